@@ -1,0 +1,88 @@
+"""The ``sifmake`` command: picks the subcommand, imports only that one, turns errors into one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sifmake import __version__
+from sifmake.errors import SifmakeError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: dict[str, str] = {
+    "pull": "build a SIF file from a container image",
+    "lock": "ask registries what tags mean now and write lock files",
+    "stage": "run one stage of one configured image",
+    "sign": "add a digital signature to a SIF file",
+    "verify": "check the digital signatures of a SIF file",
+    "inspect": "show labels, runscript, environment and more of a SIF file",
+    "diff": "say what changed between two SIF files or lock files",
+    "run": "run the runscript of a SIF file or image",
+    "exec": "run a command in a SIF file or image",
+    "shell": "run a shell in a SIF file or image",
+    "test": "run the test script of a SIF file or image",
+    "sif": "look into the SIF format: list, header, dump",
+    "key": "make, list, import, export and remove keys",
+    "registry": "log in to and out of registries",
+    "cache": "list, verify and clean the store",
+    "seed": "put SIF files where Snakemake looks for container images",
+    "push": "upload a SIF file to a registry",
+}
+"""Subcommands and their help; module ``sifmake.cli.NAME_command`` has ``configure(parser)`` and ``run(args)``."""
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """Return the parser, in which only the chosen subcommand knows its options."""
+    parser = argparse.ArgumentParser(prog="sifmake", description="Container images in, signed SIF files out.")
+    parser.add_argument("--version", action="version", version=f"sifmake {__version__}")
+    add_global_options(parser, default=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            add_global_options(sub, default=argparse.SUPPRESS)
+            import_module(f"sifmake.cli.{name}_command").configure(sub)
+    return parser
+
+
+def add_global_options(parser: argparse.ArgumentParser, *, default: object) -> None:
+    """Add the options that may stand before and behind the subcommand."""
+    parser.add_argument("-q", "--quiet", action="store_true", default=default, help="show warnings and errors only")
+    parser.add_argument("--debug", action="store_true", default=default, help="show tracebacks")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    args = build_parser(chosen if chosen in COMMANDS else None).parse_args(arguments)
+    try:
+        status = import_module(f"sifmake.cli.{args.command}_command").run(args)
+        sys.stdout.flush()
+    except SifmakeError as error:
+        if args.debug:
+            raise
+        return complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        if args.debug:
+            raise
+        return complain("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if args.debug:
+            raise
+        return complain(one_line(str(error)), 1)
+    return int(status)
+
+
+def complain(message: str, status: int) -> int:
+    """Print an error line and return the status."""
+    print(f"sifmake: error: {message}", file=sys.stderr)  # noqa: T201
+    return status

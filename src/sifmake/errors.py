@@ -1,0 +1,94 @@
+"""Errors that a user can read: what happened, where, and what to do next."""
+
+from __future__ import annotations
+
+
+class SifmakeError(Exception):
+    """Base of all errors that sifmake raises on purpose; the command line prints it as one line.
+
+    Attributes:
+        what: What went wrong, a clause without a full stop.
+        where: Image, layer digest, path in the layer, file: outermost first; may be empty.
+        hint: What the user can do next; may be empty.
+        exit_code: Exit status of the command line when the error ends it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what, where, hint)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return one_line(f"{head}; {self.hint}" if self.hint else head)
+
+    def within(self, where: str) -> SifmakeError:
+        """Return the same error with an outer place put before the inner one."""
+        self.where = f"{where}: {self.where}" if self.where else where
+        return self
+
+
+def one_line(text: str) -> str:
+    """Return the text with line breaks and control characters escaped, fit for one terminal line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class UsageError(SifmakeError):
+    """The command line or a reference is not well-formed."""
+
+    exit_code = 2
+
+
+class BadReferenceError(UsageError):
+    """An image reference does not follow the grammar."""
+
+
+class SourceError(SifmakeError):
+    """An image cannot be read from where it is said to be."""
+
+
+class RegistryError(SourceError):
+    """A registry refused, failed or sent something that no registry should send."""
+
+
+class IntegrityError(SourceError):
+    """Bytes do not have the digest, size or form that they were announced with."""
+
+
+class LayerError(IntegrityError):
+    """A layer's tar stream or compression is damaged, hostile or beyond a limit."""
+
+
+class StoreError(SifmakeError):
+    """The store cannot be read or written."""
+
+
+class PackDamagedError(StoreError):
+    """A layer pack does not match its checksums; it has to be made again."""
+
+
+class FlattenError(SifmakeError):
+    """Layers cannot be merged into one tree."""
+
+
+class SquashfsError(SifmakeError):
+    """A tree does not fit into the limits of squashfs 4.0."""
+
+
+class SifError(SifmakeError):
+    """A file is not a well-formed SIF."""
+
+
+class ConfigError(UsageError):
+    """A configuration file is not valid."""
+
+
+class LockError(SifmakeError):
+    """A lock file is missing, stale or damaged."""
+
+
+class TargetExistsError(SifmakeError):
+    """The output file is there already and may not be replaced."""

@@ -1,0 +1,62 @@
+"""Writing files so that a killed run leaves the old file or none: write beside, fsync, rename."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEMP_PREFIX = ".tmp-"
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a new name in the folder of ``path`` for a file that is not finished yet."""
+    return path.with_name(f"{TEMP_PREFIX}{path.name[:80]}-{os.getpid()}-{secrets.token_hex(6)}")
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in a folder durable; file systems that cannot are left alone."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def atomic_write(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Open a file beside ``path`` for writing; rename it to ``path`` when the block ends well.
+
+    Args:
+        path: The target; its folder is made when missing.
+        mode: Permission bits before the umask.
+
+    Raises:
+        OSError: As open, write, fsync and rename do; nothing is left behind then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Replace a whole small file by ``data``; see :func:`atomic_write`."""
+    with atomic_write(path, mode) as file:
+        file.write(data)

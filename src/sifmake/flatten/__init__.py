@@ -1,0 +1,1 @@
+"""From the indexes of packs to one tree."""

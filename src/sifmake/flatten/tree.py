@@ -1,0 +1,70 @@
+"""The tree that an image's layers make: inodes under names, directories first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.layers.entry import DIR, SYMLINK, Inode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_LINKS = 40
+"""Symlinks followed on one way before it counts as a loop, as in Linux."""
+
+
+def new_directory(path: bytes, *, mtime: int, layer: int = 0) -> Inode:
+    """Return an empty directory as an unpacker makes one that no tar entry describes: 0755, root's."""
+    return Inode(path, DIR, 0o755, 0, 0, mtime, layer=layer, children={})
+
+
+class Tree:
+    """A root directory and the ways down from it.
+
+    Attributes:
+        root: The directory ``/``.
+    """
+
+    def __init__(self, root: Inode | None = None) -> None:
+        self.root = root if root is not None else new_directory(b"", mtime=0)
+
+    def resolve(self, path: bytes, *, follow_last: bool = True) -> Inode | None:
+        """Return the inode at a path, following symlinks inside the root; None where there is none.
+
+        ``..`` and absolute links never leave the root; a loop counts as nothing there.
+        """
+        stack = [self.root]
+        todo = [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+        followed = 0
+        while todo:
+            part = todo.pop()
+            here = stack[-1].children
+            if here is None:
+                return None
+            if part == b"..":
+                if len(stack) > 1:
+                    stack.pop()
+                continue
+            child = here.get(part)
+            if child is None:
+                return None
+            if child.kind == SYMLINK and (todo or follow_last):
+                followed += 1
+                if followed > MAX_LINKS:
+                    return None
+                if child.target.startswith(b"/"):
+                    del stack[1:]
+                todo += [p for p in reversed(child.target.split(b"/")) if p not in (b"", b".")]
+                continue
+            stack.append(child)
+        return stack[-1]
+
+    def walk(self) -> Iterator[tuple[bytes, Inode]]:
+        """Yield (path, inode) of everything, the root first as ``b""``, sorted, parents first."""
+        stack: list[tuple[bytes, Inode]] = [(b"", self.root)]
+        while stack:
+            path, inode = stack.pop()
+            yield path, inode
+            if inode.children:
+                prefix = path + b"/" if path else b""
+                stack.extend((prefix + name, inode.children[name]) for name in sorted(inode.children, reverse=True))

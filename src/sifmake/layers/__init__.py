@@ -1,0 +1,1 @@
+"""From a layer's compressed tar stream to a layer pack, in one pass."""

@@ -1,0 +1,47 @@
+"""All limits on input from outside, as data with units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that hostile or damaged input runs into before it hurts.
+
+    Attributes:
+        manifest_bytes: Largest manifest or index that is read, bytes (registries commonly refuse above 4 MiB).
+        config_bytes: Largest image config that is read, bytes.
+        layer_bytes: Largest uncompressed layer, bytes.
+        inflate_ratio: Largest uncompressed/compressed ratio once ``inflate_ratio_from`` bytes have come out.
+        inflate_ratio_from: Uncompressed bytes of one layer below which no ratio is checked.
+        zstd_window_log: Largest zstd window that is accepted, log2 of bytes (RFC 8878 asks for at least 23).
+        file_bytes: Largest logical size of one file, holes of sparse files included, bytes.
+        layer_entries: Most tar entries in one layer.
+        pax_bytes: Largest PAX extended header, bytes.
+        name_bytes: Longest path or link target in a tar entry, bytes.
+        sparse_regions: Most data regions in one sparse tar member.
+        xattr_bytes: Largest sum of names and values of one entry's extended attributes, bytes.
+        index_depth: How deep image indexes may be nested.
+    """
+
+    manifest_bytes: int = 4 * MIB
+    config_bytes: int = 8 * MIB
+    layer_bytes: int = 256 * GIB
+    inflate_ratio: int = 250
+    inflate_ratio_from: int = 1 * GIB
+    zstd_window_log: int = 27
+    file_bytes: int = 256 * GIB
+    layer_entries: int = 5_000_000
+    pax_bytes: int = 1 * MIB
+    name_bytes: int = 64 * KIB
+    sparse_regions: int = 100_000
+    xattr_bytes: int = 256 * KIB
+    index_depth: int = 4
+
+
+DEFAULT_LIMITS = Limits()

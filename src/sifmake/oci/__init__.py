@@ -1,0 +1,1 @@
+"""What the OCI image spec defines: digests, descriptors, manifests, configs, platforms."""

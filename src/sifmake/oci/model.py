@@ -1,0 +1,97 @@
+"""Digests, descriptors, manifests and configs (OCI image spec 1.1, Docker image manifest 2.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a binary runs on, in Go's words (``linux``, ``arm64``, ``v8``)."""
+
+    os: str = "linux"
+    architecture: str = "amd64"
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """A reference to content by digest (OCI image spec, descriptor.md).
+
+    Attributes:
+        media_type: What the content is said to be.
+        digest: ``algorithm:hex``, checked for form.
+        size: Bytes.
+        annotations: Free text, by key.
+        platform: Set in indexes.
+        urls: Other places of the content (foreign layers).
+        data: The content itself where it is embedded.
+    """
+
+    media_type: str
+    digest: str
+    size: int
+    annotations: dict[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
+    urls: tuple[str, ...] = ()
+    data: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of an image: the blob and the DiffID that its uncompressed bytes must have."""
+
+    descriptor: Descriptor
+    diff_id: str
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """An image's configuration (OCI image spec, config.md).
+
+    Attributes:
+        raw: The document's bytes as the digest covers them.
+        document: The same, parsed.
+        platform: From ``os``, ``architecture`` and ``variant``; empty strings where they are missing.
+        diff_ids: Digests of the uncompressed layers, lowest first.
+    """
+
+    raw: bytes
+    document: dict[str, Any]
+    platform: Platform
+    diff_ids: tuple[str, ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The ``config`` member: Env, Entrypoint, Cmd, Labels, ...; empty when null or missing."""
+        value = self.document.get("config")
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def created(self) -> str:
+        """The ``created`` member (RFC 3339) or an empty string."""
+        value = self.document.get("created")
+        return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image for one platform: what every source gives.
+
+    Attributes:
+        digest: Of the platform's manifest.
+        manifest: The manifest's bytes as the digest covers them.
+        config_descriptor: Of the config.
+        config: The config itself.
+        layers: Lowest first.
+    """
+
+    digest: str
+    manifest: bytes
+    config_descriptor: Descriptor
+    config: ImageConfig
+    layers: tuple[Layer, ...]

@@ -1,0 +1,1 @@
+"""Names of images: the grammar of references and its defaults."""

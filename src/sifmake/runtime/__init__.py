@@ -1,0 +1,1 @@
+"""Running programs in SIF files."""

@@ -1,0 +1,1 @@
+"""Signing and verifying SIF files, and the keys for it."""

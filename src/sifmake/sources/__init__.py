@@ -1,0 +1,1 @@
+"""Where images come from: one small module per transport, one shape for all."""

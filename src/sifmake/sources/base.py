@@ -1,0 +1,75 @@
+"""The one shape that all sources of images have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sifmake.oci.model import Image, Layer, Platform
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a reference means now.
+
+    Attributes:
+        digest: Of the document that the reference names: an index, or a manifest.
+        manifest_digest: Of the manifest for the wanted platform.
+    """
+
+    digest: str
+    manifest_digest: str
+
+
+class KnownIndexes(Protocol):
+    """A memory of which index led to which platform manifest, so that one HEAD can answer."""
+
+    def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
+        """Return the platform manifest's digest, or None when the index was never looked into."""
+
+    def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
+        """Keep what was found."""
+
+
+class BlobReader(Protocol):
+    """Compressed bytes of a layer, as they come. The reader of the bytes checks digest and size."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, empty at the end."""
+
+
+class Source(Protocol):
+    """A place that has an image.
+
+    Attributes:
+        transport: ``docker``, ``oci``, ``oci-archive``, ``docker-archive``, ...
+        name: What the SIF says it was made from: a normalised reference, or of local sources the file's name
+            without its folder (with tag or digest where one was given).
+    """
+
+    transport: str
+    name: str
+
+    def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
+        """Ask what the reference means now.
+
+        Raises:
+            SourceError: The source has no such image, or none for the platform.
+        """
+
+    def image(self, manifest_digest: str) -> Image:
+        """Fetch manifest and config, checked against their digests.
+
+        Raises:
+            SourceError: As :meth:`resolve`.
+            IntegrityError: Bytes do not have the digest or size they should have.
+        """
+
+    def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
+        """Open the blob of a layer for one pass from its first byte."""
+
+    def close(self) -> None:
+        """Give back connections and temporary files."""

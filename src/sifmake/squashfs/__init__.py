@@ -1,0 +1,1 @@
+"""Writing squashfs 4.0."""
