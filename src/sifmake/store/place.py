@@ -1,0 +1,78 @@
+"""Where the store is, and how its folders come to be."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLE = "SIFMAKE_CACHE"
+READ_ONLY_VARIABLE = "SIFMAKE_READONLY_CACHE"
+HINT = f"set {VARIABLE} to a folder that you can write to"
+
+
+def find_root(environ: Mapping[str, str]) -> Path:
+    """Return the user's store: ``$SIFMAKE_CACHE``, ``$XDG_CACHE_HOME/sifmake`` or ``~/.cache/sifmake``.
+
+    A relative ``XDG_CACHE_HOME`` is ignored (XDG base directory specification 0.8).
+
+    Raises:
+        StoreError: There is no home directory to put it in.
+    """
+    if chosen := environ.get(VARIABLE):
+        return Path(chosen).absolute()
+    cache = Path(environ.get("XDG_CACHE_HOME", ""))
+    return (cache if cache.is_absolute() else _find_home(environ) / ".cache") / "sifmake"
+
+
+def find_read_only(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the read-only stores that ``$SIFMAKE_READONLY_CACHE`` lists, separated by colons."""
+    return tuple(Path(part).absolute() for part in environ.get(READ_ONLY_VARIABLE, "").split(os.pathsep) if part)
+
+
+def _find_home(environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME", "")
+    if not home:
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = ""
+    if not Path(home).is_absolute():
+        raise StoreError("there is no home directory for the store", hint=HINT)
+    return Path(home)
+
+
+def make_root(root: Path) -> None:
+    """Make the store's folder for its owner alone; one that is there keeps its mode.
+
+    Raises:
+        StoreError: It cannot be made.
+    """
+    try:
+        if not root.is_dir():
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"the store cannot be made ({error.strerror or error})", where=str(root), hint=HINT) from error
+
+
+def make_folder(root: Path, folder: Path) -> Path:
+    """Make a folder inside the store and return it.
+
+    Raises:
+        StoreError: It cannot be made.
+    """
+    make_root(root)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the store cannot be written ({error.strerror or error})", where=str(folder), hint=HINT
+        ) from error
+    return folder

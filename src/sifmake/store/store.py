@@ -1,0 +1,257 @@
+"""The store: blobs by digest, layer packs and finished SIFs by key, and what is known of image indexes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from sifmake.errors import StoreError
+from sifmake.files import write_atomic
+from sifmake.limits import DEFAULT_LIMITS
+from sifmake.progress import Progress, Silent
+from sifmake.store import lock, place
+from sifmake.store.sweep import sweep_daily
+from sifmake.store.trust import renew, why_not_trusted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from sifmake.oci.model import Platform
+
+BLOBS, PACKS, SIFS, INDEXES = "blobs", "packs", "sif", "indexes"
+SCRATCH, LOCKS = "tmp", "locks"
+SIF_SUFFIX = ".sif"
+LOCK_TIMEOUT = 1800.0
+"""Seconds: longer than a healthy pull of one layer takes."""
+
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,199}\Z")
+_LARGEST_BLOB = max(DEFAULT_LIMITS.config_bytes, DEFAULT_LIMITS.manifest_bytes)
+
+
+class Store:
+    """One writable store and any number of read-only ones under it.
+
+    Every file appears under its name by a rename when it is complete, so that readers need no lock.
+    A store that cannot be written is used for what it holds.
+
+    Attributes:
+        root: The writable store's folder; made on first use.
+        read_only: Folders of site stores, asked in this order after the own one.
+        progress: Told warnings.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        read_only: Sequence[Path] = (),
+        *,
+        progress: Progress | None = None,
+        trusted_owners: Collection[int] = (),
+    ) -> None:
+        self.root = root
+        self.read_only = tuple(read_only)
+        self.progress = progress if progress is not None else Silent()
+        self._owners = frozenset({0, os.geteuid(), *trusted_owners})
+
+    @classmethod
+    def open(
+        cls,
+        root: Path | None = None,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        read_only: Sequence[Path] = (),
+        progress: Progress | None = None,
+        trusted_owners: Collection[int] = (),
+    ) -> Store:
+        """Return the store at ``root``, else the one that the environment names; nothing is written.
+
+        Args:
+            root: Folder of the writable store.
+            environ: Has ``SIFMAKE_CACHE``, ``XDG_CACHE_HOME``, ``HOME``, ``SIFMAKE_READONLY_CACHE``.
+            read_only: Further read-only stores, asked before those of the environment.
+            progress: Told warnings.
+            trusted_owners: User ids whose packs are used, besides the own one and root's.
+
+        Raises:
+            StoreError: No folder is named and there is no home directory.
+        """
+        writable = root.absolute() if root is not None else place.find_root(environ)
+        layered = (*(path.absolute() for path in read_only), *place.find_read_only(environ))
+        return cls(writable, layered, progress=progress, trusted_owners=trusted_owners)
+
+    def get_blob(self, digest: str) -> bytes | None:
+        """Return a small blob (manifest, index, config), or None; a damaged one is dropped and counts as missing."""
+        for root in self._roots():
+            path = _blob_path(root, digest)
+            data = _read(path, _LARGEST_BLOB)
+            if data is None:
+                continue
+            if _has_digest(data, digest):
+                renew(path)
+                return data
+            self.progress.warning(f"the blob {digest} in the store {root} is damaged and is not used")
+            if root == self.root:
+                _unlink(path)
+        return None
+
+    def put_blob(self, digest: str, data: bytes) -> None:
+        """Keep a small blob; a store that cannot be written is left alone with a warning.
+
+        Raises:
+            StoreError: The data does not have that digest.
+        """
+        if not _has_digest(data, digest):
+            raise StoreError("the data does not have the digest", where=digest)
+        self._keep(_blob_path(self.root, digest), data)
+
+    def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
+        """Return the manifest that an index gave for a platform, or None when it was never looked into."""
+        for root in self._roots():
+            data = _read(_index_path(root, index_digest, platform), 256)
+            text = data.decode("ascii", "replace").strip() if data else ""
+            if _DIGEST.match(text):
+                return text
+        return None
+
+    def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
+        """Keep which manifest an index gives for a platform; the digest of the index makes that true for ever."""
+        _check_digest_form(manifest_digest)
+        self._keep(_index_path(self.root, index_digest, platform), f"{manifest_digest}\n".encode())
+
+    def pack_path(self, key: str) -> Path:
+        """Return where the pack of this key is to be written; its folder exists.
+
+        Raises:
+            StoreError: The folder cannot be made, or the key is no file name.
+        """
+        return self._path_to_write(PACKS, key)
+
+    def find_pack(self, key: str) -> Path | None:
+        """Return the pack of this key from the first store that has one, or None; renews its time stamp."""
+        return self._find(PACKS, key)
+
+    def drop_pack(self, key: str) -> None:
+        """Remove a damaged pack from the writable store, so that the next search misses it."""
+        _unlink(_key_path(self.root, PACKS, key))
+
+    def sif_path(self, key: str) -> Path:
+        """Return where the finished SIF of this key is to be written; see :meth:`pack_path`."""
+        return self._path_to_write(SIFS, key, SIF_SUFFIX)
+
+    def find_sif(self, key: str) -> Path | None:
+        """Return the finished SIF of this key, or None; see :meth:`find_pack`."""
+        return self._find(SIFS, key, SIF_SUFFIX)
+
+    def temporary_folder(self) -> Path:
+        """Return a folder for spooling; what is not written to for a day is removed from it.
+
+        Raises:
+            StoreError: It cannot be made.
+        """
+        folder = place.make_folder(self.root, self.root / SCRATCH)
+        sweep_daily(self.root, folder)
+        return folder
+
+    @contextmanager
+    def lock(self, name: str, timeout: float = LOCK_TIMEOUT) -> Iterator[bool]:
+        """Hold the lock of a name while the block runs, to avoid double work; yield whether it is held.
+
+        A lock that cannot be had (no locking on the file system, a store that cannot be written, a dead host)
+        is gone without, after a warning; look into the store again once inside.
+
+        Args:
+            name: A key, or any text.
+            timeout: Seconds after which to go on without.
+        """
+        try:
+            folder = place.make_folder(self.root, self.root / LOCKS)
+        except StoreError:
+            yield False
+            return
+        file_name = name if _KEY.match(name) else hashlib.sha256(name.encode()).hexdigest()
+        with lock.hold(folder / file_name, timeout, self.progress) as held:
+            yield held
+
+    def _roots(self) -> tuple[Path, ...]:
+        return (self.root, *self.read_only)
+
+    def _path_to_write(self, kind: str, key: str, suffix: str = "") -> Path:
+        path = _key_path(self.root, kind, key, suffix)
+        place.make_folder(self.root, path.parent)
+        sweep_daily(self.root, self.root / SCRATCH)
+        return path
+
+    def _find(self, kind: str, key: str, suffix: str = "") -> Path | None:
+        for root in self._roots():
+            path = _key_path(root, kind, key, suffix)
+            try:
+                objection = why_not_trusted(path, root, self._owners_of(root))
+            except OSError:
+                continue
+            if objection is None:
+                renew(path)
+                return path
+            self.progress.warning(f"{path} is not used: {objection}")
+        return None
+
+    def _owners_of(self, root: Path) -> Collection[int]:
+        """Whoever names a site store as read-only trusts the one who keeps it."""
+        return self._owners if root == self.root else self._owners | {root.stat().st_uid}
+
+    def _keep(self, path: Path, data: bytes) -> None:
+        if path.is_file():
+            return
+        try:
+            place.make_folder(self.root, path.parent)
+            write_atomic(path, data)
+        except (OSError, StoreError) as error:
+            self.progress.warning(f"the store keeps nothing: {error}")
+
+
+def _blob_path(root: Path, digest: str) -> Path:
+    _check_digest_form(digest)
+    algorithm, _, name = digest.partition(":")
+    return root / BLOBS / algorithm / name[:2] / name
+
+
+def _index_path(root: Path, digest: str, platform: Platform) -> Path:
+    _check_digest_form(digest)
+    name = digest.partition(":")[2]
+    return root / INDEXES / name[:2] / f"{name}-{quote(str(platform), safe='')}"
+
+
+def _key_path(root: Path, kind: str, key: str, suffix: str = "") -> Path:
+    if not _KEY.match(key):
+        raise StoreError("the key is no file name", where=key)
+    return root / kind / key[:2] / f"{key}{suffix}"
+
+
+def _check_digest_form(digest: str) -> None:
+    if not _DIGEST.match(digest):
+        raise StoreError("this is no digest", where=digest, hint="digests look like sha256:<64 hex digits>")
+
+
+def _has_digest(data: bytes, digest: str) -> bool:
+    algorithm, _, name = digest.partition(":")
+    return hashlib.new(algorithm, data).hexdigest() == name
+
+
+def _read(path: Path, largest: int) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(largest + 1)
+    except OSError:
+        return None
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
