@@ -1,0 +1,52 @@
+"""``sifmake sif``: look into the SIF format without running anything."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import one_line
+from sifmake.sif import open_sif, problems
+from sifmake.sif.listing import header_lines, list_lines
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sifmake.sif import Sif
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands list, header and dump."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list the objects of a SIF file")
+    header = actions.add_parser("header", help="show the global header of a SIF file")
+    dump = actions.add_parser("dump", help="write the data of one object to standard output")
+    dump.add_argument("id", type=int, metavar="ID", help="number of the object, as list shows it")
+    for action in (listing, header, dump):
+        action.add_argument("file", type=Path, metavar="SIF", help="the file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one subcommand; returns the exit status."""
+    with open_sif(args.file) as sif:
+        if args.action == "dump":
+            dump(sif, args.id)
+        else:
+            show(sif, args.action)
+    return 0
+
+
+def dump(sif: Sif, number: int) -> None:
+    """Copy the data of an object to standard output."""
+    for piece in sif.chunks(sif.get(number)):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+def show(sif: Sif, action: str) -> None:
+    """Print header or list; oddities that do not prevent reading go to standard error."""
+    lines = list_lines(sif.objects) if action == "list" else header_lines(sif.header)
+    sys.stdout.writelines(one_line(line) + "\n" for line in lines)
+    for problem in problems(sif):
+        sys.stderr.write(f"sifmake: warning: {one_line(f'{sif.path}: {problem}')}\n")

@@ -1,0 +1,161 @@
+"""Where every object of a new SIF goes, known before a byte of data is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SifError
+from sifmake.sif.extra import read_partition
+from sifmake.sif.format import (
+    DEFAULT_SLOTS,
+    DESCRIPTOR,
+    EXTRA_BYTES,
+    GROUP_MASK,
+    LAUNCH,
+    MAGIC,
+    NAME_BYTES,
+    NIL_UUID,
+    TABLE_OFFSET,
+    VERSION,
+    ZERO_TIME,
+    DataType,
+    Descriptor,
+    Header,
+    arch_code,
+    arch_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SPARE_SLOTS = 8
+PARTITION_ALIGNMENT = 4096
+
+
+@dataclass(frozen=True)
+class NewObject:
+    """An object that is to be written.
+
+    Attributes:
+        data_type: What it holds.
+        size: Bytes of data.
+        name: Name, at most 128 bytes of UTF-8.
+        group: Number of its group; 0 for none, as signatures have it.
+        link: 0, an object's number, or what ``group_link`` returns.
+        alignment: The data begins at a multiple of this, bytes; partitions want 4096.
+        extra: Type-specific bytes; see ``partition_extra`` and its neighbours.
+    """
+
+    data_type: DataType
+    size: int
+    name: str = ""
+    group: int = 1
+    link: int = 0
+    alignment: int = 1
+    extra: bytes = b""
+
+
+@dataclass(frozen=True)
+class SifPlan:
+    """A new SIF without its data.
+
+    Attributes:
+        head: Everything before the first object may begin: header, gap and descriptor table.
+        offsets: Where the data of each object begins, in the order given.
+        size: Bytes of the finished file.
+    """
+
+    head: bytes
+    offsets: tuple[int, ...]
+    size: int
+
+
+def plan(
+    objects: Sequence[NewObject],
+    *,
+    arch: str,
+    launch: bytes = LAUNCH,
+    uuid: bytes = NIL_UUID,
+    time: int = ZERO_TIME,
+) -> SifPlan:
+    """Lay out a new SIF file; without ``uuid`` and ``time`` it is deterministic.
+
+    Args:
+        objects: In the order of the file; the first gets number 1.
+        arch: Architecture of the primary partition in Go's spelling; "unknown" where there is none.
+        launch: Launch script, at most 31 bytes.
+        uuid: Sixteen bytes that name the image.
+        time: Unix seconds for all time fields.
+
+    Raises:
+        SifError: A name, architecture or extra does not fit, or there are two primary partitions.
+    """
+    slots = max(DEFAULT_SLOTS, len(objects) + SPARE_SLOTS)
+    data_offset = TABLE_OFFSET + slots * DESCRIPTOR.size
+    descriptors: list[Descriptor] = []
+    end = data_offset
+    for slot, item in enumerate(objects):
+        descriptors.append(place(item, slot, end, time))
+        end = descriptors[-1].end
+    check_architecture(descriptors, arch)
+    header = Header(
+        launch=launch,
+        magic=MAGIC,
+        version=VERSION,
+        arch=arch_code(arch),
+        uuid=uuid,
+        created=time,
+        modified=time,
+        free=slots - len(objects),
+        total=slots,
+        table_offset=TABLE_OFFSET,
+        table_size=slots * DESCRIPTOR.size,
+        data_offset=data_offset,
+        data_size=end - data_offset,
+    )
+    table = b"".join(item.pack() for item in descriptors)
+    head = (header.pack().ljust(TABLE_OFFSET, b"\0") + table).ljust(data_offset, b"\0")
+    return SifPlan(head, tuple(item.offset for item in descriptors), end)
+
+
+def place(item: NewObject, slot: int, end: int, time: int) -> Descriptor:
+    """Return the descriptor of an object that is put behind data that ends at ``end``.
+
+    Raises:
+        SifError: Its name or extra does not fit.
+    """
+    name = item.name.encode()
+    if len(name) > NAME_BYTES or len(item.extra) > EXTRA_BYTES:
+        raise SifError(f"the name or extra data of object {slot + 1} does not fit into its descriptor")
+    offset = -(-end // item.alignment) * item.alignment
+    return Descriptor(
+        slot=slot,
+        data_type=item.data_type,
+        used=1,
+        id=slot + 1,
+        group=GROUP_MASK | item.group,
+        link=item.link,
+        offset=offset,
+        size=item.size,
+        padded_size=offset - end + item.size,
+        created=time,
+        modified=time,
+        uid=0,
+        gid=0,
+        name=name.ljust(NAME_BYTES, b"\0"),
+        extra=item.extra.ljust(EXTRA_BYTES, b"\0"),
+    )
+
+
+def check_architecture(descriptors: Sequence[Descriptor], arch: str) -> None:
+    """Raise SifError unless header and the at most one primary partition name the same architecture."""
+    try:
+        code = arch_code(arch)
+    except ValueError:
+        raise SifError(f"the SIF format has no code for the architecture {arch!r}") from None
+    primaries = [part for item in descriptors if (part := read_partition(item)) is not None and part.primary]
+    if len(primaries) > 1:
+        raise SifError("a SIF file has one primary partition, not two")
+    if primaries and primaries[0].arch != code:
+        raise SifError(f"the primary partition is for {arch_name(primaries[0].arch)}, the header for {arch}")
