@@ -1,0 +1,234 @@
+"""Writing a SIF file: small objects, superblock, copied data, tables; hashed on the way to the disk."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from sifmake.assembly.placing import NOWHERE, PATCH, SUPERBLOCK_SIZE, DataPlan, plan_data
+from sifmake.errors import PackDamagedError, SifmakeError
+from sifmake.files import atomic_write
+from sifmake.sif import (
+    PARTITION_ALIGNMENT,
+    DataType,
+    FsType,
+    NewObject,
+    PartType,
+    SifPlan,
+    partition_extra,
+    plan,
+)
+from sifmake.squashfs import SquashfsOptions, Tables, build_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from sifmake.flatten.tree import Tree
+    from sifmake.layers.blocks import Workers
+    from sifmake.layers.codec import Codec
+    from sifmake.layers.entry import Content, Inode
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.progress import Task
+    from sifmake.squashfs import Placement
+
+COPY_SIZE = 16 << 20
+HASH_SIZE = 4 << 20
+
+
+@dataclass(frozen=True)
+class Document:
+    """A small object of a SIF file.
+
+    Attributes:
+        data_type: What it is.
+        name: Name in its descriptor; may be empty.
+        data: The bytes.
+    """
+
+    data_type: DataType
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class SifContents:
+    """Everything that goes into one SIF file.
+
+    Attributes:
+        before: Documents in front of the partition.
+        after: Documents behind it.
+        tree: What the partition shows.
+        files: Inodes of the tree that no pack has, with their bytes.
+        packs: Where the other files' bytes are, by ``Inode.layer``.
+        architecture: In Go's spelling.
+        mkfs_time: Time stamp of the squashfs, seconds.
+    """
+
+    before: Sequence[Document]
+    after: Sequence[Document]
+    tree: Tree
+    files: Sequence[tuple[Inode, bytes]]
+    packs: Sequence[Pack]
+    architecture: str
+    mkfs_time: int
+
+
+@dataclass(frozen=True)
+class SifSummary:
+    """What was written.
+
+    Attributes:
+        size: Bytes of the file.
+        sha256: Hex digest of the file.
+        objects: Hex SHA-256 of each object's data by its number.
+        architecture: As the header has it.
+        warnings: What does not fit into squashfs and was changed or left out.
+    """
+
+    size: int
+    sha256: str
+    objects: dict[int, str]
+    architecture: str
+    warnings: tuple[str, ...]
+
+
+def write_sif(target: Path, contents: SifContents, codec: Codec, workers: Workers, task: Task) -> SifSummary:
+    """Write a SIF file beside ``target`` and rename it.
+
+    Raises:
+        SquashfsError: The tree does not fit into squashfs.
+        PackDamagedError: A pack does not match its checksum; the target is as it was.
+        OSError: As writing does.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=target.parent) as patch, atomic_write(target, 0o777) as file:
+        data, patch_contents = plan_data(contents.tree, contents.packs, contents.files, patch, codec, workers)
+        patch.flush()
+        options = SquashfsOptions(compression=codec.name, level=codec.level, mkfs_time=contents.mkfs_time)
+        place = _placer([*(pack.contents for pack in contents.packs), patch_contents], data)
+        tables = build_tables(contents.tree, place, data.fragments, data.end, codec.compress, options)
+        sources = {number: pack.fd for number, pack in enumerate(contents.packs)} | {PATCH: patch.fileno()}
+        return _write(file, contents, _Squashfs(data, tables, sources), task)
+
+
+@dataclass(frozen=True)
+class _Squashfs:
+    data: DataPlan
+    tables: Tables
+    sources: dict[int, int]
+
+    @property
+    def size(self) -> int:
+        return self.data.end + len(self.tables.tail)
+
+
+def _placer(contents: list[list[Content]], data: DataPlan) -> Callable[[Inode], Placement]:
+    """Return the function that tells where the image has the bytes of a file."""
+    places = [[data.places.get(content.sha256) for content in some] for some in contents]
+
+    def place(inode: Inode) -> Placement:
+        found = places[inode.layer][inode.content] if inode.content >= 0 else NOWHERE
+        if found is None:
+            raise SifmakeError("a file of the tree has no place in the image", where=ascii(inode.path)[2:-1])
+        return found
+
+    return place
+
+
+def _write(file: BinaryIO, contents: SifContents, squashfs: _Squashfs, task: Task) -> SifSummary:
+    layout = _lay_out(contents, squashfs.size)
+    at = layout.offsets[len(contents.before)]
+    with ThreadPoolExecutor(3) as threads:
+        checks = [threads.submit(pack.check_data) for pack in contents.packs]
+        _write_small(file, layout, contents)
+        _write_at(file, at, squashfs.tables.superblock)
+        _copy_extents(file, at + SUPERBLOCK_SIZE, squashfs, task)
+        _write_at(file, at + squashfs.data.end, squashfs.tables.tail)
+        whole = threads.submit(_hash_range, file.fileno(), 0, layout.size)
+        partition = threads.submit(_hash_range, file.fileno(), at, squashfs.size)
+        # The disk works while the processor hashes.
+        os.fsync(file.fileno())
+        for check in checks:
+            check.result()
+        digests = [_sha256(item) for item in contents.before]
+        digests += [partition.result(), *(_sha256(item) for item in contents.after)]
+        objects = dict(enumerate(digests, start=1))
+        return SifSummary(layout.size, whole.result(), objects, contents.architecture, squashfs.tables.warnings)
+
+
+def _lay_out(contents: SifContents, size: int) -> SifPlan:
+    extra = partition_extra(FsType.SQUASHFS, PartType.PRIMARY_SYSTEM, contents.architecture)
+    partition = NewObject(DataType.PARTITION, size, alignment=PARTITION_ALIGNMENT, extra=extra)
+    before = [NewObject(item.data_type, len(item.data), item.name) for item in contents.before]
+    after = [NewObject(item.data_type, len(item.data), item.name) for item in contents.after]
+    return plan([*before, partition, *after], arch=contents.architecture)
+
+
+def _write_small(file: BinaryIO, layout: SifPlan, contents: SifContents) -> None:
+    _write_at(file, 0, layout.head)
+    for offset, item in zip(layout.offsets, contents.before, strict=False):
+        _write_at(file, offset, item.data)
+    for offset, item in zip(layout.offsets[len(contents.before) + 1 :], contents.after, strict=True):
+        _write_at(file, offset, item.data)
+
+
+def _write_at(file: BinaryIO, offset: int, data: bytes) -> None:
+    file.seek(offset)
+    file.write(data)
+    file.flush()
+
+
+def _copy_extents(file: BinaryIO, offset: int, squashfs: _Squashfs, task: Task) -> None:
+    """Have the kernel copy the data region; on file systems that can, it shares the blocks instead."""
+    for extent in squashfs.data.extents:
+        copy_range(squashfs.sources[extent.source], extent.start, file.fileno(), offset, extent.size, task)
+        offset += extent.size
+
+
+def copy_range(source: int, start: int, target: int, offset: int, size: int, task: Task) -> None:
+    """Copy bytes from one open file to another.
+
+    Raises:
+        PackDamagedError: The source ends too early.
+    """
+    while size > 0:
+        copied = _copy_some(source, start, target, offset, min(size, COPY_SIZE))
+        if not copied:
+            raise PackDamagedError("layer pack is cut off", hint="run the command again; the pack is made anew")
+        task.advance(copied)
+        start += copied
+        offset += copied
+        size -= copied
+
+
+def _copy_some(source: int, start: int, target: int, offset: int, size: int) -> int:
+    try:
+        return os.copy_file_range(source, target, size, start, offset)
+    except OSError as error:
+        # Old kernels and some file systems cannot, or not from one file system to another.
+        if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
+            raise
+    return os.pwrite(target, os.pread(source, min(size, HASH_SIZE), start), offset)
+
+
+def _hash_range(fd: int, start: int, size: int) -> str:
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(HASH_SIZE))
+    end = start + size
+    while start < end:
+        got = os.preadv(fd, [buffer[: end - start]], start)
+        if not got:
+            raise OSError(errno.EIO, "a file that was just written is shorter than it was")
+        digest.update(buffer[:got])
+        start += got
+    return digest.hexdigest()
+
+
+def _sha256(item: Document) -> str:
+    return hashlib.sha256(item.data).hexdigest()

@@ -1,0 +1,172 @@
+"""A finished tree with its digest, and the file that carries it from one process to the next.
+
+The file names contents by their SHA-256, not by where some pack keeps them, so it depends on the image alone and
+its own digest identifies what the image holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sifmake.errors import FlattenError, SifmakeError
+from sifmake.files import write_atomic
+from sifmake.flatten.merge import Merger
+from sifmake.flatten.tree import Tree, new_directory
+from sifmake.layers.entry import DIR, FILE, HARDLINK, Inode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sifmake.layers.pack_reader import Pack
+
+FORMAT = b"sifmake tree 1\n"
+"""First bytes of a tree file; the digest covers them. Raise the number when the same layers give another tree."""
+
+_Row = tuple[bytes, int, int, int, int, int, int, bytes, bytes, int, int, tuple[tuple[bytes, bytes], ...]]
+"""Path, kind, mode, uid, gid, mtime, size, SHA-256, target, major, minor, xattrs."""
+
+
+@dataclass(frozen=True)
+class Flattened:
+    """What the layers of an image come to.
+
+    Attributes:
+        tree: Inodes whose contents are found by pack number and index.
+        digest: ``sha256:`` and the digest of the canonical listing of the tree.
+        entries: Count of tar entries in all layers.
+        warnings: What the layers hold that an image should not.
+        encoded: The canonical listing.
+    """
+
+    tree: Tree
+    digest: str
+    entries: int
+    warnings: tuple[str, ...]
+    encoded: bytes
+
+    def save(self, path: Path) -> None:
+        """Write the tree file."""
+        write_atomic(path, self.encoded)
+
+
+def flatten(packs: Sequence[Pack], epoch: int) -> Flattened:
+    """Merge the layers, lowest first.
+
+    Args:
+        packs: One per layer.
+        epoch: Time stamp, in seconds, of directories that no tar entry describes.
+
+    Raises:
+        FlattenError: Layers cannot be merged; ``where`` names layer and path.
+    """
+    merger = Merger(epoch)
+    count = 0
+    warnings: list[str] = []
+    for number, pack in enumerate(packs):
+        entries = pack.entries()
+        count += len(entries)
+        warnings += [f"layer {short(pack.meta.diff_id)}: {text}" for text in pack.meta.warnings]
+        try:
+            merger.apply(entries, number)
+        except SifmakeError as error:
+            raise error.within(f"layer {short(pack.meta.diff_id)}") from None
+    encoded = encode(merger.tree, packs)
+    return Flattened(merger.tree, digest_of(encoded), count, tuple(warnings), encoded)
+
+
+def short(digest: str) -> str:
+    """Return an OCI digest cut to what a person compares."""
+    algorithm, _, value = digest.partition(":")
+    return f"{algorithm}:{value[:12]}"
+
+
+def digest_of(encoded: bytes) -> str:
+    """Return the digest of a canonical listing."""
+    return f"sha256:{hashlib.sha256(encoded).hexdigest()}"
+
+
+def encode(tree: Tree, packs: Sequence[Pack]) -> bytes:
+    """Return the canonical listing: every path once, sorted within its directory, parents first."""
+    digests = [[content.sha256 for content in pack.contents] for pack in packs]
+    return FORMAT + msgspec.msgpack.encode(list(_rows(tree, digests)))
+
+
+def _rows(tree: Tree, digests: list[list[bytes]]) -> Iterator[_Row]:
+    first: dict[int, bytes] = {}
+    for path, inode in tree.walk():
+        kind = inode.kind
+        if inode.links and kind != DIR:
+            known = first.setdefault(id(inode), path)
+            if known is not path:
+                yield path, HARDLINK, 0, 0, 0, 0, 0, b"", known, 0, 0, ()
+                continue
+        digest = digests[inode.layer][inode.content] if inode.content >= 0 else b""
+        yield (
+            path,
+            kind,
+            inode.mode,
+            inode.uid,
+            inode.gid,
+            inode.mtime,
+            inode.size,
+            digest,
+            inode.target,
+            inode.major,
+            inode.minor,
+            inode.xattrs,
+        )
+
+
+def load(path: Path, packs: Sequence[Pack]) -> Flattened:
+    """Read a tree file; contents are looked up in packs.
+
+    Raises:
+        FlattenError: The file is damaged, or no pack has one of the contents.
+        OSError: It cannot be read.
+    """
+    encoded = path.read_bytes()
+    places = {
+        content.sha256: (number, index)
+        for number, pack in reversed(list(enumerate(packs)))
+        for index, content in enumerate(pack.contents)
+    }
+    try:
+        rows = msgspec.msgpack.decode(encoded.removeprefix(FORMAT), type=list[_Row])
+        if not encoded.startswith(FORMAT):
+            raise ValueError("other format")  # noqa: TRY301
+        tree = _build(rows, places)
+    except (ValueError, KeyError, msgspec.MsgspecError) as error:
+        raise FlattenError(
+            f"the tree does not fit to its packs ({error})", where=str(path), hint="delete it; it is made again"
+        ) from None
+    return Flattened(tree, digest_of(encoded), len(rows), (), encoded)
+
+
+def _build(rows: list[_Row], places: dict[bytes, tuple[int, int]]) -> Tree:
+    tree = Tree(new_directory(b"", mtime=0))
+    by_path: dict[bytes, Inode] = {b"": tree.root}
+    for path, kind, mode, uid, gid, mtime, size, digest, target, major, minor, xattrs in rows:
+        if kind == HARDLINK:
+            inode = by_path[target]
+            inode.links += 1
+        else:
+            inode = Inode(path, kind, mode, uid, gid, mtime, size, -1, target, major, minor, xattrs)
+            if kind == DIR:
+                inode.children = {}
+            elif kind == FILE and size:
+                inode.layer, inode.content = places[digest]
+        by_path[path] = inode
+        folder, _, name = path.rpartition(b"/")
+        if name:
+            children = by_path[folder].children
+            if children is None:
+                raise ValueError("a file with entries below it")
+            children[name] = inode
+        else:
+            tree.root = inode
+    return tree

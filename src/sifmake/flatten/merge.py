@@ -1,0 +1,204 @@
+"""Merging the entries of layers into one tree (OCI image spec, layer.md; docs/adr for where it is silent)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import FlattenError
+from sifmake.flatten.tree import MAX_LINKS, Tree, new_directory
+from sifmake.layers.entry import DIR, HARDLINK, OPAQUE, SYMLINK, WHITEOUT, Inode
+from sifmake.layers.names import AUFS_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_Directory = dict[bytes, Inode]
+
+
+class Merger:
+    """A tree that layers are applied to, lowest first.
+
+    Attributes:
+        tree: What has come together so far.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        """Begin with an empty root.
+
+        Args:
+            epoch: Time stamp, in seconds, of directories that no tar entry describes.
+        """
+        self.tree = Tree(new_directory(b"", mtime=epoch))
+        self._epoch = epoch
+        self._layer = 0
+        self._folder = b""
+        self._children: _Directory = _children(self.tree.root)
+        self._aside: dict[bytes, Inode] = {}
+        self._hidden: dict[bytes, Inode] = {}
+
+    def apply(self, entries: Sequence[Inode], layer: int) -> None:
+        """Put one layer over the tree; the entries become its inodes.
+
+        Whiteouts act on what lower layers brought, wherever they stand in their own.
+
+        Raises:
+            FlattenError: An entry cannot be placed; ``where`` names its path.
+        """
+        self._layer = layer
+        self._aside, self._hidden = {}, {}
+        self._hide(entries)
+        self._forget()
+        late = [entry for entry in entries if entry.kind < WHITEOUT and not self._place(entry)]
+        for entry in late:
+            if not self._place(entry):
+                raise FlattenError(
+                    f"hard link to {ascii(entry.target)[2:-1]!r}, which does not exist",
+                    where=ascii(entry.path)[2:-1],
+                    hint="the layer is damaged; rebuild or re-pull the image at its source",
+                )
+
+    def _hide(self, entries: Sequence[Inode]) -> None:
+        markers = [entry for entry in entries if entry.kind >= WHITEOUT]
+        if not markers:
+            return
+        declared = {entry.path for entry in entries if entry.kind < WHITEOUT and entry.kind != SYMLINK}
+        found: dict[bytes, _Directory | None] = {}
+        for entry in markers:
+            parent, _, name = entry.path.rpartition(b"/")
+            if entry.kind == OPAQUE:
+                parent = entry.path
+            if parent not in found:
+                found[parent] = self._lower_directory(parent, declared)
+            folder = found[parent]
+            if folder is None:
+                continue
+            if entry.kind == OPAQUE:
+                prefix = parent + b"/" if parent else b""
+                self._hidden |= {prefix + child: inode for child, inode in folder.items()}
+                folder.clear()
+            elif name in folder:
+                self._hidden[entry.path] = folder.pop(name)
+
+    def _lower_directory(self, path: bytes, declared: set[bytes]) -> _Directory | None:
+        """Find a directory of the lower layers, through symlinks unless this layer puts something else there."""
+        at = b""
+        for part in path.split(b"/") if path else ():
+            at = at + b"/" + part if at else part
+            inode = self.tree.resolve(at, follow_last=False)
+            if inode is None or (inode.kind == SYMLINK and at in declared):
+                return None
+        found = self.tree.resolve(path)
+        return found.children if found is not None else None
+
+    def _place(self, entry: Inode) -> bool:
+        """Put an entry under its name; return False when it is a hard link to nothing."""
+        folder, _, name = entry.path.rpartition(b"/")
+        if not name:
+            self._place_root(entry)
+            return True
+        if entry.path.startswith(AUFS_PREFIX):
+            entry.layer = self._layer
+            self._aside[entry.path] = entry
+            return True
+        children = self._children if folder == self._folder else self._enter(folder)
+        if entry.kind == HARDLINK:
+            return self._link(entry, children, name)
+        entry.layer = self._layer
+        old = children.get(name)
+        if entry.kind == DIR:
+            if old is not None and old.kind == DIR:
+                _describe(old, entry)
+                return True
+            entry.children = {}
+        if old is not None and old.kind in (DIR, SYMLINK):
+            self._forget()
+        children[name] = entry
+        return True
+
+    def _place_root(self, entry: Inode) -> None:
+        if entry.kind != DIR:
+            raise FlattenError(
+                "the root of the file system is not a directory", hint="the layer is hostile or damaged; it was refused"
+            )
+        _describe(self.tree.root, entry)
+
+    def _link(self, entry: Inode, children: _Directory, name: bytes) -> bool:
+        target = self._aside.get(entry.target)
+        if target is None:
+            target = self.tree.resolve(entry.target, follow_last=False)
+        if target is None:
+            target = self._find_hidden(entry.target)
+        if target is None:
+            return False
+        if target.kind == DIR:
+            raise FlattenError(
+                f"hard link to the directory {ascii(entry.target)[2:-1]!r}",
+                where=ascii(entry.path)[2:-1],
+                hint="the layer is hostile or damaged; it was refused",
+            )
+        old = children.get(name)
+        if old is not None and old.kind in (DIR, SYMLINK):
+            self._forget()
+        children[name] = target
+        target.links += 1
+        return True
+
+    def _find_hidden(self, path: bytes) -> Inode | None:
+        """Find what this layer's own whiteouts took away: a link to it made before its name went is still one."""
+        at = path
+        below: list[bytes] = []
+        while at and at not in self._hidden:
+            at, _, name = at.rpartition(b"/")
+            below.append(name)
+        inode = self._hidden.get(at)
+        while below and inode is not None:
+            inode = (inode.children or {}).get(below.pop())
+        return inode
+
+    def _forget(self) -> None:
+        """Drop the remembered folder: a directory or symlink on the way to it may be another now."""
+        self._folder, self._children = b"", _children(self.tree.root)
+
+    def _enter(self, folder: bytes) -> _Directory:
+        """Return the directory at a path, made or changed into one where it is none."""
+        inode = self._directory(folder)
+        self._folder, self._children = folder, _children(inode)
+        return self._children
+
+    def _directory(self, folder: bytes) -> Inode:
+        stack = [self.tree.root]
+        todo = folder.split(b"/")[::-1] if folder else []
+        followed = 0
+        while todo:
+            part = todo.pop()
+            if part == b"..":
+                del stack[max(1, len(stack) - 1) :]
+                continue
+            here = _children(stack[-1])
+            child = here.get(part)
+            if child is not None and child.kind == SYMLINK:
+                followed += 1
+                if followed > MAX_LINKS:
+                    raise FlattenError(
+                        "too many symbolic links on the way to a file",
+                        where=ascii(folder)[2:-1],
+                        hint="the layer is hostile or damaged",
+                    )
+                if child.target.startswith(b"/"):
+                    del stack[1:]
+                todo += [p for p in reversed(child.target.split(b"/")) if p not in (b"", b".")]
+                continue
+            if child is None or child.kind != DIR:
+                child = here[part] = new_directory(folder, mtime=self._epoch, layer=self._layer)
+            stack.append(child)
+        return stack[-1]
+
+
+def _children(directory: Inode) -> _Directory:
+    assert directory.children is not None  # noqa: S101  # every inode of kind DIR in a tree has a dict
+    return directory.children
+
+
+def _describe(old: Inode, new: Inode) -> None:
+    """Give a directory the owner, mode, time and attributes of a later entry of its name."""
+    old.mode, old.uid, old.gid, old.mtime, old.xattrs = new.mode, new.uid, new.gid, new.mtime, new.xattrs

@@ -1,0 +1,215 @@
+"""Cutting file contents into compressed blocks and writing them in order, on many threads, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+from isal.isal_zlib import crc32
+
+from sifmake.layers.codec import BLOCK_SIZE, STORED_UNCOMPRESSED, Codec
+from sifmake.layers.entry import Content
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from typing_extensions import Buffer
+
+SYNC_BYTES = 32 << 20
+"""Written bytes after which the disk is set to work, so that the last fsync finds little to do."""
+
+_ZEROS = bytes(BLOCK_SIZE)
+_WORD = struct.Struct("<I")
+
+
+class Workers:
+    """Threads that compress blocks, shared by all layers, and one that pushes written bytes to the disk.
+
+    Where the system allows no further thread (a login node), the caller's thread does the work.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="compress")
+        self._sync = ThreadPoolExecutor(1, thread_name_prefix="sync")
+
+    def submit(self, work: Callable[..., Any], *args: object) -> Future[Any]:
+        """Run ``work`` on a compressing thread."""
+        return _submit(self._pool, work, args)
+
+    def sync_soon(self, fd: int) -> Future[Any]:
+        """Write a file's dirty pages out in the background."""
+        return _submit(self._sync, os.fdatasync, (fd,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._sync.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ThreadPoolExecutor, work: Callable[..., Any], args: tuple[object, ...]) -> Future[Any]:
+    try:
+        return pool.submit(work, *args)
+    except RuntimeError:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*args))
+        except Exception as error:  # noqa: BLE001  # carried to where the result is asked for, as a thread's would be
+            future.set_exception(error)
+        return future
+
+
+class BlockWriter:
+    """Writes the data region of a pack: full blocks of files, and fragment blocks that hold tails.
+
+    Data of one file stays together; blocks come out in the order in which they went in.
+
+    Attributes:
+        contents: One per distinct file content, in the order of first use.
+        fragments: Start, block word and uncompressed size of each fragment block.
+        position: Bytes written so far.
+        crc: CRC-32 of them.
+    """
+
+    def __init__(self, file: BinaryIO, codec: Codec, workers: Workers) -> None:
+        self.contents: list[Content] = []
+        self.fragments: list[tuple[int, int, int]] = []
+        self.position = 0
+        self.crc = 0
+        self._file = file
+        self._compress = codec.compress
+        self._workers = workers
+        self._seen: dict[bytes, int] = {}
+        self._words: dict[int, bytearray] = {}
+        self._tails = bytearray()
+        self._fragments_begun = 0
+        self._pending: deque[tuple[Content | None, int, Buffer, Future[Any]]] = deque()
+        self._most_pending = 8 + 8 * workers.threads
+        self._unsynced = 0
+        self._syncing: Future[Any] | None = None
+
+    def add_small(self, data: bytes | memoryview) -> int:
+        """Store the whole content of a file of 1 byte to less than a block; return its content's index."""
+        digest = sha256(data).digest()
+        known = self._seen.get(digest)
+        if known is not None:
+            return known
+        fragment, offset = self.add_tail(data)
+        return self._register(Content(digest, len(data), 0, 0, b"", fragment, offset))
+
+    def add_large(self, size: int, pieces: Iterable[bytes | memoryview]) -> int:
+        """Store a file of ``size`` bytes, at least a block, that come in pieces; return its content's index."""
+        content = Content(b"", size, -1, 0, b"")
+        digest = sha256()
+        self._words[id(content)] = bytearray()
+        rest = b""
+        for piece in pieces:
+            digest.update(piece)
+            rest = self._add_blocks(content, rest, piece)
+        content.sha256 = digest.digest()
+        known = self._seen.get(content.sha256)
+        if known is not None:
+            # Its blocks are in the pack already and stay there, dead; no image will copy them.
+            return known
+        if rest:
+            content.fragment, content.offset = self.add_tail(rest)
+        return self._register(content)
+
+    def add(self, data: bytes) -> int:
+        """Store the whole content of a file of any size above zero; return its content's index."""
+        return self.add_small(data) if len(data) < BLOCK_SIZE else self.add_large(len(data), (data,))
+
+    def add_tail(self, tail: bytes | memoryview) -> tuple[int, int]:
+        """Put less than a block of bytes into a fragment block; return the fragment's number and the offset."""
+        if len(self._tails) + len(tail) > BLOCK_SIZE:
+            self._end_fragment()
+        place = self._fragments_begun, len(self._tails)
+        self._tails += tail
+        return place
+
+    def finish(self) -> None:
+        """Write everything that is still on its way."""
+        if self._tails:
+            self._end_fragment()
+        while self._pending:
+            self._write_next()
+        if self._syncing is not None:
+            self._syncing.result()
+
+    def _register(self, content: Content) -> int:
+        index = len(self.contents)
+        self.contents.append(content)
+        self._seen[content.sha256] = index
+        return index
+
+    def _add_blocks(self, content: Content, rest: bytes, piece: bytes | memoryview) -> bytes:
+        """Cut full blocks out of what is left of the last piece and the next one; return what is left now."""
+        view = memoryview(piece)
+        start = 0
+        if rest:
+            start = BLOCK_SIZE - len(rest)
+            rest += view[:start]
+            if len(rest) < BLOCK_SIZE:
+                return rest
+            self._add_block(content, rest)
+        end = start + (len(view) - start) // BLOCK_SIZE * BLOCK_SIZE
+        for at in range(start, end, BLOCK_SIZE):
+            self._add_block(content, view[at : at + BLOCK_SIZE])
+        return bytes(view[end:])
+
+    def _add_block(self, content: Content, block: bytes | memoryview) -> None:
+        if block[0] == block[BLOCK_SIZE >> 1] == block[-1] == 0 and bytes(block) == _ZEROS:
+            future: Future[Any] = Future()
+            future.set_result(b"")
+            self._enqueue(content, block, future)
+        else:
+            self._enqueue(content, block, self._workers.submit(self._compress, block))
+
+    def _end_fragment(self) -> None:
+        block, self._tails = self._tails, bytearray()
+        self._fragments_begun += 1
+        self._enqueue(None, block, self._workers.submit(self._compress, block))
+
+    def _enqueue(self, content: Content | None, block: Buffer, future: Future[Any]) -> None:
+        self._pending.append((content, len(memoryview(block)), block, future))
+        while len(self._pending) > self._most_pending or (self._pending and self._pending[0][3].done()):
+            self._write_next()
+
+    def _write_next(self) -> None:
+        content, size, block, future = self._pending.popleft()
+        data = future.result()
+        word = len(data)
+        if word >= size:
+            data, word = block, size | STORED_UNCOMPRESSED
+        if content is None:
+            self.fragments.append((self.position, word, size))
+        else:
+            self._note_block(content, word, len(data))
+        self._file.write(data)
+        self.crc = crc32(data, self.crc)
+        self.position += len(data)
+        self._sync_now_and_then(len(data))
+
+    def _note_block(self, content: Content, word: int, stored: int) -> None:
+        words = self._words[id(content)]
+        words += _WORD.pack(word)
+        if content.start < 0:
+            content.start = self.position
+        content.stored += stored
+        if not word:
+            content.sparse += BLOCK_SIZE
+        if len(words) == content.size // BLOCK_SIZE * 4:
+            content.blocks = bytes(self._words.pop(id(content)))
+
+    def _sync_now_and_then(self, written: int) -> None:
+        self._unsynced += written
+        if self._unsynced >= SYNC_BYTES and (self._syncing is None or self._syncing.done()):
+            self._unsynced = 0
+            self._file.flush()
+            self._syncing = self._workers.sync_soon(self._file.fileno())

@@ -1,0 +1,95 @@
+"""The file format of layer packs: data blocks, an index, a footer with checksums.
+
+::
+
+    data      blocks of files and fragment blocks, in tar order, no gaps
+    index     entries, contents (msgpack); fragments (struct array); meta (msgpack)
+    footer    sizes of the parts and checksums, fixed length, at the end of the file
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import msgspec
+from isal.isal_zlib import crc32
+
+from sifmake.layers.codec import BLOCK_SIZE, Codec
+
+PACK_VERSION = 1
+"""Part of every pack's key; raise it when a pack of the same layer would hold other bytes."""
+
+MAGIC = b"SIFMPACK"
+FOOTER = struct.Struct("<8sIIQQQQQII")
+FRAGMENT = struct.Struct("<QII")
+
+
+class Meta(msgspec.Struct):
+    """What a pack says of itself.
+
+    Attributes:
+        diff_id: Digest of the layer's uncompressed tar stream.
+        codec: Name of the block codec.
+        level: Its level.
+        fingerprint: Of the encoder; see :attr:`Codec.fingerprint`.
+        block_size: Bytes of a full block.
+        warnings: What the layer's reading came across, for the user.
+    """
+
+    diff_id: str
+    codec: str
+    level: int
+    fingerprint: str
+    block_size: int
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Footer:
+    """The last bytes of a pack.
+
+    Attributes:
+        data_crc: CRC-32 of the data region.
+        index_crc: CRC-32 of all index parts together.
+        data_size: Bytes of the data region, which begins at offset 0.
+        entries_size: Bytes of the entries.
+        contents_size: Bytes of the contents.
+        fragments_size: Bytes of the fragments.
+        meta_size: Bytes of the meta.
+    """
+
+    data_crc: int
+    index_crc: int
+    data_size: int
+    entries_size: int
+    contents_size: int
+    fragments_size: int
+    meta_size: int
+
+    @property
+    def index_size(self) -> int:
+        """Bytes of the index."""
+        return self.entries_size + self.contents_size + self.fragments_size + self.meta_size
+
+    def encode(self) -> bytes:
+        """Return the footer's bytes; the last four are a CRC-32 of the rest."""
+        sizes = (self.data_size, self.entries_size, self.contents_size, self.fragments_size, self.meta_size)
+        body = FOOTER.pack(MAGIC, PACK_VERSION, self.data_crc, *sizes, self.index_crc, 0)[:-4]
+        return body + struct.pack("<I", crc32(body))
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Footer | None:
+        """Return the footer, or None when these bytes are none of this version."""
+        if len(raw) != FOOTER.size or struct.unpack("<I", raw[-4:])[0] != crc32(raw[:-4]):
+            return None
+        magic, version, data_crc, data, entries, contents, fragments, meta, index_crc, _ = FOOTER.unpack(raw)
+        if magic != MAGIC or version != PACK_VERSION:
+            return None
+        return cls(data_crc, index_crc, data, entries, contents, fragments, meta)
+
+
+def pack_key(diff_id: str, codec: Codec) -> str:
+    """Return the store's name of the pack of a layer: everything that decides its bytes."""
+    _, _, digest = diff_id.partition(":")
+    return f"{digest}-{codec.name}{codec.level}-{BLOCK_SIZE >> 10}k-v{PACK_VERSION}-{codec.fingerprint}"

@@ -1,0 +1,171 @@
+"""Opening layer packs, and checking them before their bytes go into an image."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+from isal.isal_zlib import crc32
+
+from sifmake.errors import PackDamagedError
+from sifmake.layers.codec import BLOCK_SIZE, Codec
+from sifmake.layers.entry import Content, Entry, Inode
+from sifmake.layers.pack_format import FOOTER, FRAGMENT, Footer, Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+READ_SIZE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An open layer pack. Index parts are decoded when they are asked for.
+
+    Attributes:
+        path: The file.
+        fd: Open for reading; belongs to the pack.
+        footer: Sizes and checksums.
+        meta: What the pack says of itself.
+    """
+
+    path: Path
+    fd: int
+    footer: Footer
+    meta: Meta
+    _index: dict[str, bytes] = field(repr=False)
+
+    def entries(self) -> list[Inode]:
+        """Return all entries in tar order; they are new objects at each call."""
+        return msgspec.msgpack.decode(self._index["entries"], type=list[Inode])
+
+    def stored_entries(self) -> list[Entry]:
+        """Return all entries in tar order as the index has them."""
+        return msgspec.msgpack.decode(self._index["entries"], type=list[Entry])
+
+    @cached_property
+    def contents(self) -> list[Content]:
+        """Where the pack keeps the bytes of each distinct file."""
+        return msgspec.msgpack.decode(self._index["contents"], type=list[Content])
+
+    @cached_property
+    def fragments(self) -> list[tuple[int, int, int]]:
+        """Start, squashfs block word and uncompressed size of each fragment block."""
+        return list(FRAGMENT.iter_unpack(self._index["fragments"]))
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of the pack's blocks."""
+        return Codec(self.meta.codec, self.meta.level)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return bytes of the data region.
+
+        Raises:
+            PackDamagedError: The file is shorter than that.
+        """
+        parts = []
+        while size > 0:
+            part = os.pread(self.fd, size, start)
+            if not part:
+                raise PackDamagedError("layer pack is cut off", where=str(self.path))
+            parts.append(part)
+            start += len(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def blocks_of(self, content: Content) -> Iterator[bytes]:
+        """Yield the uncompressed full blocks of a file's content; the tail is in a fragment."""
+        at = content.start
+        for word in memoryview(content.blocks).cast("I"):
+            stored = word & 0xFFFFFF
+            yield self._block(at, word, BLOCK_SIZE) if stored else bytes(BLOCK_SIZE)
+            at += stored
+
+    def read_content(self, content: Content, limit: int) -> bytes:
+        """Return up to the first ``limit`` bytes of a file's content."""
+        out = bytearray()
+        for block in self.blocks_of(content):
+            out += block
+            if len(out) >= limit:
+                break
+        if len(out) < limit and content.fragment >= 0:
+            tail = content.size % BLOCK_SIZE
+            out += self.read_fragment(content.fragment)[content.offset : content.offset + tail]
+        return bytes(out[:limit])
+
+    def read_fragment(self, number: int) -> bytes:
+        """Return the uncompressed bytes of a fragment block."""
+        return self._block(*self.fragments[number])
+
+    def _block(self, start: int, word: int, size: int) -> bytes:
+        data = self.read(start, word & 0xFFFFFF)
+        try:
+            return data if word >> 24 else self.codec.inflate(data, size)
+        except PackDamagedError as error:
+            raise error.within(str(self.path)) from None
+
+    def check_data(self) -> None:
+        """Compare the data region with its checksum.
+
+        Raises:
+            PackDamagedError: They differ.
+        """
+        buffer = memoryview(bytearray(READ_SIZE))
+        crc = at = 0
+        while at < self.footer.data_size:
+            got = os.preadv(self.fd, [buffer[: self.footer.data_size - at]], at)
+            if not got:
+                break
+            crc = crc32(buffer[:got], crc)
+            at += got
+        if at != self.footer.data_size or crc != self.footer.data_crc:
+            raise PackDamagedError(
+                "layer pack is damaged", where=str(self.path), hint="it is made again from upstream when it is needed"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_pack(path: Path) -> Pack:
+    """Open a pack and check footer and index.
+
+    Raises:
+        PackDamagedError: The file is no whole pack of this version.
+        OSError: It cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _load(path, fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _load(path: Path, fd: int) -> Pack:
+    size = os.fstat(fd).st_size
+    footer = Footer.decode(os.pread(fd, FOOTER.size, max(0, size - FOOTER.size)))
+    if footer is None or footer.data_size + footer.index_size + FOOTER.size != size:
+        raise PackDamagedError("not a whole layer pack", where=str(path))
+    raw = os.pread(fd, footer.index_size, footer.data_size)
+    if len(raw) != footer.index_size or crc32(raw) != footer.index_crc:
+        raise PackDamagedError("index of the layer pack is damaged", where=str(path))
+    index = {}
+    at = 0
+    for name in ("entries", "contents", "fragments", "meta"):
+        length: int = getattr(footer, f"{name}_size")
+        index[name] = raw[at : at + length]
+        at += length
+    return Pack(path, fd, footer, msgspec.msgpack.decode(index["meta"], type=Meta), index)

@@ -1,0 +1,82 @@
+"""From one pack to the pack of the same layer with another codec, without fetching the layer again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from sifmake.errors import PackDamagedError
+from sifmake.layers.blocks import BlockWriter, Workers
+from sifmake.layers.codec import BLOCK_SIZE, Codec
+from sifmake.layers.pack_format import Meta
+from sifmake.layers.pack_writer import write_index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sifmake.layers.entry import Content, Entry
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.progress import Task
+
+
+def repack(file: BinaryIO, pack: Pack, codec: Codec, workers: Workers, task: Task) -> None:
+    """Write the pack that :func:`write_pack` would have written with another codec.
+
+    Args:
+        file: Open for writing and empty.
+        pack: The layer's pack as another codec or encoder made it.
+        codec: The wanted codec.
+        workers: Threads to compress on.
+        task: Told the bytes of the old data region that are done.
+
+    Raises:
+        PackDamagedError: A file's bytes do not have the SHA-256 that the index says.
+    """
+    blocks = BlockWriter(file, codec, workers)
+    fragment = _FragmentCache(pack)
+    for number, content in enumerate(pack.contents):
+        index = _copy_content(pack, content, blocks, fragment)
+        if index != number or blocks.contents[index].sha256 != content.sha256:
+            raise PackDamagedError(
+                f"file with SHA-256 {content.sha256.hex()[:12]} is damaged",
+                where=str(pack.path),
+                hint="the layer is fetched again when it is needed",
+            )
+        task.advance(content.stored)
+    blocks.finish()
+    entries: list[Entry] = list(pack.stored_entries())
+    meta = pack.meta
+    write_index(
+        file,
+        blocks,
+        entries,
+        Meta(meta.diff_id, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, meta.warnings),
+    )
+
+
+class _FragmentCache:
+    """The uncompressed fragment block that was asked for last; tails come in the blocks' order."""
+
+    def __init__(self, pack: Pack) -> None:
+        self._pack = pack
+        self._number = -1
+        self._block = memoryview(b"")
+
+    def tail(self, content: Content) -> memoryview:
+        if content.fragment < 0:
+            return memoryview(b"")
+        if content.fragment != self._number:
+            self._number, self._block = content.fragment, memoryview(self._pack.read_fragment(content.fragment))
+        return self._block[content.offset : content.offset + content.size % BLOCK_SIZE]
+
+
+def _copy_content(pack: Pack, content: Content, blocks: BlockWriter, fragment: _FragmentCache) -> int:
+    if content.size < BLOCK_SIZE:
+        return blocks.add_small(fragment.tail(content))
+    return blocks.add_large(content.size, _pieces(pack, content, fragment))
+
+
+def _pieces(pack: Pack, content: Content, fragment: _FragmentCache) -> Iterator[bytes | memoryview]:
+    yield from pack.blocks_of(content)
+    tail = fragment.tail(content)
+    if tail:
+        yield tail

@@ -1,0 +1,197 @@
+"""The main job without its bookkeeping: layers to packs, packs to a tree, tree and packs to a SIF file."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sifmake import rootfs
+from sifmake.assembly.image import Document, SifContents, SifSummary
+from sifmake.assembly.image import write_sif as write_image
+from sifmake.errors import PackDamagedError, SifmakeError
+from sifmake.files import atomic_write
+from sifmake.flatten.flattened import FORMAT, Flattened, flatten, short
+from sifmake.layers.blocks import Workers
+from sifmake.layers.codec import Codec, make_codec
+from sifmake.layers.pack_format import PACK_VERSION, pack_key
+from sifmake.layers.pack_reader import Pack, open_pack
+from sifmake.layers.pack_writer import write_pack
+from sifmake.sif import DataType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sifmake.layers.entry import Inode
+    from sifmake.limits import Limits
+    from sifmake.oci.model import Image, Layer
+    from sifmake.progress import Progress
+    from sifmake.sources.base import Source
+    from sifmake.store import Store
+
+PARALLEL_LAYERS = 4
+SIF_VERSION = 1
+"""Raise it when the same tree would give another SIF file."""
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """Settings that decide the bytes of a SIF file.
+
+    Attributes:
+        compression: ``gzip`` or ``zstd``.
+        labels: Added to the image's.
+    """
+
+    compression: str = "gzip"
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def format_versions() -> dict[str, int]:
+    """Return for each stage the number that is raised when it would make other bytes from the same input."""
+    tree_version = int(FORMAT.split()[-1])
+    return {"pull": PACK_VERSION, "flatten": tree_version, "sif": SIF_VERSION}
+
+
+def fetch_packs(
+    source: Source, image: Image, store: Store, compression: str, limits: Limits, progress: Progress
+) -> list[Pack]:
+    """Return the open packs of an image's layers; those that the store lacks are made from the source.
+
+    Each layer is fetched and packed once, whatever other processes do; several at the same time.
+
+    Raises:
+        SourceError: A layer cannot be read.
+        IntegrityError: A layer is not what the manifest says. Packs of other layers are kept.
+        StoreError: The store cannot be written.
+    """
+    codec = make_codec(compression)
+    with ExitStack() as opened, Workers() as workers, ThreadPoolExecutor(PARALLEL_LAYERS) as threads:
+        make = partial(_fetch_pack, source, store, codec, workers, limits, progress)
+        layers = {layer.diff_id: layer for layer in image.layers}
+        futures = {threads.submit(make, layer): diff_id for diff_id, layer in layers.items()}
+        packs: dict[str, Pack] = {}
+        try:
+            for future in as_completed(futures):
+                packs[futures[future]] = opened.enter_context(future.result())
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+        opened.pop_all()
+    return [packs[layer.diff_id] for layer in image.layers]
+
+
+def _fetch_pack(
+    source: Source, store: Store, codec: Codec, workers: Workers, limits: Limits, progress: Progress, layer: Layer
+) -> Pack:
+    key = pack_key(layer.diff_id, codec)
+    label = short(layer.descriptor.digest)
+    found = _open_stored(store, key, progress)
+    if found is None:
+        with store.lock(key):
+            found = _open_stored(store, key, progress)
+            if found is None:
+                return _make_pack(source, store.pack_path(key), layer, codec, workers, limits, progress)
+    progress.task(label, layer.descriptor.size).finish("in store")
+    return found
+
+
+def _open_stored(store: Store, key: str, progress: Progress) -> Pack | None:
+    path = store.find_pack(key)
+    if path is None:
+        return None
+    try:
+        return open_pack(path)
+    except FileNotFoundError:
+        return None
+    except PackDamagedError as error:
+        progress.warning(f"{error}; it is made again")
+        store.drop_pack(key)
+        return None
+
+
+def _make_pack(
+    source: Source, path: Path, layer: Layer, codec: Codec, workers: Workers, limits: Limits, progress: Progress
+) -> Pack:
+    task = progress.task(short(layer.descriptor.digest), layer.descriptor.size)
+    try:
+        with source.open_layer(layer) as reader, atomic_write(path) as file:
+            write_pack(file, reader, layer, codec, workers, limits, task)
+    except SifmakeError as error:
+        raise error.within(f"{source.name}: layer {short(layer.descriptor.digest)}") from None
+    task.finish()
+    return open_pack(path)
+
+
+def flatten_packs(packs: Sequence[Pack], image: Image, progress: Progress) -> Flattened:
+    """Merge the layers of an image into one tree and tell what was odd about them.
+
+    Raises:
+        FlattenError: They cannot be merged.
+    """
+    flattened = flatten(packs, epoch_of(image))
+    for warning in flattened.warnings:
+        progress.warning(warning)
+    return flattened
+
+
+def write_sif(
+    target: Path,
+    flattened: Flattened,
+    packs: Sequence[Pack],
+    image: Image,
+    origin: rootfs.Origin,
+    settings: BuildSettings,
+    progress: Progress,
+) -> SifSummary:
+    """Write an unsigned SIF file beside ``target`` and rename it; the tree is used up by it.
+
+    Raises:
+        SifmakeError: The image does not fit into squashfs or SIF, or a pack is damaged.
+    """
+    epoch = epoch_of(image)
+    prepared = rootfs.prepare(flattened.tree, image, origin, settings.labels, epoch, partial(_read_head, packs))
+    for warning in prepared.warnings:
+        progress.warning(warning)
+    contents = SifContents(
+        before=[
+            Document(DataType.DEFFILE, "", prepared.objects.deffile),
+            Document(DataType.GENERIC_JSON, "inspect-metadata.json", prepared.objects.inspect),
+            Document(DataType.GENERIC_JSON, "oci-config.json", prepared.objects.oci_config),
+        ],
+        after=[Document(DataType.GENERIC_JSON, "oci-manifest.json", image.manifest)],
+        tree=flattened.tree,
+        files=prepared.files,
+        packs=packs,
+        architecture=prepared.architecture,
+        mkfs_time=epoch,
+    )
+    task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in packs))
+    with Workers() as workers:
+        summary = write_image(target, contents, make_codec(settings.compression), workers, task)
+    task.finish()
+    for warning in summary.warnings:
+        progress.warning(warning)
+    return summary
+
+
+def epoch_of(image: Image) -> int:
+    """Return the image's ``created`` as seconds since 1970, 0 where it has none that squashfs can hold."""
+    try:
+        created = datetime.fromisoformat(image.config.created)
+    except ValueError:
+        return 0
+    if created.tzinfo is None:
+        created = created.replace(tzinfo=UTC)
+    return min(max(int(created.timestamp()), 0), 0xFFFFFFFF)
+
+
+def _read_head(packs: Sequence[Pack], inode: Inode, size: int) -> bytes:
+    if inode.content < 0:
+        return b""
+    pack = packs[inode.layer]
+    return pack.read_content(pack.contents[inode.content], size)
