@@ -1,1 +1,8 @@
-"""Writing squashfs 4.0."""
+"""Writing squashfs 4.0: all tables of an image, in memory. Knows nothing of images and layers but their entries."""
+
+from sifmake.squashfs.format import SquashfsOptions
+from sifmake.squashfs.inodes import Placement
+from sifmake.squashfs.survey import check_tree
+from sifmake.squashfs.tables import Fragment, Tables, build_tables
+
+__all__ = ["Fragment", "Placement", "SquashfsOptions", "Tables", "build_tables", "check_tree"]

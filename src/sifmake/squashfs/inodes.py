@@ -1,0 +1,159 @@
+"""The inode table: basic inodes where they fit, extended ones where they do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sifmake.errors import SquashfsError
+from sifmake.layers.entry import BLOCK, CHAR, DIR, FIFO, FILE, SOCKET, SYMLINK
+from sifmake.squashfs import format as fmt
+from sifmake.squashfs.metadata import MetadataStream
+from sifmake.squashfs.paths import show
+from sifmake.squashfs.xattrs import XattrTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sifmake.layers.entry import Inode
+    from sifmake.squashfs.directories import Listing
+
+
+class Placement(NamedTuple):
+    """Where the image keeps the bytes of one file.
+
+    Attributes:
+        start: Offset of the first full block from the start of the squashfs.
+        blocks: One little-endian 32-bit word per full block: stored size, bit 24 set when not compressed, zero for
+            a block of zeros.
+        fragment: Number of the fragment block that holds the tail, -1 when there is no tail.
+        offset: Offset of the tail in the uncompressed fragment block.
+        sparse: Bytes in blocks of zeros.
+    """
+
+    start: int
+    blocks: bytes
+    fragment: int
+    offset: int
+    sparse: int
+
+
+NOWHERE = Placement(0, b"", -1, 0, 0)
+"""Of an empty file."""
+
+
+class InodeTable:
+    """Writes inodes one by one; everything that an inode refers to must have its place already."""
+
+    def __init__(
+        self,
+        compress: Callable[[bytes], bytes],
+        place: Callable[[Inode], Placement],
+        ids: Sequence[int],
+        fragments: int,
+        block_size: int,
+    ) -> None:
+        self.stream = MetadataStream(compress)
+        self.xattrs = XattrTable(compress)
+        self.listings: dict[int, tuple[Listing, int]] = {}
+        """Listings of directories that wait for their inodes, with the parents' numbers, by inode number."""
+        self._place = place
+        self._ids = {number: index for index, number in enumerate(ids)}
+        self._fragments = fragments
+        self._block_size = block_size
+        self._writers = {
+            DIR: self._directory,
+            FILE: self._file,
+            SYMLINK: self._symlink,
+            BLOCK: self._device,
+            CHAR: self._device,
+            FIFO: self._ipc,
+            SOCKET: self._ipc,
+        }
+
+    def write(self, inode: Inode) -> int:
+        """Append an inode and return its reference.
+
+        Raises:
+            SquashfsError: A file's blocks do not fit to its size.
+        """
+        return self._writers[inode.kind](inode)
+
+    def _file(self, inode: Inode) -> int:
+        size = inode.size
+        start, blocks, fragment, offset, sparse = self._place(inode) if inode.content >= 0 else NOWHERE
+        whole, tail = divmod(size, self._block_size)
+        if fragment < 0:
+            fragment = fmt.NONE_32
+            whole += tail > 0
+        elif fragment >= self._fragments or not tail:
+            raise self._misfit(inode)
+        if len(blocks) != 4 * whole:
+            raise self._misfit(inode)
+        ids, mtime = self._ids, inode.mtime
+        if not 0 <= mtime <= fmt.MAX_32:
+            mtime = fmt.clamp_time(mtime)
+        uid, gid, mode, links = ids[inode.uid], ids[inode.gid], inode.mode & 0xFFF, inode.links
+        if links == 1 and not sparse and not inode.xattrs and start <= fmt.MAX_32 and size <= fmt.MAX_32:
+            fixed = fmt.FILE.pack(FILE, mode, uid, gid, mtime, inode.number, start, fragment, offset, size)
+        else:
+            xattrs = self._xattrs(inode)
+            fixed = fmt.EXTENDED_FILE.pack(
+                *(FILE + fmt.EXTENDED, mode, uid, gid, mtime, inode.number),
+                *(start, size, sparse, links, fragment, offset, xattrs),
+            )
+        return self.stream.append(fixed + blocks)
+
+    def _misfit(self, inode: Inode) -> SquashfsError:
+        what = f"the stored blocks do not make up the file's {inode.size} bytes"
+        return SquashfsError(what, where=show(inode.path), hint="run: sifmake cache verify")
+
+    def _directory(self, inode: Inode) -> int:
+        listing, parent = self.listings.pop(inode.number)
+        size = listing.size + fmt.DIRECTORY_EXTRA
+        xattrs = self._xattrs(inode)
+        if size <= fmt.MAX_BASIC_DIRECTORY and not listing.jumps and xattrs == fmt.NONE_32:
+            common = self._common(inode)
+            return self.stream.append(
+                fmt.DIRECTORY.pack(*common, listing.start, inode.links, size, listing.offset, parent)
+            )
+        if size > fmt.MAX_32:
+            raise SquashfsError("a directory's listing exceeds 4 GiB", where=show(inode.path))
+        fixed = fmt.EXTENDED_DIRECTORY.pack(
+            *self._common(inode, fmt.EXTENDED),
+            *(inode.links, size, listing.start, parent, listing.jumps, listing.offset, xattrs),
+        )
+        return self.stream.append(fixed + listing.jump_records)
+
+    def _symlink(self, inode: Inode) -> int:
+        target, xattrs = inode.target, self._xattrs(inode)
+        if xattrs == fmt.NONE_32:
+            common = self._common(inode)
+            return self.stream.append(fmt.SYMLINK.pack(*common, inode.links, len(target)) + target)
+        fixed = fmt.SYMLINK.pack(*self._common(inode, fmt.EXTENDED), inode.links, len(target))
+        return self.stream.append(fixed + target + fmt.XATTR_INDEX.pack(xattrs))
+
+    def _device(self, inode: Inode) -> int:
+        device, xattrs = fmt.encode_device(inode.major, inode.minor), self._xattrs(inode)
+        if xattrs == fmt.NONE_32:
+            return self.stream.append(fmt.DEVICE.pack(*self._common(inode), inode.links, device))
+        common = self._common(inode, fmt.EXTENDED)
+        return self.stream.append(fmt.EXTENDED_DEVICE.pack(*common, inode.links, device, xattrs))
+
+    def _ipc(self, inode: Inode) -> int:
+        xattrs = self._xattrs(inode)
+        if xattrs == fmt.NONE_32:
+            return self.stream.append(fmt.IPC.pack(*self._common(inode), inode.links))
+        return self.stream.append(fmt.EXTENDED_IPC.pack(*self._common(inode, fmt.EXTENDED), inode.links, xattrs))
+
+    def _common(self, inode: Inode, extended: int = 0) -> tuple[int, int, int, int, int, int]:
+        return (
+            inode.kind + extended,
+            inode.mode & 0xFFF,
+            self._ids[inode.uid],
+            self._ids[inode.gid],
+            fmt.clamp_time(inode.mtime),
+            inode.number,
+        )
+
+    def _xattrs(self, inode: Inode) -> int:
+        return self.xattrs.number(inode.xattrs) if inode.xattrs else fmt.NONE_32

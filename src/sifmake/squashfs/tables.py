@@ -1,0 +1,134 @@
+"""All tables of a squashfs 4.0 image, built in memory behind data that already stand."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.squashfs import format as fmt
+from sifmake.squashfs.directories import DirectoryTable
+from sifmake.squashfs.inodes import InodeTable
+from sifmake.squashfs.metadata import indexed_table
+from sifmake.squashfs.survey import survey_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sifmake.flatten.tree import Tree
+    from sifmake.layers.entry import Inode
+    from sifmake.squashfs.inodes import Placement
+    from sifmake.squashfs.survey import Survey
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A fragment block in the data region.
+
+    Attributes:
+        start: Its offset from the start of the squashfs.
+        word: Its stored size, bit 24 set when not compressed.
+    """
+
+    start: int
+    word: int
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What makes a data region a squashfs.
+
+    Attributes:
+        superblock: The first 96 bytes of the image.
+        tail: Everything behind the data region, zero padding to 4 KiB of the whole image included.
+        bytes_used: Size of the image without the padding.
+        inode_count: Number of inodes.
+        warnings: What could not be kept, for the user.
+    """
+
+    superblock: bytes
+    tail: bytes
+    bytes_used: int
+    inode_count: int
+    warnings: tuple[str, ...]
+
+
+def build_tables(
+    tree: Tree,
+    place: Callable[[Inode], Placement],
+    fragments: Sequence[Fragment],
+    data_end: int,
+    compress: Callable[[bytes], bytes],
+    options: fmt.SquashfsOptions,
+) -> Tables:
+    """Build the superblock and all tables of an image.
+
+    Args:
+        tree: What the image holds; numbers, links and references of its inodes are set.
+        place: Says where the bytes of a file with content are; called once per inode.
+        fragments: All fragment blocks.
+        data_end: Where the data region ends and the tables begin, from the start of the squashfs; at least 96.
+        compress: Compresses one metadata block as the image's codec does.
+        options: What the superblock says.
+
+    Raises:
+        SquashfsError: The tree does not fit into squashfs 4.0; raised before ``place`` is called the first time,
+            unless a placement itself is wrong.
+    """
+    survey = survey_tree(tree)
+    inodes = InodeTable(compress, place, survey.ids, len(fragments), options.block_size)
+    directories = DirectoryTable(compress, inodes.write)
+    _write_tree(survey, inodes, directories)
+    image = _Image(data_end, compress)
+    inode_start = image.add(inodes.stream.finish())
+    directory_start = image.add(directories.stream.finish())
+    fragment_start = image.add_table(b"".join(fmt.FRAGMENT.pack(f.start, f.word, 0) for f in fragments))
+    export_start = image.add_table(_pack_all("Q", [inode.ref for inode in survey.inodes]))
+    id_start = image.add_table(_pack_all("I", survey.ids))
+    xattr_table, xattr_start = inodes.xattrs.table(image.end)
+    image.add(xattr_table)
+    superblock = fmt.SUPERBLOCK.pack(
+        *(fmt.MAGIC, len(survey.inodes), fmt.clamp_time(options.mkfs_time), options.block_size, len(fragments)),
+        *(fmt.COMPRESSION_IDS[options.compression], options.block_size.bit_length() - 1, fmt.FLAGS, len(survey.ids)),
+        *(*fmt.VERSION, tree.root.ref, image.end, id_start, fmt.NONE_64 if xattr_start is None else xattr_start),
+        *(inode_start, directory_start, fragment_start, export_start),
+    )
+    bytes_used = image.end
+    image.add(bytes(-bytes_used % fmt.PAD))
+    return Tables(superblock, bytes(image.tail), bytes_used, len(survey.inodes), survey.warnings)
+
+
+def _write_tree(survey: Survey, inodes: InodeTable, directories: DirectoryTable) -> None:
+    """Write directories from the deepest up, each with the inodes of all its children side by side."""
+    for _, inode, parent, names in reversed(survey.directories):
+        inodes.listings[inode.number] = directories.write(inode.children or {}, names), parent
+    root = survey.directories[0].inode
+    root.ref = inodes.write(root)
+
+
+class _Image:
+    """The end of the image, growing."""
+
+    def __init__(self, data_end: int, compress: Callable[[bytes], bytes]) -> None:
+        self.tail = bytearray()
+        self._data_end = data_end
+        self._compress = compress
+
+    @property
+    def end(self) -> int:
+        return self._data_end + len(self.tail)
+
+    def add(self, data: bytes) -> int:
+        start = self.end
+        self.tail += data
+        return start
+
+    def add_table(self, records: bytes) -> int:
+        """Add blocks of records and the index of their starts; return where the index stands."""
+        blocks, index = indexed_table(records, self.end, self._compress)
+        self.add(blocks)
+        return self.add(index)
+
+
+def _pack_all(code: str, values: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(values)}{code}", *values)
