@@ -1,0 +1,32 @@
+"""How big a run is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of one run.
+
+    Attributes:
+        name: Names the folder in which images are kept.
+        content: Bytes of files in the layered image, at least.
+        files: Files in it, at least.
+        big: Bytes in the image of few large files.
+        repeat: How often a figure is measured; the median counts.
+        readings: How often an image is read back; the median counts.
+    """
+
+    name: str
+    content: int
+    files: int
+    big: int
+    repeat: int
+    readings: int
+
+
+FULL = Scale("full", 1_100_000_000, 33_000, 12_000 * MIB, 3, 5)
+QUICK = Scale("quick", 40_000_000, 1_500, 400 * MIB, 1, 3)
