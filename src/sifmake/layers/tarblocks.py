@@ -1,0 +1,107 @@
+"""A tar stream as blocks of 512 bytes and runs of data, cut from the chunks that an inflater hands over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import LayerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BLOCK = 512
+
+
+class Blocks:
+    """Reads forward through chunks of any size; copies only what straddles two of them."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._chunk = b""
+        self._at = 0
+        self._before = 0
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the stream that were read."""
+        return self._before + self._at
+
+    def block(self) -> bytes:
+        """Return the next 512 bytes, or nothing at the clean end of the stream.
+
+        Raises:
+            LayerError: The stream ends inside the block.
+        """
+        start = self._at
+        block = self._chunk[start : start + BLOCK]
+        if len(block) == BLOCK:
+            self._at = start + BLOCK
+            return block
+        block = b"".join(self._up_to(BLOCK))
+        if block and len(block) < BLOCK:
+            raise LayerError("the tar stream is cut off inside a header block")
+        return block
+
+    def take(self, size: int) -> bytes:
+        """Return exactly so many bytes in one piece; see `pieces` for errors."""
+        start = self._at
+        end = start + size
+        if end <= len(self._chunk):
+            self._at = end
+            return self._chunk[start:end]
+        return b"".join(self.pieces(size))
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """Yield exactly so many bytes as views of the chunks.
+
+        Raises:
+            LayerError: The stream ends before.
+        """
+        left = size
+        for piece in self._up_to(size):
+            left -= len(piece)
+            yield piece
+        if left:
+            raise LayerError(f"the tar stream is cut off, {left} bytes of the entry's data are missing")
+
+    def skip(self, size: int) -> None:
+        """Pass over data; see `pieces` for errors."""
+        end = self._at + size
+        if end <= len(self._chunk):
+            self._at = end
+        else:
+            for _ in self.pieces(size):
+                pass
+
+    def skip_padding(self, size: int) -> None:
+        """Pass over so many bytes if they are there: like Go, do not demand the last entry's padding."""
+        end = self._at + size
+        if end <= len(self._chunk):
+            self._at = end
+        else:
+            for _ in self._up_to(size):
+                pass
+
+    def drain(self) -> None:
+        """Read to the end of the chunks, so that whoever sums or checks them sees all."""
+        for chunk in self._chunks:
+            self._before += len(chunk)
+
+    def _up_to(self, size: int) -> Iterator[memoryview]:
+        while size:
+            if self._at == len(self._chunk) and not self._advance():
+                return
+            start = self._at
+            piece = memoryview(self._chunk)[start : start + size]
+            self._at = start + len(piece)
+            size -= len(piece)
+            yield piece
+
+    def _advance(self) -> bool:
+        self._before += len(self._chunk)
+        self._chunk, self._at = b"", 0
+        for chunk in self._chunks:
+            if chunk:
+                self._chunk = chunk
+                return True
+        return False
