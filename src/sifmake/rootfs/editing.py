@@ -1,0 +1,137 @@
+"""Adding files to a tree the way a program inside the image's root would, but never through a link out of place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SourceError
+from sifmake.flatten.tree import MAX_LINKS, new_directory
+from sifmake.layers.entry import DIR, FILE, SYMLINK, Inode
+
+if TYPE_CHECKING:
+    from sifmake.flatten.tree import Tree
+
+
+class Editor:
+    """Changes one tree.
+
+    A directory gets the time stamp ``epoch`` when a name is added to it, and keeps its own otherwise.
+
+    Attributes:
+        tree: What is changed.
+        files: New regular files that are not empty, with their bytes.
+    """
+
+    def __init__(self, tree: Tree, epoch: int) -> None:
+        self.tree = tree
+        self.files: list[tuple[Inode, bytes]] = []
+        self._epoch = epoch
+
+    def directory(self, path: bytes) -> Inode:
+        """Return the directory at a path, through symlinks inside the root; missing ones are made, 0755.
+
+        Raises:
+            SourceError: Something else than a directory is in the way, or symlinks go round in circles.
+        """
+        stack = [self.tree.root]
+        todo = _parts(path)
+        followed = 0
+        while todo:
+            part = todo.pop()
+            if part == b"..":
+                del stack[max(1, len(stack) - 1) :]
+                continue
+            child = self._children(stack[-1], path).get(part)
+            if child is None:
+                child = new_directory(_join(stack[-1].path, part), mtime=self._epoch)
+                self._add(stack[-1], part, child)
+            if child.kind == SYMLINK:
+                followed += 1
+                if followed > MAX_LINKS:
+                    raise _in_the_way(path, "symlinks that go round in circles are")
+                if child.target.startswith(b"/"):
+                    del stack[1:]
+                todo += _parts(child.target)
+                continue
+            stack.append(child)
+        self._children(stack[-1], path)
+        return stack[-1]
+
+    def mount_point(self, path: bytes) -> bool:
+        """Make a directory unless something has its name; return whether the name is there at the end."""
+        folder, _, name = path.rpartition(b"/")
+        if self.tree.resolve(path, follow_last=False) is None:
+            try:
+                parent = self.directory(folder)
+            except SourceError:
+                return False
+            if name not in self._children(parent, path):
+                self._add(parent, name, new_directory(path, mtime=self._epoch))
+        return True
+
+    def link(self, name: bytes, target: bytes) -> None:
+        """Put a symlink into the root; one that points elsewhere is turned, anything else of that name is kept."""
+        old = self._children(self.tree.root, b"").get(name)
+        if old is None or (old.kind == SYMLINK and old.target != target):
+            self._add(self.tree.root, name, Inode(name, SYMLINK, 0o777, 0, 0, self._epoch, target=target, layer=-1))
+
+    def write(self, path: bytes, data: bytes, mode: int, *, keep_mode: bool = False) -> None:
+        """Put a regular file at a path; an older one gives its owner, a symlink is replaced and its target left alone.
+
+        Args:
+            path: Its folder is made when missing.
+            data: The new content.
+            mode: Permission bits.
+            keep_mode: Let an older file give its mode, too.
+
+        Raises:
+            SourceError: A directory has that name, or the folder cannot be made.
+        """
+        folder, _, name = path.rpartition(b"/")
+        parent = self.directory(folder)
+        old = self._children(parent, path).get(name)
+        inode = Inode(path, FILE, mode, 0, 0, self._epoch, size=len(data), layer=-1)
+        if old is not None and old.kind == DIR:
+            raise _in_the_way(path, "a directory is")
+        if old is not None and old.kind == FILE:
+            inode.uid, inode.gid = old.uid, old.gid
+            inode.mode = old.mode if keep_mode else mode
+        self._add(parent, name, inode)
+        if data:
+            self.files.append((inode, data))
+
+    def move(self, folder: bytes, name: bytes, to: bytes, new_name: bytes) -> None:
+        """Move what has a name in one directory to a free name in another."""
+        source, target = self.directory(folder), self.directory(to)
+        self._add(target, new_name, self._children(source, folder).pop(name))
+        source.mtime = self._epoch
+
+    def _add(self, parent: Inode, name: bytes, inode: Inode) -> None:
+        children = self._children(parent, name)
+        old = children.get(name)
+        if old is None:
+            parent.mtime = self._epoch
+        elif old.kind == FILE and old.links:
+            old.links -= 1
+        children[name] = inode
+
+    def _children(self, inode: Inode, path: bytes) -> dict[bytes, Inode]:
+        if inode.children is None:
+            raise _in_the_way(path, "something that is no directory is")
+        return inode.children
+
+
+def _parts(path: bytes) -> list[bytes]:
+    """Return the components of a path, the last one first."""
+    return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+
+
+def _join(folder: bytes, name: bytes) -> bytes:
+    return folder + b"/" + name if folder else name
+
+
+def _in_the_way(path: bytes, what: str) -> SourceError:
+    return SourceError(
+        f"{what} in the way of /{path.decode('ascii', 'backslashreplace')}",
+        hint="remove it from the image: a SIF file needs its place",
+    )

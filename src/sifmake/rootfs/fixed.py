@@ -1,0 +1,26 @@
+"""Texts of the scripts that are the same in every image; they stand as files beside this module."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+FIXED = (
+    "actions/exec",
+    "actions/run",
+    "actions/shell",
+    "actions/start",
+    "actions/test",
+    "env/01-base.sh",
+    "env/90-environment.sh",
+    "env/94-appsbase.sh",
+    "env/95-apps.sh",
+    "env/99-base.sh",
+    "env/99-runtimevars.sh",
+    "startscript",
+)
+"""Places below ``/.singularity.d``."""
+
+
+def text_of(name: str) -> str:
+    """Return the text of one of :data:`FIXED`."""
+    return files("sifmake.rootfs").joinpath("scripts", name).read_text(encoding="utf-8")

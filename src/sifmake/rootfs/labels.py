@@ -1,0 +1,88 @@
+"""Labels of a SIF file. They depend on the image and the configuration alone: no clock, no host, no tool version."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sifmake.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sifmake.rootfs.model import Origin
+
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
+_PREFIX = "org.label-schema."
+_DEFFILE = _PREFIX + "usage.singularity.deffile."
+_OCI = "org.opencontainers.image."
+
+
+def parse_created(text: str) -> datetime | None:
+    """Return the time of an RFC 3339 text in UTC, whole seconds; None where there is none, or Go's zero time."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    day, time, sign, hours, minutes = match.groups()
+    try:
+        moment = datetime.fromisoformat(f"{day}T{time}+00:00")
+        if sign:
+            moment -= timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if sign == "-" else 1)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.year > 1 else None
+
+
+def build_date(moment: datetime) -> str:
+    """Return a time as the label ``build-date`` has it: in English whatever the locale, without leading zeros."""
+    moment = moment.astimezone(UTC)
+    day = f"{_WEEKDAYS[moment.weekday()]}_{moment.day}_{_MONTHS[moment.month - 1]}_{moment.year}"
+    return f"{day}_{moment.hour}:{moment.minute}:{moment.second}_UTC"
+
+
+def make_labels(
+    own: Mapping[str, str], configured: Mapping[str, str], origin: Origin, created: str, architecture: str
+) -> dict[str, str]:
+    """Return all labels, sorted by name.
+
+    The image's own come first. What describes this build overwrites them, what describes the image does not.
+    Configured labels overwrite both.
+
+    Args:
+        own: Labels of the image.
+        configured: Labels of the configuration.
+        origin: Where the image came from.
+        created: The image's ``created``.
+        architecture: That was found in the image.
+    """
+    moment = parse_created(created)
+    labels = {_OCI + "architecture": architecture}
+    if moment is not None:
+        labels[_OCI + "created"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)
+    labels |= own
+    if moment is not None:
+        labels[_PREFIX + "build-date"] = build_date(moment)
+    labels |= _about_build(origin, architecture)
+    if not origin.canonical:
+        # The base of the SIF is the image itself: another image's name must not stand beside its digest.
+        labels.pop(_OCI + "base.name", None)
+    return dict(sorted({**labels, **configured}.items()))
+
+
+def _about_build(origin: Origin, architecture: str) -> dict[str, str]:
+    labels = {
+        _PREFIX + "schema-version": "1.0",
+        _PREFIX + "build-arch": architecture,
+        _DEFFILE + "bootstrap": origin.transport,
+        _DEFFILE + "from": one_line(origin.name),
+        _OCI + "base.digest": origin.manifest_digest,
+    }
+    if origin.canonical:
+        labels[_OCI + "base.name"] = origin.canonical
+    return labels

@@ -1,0 +1,59 @@
+"""Values that go in and come out of the preparation of a root file system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sifmake.layers.entry import Inode
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an image came from, as the SIF file tells it.
+
+    Attributes:
+        transport: ``docker``, ``oci``, ``oci-archive``, ``docker-archive``, ...
+        name: Of a registry's image the reference in its familiar form (``alpine:3.18``); of a local source the
+            file's name without its folder.
+        canonical: The full reference (``docker.io/library/alpine:3.18``); empty for local sources.
+        manifest_digest: Digest of the platform's manifest.
+    """
+
+    transport: str
+    name: str
+    canonical: str
+    manifest_digest: str
+
+
+@dataclass(frozen=True)
+class SifMetadata:
+    """Data of the objects that stand beside the root file system.
+
+    Attributes:
+        deffile: The definition file that would make the same image.
+        inspect: What ``inspect`` shows: ``inspect-metadata.json``.
+        oci_config: The image's settings: ``oci-config.json``.
+    """
+
+    deffile: bytes
+    inspect: bytes
+    oci_config: bytes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was added to a tree, and what stands beside it.
+
+    Attributes:
+        files: New inodes, already in the tree, whose bytes the caller has to store; none of them is empty.
+        objects: Data of the SIF's other objects.
+        architecture: Of the programs inside, in Go's spelling.
+        warnings: What the user should know, one line each.
+    """
+
+    files: tuple[tuple[Inode, bytes], ...]
+    objects: SifMetadata
+    architecture: str
+    warnings: tuple[str, ...]

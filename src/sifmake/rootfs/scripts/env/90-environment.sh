@@ -1,0 +1,2 @@
+#!/bin/sh
+# Variables for this container can be set below this line.
