@@ -3,9 +3,9 @@
 from contextlib import ExitStack
 
 import pytest
-from support.layers import file, flatten_layers, folder, hardlink, listing, symlink, tar
 
 from sifmake.errors import FlattenError
+from support.layers import file, flatten_layers, folder, hardlink, listing, symlink, tar
 
 ROOT = {"": "d 755"}
 

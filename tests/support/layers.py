@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-
 from typing import TYPE_CHECKING, Any
 
 from sifmake.flatten.flattened import Flattened, flatten

@@ -112,9 +112,14 @@ def write_sif(target: Path, contents: SifContents, codec: Codec, workers: Worker
         patch.flush()
         options = SquashfsOptions(compression=codec.name, level=codec.level, mkfs_time=contents.mkfs_time)
         place = _placer([*(pack.contents for pack in contents.packs), patch_contents], data)
-        tables = build_tables(contents.tree, place, data.fragments, data.end, codec.compress, options)
+        tables = build_tables(contents.tree, place, data.fragments, data.end, _metadata_compressor(codec), options)
         sources = {number: pack.fd for number, pack in enumerate(contents.packs)} | {PATCH: patch.fileno()}
         return _write(file, contents, _Squashfs(data, tables, sources), task)
+
+
+def _metadata_compressor(codec: Codec) -> Callable[[bytes], bytes]:
+    compress = codec.compress
+    return lambda block: bytes(compress(block))
 
 
 @dataclass(frozen=True)

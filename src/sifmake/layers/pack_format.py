@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 from isal.isal_zlib import crc32
 
-from sifmake.layers.codec import BLOCK_SIZE, Codec
+from sifmake.layers.codec import BLOCK_SIZE, Codec, Compression
 
 PACK_VERSION = 1
 """Part of every pack's key; raise it when a pack of the same layer would hold other bytes."""
@@ -38,7 +38,7 @@ class Meta(msgspec.Struct):
     """
 
     diff_id: str
-    codec: str
+    codec: Compression
     level: int
     fingerprint: str
     block_size: int
@@ -91,5 +91,10 @@ class Footer:
 
 def pack_key(diff_id: str, codec: Codec) -> str:
     """Return the store's name of the pack of a layer: everything that decides its bytes."""
-    _, _, digest = diff_id.partition(":")
-    return f"{digest}-{codec.name}{codec.level}-{BLOCK_SIZE >> 10}k-v{PACK_VERSION}-{codec.fingerprint}"
+    codec_part = f"{codec.name}{codec.level}-{BLOCK_SIZE >> 10}k-v{PACK_VERSION}-{codec.fingerprint}"
+    return pack_key_prefix(diff_id) + codec_part
+
+
+def pack_key_prefix(diff_id: str) -> str:
+    """Return what the names of all packs of a layer begin with."""
+    return f"{diff_id.partition(':')[2]}-"

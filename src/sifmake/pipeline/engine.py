@@ -17,9 +17,10 @@ from sifmake.files import atomic_write
 from sifmake.flatten.flattened import FORMAT, Flattened, flatten, short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
-from sifmake.layers.pack_format import PACK_VERSION, pack_key
+from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, open_pack
 from sifmake.layers.pack_writer import write_pack
+from sifmake.layers.repack import repack
 from sifmake.sif import DataType
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def fetch_packs(
     """
     codec = make_codec(compression)
     with ExitStack() as opened, Workers() as workers, ThreadPoolExecutor(PARALLEL_LAYERS) as threads:
-        make = partial(_fetch_pack, source, store, codec, workers, limits, progress)
+        make = _Maker(source, store, codec, workers, limits, progress).find_or_make
         layers = {layer.diff_id: layer for layer in image.layers}
         futures = {threads.submit(make, layer): diff_id for diff_id, layer in layers.items()}
         packs: dict[str, Pack] = {}
@@ -85,46 +86,87 @@ def fetch_packs(
     return [packs[layer.diff_id] for layer in image.layers]
 
 
-def _fetch_pack(
-    source: Source, store: Store, codec: Codec, workers: Workers, limits: Limits, progress: Progress, layer: Layer
-) -> Pack:
-    key = pack_key(layer.diff_id, codec)
-    label = short(layer.descriptor.digest)
-    found = _open_stored(store, key, progress)
-    if found is None:
-        with store.lock(key):
-            found = _open_stored(store, key, progress)
-            if found is None:
-                return _make_pack(source, store.pack_path(key), layer, codec, workers, limits, progress)
-    progress.task(label, layer.descriptor.size).finish("in store")
-    return found
+@dataclass(frozen=True)
+class _Maker:
+    """Makes one layer's pack, or finds it."""
 
+    source: Source
+    store: Store
+    codec: Codec
+    workers: Workers
+    limits: Limits
+    progress: Progress
 
-def _open_stored(store: Store, key: str, progress: Progress) -> Pack | None:
-    path = store.find_pack(key)
-    if path is None:
+    def find_or_make(self, layer: Layer) -> Pack:
+        key = pack_key(layer.diff_id, self.codec)
+        found = self._open_stored(key)
+        if found is None:
+            with self.store.lock(key):
+                # Another process may have made it while this one waited.
+                found = self._open_stored(key)
+                if found is None:
+                    return self._repack(layer, key) or self._make(layer, key)
+        label = short(layer.descriptor.digest)
+        self.progress.task(label, layer.descriptor.size).finish("in store")
+        return found
+
+    def _open_stored(self, key: str) -> Pack | None:
+        path = self.store.find_pack(key)
+        if path is None:
+            return None
+        try:
+            return open_pack(path)
+        except FileNotFoundError:
+            return None
+        except PackDamagedError as error:
+            self.progress.warning(f"{error}; it is made again")
+            self.store.drop_pack(key)
+            return None
+
+    def _repack(self, layer: Layer, key: str) -> Pack | None:
+        """Make the pack from one of another codec or encoder, so that nothing has to be fetched."""
+        for other in self.store.pack_keys(pack_key_prefix(layer.diff_id)):
+            old = self._open_stored(other) if other != key else None
+            if old is None:
+                continue
+            path = self.store.pack_path(key)
+            task = self.progress.task(f"repacking {short(layer.diff_id)}", old.footer.data_size)
+            try:
+                with old, atomic_write(path) as file:
+                    repack(file, old, self.codec, self.workers, task)
+            except PackDamagedError as error:
+                self.progress.warning(f"{error}; the layer is fetched again")
+                self.store.drop_pack(other)
+                continue
+            task.finish()
+            return open_pack(path)
         return None
-    try:
+
+    def _make(self, layer: Layer, key: str) -> Pack:
+        path = self.store.pack_path(key)
+        task = self.progress.task(short(layer.descriptor.digest), layer.descriptor.size)
+        try:
+            with self.source.open_layer(layer) as reader, atomic_write(path) as file:
+                write_pack(file, reader, layer, self.codec, self.workers, self.limits, task)
+        except SifmakeError as error:
+            raise error.within(f"{self.source.name}: layer {short(layer.descriptor.digest)}") from None
+        task.finish()
         return open_pack(path)
-    except FileNotFoundError:
-        return None
-    except PackDamagedError as error:
-        progress.warning(f"{error}; it is made again")
-        store.drop_pack(key)
-        return None
 
 
-def _make_pack(
-    source: Source, path: Path, layer: Layer, codec: Codec, workers: Workers, limits: Limits, progress: Progress
-) -> Pack:
-    task = progress.task(short(layer.descriptor.digest), layer.descriptor.size)
-    try:
-        with source.open_layer(layer) as reader, atomic_write(path) as file:
-            write_pack(file, reader, layer, codec, workers, limits, task)
-    except SifmakeError as error:
-        raise error.within(f"{source.name}: layer {short(layer.descriptor.digest)}") from None
-    task.finish()
-    return open_pack(path)
+def drop_damaged(packs: Sequence[Pack], store: Store) -> bool:
+    """Remove packs from the store that do not match their checksums; return whether there were any.
+
+    Call it after :class:`PackDamagedError`, then fetch again.
+    """
+    damaged = False
+    for pack in packs:
+        try:
+            pack.check_data()
+        except PackDamagedError:
+            damaged = True
+            store.drop_pack(pack.path.name)
+    return damaged
 
 
 def flatten_packs(packs: Sequence[Pack], image: Image, progress: Progress) -> Flattened:
@@ -159,7 +201,7 @@ def write_sif(
         progress.warning(warning)
     contents = SifContents(
         before=[
-            Document(DataType.DEFFILE, "", prepared.objects.deffile),
+            Document(DataType.DEFINITION, "", prepared.objects.deffile),
             Document(DataType.GENERIC_JSON, "inspect-metadata.json", prepared.objects.inspect),
             Document(DataType.GENERIC_JSON, "oci-config.json", prepared.objects.oci_config),
         ],

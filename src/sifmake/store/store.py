@@ -140,6 +140,12 @@ class Store:
         """Remove a damaged pack from the writable store, so that the next search misses it."""
         _unlink(_key_path(self.root, PACKS, key))
 
+    def pack_keys(self, prefix: str) -> list[str]:
+        """Return the keys of all packs that begin with a prefix of two characters or more, sorted."""
+        folders = [root / PACKS / prefix[:2] for root in self._roots()]
+        names = {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()}
+        return sorted(name for name in names if name.startswith(prefix) and _KEY.match(name))
+
     def sif_path(self, key: str) -> Path:
         """Return where the finished SIF of this key is to be written; see :meth:`pack_path`."""
         return self._path_to_write(SIFS, key, SIF_SUFFIX)

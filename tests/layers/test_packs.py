@@ -1,0 +1,149 @@
+"""Layer packs: what goes in comes out, damage is noticed, other codecs give the same files."""
+
+import gzip
+import hashlib
+import random
+import zlib
+
+import pytest
+
+from sifmake.errors import IntegrityError, LayerError, PackDamagedError
+from sifmake.layers.blocks import Workers
+from sifmake.layers.codec import BLOCK_SIZE, make_codec
+from sifmake.layers.pack_reader import open_pack
+from sifmake.layers.repack import repack
+from sifmake.progress import Silent
+from support.layers import file, hardlink, layer_of, make_pack, tar
+
+RANDOM = random.Random(3)
+FILES = {
+    "empty": b"",
+    "one": b"1",
+    "text": b"words and words and words " * 3000,
+    "noise": RANDOM.randbytes(100_000),
+    "just-below": b"x" * (BLOCK_SIZE - 1),
+    "block": RANDOM.randbytes(BLOCK_SIZE),
+    "block+1": b"y" * (BLOCK_SIZE + 1),
+    "blocks": b"z" * 3 * BLOCK_SIZE,
+    "zeros": bytes(5 * BLOCK_SIZE + 7),
+    "holes": b"a" + bytes(4 * BLOCK_SIZE) + b"b" * 200_000,
+    "noise-large": RANDOM.randbytes(1_000_003),
+    "twin": RANDOM.randbytes(300_000),
+}
+FILES["twin-2"] = FILES["twin"]
+FILES["one-2"] = FILES["one"]
+
+
+def layer() -> bytes:
+    return tar(*(file(name, data) for name, data in FILES.items()), hardlink("link", "text"))
+
+
+def contents(pack):
+    return {
+        entry.path.decode(): pack.read_content(pack.contents[entry.content], entry.size) if entry.content >= 0 else b""
+        for entry in pack.entries()
+        if entry.path != b"link"
+    }
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_every_file_comes_back(compression, tmp_path):
+    with make_pack(tmp_path / "p", layer(), codec=make_codec(compression)) as pack:
+        assert contents(pack) == FILES
+        pack.check_data()
+        by_path = {entry.path.decode(): entry for entry in pack.entries()}
+        for name, data in FILES.items():
+            if data:
+                found = pack.contents[by_path[name].content]
+                assert found.sha256 == hashlib.sha256(data).digest()
+                assert found.size == len(data)
+        # One file twice is stored once; a block of zeros takes no room.
+        assert by_path["twin"].content == by_path["twin-2"].content
+        assert pack.contents[by_path["holes"].content].sparse == 3 * BLOCK_SIZE
+
+
+def test_data_blocks_are_zlib_streams_in_the_order_of_the_words(tmp_path):
+    with make_pack(tmp_path / "p", layer()) as pack:
+        entry = next(entry for entry in pack.entries() if entry.path == b"blocks")
+        content = pack.contents[entry.content]
+        words = memoryview(content.blocks).cast("I")
+        raw = pack.read(content.start, content.stored)
+        out, at = b"", 0
+        for word in words:
+            out += zlib.decompress(raw[at : at + word])
+            at += word
+        assert out == FILES["blocks"]
+
+
+def test_two_packs_of_a_layer_are_equal_bytes_whatever_the_threads(tmp_path):
+    make_pack(tmp_path / "a", layer()).close()
+    make_pack(tmp_path / "b", layer(), blob=gzip.compress(layer())).close()
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(("old", "new"), [("gzip", "zstd"), ("zstd", "gzip")])
+def test_repacking_gives_the_pack_that_packing_gives(old, new, tmp_path):
+    with (
+        make_pack(tmp_path / "old", layer(), codec=make_codec(old)) as pack,
+        Workers(2) as workers,
+        (tmp_path / "new").open("wb") as out,
+    ):
+        repack(out, pack, make_codec(new), workers, Silent().task(""))
+    with open_pack(tmp_path / "new") as again:
+        assert contents(again) == FILES
+        again.check_data()
+
+
+@pytest.mark.parametrize("place", [0, 40_000, -1, -30, -3000])
+def test_a_changed_byte_is_noticed(place, tmp_path):
+    path = tmp_path / "p"
+    make_pack(path, layer()).close()
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(PackDamagedError), open_pack(path) as pack:
+        pack.check_data()
+
+
+@pytest.mark.parametrize("size", [0, 10, 50_000, -1])
+def test_a_cut_pack_is_no_pack(size, tmp_path):
+    path = tmp_path / "p"
+    make_pack(path, layer()).close()
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(PackDamagedError, match="whole layer pack"):
+        open_pack(path)
+
+
+def test_repacking_notices_a_file_that_is_not_what_the_index_says(tmp_path):
+    raw = tar(file("a", b"a" * 1000))
+    with make_pack(tmp_path / "old", raw) as pack:
+        pack.contents[0].sha256 = bytes(32)
+        with Workers(1) as workers, (tmp_path / "new").open("wb") as out, pytest.raises(PackDamagedError):
+            repack(out, pack, make_codec("zstd"), workers, Silent().task(""))
+
+
+def test_wrong_diff_id_digest_and_size_are_refused(tmp_path):
+    from io import BytesIO
+
+    from sifmake.layers.pack_writer import write_pack
+    from sifmake.limits import DEFAULT_LIMITS
+    from sifmake.oci.model import Descriptor, Layer
+
+    raw = layer()
+    good = layer_of(raw, raw)
+    wrong = f"sha256:{'0' * 64}"
+    cases = {
+        "uncompressed layer has the wrong digest": (Layer(good.descriptor, wrong), raw),
+        "blob has the wrong digest": (Layer(Descriptor("", wrong, len(raw)), good.diff_id), raw),
+        "blob is longer": (Layer(Descriptor("", good.descriptor.digest, len(raw) - 1), good.diff_id), raw),
+        "blob ends after": (Layer(Descriptor("", good.descriptor.digest, len(raw) + 1), good.diff_id), raw),
+    }
+    for message, (described, blob) in cases.items():
+        with Workers(1) as workers, (tmp_path / "p").open("wb") as out, pytest.raises(IntegrityError, match=message):
+            write_pack(out, BytesIO(blob), described, make_codec("gzip"), workers, DEFAULT_LIMITS, Silent().task(""))
+
+
+def test_what_is_no_tar_is_refused(tmp_path):
+    page = b"<Error><Code>InvalidArgument</Code></Error>" * 100
+    with pytest.raises(LayerError):
+        make_pack(tmp_path / "p", page)
