@@ -1,12 +1,13 @@
-"""The document that ``inspect`` shows: made when a SIF file is built, read when one is looked at."""
+"""Making the document that ``inspect`` shows: ``inspect-metadata.json``."""
 
 from __future__ import annotations
 
+import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from sifmake.layers.entry import DIR, FILE
-from sifmake.rootfs.gojson import compact
+from sifmake.rootfs.gojson import clean, compact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 TEXT_BYTES = 1 << 20
 """Most bytes of one text that is shown."""
 
-_ENVIRONMENT = ("10-docker*.sh", "9*-environment.sh")
-_TEXTS = {"runscript": b"runscript", "test": b"test", "helpfile": b"runscript.help", "startscript": b"startscript"}
 ATTRIBUTES = ("apps", "environment", "labels", "runscript", "test", "helpfile", "deffile", "startscript")
-"""In the order of the document."""
+"""Of a container, in the order of the document."""
+APP_ATTRIBUTES = ATTRIBUTES[1:6]
+"""Of a SCIF app."""
+
+_TEXTS = {"runscript": b"runscript", "test": b"test", "helpfile": b"runscript.help"}
+_APPS = b"scif/apps"
 
 
 def inspection(tree: Tree, read: Callable[[Inode, int], bytes], labels: Mapping[str, str], deffile: str) -> bytes:
@@ -32,34 +36,67 @@ def inspection(tree: Tree, read: Callable[[Inode, int], bytes], labels: Mapping[
         labels: All labels.
         deffile: Text of the definition.
     """
-
-    def text(folder: bytes, name: bytes) -> str:
-        inode = tree.resolve(folder + b"/" + name)
-        return _text(read(inode, TEXT_BYTES)) if inode is not None and inode.kind == FILE else ""
-
-    found: dict[str, Any] = {name: text(b".singularity.d", file) for name, file in _TEXTS.items()}
-    found["environment"] = {
-        f"/.singularity.d/env/{name.decode()}": text(b".singularity.d/env", name)
-        for name in _names(tree, b".singularity.d/env")
-    }
+    look = _Looker(tree, read)
+    found: dict[str, Any] = look.texts(b".singularity.d", ("10-docker*.sh", "9*-environment.sh"))
+    found["apps"] = {name.decode(errors="replace"): look.app(name) for name in look.names(_APPS)}
+    found["apps"] = {name: app for name, app in found["apps"].items() if app is not None}
+    found["startscript"] = look.text(b".singularity.d/startscript")
     found["labels"] = dict(labels)
     found["deffile"] = deffile.rstrip("\n")
-    attributes = {name: found[name] for name in ATTRIBUTES if found.get(name)}
-    return compact({"data": {"attributes": attributes}, "type": "container"})
+    return compact({"data": {"attributes": _filled(found, ATTRIBUTES)}, "type": "container"})
 
 
-def _names(tree: Tree, folder: bytes) -> list[bytes]:
-    inode = tree.resolve(folder)
-    if inode is None or inode.kind != DIR or inode.children is None:
-        return []
-    return sorted(
-        name
-        for name, child in inode.children.items()
-        if any(fnmatchcase(name.decode("ascii", "replace"), pattern) for pattern in _ENVIRONMENT)
-        and name.isascii()
-        and child.kind == FILE
-    )
+class _Looker:
+    """Reads what a tree says about itself."""
+
+    def __init__(self, tree: Tree, read: Callable[[Inode, int], bytes]) -> None:
+        self._tree = tree
+        self._read = read
+
+    def text(self, path: bytes) -> str:
+        """Return the text of a regular file without newlines at its end; empty where there is none."""
+        inode = self._tree.resolve(path)
+        if inode is None or inode.kind != FILE:
+            return ""
+        return self._read(inode, TEXT_BYTES).decode(errors="replace").rstrip("\n")
+
+    def names(self, folder: bytes) -> list[bytes]:
+        """Return the sorted names in a directory; none where there is no directory."""
+        inode = self._tree.resolve(folder)
+        return sorted(inode.children or ()) if inode is not None else []
+
+    def texts(self, folder: bytes, patterns: tuple[str, ...]) -> dict[str, Any]:
+        """Return scripts and environment files of a container or an app."""
+        found: dict[str, Any] = {key: self.text(folder + b"/" + name) for key, name in _TEXTS.items()}
+        found["environment"] = {
+            f"/{folder.decode(errors='replace')}/env/{name.decode(errors='replace')}": self.text(
+                folder + b"/env/" + name
+            )
+            for name in self.names(folder + b"/env")
+            if any(fnmatchcase(name.decode(errors="replace"), pattern) for pattern in patterns)
+        }
+        return found
+
+    def app(self, name: bytes) -> dict[str, Any] | None:
+        """Return the attributes of a SCIF app; None for a name that is no app."""
+        folder = _APPS + b"/" + name + b"/scif"
+        inode = self._tree.resolve(folder)
+        if inode is None or inode.kind != DIR:
+            return None
+        found = self.texts(folder, ("9*-environment.sh",))
+        found["labels"] = _labels(self.text(folder + b"/labels.json"))
+        return _filled(found, APP_ATTRIBUTES)
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace").rstrip("\n")
+def _filled(found: Mapping[str, Any], order: tuple[str, ...]) -> dict[str, Any]:
+    return {name: found[name] for name in order if found.get(name)}
+
+
+def _labels(text: str) -> dict[str, str]:
+    try:
+        value = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        return {}
+    return {clean(key): clean(item) for key, item in sorted(value.items())}

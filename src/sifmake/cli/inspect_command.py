@@ -1,0 +1,85 @@
+"""``sifmake inspect``: what a SIF file says about itself, in the words and forms of ``apptainer inspect``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sifmake.sif import Sif
+
+_CHOICES = {
+    "labels": ("-l", "the labels (shown when nothing else is chosen)"),
+    "deffile": ("-d", "the definition that the image was made from"),
+    "runscript": ("-r", "the runscript"),
+    "startscript": ("-s", "the startscript"),
+    "test": ("-t", "the test script"),
+    "environment": ("-e", "the scripts that set the environment"),
+    "helpfile": ("-H", "the help text of the runscript"),
+}
+_METADATA = "inspect-metadata.json"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add Apptainer's options."""
+    for name, (short, text) in _CHOICES.items():
+        parser.add_argument(short, f"--{name}", action="append_const", dest="chosen", const=name, help=f"show {text}")
+    parser.add_argument(
+        "--list-apps", action="append_const", dest="chosen", const="apps", help="list the SCIF apps of the image"
+    )
+    parser.add_argument("--app", default="", metavar="NAME", help="show one SCIF app instead of the container")
+    parser.add_argument("-j", "--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("--all", action="store_true", help="show everything, as JSON")
+    parser.add_argument("file", type=Path, metavar="SIF", help="the file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was chosen; returns the exit status."""
+    from sifmake.errors import SifmakeError
+    from sifmake.rootfs.inspection import ATTRIBUTES
+    from sifmake.rootfs.report import as_json, as_text, choose
+    from sifmake.sif import open_sif
+
+    app = "" if args.all else args.app
+    wanted = set(ATTRIBUTES) if args.all else set(args.chosen or ["labels"])
+    with open_sif(args.file) as sif:
+        try:
+            chosen = choose(_attributes(sif, wanted), wanted, app)
+        except SifmakeError as error:
+            raise error.within(str(args.file)) from None
+    show(as_json(chosen) if args.all or args.json else as_text(chosen, app, list_apps="apps" in wanted))
+    return 0
+
+
+def _attributes(sif: Sif, wanted: set[str]) -> dict[str, Any]:
+    """Return all attributes; the definition has an object of its own where the document is missing.
+
+    Raises:
+        SifError: The file has no such document, or a damaged one.
+    """
+    from sifmake.errors import SifError
+    from sifmake.rootfs.report import parse_inspection
+    from sifmake.sif import DataType
+
+    objects = sif.find(DataType.GENERIC_JSON, name=_METADATA)
+    if objects:
+        return parse_inspection(sif.read(objects[0]))
+    definitions = sif.find(DataType.DEFINITION)
+    if definitions and wanted == {"deffile"}:
+        return {"deffile": sif.read(definitions[0]).decode(errors="replace").rstrip("\n")}
+    raise SifError(
+        f"it has no object {_METADATA}, and its file system is not searched",
+        hint="`sifmake sif list` shows what it has" + ("; -d shows its definition" if definitions else ""),
+    )
+
+
+def show(text: str) -> None:
+    """Print text that comes from an image; on a terminal control characters are made visible."""
+    if sys.stdout.isatty():
+        text = "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
