@@ -112,6 +112,7 @@ class TarReader:
         self._padding = 0
         self._sparse: SparseMap | None = None
         self._name = b""
+        self._inside = False
         self._count = 0
 
     def __iter__(self) -> Iterator[Member]:
@@ -150,7 +151,7 @@ class TarReader:
         if not error.where:
             error.where = f"tar byte {self._blocks.offset}"
             if self._name:
-                error.where = f"{printable(self._name)} ({error.where})"
+                error.where = f"{'' if self._inside else 'behind '}{printable(self._name)} ({error.where})"
 
     def _pieces(self, size: int) -> Iterator[memoryview]:
         for piece in self._blocks.pieces(size):
@@ -162,14 +163,14 @@ class TarReader:
         extended: _Extended | None = None
         while True:
             self._finish_entry()
+            self._inside = False
             block = self._next_block()
             if not block:
                 if extended:
                     raise LayerError("the tar stream ends behind an extended header, its entry is missing")
                 return None
-            self._name = b""
             header = parse_header(block)
-            self._name = header.name
+            self._name, self._inside = header.name, True
             if header.type == PAX_GLOBAL:
                 self._pass_global(header, extended)
             elif header.type in _META_TYPES:
@@ -276,13 +277,17 @@ def _merged(header: Header, extended: _Extended) -> Header:
     pax.seconds(records, b"ctime")
     uid, gid = pax.integer(records, b"uid"), pax.integer(records, b"gid")
     size, mtime = pax.integer(records, b"size"), pax.seconds(records, b"mtime")
-    return header._replace(
-        name=extended.name or records.get(b"path") or header.name,
-        linkname=extended.link or records.get(b"linkpath") or header.linkname,
-        uid=header.uid if uid is None else uid,
-        gid=header.gid if gid is None else gid,
-        size=header.size if size is None else size,
-        mtime=header.mtime if mtime is None else mtime,
+    return Header(
+        extended.name or records.get(b"path") or header.name,
+        header.mode,
+        header.uid if uid is None else uid,
+        header.gid if gid is None else gid,
+        header.size if size is None else size,
+        header.mtime if mtime is None else mtime,
+        header.type,
+        extended.link or records.get(b"linkpath") or header.linkname,
+        header.major,
+        header.minor,
     )
 
 
