@@ -15,7 +15,7 @@ from sifmake.squashfs.format import (
 from sifmake.squashfs.metadata import MetadataStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sifmake.layers.entry import Inode
 
@@ -44,9 +44,9 @@ EMPTY = Listing(0, 0, 0, 0, b"")
 class DirectoryTable:
     """Writes listings one by one; every inode in them must have its place, or gets it on the way."""
 
-    def __init__(self, compress: Callable[[bytes], bytes], write_inode: Callable[[Inode], int]) -> None:
+    def __init__(self, compress: Callable[[bytes], bytes], writers: Mapping[int, Callable[[Inode], int]]) -> None:
         self.stream = MetadataStream(compress)
-        self._write_inode = write_inode
+        self._writers = writers
 
     def write(self, children: dict[bytes, Inode], names: list[bytes]) -> Listing:
         """Append the listing of one directory, and the inodes of its children that are not written yet.
@@ -62,12 +62,12 @@ class DirectoryTable:
         boundary = METADATA_SIZE - position % METADATA_SIZE
         head = run_block = base = -1
         count = DIRECTORY_RUN
-        pack, pack_header, write = DIRECTORY_ENTRY.pack, DIRECTORY_HEADER.pack_into, self._write_inode
+        pack, pack_header, writers = DIRECTORY_ENTRY.pack, DIRECTORY_HEADER.pack_into, self._writers
         for name in names:
             child = children[name]
             reference = child.ref
             if reference < 0:
-                child.ref = reference = write(child)
+                child.ref = reference = writers[child.kind](child)
             number, block, here = child.number, reference >> 16, len(listing)
             if count == DIRECTORY_RUN or block != run_block or here >= boundary or not -32768 <= number - base < 32768:
                 if head >= 0:

@@ -56,11 +56,12 @@ class InodeTable:
         self.xattrs = XattrTable(compress)
         self.listings: dict[int, tuple[Listing, int]] = {}
         """Listings of directories that wait for their inodes, with the parents' numbers, by inode number."""
+        self._append = self.stream.append
         self._place = place
         self._ids = {number: index for index, number in enumerate(ids)}
         self._fragments = fragments
         self._block_size = block_size
-        self._writers = {
+        self.writers: dict[int, Callable[[Inode], int]] = {
             DIR: self._directory,
             FILE: self._file,
             SYMLINK: self._symlink,
@@ -69,39 +70,31 @@ class InodeTable:
             FIFO: self._ipc,
             SOCKET: self._ipc,
         }
-
-    def write(self, inode: Inode) -> int:
-        """Append an inode and return its reference.
-
-        Raises:
-            SquashfsError: A file's blocks do not fit to its size.
-        """
-        return self._writers[inode.kind](inode)
+        """By kind, what appends an inode and returns its reference; raises SquashfsError at a wrong placement."""
 
     def _file(self, inode: Inode) -> int:
         size = inode.size
         start, blocks, fragment, offset, sparse = self._place(inode) if inode.content >= 0 else NOWHERE
-        whole, tail = divmod(size, self._block_size)
+        if len(blocks) != 4 * (size // self._block_size if fragment >= 0 else -(-size // self._block_size)):
+            raise self._misfit(inode)
         if fragment < 0:
             fragment = fmt.NONE_32
-            whole += tail > 0
-        elif fragment >= self._fragments or not tail:
+        elif fragment >= self._fragments:
             raise self._misfit(inode)
-        if len(blocks) != 4 * whole:
-            raise self._misfit(inode)
+        if inode.links > 1 or sparse or inode.xattrs or start > fmt.MAX_32 or size > fmt.MAX_32:
+            fixed = fmt.EXTENDED_FILE.pack(
+                *self._common(inode, fmt.EXTENDED),
+                *(start, size, sparse, inode.links, fragment, offset, self._xattrs(inode)),
+            )
+            return self._append(fixed + blocks)
+        # The most frequent inode by far: what _common does stands here once more, without its call.
         ids, mtime = self._ids, inode.mtime
         if not 0 <= mtime <= fmt.MAX_32:
             mtime = fmt.clamp_time(mtime)
-        uid, gid, mode, links = ids[inode.uid], ids[inode.gid], inode.mode & 0xFFF, inode.links
-        if links == 1 and not sparse and not inode.xattrs and start <= fmt.MAX_32 and size <= fmt.MAX_32:
-            fixed = fmt.FILE.pack(FILE, mode, uid, gid, mtime, inode.number, start, fragment, offset, size)
-        else:
-            xattrs = self._xattrs(inode)
-            fixed = fmt.EXTENDED_FILE.pack(
-                *(FILE + fmt.EXTENDED, mode, uid, gid, mtime, inode.number),
-                *(start, size, sparse, links, fragment, offset, xattrs),
-            )
-        return self.stream.append(fixed + blocks)
+        owner, group, mode, number = ids[inode.uid], ids[inode.gid], inode.mode & 0xFFF, inode.number
+        return self._append(
+            fmt.FILE.pack(FILE, mode, owner, group, mtime, number, start, fragment, offset, size) + blocks
+        )
 
     def _misfit(self, inode: Inode) -> SquashfsError:
         what = f"the stored blocks do not make up the file's {inode.size} bytes"
@@ -113,37 +106,35 @@ class InodeTable:
         xattrs = self._xattrs(inode)
         if size <= fmt.MAX_BASIC_DIRECTORY and not listing.jumps and xattrs == fmt.NONE_32:
             common = self._common(inode)
-            return self.stream.append(
-                fmt.DIRECTORY.pack(*common, listing.start, inode.links, size, listing.offset, parent)
-            )
+            return self._append(fmt.DIRECTORY.pack(*common, listing.start, inode.links, size, listing.offset, parent))
         if size > fmt.MAX_32:
             raise SquashfsError("a directory's listing exceeds 4 GiB", where=show(inode.path))
         fixed = fmt.EXTENDED_DIRECTORY.pack(
             *self._common(inode, fmt.EXTENDED),
             *(inode.links, size, listing.start, parent, listing.jumps, listing.offset, xattrs),
         )
-        return self.stream.append(fixed + listing.jump_records)
+        return self._append(fixed + listing.jump_records)
 
     def _symlink(self, inode: Inode) -> int:
         target, xattrs = inode.target, self._xattrs(inode)
         if xattrs == fmt.NONE_32:
             common = self._common(inode)
-            return self.stream.append(fmt.SYMLINK.pack(*common, inode.links, len(target)) + target)
+            return self._append(fmt.SYMLINK.pack(*common, inode.links, len(target)) + target)
         fixed = fmt.SYMLINK.pack(*self._common(inode, fmt.EXTENDED), inode.links, len(target))
-        return self.stream.append(fixed + target + fmt.XATTR_INDEX.pack(xattrs))
+        return self._append(fixed + target + fmt.XATTR_INDEX.pack(xattrs))
 
     def _device(self, inode: Inode) -> int:
         device, xattrs = fmt.encode_device(inode.major, inode.minor), self._xattrs(inode)
         if xattrs == fmt.NONE_32:
-            return self.stream.append(fmt.DEVICE.pack(*self._common(inode), inode.links, device))
+            return self._append(fmt.DEVICE.pack(*self._common(inode), inode.links, device))
         common = self._common(inode, fmt.EXTENDED)
-        return self.stream.append(fmt.EXTENDED_DEVICE.pack(*common, inode.links, device, xattrs))
+        return self._append(fmt.EXTENDED_DEVICE.pack(*common, inode.links, device, xattrs))
 
     def _ipc(self, inode: Inode) -> int:
         xattrs = self._xattrs(inode)
         if xattrs == fmt.NONE_32:
-            return self.stream.append(fmt.IPC.pack(*self._common(inode), inode.links))
-        return self.stream.append(fmt.EXTENDED_IPC.pack(*self._common(inode, fmt.EXTENDED), inode.links, xattrs))
+            return self._append(fmt.IPC.pack(*self._common(inode), inode.links))
+        return self._append(fmt.EXTENDED_IPC.pack(*self._common(inode, fmt.EXTENDED), inode.links, xattrs))
 
     def _common(self, inode: Inode, extended: int = 0) -> tuple[int, int, int, int, int, int]:
         return (

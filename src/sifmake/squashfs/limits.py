@@ -123,9 +123,10 @@ def show_key(name: bytes) -> str:
 
 def clamped_times(tree: Tree, inodes: Sequence[Inode]) -> tuple[str, ...]:
     """Return a warning that counts the times which squashfs cannot hold and names the first, or nothing."""
-    count = sum(not 0 <= inode.mtime <= MAX_32 for inode in inodes)
-    if not count:
+    times = [inode.mtime for inode in inodes]
+    if min(times) >= 0 and max(times) <= MAX_32:
         return ()
+    count = sum(not 0 <= time <= MAX_32 for time in times)
     first = first_path(tree, lambda inode: not 0 <= inode.mtime <= MAX_32)
     return (f"{first}: time before 1970 or after 2106 moved to the nearest that squashfs has ({count} in all)",)
 

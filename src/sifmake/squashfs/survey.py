@@ -20,16 +20,16 @@ class Directory(NamedTuple):
     """A directory that is to be written.
 
     Attributes:
-        path: Where it stands, without a leading slash.
         inode: The directory itself.
-        parent: Inode number of the one above; of the root, as mksquashfs has it, one more than there are inodes.
+        parent: The one above; None of the root.
         names: Names in it in the order of their bytes.
+        subdirectories: How many of its children are directories.
     """
 
-    path: bytes
     inode: Inode
-    parent: int
+    parent: Inode | None
     names: list[bytes]
+    subdirectories: int
 
 
 @dataclass(frozen=True)
@@ -74,45 +74,43 @@ def survey_tree(tree: Tree) -> Survey:
 
 
 def _number(root: Inode) -> tuple[list[Directory], list[Inode]]:
-    root.number, root.ref = 1, -1
-    inodes = [root]
-    seen = {id(root)}
+    directories, found = _walk(root)
+    inodes = list({id(inode): inode for inode in found}.values())
+    for number, inode in enumerate(inodes, 1):
+        inode.number = number
+        inode.links = 1
+        inode.ref = -1
+    if len(inodes) < len(found):
+        _count_links(found)
+    for directory in directories:
+        directory.inode.links = 2 + directory.subdirectories
+    return directories, inodes
+
+
+def _walk(root: Inode) -> tuple[list[Directory], list[Inode]]:
+    """Return all directories and, behind the root, what stands under each of their names, hard links repeated."""
+    found = [root]
     directories = []
-    stack = [(b"", root, 0)]
+    stack: list[tuple[bytes, Inode, Inode | None]] = [(b"", root, None)]
+    seen = {id(root)}
     while stack:
         path, inode, parent = stack.pop()
         children = inode.children or {}
         names = sorted(children)
         check_names(path, names)
-        directories.append(Directory(path, inode, parent, names))
-        below = _number_children(path, children, names, inodes, seen)
-        inode.links = 2 + len(below)
-        number = inode.number
-        stack += [(join(path, name), children[name], number) for name in reversed(below)]
-    directories[0] = directories[0]._replace(parent=len(inodes) + 1)
-    return directories, inodes
+        found += [children[name] for name in names]
+        below = [(join(path, name), children[name], inode) for name in reversed(names) if children[name].kind == DIR]
+        directories.append(Directory(inode, parent, names, len(below)))
+        for where, child, _ in below:
+            if id(child) in seen:
+                raise SquashfsError("a directory stands under two names", where=show(where))
+            seen.add(id(child))
+        stack += below
+    return directories, found
 
 
-def _number_children(
-    path: bytes, children: dict[bytes, Inode], names: list[bytes], inodes: list[Inode], seen: set[int]
-) -> list[bytes]:
-    """Number the inodes not seen before and return the names of directories."""
-    below = []
-    number = len(inodes)
-    for name in names:
-        child = children[name]
-        key = id(child)
-        if key in seen:
-            if child.kind == DIR:
-                raise SquashfsError("a directory stands under two names", where=show(join(path, name)))
-            child.links += 1
-            continue
-        seen.add(key)
-        number += 1
-        child.number = number
-        child.links = 1
-        child.ref = -1
-        inodes.append(child)
-        if child.kind == DIR:
-            below.append(name)
-    return below
+def _count_links(found: list[Inode]) -> None:
+    for inode in found:
+        inode.links = 0
+    for inode in found:
+        inode.links += 1

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sifmake.layers.entry import DIR
 from sifmake.squashfs import format as fmt
 from sifmake.squashfs.directories import DirectoryTable
 from sifmake.squashfs.inodes import InodeTable
@@ -77,7 +78,7 @@ def build_tables(
     """
     survey = survey_tree(tree)
     inodes = InodeTable(compress, place, survey.ids, len(fragments), options.block_size)
-    directories = DirectoryTable(compress, inodes.write)
+    directories = DirectoryTable(compress, inodes.writers)
     _write_tree(survey, inodes, directories)
     image = _Image(data_end, compress)
     inode_start = image.add(inodes.stream.finish())
@@ -100,10 +101,12 @@ def build_tables(
 
 def _write_tree(survey: Survey, inodes: InodeTable, directories: DirectoryTable) -> None:
     """Write directories from the deepest up, each with the inodes of all its children side by side."""
-    for _, inode, parent, names in reversed(survey.directories):
-        inodes.listings[inode.number] = directories.write(inode.children or {}, names), parent
+    above_root = len(survey.inodes) + 1  # what mksquashfs calls the root's parent
+    for inode, parent, names, _ in reversed(survey.directories):
+        listing = directories.write(inode.children or {}, names)
+        inodes.listings[inode.number] = listing, parent.number if parent else above_root
     root = survey.directories[0].inode
-    root.ref = inodes.write(root)
+    root.ref = inodes.writers[DIR](root)
 
 
 class _Image:
