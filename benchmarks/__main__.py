@@ -1,0 +1,46 @@
+"""``python -m benchmarks``: measure everything in one run, print the table, fail where a limit is missed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import checks, image
+from benchmarks.bench import Bench
+from benchmarks.report import Report, machine
+from benchmarks.scale import FULL, QUICK
+
+DEFAULT_JSON = Path(__file__).parents[1] / ".benchmarks" / "latest.json"
+
+
+def main() -> int:
+    """Run the chosen checks and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small images: shows that everything runs, not how fast")
+    parser.add_argument("--only", nargs="+", metavar="CHECK", choices=list(checks.CHECKS), help="some checks only")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "sifmake-bench",
+        help="folder for images and results; the images are kept (default: %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help="where figures are written")
+    args = parser.parse_args()
+    scale = QUICK if args.quick else FULL
+    args.work.mkdir(parents=True, exist_ok=True)
+    print("images ...", flush=True)
+    report = Report()
+    bench = Bench(scale, args.work.absolute(), image.layered(args.work.absolute(), scale), report)
+    for name in args.only or checks.CHECKS:
+        print(f"\n{name}: {checks.CHECKS[name].__doc__.splitlines()[0]}", flush=True)
+        checks.CHECKS[name](bench)
+    report.write(args.json, {"scale": asdict(scale), "image": {**asdict(bench.image), "layout": ""}})
+    print(f"\n{', '.join(f'{key} {value}' for key, value in machine().items())}\n\n{report.table()}")
+    return int(report.failed and not args.quick)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

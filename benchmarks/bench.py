@@ -1,0 +1,112 @@
+"""What all checks share: the images, the store, results that several of them need."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import peers
+from benchmarks.image import FIRST
+from benchmarks.tool import Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.image import Image
+    from benchmarks.measure import Run
+    from benchmarks.report import Report
+    from benchmarks.scale import Scale
+
+THREADS = 2
+
+
+@dataclass
+class Bench:
+    """State of a run.
+
+    Attributes:
+        scale: How big.
+        work: Folder for everything.
+        image: The layered image.
+        report: Takes the figures.
+        floors: Seconds of the floor program, measured beside the first pulls.
+    """
+
+    scale: Scale
+    work: Path
+    image: Image
+    report: Report
+    floors: list[float] = field(default_factory=list)
+
+    @property
+    def tool(self) -> Tool:
+        """Sifmake with this run's store."""
+        return Tool(self.work / "store")
+
+    @property
+    def sif(self) -> Path:
+        """Where pulls go."""
+        return self.work / "first.sif"
+
+    @property
+    def bundle(self) -> Path:
+        """Where umoci unpacks."""
+        return self.work / "bundle"
+
+    @property
+    def squashed(self) -> Path:
+        """What mksquashfs makes of the unpacked tree at its default level."""
+        return self.work / "default.squashfs"
+
+    def floor(self) -> float:
+        """Run the floor program once; return its seconds."""
+        pairs = [str(path) for name in self.image.layers for path in (self.image.blob(name), self.image.extents(name))]
+        command = [sys.executable, "-m", "benchmarks.floor", str(THREADS), *pairs]
+        result = subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1])
+        found = json.loads(result.stdout)
+        if [packed for packed, _ in found["digests"]] != self.image.layers:
+            raise SystemExit("the floor program read other bytes than it should")
+        self.floors.append(found["seconds"])
+        return float(found["seconds"])
+
+    def median_floor(self) -> float:
+        """Return the median of all floor runs, at least one."""
+        if not self.floors:
+            self.floor()
+        return statistics.median(self.floors)
+
+    def first_pulls(self, reference: str) -> list[Run]:
+        """Pull into an empty store as often as the scale says, the floor before each."""
+        runs = []
+        for _ in range(self.scale.repeat):
+            self.floor()
+            self.tool.forget()
+            runs.append(self.tool.pull(reference, self.sif))
+        return runs
+
+    def ensure_sif(self) -> Path:
+        """Return the SIF of the first image, with its layers in the store."""
+        if not self.sif.exists() or not self.tool.store.exists():
+            self.tool.pull(self.layout_reference(FIRST), self.sif)
+        return self.sif
+
+    def ensure_squashed(self) -> Path:
+        """Return mksquashfs's image of the same tree, at its default gzip level 9."""
+        if not self.squashed.exists():
+            peers.unpack(self.image, FIRST, self.bundle)
+            peers.squash(self.bundle / "rootfs", self.squashed)
+        return self.squashed
+
+    def layout_reference(self, tag: str) -> str:
+        """Return the reference of a tag of the layered image."""
+        return f"oci:{self.image.layout}:{tag}"
+
+
+def median(runs: list[Run], value: Callable[[Run], float] = lambda run: run.seconds) -> float:
+    """Return the median of one value of some runs."""
+    return statistics.median(value(run) for run in runs)

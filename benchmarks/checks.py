@@ -1,0 +1,178 @@
+"""The checks: each measures one promise of the README and says what the limit is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import image, peers, readback
+from benchmarks.bench import median
+from benchmarks.image import CHANGED, FIRST
+from benchmarks.report import Figure
+from benchmarks.tool import make_project, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.bench import Bench
+    from benchmarks.measure import Run
+
+MIB = 1 << 20
+LAYOUT_FACTOR, REGISTRY_FACTOR, PEER_FACTOR = 1.6, 1.8, 2.8
+FIXED_SECONDS, SECONDS_PER_ENTRY, COPY_FACTOR = 0.3, 10e-6, 1.5
+FIXED_MEMORY, MEMORY_PER_ENTRY = 150 * MIB, 1536
+SIZE_FACTOR, READ_FACTOR = 1.005, 1.1
+HELP_SECONDS, DOIT_SECONDS, DOIT_IMAGES = 0.15, 2.0, 100
+
+
+def first_pull(bench: Bench) -> None:
+    """First pull from a layout, against the floor and against umoci with mksquashfs."""
+    runs = bench.first_pulls(bench.layout_reference(FIRST))
+    _against_floor(bench, "first pull from a layout", runs, LAYOUT_FACTOR)
+    _memory(bench, "peak anonymous memory, first pull", runs, bench.image.entries)
+    if not peers.available("umoci", "mksquashfs"):
+        bench.report.skip("first pull, times faster than umoci + mksquashfs", "umoci or mksquashfs is missing")
+        return
+    unpacked = peers.unpack(bench.image, FIRST, bench.bundle)
+    squashed = peers.squash(bench.bundle / "rootfs", bench.work / "level6.squashfs", "-Xcompression-level", "6")
+    both = unpacked.seconds + squashed.seconds
+    note = f"umoci {unpacked.seconds:.1f} s + mksquashfs level 6 {squashed.seconds:.1f} s"
+    ratio = both / median(runs)
+    bench.report.add(
+        Figure("first pull, times faster than these two", ratio, PEER_FACTOR, "x", at_least=True, note=note)
+    )
+
+
+def registry_pull(bench: Bench) -> None:
+    """First pull through docker-registry on the same cores, and what an unchanged image asks of it."""
+    if not peers.available("docker-registry", "skopeo"):
+        bench.report.skip("registry", "docker-registry or skopeo is missing")
+        return
+    with peers.registry(bench.work) as server:
+        reference = f"docker://{server.push(bench.image, FIRST, 'bench/layered')}"
+        runs = bench.first_pulls(reference)
+        _against_floor(bench, "first pull through docker-registry", runs, REGISTRY_FACTOR)
+        _memory(bench, "peak anonymous memory, registry", runs, bench.image.entries)
+        _unchanged(bench, server, reference)
+
+
+def _unchanged(bench: Bench, server: peers.Registry, reference: str) -> None:
+    project = make_project(bench.work / "project", {"layered": reference})
+    bench.tool.doit(project, "pull_image")
+    before, position = snapshot(project, bench.tool.store), server.position()
+    run = bench.tool.doit(project, "pull_image")
+    asked = [(method, path) for method, path in server.requests(position) if path != "/v2/"]
+    after = snapshot(project, bench.tool.store)
+    heads = [path for method, path in asked if method == "HEAD" and "/manifests/" in path]
+    changed = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
+    bench.report.add(Figure("unchanged: manifest HEAD requests", len(heads), 1, ""))
+    bench.report.add(Figure("unchanged: other requests", len(asked) - len(heads), 0, "", note=str(asked[:3] or "")))
+    bench.report.add(Figure("unchanged: files written", len(changed), 0, "", note=" ".join(changed[:3])))
+    bench.report.add(Figure("unchanged: doit pull_image", run.seconds))
+
+
+def incremental(bench: Bench) -> None:
+    """One small top layer changed, against copying the SIF and hashing it once."""
+    bench.ensure_sif()
+    target = bench.work / "changed.sif"
+    packs = bench.work / "store-changed"
+    runs: list[Run] = []
+    copies: list[float] = []
+    for _ in range(max(3, bench.scale.repeat)):
+        _clone_store(bench.tool.store, packs)
+        runs.append(type(bench.tool)(packs).pull(bench.layout_reference(CHANGED), target))
+        copies.append(peers.copy_and_hash(target, bench.work / "copy.sif"))
+    copy = sorted(copies)[len(copies) // 2]
+    limit = FIXED_SECONDS + SECONDS_PER_ENTRY * bench.image.tree + COPY_FACTOR * copy
+    note = f"cp + sync + SHA-256 {copy:.2f} s, {bench.image.tree} entries"
+    bench.report.add(Figure("one small top layer changed", median(runs), limit, note=note))
+    for path in (target, bench.work / "copy.sif"):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(packs, ignore_errors=True)
+
+
+def _clone_store(source: Path, target: Path) -> None:
+    """Make a store with the same files as hard links, so that the changed layer is new each time."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, copy_function=os.link)
+
+
+def memory(bench: Bench) -> None:
+    """Peak anonymous memory with ten times the bytes in a few large files."""
+    big = image.few_large_files(bench.work, bench.scale)
+    bench.tool.forget()
+    target = bench.work / "big.sif"
+    run = bench.tool.pull(f"oci:{big.layout}:{FIRST}", target)
+    _memory(bench, f"peak anonymous memory, {big.plain / 1e9:.1f} GB", [run], big.entries)
+    bench.report.add(Figure(f"first pull, {big.plain / 1e9:.1f} GB in {big.entries} files", run.seconds))
+    target.unlink()
+    bench.tool.forget()
+    bench.sif.unlink(missing_ok=True)
+
+
+def size(bench: Bench) -> None:
+    """Size of the SIF against mksquashfs at its default, gzip level 9."""
+    if not peers.available("umoci", "mksquashfs"):
+        bench.report.skip("size of the SIF", "umoci or mksquashfs is missing")
+        return
+    ours, theirs = bench.ensure_sif().stat().st_size, bench.ensure_squashed().stat().st_size
+    note = f"{ours / 1e6:.1f} MB, mksquashfs level 9 {theirs / 1e6:.1f} MB"
+    bench.report.add(Figure("size of the SIF against mksquashfs", ours / theirs, SIZE_FACTOR, "x", note=note))
+
+
+def read_back(bench: Bench) -> None:
+    """Reading the mounted image with tar from a cold cache, against mksquashfs's image."""
+    if not readback.possible() or not peers.available("umoci", "mksquashfs"):
+        bench.report.skip("reading back", "needs root, drop_caches, umoci and mksquashfs")
+        return
+    sif = bench.ensure_sif()
+    images = {"ours": (sif, readback.partition_offset(sif)), "theirs": (bench.ensure_squashed(), 0)}
+    seconds = readback.compare(images, bench.work / "mnt", bench.scale.readings)
+    note = f"{seconds['ours']:.2f} s, mksquashfs's {seconds['theirs']:.2f} s"
+    ratio = seconds["ours"] / seconds["theirs"]
+    bench.report.add(Figure("reading back against mksquashfs's image", ratio, READ_FACTOR, "x", note=note))
+
+
+def start_up(bench: Bench) -> None:
+    """How long ``sifmake --help`` takes."""
+    bench.report.add(Figure("sifmake --help", median([bench.tool.help() for _ in range(11)]), HELP_SECONDS))
+
+
+def up_to_date(bench: Bench) -> None:
+    """``doit pull_image`` with a hundred images of which none has changed."""
+    layout = bench.work / "hello"
+    shutil.rmtree(layout, ignore_errors=True)
+    shutil.copytree(Path(__file__).parents[1] / "examples" / "hello" / "layout", layout)
+    names = {f"hello{number}": f"oci:{layout}:latest" for number in range(DOIT_IMAGES)}
+    project = make_project(bench.work / "project", names)
+    first = bench.tool.doit(project, "pull_image")
+    runs = [bench.tool.doit(project, "pull_image") for _ in range(max(3, bench.scale.repeat))]
+    note = f"first build of all {first.seconds:.1f} s"
+    bench.report.add(Figure(f"doit pull_image, {DOIT_IMAGES} images up to date", median(runs), DOIT_SECONDS, note=note))
+
+
+def _against_floor(bench: Bench, name: str, runs: list[Run], factor: float) -> None:
+    floor, seconds = bench.median_floor(), median(runs)
+    bench.report.add(Figure(name, seconds, note=f"floor {floor:.2f} s, CPU {median(runs, lambda run: run.cpu):.1f} s"))
+    bench.report.add(Figure(f"{name}, against the floor", seconds / floor, factor, "x", note=f"floor {floor:.2f} s"))
+
+
+def _memory(bench: Bench, name: str, runs: list[Run], entries: int) -> None:
+    limit = (FIXED_MEMORY + MEMORY_PER_ENTRY * entries) / MIB
+    peak = max(run.anonymous for run in runs) / MIB
+    bench.report.add(Figure(name, peak, limit, "MiB", note=f"{entries} entries"))
+
+
+CHECKS: dict[str, Callable[[Bench], None]] = {
+    "first": first_pull,
+    "registry": registry_pull,
+    "incremental": incremental,
+    "size": size,
+    "readback": read_back,
+    "memory": memory,
+    "help": start_up,
+    "doit": up_to_date,
+}
+"""Names for ``--only``, in the order of the table."""
