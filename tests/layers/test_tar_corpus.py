@@ -1,6 +1,7 @@
 """The tar files of Go, CPython, squashfs-tools-ng and tokio-tar: what Go's archive/tar sees is what we see."""
 
 import pytest
+
 from support.corpus import CORPUS, needs_corpus
 from support.tars import by_go, needs_go, ours
 
@@ -20,9 +21,7 @@ TOO_BIG_TO_HASH = {"gnu-sparse-big.tar", "pax-sparse-big.tar", "sparse-large.tar
 
 
 def names():
-    return sorted(
-        str(path.relative_to(TARS)) for path in TARS.glob("**/*.tar") if path.name not in TOO_BIG_TO_HASH
-    )
+    return sorted(str(path.relative_to(TARS)) for path in TARS.glob("**/*.tar") if path.name not in TOO_BIG_TO_HASH)
 
 
 @needs_corpus

@@ -52,14 +52,14 @@ def octal(value: int, width: int) -> bytes:
     return b"%0*o\0" % (width - 1, value)
 
 
-def block(name: bytes = b"f", kind: bytes = b"0", size: int = 0, **fields: bytes) -> bytes:
+def block(name: bytes = b"f", kind: bytes = b"0", size: int | bytes = 0, **fields: bytes) -> bytes:
     """Return one ustar header block; every keyword replaces a field's bytes, the checksum is right unless given."""
     values = {
         "name": name,
         "mode": octal(0o644, 8),
         "uid": octal(0, 8),
         "gid": octal(0, 8),
-        "size": octal(size, 12),
+        "size": octal(size, 12) if isinstance(size, int) else size,
         "mtime": octal(0, 12),
         "checksum": b" " * 8,
         "kind": kind,
@@ -163,7 +163,9 @@ def by_go(*raws: bytes) -> list[tuple[list[Seen], str]]:
     streams = b"".join(struct.pack(">Q", len(raw)) + raw for raw in raws)
     answer = subprocess.run([_go_program()], input=streams, check=True, capture_output=True, timeout=120)
     results = [json.loads(line) for line in answer.stdout.splitlines()]
-    return [([_seen(m) for m in result["Members"] or [] if m["Type"] != ord("g")], result["Error"]) for result in results]
+    return [
+        ([_seen(m) for m in result["Members"] or [] if m["Type"] != ord("g")], result["Error"]) for result in results
+    ]
 
 
 def _seen(member: dict) -> Seen:
