@@ -30,6 +30,7 @@ class Descriptor:
         platform: Set in indexes.
         urls: Other places of the content (foreign layers).
         data: The content itself where it is embedded.
+        artifact_type: What kind of artifact a manifest in an index is; empty for images.
     """
 
     media_type: str
@@ -39,6 +40,7 @@ class Descriptor:
     platform: Platform | None = None
     urls: tuple[str, ...] = ()
     data: bytes | None = None
+    artifact_type: str = ""
 
 
 @dataclass(frozen=True)

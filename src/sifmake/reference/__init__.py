@@ -1,1 +1,16 @@
-"""Names of images: the grammar of references and its defaults."""
+"""Names of images: Docker's reference grammar, transports, and the file name that a pull chooses."""
+
+from sifmake.reference.file_name import default_sif_name
+from sifmake.reference.local import LocalReference, split_local
+from sifmake.reference.reference import Reference, parse_reference
+from sifmake.reference.uri import Uri, parse_uri
+
+__all__ = [
+    "LocalReference",
+    "Reference",
+    "Uri",
+    "default_sif_name",
+    "parse_reference",
+    "parse_uri",
+    "split_local",
+]

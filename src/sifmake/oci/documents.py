@@ -1,0 +1,194 @@
+"""Reading manifests, indexes and configs that anyone may have written."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sifmake.errors import IntegrityError, SourceError
+from sifmake.oci.digest import check_bytes, is_digest
+from sifmake.oci.media_types import CONFIGS, INDEXES, MANIFESTS, SCHEMA_1, is_layer, what_it_is
+from sifmake.oci.model import Descriptor, ImageConfig, Platform
+
+LARGEST_SIZE = 1 << 62
+MOST_ENTRIES = 10_000
+"""Descriptors in one document."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """An image index or Docker manifest list."""
+
+    entries: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The manifest of one image."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+def parse_document(data: bytes) -> Index | Manifest:
+    """Return what a tag or digest stands for; told by the document and not by a header.
+
+    Raises:
+        IntegrityError: The bytes are no such document.
+        SourceError: They are, but of a kind that no image can be made from.
+    """
+    document = load_json(data)
+    media_type = _text(document, "mediaType")
+    if media_type in SCHEMA_1 or "fsLayers" in document or document.get("schemaVersion") == 1:
+        raise SourceError(
+            "the image is stored in the dead format Docker schema 1, which has no DiffIDs and no config",
+            hint="pull and push it again with a current Docker, or ask its owner to",
+        )
+    if "manifests" in document and ("layers" in document or "config" in document):
+        raise IntegrityError("the document wants to be an index and a manifest at once")
+    if media_type in INDEXES or (not media_type and "manifests" in document):
+        return parse_index(document)
+    if media_type in MANIFESTS or (not media_type and "layers" in document):
+        return parse_manifest(document)
+    if media_type:
+        name, hint = what_it_is(media_type)
+        raise SourceError(f"this is {name} and no container image", hint=hint)
+    raise IntegrityError("the document is neither an image manifest nor an index")
+
+
+def parse_index(document: dict[str, Any]) -> Index:
+    """Return an index from its parsed document.
+
+    Raises:
+        IntegrityError: It is not well-formed.
+    """
+    return Index(tuple(parse_descriptor(item) for item in _list(document, "manifests")))
+
+
+def parse_manifest(document: dict[str, Any]) -> Manifest:
+    """Return a manifest from its parsed document.
+
+    Raises:
+        IntegrityError: It is not well-formed.
+        SourceError: It describes no container image.
+    """
+    config = parse_descriptor(document.get("config"))
+    layers = tuple(parse_descriptor(item) for item in _list(document, "layers"))
+    if config.media_type not in CONFIGS:
+        name, hint = what_it_is(config.media_type)
+        if config.media_type.startswith(("application/vnd.oci.empty", "application/vnd.unknown")) and layers:
+            name, hint = what_it_is(_text(document, "artifactType") or layers[0].media_type)
+        raise SourceError(f"this is {name} and no container image", hint=hint)
+    for number, layer in enumerate(layers, 1):
+        if not is_layer(layer.media_type):
+            name, hint = what_it_is(layer.media_type)
+            raise SourceError(f"layer {number} of {len(layers)} is {name} and no tar layer", hint=hint)
+    return Manifest(config, layers)
+
+
+def parse_descriptor(item: Any) -> Descriptor:
+    """Return a descriptor from its JSON value; embedded data is checked.
+
+    Raises:
+        IntegrityError: It is not well-formed.
+    """
+    if not isinstance(item, dict):
+        raise IntegrityError("a descriptor is missing or no JSON object")
+    digest, size = item.get("digest"), item.get("size")
+    if not isinstance(digest, str) or not is_digest(digest):
+        raise IntegrityError(f"{str(digest)[:80]!r} is no sha256 or sha512 digest")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= LARGEST_SIZE:
+        raise IntegrityError(f"{str(size)[:40]!r} is no size", where=digest)
+    urls = item.get("urls")
+    return Descriptor(
+        _text(item, "mediaType"),
+        digest,
+        size,
+        {key: value for key, value in _object(item, "annotations").items() if isinstance(value, str)},
+        parse_platform_object(item.get("platform")),
+        tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else (),
+        _embedded(item, digest, size),
+        _text(item, "artifactType"),
+    )
+
+
+def parse_platform_object(item: Any) -> Platform | None:
+    """Return the platform from its JSON value; None where there is none."""
+    if not isinstance(item, dict):
+        return None
+    return Platform(_text(item, "os"), _text(item, "architecture"), _text(item, "variant"))
+
+
+def parse_config(data: bytes) -> ImageConfig:
+    """Return an image config from its bytes.
+
+    Raises:
+        IntegrityError: It is not well-formed, or lists no DiffIDs.
+    """
+    document = load_json(data)
+    rootfs = document.get("rootfs")
+    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if diff_ids is None and isinstance(rootfs, dict):
+        diff_ids = []
+    if not isinstance(diff_ids, list):
+        raise IntegrityError("the image config has no rootfs.diff_ids")
+    for diff_id in diff_ids:
+        if not is_digest(diff_id):
+            raise IntegrityError(f"the image config lists {str(diff_id)[:80]!r}, which is no DiffID")
+    platform = Platform(_text(document, "os"), _text(document, "architecture"), _text(document, "variant"))
+    return ImageConfig(data, document, platform, tuple(diff_ids))
+
+
+def load_json(data: bytes) -> dict[str, Any]:
+    """Return the JSON object in some bytes.
+
+    Raises:
+        IntegrityError: They are no UTF-8, no JSON, or no object.
+    """
+    try:
+        document = json.loads(data.decode("utf-8-sig"))
+    except RecursionError:
+        raise IntegrityError("the document is nested too deeply") from None
+    except ValueError as error:
+        raise IntegrityError(f"the document is no JSON ({error})", hint=_hint_for(data)) from None
+    if not isinstance(document, dict):
+        raise IntegrityError("the document is no JSON object")
+    return document
+
+
+def _hint_for(data: bytes) -> str:
+    html = data[:200].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
+    return "a web page came instead: look at the registry's address and at the proxy" if html else ""
+
+
+def _embedded(item: dict[str, Any], digest: str, size: int) -> bytes | None:
+    text = item.get("data")
+    if not isinstance(text, str):
+        return None
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise IntegrityError("the embedded data is no base64", where=digest) from None
+    return check_bytes(data, digest, size)
+
+
+def _text(document: dict[str, Any], key: str) -> str:
+    value = document.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _object(document: dict[str, Any], key: str) -> dict[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _list(document: dict[str, Any], key: str) -> list[Any]:
+    value = document.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > MOST_ENTRIES:
+        raise IntegrityError(f"{key!r} is no list of at most {MOST_ENTRIES} descriptors")
+    return value

@@ -1,0 +1,140 @@
+"""From a document to the image of one platform: nested indexes, checks, DiffIDs. Sources say where bytes are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from sifmake.errors import IntegrityError, SourceError
+from sifmake.oci.choosing import choose_manifest, images_in, is_index, no_match
+from sifmake.oci.digest import short
+from sifmake.oci.documents import Index, Manifest, parse_config, parse_document
+from sifmake.oci.model import Image, ImageConfig, Layer
+from sifmake.oci.platform import is_served_by, rank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sifmake.limits import Limits
+    from sifmake.oci.model import Descriptor, Platform
+
+MOST_DOCUMENTS = 1000
+"""Indexes that are looked into for one image, and entries without a platform whose config is asked."""
+
+
+class Documents(Protocol):
+    """Small content of one image, checked against its digest and size."""
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        """Return an index or manifest."""
+
+    def blob(self, descriptor: Descriptor) -> bytes:
+        """Return a config."""
+
+
+def find_manifest(root: Descriptor, platform: Platform, documents: Documents, limits: Limits) -> Descriptor:
+    """Return the manifest that a document means for a platform.
+
+    A single manifest must be for the platform by its config. Indexes may be nested; circles end the search.
+
+    Raises:
+        SourceError: There is no image for the platform.
+        IntegrityError: A document is damaged, or indexes are nested too deeply.
+    """
+    document = parse_document(documents.manifest(root))
+    if isinstance(document, Manifest):
+        _check_platform(_config(document, documents), platform)
+        return root
+    return choose_leaf(document, platform, documents, limits)
+
+
+def choose_leaf(index: Index, platform: Platform, documents: Documents, limits: Limits) -> Descriptor:
+    """Return the best entry of an index and of the indexes in it; see :func:`find_manifest`."""
+    leaves = list(_leaves(index, platform, documents, limits.index_depth, set()))
+    named = [leaf for leaf in leaves if leaf.platform]
+    try:
+        return choose_manifest(named, platform)
+    except SourceError:
+        unnamed = [leaf for leaf in leaves if not leaf.platform]
+        return _choose_by_config(named, unnamed, platform, documents)
+
+
+def load_image(manifest: Descriptor, documents: Documents) -> Image:
+    """Fetch manifest and config of one image.
+
+    Raises:
+        SourceError: It is no container image.
+        IntegrityError: A document is damaged or lists no DiffID for a layer.
+    """
+    data = documents.manifest(manifest)
+    document = parse_document(data)
+    if isinstance(document, Index):
+        raise IntegrityError("the digest is of an index, not of one platform's manifest", where=manifest.digest)
+    config = _config(document, documents)
+    if len(config.diff_ids) != len(document.layers):
+        raise IntegrityError(
+            f"the manifest has {len(document.layers)} layers, the config {len(config.diff_ids)} DiffIDs",
+            where=short(manifest.digest),
+            hint="the image is damaged: push it again",
+        )
+    layers = tuple(Layer(layer, diff_id) for layer, diff_id in zip(document.layers, config.diff_ids, strict=True))
+    return Image(manifest.digest, data, document.config, config, layers)
+
+
+def _leaves(index: Index, platform: Platform, documents: Documents, depth: int, seen: set[str]) -> Iterator[Descriptor]:
+    """Yield images under an index; an index in it that is said to be for another platform stands for its images."""
+    for entry in images_in(index):
+        if not is_index(entry) or (entry.platform and rank(entry.platform, platform) is None):
+            yield entry
+            continue
+        if entry.digest in seen:
+            continue
+        seen.add(entry.digest)
+        if depth <= 1 or len(seen) > MOST_DOCUMENTS:
+            raise IntegrityError("image indexes are nested too deeply", where=short(entry.digest))
+        nested = parse_document(documents.manifest(entry))
+        if isinstance(nested, Index):
+            yield from _leaves(nested, platform, documents, depth - 1, seen)
+        else:
+            yield entry
+
+
+def _choose_by_config(
+    named: list[Descriptor], unnamed: list[Descriptor], platform: Platform, documents: Documents
+) -> Descriptor:
+    """Choose among entries whose platform only their config tells; artifacts among them are passed over."""
+    told = []
+    objection = None
+    for leaf in unnamed[:MOST_DOCUMENTS]:
+        try:
+            told.append(replace(leaf, platform=_platform_of(leaf, platform, documents)))
+        except SourceError as error:
+            objection = objection or error
+    if objection and not told and not named:
+        raise objection
+    try:
+        return choose_manifest(told, platform)
+    except SourceError:
+        raise no_match([*named, *told], platform) from None
+
+
+def _platform_of(leaf: Descriptor, wanted: Platform, documents: Documents) -> Platform:
+    document = parse_document(documents.manifest(leaf))
+    if isinstance(document, Index):
+        raise IntegrityError("an index is announced as a manifest", where=short(leaf.digest))
+    platform = _config(document, documents).platform
+    return platform if platform.os or platform.architecture else wanted
+
+
+def _config(manifest: Manifest, documents: Documents) -> ImageConfig:
+    try:
+        return parse_config(documents.blob(manifest.config))
+    except IntegrityError as error:
+        raise error.within(f"config {short(manifest.config.digest)}") from None
+
+
+def _check_platform(config: ImageConfig, platform: Platform) -> None:
+    if not is_served_by(config.platform, platform):
+        raise SourceError(
+            f"the image is for {config.platform}, not for {platform}", hint=f"take it with --platform {config.platform}"
+        )

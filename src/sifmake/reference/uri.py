@@ -1,0 +1,86 @@
+"""Image URIs: a transport and what the transport makes of the rest."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sifmake.errors import BadReferenceError
+from sifmake.reference.reference import parse_reference
+
+FILE = "file"
+TRANSPORTS = ("docker", "oci", "oci-archive", "docker-archive", "docker-daemon", "oras", "http", "https", FILE)
+REGISTRY_TRANSPORTS = frozenset({"docker", "oras"})
+SIF_TRANSPORTS = frozenset({"oras", "http", "https", FILE})
+"""Transports that give a finished SIF and no layers."""
+
+FOREIGN_TRANSPORTS = {
+    "library": "the SIF library",
+    "shub": "Singularity Hub",
+    "ipfs": "IPFS",
+    "instance": "running instances",
+    "dir": "folders of blobs",
+    "containers-storage": "Podman's storage",
+    "ostree": "OSTree",
+    "buildkit": "BuildKit",
+    "dockerfile": "Dockerfiles",
+}
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(//)?(.*)\Z", re.DOTALL)
+_SIF_SUFFIXES = (".sif", ".simg", ".img")
+
+
+@dataclass(frozen=True)
+class Uri:
+    """Where an image is said to be.
+
+    Attributes:
+        transport: One of ``TRANSPORTS``.
+        rest: What follows ``transport:`` or ``transport://``.
+    """
+
+    transport: str
+    rest: str
+
+    def __str__(self) -> str:
+        slashes = "//" if self.transport in {"docker", "oras", "http", "https"} else ""
+        return f"{self.transport}:{slashes}{self.rest}"
+
+
+def parse_uri(text: str) -> Uri:
+    """Return transport and rest of an image URI; a path (``./x``, ``/x``, ``x.sif``) has the transport ``file``.
+
+    Raises:
+        BadReferenceError: There is no transport, or none that is known, or nothing behind it.
+    """
+    match = _SCHEME.match(text)
+    if match and match[1].lower() in TRANSPORTS:
+        return _known(text, match[1].lower(), match[3])
+    if match and match[1].lower() in FOREIGN_TRANSPORTS:
+        raise BadReferenceError(
+            f"{FOREIGN_TRANSPORTS[match[1].lower()]} cannot be a source", where=text, hint=f"use {_list()}"
+        )
+    if text.startswith(("/", "./", "../")) or text.endswith(_SIF_SUFFIXES):
+        return Uri(FILE, text)
+    if match and match[2]:
+        raise BadReferenceError(f"the transport {match[1]!r} is not known", where=text, hint=f"use {_list()}")
+    raise BadReferenceError("the image has no transport", where=text or "''", hint=_suggest(text))
+
+
+def _known(text: str, transport: str, rest: str) -> Uri:
+    if not rest:
+        raise BadReferenceError("nothing stands behind the transport", where=text)
+    if transport in REGISTRY_TRANSPORTS:
+        parse_reference(rest)
+    return Uri(transport, rest)
+
+
+def _suggest(text: str) -> str:
+    try:
+        parse_reference(text)
+    except BadReferenceError:
+        return f"use {_list()}"
+    return f"write docker://{text} for an image in a registry"
+
+
+def _list() -> str:
+    return "docker://, oci:, oci-archive:, docker-archive:, docker-daemon:, oras:// or https://"
