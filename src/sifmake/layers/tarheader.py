@@ -16,14 +16,15 @@ PAX_LOCAL, PAX_GLOBAL = b"x", b"g"
 NO_DATA = frozenset((HARD_LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO))
 """Types without a data section, whatever their size field says."""
 
-_FIELDS = Struct("100s8s8s8s12s12s8sc100s6s2s64x8s8s155s12x")
-"""name, mode, uid, gid, size, mtime, checksum, type, link name, magic, version, major, minor, prefix."""
+_FIELDS = Struct("100s24s12s12s8sc100s8s64x16s167s")
+"""name; mode, uid and gid; size, mtime, checksum, type, link name; magic and version; major and minor; the rest."""
 
 USTAR_MAGIC = b"ustar\0"
-GNU_MAGIC, GNU_VERSION = b"ustar ", b" \0"
+GNU_MAGIC = b"ustar  \0"
 STAR_TRAILER = b"tar\0"
 CHECKSUM = slice(148, 156)
 BLANK_CHECKSUM_SUM = 8 * 0x20
+_EMPTY_REST = bytes(167)
 
 
 class Header(NamedTuple):
@@ -47,37 +48,25 @@ def parse_header(block: bytes) -> Header:
     Raises:
         LayerError: Its checksum is wrong or a number in it is none.
     """
-    (name, mode, uid, gid, size, mtime, checksum, kind, link, magic, version, major, minor, prefix) = _FIELDS.unpack(
-        block
-    )
+    name, owner, size, mtime, checksum, kind, link, magic, device, rest = _FIELDS.unpack(block)
     # Adler-32's low half is 1 plus the sum of the bytes modulo 65521: exact for 256 bytes, and far faster than sum().
     total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
     wanted = number(checksum)
     if total - sum(checksum) + BLANK_CHECKSUM_SUM != wanted and _signed_sum(block) != wanted:
         raise LayerError("the header's checksum is wrong, or this is no tar stream")
     name = text(name)
-    major_number = minor_number = 0
-    if magic == USTAR_MAGIC or (magic == GNU_MAGIC and version == GNU_VERSION):
-        major_number, minor_number = number(major), number(minor)
-        if directory := _prefix(block, magic, prefix):
+    major = minor = 0
+    if magic == GNU_MAGIC or magic[:6] == USTAR_MAGIC:
+        major, minor = _numbers(device)
+        if rest != _EMPTY_REST and (directory := _prefix(rest, magic)):
             name = directory + b"/" + name
-    return Header(
-        name,
-        number(mode),
-        number(uid),
-        number(gid),
-        number(size),
-        number(mtime),
-        kind,
-        text(link),
-        major_number,
-        minor_number,
-    )
+    mode, uid, gid = _numbers(owner)
+    return Header(name, mode, uid, gid, number(size), number(mtime), kind, text(link), major, minor)
 
 
 def is_gnu(block: bytes) -> bool:
     """Tell whether a header block is in the old GNU format, which alone has type ``S`` in GNU's layout."""
-    return block[257:265] == GNU_MAGIC + GNU_VERSION
+    return block[257:265] == GNU_MAGIC
 
 
 def text(field: bytes) -> bytes:
@@ -102,6 +91,12 @@ def number(field: bytes) -> int:
     return int(digits, 8)
 
 
+@lru_cache(maxsize=1024)
+def _numbers(fields: bytes) -> tuple[int, ...]:
+    """Parse adjacent fields of 8 bytes, of which few combinations occur in a layer."""
+    return tuple(number(fields[at : at + 8]) for at in range(0, len(fields), 8))
+
+
 def _base256(field: bytes) -> int:
     # Bit 7 marks the encoding, bit 6 is the sign.
     first = field[0] | 0x80 if field[0] & 0x40 else field[0] & 0x7F
@@ -117,20 +112,20 @@ def _signed_sum(block: bytes) -> int:
     return sum(rest) - 256 * sum(byte >> 7 for byte in rest) + BLANK_CHECKSUM_SUM
 
 
-def _prefix(block: bytes, magic: bytes, field: bytes) -> bytes:
-    """Return the directory part that stands apart from the name."""
-    if magic == USTAR_MAGIC:
-        if block[508:] != STAR_TRAILER:
-            return text(field)
-        number(block[476:488])  # star: access and change time must be numbers
-        number(block[488:500])
-        return text(field[:131])
+def _prefix(rest: bytes, magic: bytes) -> bytes:
+    """Return the directory part that stands apart from the name, behind the device numbers."""
+    if magic != GNU_MAGIC:
+        if not rest.endswith(STAR_TRAILER):
+            return text(rest[:155])
+        number(rest[131:143])  # star: access and change time must be numbers
+        number(rest[143:155])
+        return text(rest[:131])
     # GNU keeps access and change time here. Go before 1.8 wrote a prefix all the same, which its reader still honours.
     try:
-        for time in (block[345:357], block[357:369]):
+        for time in (rest[:12], rest[12:24]):
             if time[0]:
                 number(time)
     except LayerError:
-        prefix = text(field)
+        prefix = text(rest[:155])
         return prefix if prefix.isascii() else b""
     return b""
