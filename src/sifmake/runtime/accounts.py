@@ -1,0 +1,61 @@
+"""The user's entry in the container's passwd and group files."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sifmake.runtime.view import View
+
+
+def home_of(uid: int, host: dict[str, str]) -> str:
+    """Return a user's home directory, from the user database or the environment."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_dir or "/"
+    except KeyError:
+        return host.get("HOME") or "/"
+
+
+def passwd_text(view: View, uid: int, gid: int, home: str) -> str | None:
+    """Return the image's passwd file with the user in it; None if it can stay as it is."""
+    import pwd
+
+    text = view.read("/etc/passwd")
+    if text is None or has_id(text, uid):
+        return None
+    try:
+        entry = pwd.getpwuid(uid)
+        name, gecos, shell = entry.pw_name, entry.pw_gecos, entry.pw_shell
+    except KeyError:
+        name, gecos, shell = f"user{uid}", "", "/bin/sh"
+    return with_line(text, f"{name}:x:{uid}:{gid}:{gecos}:{home}:{shell}")
+
+
+def group_text(view: View, gid: int) -> str | None:
+    """Return the image's group file with the user's groups in it; None if it can stay as it is."""
+    import grp
+
+    before = text = view.read("/etc/group")
+    if text is None:
+        return None
+    for number in dict.fromkeys([gid, *os.getgroups()]):
+        if not has_id(text, number):
+            try:
+                name = grp.getgrgid(number).gr_name
+            except KeyError:
+                name = f"group{number}"
+            text = with_line(text, f"{name}:x:{number}:")
+    return None if text == before else text
+
+
+def has_id(text: str, number: int) -> bool:
+    """Whether a passwd or group file has an entry of a number."""
+    return any(line.split(":")[2:3] == [str(number)] for line in text.split("\n"))
+
+
+def with_line(text: str, line: str) -> str:
+    """Return a file's text with a line added."""
+    return f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n"

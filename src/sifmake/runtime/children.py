@@ -1,0 +1,120 @@
+"""Starting child processes with clean signals, and ending all that are left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from sifmake.runtime import system
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+QUIETED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+GRACE = 1.0
+"""Seconds between the request to end and the end."""
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    keep: Iterable[int] = (),
+    ignored: frozenset[int] = frozenset(),
+    output: int | None = None,
+) -> int:
+    """Start a program and return its process id.
+
+    Args:
+        argv: Absolute path and arguments.
+        env: Its environment.
+        keep: File descriptors that it inherits besides the standard ones.
+        ignored: Signals that stay ignored, as the caller of this command wanted it.
+        output: Makes it a helper in the background that ends with this process: no terminal, standard output and error
+            go to this file descriptor.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        if output is not None:
+            os.setsid()
+            system.set_parent_death_signal(signal.SIGKILL)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+        for number in {*QUIETED, *PYTHON_IGNORES} - ignored:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for fd in keep:
+            os.set_inheritable(fd, True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execve(argv[0], argv, env)
+    finally:
+        os._exit(127)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the ids of a process's children."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return [child for child in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent_of(child) == pid]
+
+
+def parent_of(pid: int) -> int:
+    """Return the id of a process's parent, 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return int(file.read().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def end_all(spared: frozenset[int] = frozenset()) -> None:
+    """End all descendants: a request first, then by force. Needs to be their subreaper."""
+    number, until = signal.SIGTERM, time.monotonic() + GRACE
+    asked: set[int] = set()
+    while True:
+        reap()
+        left = [pid for pid in children_of(os.getpid()) if pid not in spared]
+        if not left:
+            return
+        if time.monotonic() > until:
+            number, asked = signal.SIGKILL, set()
+        for pid in left:
+            if pid not in asked:
+                send(pid, number)
+                asked.add(pid)
+        time.sleep(0.005)
+
+
+def reap() -> list[tuple[int, int]]:
+    """Collect all children that have ended: process id and exit status as a shell tells it."""
+    ended: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended.append((pid, exit_status(status)))
+
+
+def exit_status(status: int) -> int:
+    """Return a wait status as a shell tells it: 128 and the signal's number for a signal."""
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to a process that may have gone."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass

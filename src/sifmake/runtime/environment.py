@@ -1,0 +1,234 @@
+"""The environment that a program in the container sees, by the rules of Apptainer 1.5.
+
+The image's ``/.singularity.d/env/*.sh`` start from an empty environment, so its values beat the host's; what the user
+injects beats both. Scripts that only set variables are evaluated here; the rest is left to the image's shell.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sifmake.runtime.words import NeedsShell, UnbalancedError, expand_quoted, is_name, source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sifmake.runtime.request import Request
+    from sifmake.runtime.view import View
+
+ENV_FOLDER = "/.singularity.d/env"
+LIBRARIES = "/.singularity.d/libs"
+STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+HOST_PATH_TAIL = "/bin:/usr/bin:/sbin:/usr/sbin:/usr/local/bin:/usr/local/sbin"
+FIXED = frozenset({"UID", "EUID", "GID", "APPTAINER_NAME"})
+PREFIXES = ("SINGULARITYENV_", "APPTAINERENV_")
+OWN = ("APPTAINER", "SINGULARITY")
+NOT_FORWARDED = frozenset({"PATH", "HOME", "LD_LIBRARY_PATH", "PWD"})
+OCI_SCRIPT = "10-docker2singularity.sh"
+TOOL_SCRIPTS = frozenset({"01-base.sh", "94-appsbase.sh", "95-apps.sh", "99-base.sh", "99-runtimevars.sh"})
+"""Scripts that every tool writes in the same sense; what they do is done here."""
+
+
+class Environment:
+    """An environment, or how a shell has to finish it.
+
+    Attributes:
+        values: Names and values.
+        rest: Scripts of the image, in order, that a shell must run; empty if all is done.
+        host: Host variables that only count where the image does not set them (needed with ``rest``).
+        injected: What the user sets, still to be evaluated (needed with ``rest``).
+        warnings: What the user should know.
+    """
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+        self.rest: list[str] = []
+        self.host: dict[str, str] = {}
+        self.injected: dict[str, str] = {}
+        self.warnings: list[str] = []
+
+
+def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home: str) -> Environment:
+    """Return the environment of a run.
+
+    Args:
+        request: What the user asked for.
+        view: The container's files.
+        host: The host's environment.
+        cwd: The directory in which the program starts.
+        home: The home directory in the container.
+    """
+    variables = tool_variables(request, cwd)
+    exported = set(variables)
+    result = Environment({})
+    result.host = {} if request.cleanenv else forwarded(host)
+    result.injected = injected(request, host)
+    names = script_names(view)
+    before_base = [name for name in names if name < "99-base.sh"]
+    for number, name in enumerate(before_base):
+        text = "" if name in TOOL_SCRIPTS else view.read(f"{ENV_FOLDER}/{name}") or ""
+        try:
+            refused = source(text, variables, exported, FIXED)
+        except (NeedsShell, UnbalancedError):
+            result.rest = [f"{ENV_FOLDER}/{script}" for script in before_base[number:]]
+            break
+        result.warnings += [f"{item}: readonly variable" for item in refused]
+        if name == OCI_SCRIPT:
+            variables["PATH"] = with_standard_path(variables.get("PATH", ""))
+    exported |= {"PATH", "HOME", "LD_LIBRARY_PATH"}
+    variables["PATH"] = variables.get("PATH") or ":".join(STANDARD_PATH)
+    variables["HOME"] = home
+    own_variables(variables, exported)
+    set_prompt(variables, exported, view.read(f"{ENV_FOLDER}/99-base.sh") or "")
+    for name in names:
+        if name > "99-base.sh" and name not in TOOL_SCRIPTS:
+            source_late(name, view, variables, exported, result)
+    result.values = {name: value for name, value in variables.items() if name in exported}
+    if not result.rest:
+        finish(result, request)
+    result.values["PWD"] = cwd
+    result.values["HOME"] = home
+    return result
+
+
+def source_late(name: str, view: View, variables: dict[str, str], exported: set[str], result: Environment) -> None:
+    """Run a script of the image that comes after those of the tools."""
+    try:
+        source(view.read(f"{ENV_FOLDER}/{name}") or "", variables, exported, FIXED)
+    except (NeedsShell, UnbalancedError):
+        result.rest.append(f"{ENV_FOLDER}/{name}")
+
+
+def script_names(view: View) -> list[str]:
+    """Return the names of the image's environment scripts in their order."""
+    folder = view.resolve(ENV_FOLDER)
+    if not folder.host:
+        return []
+    try:
+        return sorted(name for name in os.listdir(folder.host) if name.endswith(".sh"))  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def tool_variables(request: Request, cwd: str) -> dict[str, str]:
+    """Return what programs use to find out that they run in a container, in both tools' spelling."""
+    name = os.path.basename(request.sif)  # noqa: PTH119
+    variables = {"APPTAINER_APPNAME": "", "APPTAINER_COMMAND": request.action}
+    for prefix in OWN:
+        variables |= {
+            f"{prefix}_BIND": ",".join(request.binds),
+            f"{prefix}_CONTAINER": request.sif,
+            f"{prefix}_ENVIRONMENT": f"{ENV_FOLDER}/91-environment.sh",
+            f"{prefix}_NAME": name,
+        }
+        if request.no_eval:
+            variables[f"{prefix}_NO_EVAL"] = "1"
+    return variables | {"PWD": cwd}
+
+
+def forwarded(host: Mapping[str, str]) -> dict[str, str]:
+    """Return the host's variables that programs in the container may see."""
+    kept = {
+        name: value
+        for name, value in host.items()
+        if is_name(name) and name not in NOT_FORWARDED and not name.startswith(OWN)
+    }
+    kept.setdefault("USER_PATH", f"{host['PATH']}:{HOST_PATH_TAIL}" if host.get("PATH") else HOST_PATH_TAIL)
+    return kept
+
+
+def injected(request: Request, host: Mapping[str, str]) -> dict[str, str]:
+    """Return what the user sets by ``SINGULARITYENV_``, ``APPTAINERENV_`` and ``--env``, the later ones winning."""
+    found: dict[str, str] = {}
+    for prefix in PREFIXES:
+        found |= {name[len(prefix) :]: value for name, value in host.items() if name.startswith(prefix)}
+    for item in request.env:
+        name, _equals, value = item.partition("=")
+        found[name] = value
+    return {name: value for name, value in found.items() if is_name(name) and name != "HOME"}
+
+
+def with_standard_path(path: str) -> str:
+    """Return a PATH that ends with the standard directories that it lacks."""
+    have = [part for part in path.split(":") if part] if path else []
+    return ":".join([path] * bool(path) + [part for part in STANDARD_PATH if part not in have])
+
+
+def own_variables(variables: dict[str, str], exported: set[str]) -> None:
+    """Set what no image can decide: the library path's end, and variables that belong to the shell itself."""
+    libraries = variables.get("LD_LIBRARY_PATH", "")
+    variables["LD_LIBRARY_PATH"] = f"{libraries}:{LIBRARIES}" if libraries else LIBRARIES
+    if "IFS" in exported:
+        variables["IFS"] = " \t\n"
+    if "RANDOM" in exported:
+        variables["RANDOM"] = str(int.from_bytes(os.urandom(2), "little") & 0x7FFF)
+    if "PPID" in exported:
+        variables["PPID"] = str(os.getpid())
+
+
+def set_prompt(variables: dict[str, str], exported: set[str], script: str) -> None:
+    """Set the prompt as 99-base.sh of the image's maker does: always, or only where the image has none."""
+    always = "Singularity> " in script
+    if always or not variables.get("PS1"):
+        variables["PS1"] = "Singularity> " if always else "Apptainer> "
+    own = f'PS1="{variables["PS1"]}"'
+    before = variables.get("PROMPT_COMMAND", "")
+    restore = f'{before}; PROMPT_COMMAND="${{PROMPT_COMMAND%%; PROMPT_COMMAND=*}}"; {own}'
+    variables["PROMPT_COMMAND"] = restore if before else f"{own}; unset PROMPT_COMMAND"
+    exported |= {"PS1", "PROMPT_COMMAND"}
+
+
+def finish(result: Environment, request: Request) -> None:
+    """Let the user's values and the host's come in; an empty value of the image and one of the host give none."""
+    values = result.values
+    for name, value in result.host.items():
+        if name not in values and name not in result.injected:
+            values[name] = value
+        elif values.get(name) == "":
+            del values[name]
+    for name, value in result.injected.items():
+        inject(values, name, value if request.no_eval else evaluated(value, values, result))
+    if request.cleanenv:
+        values.setdefault("LANG", "C")
+
+
+def inject(values: dict[str, str], name: str, value: str) -> None:
+    """Set one variable of the user's; two names change PATH instead."""
+    if name == "PREPEND_PATH":
+        values["PATH"] = f"{value}:{values['PATH']}"
+    elif name == "APPEND_PATH":
+        values["PATH"] = f"{values['PATH']}:{value}"
+    else:
+        values[name] = value
+
+
+def evaluated(value: str, values: Mapping[str, str], result: Environment) -> str:
+    """Return a value as it reads between double quotes."""
+    try:
+        return expand_quoted(value, values)
+    except (NeedsShell, UnbalancedError):
+        result.warnings.append(f"{value!r} is passed as it is; only a shell could evaluate it")
+        return value
+
+
+def shell_lines(environment: Environment, request: Request) -> list[str]:
+    """Return what the image's shell has to do before the program: the rest of the scripts, then host and user."""
+    lines = [f". {quoted(script)}" for script in environment.rest]
+    lines.append(f"export HOME={quoted(environment.values['HOME'])}")
+    lines += [f'[ -n "${{{name}+x}}" ] || export {name}={quoted(value)}' for name, value in environment.host.items()]
+    for name, value in environment.injected.items():
+        text = quoted(value) if request.no_eval else '"' + value.replace('"', '\\"') + '"'
+        target, text = {
+            "PREPEND_PATH": ("PATH", text + ':"$PATH"'),
+            "APPEND_PATH": ("PATH", '"$PATH":' + text),
+        }.get(name, (name, text))
+        lines.append(f"export {target}={text}")
+    if request.cleanenv:
+        lines.append('[ -n "${LANG+x}" ] || export LANG=C')
+    return lines
+
+
+def quoted(text: str) -> str:
+    """Return a text as one word of a shell script."""
+    return "'" + text.replace("'", "'\\''") + "'"

@@ -1,0 +1,225 @@
+"""Which parts of the host the container sees, and where: Apptainer's defaults and the user's wishes.
+
+The root is a fresh tmpfs into which the image's top-level entries are mounted one by one, so that mount points that the
+image lacks can be made. A missing mount point deeper in the image opens up the folders above it in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from sifmake.runtime.errors import RunError
+from sifmake.runtime.view import View, is_below, mode_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sifmake.runtime.request import Request
+    from sifmake.runtime.view import Place
+
+KERNEL_FOLDERS = ("/dev", "/proc", "/sys")
+SYSTEM_FOLDERS = frozenset({"/", "/etc", "/bin", "/mnt", "/usr", "/var", "/opt", "/sbin"})
+"""Current directories that are not mounted, for they would hide the image's own."""
+MAX_OPENED = 2500
+"""Most entries of the image that are mounted one by one (bwrap takes 9,000 words)."""
+
+
+class Layout:
+    """The arguments by which bwrap builds the container's file tree.
+
+    Attributes:
+        view: The tree as it will be.
+        warnings: What the user should know.
+    """
+
+    def __init__(self, view: View, *, overlay: str = "") -> None:
+        self.view = view
+        self.overlay = overlay
+        self.warnings: list[str] = []
+        self.opened: set[str] = {"/"}
+        self.steps: list[list[str]] = []
+
+    def step(self, option: str, target: str, source: str = "") -> None:
+        """Mount something; the target may be a path with links and need not exist."""
+        place = self.view.resolve(target)
+        if place.missing:
+            self.open_up(place, target)
+        self.steps.append([option, *([source] if source else []), place.path])
+        self.view.add(place.path, source)
+
+    def open_up(self, place: Place, target: str) -> None:
+        """See to it that a mount point can be made."""
+        if place.mounted:
+            raise RunError(f"cannot mount on {target}", where=place.path, hint="make this path on the host first")
+        if self.overlay:
+            return
+        folder = place.path
+        for _name in range(place.missing):
+            folder = folder.rpartition("/")[0] or "/"
+        mode = self.view.mode(folder)
+        if mode is None or not stat.S_ISDIR(mode):
+            raise RunError(f"cannot mount on {target}", where=folder, hint="it is a file in the image")
+        while folder not in self.opened:
+            self.opened.add(folder)
+            folder = folder.rpartition("/")[0] or "/"
+
+    def arguments(self) -> list[str]:
+        """Return all arguments, the image's own entries first."""
+        if self.overlay:
+            words = ["--bind", self.overlay, "/"]
+        else:
+            words = [word for step in self.image_entries("/") for word in step]
+        words += [word for step in self.steps for word in step]
+        return words if self.overlay else [*words, "--remount-ro", "/"]
+
+    def image_entries(self, folder: str) -> Iterator[list[str]]:
+        """Give the steps that mount the entries of an opened folder."""
+        entries = sorted(os.scandir(self.view.image + folder), key=lambda entry: entry.name)
+        if len(entries) > MAX_OPENED:
+            raise RunError(
+                f"the image has {len(entries)} entries in {folder}, too many to add a mount point to it",
+                hint="--writable-tmpfs can do it",
+            )
+        for entry in entries:
+            path = f"{folder.rstrip('/')}/{entry.name}"
+            if path in KERNEL_FOLDERS:
+                continue
+            if path in self.opened:
+                yield ["--dir", path]
+                yield from self.image_entries(path)
+            elif entry.is_symlink():
+                yield ["--symlink", os.readlink(entry.path), path]
+            else:
+                yield ["--ro-bind", entry.path, path]
+
+
+def lay_out(request: Request, layout: Layout, home: tuple[str, str], cwd: str) -> str:
+    """Plan all mounts and return the directory in which the program starts.
+
+    Args:
+        request: What the user asked for.
+        layout: Takes the steps.
+        home: The home directory on the host and in the container.
+        cwd: The current directory on the host.
+
+    Raises:
+        RunError: Something that the user named cannot be mounted.
+    """
+    kernel_mounts(request, layout)
+    scratch_mounts(request, layout)
+    home_mount(request, layout, home)
+    if not request.contain:
+        cwd_mount(layout, cwd)
+    for path in ("/etc/hosts", "/etc/resolv.conf", "/etc/localtime"):
+        file_mount(layout, path)
+    for bind in request.binds:
+        user_mount(layout, bind)
+    return start_folder(request, layout, home[1], cwd)
+
+
+def kernel_mounts(request: Request, layout: Layout) -> None:
+    """Mount /dev, /proc and /sys."""
+    for path in KERNEL_FOLDERS:
+        layout.view.add(path, path)
+    layout.steps.append(["--dev", "/dev"] if request.contain else ["--dev-bind", "/dev", "/dev"])
+    layout.steps.append(["--proc", "/proc"] if request.pid else ["--bind", "/proc", "/proc"])
+    layout.steps.append(["--bind", "/sys", "/sys"])
+
+
+def scratch_mounts(request: Request, layout: Layout) -> None:
+    """Mount /tmp and /var/tmp, the host's or empty ones."""
+    for path in ("/tmp", "/var/tmp"):  # noqa: S108 - mount points, not files
+        place = layout.view.resolve(path)
+        if place.missing and path != "/tmp":  # noqa: S108
+            continue
+        if request.contain:
+            layout.step("--tmpfs", path)
+        elif is_folder(path):
+            layout.step("--bind", path, os.path.realpath(path))
+
+
+def home_mount(request: Request, layout: Layout, home: tuple[str, str]) -> None:
+    """Mount the home directory, unless it is not wanted or not there."""
+    source, target = home
+    if request.no_home or target == "/":
+        return
+    if request.contain and not request.home:
+        layout.step("--tmpfs", target)
+    elif is_folder(source):
+        layout.step("--bind", target, source)
+    elif request.home:
+        raise RunError("the home directory does not exist", where=source)
+
+
+def cwd_mount(layout: Layout, cwd: str) -> None:
+    """Mount the current directory if nothing else brought it."""
+    if cwd in SYSTEM_FOLDERS or any(is_below(cwd, folder) for folder in KERNEL_FOLDERS):
+        return
+    place = layout.view.resolve(cwd)
+    if place.host and same_folder(place.host, cwd):
+        return
+    try:
+        layout.step("--bind", cwd, cwd)
+    except (RunError, OSError) as error:
+        layout.warnings.append(f"the current directory is not mounted: {error}")
+
+
+def file_mount(layout: Layout, path: str) -> None:
+    """Mount a file of the host's /etc where the image has one of that name."""
+    source = os.path.realpath(path)
+    inside = mode_of(layout.view.image + path)
+    mode = mode_of(source)
+    if inside is not None and stat.S_ISREG(inside) and mode is not None and stat.S_ISREG(mode):
+        layout.step("--ro-bind", path, source)
+
+
+def user_mount(layout: Layout, bind: str) -> None:
+    """Mount what ``SOURCE[:TARGET[:OPTIONS]]`` says."""
+    source, target, options = parse_bind(bind)
+    source = os.path.realpath(source)
+    if not os.path.exists(source):  # noqa: PTH110
+        raise RunError("there is nothing to bind", where=source, hint="make it first, or correct --bind")
+    layout.step("--ro-bind" if "ro" in options else "--bind", target, source)
+
+
+def parse_bind(bind: str) -> tuple[str, str, list[str]]:
+    """Split a bind specification; UsageError if it is not well-formed."""
+    from sifmake.errors import UsageError
+
+    parts = bind.split(":")
+    options = parts[2].split("+") if len(parts) == 3 else []
+    if len(parts) > 3 or not parts[0] or any(option not in ("ro", "rw") for option in options):
+        raise UsageError("cannot read the bind", where=bind, hint="write SOURCE[:TARGET[:ro|rw]]")
+    target = (parts[1] if len(parts) > 1 else "") or os.path.abspath(parts[0])
+    if not target.startswith("/"):
+        raise UsageError("the target is no absolute path", where=bind, hint="write SOURCE[:TARGET[:ro|rw]]")
+    return parts[0], os.path.normpath(target), options
+
+
+def start_folder(request: Request, layout: Layout, home: str, cwd: str) -> str:
+    """Return the directory to start in: what was asked for, else the current one, home or the root."""
+    if request.cwd:
+        mode = layout.view.mode(request.cwd)
+        if layout.view.resolve(request.cwd).path in layout.view.mounts or (mode is not None and stat.S_ISDIR(mode)):
+            return request.cwd
+        raise RunError("the directory to start in is not in the container", where=request.cwd)
+    for path in [home] if request.contain else [cwd, home]:
+        mode = layout.view.mode(path)
+        if path in layout.view.mounts or (mode is not None and stat.S_ISDIR(mode)):
+            return path
+    return "/"
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path of the host leads to a folder."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def same_folder(one: str, other: str) -> bool:
+    """Whether two host paths are one folder."""
+    try:
+        return os.path.samestat(os.stat(one), os.stat(other))
+    except OSError:
+        return False

@@ -1,0 +1,150 @@
+"""What is to be executed in the container: the command, the runscript, the test or a shell."""
+
+from __future__ import annotations
+
+import stat
+
+from sifmake.runtime.environment import shell_lines
+from sifmake.runtime.errors import RunError
+from sifmake.runtime.words import NeedsShell, UnbalancedError, split_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sifmake.runtime.environment import Environment
+    from sifmake.runtime.request import Request
+    from sifmake.runtime.view import View
+
+RUNSCRIPT = "/.singularity.d/runscript"
+TEST = "/.singularity.d/test"
+OCI_LINE = 'eval "set ${SINGULARITY_OCI_RUN}"'
+"""The line by which both tools tell a runscript that was made from an OCI configuration."""
+SHELLS = ("/bin/bash", "/bin/sh")
+SHELL = "/bin/sh"
+
+
+def arguments_of(request: Request, view: View, environment: Environment) -> list[str]:
+    """Return the words to execute; changes the environment where the action asks for it.
+
+    Raises:
+        RunError: The image lacks what is to be run.
+    """
+    words = {"exec": command, "run": runscript, "shell": shell, "test": test}[request.action](request, view, environment)
+    check_found(words[0], view, environment.values)
+    if not environment.rest:
+        return words
+    if not is_file(view, SHELL):
+        raise RunError(
+            f"{environment.rest[0]} is more than assignments, and the image has no {SHELL} to run it", where=request.sif
+        )
+    script = "\n".join([*shell_lines(environment, request), 'exec "$@"'])
+    return [SHELL, "-c", script, "sifmake", *words]
+
+
+def command(request: Request, _view: View, _environment: Environment) -> list[str]:
+    """Return the words of ``exec``."""
+    return request.arguments
+
+
+def shell(request: Request, view: View, environment: Environment) -> list[str]:
+    """Return the image's shell, or the one that was asked for."""
+    found = request.shell or next((path for path in SHELLS if is_file(view, path)), "")
+    if not found:
+        raise RunError(
+            f"the image has no shell ({', '.join(SHELLS)})", where=request.sif, hint="run its program with exec"
+        )
+    environment.values["SHELL"] = found
+    return [found, *(["--norc"] if found.endswith("/bash") else []), *request.arguments]
+
+
+def test(request: Request, view: View, _environment: Environment) -> list[str]:
+    """Return the test script, or a shell that says that there is none."""
+    if is_file(view, TEST):
+        return [SHELL, TEST, *request.arguments] if is_file(view, SHELL) else [TEST, *request.arguments]
+    if not is_file(view, SHELL):
+        raise RunError("the image has neither a test script nor /bin/sh", where=request.sif)
+    return [SHELL, "-c", f"echo 'No test found in container, executing {SHELL} -c true'"]
+
+
+def runscript(request: Request, view: View, environment: Environment) -> list[str]:
+    """Return the runscript, or the words that a runscript made from an OCI configuration comes to."""
+    script = view.read(RUNSCRIPT)
+    if script is None:
+        raise RunError("the image has no runscript", where=request.sif, hint="name a command: sifmake exec IMAGE COMMAND")
+    if OCI_LINE not in (line.strip() for line in script.split("\n")):
+        return [RUNSCRIPT, *request.arguments]
+    entrypoint, cmd = oci_words(script, "OCI_ENTRYPOINT"), oci_words(script, "OCI_CMD")
+    exact = entrypoint + request.arguments if request.arguments else entrypoint + cmd
+    if not exact:
+        raise RunError(
+            "the image has no entrypoint and no command", where=request.sif, hint="sifmake exec or shell runs a program in it"
+        )
+    if request.no_eval or not request.arguments:
+        return exact
+    try:
+        values = environment.values if not environment.rest else environment.host | environment.values
+        return entrypoint + split_words(" ".join(f'"{word}"' for word in request.arguments), values)
+    except UnbalancedError as error:
+        raise RunError(f"an argument cannot be evaluated: {error}", hint="--no-eval passes arguments as they are") from None
+    except NeedsShell:
+        if is_file(view, SHELL):
+            return [SHELL, RUNSCRIPT, *request.arguments]
+        raise RunError(
+            f"an argument needs a shell to be evaluated, and the image has no {SHELL}",
+            where=request.sif,
+            hint="--no-eval passes arguments as they are",
+        ) from None
+
+
+def oci_words(script: str, name: str) -> list[str]:
+    """Return the words of the list that a runscript keeps in a variable."""
+    start = f"\n{name}='"
+    at = script.find(start)
+    if at < 0:
+        return []
+    lines = script[at + 1 :]
+    try:
+        end = end_of_quotes(lines, len(name) + 1)
+        value = split_words(lines[len(name) + 1 : end], {})
+        return split_words(value[0], {}) if value else []
+    except (NeedsShell, UnbalancedError):
+        raise RunError(f"the runscript has a malformed {name}", hint="name a command: sifmake exec") from None
+
+
+def end_of_quotes(text: str, at: int) -> int:
+    """Return where the quoted word that begins at a place ends."""
+    quote = ""
+    while at < len(text) and (quote or text[at] not in " \t\n;"):
+        if not quote and text[at] in "'\"":
+            quote = text[at]
+        elif text[at] == quote:
+            quote = ""
+        at += 1
+    return at
+
+
+def is_file(view: View, path: str) -> bool:
+    """Whether a path leads to a regular file in the container."""
+    mode = view.mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def check_found(name: str, view: View, values: Mapping[str, str]) -> None:
+    """Raise RunError if a program is not there; the words are Apptainer's."""
+    if "/" in name:
+        mode = view.mode(name if name.startswith("/") else f"{values['PWD']}/{name}")
+        if mode is None:
+            raise RunError(f"stat {name}: no such file or directory", hint="it is not in the image")
+        if stat.S_ISDIR(mode):
+            raise RunError(f"{name}: is a directory")
+        if not mode & 0o111:
+            raise RunError(f"{name}: permission denied", hint="it is not executable")
+        return
+    for folder in values.get("PATH", "").split(":"):
+        mode = view.mode(f"{folder}/{name}" if folder.startswith("/") else f"{values['PWD']}/{folder}/{name}")
+        if name and mode is not None and stat.S_ISREG(mode) and mode & 0o111:
+            return
+    raise RunError(f'"{name}": executable file not found in $PATH')
+
+

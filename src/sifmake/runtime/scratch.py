@@ -1,0 +1,66 @@
+"""Temporary folders that are removed even if their owner was killed: the next one sweeps them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import stat
+
+from sifmake.runtime.rootfs import PREFIX
+
+
+def temporary_parent() -> str:
+    """Return where temporary folders go."""
+    names = ("SIFMAKE_TMPDIR", "APPTAINER_TMPDIR", "SINGULARITY_TMPDIR", "TMPDIR")
+    return next((os.environ[name] for name in names if os.environ.get(name)), "/tmp")  # noqa: S108
+
+
+class Scratch:
+    """A new temporary folder, marked as in use by a lock on it."""
+
+    def __init__(self) -> None:
+        parent = temporary_parent()
+        sweep(parent)
+        self.path = f"{parent}/{PREFIX}{secrets.token_hex(8)}"
+        os.mkdir(self.path, 0o700)  # noqa: PTH102
+        self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it."""
+        remove_tree(self.path)
+        os.close(self.fd)
+
+
+def sweep(parent: str) -> None:
+    """Remove folders of this user's that nobody has locked: their owners were killed."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(parent)):
+            if entry.name.startswith(PREFIX) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                sweep_one(entry.path)
+
+
+def sweep_one(path: str) -> None:
+    """Remove one folder if nobody has locked it."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(path)
+        finally:
+            os.close(fd)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder and all in it, whatever their modes are; links are not followed."""
+    with contextlib.suppress(OSError):
+        os.chmod(path, stat.S_IRWXU, follow_symlinks=True)  # noqa: PTH101
+        for entry in list(os.scandir(path)):
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)  # noqa: PTH108
+    with contextlib.suppress(OSError):
+        os.rmdir(path)  # noqa: PTH106
