@@ -1,0 +1,146 @@
+"""Messages and progress on the terminal: a bar per blob on a terminal, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+import time
+from typing import TextIO
+
+from sifmake.errors import one_line
+
+BAR_WIDTH = 24
+LONGEST_LIST = 10
+"""Bars shown at the same time; work beyond them goes on unseen."""
+REDRAW_SECONDS = 0.1
+
+
+class Console:
+    """A :class:`~sifmake.progress.Progress` that writes to standard error.
+
+    The cursor always rests below the bars at the start of a line, so an interrupted run leaves the terminal as it is.
+
+    Attributes:
+        quiet: Whether only warnings are shown.
+    """
+
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self.quiet = quiet
+        self._stream = stream
+        self._mutex = threading.Lock()
+        self._running: list[ConsoleTask] = []
+        self._drawn = 0
+        self._last = 0.0
+
+    def info(self, message: str) -> None:
+        """Print a line above the bars."""
+        if not self.quiet:
+            self._print(one_line(message))
+
+    def warning(self, message: str) -> None:
+        """Print a warning above the bars."""
+        self._print(f"sifmake: warning: {one_line(message)}")
+
+    def task(self, label: str, total: int | None = None) -> ConsoleTask:
+        """Begin a bar."""
+        task = ConsoleTask(self, one_line(label), total)
+        with self._mutex:
+            self._running.append(task)
+        self.redraw()
+        return task
+
+    def end(self, task: ConsoleTask, line: str) -> None:
+        """Replace a bar by its last line."""
+        with self._mutex:
+            if task in self._running:
+                self._running.remove(task)
+        if not self.quiet:
+            self._print(line)
+
+    def redraw(self) -> None:
+        """Draw the bars again unless that was done a moment ago."""
+        now = time.monotonic()
+        if self.quiet or now - self._last < REDRAW_SECONDS or not self._mutex.acquire(blocking=False):
+            return
+        try:
+            if self._is_live():
+                self._last = now
+                self._write([])
+        finally:
+            self._mutex.release()
+
+    def close(self) -> None:
+        """Take bars of unfinished work off the screen."""
+        with self._mutex:
+            self._running.clear()
+            if self._drawn:
+                self._write([])
+
+    def _print(self, line: str) -> None:
+        with self._mutex:
+            self._write([line])
+
+    def _write(self, lines: list[str]) -> None:
+        """Write everything in one call, so that an interrupt cannot fall between its parts."""
+        stream = self._stream if self._stream is not None else sys.stderr
+        text = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""
+        text += "".join(f"{line}\n" for line in lines)
+        width = shutil.get_terminal_size().columns - 1
+        bars = [task.bar()[:width] for task in self._running[:LONGEST_LIST]] if self._is_live() else []
+        self._drawn = len(bars)
+        stream.write(text + "".join(f"{bar}\n" for bar in bars))
+        stream.flush()
+
+    def _is_live(self) -> bool:
+        """Several processes cannot share a list of bars, so the helpers of ``doit -n`` print lines."""
+        stream = self._stream if self._stream is not None else sys.stderr
+        return (
+            not self.quiet
+            and stream.isatty()
+            and os.environ.get("TERM", "dumb") != "dumb"
+            and multiprocessing.parent_process() is None
+        )
+
+
+class ConsoleTask:
+    """One bar."""
+
+    def __init__(self, console: Console, label: str, total: int | None) -> None:
+        self._console = console
+        self._label = label
+        self._total = total
+        self._done = 0
+        self._started = time.monotonic()
+
+    def advance(self, amount: int) -> None:
+        """Move the bar."""
+        self._done += amount
+        self._console.redraw()
+
+    def finish(self, note: str = "") -> None:
+        """Replace the bar by a line that says what became of the work."""
+        seconds = time.monotonic() - self._started
+        size = self._total if self._total is not None else self._done
+        self._console.end(self, f"{self._label}  {note or f'done, {human_size(size)} in {seconds:.1f} s'}")
+
+    def bar(self) -> str:
+        """Return the line as it stands now."""
+        if not self._total:
+            return f"{self._label}  {human_size(self._done)}"
+        part = min(self._done / self._total, 1.0)
+        filled = int(part * BAR_WIDTH)
+        bar = "=" * filled + (">" if filled < BAR_WIDTH else "")
+        return f"{self._label}  [{bar:<{BAR_WIDTH}}] {part:4.0%}  {human_size(self._done)} / {human_size(self._total)}"
+
+
+def human_size(size: int) -> str:
+    """Return a size in bytes as a person reads it, in binary units."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError(size)

@@ -1,0 +1,63 @@
+"""``sifmake lock``: ask registries what tags mean now and write lock files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sifmake.cli.console import Console
+    from sifmake.pipeline.locking import Outcome
+
+OUTDATED = 3
+"""Exit status of ``--check`` when something upstream is newer than the lock."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml; all without one")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 3 when a lock is outdated")
+    parser.add_argument("--offline", action="store_true", help="ask no registry, write changed settings only")
+    parser.add_argument("--json", action="store_true", help="print a JSON document on standard output")
+    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the project")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Refresh locks; a failure of one does not stop the others."""
+    from sifmake.cli.console import Console
+    from sifmake.pipeline.locking import CHANGED, FAILED, LockRefresher, summarize
+    from sifmake.pipeline.project import Modes, Project
+
+    console = Console(quiet=args.quiet or args.json)
+    modes = Modes.find()
+    project = Project(args.root, Modes(offline=args.offline or modes.offline), console)
+    names = [project.image(name).name for name in args.images] or list(project.images)
+    outcomes = []
+    for outcome in LockRefresher(project, check=args.check).refresh_all(names):
+        outcomes.append(outcome)
+        _tell(console, outcome)
+    console.info(summarize(outcomes))
+    if args.json:
+        _print_json(outcomes, summarize(outcomes))
+    states = {outcome.state for outcome in outcomes}
+    if FAILED in states:
+        return 1
+    return OUTDATED if args.check and CHANGED in states else 0
+
+
+def _tell(console: Console, outcome: Outcome) -> None:
+    from sifmake.pipeline.locking import CHANGED, describe
+
+    if outcome.error is not None:
+        console.warning(f"{outcome.name}: {outcome.error}")
+    elif outcome.state == CHANGED:
+        console.info(describe(outcome))
+
+
+def _print_json(outcomes: list[Outcome], summary: str) -> None:
+    json.dump({"images": [outcome.document() for outcome in outcomes], "summary": summary}, sys.stdout, indent=2)
+    sys.stdout.write("\n")

@@ -1,0 +1,74 @@
+"""``sifmake pull``: build a SIF file from a container image, with the words and defaults of ``apptainer pull``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import TargetExistsError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sifmake.oci.model import Platform
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    parser.usage = "sifmake pull [options] [OUT.sif] URI"
+    parser.add_argument("words", metavar="[OUT.sif] URI", nargs="+", help="output file and image")
+    parser.add_argument("-F", "--force", action="store_true", help="replace an existing output file")
+    parser.add_argument("--dir", type=Path, default=Path(), metavar="DIR", help="folder of the output file")
+    parser.add_argument("--arch", metavar="ARCH", help="architecture of the image, for example arm64")
+    parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image")
+    parser.add_argument("--compression", choices=("gzip", "zstd"), default="gzip", help="of the squashfs blocks")
+    parser.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
+    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's form")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pull and build; an existing file stays as it is unless the new one is finished."""
+    from sifmake.cli.console import Console
+    from sifmake.pipeline.direct import Pull, pull
+    from sifmake.reference import default_sif_name
+
+    output, uri = _words(args.words)
+    target = args.dir / (output or default_sif_name(uri))
+    if target.exists() and not args.force:
+        raise TargetExistsError(
+            "image file already exists", where=str(target), hint="will not overwrite without --force"
+        )
+    console = Console(quiet=args.quiet)
+    request = Pull(
+        uri=uri,
+        target=target,
+        platform=_platform(args),
+        compression=args.compression,
+        plain_http=args.no_https,
+        auth_file=args.authfile,
+    )
+    try:
+        pull(request, console)
+    finally:
+        console.close()
+    return 0
+
+
+def _words(words: list[str]) -> tuple[str, str]:
+    if len(words) > 2:
+        raise UsageError(f"too many arguments: {' '.join(words)}", hint="sifmake pull [OUT.sif] URI")
+    return ("", words[0]) if len(words) == 1 else (words[0], words[1])
+
+
+def _platform(args: argparse.Namespace) -> Platform:
+    from sifmake.pipeline.direct import host_platform
+    from sifmake.pipeline.images import parse_platform
+
+    if args.platform and args.arch:
+        raise UsageError("--arch and --platform are both given", hint="--platform says it all")
+    if args.platform:
+        if not 2 <= len(args.platform.split("/")) <= 3:
+            raise UsageError(f"{args.platform!r} is no platform", hint="write OS/ARCH[/VARIANT], as linux/arm64")
+        return parse_platform(args.platform)
+    return replace(host_platform(), architecture=args.arch, variant="") if args.arch else host_platform()

@@ -1,0 +1,33 @@
+"""``sifmake stage NAME IMAGE``: one stage of one configured image; what Snakemake's rules call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.pipeline.declaration import STAGE_NAMES
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    parser.add_argument("stage", choices=STAGE_NAMES, metavar="NAME", help=", ".join(STAGE_NAMES))
+    parser.add_argument("image", metavar="IMAGE", help="name in config/images.yaml")
+    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the project")
+    parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the stage unless its record says that it is up to date."""
+    from sifmake.cli.console import Console
+    from sifmake.pipeline.project import Modes, Project
+    from sifmake.pipeline.stages import open_runner
+
+    console = Console(quiet=args.quiet)
+    project = Project(args.root, Modes.find(), console, thorough=False)
+    with open_runner(project) as runner:
+        if not runner.run(args.stage, args.image, force=args.force):
+            console.info(f"{args.image}: {args.stage} is up to date")
+    return 0

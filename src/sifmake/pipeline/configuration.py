@@ -1,0 +1,111 @@
+"""``config/config.yaml``: store, key, trusted keys, registries and limits of a project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sifmake.errors import ConfigError
+from sifmake.limits import Limits
+from sifmake.pipeline.yaml_file import YamlFile
+
+DEVELOPMENT = "development"
+
+
+@dataclass(frozen=True)
+class RegistryOptions:
+    """How one registry is spoken to.
+
+    Attributes:
+        plain_http: Whether it is asked without TLS.
+        ca_file: Certificates that are trusted for it.
+        mirrors: Hosts that are asked before it.
+    """
+
+    plain_http: bool = False
+    ca_file: Path | None = None
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Settings of a project.
+
+    Attributes:
+        store: Folder of the store; None for the user's own.
+        read_only_stores: Stores that are only looked into.
+        key: What signs: ``development``, a key file, ``gpg:FINGERPRINT``; empty for nothing.
+        trusted_keys: Files and folders of public keys.
+        auth_file: Registry credentials in Docker's form.
+        registries: By host[:port].
+        parallel_requests: Questions to registries at the same time.
+        limits: Bounds on input from outside.
+        notify: Command that gets a summary of scheduled rebuilds.
+    """
+
+    store: Path | None = None
+    read_only_stores: tuple[Path, ...] = ()
+    key: str = ""
+    trusted_keys: tuple[Path, ...] = ()
+    auth_file: Path | None = None
+    registries: dict[str, RegistryOptions] = field(default_factory=dict)
+    parallel_requests: int = 16
+    limits: Limits = field(default_factory=Limits)
+    notify: tuple[str, ...] = ()
+
+
+def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Configuration:
+    """Read the configuration; a missing file gives the defaults.
+
+    Args:
+        path: The YAML file.
+        root: What relative paths in it start from.
+        thorough: Whether the schema is checked first. Without, only what breaks the reading is found: a stage that
+            an engine starts a hundred times saves 0.1 s each, and the engine has checked already.
+
+    Raises:
+        ConfigError: The file does not follow its schema.
+    """
+    if not path.exists():
+        return Configuration()
+    file = YamlFile.read(path)
+    if thorough:
+        file.validate("config")
+    try:
+        return _convert(file.value or {}, root)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        file.validate("config")
+        raise ConfigError("cannot be understood", where=str(path)) from None
+
+
+def _convert(given: dict[str, Any], root: Path) -> Configuration:
+    store = given.get("store", {})
+    key = given.get("key", "")
+    return Configuration(
+        store=_path(store.get("path"), root),
+        read_only_stores=_paths(store.get("read-only", ()), root),
+        key=key if key in {"", DEVELOPMENT} or key.startswith("gpg:") else str(_path(key, root)),
+        trusted_keys=_paths(given.get("trusted-keys", ()), root),
+        auth_file=_path(given.get("auth-file"), root),
+        registries={host: _registry(options, root) for host, options in given.get("registries", {}).items()},
+        parallel_requests=given.get("parallel-requests", 16),
+        limits=Limits(**{name.replace("-", "_"): value for name, value in given.get("limits", {}).items()}),
+        notify=tuple(given.get("notify", ())),
+    )
+
+
+def _registry(given: dict[str, Any], root: Path) -> RegistryOptions:
+    return RegistryOptions(
+        plain_http=given.get("plain-http", False),
+        ca_file=_path(given.get("ca-file"), root),
+        mirrors=tuple(given.get("mirrors", ())),
+    )
+
+
+def _path(text: str | None, root: Path) -> Path | None:
+    return root / Path(text).expanduser() if text else None
+
+
+def _paths(texts: Any, root: Path) -> tuple[Path, ...]:
+    return tuple(root / Path(text).expanduser() for text in texts)

@@ -1,0 +1,82 @@
+"""The main job for one image named on a command line: no project, no lock file, no records."""
+
+from __future__ import annotations
+
+import platform as machine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sifmake.limits import DEFAULT_LIMITS
+from sifmake.oci.model import Platform
+from sifmake.pipeline.image_cache import open_plain_source
+from sifmake.pipeline.origin import make_origin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sifmake.progress import Progress
+
+_MACHINES = {
+    "x86_64": ("amd64", ""),
+    "aarch64": ("arm64", ""),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "i686": ("386", ""),
+    "loongarch64": ("loong64", ""),
+}
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What to build where.
+
+    Attributes:
+        uri: The image.
+        target: The SIF file; replaced when the new one is finished.
+        platform: What the image is to run on.
+        compression: ``gzip`` or ``zstd``.
+        plain_http: Whether the registry is asked without TLS.
+        auth_file: Registry credentials in Docker's form.
+    """
+
+    uri: str
+    target: Path
+    platform: Platform = field(default_factory=Platform)
+    compression: str = "gzip"
+    plain_http: bool = False
+    auth_file: Path | None = None
+
+
+def host_platform() -> Platform:
+    """Return the platform of this machine in Go's words."""
+    name = machine.machine()
+    architecture, variant = _MACHINES.get(name, (name, ""))
+    return Platform("linux", architecture, variant)
+
+
+def pull(request: Pull, progress: Progress) -> None:
+    """Build a SIF file from an image.
+
+    Raises:
+        SifmakeError: It cannot be done; the target is as it was.
+    """
+    from sifmake.pipeline import engine
+    from sifmake.store import Store
+
+    store = Store.open(progress=progress)
+    source = open_plain_source(request)
+    try:
+        resolved = source.resolve(request.platform, store)
+        image = source.image(resolved.manifest_digest)
+        packs = engine.fetch_packs(source, image, store, request.compression, DEFAULT_LIMITS, progress)
+        try:
+            flattened = engine.flatten_packs(packs, image, progress)
+            origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
+            settings = engine.BuildSettings(request.compression)
+            summary = engine.write_sif(request.target, flattened, packs, image, origin, settings, progress)
+        finally:
+            for pack in packs:
+                pack.close()
+    finally:
+        source.close()
+    progress.info(f"{request.target}: {summary.size} bytes, sha256:{summary.sha256}")

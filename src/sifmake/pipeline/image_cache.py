@@ -1,0 +1,91 @@
+"""Images by the digest of their manifest: from the store where it has them, else from where the lock says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SourceError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sifmake.oci.model import Image, Layer, Platform
+    from sifmake.pipeline.project import Project
+    from sifmake.sources.base import BlobReader, KnownIndexes, Resolved, Source
+    from sifmake.store import Store
+
+
+LOCAL_TRANSPORTS = frozenset({"oci", "oci-archive", "docker-archive"})
+
+
+class LazySource:
+    """A source that is opened when something has to be read from it: what the store has needs no source.
+
+    Attributes:
+        transport: Always ``lazy``.
+        name: As the lock has it.
+    """
+
+    transport = "lazy"
+
+    def __init__(self, project: Project, uri: str, name: str) -> None:
+        self.name = name
+        self._project = project
+        self._uri = uri
+        self._opened: Source | None = None
+
+    def _source(self) -> Source:
+        if self._opened is None:
+            self._opened = open_project_source(self._project, self._uri)
+        return self._opened
+
+    def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
+        """Ask the source; see :class:`~sifmake.sources.base.Source`."""
+        return self._source().resolve(platform, known)
+
+    def image(self, manifest_digest: str) -> Image:
+        """Ask the source; see :class:`~sifmake.sources.base.Source`."""
+        return self._source().image(manifest_digest)
+
+    def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
+        """Ask the source; see :class:`~sifmake.sources.base.Source`."""
+        return self._source().open_layer(layer)
+
+    def close(self) -> None:
+        """Close the source if it was opened."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+
+def open_project_source(project: Project, uri: str) -> Source:
+    """Open a source with the project's settings; relative paths start from the project's folder.
+
+    Raises:
+        SourceError: It cannot be opened, or it is a remote one and the run is offline.
+    """
+    from sifmake.sources import open_source
+
+    transport, colon, rest = uri.partition(":")
+    if transport in LOCAL_TRANSPORTS:
+        return open_source(f"{transport}{colon}{project.root / rest}", source_settings(project))
+    if project.modes.offline:
+        raise SourceError("is not in the store, and the run is offline", where=uri)
+    return open_source(uri, source_settings(project))
+
+
+def load_image(project: Project, source: Source, manifest_digest: str) -> Image:
+    """Return an image and keep its manifest and config in the store.
+
+    Raises:
+        SourceError: The store lacks it and so does the source.
+    """
+    image = source.image(manifest_digest)
+    keep_image(project.store, image)
+    return image
+
+
+def keep_image(store: Store, image: Image) -> None:
+    """Put manifest and config into the store."""
+    store.put_blob(image.digest, image.manifest)
+    store.put_blob(image.config_descriptor.digest, image.config.raw)

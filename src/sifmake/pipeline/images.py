@@ -1,0 +1,113 @@
+"""``config/images.yaml``: which images to build from what, with which settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import ConfigError
+from sifmake.oci.model import Platform
+from sifmake.pipeline.names import check_name
+from sifmake.pipeline.yaml_file import YamlFile, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DEFAULT_PLATFORM = "linux/amd64"
+"""Not the machine's own: a committed lock must not depend on where it was made."""
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """One image to build.
+
+    Attributes:
+        name: Names lock, records and target.
+        source: Where the image is (``from:`` with the tag, if ``tags:`` gave one).
+        platform: What it is to run on.
+        compression: ``gzip`` or ``zstd``.
+        sign: Whether the SIF is signed.
+        labels: Labels that are added.
+        where: File, line and key of its declaration.
+    """
+
+    name: str
+    source: str
+    platform: Platform = field(default_factory=Platform)
+    compression: str = "gzip"
+    sign: bool = True
+    labels: dict[str, str] = field(default_factory=dict)
+    where: str = ""
+
+
+def load_images(path: Path) -> dict[str, ImageSettings]:
+    """Read the images of a project, ``tags:`` and ``platforms:`` expanded, in the order of the file.
+
+    Raises:
+        ConfigError: The file does not follow its schema, or two images would share a target.
+    """
+    file = YamlFile.read(path)
+    file.validate("images")
+    defaults = file.value.get("defaults") or {}
+    images: dict[str, ImageSettings] = {}
+    for name, given in file.value["images"].items():
+        where = file.place(["images", name])
+        check_name(name, where)
+        for image in _expand(name, {**defaults, **given, "labels": _labels(defaults, given)}, where):
+            check_name(image.name, where)
+            if image.name in images:
+                other = images[image.name].where
+                raise ConfigError(f"the target images/{image.name}.sif is also that of {other}", where=where)
+            images[image.name] = image
+    return images
+
+
+def find_image(images: dict[str, ImageSettings], name: str) -> ImageSettings:
+    """Return one image by name.
+
+    Raises:
+        ConfigError: There is none; names the nearest.
+    """
+    if name not in images:
+        raise ConfigError(f"no image is named {name!r}", where="config/images.yaml", hint=nearest(name, list(images)))
+    return images[name]
+
+
+def _labels(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
+    return {**defaults.get("labels", {}), **given.get("labels", {})}
+
+
+def _expand(name: str, given: dict[str, Any], where: str) -> Iterator[ImageSettings]:
+    source = given["from"]
+    tags = given.get("tags")
+    if tags and _has_tag(source):
+        raise ConfigError(f"'from' has a tag or digest already and 'tags' is given too: {source}", where=where)
+    for tag in tags or [""]:
+        for platform in given.get("platforms") or [""]:
+            parts = [name, tag.lower(), _short(platform)]
+            yield ImageSettings(
+                name="_".join(part for part in parts if part),
+                source=f"{source}:{tag}" if tag else source,
+                platform=parse_platform(platform or given.get("platform", DEFAULT_PLATFORM)),
+                compression=given.get("compression", "gzip"),
+                sign=given.get("sign", True),
+                labels=given["labels"],
+                where=where,
+            )
+
+
+def _has_tag(source: str) -> bool:
+    last = re.sub(r"^[a-z-]+:(//)?", "", source).rpartition("/")[2]
+    return ":" in last or "@" in last
+
+
+def parse_platform(text: str) -> Platform:
+    """Return the platform that ``os/architecture[/variant]`` names."""
+    os_name, architecture, variant = [*text.split("/"), ""][:3]
+    return Platform(os_name, architecture, variant)
+
+
+def _short(platform: str) -> str:
+    return "".join(platform.split("/")[1:])

@@ -1,0 +1,181 @@
+"""Lock files: what a tag meant when it was last asked, and which settings decide the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import ConfigError, LockError
+from sifmake.files import write_atomic
+from sifmake.pipeline.images import parse_platform
+from sifmake.pipeline.yaml_file import YamlFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sifmake.oci.model import Platform
+
+HEAD = '# Written by "sifmake lock". Commit it. After editing the digest in "image", run "sifmake lock".\n'
+
+
+@dataclass(frozen=True)
+class LockedLayer:
+    """A layer blob as the manifest names it."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """The settings that decide the bytes of the SIF.
+
+    Attributes:
+        compression: ``gzip`` or ``zstd``.
+        labels: Labels that are added.
+        key: Fingerprint of the signing key, ``development``, or empty when nothing signs.
+        formats: Format version of each stage.
+    """
+
+    compression: str
+    labels: dict[str, str]
+    key: str
+    formats: dict[str, int | str]
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Everything that a build needs to know; no registry has to be asked.
+
+    Attributes:
+        source: The ``from`` that was asked.
+        name: Normalised reference, or the file's name of local sources.
+        digest: What the reference named: an index or a manifest.
+        platform: Which platform was chosen.
+        manifest: Digest of that platform's manifest.
+        config: Digest of the image config.
+        layers: Lowest first.
+        build: Settings.
+    """
+
+    source: str
+    name: str
+    digest: str
+    platform: Platform
+    manifest: str
+    config: str
+    layers: tuple[LockedLayer, ...]
+    build: Build = field(compare=True)
+
+    @property
+    def image(self) -> str:
+        """``name:tag@digest``, the form that update bots edit."""
+        return f"{self.name}@{self.digest}"
+
+    def with_build(self, build: Build) -> Lock:
+        """Return the lock with other settings."""
+        return replace(self, build=build)
+
+    def document(self) -> dict[str, Any]:
+        """Return the content of the file in its order, without the checksum."""
+        return {
+            "image": self.image,
+            "from": self.source,
+            "platform": str(self.platform),
+            "manifest": self.manifest,
+            "config": self.config,
+            "layers": [asdict(layer) for layer in self.layers],
+            "build": asdict(self.build),
+        }
+
+
+def checksum(document: dict[str, Any]) -> str:
+    """Return what tells an edited lock from a written one, whatever the YAML looks like."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def format_lock(lock: Lock) -> bytes:
+    """Return the lock file's bytes: always the same for the same lock."""
+    document = lock.document()
+    return (HEAD + "\n".join(_lines({**document, "checksum": checksum(document)}, "")) + "\n").encode()
+
+
+def write_lock(path: Path, lock: Lock) -> bool:
+    """Write the lock file unless it is there with the same bytes; return whether it was written."""
+    data = format_lock(lock)
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    write_atomic(path, data)
+    return True
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock file.
+
+    Raises:
+        LockError: It is missing, damaged, or was edited so that its parts no longer fit together.
+    """
+    hint = f"run sifmake lock {path.stem}"
+    if not path.exists():
+        raise LockError("there is no lock", where=str(path), hint=hint)
+    try:
+        document = YamlFile.read(path).value
+        given = document.pop("checksum")
+        lock = _parse(document)
+    except ConfigError as error:
+        raise LockError(error.what, where=error.where, hint=hint) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise LockError(f"is no lock file ({error!r})", where=str(path), hint=hint) from error
+    if given != checksum(document):
+        what = f"was edited ({lock.image}) and its parts no longer fit together"
+        raise LockError(what, where=str(path), hint=hint)
+    return lock
+
+
+def _parse(document: dict[str, Any]) -> Lock:
+    name, _, digest = document["image"].rpartition("@")
+    build = document["build"]
+    return Lock(
+        source=document["from"],
+        name=name,
+        digest=digest,
+        platform=parse_platform(document["platform"]),
+        manifest=document["manifest"],
+        config=document["config"],
+        layers=tuple(LockedLayer(layer["digest"], layer["size"]) for layer in document["layers"]),
+        build=Build(build["compression"], build["labels"], build["key"], build["formats"]),
+    )
+
+
+def _lines(value: dict[str, Any], indent: str) -> list[str]:
+    """Return YAML lines of nested mappings and lists of flat mappings; scalars in a form that YAML and JSON share."""
+    lines = []
+    for key, item in value.items():
+        name = _scalar(key)
+        if isinstance(item, dict) and item:
+            lines += [f"{indent}{name}:", *_lines(dict(item), indent + "  ")]
+        elif isinstance(item, list) and item:
+            lines.append(f"{indent}{name}:")
+            lines += [f"{indent}  - {{{', '.join(f'{k}: {_scalar(v)}' for k, v in part.items())}}}" for part in item]
+        else:
+            lines.append(f"{indent}{name}: {_scalar(item)}")
+    return lines
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/:@")
+
+
+def _scalar(value: Any) -> str:
+    """Return a plain scalar where YAML cannot misread it, else a double-quoted one."""
+    if isinstance(value, str) and value and value[0].isalpha() and set(value) <= _PLAIN and _reads_as_text(value):
+        return value
+    return json.dumps(value, ensure_ascii=True)
+
+
+def _reads_as_text(value: str) -> bool:
+    return not value.endswith(":") and value.lower() not in {
+        "true", "false", "yes", "no", "on", "off", "null", "y", "n",
+    }  # fmt: skip

@@ -1,0 +1,133 @@
+"""A project: a folder with ``config/``, and what its stages share while one process works on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sifmake.errors import LockError
+from sifmake.pipeline.configuration import Configuration, load_configuration
+from sifmake.pipeline.declaration import LOCK, find_stage, path_of
+from sifmake.pipeline.images import ImageSettings, find_image, load_images
+from sifmake.pipeline.lock_file import Build, Lock, read_lock
+from sifmake.pipeline.records import differences
+from sifmake.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sifmake.store import Store
+
+NO = frozenset({"", "0", "no", "false", "off"})
+
+
+@dataclass(frozen=True)
+class Modes:
+    """What a run may do.
+
+    Attributes:
+        locked: Build what the locks say: no registry is asked what a tag means, no lock is written.
+        offline: No registry is asked at all; locks may be rewritten for changed settings.
+    """
+
+    locked: bool = False
+    offline: bool = False
+
+    @classmethod
+    def find(
+        cls, environ: Mapping[str, str] = os.environ, *, locked: str | None = None, offline: str | None = None
+    ) -> Modes:
+        """Return the modes that arguments, else ``SIFMAKE_LOCKED``, ``SIFMAKE_OFFLINE`` and ``CI`` ask for."""
+        in_ci = environ.get("CI", "")
+        return cls(
+            locked=_is_yes(environ.get("SIFMAKE_LOCKED", in_ci) if locked is None else locked),
+            offline=_is_yes(environ.get("SIFMAKE_OFFLINE", "") if offline is None else offline),
+        )
+
+
+def _is_yes(text: str) -> bool:
+    return text.strip().lower() not in NO
+
+
+class Project:
+    """One folder with its configuration.
+
+    Attributes:
+        root: Folder that all paths start from.
+        modes: What the run may do.
+        progress: Where messages go.
+    """
+
+    def __init__(
+        self, root: Path, modes: Modes | None = None, progress: Progress | None = None, *, thorough: bool = True
+    ) -> None:
+        self.root = root
+        self.modes = modes or Modes()
+        self.progress = progress or Silent()
+        self._thorough = thorough
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """Content of ``config/config.yaml``."""
+        return load_configuration(self.root / "config" / "config.yaml", self.root, thorough=self._thorough)
+
+    @cached_property
+    def images(self) -> dict[str, ImageSettings]:
+        """Images of ``config/images.yaml`` by name."""
+        return load_images(self.root / "config" / "images.yaml")
+
+    @cached_property
+    def store(self) -> Store:
+        """Where packs and blobs are kept."""
+        from sifmake.store import Store
+
+        options = self.configuration
+        return Store.open(options.store, read_only=options.read_only_stores, progress=self.progress)
+
+    def image(self, name: str) -> ImageSettings:
+        """Return the settings of an image; see :func:`find_image`."""
+        return find_image(self.images, name)
+
+    def path(self, pattern: str, image: str) -> Path:
+        """Return the path that a pattern of the declaration gives for an image."""
+        return path_of(self.root, pattern, image)
+
+    def record(self, stage: str, image: str) -> Path:
+        """Return the path of a stage's record."""
+        return self.path(find_stage(stage).record, image)
+
+    def lock_path(self, image: str) -> Path:
+        """Return the path of an image's lock."""
+        return self.path(LOCK, image)
+
+    def lock(self, image: str) -> Lock:
+        """Read the lock of an image; see :func:`read_lock`."""
+        return read_lock(self.lock_path(image))
+
+    def wanted_build(self, image: ImageSettings) -> Build:
+        """Return the settings that the configuration asks for and this version of sifmake obeys."""
+        from sifmake.pipeline.engine import format_versions
+        from sifmake.pipeline.keys import key_identity
+
+        key = key_identity(self.configuration) if image.sign else ""
+        return Build(image.compression, image.labels, key, dict(format_versions()))
+
+    def check_lock(self, image: ImageSettings) -> Lock:
+        """Return the image's lock if it holds what the configuration asks for.
+
+        Raises:
+            LockError: It does not, or there is none.
+        """
+        lock = self.lock(image.name)
+        where = str(self.lock_path(image.name))
+        if lock.source != image.source or lock.platform != image.platform:
+            what = f"is for {lock.source} ({lock.platform}), the configuration wants {image.source} ({image.platform})"
+            raise LockError(what, where=where, hint=f"run sifmake lock {image.name}")
+        changed = differences(vars(lock.build), vars(self.wanted_build(image)))
+        if changed:
+            what = f"does not hold the changed settings yet ({'; '.join(changed)})"
+            raise LockError(what, where=where, hint="run sifmake lock --offline")
+        return lock

@@ -1,0 +1,168 @@
+"""The stages' work: from a lock and the store to outputs and a record."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import LockError, SifmakeError
+from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED
+from sifmake.pipeline.freshness import renew, stage_key, why_stale
+from sifmake.pipeline.records import read_record, write_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sifmake.pipeline.lock_file import Lock
+    from sifmake.pipeline.project import Project
+    from sifmake.pipeline.workbench import Workbench
+
+
+class Runner:
+    """Runs stages of a project one after another; the last image's packs and tree stay at hand.
+
+    Attributes:
+        project: The project.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._bench: Workbench | None = None
+
+    def run(self, stage: str, image: str, *, force: bool = False) -> bool:
+        """Run one stage unless its record is up to date; return whether there was work.
+
+        Args:
+            stage: One of the declared names.
+            image: Name of a configured image.
+            force: Whether to run in any case.
+
+        Raises:
+            SifmakeError: The stage failed; outputs are as they were.
+        """
+        try:
+            with self.project.store.lock(f"image {self.project.path(TARGET, image).absolute()}"):
+                return self._run(stage, image, force=force)
+        except SifmakeError as error:
+            raise error.within(image) from None
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        if self._bench is not None:
+            self._bench.close()
+            self._bench = None
+
+    def _run(self, stage: str, image: str, *, force: bool) -> bool:
+        lock = self.project.lock(image)
+        stale = force or bool(why_stale(self.project, stage, image, lock))
+        if stale:
+            _check_formats(lock, stage)
+            _make(self, stage, image, lock)
+        renew(self.project, stage, image)
+        return stale
+
+    def bench(self, image: str, lock: Lock) -> Workbench:
+        """Return the workbench of an image."""
+        from sifmake.pipeline.workbench import Workbench
+
+        if self._bench is None or (self._bench.name, self._bench.lock) != (image, lock):
+            self.close()
+            self._bench = Workbench(self.project, image, lock)
+        return self._bench
+
+
+def _check_formats(lock: Lock, stage: str) -> None:
+    if stage not in lock.build.formats:
+        return
+    from sifmake.pipeline.engine import format_versions
+
+    mine, locked = format_versions()[stage], lock.build.formats[stage]
+    if mine != locked:
+        what = f"the lock asks for format {locked} of stage {stage}, this sifmake makes format {mine}"
+        raise LockError(what, hint="run sifmake lock --offline")
+
+
+def _make(runner: Runner, stage: str, image: str, lock: Lock) -> dict[str, Any]:
+    """Run a stage's work, then write its record: a record stands for finished outputs."""
+    result = _WORK[stage](runner, image, lock)
+    key = stage_key(runner.project, stage, lock)
+    write_record(runner.project.record(stage, image), stage, key, result)
+    return result
+
+
+def _pull(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
+    bench = runner.bench(image, lock)
+    held = bench.packs
+    diff_ids = [layer.diff_id for layer in bench.image.layers]
+    return {"manifest": lock.manifest, "diff_ids": diff_ids, "packs": len(held)}
+
+
+def _flatten(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
+    flattened = runner.bench(image, lock).flatten()
+    flattened.save(runner.project.path(TREE, image))
+    return {"tree": flattened.digest, "entries": flattened.entries}
+
+
+def _sif(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
+    bench = runner.bench(image, lock)
+    flattened = bench.take_flattened()
+    summary = bench.write_sif(flattened)
+    return {
+        "architecture": summary.architecture,
+        "objects": {str(number): f"sha256:{digest}" for number, digest in summary.objects.items()},
+        "sha256": summary.sha256,
+        "size": summary.size,
+        "tree": flattened.digest,
+    }
+
+
+def _sign(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
+    result = _ensure(runner, "sif", UNSIGNED, image, lock)
+    unsigned = runner.project.path(UNSIGNED, image)
+    signed = runner.project.path(SIGNED, image)
+    unsigned.replace(signed)
+    return {"size": result["size"], "signer": "none"}
+
+
+def _verify(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
+    result = _ensure(runner, "sign", SIGNED, image, lock)
+    return {"size": result["size"], "trust": "unsigned"}
+
+
+def _publish(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
+    result = _ensure(runner, "verify", SIGNED, image, lock)
+    target = runner.project.path(TARGET, image)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    runner.project.path(SIGNED, image).replace(target)
+    runner.project.path(TREE, image).unlink(missing_ok=True)
+    return result
+
+
+_WORK: dict[str, Callable[[Runner, str, Lock], dict[str, Any]]] = {
+    "pull": _pull,
+    "flatten": _flatten,
+    "sif": _sif,
+    "sign": _sign,
+    "verify": _verify,
+    "publish": _publish,
+}
+
+
+def _ensure(runner: Runner, stage: str, pattern: str, image: str, lock: Lock) -> dict[str, Any]:
+    """Return the result of an earlier stage and see to it that its big output is there, made again if need be."""
+    record = read_record(runner.project.record(stage, image))
+    if record is not None and not why_stale(runner.project, stage, image, lock):
+        path = runner.project.path(pattern, image)
+        if path.is_file() and path.stat().st_size == record["result"]["size"]:
+            return dict(record["result"])
+    return _make(runner, stage, image, lock)
+
+
+@contextmanager
+def open_runner(project: Project) -> Iterator[Runner]:
+    """Give a runner for the time of a block."""
+    runner = Runner(project)
+    try:
+        yield runner
+    finally:
+        runner.close()

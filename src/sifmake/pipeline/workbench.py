@@ -1,0 +1,92 @@
+"""What the stages of one image hand to each other inside one process, so that nothing is read twice."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sifmake.errors import FlattenError
+from sifmake.pipeline import engine
+from sifmake.pipeline.declaration import TREE
+from sifmake.pipeline.image_cache import LazySource, load_image
+from sifmake.pipeline.origin import source_origin
+from sifmake.pipeline.records import read_record
+
+if TYPE_CHECKING:
+    from sifmake.assembly.image import SifSummary
+    from sifmake.flatten.flattened import Flattened
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.oci.model import Image
+    from sifmake.pipeline.lock_file import Lock
+    from sifmake.pipeline.project import Project
+
+
+class Workbench:
+    """One image being built from its lock.
+
+    Attributes:
+        name: The image's name.
+        lock: Its lock.
+    """
+
+    def __init__(self, project: Project, name: str, lock: Lock) -> None:
+        self.name = name
+        self.lock = lock
+        self._project = project
+        self._source = LazySource(project, lock.source, lock.name)
+        self._flattened: Flattened | None = None
+
+    @cached_property
+    def image(self) -> Image:
+        """Manifest and config by digest, from the store or the source."""
+        return load_image(self._project, self._source, self.lock.manifest)
+
+    @cached_property
+    def packs(self) -> list[Pack]:
+        """The layers' packs; those that the store lacks are fetched."""
+        options, progress = self._project.configuration, self._project.progress
+        build = self.lock.build
+        return engine.fetch_packs(
+            self._source, self.image, self._project.store, build.compression, options.limits, progress
+        )
+
+    def flatten(self) -> Flattened:
+        """Merge the packs anew."""
+        self._flattened = engine.flatten_packs(self.packs, self.image, self._project.progress)
+        return self._flattened
+
+    def take_flattened(self) -> Flattened:
+        """Return the tree for the one who uses it up: from memory, else from its file, else merged anew."""
+        flattened, self._flattened = self._flattened, None
+        return flattened or self._load_tree() or engine.flatten_packs(self.packs, self.image, self._project.progress)
+
+    def write_sif(self, flattened: Flattened) -> SifSummary:
+        """Write the unsigned SIF."""
+        build = self.lock.build
+        return engine.write_sif(
+            self._project.path("results/{image}/unsigned.sif", self.name),
+            flattened,
+            self.packs,
+            self.image,
+            source_origin(self.lock),
+            engine.BuildSettings(build.compression, build.labels),
+            self._project.progress,
+        )
+
+    def close(self) -> None:
+        """Close packs and source."""
+        for pack in vars(self).pop("packs", []):
+            pack.close()
+        self._source.close()
+
+    def _load_tree(self) -> Flattened | None:
+        from sifmake.flatten.flattened import load
+
+        record = read_record(self._project.record("flatten", self.name))
+        if record is None:
+            return None
+        try:
+            flattened = load(self._project.path(TREE, self.name), self.packs)
+        except (FileNotFoundError, FlattenError):
+            return None
+        return flattened if flattened.digest == record["result"]["tree"] else None
