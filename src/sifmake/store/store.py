@@ -58,6 +58,7 @@ class Store:
         self.read_only = tuple(read_only)
         self.progress = progress if progress is not None else Silent()
         self._owners = frozenset({0, os.geteuid(), *trusted_owners})
+        self._dropped: set[str] = set()
 
     @classmethod
     def open(
@@ -137,7 +138,8 @@ class Store:
         return self._find(PACKS, key)
 
     def drop_pack(self, key: str) -> None:
-        """Remove a damaged pack from the writable store, so that the next search misses it."""
+        """Remove a damaged pack from the writable store; from now on this object finds none in the read-only ones."""
+        self._dropped.add(key)
         _unlink(_key_path(self.root, PACKS, key))
 
     def pack_keys(self, prefix: str) -> list[str]:
@@ -195,6 +197,8 @@ class Store:
 
     def _find(self, kind: str, key: str, suffix: str = "") -> Path | None:
         for root in self._roots():
+            if kind == PACKS and key in self._dropped and root != self.root:
+                continue
             path = _key_path(root, kind, key, suffix)
             try:
                 objection = why_not_trusted(path, root, self._owners_of(root))

@@ -1,0 +1,196 @@
+"""``sifmake cache``: list, verify, collect, clean, export and import the store."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.cli.console import Console, human_size
+from sifmake.errors import SifmakeError, StoreError, UsageError
+from sifmake.store import Store
+from sifmake.store.collect import choose, parse_age, parse_size, remove
+from sifmake.store.items import Item, list_items
+from sifmake.store.store import SCRATCH
+from sifmake.store.sweep import old_temporaries
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+NOUNS = {"container": "container file(s)", "pack": "layer pack(s)", "blob": "oci blob file(s)"}
+"""What the summary calls the kinds of files that matter; notes on indexes are a line each."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of a project, for its store")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="show what the store holds")
+    listing.add_argument("-v", "--verbose", action="store_true", help="show every file")
+    listing.add_argument("--json", action="store_true", help="print a JSON document")
+    actions.add_parser("verify", help="check every file against its digest or checksums; damaged ones are removed")
+    collect = actions.add_parser("gc", help="remove what was not used for longest; what was used within a day stays")
+    collect.add_argument("--max-size", metavar="SIZE", help="what may remain, like 500M or 20G")
+    collect.add_argument("--max-age", metavar="AGE", help="remove what was not used for that long, like 30d or 12h")
+    clean = actions.add_parser("clean", help="empty the store")
+    clean.add_argument("-f", "--force", action="store_true", help="do not ask")
+    for action in (collect, clean):
+        action.add_argument("-n", "--dry-run", action="store_true", help="show what would be removed")
+    out = actions.add_parser("export", help="write images' files into a tar archive, for a site without a network")
+    out.add_argument("file", type=Path, metavar="FILE", help="the archive to write")
+    out.add_argument(
+        "images", nargs="*", metavar="IMAGE", help="digest, name@digest, lock file, or image with a lock; all without"
+    )
+    into = actions.add_parser("import", help="take an exported archive into the store, each file after its check")
+    into.add_argument("file", type=Path, metavar="FILE", help="the archive")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one subcommand; returns the exit status."""
+    console = Console(quiet=args.quiet)
+    actions: dict[str, Callable[[Store, argparse.Namespace, Console], int]] = {
+        "list": show,
+        "verify": verify,
+        "gc": collect_garbage,
+        "clean": clean_all,
+        "export": export,
+        "import": take_in,
+    }
+    return actions[args.action](_find_store(args.root, console), args, console)
+
+
+def _find_store(root: Path, console: Console) -> Store:
+    """Return the store that the project in a folder uses, else the user's."""
+    if not (root / "config" / "config.yaml").is_file():
+        return Store.open(progress=console)
+    from sifmake.pipeline.project import Project
+
+    return Project(root, progress=console).store
+
+
+def show(store: Store, args: argparse.Namespace, _: Console) -> int:
+    """List the writable store."""
+    items = list(list_items(store.root))
+    if args.json:
+        lines = [json.dumps(_document(store, items), indent=2)]
+    else:
+        lines = _table(items) if args.verbose else []
+        lines += [_summary(items), f"Total space used: {human_size(sum(item.size for item in items))}"]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0
+
+
+def _table(items: Sequence[Item]) -> list[str]:
+    rows = [f"{'NAME':<24} {'LAST USED':<20} {'SIZE':<12} TYPE"]
+    for item in items:
+        rows.append(f"{_shorten(item.name):<24} {_when(item.used):<20} {human_size(item.size):<12} {item.kind}")
+    return [*rows, ""]
+
+
+def verify(store: Store, args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001
+    """Check everything and remove what is damaged; exit status 1 when there was any."""
+    from sifmake.cli.cache_exchange import why_damaged
+
+    items = [item for item in list_items(store.root) if item.kind in ("blob", "pack")]
+    damaged = 0
+    for item in items:
+        if why := why_damaged(store, item):
+            damaged += 1
+            item.path.unlink(missing_ok=True)
+            console.warning(f"{item.kind} {item.name}: {why}; removed, it is fetched again when it is needed")
+    console.info(f"{len(items)} file(s) checked, {damaged} damaged")
+    return int(damaged > 0)
+
+
+def collect_garbage(store: Store, args: argparse.Namespace, console: Console) -> int:
+    """Remove what was not used for longest, until the limits hold."""
+    if args.max_size is None and args.max_age is None:
+        raise UsageError("gc needs a limit", hint="give --max-size SIZE or --max-age AGE")
+    max_size = parse_size(args.max_size) if args.max_size is not None else None
+    max_age = parse_age(args.max_age) if args.max_age is not None else None
+    items = list(list_items(store.root))
+    _remove(choose(items, time.time(), max_size, max_age), store, args, console)
+    left = sum(item.size for item in list_items(store.root))
+    if max_size is not None and left > max_size and not args.dry_run:
+        console.warning(f"{human_size(left)} remain: what was used within a day stays")
+    return 0
+
+
+def clean_all(store: Store, args: argparse.Namespace, console: Console) -> int:
+    """Remove everything, after a question."""
+    items = list(list_items(store.root))
+    if not args.force and not args.dry_run:
+        _ask(f"This removes all {len(items)} file(s) in {store.root}. Continue? [y/N] ")
+    _remove(items, store, args, console)
+    return 0
+
+
+def export(store: Store, args: argparse.Namespace, console: Console) -> int:
+    """Write an archive of some images, or of all."""
+    from sifmake.cli.cache_exchange import everything, manifests_of, select
+    from sifmake.store.exchange import write_archive
+
+    items = select(store, manifests_of(args.images, args.root)) if args.images else everything(store)
+    count = write_archive(items, args.file)
+    console.info(f"{args.file}: {count} file(s), {human_size(args.file.stat().st_size)}")
+    return 0
+
+
+def take_in(store: Store, args: argparse.Namespace, console: Console) -> int:
+    """Take the files of an archive into the store."""
+    from sifmake.cli.cache_exchange import check_pack
+    from sifmake.store.exchange import read_archive
+
+    done = read_archive(store, args.file, check_pack)
+    console.info(f"{len(done.new)} file(s) taken in, {done.known} were there already")
+    return 0
+
+
+def _remove(items: Sequence[Item], store: Store, args: argparse.Namespace, console: Console) -> None:
+    verb = "would remove" if args.dry_run else "removed"
+    if not args.dry_run:
+        try:
+            remove(items)
+            for path in old_temporaries(store.root, store.root / SCRATCH):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot remove a file ({error.strerror})", where=str(error.filename)) from error
+    for item in items:
+        console.info(f"{verb} {item.kind} {item.name} ({human_size(item.size)})")
+    console.info(f"{verb} {len(items)} file(s), {human_size(sum(item.size for item in items))}")
+
+
+def _ask(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked", hint="use --force to clean without a question")
+    if input(question).strip().lower() not in ("y", "yes"):
+        raise SifmakeError("nothing was removed")
+
+
+def _document(store: Store, items: Sequence[Item]) -> dict[str, object]:
+    return {
+        "store": str(store.root),
+        "read_only": [str(path) for path in store.read_only],
+        "total": sum(item.size for item in items),
+        "files": [
+            {"type": item.kind, "name": item.name, "size": item.size, "used": _when(item.used)} for item in items
+        ],
+    }
+
+
+def _summary(items: Sequence[Item]) -> str:
+    parts = []
+    for kind, noun in NOUNS.items():
+        sizes = [item.size for item in items if item.kind == kind]
+        parts.append(f"{len(sizes)} {noun} using {human_size(sum(sizes))}")
+    return f"There are {', '.join(parts[:-1])} and {parts[-1]} of space"
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= 22 else f"{name[:19]}..."
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

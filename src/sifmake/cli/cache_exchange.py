@@ -1,0 +1,130 @@
+"""Which files of the store belong to an image, and what makes a pack a good one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import PackDamagedError, StoreError, UsageError
+from sifmake.layers.codec import Codec
+from sifmake.layers.pack_format import pack_key, pack_key_prefix
+from sifmake.layers.pack_reader import open_pack
+from sifmake.store.items import Item, list_items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sifmake.store import Store
+
+
+def check_pack(path: Path) -> str:
+    """Check all of a pack and return the key that it should have.
+
+    Raises:
+        PackDamagedError: A checksum is wrong.
+    """
+    with open_pack(path) as pack:
+        pack.check_data()
+        meta = pack.meta
+    known = pack_key(meta.diff_id, Codec(meta.codec, meta.level))
+    # The encoder that made it may be another machine's: its own word for it stands in the name.
+    return known[: known.rindex("-") + 1] + meta.fingerprint
+
+
+def why_damaged(store: Store, item: Item) -> str:
+    """Say what is wrong with a blob or a pack; empty when it is whole."""
+    if item.kind == "pack":
+        try:
+            return "" if check_pack(item.path) == item.name else "it is the pack of something else"
+        except PackDamagedError as error:
+            return error.what
+    return "" if store.get_blob(item.name) is not None else "its digest is wrong"
+
+
+def manifests_of(words: Iterable[str], project: Path) -> list[str]:
+    """Return the manifest (or index) digests that words name.
+
+    Args:
+        words: Digests, references with a digest, lock files, or names of images that have a lock in the project.
+        project: Folder of the project.
+
+    Raises:
+        UsageError: A word names nothing of these.
+        LockError: A lock file cannot be used.
+    """
+    return [_manifest_of(word, project) for word in words]
+
+
+def _manifest_of(word: str, project: Path) -> str:
+    from sifmake.pipeline.lock_file import read_lock
+
+    name, _, digest = word.rpartition("@")
+    if digest.startswith(("sha256:", "sha512:")):
+        return digest
+    for path in (Path(word), project / "config" / "locks" / f"{name or word}.yaml"):
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            return read_lock(path).manifest
+    raise UsageError(
+        "is no digest, no lock file and no image with a lock", where=word, hint="name it like sha256:<64 hex digits>"
+    )
+
+
+def select(store: Store, digests: Sequence[str]) -> list[Item]:
+    """Return the files that images need: manifests, configs, packs, and what is known of their indexes.
+
+    Args:
+        store: Read-only stores under it count too.
+        digests: Of manifests, or of indexes that were looked into.
+
+    Raises:
+        StoreError: Something of an image is not in the store.
+    """
+    items = _by_place(store)
+    chosen: dict[str, Item] = {}
+    for digest in digests:
+        for item in _of_image(store, items, digest):
+            chosen[item.place] = item
+    return [chosen[place] for place in sorted(chosen)]
+
+
+def everything(store: Store) -> list[Item]:
+    """Return all files but finished SIFs, of all stores; of equal ones the writable store's."""
+    return [item for _, item in sorted(_by_place(store).items())]
+
+
+def _by_place(store: Store) -> dict[str, Item]:
+    found: dict[str, Item] = {}
+    for root in (*reversed(store.read_only), store.root):
+        found.update((item.place, item) for item in list_items(root) if item.kind != "container")
+    return found
+
+
+def _of_image(store: Store, items: dict[str, Item], digest: str) -> list[Item]:
+    indexes = [item for item in items.values() if item.kind == "index"]
+    known = {item: item.path.read_text().strip() for item in indexes}
+    manifests = {known[item] for item in indexes if item.name.startswith(digest.partition(":")[2] + "-")} or {digest}
+    chosen = [item for item in indexes if known[item] in manifests]
+    for manifest in sorted(manifests):
+        config = _document(store, manifest)["config"]["digest"]
+        names = {digest, manifest, config}
+        chosen += [item for item in items.values() if item.kind == "blob" and item.name in names]
+        for diff_id in _document(store, config)["rootfs"]["diff_ids"]:
+            chosen += _packs(items, diff_id)
+    return chosen
+
+
+def _packs(items: dict[str, Item], diff_id: str) -> list[Item]:
+    prefix = pack_key_prefix(diff_id)
+    packs = [item for item in items.values() if item.kind == "pack" and item.name.startswith(prefix)]
+    if not packs:
+        raise StoreError("the store lacks this layer", where=diff_id, hint="pull the image first")
+    return packs
+
+
+def _document(store: Store, digest: str) -> dict[str, Any]:
+    data = store.get_blob(digest)
+    if data is None:
+        raise StoreError("the store does not have this image", where=digest, hint="pull it first")
+    document: dict[str, Any] = json.loads(data)
+    return document

@@ -1,0 +1,78 @@
+"""Choosing what a store can do without, and removing it while others work."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sifmake.errors import UsageError
+from sifmake.store.sweep import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sifmake.store.items import Item
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?\Z", re.IGNORECASE)
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([hdw]?)\Z", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SECONDS = {"h": 3600, "": DAY, "d": DAY, "w": 7 * DAY}
+
+
+def choose(items: Iterable[Item], now: float, max_size: int | None = None, max_age: float | None = None) -> list[Item]:
+    """Return what is to be removed, least recently used first.
+
+    What was used within a day stays, whatever the limits say: a running job may be about to read it.
+
+    Args:
+        items: Everything in the store.
+        now: Seconds since 1970.
+        max_size: Bytes that may remain.
+        max_age: Seconds without use after which a file goes.
+    """
+    oldest_first = sorted(items, key=lambda item: (item.used, item.name))
+    total = sum(item.size for item in oldest_first)
+    chosen = []
+    for item in oldest_first:
+        age = now - item.used
+        if age < DAY:
+            break
+        too_old = max_age is not None and age > max_age
+        if too_old or (max_size is not None and total > max_size):
+            chosen.append(item)
+            total -= item.size
+    return chosen
+
+
+def remove(items: Sequence[Item]) -> None:
+    """Remove files; what another process removed meanwhile is fine.
+
+    Raises:
+        OSError: A file cannot be removed.
+    """
+    for item in items:
+        item.path.unlink(missing_ok=True)
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that ``10G``, ``500 MiB`` or ``0`` mean; units are powers of 1024.
+
+    Raises:
+        UsageError: The text says no size.
+    """
+    match = _SIZE.match(text.strip())
+    if not match:
+        raise UsageError(f"{text!r} is no size", hint="write it like 500M, 10G or 1.5T")
+    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+
+
+def parse_age(text: str) -> float:
+    """Return the seconds that ``30``, ``30d``, ``12h`` or ``4w`` mean; a bare number means days.
+
+    Raises:
+        UsageError: The text says no age.
+    """
+    match = _AGE.match(text.strip())
+    if not match:
+        raise UsageError(f"{text!r} is no age", hint="write it like 30d, 12h or 4w")
+    return float(match[1]) * _SECONDS[match[2].lower()]
