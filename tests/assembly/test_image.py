@@ -17,6 +17,7 @@ from sifmake.layers.entry import FILE, Inode
 from sifmake.progress import Silent
 from sifmake.sif import DataType, open_sif
 from support.layers import file, flatten_layers, folder, hardlink, make_pack, tar
+from support.sif_files import partition_of
 from support.squashfs_tools import extract, kernel_mount, needs_kernel, needs_tools, read_rows, unsquashfs
 
 RANDOM = random.Random(5)
@@ -44,15 +45,6 @@ def build(folder_: Path, layers, name="x.sif") -> Path:
     return folder_ / name
 
 
-def partition(sif: Path) -> Path:
-    """Write the partition of a SIF file to a file of its own."""
-    out = sif.with_suffix(".squashfs")
-    with open_sif(sif) as opened:
-        (item,) = opened.find(DataType.PARTITION)
-    out.write_bytes(sif.read_bytes()[item.offset : item.offset + item.size])
-    return out
-
-
 def test_objects_stand_where_the_descriptors_say_and_have_the_digests_of_the_summary(tmp_path):
     with ExitStack() as stack:
         flattened, packs = flatten_layers(tmp_path, [tar(file("a", b"x" * 300_000))], stack)
@@ -77,7 +69,7 @@ def test_no_deleted_byte_survives(tmp_path):
     assert kept[:4000] in raw
     assert secret_block[:64] not in raw
     assert secret_tail[:64] not in raw
-    assert (extract(partition(image), tmp_path / "out") / "kept").read_bytes() == kept
+    assert (extract(partition_of(image), tmp_path / "out") / "kept").read_bytes() == kept
 
 
 @needs_tools("unsquashfs")
@@ -88,7 +80,7 @@ def test_a_content_of_several_layers_is_stored_once(tmp_path):
     image = build(tmp_path, layers)
     raw = image.read_bytes()
     assert raw.count(large[:64]) == raw.count(small[:64]) == 1
-    out = extract(partition(image), tmp_path / "out")
+    out = extract(partition_of(image), tmp_path / "out")
     assert (out / "a").read_bytes() == (out / "c").read_bytes() == large
     assert (out / "d").read_bytes() == small
 
@@ -114,7 +106,7 @@ def test_patched_and_added_files_read_back(compression, tmp_path):
         write(tmp_path / "x.sif", flattened, packs, files=files, compression=compression)
     want = {f"d/{name}": data for name, data in bodies.items() if name == "big" or int(name[1:]) % 3}
     want |= extra | {"link": bodies["big"]}
-    with kernel_mount(partition(tmp_path / "x.sif"), tmp_path / "mnt") as top:
+    with kernel_mount(partition_of(tmp_path / "x.sif"), tmp_path / "mnt") as top:
         rows = read_rows(top)
     got = {path.decode(): row.sha256 for path, row in rows.items() if row.type == "f"}
     assert got == {path: hashlib.sha256(data).hexdigest() for path, data in want.items()}
@@ -160,7 +152,7 @@ def test_a_damaged_pack_makes_no_image_and_leaves_the_old_one(tmp_path):
 @needs_tools("unsquashfs")
 def test_a_hole_takes_no_room_and_an_image_ends_on_4_kib(tmp_path):
     image = build(tmp_path, [tar(file("hole", bytes(50 * BLOCK_SIZE)), file("zip", zlib.compress(noise(500))))])
-    squashfs = partition(image)
+    squashfs = partition_of(image)
     assert squashfs.stat().st_size % 4096 == 0
     assert squashfs.stat().st_size == 4096
     assert str(50 * BLOCK_SIZE) in unsquashfs("-lls", squashfs)

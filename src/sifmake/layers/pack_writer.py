@@ -114,7 +114,8 @@ def write_pack(
     diff_id = new_hash(layer.diff_id)
     blocks = BlockWriter(file, codec, workers)
     try:
-        entries, warnings = _write_members(TarReader(_hashed(inflate(blob.read, limits), diff_id), limits), blocks)
+        tar = TarReader(_hashed(inflate(blob.read, limits), diff_id), limits)
+        entries, warnings = _write_members(tar, blocks, _most_bytes(layer.descriptor, limits))
     except LayerError:
         # A blob that is not the one that was asked for explains its own garbage better.
         blob.finish()
@@ -144,10 +145,16 @@ def _hashed(chunks: Iterator[bytes], digest: _Hash) -> Iterator[bytes]:
         yield chunk
 
 
-def _write_members(tar: TarReader, blocks: BlockWriter) -> tuple[list[Entry], list[str]]:
+def _most_bytes(descriptor: Descriptor, limits: Limits) -> int:
+    """Return how many bytes all files of a layer may have: holes of sparse files cost time, and nothing in the blob."""
+    return min(limits.layer_bytes, max(limits.inflate_ratio_from, limits.inflate_ratio * descriptor.size))
+
+
+def _write_members(tar: TarReader, blocks: BlockWriter, most_bytes: int) -> tuple[list[Entry], list[str]]:
     """Store all members' contents; return their entries and what was odd about them."""
     entries: list[Entry] = []
     odd: list[str] = []
+    total = 0
     for member in tar:
         path = normalise(member.name)
         if b".wh." in path:
@@ -158,6 +165,13 @@ def _write_members(tar: TarReader, blocks: BlockWriter) -> tuple[list[Entry], li
         entry = Entry(path, kind, member.mode, member.uid, member.gid, member.mtime)
         if kind == FILE:
             entry.size = size = member.size
+            total += size
+            if total > most_bytes:
+                raise LayerError(
+                    f"files of more than {most_bytes} bytes in all, far more than the layer's blob can hold",
+                    where=ascii(path)[2:-1],
+                    hint="the layer is hostile, or its limits (inflate_ratio, layer_bytes) are too low for it",
+                )
             if size:
                 entry.content = (
                     blocks.add_small(tar.take_all()) if size < BLOCK_SIZE else blocks.add_large(size, tar.data())
