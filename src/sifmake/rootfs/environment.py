@@ -25,7 +25,7 @@ def environment_script(env: Sequence[str]) -> tuple[str, list[str]]:
     for item in env:
         name, equals, value = item.partition("=")
         if not _NAME.fullmatch(name) or "\0" in value:
-            warnings.append(f"environment variable {one_line(name)!r} is left out: no shell can set it")
+            warnings.append(f"environment variable '{one_line(name)}' is left out: no shell can set it")
             continue
         values[name] = value if equals else None
     lines = ["#!/bin/sh", *(_export(name, value) for name, value in values.items())]

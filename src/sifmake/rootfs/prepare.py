@@ -79,7 +79,7 @@ def prepare(
         oci_config=compact(settings.document),
     )
     if image.config.created and parse_created(image.config.created) is None:
-        warnings.append(f"the image has no usable creation time: {one_line(image.config.created[:60])!r}")
+        warnings.append(f"the image has no usable creation time: '{one_line(image.config.created[:60])}'")
     return Prepared(tuple(editor.files), objects, architecture, tuple(warnings))
 
 
@@ -94,7 +94,7 @@ def _architecture(tree: Tree, image: Image, read_head: Callable[[Inode, int], by
         return found, []
     if said in ARCHITECTURES:
         return said, []
-    wrong = f"the unknown architecture {one_line(said)!r}" if said else "no architecture"
+    wrong = f"the unknown architecture '{one_line(said)}'" if said else "no architecture"
     return _DEFAULT_ARCHITECTURE, [
         f"the image config names {wrong} and there is no program inside; taken as {_DEFAULT_ARCHITECTURE}"
     ]
