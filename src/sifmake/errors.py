@@ -92,3 +92,11 @@ class LockError(SifmakeError):
 
 class TargetExistsError(SifmakeError):
     """The output file is there already and may not be replaced."""
+
+
+class SigningError(SifmakeError):
+    """A file cannot be signed, or a key cannot be used for it."""
+
+
+class KeyFileError(SifmakeError):
+    """A key cannot be read, written or found."""

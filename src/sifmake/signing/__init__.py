@@ -1,1 +1,24 @@
-"""Signing and verifying SIF files, and the keys for it."""
+"""Digital signatures of SIF files, in the forms that Apptainer and SingularityCE make and verify."""
+
+from sifmake.signing.keystore import config_folder, default_trust, development_key, development_trust
+from sifmake.signing.passphrase import Passphrase
+from sifmake.signing.sign import SignatureInfo, sign_file
+from sifmake.signing.signer import Signer, load_signer
+from sifmake.signing.trust import TrustStore
+from sifmake.signing.verify import Verdict, Verification, verify_file
+
+__all__ = [
+    "Passphrase",
+    "SignatureInfo",
+    "Signer",
+    "TrustStore",
+    "Verdict",
+    "Verification",
+    "config_folder",
+    "default_trust",
+    "development_key",
+    "development_trust",
+    "load_signer",
+    "sign_file",
+    "verify_file",
+]

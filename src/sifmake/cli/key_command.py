@@ -1,0 +1,157 @@
+"""``sifmake key``: make, list, import, export and remove keys."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import KeyFileError, one_line
+from sifmake.signing import Passphrase, keystore
+from sifmake.signing.trust import is_pem, load_file, read_key_file
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    pair = actions.add_parser("newpair", help="make an Ed25519 key pair and trust its public half")
+    pair.add_argument("name", metavar="NAME", nargs="?", default="default", help="name of the pair (default)")
+    pair.add_argument("--passphrase-file", type=Path, metavar="FILE", help="first line protects the private key")
+    listing = actions.add_parser("list", help="list the public keys that are trusted")
+    listing.add_argument("-s", "--secret", action="store_true", help="list private keys instead")
+    listing.add_argument("-j", "--json", action="store_true", help="print a JSON document")
+    imported = actions.add_parser("import", help="trust the public keys (PEM, OpenPGP) in a file")
+    imported.add_argument("file", type=Path, metavar="FILE")
+    exported = actions.add_parser("export", help="write a key to a file or standard output")
+    exported.add_argument("-s", "--secret", action="store_true", help="export the private key")
+    exported.add_argument("key", metavar="KEY", help="name or fingerprint")
+    exported.add_argument("output", type=Path, metavar="FILE", nargs="?")
+    removed = actions.add_parser("remove", help="forget a key")
+    removed.add_argument("-s", "--secret", action="store_true", help="remove the private key")
+    removed.add_argument("key", metavar="KEY", help="name or fingerprint")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one subcommand; returns the exit status."""
+    actions = {
+        "newpair": new_pair,
+        "list": list_keys,
+        "import": import_keys,
+        "export": export_key,
+        "remove": remove_key,
+    }
+    actions[args.action](args)
+    return 0
+
+
+def new_pair(args: argparse.Namespace) -> None:
+    """Make a key pair."""
+    config = keystore.config_folder()
+    secret, public = keystore.new_pair(config, args.name, new_passphrase(args.passphrase_file))
+    say(args, f"private key: {secret}")
+    say(args, f"public key, for those who verify: {public}")
+
+
+def new_passphrase(file: Path | None) -> str:
+    """Return the passphrase for a new key: known, asked twice on a terminal, or none."""
+    known = Passphrase(file).known()
+    if known is not None or not sys.stdin.isatty():
+        return known or ""
+    first = getpass.getpass("New passphrase (empty for none): ")
+    if first != getpass.getpass("Again: "):
+        raise KeyFileError("the two passphrases differ")
+    return first
+
+
+def list_keys(args: argparse.Namespace) -> None:
+    """Print the keys."""
+    found = list(secret_keys() if args.secret else trusted_keys())
+    if args.json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    for item in found:
+        sys.stdout.write(one_line("  ".join(str(value) for value in item.values() if value)) + "\n")
+
+
+def secret_keys() -> Iterator[dict[str, Any]]:
+    """Give the user's private keys."""
+    for path in keystore.key_files(keystore.secret_path(keystore.config_folder(), "x").parent):
+        protected = b"ENCRYPTED" in read_key_file(path)
+        yield {"name": path.stem, "passphrase": "with passphrase" if protected else "no passphrase", "file": str(path)}
+
+
+def trusted_keys() -> Iterator[dict[str, Any]]:
+    """Give the trusted public keys, Apptainer's keyring among them."""
+    places = list(keystore.key_files(keystore.trusted_folder(keystore.config_folder())))
+    ring = keystore.apptainer_ring()
+    for path in [*places, *([ring] if ring.is_file() and ring.stat().st_size else [])]:
+        yield from described(path)
+
+
+def described(path: Path) -> Iterator[dict[str, Any]]:
+    """Give the keys in a file."""
+    store = load_file(path)
+    for key in store.keys:
+        from sifmake.signing.pem import describe
+
+        yield {"fingerprint": key.key_id, "name": path.stem, "kind": describe(key.key), "until": "", "file": str(path)}
+    for item in store.certificates:
+        until = "revoked" if item.revoked else f"until {item.expires:%Y-%m-%d}" if item.expires else ""
+        yield {
+            "fingerprint": item.fingerprint,
+            "name": item.name,
+            "kind": "OpenPGP",
+            "until": until,
+            "file": str(path),
+        }
+
+
+def import_keys(args: argparse.Namespace) -> None:
+    """Trust the keys in a file, or keep a private PEM key."""
+    config, data = keystore.config_folder(), read_key_file(args.file)
+    if is_pem(data) and b"PRIVATE KEY-----" in data:
+        say(args, f"private key: {keystore.import_secret(config, args.file)}")
+        return
+    for label in keystore.import_keys(config, args.file):
+        say(args, f"trusted from now on: {label}")
+
+
+def export_key(args: argparse.Namespace) -> None:
+    """Write a key out."""
+    data = chosen(args).read_bytes()
+    if args.output is None:
+        sys.stdout.buffer.write(data)
+    elif args.secret:
+        keystore.write_new(args.output, data)
+    else:
+        args.output.write_bytes(data)
+
+
+def remove_key(args: argparse.Namespace) -> None:
+    """Delete a key's file."""
+    path = chosen(args)
+    path.unlink()
+    say(args, f"removed {path}")
+
+
+def chosen(args: argparse.Namespace) -> Path:
+    """Return the file of the key that the options name."""
+    config = keystore.config_folder()
+    if not args.secret:
+        return keystore.find_trusted(config, args.key)
+    path = keystore.secret_path(config, args.key)
+    if not keystore.is_name(args.key) or not path.is_file():
+        raise KeyFileError("no such private key", where=args.key, hint="sifmake key list --secret shows those you have")
+    return path
+
+
+def say(args: argparse.Namespace, message: str) -> None:
+    """Print a line to standard error unless it shall be quiet."""
+    if not args.quiet:
+        sys.stderr.write(one_line(message) + "\n")

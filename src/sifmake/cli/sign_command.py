@@ -1,0 +1,59 @@
+"""``sifmake sign``: add a digital signature to a SIF file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import one_line
+from sifmake.signing import Passphrase, load_signer, sign_file
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument(
+        "--key",
+        action="append",
+        metavar="KEY",
+        help="private key to sign with: a PEM or OpenPGP file, or the name of a key made by key newpair; "
+        "several PEM keys make one signature that each of them verifies",
+    )
+    who.add_argument("--gpg", metavar="FPR", help="sign through gpg with its secret key of this fingerprint")
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="first line is the key's passphrase; without it SIFMAKE_PASSPHRASE counts, then the terminal is asked",
+    )
+    add_selectors(parser, "sign")
+    parser.add_argument("file", type=Path, metavar="SIF", help="the file; the signature is added to it")
+
+
+def add_selectors(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the options that choose a part of the file."""
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("-g", "--group-id", type=int, metavar="N", help=f"{verb} this object group only")
+    part.add_argument("-i", "--sif-id", type=int, metavar="N", help=f"{verb} this object only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Sign the file; returns the exit status."""
+    specs = args.key or [f"gpg:{args.gpg}"]
+    signer = load_signer(specs, Passphrase(args.passphrase_file))
+    info = sign_file(args.file, args.file, signer, group=args.group_id, object_id=args.sif_id)
+    if info.earlier:
+        say("warning: the file was signed before; verifiers now need the keys of all its signatures")
+    if not args.quiet:
+        objects = ", ".join(str(number) for number in info.objects)
+        say(f"{args.file}: objects {objects} signed by {info.fingerprint}")
+    return 0
+
+
+def say(message: str) -> None:
+    """Print a line to standard error."""
+    sys.stderr.write(f"sifmake: {one_line(message)}\n")

@@ -1,0 +1,150 @@
+"""``sifmake verify``: check the digital signatures of a SIF file."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sifmake.cli.sign_command import add_selectors
+from sifmake.errors import one_line
+from sifmake.sif.listing import list_lines
+from sifmake.signing import TrustStore, Verdict, default_trust, verify_file
+from sifmake.signing.coverage import oddities
+from sifmake.signing.trust import read_denied
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from sifmake.signing import Verification
+
+HINTS = {
+    Verdict.UNSIGNED: "sifmake sign adds a signature",
+    Verdict.INVALID: "do not use the file; build or fetch it again",
+    Verdict.UNTRUSTED: "sifmake key import trusts a public key, --key names one for this time",
+    Verdict.REVOKED: "ask the signer for a file that is signed with a key that is good",
+}
+OBJECT_NUMBER = re.compile("^descriptor of object [0-9]+:.*")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "--key",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="public key (PEM, OpenPGP, or a folder of them) to trust instead of your trusted keys; repeatable",
+    )
+    parser.add_argument(
+        "--deny", type=Path, metavar="FILE", help="file of fingerprints that are refused, one a line, # for comments"
+    )
+    parser.add_argument("-j", "--json", action="store_true", help="print a JSON document")
+    parser.add_argument(
+        "-l", "--local", action="store_true", help="accepted for Apptainer's sake: only local keys are ever used"
+    )
+    add_selectors(parser, "verify")
+    parser.add_argument("file", type=Path, metavar="SIF", help="the file")
+    parser.epilog = (
+        "exit status: 0 verified, 10 not signed, 11 altered or invalid signature, 12 signer not trusted, "
+        "13 key expired or revoked, 1 not a SIF file"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify the file; returns the exit status."""
+    result = verify_file(args.file, trust_of(args), group=args.group_id, object_id=args.sif_id)
+    if args.json:
+        sys.stdout.write(json.dumps(document(result), indent=2) + "\n")
+    else:
+        sys.stdout.writelines(one_line(line) + "\n" for line in lines(result))
+    if result.verdict is Verdict.VERIFIED:
+        warn(result)
+        if not args.quiet:
+            say(f"verified signature(s) from image '{args.file}'")
+    else:
+        reasons = "; ".join(dict.fromkeys(result.reasons[:5]))
+        say(f"error: {args.file}: {reasons}; {HINTS[result.verdict]}")
+    return result.exit_code
+
+
+def trust_of(args: argparse.Namespace) -> TrustStore:
+    """Return the keys that the options choose."""
+    store = TrustStore.load(args.key) if args.key else default_trust()
+    return store.merged(TrustStore(denied=read_denied(args.deny))) if args.deny else store
+
+
+def warn(result: Verification) -> None:
+    """Say what the user should know about a verified file."""
+    for line in oddities(result.uncovered):
+        say(f"warning: {line}")
+    for check in result.signatures:
+        for signer in check.signers:
+            if signer.verdict is not Verdict.VERIFIED:
+                say(f"warning: signature {check.id} was not checked in full: {signer.reason}")
+    if any(signer.development for signer in result.signers):
+        say("warning: signed with a development key, which proves nothing to others")
+
+
+def lines(result: Verification) -> Iterator[str]:
+    """Give the text that the peers print: signers, then the verified objects."""
+    for check in result.signatures:
+        for signer in check.signers:
+            if signer.verdict is Verdict.VERIFIED:
+                yield f"[LOCAL]   Signing entity: {signer.name or 'unknown'}"
+                yield f"[LOCAL]   Fingerprint: {signer.fingerprint}"
+    if result.objects:
+        yield "Objects verified:"
+        yield from list_lines(result.objects, position=False)
+        yield "Bytes that no signature covers:"
+        for what, count, first in totals(result):
+            yield f"{count:>10} from {first:<10} {what}"
+
+
+def totals(result: Verification) -> list[tuple[str, int, int]]:
+    """Return the uncovered bytes by kind: what, how many, and where the first of them stands."""
+    found: dict[str, tuple[int, int]] = {}
+    for span in result.uncovered:
+        what = OBJECT_NUMBER.sub("descriptors of signed objects: numbers, places and times of change", span.what)
+        count, first = found.get(what, (0, span.start))
+        found[what] = (count + span.end - span.start, first)
+    return [(what, count, first) for what, (count, first) in found.items()]
+
+
+def document(result: Verification) -> dict[str, Any]:
+    """Return the JSON document: the members of the peers', then ours."""
+    return {
+        "Signatures": len(result.signatures),
+        "SignerKeys": [{"Signer": entry} for entry in signer_entries(result)],
+        "Verdict": result.verdict.name.lower(),
+        "ExitCode": result.exit_code,
+        "Reasons": list(result.reasons),
+        "Uncovered": [
+            {"Start": span.start, "End": span.end, "What": span.what, "Odd": span.odd} for span in result.uncovered
+        ],
+    }
+
+
+def signer_entries(result: Verification) -> Iterator[dict[str, Any]]:
+    """Give one entry for each signer and object, as the peers do."""
+    types = result.types
+    for check in result.signatures:
+        for signer in check.signers:
+            trusted = signer.verdict is Verdict.VERIFIED
+            for number in sorted({*check.objects, *check.changed} & set(types)):
+                yield {
+                    "Partition": types[number],
+                    "Name": signer.name or "unknown",
+                    "Fingerprint": signer.fingerprint,
+                    "KeyLocal": trusted,
+                    "KeyCheck": trusted,
+                    "DataCheck": number in check.objects,
+                }
+
+
+def say(message: str) -> None:
+    """Print a line to standard error."""
+    sys.stderr.write(f"sifmake: {one_line(message)}\n")

@@ -1,0 +1,191 @@
+"""Adding objects behind the data of a finished SIF file, in place or on a copy, all or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SifError
+from sifmake.files import fsync_folder, temporary_beside
+from sifmake.sif.format import DESCRIPTOR, ZERO_TIME, Descriptor, Header
+from sifmake.sif.plan import place
+from sifmake.sif.reader import problems, read_sif
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sifmake.sif.plan import NewObject
+    from sifmake.sif.reader import Sif
+
+FICLONE = 0x40049409
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A small object and its data."""
+
+    item: NewObject
+    data: bytes
+
+
+@contextmanager
+def open_for_append(source: Path, target: Path) -> Iterator[Sif]:
+    """Open a SIF file that is going to get more objects, by ``append_objects`` inside the block.
+
+    Where ``target`` is ``source`` the file itself is opened and locked. Else a copy beside ``target`` is, which
+    takes the target's name when the block ends well; the kernel makes the copy, and shares blocks where it can.
+
+    Raises:
+        SifError: The source is no well-formed SIF, or another process is adding to it.
+        OSError: As open, copy and rename do.
+    """
+    if source == target or (target.exists() and source.samefile(target)):
+        with opened(source) as fd:
+            lock(fd, source)
+            yield read_sif(fd, source)
+        return
+    temporary = temporary_beside(target)
+    try:
+        copy_file(source, temporary)
+        with opened(temporary) as fd:
+            yield read_sif(fd, source)
+            os.fsync(fd)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_folder(target.parent)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Give a file descriptor for reading and writing, closed afterwards."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def lock(fd: int, path: Path) -> None:
+    """Keep other signers of the same file away; file systems without locks are left alone."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SifError("another process is adding to this file", where=str(path), hint="try again later") from None
+    except OSError:
+        return
+
+
+def append_objects(sif: Sif, additions: Sequence[Addition]) -> tuple[Descriptor, ...]:
+    """Write objects behind the data of a file from ``open_for_append`` and enter them in its table.
+
+    A deterministic file keeps its times; else the new descriptors and the header get the present time. Everything that
+    can fail comes before the table is touched; after an error the file is as it was.
+
+    Returns:
+        The new descriptors.
+
+    Raises:
+        SifError: There is no free slot, or the file is not in the state that its header tells.
+        OSError: As write and fsync do.
+    """
+    header, descriptors = extended(sif, additions)
+    try:
+        os.ftruncate(sif.fd, descriptors[-1].end)
+        for descriptor, addition in zip(descriptors, additions, strict=True):
+            write_at(sif.fd, addition.data, descriptor.offset)
+        os.fsync(sif.fd)
+        for descriptor in descriptors:
+            write_at(sif.fd, descriptor.pack(), header.table_offset + descriptor.slot * DESCRIPTOR.size)
+        write_at(sif.fd, header.pack(), 0)
+        os.fsync(sif.fd)
+    except BaseException:
+        for descriptor in descriptors:
+            write_at(sif.fd, bytes(DESCRIPTOR.size), header.table_offset + descriptor.slot * DESCRIPTOR.size)
+        write_at(sif.fd, sif.header.pack(), 0)
+        os.ftruncate(sif.fd, sif.size)
+        raise
+    return tuple(descriptors)
+
+
+def extended(sif: Sif, additions: Sequence[Addition]) -> tuple[Header, list[Descriptor]]:
+    """Return the header and the new descriptors that a file has after objects were added."""
+    check_sound(sif)
+    now = ZERO_TIME if sif.header.deterministic else int(time.time())
+    taken = {item.slot for item in sif.objects}
+    free = [slot for slot in range(sif.header.total) if slot not in taken]
+    if len(free) < len(additions):
+        raise SifError(f"no free descriptor in the table of {sif.header.total}", where=str(sif.path))
+    descriptors: list[Descriptor] = []
+    end = sif.size
+    for addition, slot in zip(additions, free, strict=False):
+        descriptors.append(place(addition.item, slot, end, now))
+        end = descriptors[-1].end
+    header = dataclasses.replace(
+        sif.header,
+        modified=now,
+        free=sif.header.free - len(additions),
+        data_size=end - sif.header.data_offset,
+    )
+    return header, descriptors
+
+
+def check_sound(sif: Sif) -> None:
+    """Refuse to extend a file with inconsistencies, which a signature would then seem to vouch for."""
+    found = problems(sif)
+    end = max([sif.header.data_offset, *(item.end for item in sif.objects)])
+    if end < sif.size:
+        found.append(f"{sif.size - end} bytes behind the last object belong to no object")
+    if found:
+        raise SifError(found[0], where=str(sif.path), hint="build the file again")
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write all of the data at an offset."""
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view = view[done:]
+        offset += done
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy content and permission bits to a new file, inside the kernel; clone where the file system can."""
+    with source.open("rb") as reader:
+        mode = os.fstat(reader.fileno()).st_mode & 0o777
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(fd, mode)
+            fcntl.ioctl(fd, FICLONE, reader.fileno())
+        except OSError:
+            copy_bytes(reader.fileno(), fd)
+        finally:
+            os.close(fd)
+
+
+def copy_bytes(source: int, target: int) -> None:
+    """Copy the whole content from one file descriptor to another."""
+    offset, size = 0, os.fstat(source).st_size
+    try:
+        while offset < size:
+            done = os.copy_file_range(source, target, size - offset)
+            if not done:
+                break
+            offset += done
+    except OSError:
+        copy_through_memory(source, target)
+
+
+def copy_through_memory(source: int, target: int) -> None:
+    """Copy the whole content where the kernel cannot do it, as between some file systems."""
+    offset = 0
+    while piece := os.pread(source, 1 << 20, offset):
+        write_at(target, piece, offset)
+        offset += len(piece)

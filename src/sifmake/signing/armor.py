@@ -1,0 +1,92 @@
+"""OpenPGP signature armor, rewritten so that a strict parser reads it.
+
+Go's old OpenPGP library, in every Singularity and in Apptainer until 1.1, wrote the length of an RSA signature as a
+multiple of eight bits even where its first bits are zero. RFC 9580 section 3.2 calls such integers malformed, and
+``pysequoia`` skips them; gpg and the peers read them. Only the lengths of the integers change here, not their values.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from sifmake.signing.metadata import MetadataError
+
+SIGNATURE_TAG = 2
+VERSION_4 = 4
+BEGIN = b"-----BEGIN PGP SIGNATURE-----"
+END = b"-----END PGP SIGNATURE-----"
+
+
+def canonical(armor: bytes) -> bytes:
+    """Return an armored signature block in which the integers of version 4 signatures have canonical lengths.
+
+    Raises:
+        MetadataError: The armor or a packet in it is damaged.
+    """
+    try:
+        data = dearmored(armor)
+        rewritten = b"".join(rewrite(tag, body) for tag, body in packets(data))
+    except (IndexError, ValueError):
+        raise MetadataError("the OpenPGP signature is damaged") from None
+    text = base64.b64encode(rewritten)
+    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+    return b"\n".join([BEGIN, b"", *lines, END, b""])
+
+
+def dearmored(armor: bytes) -> bytes:
+    """Return the bytes in an armored block; its checksum, which protects nothing, is left out."""
+    lines = [line.strip() for line in armor.splitlines()]
+    start = lines.index(b"") + 1
+    encoded = b"".join(line for line in lines[start:-1] if not line.startswith(b"="))
+    return base64.b64decode(encoded, validate=True)
+
+
+def packets(data: bytes) -> list[tuple[int, bytes]]:
+    """Return tags and bodies of the packets in data; ``ValueError`` if they do not fill it exactly."""
+    found: list[tuple[int, bytes]] = []
+    while data:
+        tag, start, size = header(data)
+        if start + size > len(data):
+            raise ValueError
+        found.append((tag, data[start : start + size]))
+        data = data[start + size :]
+    return found
+
+
+def header(data: bytes) -> tuple[int, int, int]:
+    """Return tag, length of the header and length of the body of the first packet (RFC 9580, section 4.2)."""
+    first = data[0]
+    if not first & 0x80:
+        raise ValueError
+    if not first & 0x40:
+        width = (1, 2, 4)[first & 3]
+        return (first >> 2) & 15, 1 + width, int.from_bytes(data[1 : 1 + width])
+    if data[1] < 192:
+        return first & 63, 2, data[1]
+    if data[1] < 224:
+        return first & 63, 3, ((data[1] - 192) << 8) + data[2] + 192
+    if data[1] == 255:
+        return first & 63, 6, int.from_bytes(data[2:6])
+    raise ValueError
+
+
+def rewrite(tag: int, body: bytes) -> bytes:
+    """Return a packet, with canonical integers if it is a version 4 signature."""
+    if tag == SIGNATURE_TAG and body[0] == VERSION_4:
+        hashed_end = 6 + int.from_bytes(body[4:6])
+        start = hashed_end + 2 + int.from_bytes(body[hashed_end : hashed_end + 2]) + 2
+        body = body[:start] + canonical_integers(body[start:])
+    return bytes([0xC0 | tag, 255]) + len(body).to_bytes(4) + body
+
+
+def canonical_integers(data: bytes) -> bytes:
+    """Return multiprecision integers with their leading zeros removed from length and value."""
+    out = b""
+    while data:
+        size = (int.from_bytes(data[:2]) + 7) // 8
+        if 2 + size > len(data):
+            raise ValueError
+        value = int.from_bytes(data[2 : 2 + size])
+        out += value.bit_length().to_bytes(2) + value.to_bytes((value.bit_length() + 7) // 8)
+        data = data[2 + size :]
+    return out

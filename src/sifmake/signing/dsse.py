@@ -1,0 +1,100 @@
+"""DSSE envelopes (Dead Simple Signing Envelope) around SIF metadata: encoding and strict decoding, no keys."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sifmake.signing.metadata import MetadataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PAYLOAD_TYPE: Final = "application/vnd.sylabs.sif-metadata+json"
+
+
+@dataclass(frozen=True)
+class DsseSignature:
+    """One signature of an envelope; an empty ``key_id`` leaves open by which key."""
+
+    key_id: str
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A signed payload."""
+
+    payload: bytes
+    signatures: tuple[DsseSignature, ...]
+
+
+def pre_authentication(payload: bytes) -> bytes:
+    """Return the bytes that are signed: DSSE's pre-authentication encoding (PAE) of type and payload."""
+    kind = PAYLOAD_TYPE.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def encode(payload: bytes, signatures: Sequence[DsseSignature]) -> bytes:
+    """Return the envelope as compact JSON with the keys in the order of the reference library."""
+    document = {
+        "payloadType": PAYLOAD_TYPE,
+        "payload": base64.b64encode(payload).decode(),
+        "signatures": [
+            {"keyid": signature.key_id, "sig": base64.b64encode(signature.value).decode()} for signature in signatures
+        ],
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def looks_like_envelope(data: bytes) -> bool:
+    """Whether the data of a signature object is meant to be an envelope rather than a clear-signed text."""
+    return data.lstrip()[:1] == b"{"
+
+
+def decode(data: bytes) -> Envelope:
+    """Read an envelope; unknown members are refused, since nothing signs them.
+
+    Raises:
+        MetadataError: It is not a DSSE envelope with SIF metadata.
+    """
+    try:
+        document = json.loads(data.decode(), object_pairs_hook=no_duplicates)
+        signatures = tuple(read_signature(item) for item in document["signatures"])
+        payload = strict_base64(document["payload"])
+        known = set(document) == {"payloadType", "payload", "signatures"} and document["payloadType"] == PAYLOAD_TYPE
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise MetadataError("not a DSSE envelope with SIF metadata") from None
+    if not known or not signatures:
+        raise MetadataError("the DSSE envelope holds no signature of SIF metadata")
+    return Envelope(payload, signatures)
+
+
+def read_signature(item: Any) -> DsseSignature:
+    """Read one entry of ``signatures``."""
+    key_id = item.get("keyid", "")
+    if set(item) - {"keyid", "sig"} or not isinstance(key_id, str):
+        raise ValueError
+    return DsseSignature(key_id, strict_base64(item["sig"]))
+
+
+def strict_base64(text: str) -> bytes:
+    """Decode base64 that is spelled in the only canonical way."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ValueError from None
+    if base64.b64encode(data).decode() != text:
+        raise ValueError
+    return data
+
+
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object; ``ValueError`` if a name comes twice."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members

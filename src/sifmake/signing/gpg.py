@@ -1,0 +1,107 @@
+"""Signing through the gpg program: for keys that an agent or a smart card holds."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.errors import KeyFileError, SigningError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class GpgSigner:
+    """Clear-signs by ``gpg --clearsign``.
+
+    Attributes:
+        fingerprint: Primary fingerprint, upper-case hexadecimal.
+        key: What gpg is asked for.
+        passphrase: Given to gpg through a pipe; None leaves the question to the agent.
+    """
+
+    fingerprint: str
+    key: str
+    passphrase: str | None = None
+
+    kind = "pgp"
+
+    @property
+    def entity(self) -> bytes:
+        """The bytes of the fingerprint for the signature's descriptor."""
+        return bytes.fromhex(self.fingerprint)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the clear-signed message.
+
+        Raises:
+            SigningError: gpg refused.
+        """
+        arguments = ["--local-user", self.key, "--digest-algo", "SHA256", "--clearsign"]
+        status, out, errors = run_gpg(arguments, message, self.passphrase)
+        if status or not out:
+            raise SigningError(f"gpg cannot sign: {last_line(errors)}", where=self.key)
+        return out.rstrip(b"\n")
+
+
+def find_signer(key: str, passphrase: str | None) -> GpgSigner:
+    """Look up a secret key in gpg's keyring.
+
+    Args:
+        key: Fingerprint, key ID or user ID.
+        passphrase: None leaves the question to the agent.
+
+    Raises:
+        KeyFileError: There is none, several match, or gpg is not installed.
+    """
+    if key.startswith("-"):
+        raise KeyFileError("not a fingerprint", where=key)
+    status, out, errors = run_gpg(["--with-colons", "--list-secret-keys", "--", key], b"", None)
+    fields = [line.split(":") for line in out.decode(errors="replace").splitlines()]
+    primaries = [after[9] for before, after in itertools.pairwise(fields) if before[0] == "sec"]
+    if status or not primaries:
+        hint = f"gpg says: {last_line(errors)}" if errors else "gpg --list-secret-keys shows what it has"
+        raise KeyFileError("gpg has no such secret key", where=key, hint=hint)
+    if len(primaries) > 1:
+        raise KeyFileError(f"{len(primaries)} secret keys match", where=key, hint="give a fingerprint")
+    if len(primaries[0]) != 40:
+        raise KeyFileError("SIF signatures name OpenPGP keys of version 4 only", where=key)
+    return GpgSigner(primaries[0], key, passphrase)
+
+
+def run_gpg(arguments: Sequence[str], message: bytes, passphrase: str | None) -> tuple[int, bytes, bytes]:
+    """Run gpg without questions on this terminal; returns exit status, output and messages."""
+    command = ["gpg", "--batch", "--no-tty", "--yes"]
+    if passphrase is None:
+        return finish([*command, *arguments], message, ())
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, passphrase.encode() + b"\n")
+        os.close(writer)
+        extra = ["--pinentry-mode", "loopback", "--passphrase-fd", str(reader)]
+        return finish([*command, *extra, *arguments], message, (reader,))
+    finally:
+        os.close(reader)
+
+
+def finish(command: Sequence[str], message: bytes, inherited: Sequence[int]) -> tuple[int, bytes, bytes]:
+    """Run a command to its end in the C locale."""
+    environment = os.environ | {"LC_ALL": "C"}
+    environment.pop("SIFMAKE_PASSPHRASE", None)
+    try:
+        done = subprocess.run(
+            command, input=message, capture_output=True, check=False, pass_fds=inherited, env=environment
+        )
+    except FileNotFoundError:
+        raise KeyFileError("the program gpg is not installed", hint="install gnupg, or sign with a key file") from None
+    return done.returncode, done.stdout, done.stderr
+
+
+def last_line(errors: bytes) -> str:
+    """Return the line of gpg's messages that says most."""
+    lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
+    return one_line(lines[-1].removeprefix("gpg: ")) if lines else "no message"

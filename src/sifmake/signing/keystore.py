@@ -1,0 +1,218 @@
+"""The user's own keys and trusted keys, as files under the configuration folder (folders 0700, secrets 0600).
+
+keys/secret/NAME.pem     Ed25519 private key, PKCS#8
+keys/trusted/NAME.pem    trusted raw public key
+keys/trusted/FPR.asc     trusted OpenPGP certificate
+keys/trusted/denied.txt  fingerprints that are refused
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import KeyFileError
+from sifmake.files import temporary_beside, write_atomic
+from sifmake.signing.passphrase import Passphrase
+from sifmake.signing.trust import TrustStore, is_pem, load_file, normalized, read_key_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sifmake.signing.openpgp import Certificate
+
+DEVELOPMENT_NAME = "development"
+
+
+def config_folder() -> Path:
+    """Return ``$SIFMAKE_CONFIG_DIR``, else ``sifmake`` in ``$XDG_CONFIG_HOME`` or ``~/.config``."""
+    own = os.environ.get("SIFMAKE_CONFIG_DIR")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "sifmake"
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a key."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", text) is not None
+
+
+def secret_path(config: Path, name: str) -> Path:
+    """Return where the private key of that name is kept."""
+    return config / "keys" / "secret" / f"{name}.pem"
+
+
+def trusted_folder(config: Path) -> Path:
+    """Return the folder of trusted public keys."""
+    return config / "keys" / "trusted"
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder of keys that only the user can enter."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for part in (folder, folder.parent):
+        part.chmod(0o700)
+
+
+def apptainer_ring() -> Path:
+    """Return Apptainer's keyring of public keys."""
+    folder = os.environ.get("APPTAINER_KEYSDIR")
+    base = os.environ.get("APPTAINER_CONFIGDIR")
+    keys = Path(folder) if folder else (Path(base) if base else Path.home() / ".apptainer") / "keys"
+    return keys / "pgp-public"
+
+
+def default_trust(config: Path | None = None) -> TrustStore:
+    """Return what a user trusts: the trusted keys, Apptainer's public keyring and the user's development key."""
+    config = config_folder() if config is None else config
+    folder, ring = trusted_folder(config), apptainer_ring()
+    store = TrustStore.load([folder] if folder.is_dir() else [])
+    if ring.is_file() and ring.stat().st_size:
+        store = store.merged(load_file(ring))
+    return store.merged(development_trust(config))
+
+
+def development_trust(config: Path) -> TrustStore:
+    """Return a store with the public part of the user's development key; empty if none was made yet."""
+    path = secret_path(config, DEVELOPMENT_NAME)
+    if not path.is_file():
+        return TrustStore()
+    from sifmake.signing.pem import key_id, load_private
+    from sifmake.signing.trust import TrustedKey
+
+    public = load_private(read_key_file(path), str(path), Passphrase()).public_key()
+    return TrustStore(keys=(TrustedKey(key_id(public), DEVELOPMENT_NAME, public, development=True),))
+
+
+def development_key(config: Path) -> Path:
+    """Return the file of the user's development key, made at first use; safe for several processes at once."""
+    path = secret_path(config, DEVELOPMENT_NAME)
+    if not path.is_file():
+        from sifmake.signing.pem import new_private, private_bytes
+
+        private_folder(path.parent)
+        write_new(path, private_bytes(new_private()), keep=True)
+    return path
+
+
+def write_new(path: Path, data: bytes, *, keep: bool = False) -> None:
+    """Write a file with mode 0600 that appears whole or not at all and replaces nothing.
+
+    Args:
+        path: The file.
+        data: Its content.
+        keep: Leave a file that is there already alone, instead of an error.
+
+    Raises:
+        KeyFileError: The file exists.
+    """
+    temporary = temporary_beside(path)
+    write_atomic(temporary, data, 0o600)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        if not keep:
+            raise KeyFileError("there is a key of this name", where=str(path), hint="remove it first") from None
+    finally:
+        temporary.unlink()
+
+
+def new_pair(config: Path, name: str, passphrase: str) -> tuple[Path, Path]:
+    """Make an Ed25519 key pair and trust its public half; returns the files of the private and the public key.
+
+    Raises:
+        KeyFileError: The name is not usable or taken.
+    """
+    from sifmake.signing.pem import new_private, private_bytes, public_bytes
+
+    if not is_name(name):
+        raise KeyFileError(f"{name!r:.80} cannot name a key", hint="use letters, digits and ._@+-")
+    secret, public = secret_path(config, name), trusted_folder(config) / f"{name}.pem"
+    if public.exists():
+        raise KeyFileError("there is a key of this name", where=str(public), hint="remove it first")
+    for folder in (secret.parent, public.parent):
+        private_folder(folder)
+    key = new_private()
+    write_new(secret, private_bytes(key, passphrase))
+    write_new(public, public_bytes(key.public_key()))
+    return secret, public
+
+
+def import_keys(config: Path, path: Path) -> list[str]:
+    """Trust the public keys in a file; returns a line for each.
+
+    Raises:
+        KeyFileError: The file holds no public key, or one of that name is there already with other content.
+    """
+    data = read_key_file(path)
+    folder = trusted_folder(config)
+    store = load_file(path)
+    if is_pem(data):
+        name = path.stem if is_name(path.stem) else "key"
+        return [import_one(folder / f"{name}.pem", data, store.keys[0].key_id)]
+    return [import_certificate(folder / f"{item.fingerprint}.asc", item) for item in store.certificates]
+
+
+def import_secret(config: Path, path: Path) -> Path:
+    """Keep a copy of a private PEM key; returns its file.
+
+    Raises:
+        KeyFileError: The file's name cannot name a key, or the name is taken.
+    """
+    if not is_name(path.stem):
+        raise KeyFileError(f"{path.stem!r:.80} cannot name a key", hint="rename the file")
+    target = secret_path(config, path.stem)
+    private_folder(target.parent)
+    write_new(target, read_key_file(path))
+    return target
+
+
+def import_one(target: Path, data: bytes, label: str) -> str:
+    """Write one trusted raw key; returns its label."""
+    private_folder(target.parent)
+    if not target.exists() or read_key_file(target) != data:
+        write_new(target, data)
+    return label
+
+
+def import_certificate(target: Path, item: Certificate) -> str:
+    """Write or update one trusted OpenPGP certificate; returns its label."""
+    from sifmake.signing.openpgp import united
+
+    private_folder(target.parent)
+    known = load_file(target).certificates if target.exists() else ()
+    for one in united((*known, item)):
+        write_atomic(target, str(one.cert).encode(), 0o600)
+    return f"{item.fingerprint} {item.name}".rstrip()
+
+
+def find_trusted(config: Path, wanted: str) -> Path:
+    """Return the file of a trusted key by file name, name or fingerprint.
+
+    Raises:
+        KeyFileError: There is none.
+    """
+    folder = trusted_folder(config)
+    for path in key_files(folder):
+        if wanted in (path.name, path.stem) or fingerprint_matches(path, wanted):
+            return path
+    raise KeyFileError("no such trusted key", where=wanted, hint="sifmake key list shows those you have")
+
+
+def fingerprint_matches(path: Path, wanted: str) -> bool:
+    """Whether a key file holds the key with a fingerprint."""
+    try:
+        fingerprint = normalized(wanted)
+    except KeyFileError:
+        return False
+    store = load_file(path)
+    return fingerprint in {*(key.key_id for key in store.keys), *(cert.fingerprint for cert in store.certificates)}
+
+
+def key_files(folder: Path) -> Sequence[Path]:
+    """Return the key files in a folder, by name."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if path.suffix in (".pem", ".asc", ".gpg", ".pgp", ".pub") and path.is_file()]

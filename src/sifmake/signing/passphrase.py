@@ -1,0 +1,47 @@
+"""Where passphrases come from: a file, a variable, the terminal; never the command line's arguments."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.errors import KeyFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VARIABLE = "SIFMAKE_PASSPHRASE"
+
+
+@dataclass(frozen=True)
+class Passphrase:
+    """Gives passphrases when keys need them.
+
+    Attributes:
+        file: A file whose first line is the passphrase; None to look in ``SIFMAKE_PASSPHRASE``, else on the terminal.
+    """
+
+    file: Path | None = None
+
+    def known(self) -> str | None:
+        """Return the passphrase that the file or the variable holds; None if there is neither."""
+        if self.file is not None:
+            return self.file.read_text("utf-8").split("\n", 1)[0].removesuffix("\r")
+        return os.environ.get(VARIABLE)
+
+    def __call__(self, key: str) -> str:
+        """Return the passphrase of the key that the argument names.
+
+        Raises:
+            KeyFileError: Nothing holds it and there is no terminal to ask on.
+        """
+        known = self.known()
+        if known is not None:
+            return known
+        if not sys.stdin.isatty():
+            hint = f"name a file with --passphrase-file or set {VARIABLE}"
+            raise KeyFileError("the key has a passphrase and there is no terminal to ask on", where=key, hint=hint)
+        return getpass.getpass(f"Passphrase of {key}: ")

@@ -1,0 +1,150 @@
+"""The keys that a verifier trusts, and those that it denies."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sifmake.errors import KeyFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from sifmake.signing.openpgp import Certificate
+    from sifmake.signing.pem import PublicKey
+
+DENY_FILE = "denied.txt"
+SUFFIXES = (".pem", ".pub", ".asc", ".gpg", ".pgp")
+KEY_FILE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class TrustedKey:
+    """A raw public key.
+
+    Attributes:
+        key_id: OpenSSH fingerprint.
+        name: Where it comes from.
+        key: The key.
+        development: Whether it was made on this machine only so that builds work without a real key.
+    """
+
+    key_id: str
+    name: str
+    key: PublicKey
+    development: bool = False
+
+
+@dataclass(frozen=True)
+class TrustStore:
+    """Keys that signatures are checked with; nothing else is ever asked.
+
+    Attributes:
+        keys: Raw public keys.
+        certificates: OpenPGP certificates.
+        denied: Fingerprints that are refused whatever else holds: OpenPGP in upper-case hexadecimal, raw keys as
+            OpenSSH writes them.
+    """
+
+    keys: tuple[TrustedKey, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    denied: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def load(cls, places: Iterable[Path], *, development: bool = False) -> TrustStore:
+        """Read key files, and folders of them with an optional ``denied.txt``.
+
+        In a folder, files with other endings than .pem .pub .asc .gpg .pgp are passed over.
+
+        Raises:
+            KeyFileError: A file holds no public key, or a secret one.
+            OSError: It cannot be read.
+        """
+        store = cls()
+        for place in places:
+            if place.is_dir():
+                for file in sorted(place.iterdir()):
+                    store = store.merged(load_from_folder(file))
+            else:
+                store = store.merged(load_file(place, development=development))
+        return store
+
+    def merged(self, other: TrustStore) -> TrustStore:
+        """Return a store with what both have."""
+        keys = {item.key_id: item for item in (*other.keys, *self.keys)}
+        certificates = self.certificates or other.certificates
+        if self.certificates and other.certificates:
+            from sifmake.signing.openpgp import united
+
+            certificates = united((*self.certificates, *other.certificates))
+        return TrustStore(tuple(keys.values()), certificates, self.denied | other.denied)
+
+
+def load_from_folder(file: Path) -> TrustStore:
+    """Read one file of a folder of keys; what is no key by its name gives an empty store."""
+    if file.name == DENY_FILE:
+        return TrustStore(denied=read_denied(file))
+    usable = file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    return load_file(file) if usable else TrustStore()
+
+
+def load_file(path: Path, *, development: bool = False) -> TrustStore:
+    """Read a file with one raw public key or with OpenPGP certificates."""
+    data = read_key_file(path)
+    where = str(path)
+    if is_pem(data):
+        from sifmake.signing.pem import key_id, load_public
+
+        key = load_public(data, where)
+        return TrustStore(keys=(TrustedKey(key_id(key), path.name, key, development),))
+    from sifmake.signing.openpgp import read_certificates
+
+    return TrustStore(certificates=tuple(read_certificates(data, where)))
+
+
+def read_key_file(path: Path) -> bytes:
+    """Return the content of a key file; KeyFileError if it is missing, empty or absurdly large."""
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if path.is_file() and size <= KEY_FILE_BYTES else b""
+    except FileNotFoundError:
+        raise KeyFileError("no such key file", where=str(path)) from None
+    if not data:
+        raise KeyFileError("not a key file", where=str(path))
+    return data
+
+
+def is_pem(data: bytes) -> bool:
+    """Whether a key file holds a raw key rather than OpenPGP."""
+    return b"-----BEGIN " in data and b"-----BEGIN PGP " not in data
+
+
+def read_denied(path: Path) -> frozenset[str]:
+    """Read fingerprints, one a line; ``#`` begins a comment.
+
+    Raises:
+        KeyFileError: A line is no fingerprint.
+    """
+    denied: set[str] = set()
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        text = line.partition("#")[0].strip()
+        if text:
+            denied.add(normalized(text, f"{path}, line {number}"))
+    return frozenset(denied)
+
+
+def normalized(text: str, where: str = "") -> str:
+    """Return a fingerprint in the one spelling that comparisons use.
+
+    Raises:
+        KeyFileError: It is none.
+    """
+    if re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", text):
+        return text
+    compact = text.replace(" ", "").replace(":", "").upper().removeprefix("0X")
+    if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", compact):
+        hint = "40 or 64 hexadecimal digits, or SHA256:..."
+        raise KeyFileError(f"{text!r:.80} is not a fingerprint", where=where, hint=hint)
+    return compact
