@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from sifmake.oci.model import Image, Layer, Platform
 
@@ -70,6 +71,40 @@ class Source(Protocol):
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
         """Open the blob of a layer for one pass from its first byte."""
+
+    def close(self) -> None:
+        """Give back connections and temporary files."""
+
+
+class SifSource(Protocol):
+    """A place that has a finished SIF file and no layers.
+
+    Attributes:
+        transport: ``oras``, ``http``, ``https`` or ``file``.
+        name: What the file is called there; of local files without the folder.
+    """
+
+    transport: str
+    name: str
+
+    def resolve(self) -> str | None:
+        """Return a digest that stays the same as long as the file does; None where only fetching would tell.
+
+        Raises:
+            SourceError: The source has no such file.
+        """
+
+    def fetch(self, path: Path, expected: str = "") -> str:
+        """Write the file beside ``path`` and rename it there; return its SHA-256 as ``sha256:...``.
+
+        Args:
+            path: The target.
+            expected: The digest that it must have; empty for any.
+
+        Raises:
+            SourceError: It cannot be read, or is no SIF file.
+            IntegrityError: It does not have the digest.
+        """
 
     def close(self) -> None:
         """Give back connections and temporary files."""

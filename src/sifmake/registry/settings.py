@@ -1,0 +1,77 @@
+"""What is configured about registries: plain data, cheap to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """How one registry host is spoken to.
+
+    Attributes:
+        plain_http: Whether it is asked without TLS.
+        ca_file: PEM certificates that its certificate must come from; None for the system's.
+        client_cert: PEM certificate that is shown to it; may hold the key too.
+        client_key: PEM key of ``client_cert``.
+        mirrors: ``host[:port][/prefix]`` of registries that are asked before it, in this order.
+    """
+
+    plain_http: bool = False
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who asks a registry.
+
+    Attributes:
+        username: May be empty with a token.
+        password: Secret of the user.
+        identity_token: OAuth2 refresh token; used instead of a password where it is not empty.
+        registry_token: Bearer token for the registry itself; used as it is.
+        origin: Where they come from, for messages.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When and how often a request is made again. Times are seconds.
+
+    Attributes:
+        attempts: Most tries of one request without any progress, the first one included.
+        first_attempts: The same for a host that was not reached yet (wrong name, nothing listens).
+        base: Pause before the second try; doubled for each further one, with jitter.
+        longest_pause: Bound on a pause.
+        longest_wait: Longest ``Retry-After`` that is waited for.
+        connect_timeout: For connecting.
+        read_timeout: For the next bytes to come.
+        stall_time: A transfer is broken off when it had less than ``stall_bytes`` in this time.
+        stall_bytes: See there.
+    """
+
+    attempts: int = 8
+    first_attempts: int = 3
+    base: float = 0.5
+    longest_pause: float = 15.0
+    longest_wait: float = 300.0
+    connect_timeout: float = 15.0
+    read_timeout: float = 60.0
+    stall_time: float = 60.0
+    stall_bytes: int = 32 * 1024
+
+
+DEFAULT_RETRY = RetryPolicy()

@@ -1,0 +1,117 @@
+"""Files of an image by name, in a folder or an archive, opened for one pass."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Protocol, Self
+
+from sifmake.errors import IntegrityError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Member:
+    """A range of an open file. Many of them may read one descriptor at the same time.
+
+    Attributes:
+        size: Bytes.
+    """
+
+    def __init__(self, fd: int, offset: int, size: int, *, owns: bool = False) -> None:
+        self.size = size
+        self._fd = fd
+        self._start = self._position = offset
+        self._end = offset + size
+        self._owns = owns
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, all that is left when negative; empty at the end."""
+        left = self._end - self._position
+        data = os.pread(self._fd, left if size < 0 else min(size, left), self._position)
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Fill a buffer and return how many bytes came, as raw files do."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def peek(self, size: int) -> bytes:
+        """Return the next bytes without going on."""
+        return os.pread(self._fd, min(size, self._end - self._position), self._position)
+
+    def tell(self) -> int:
+        """Return how many bytes were read."""
+        return self._position - self._start
+
+    def close(self) -> None:
+        """Close the file if it belongs to this member alone."""
+        if self._owns:
+            os.close(self._fd)
+            self._owns = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Content(Protocol):
+    """Named files."""
+
+    def open(self, name: str) -> Member:
+        """Open a file.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+
+    def close(self) -> None:
+        """Give back what is held open."""
+
+
+class Folder:
+    """The files in a folder of the file system."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def open(self, name: str) -> Member:
+        """Open a regular file; a link is followed, for layouts often share their blobs that way.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        fd = os.open(self._path / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise SourceError("this is no regular file", where=str(self._path / name))
+        return Member(fd, 0, status.st_size, owns=True)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def read_small(content: Content, name: str, limit: int) -> bytes:
+    """Return a small file's bytes.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        IntegrityError: It is larger than ``limit``.
+    """
+    with content.open(name) as member:
+        if member.size > limit:
+            raise IntegrityError(f"the document has {member.size} bytes, more than {limit}", where=name)
+        return member.read()
+
+
+def chunks(member: Member, size: int = 1 << 20) -> Iterator[bytes]:
+    """Yield what is left of a member in pieces."""
+    while data := member.read(size):
+        yield data

@@ -1,0 +1,231 @@
+"""``oci:`` and ``oci-archive:``: OCI image layouts as folders and as tar archives (image-layout.md)."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sifmake.errors import IntegrityError, SifmakeError, SourceError
+from sifmake.oci import check_bytes, find_manifest, load_image, parse_config
+from sifmake.oci.choosing import images_in
+from sifmake.oci.documents import Index, load_json, parse_document, parse_index
+from sifmake.oci.loading import choose_leaf
+from sifmake.oci.model import Descriptor
+from sifmake.sources.base import Resolved
+from sifmake.sources.content import Folder, read_small
+from sifmake.sources.tar_archive import open_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sifmake.limits import Limits
+    from sifmake.oci.model import Image, Layer, Platform
+    from sifmake.reference import LocalReference
+    from sifmake.sources.base import BlobReader, KnownIndexes
+    from sifmake.sources.content import Content, Member
+    from sifmake.sources.settings import SourceSettings
+
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+MOST_LOOKED_INTO = 1000
+UNKNOWN_SIZE = -1
+"""Of a descriptor that was made from a digest alone."""
+
+
+def open_layout(reference: LocalReference, settings: SourceSettings) -> LayoutSource:
+    """Open a layout in a folder.
+
+    Raises:
+        SourceError: There is no such folder.
+    """
+    if not reference.path.is_dir():
+        hint = "use oci-archive: for a tar archive" if reference.path.is_file() else "is the path right?"
+        raise SourceError("there is no such folder", where=f"oci:{reference.path}", hint=hint)
+    return LayoutSource("oci", reference, Folder(reference.path), settings.limits)
+
+
+def open_layout_archive(reference: LocalReference, settings: SourceSettings) -> LayoutSource:
+    """Open a layout in a tar archive, which may be compressed.
+
+    Raises:
+        SourceError: There is no such file.
+        IntegrityError: It is damaged.
+    """
+    archive = open_archive("oci-archive", reference.path, settings)
+    return LayoutSource("oci-archive", reference, archive, settings.limits)
+
+
+class LayoutSource:
+    """An OCI layout, whatever holds its files.
+
+    Attributes:
+        transport: ``oci`` or ``oci-archive``.
+        name: The layout's own name with the tag or digest that was given.
+    """
+
+    def __init__(self, transport: str, reference: LocalReference, content: Content, limits: Limits) -> None:
+        self.transport = transport
+        self.name = reference.name
+        self._reference = reference
+        self._content = content
+        self._limits = limits
+
+    def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:  # noqa: ARG002
+        """Look the reference up in the layout; nothing is remembered, for looking costs nothing."""
+        try:
+            entries = self._wanted(self._index())
+            if len(entries) == 1:
+                digest = find_manifest(entries[0], platform, self, self._limits).digest
+                return Resolved(entries[0].digest, digest)
+            digest = choose_leaf(Index(tuple(entries)), platform, self, self._limits).digest
+            return Resolved(digest, digest)
+        except SifmakeError as error:
+            raise error.within(self._where) from None
+
+    def image(self, manifest_digest: str) -> Image:
+        """Read manifest and config."""
+        try:
+            return load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self)
+        except SifmakeError as error:
+            raise error.within(self._where) from None
+
+    @contextmanager
+    def open_layer(self, layer: Layer) -> Iterator[BlobReader]:
+        """Open a layer's blob."""
+        descriptor = layer.descriptor
+        with self._open(descriptor.digest) as member:
+            if member.size != descriptor.size:
+                raise IntegrityError(
+                    f"the blob has {member.size} bytes, the manifest says {descriptor.size}",
+                    hint="the layout is damaged or was not copied whole",
+                )
+            yield member
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._content.close()
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        """Return a checked index or manifest."""
+        return self._document(descriptor, self._limits.manifest_bytes)
+
+    def blob(self, descriptor: Descriptor) -> bytes:
+        """Return a checked config."""
+        return self._document(descriptor, self._limits.config_bytes)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.transport}:{self._reference.path}{self._reference.choice}"
+
+    def _document(self, descriptor: Descriptor, limit: int) -> bytes:
+        if descriptor.data is not None:
+            return descriptor.data
+        with self._open(descriptor.digest) as member:
+            if member.size > limit:
+                raise IntegrityError(f"the document has {member.size} bytes, more than {limit}")
+            size = None if descriptor.size == UNKNOWN_SIZE else descriptor.size
+            return check_bytes(member.read(), descriptor.digest, size)
+
+    def _open(self, digest: str) -> Member:
+        algorithm, _, name = digest.partition(":")
+        try:
+            return self._content.open(f"blobs/{algorithm}/{name}")
+        except FileNotFoundError:
+            raise SourceError(f"the layout has no blob {digest}", hint="it was not copied whole") from None
+
+    def _index(self) -> Index:
+        try:
+            data = read_small(self._content, "index.json", self._limits.manifest_bytes)
+        except FileNotFoundError:
+            raise SourceError("this is no OCI layout: it has no index.json", hint=self._hint()) from None
+        try:
+            return parse_index(load_json(data))
+        except IntegrityError as error:
+            raise error.within("index.json") from None
+
+    def _hint(self) -> str:
+        try:
+            self._content.open("manifest.json").close()
+        except FileNotFoundError:
+            return ""
+        return "use docker-archive: for what docker save writes"
+
+    def _wanted(self, index: Index) -> list[Descriptor]:
+        """Return the entries that the reference means: one, or one for each platform."""
+        if self._reference.digest:
+            return [self._by_digest(index, self._reference.digest)]
+        entries = images_in(index)
+        if self._reference.number is not None:
+            return [self._by_number(entries, self._reference.number)]
+        if self._reference.tag:
+            return self._by_tag(entries, self._reference.tag)
+        if not entries:
+            raise SourceError("the layout is empty")
+        return self._only(entries)
+
+    def _by_digest(self, index: Index, digest: str) -> Descriptor:
+        for entry in index.entries:
+            if entry.digest == digest:
+                return entry
+        descriptor = Descriptor("", digest, UNKNOWN_SIZE)
+        data = self.manifest(descriptor)
+        if looks_like_config(data):
+            raise SourceError(
+                "this digest is of an image config (an image ID), not of a manifest",
+                hint=f"the layout has {_list_refs(images_in(index))}",
+            )
+        return descriptor
+
+    def _by_number(self, entries: list[Descriptor], number: int) -> Descriptor:
+        if number >= len(entries):
+            raise SourceError(f"the layout has {len(entries)} images, counted from 0")
+        return entries[number]
+
+    def _by_tag(self, entries: list[Descriptor], tag: str) -> list[Descriptor]:
+        found = [entry for entry in entries if entry.annotations.get(REF_NAME) == tag]
+        found = found or [entry for entry in entries if _has_name(entry, tag)]
+        if not found:
+            raise SourceError(f"the layout has no image {tag!r}", hint=f"it has {_list_refs(entries)}")
+        return found
+
+    def _only(self, entries: list[Descriptor]) -> list[Descriptor]:
+        if len(entries) > 1:
+            entries = [entry for entry in entries[:MOST_LOOKED_INTO] if self._is_image(entry)] or entries
+        refs = {entry.annotations.get(REF_NAME, "") for entry in entries}
+        digests = {entry.digest: entry for entry in entries}
+        platforms = {entry.platform for entry in digests.values()}
+        if len(digests) == 1 or (len(refs) == 1 and None not in platforms and len(platforms) == len(digests)):
+            return list(digests.values())
+        raise SourceError(
+            f"the layout has {len(digests)} images and none was chosen",
+            hint=f"add :TAG or @DIGEST; it has {_list_refs(entries)}",
+        )
+
+    def _is_image(self, entry: Descriptor) -> bool:
+        """Tell an image from signatures and other artifacts, which tools put beside it."""
+        try:
+            parse_document(self.manifest(entry))
+        except IntegrityError:
+            return True
+        except SourceError:
+            return False
+        return True
+
+
+def looks_like_config(data: bytes) -> bool:
+    """Tell whether a document is an image config."""
+    try:
+        return "rootfs" in parse_config(data).document
+    except IntegrityError:
+        return False
+
+
+def _has_name(entry: Descriptor, name: str) -> bool:
+    full = entry.annotations.get(CONTAINERD_NAME, "")
+    return bool(full) and (full == name or full.removeprefix("docker.io/").removeprefix("library/") == name)
+
+
+def _list_refs(entries: list[Descriptor]) -> str:
+    refs = [f":{ref}" if (ref := entry.annotations.get(REF_NAME)) else f"@{entry.digest}" for entry in entries]
+    unique = list(dict.fromkeys(refs))
+    return ", ".join(unique[:12]) + (f" and {len(unique) - 12} more" if len(unique) > 12 else "")
