@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sifmake.squashfs import Placement
 
 COPY_SIZE = 16 << 20
+SYNC_BYTES = 64 << 20
 HASH_SIZE = 4 << 20
 
 
@@ -114,7 +115,7 @@ def write_sif(target: Path, contents: SifContents, codec: Codec, workers: Worker
         place = _placer([*(pack.contents for pack in contents.packs), patch_contents], data)
         tables = build_tables(contents.tree, place, data.fragments, data.end, _metadata_compressor(codec), options)
         sources = {number: pack.fd for number, pack in enumerate(contents.packs)} | {PATCH: patch.fileno()}
-        return _write(file, contents, _Squashfs(data, tables, sources), task)
+        return _write(file, contents, _Squashfs(data, tables, sources), workers, task)
 
 
 def _metadata_compressor(codec: Codec) -> Callable[[bytes], bytes]:
@@ -146,14 +147,14 @@ def _placer(contents: list[list[Content]], data: DataPlan) -> Callable[[Inode], 
     return place
 
 
-def _write(file: BinaryIO, contents: SifContents, squashfs: _Squashfs, task: Task) -> SifSummary:
+def _write(file: BinaryIO, contents: SifContents, squashfs: _Squashfs, workers: Workers, task: Task) -> SifSummary:
     layout = _lay_out(contents, squashfs.size)
     at = layout.offsets[len(contents.before)]
     with ThreadPoolExecutor(3) as threads:
         checks = [threads.submit(pack.check_data) for pack in contents.packs]
         _write_small(file, layout, contents)
         _write_at(file, at, squashfs.tables.superblock)
-        _copy_extents(file, at + SUPERBLOCK_SIZE, squashfs, task)
+        _copy_extents(file, at + SUPERBLOCK_SIZE, squashfs, workers, task)
         _write_at(file, at + squashfs.data.end, squashfs.tables.tail)
         whole = threads.submit(_hash_range, file.fileno(), 0, layout.size)
         partition = threads.submit(_hash_range, file.fileno(), at, squashfs.size)
@@ -189,11 +190,16 @@ def _write_at(file: BinaryIO, offset: int, data: bytes) -> None:
     file.flush()
 
 
-def _copy_extents(file: BinaryIO, offset: int, squashfs: _Squashfs, task: Task) -> None:
+def _copy_extents(file: BinaryIO, offset: int, squashfs: _Squashfs, workers: Workers, task: Task) -> None:
     """Have the kernel copy the data region; on file systems that can, it shares the blocks instead."""
+    unsynced = 0
     for extent in squashfs.data.extents:
         copy_range(squashfs.sources[extent.source], extent.start, file.fileno(), offset, extent.size, task)
         offset += extent.size
+        unsynced += extent.size
+        if unsynced >= SYNC_BYTES:
+            workers.sync_soon(file.fileno())
+            unsynced = 0
 
 
 def copy_range(source: int, start: int, target: int, offset: int, size: int, task: Task) -> None:

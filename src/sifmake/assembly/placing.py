@@ -7,7 +7,7 @@ written anew together with the files that the image gets on top (the patch).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,12 +18,15 @@ from sifmake.squashfs import Fragment, Placement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
 
     from sifmake.flatten.tree import Tree
     from sifmake.layers.codec import Codec
     from sifmake.layers.pack_reader import Pack
 
 SUPERBLOCK_SIZE = 96
+READ_AHEAD = 32
+"""Fragment blocks that are inflated before their tails are wanted."""
 PATCH = -1
 """Number of the patch among the sources of extents."""
 
@@ -117,8 +120,7 @@ def plan_data(
         The plan, and the contents of the patch.
     """
     plan = DataPlan()
-    writer = BlockWriter(patch, codec, workers)
-    open_tails: list[tuple[Content, int, int]] = []
+    partly_dead: list[tuple[Pack, _Piece]] = []
     for number, used in enumerate(_used_contents(tree, packs)):
         pack = packs[number]
         fresh = [content for index, content in enumerate(pack.contents) if used[index] and _claim(plan, content)]
@@ -126,8 +128,10 @@ def plan_data(
             if piece.fragment < 0:
                 content = piece.contents[0]
                 plan.places[content.sha256] = plan.place_blocks(number, content)
-            else:
-                _place_fragment(plan, number, pack, piece, writer, open_tails)
+            elif not _place_fragment(plan, number, pack, piece):
+                partly_dead.append((pack, piece))
+    writer = BlockWriter(patch, codec, workers)
+    open_tails = _copy_tails(partly_dead, writer, workers)
     _place_patch(plan, writer, open_tails, files, len(packs))
     return plan, writer.contents
 
@@ -167,24 +171,32 @@ def _pieces(pack: Pack, contents: list[Content]) -> list[_Piece]:
     return pieces
 
 
-def _place_fragment(
-    plan: DataPlan,
-    number: int,
-    pack: Pack,
-    piece: _Piece,
-    writer: BlockWriter,
-    open_tails: list[tuple[Content, int, int]],
-) -> None:
+def _place_fragment(plan: DataPlan, number: int, pack: Pack, piece: _Piece) -> bool:
+    """Take a fragment block as it is; return False when it has tails that are not wanted."""
     start, word, size = pack.fragments[piece.fragment]
-    if sum(content.size % BLOCK_SIZE for content in piece.contents) == size:
-        fragment = plan.take_fragment(number, start, word)
-        for content in piece.contents:
-            _set_fragment(plan, content, fragment, content.offset)
-        return
-    block = memoryview(pack.read_fragment(piece.fragment))
+    if sum(content.size % BLOCK_SIZE for content in piece.contents) != size:
+        return False
+    fragment = plan.take_fragment(number, start, word)
     for content in piece.contents:
-        tail = block[content.offset : content.offset + content.size % BLOCK_SIZE]
-        open_tails.append((content, *writer.add_tail(tail)))
+        _set_fragment(plan, content, fragment, content.offset)
+    return True
+
+
+def _copy_tails(
+    partly_dead: list[tuple[Pack, _Piece]], writer: BlockWriter, workers: Workers
+) -> list[tuple[Content, int, int]]:
+    """Write the live tails of fragment blocks anew; return fragment and offset in the patch of each."""
+    places = []
+    reading: deque[Future[bytes | bytearray]] = deque()
+    for number, (_, piece) in enumerate(partly_dead):
+        while len(reading) < READ_AHEAD and number + len(reading) < len(partly_dead):
+            pack, ahead = partly_dead[number + len(reading)]
+            reading.append(workers.submit(pack.read_fragment, ahead.fragment))
+        block = memoryview(reading.popleft().result())
+        for content in piece.contents:
+            tail = block[content.offset : content.offset + content.size % BLOCK_SIZE]
+            places.append((content, *writer.add_tail(tail)))
+    return places
 
 
 def _set_fragment(plan: DataPlan, content: Content, fragment: int, offset: int) -> None:

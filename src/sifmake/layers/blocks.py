@@ -103,7 +103,7 @@ class BlockWriter:
         fragment, offset = self.add_tail(data)
         return self._register(Content(digest, len(data), 0, 0, b"", fragment, offset))
 
-    def add_large(self, size: int, pieces: Iterable[bytes | memoryview]) -> int:
+    def add_large(self, size: int, pieces: Iterable[bytes | bytearray | memoryview]) -> int:
         """Store a file of ``size`` bytes, at least a block, that come in pieces; return its content's index."""
         content = Content(b"", size, -1, 0, b"")
         digest = sha256()
@@ -148,7 +148,7 @@ class BlockWriter:
         self._seen[content.sha256] = index
         return index
 
-    def _add_blocks(self, content: Content, rest: bytes, piece: bytes | memoryview) -> bytes:
+    def _add_blocks(self, content: Content, rest: bytes, piece: bytes | bytearray | memoryview) -> bytes:
         """Cut full blocks out of what is left of the last piece and the next one; return what is left now."""
         view = memoryview(piece)
         start = 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
+
+import deflate
 
 from sifmake.errors import PackDamagedError, UsageError
 
@@ -46,14 +47,14 @@ class Codec:
             return _zstd_compress(self.level)
         return _zlib_compress(self.level)
 
-    def inflate(self, data: Buffer, size: int) -> bytes:
+    def inflate(self, data: Buffer, size: int) -> bytes | bytearray:
         """Return the ``size`` bytes that a compressed block holds.
 
         Raises:
             PackDamagedError: The block is no such stream.
         """
         try:
-            block = _zstd_inflate(data, size) if self.name == "zstd" else zlib.decompress(data, bufsize=size)
+            block = _zstd_inflate(data, size) if self.name == "zstd" else deflate.zlib_decompress(data, size)
         except Exception as error:
             raise PackDamagedError(f"a {self.name} block cannot be inflated ({error})") from error
         if len(block) != size:
@@ -79,8 +80,6 @@ def make_codec(name: str) -> Codec:
 
 
 def _zlib_compress(level: int) -> Callable[[Buffer], Buffer]:
-    import deflate
-
     compress = deflate.zlib_compress
 
     def compress_block(block: Buffer) -> Buffer:

@@ -62,7 +62,8 @@ class Inode(Entry, array_like=True, gc=False):
         layer: Number of the pack that ``content`` counts in.
         children: Of a directory: names to inodes; None for everything else.
         number: Squashfs inode number, set when the image is written.
-        links: Count of names, set when the image is written.
+        links: While layers are merged: above zero when a hard link may have given it further names. Set to the count
+            of names when the image is written.
         ref: Squashfs inode reference, set when the image is written.
     """
 

@@ -78,7 +78,7 @@ class Pack:
             size -= len(part)
         return b"".join(parts)
 
-    def blocks_of(self, content: Content) -> Iterator[bytes]:
+    def blocks_of(self, content: Content) -> Iterator[bytes | bytearray]:
         """Yield the uncompressed full blocks of a file's content; the tail is in a fragment."""
         at = content.start
         for word in memoryview(content.blocks).cast("I"):
@@ -98,11 +98,11 @@ class Pack:
             out += self.read_fragment(content.fragment)[content.offset : content.offset + tail]
         return bytes(out[:limit])
 
-    def read_fragment(self, number: int) -> bytes:
+    def read_fragment(self, number: int) -> bytes | bytearray:
         """Return the uncompressed bytes of a fragment block."""
         return self._block(*self.fragments[number])
 
-    def _block(self, start: int, word: int, size: int) -> bytes:
+    def _block(self, start: int, word: int, size: int) -> bytes | bytearray:
         data = self.read(start, word & 0xFFFFFF)
         try:
             return data if word >> 24 else self.codec.inflate(data, size)

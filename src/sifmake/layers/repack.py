@@ -75,7 +75,7 @@ def _copy_content(pack: Pack, content: Content, blocks: BlockWriter, fragment: _
     return blocks.add_large(content.size, _pieces(pack, content, fragment))
 
 
-def _pieces(pack: Pack, content: Content, fragment: _FragmentCache) -> Iterator[bytes | memoryview]:
+def _pieces(pack: Pack, content: Content, fragment: _FragmentCache) -> Iterator[bytes | bytearray | memoryview]:
     yield from pack.blocks_of(content)
     tail = fragment.tail(content)
     if tail:
