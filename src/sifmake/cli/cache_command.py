@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -83,10 +84,10 @@ def show(store: Store, args: argparse.Namespace, _: Console) -> int:
 
 
 def _table(items: Sequence[Item]) -> list[str]:
-    rows = [f"{'NAME':<24} {'LAST USED':<20} {'SIZE':<12} TYPE"]
-    for item in items:
-        rows.append(f"{_shorten(item.name):<24} {_when(item.used):<20} {human_size(item.size):<12} {item.kind}")
-    return [*rows, ""]
+    rows = [
+        f"{_shorten(item.name):<24} {_when(item.used):<20} {human_size(item.size):<12} {item.kind}" for item in items
+    ]
+    return [f"{'NAME':<24} {'LAST USED':<20} {'SIZE':<12} TYPE", *rows, ""]
 
 
 def verify(store: Store, args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001

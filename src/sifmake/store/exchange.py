@@ -28,6 +28,9 @@ _NAMES = {
     "pack": re.compile(r"packs/[A-Za-z0-9]{2}/[A-Za-z0-9][A-Za-z0-9._+-]{2,199}\Z"),
     "index": re.compile(r"indexes/[0-9a-f]{2}/[0-9a-f]{64,128}-[A-Za-z0-9%._-]{1,100}\Z"),
 }
+_END = bytes(1024)
+"""Two blocks of zeros end every tar archive (POSIX pax)."""
+
 _MANIFEST = re.compile(rb"sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})\n?\Z")
 _LARGEST = {"blob": DEFAULT_LIMITS.config_bytes, "pack": 2 * DEFAULT_LIMITS.layer_bytes, "index": 256}
 
@@ -73,6 +76,7 @@ def read_archive(store: Store, source: Path, check_pack: Callable[[Path], str]) 
     new: list[str] = []
     known = 0
     try:
+        _demand_end(source)
         with tarfile.open(source, mode="r:") as archive:
             for member in archive:
                 kind = _kind_of(member)
@@ -87,6 +91,15 @@ def read_archive(store: Store, source: Path, check_pack: Callable[[Path], str]) 
     except StoreError as error:
         raise error.within(str(source)) from None
     return Imported(new, known)
+
+
+def _demand_end(source: Path) -> None:
+    """Refuse an archive that was cut off between two members, which reading alone does not notice."""
+    with source.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - len(_END)))
+        if file.read() != _END:
+            raise StoreError("is no archive of a store, or was cut off", hint="copy it again")
 
 
 def _kind_of(member: tarfile.TarInfo) -> str:

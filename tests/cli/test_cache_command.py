@@ -1,0 +1,196 @@
+"""``sifmake cache``: what it prints, what it removes, and the way to a machine without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+
+import pytest
+
+from sifmake.cli.main import main
+from sifmake.layers.codec import make_codec
+from sifmake.layers.pack_format import pack_key
+from sifmake.oci.model import Platform
+from sifmake.store import Store
+from support.layers import file, make_pack, tar
+
+INDEX = "sha256:" + "5" * 64
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    return Store.open()
+
+
+def put_json(store, document):
+    data = json.dumps(document).encode()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    store.put_blob(digest, data)
+    return digest
+
+
+def put_image(store, *texts):
+    """Put an image of one layer per text into the store; return the manifest's digest."""
+    diff_ids = []
+    for text in texts:
+        stream = tar(file("etc/motd", text))
+        diff_ids.append(f"sha256:{hashlib.sha256(stream).hexdigest()}")
+        make_pack(store.pack_path(pack_key(diff_ids[-1], make_codec("gzip"))), stream).close()
+    config = put_json(store, {"rootfs": {"type": "layers", "diff_ids": diff_ids}, "n": [str(t) for t in texts]})
+    return put_json(store, {"schemaVersion": 2, "config": {"digest": config}})
+
+
+def packs(store):
+    return sorted((store.root / "packs").rglob("*-*"))
+
+
+def age(store, days):
+    for path in store.root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - days * 86400,) * 2)
+
+
+def test_the_summary_reads_like_apptainers(store, tmp_path, capsys):
+    put_image(store, b"one", b"two")
+    store.sif_path("ab" * 32).write_bytes(bytes(3 << 20))
+    assert main(["cache", "list"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"There are 1 container file\(s\) using 3\.0+ MiB, 2 layer pack\(s\) using \S+ \S+ "
+        r"and 2 oci blob file\(s\) using \d+ B of space",
+        first,
+    )
+    assert second.startswith("Total space used: 3.0")
+
+
+def test_an_empty_store_is_no_error(store, capsys):
+    assert main(["cache", "list", "-v"]) == 0
+    assert main(["cache", "verify"]) == 0
+    assert main(["cache", "clean", "-f"]) == 0
+    assert not store.root.exists()
+
+
+def test_every_file_is_listed(store, tmp_path, capsys):
+    put_image(store, b"one")
+    main(["cache", "list", "--verbose"])
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].split() == ["NAME", "LAST", "USED", "SIZE", "TYPE"]
+    assert [row.split()[-1] for row in rows[1:4]] == ["blob", "blob", "pack"]
+    main(["cache", "list", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["store"] == str(store.root)
+    assert found["total"] == sum(one["size"] for one in found["files"])
+    assert {one["type"] for one in found["files"]} == {"blob", "pack"}
+
+
+@pytest.mark.parametrize("where", ["data", "index", "footer", "cut", "name", "blob"])
+def test_verify_finds_and_removes_what_is_damaged(store, tmp_path, capsys, where):
+    put_image(store, b"one" * 1000, b"two")
+    assert main(["cache", "verify"]) == 0
+    (blob, *_), (pack, other) = sorted((store.root / "blobs").rglob("?" * 64)), packs(store)
+    data = bytearray(pack.read_bytes())
+    if where == "blob":
+        blob.write_bytes(b"{}")
+    elif where == "name":
+        pack.write_bytes(other.read_bytes())
+    else:
+        if where == "cut":
+            del data[-1]
+        else:
+            data[{"data": 0, "index": -100, "footer": -5}[where]] ^= 1
+        pack.write_bytes(data)
+    capsys.readouterr()
+    assert main(["cache", "verify"]) == 1
+    shown = capsys.readouterr().err
+    assert "1 damaged" in shown
+    assert not (blob if where == "blob" else pack).exists()
+    assert main(["cache", "verify"]) == 0
+
+
+def test_collection(store, tmp_path, capsys):
+    put_image(store, b"one", b"two")
+    assert main(["cache", "gc", "--max-size", "0"]) == 0
+    assert len(packs(store)) == 2, "used within a day"
+    assert "within a day stays" in capsys.readouterr().err
+    age(store, 2)
+    assert main(["cache", "gc", "--max-size", "0", "--dry-run"]) == 0
+    assert "would remove pack" in capsys.readouterr().err
+    assert len(packs(store)) == 2
+    assert main(["cache", "gc", "--max-age", "3d"]) == 0
+    assert len(packs(store)) == 2
+    assert main(["cache", "gc", "--max-size", "0"]) == 0
+    assert [path for path in store.root.rglob("*") if path.is_file() and path.name != ".swept"] == []
+
+
+@pytest.mark.parametrize("arguments", [["gc"], ["gc", "--max-size", "much"], ["gc", "--max-age", "x"]])
+def test_wrong_use_of_collection(store, arguments, capsys):
+    assert main(["cache", *arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_clean_asks_first(store, tmp_path, capsys, monkeypatch):
+    put_image(store, b"one")
+    assert main(["cache", "clean"]) == 2
+    assert "--force" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    for answer, status, left in (("n", 1, 1), ("", 1, 1), ("y", 0, 0)):
+        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
+        assert main(["cache", "clean"]) == status
+        assert len(packs(store)) == left
+
+
+def test_an_image_goes_to_another_machine(store, tmp_path, capsys, monkeypatch):
+    wanted, other = put_image(store, b"one", b"two"), put_image(store, b"two", b"three")
+    store.remember_manifest(INDEX, Platform(), wanted)
+    assert main(["cache", "export", "image.tar", f"docker.io/library/x@{wanted}"]) == 0
+    assert main(["cache", "export", "index.tar", INDEX]) == 0
+    assert (tmp_path / "image.tar").read_bytes() == (tmp_path / "index.tar").read_bytes()
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "there"))
+    assert main(["cache", "import", "image.tar"]) == 0
+    there = Store.open()
+    assert len(packs(there)) == 2
+    assert there.get_blob(wanted) == store.get_blob(wanted)
+    assert there.get_blob(other) is None
+    assert there.find_manifest(INDEX, Platform()) == wanted
+    assert main(["cache", "verify"]) == 0
+
+
+def test_everything_is_exported_without_a_name(store, tmp_path):
+    put_image(store, b"one", b"two")
+    put_image(store, b"three")
+    assert main(["cache", "export", "all.tar"]) == 0
+    assert main(["cache", "clean", "-f"]) == 0
+    assert packs(store) == []
+    assert main(["cache", "import", "all.tar"]) == 0
+    assert len(packs(store)) == 3
+
+
+def test_what_is_not_there_cannot_be_exported(store, tmp_path, capsys):
+    digest = put_image(store, b"one")
+    packs(store)[0].unlink()
+    for word, said, status in (
+        (digest, "lacks this layer", 1),
+        (INDEX, "does not have", 1),
+        ("nonsense", "no digest", 2),
+    ):
+        assert main(["cache", "export", "x.tar", word]) == status
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "x.tar").exists()
+
+
+def test_a_damaged_archive_gives_one_line(store, tmp_path, capsys):
+    (tmp_path / "x.tar").write_bytes(b"x" * 2000)
+    assert main(["cache", "import", "x.tar"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_projects_own_store_is_meant_in_a_project(store, tmp_path, capsys):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text("store:\n  path: ours\n")
+    main(["cache", "list", "--json"])
+    assert json.loads(capsys.readouterr().out)["store"] == str(tmp_path / "ours")

@@ -1,0 +1,130 @@
+"""Archives of a store: the same bytes for the same files, and nothing unchecked comes in."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+
+from sifmake.errors import PackDamagedError, StoreError
+from sifmake.oci.model import Platform
+from sifmake.store import Store
+from sifmake.store.exchange import read_archive, write_archive
+from sifmake.store.items import list_items
+
+DATA = b"{}"
+DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
+HEX = DIGEST.partition(":")[2]
+KEY = "cd" * 32 + "-x"
+BLOB_PLACE = f"blobs/sha256/{HEX[:2]}/{HEX}"
+
+
+def check_pack(path):
+    data = path.read_bytes()
+    if not data.startswith(b"pack of "):
+        raise PackDamagedError("not a whole layer pack", where=str(path))
+    return data.removeprefix(b"pack of ").decode()
+
+
+@pytest.fixture
+def full(tmp_path):
+    store = Store.open(tmp_path / "full")
+    store.put_blob(DIGEST, DATA)
+    store.pack_path(KEY).write_bytes(b"pack of " + KEY.encode())
+    store.remember_manifest(DIGEST, Platform("linux", "arm", "v7"), DIGEST)
+    return store
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return Store.open(tmp_path / "empty")
+
+
+def archive(path, *members):
+    with tarfile.open(path, "w") as tar:
+        for name, data, *kind in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            if kind:
+                info.type, info.linkname, info.size = kind[0], "/etc/passwd", 0
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def test_there_and_back(full, empty, tmp_path):
+    count = write_archive(list_items(full.root), tmp_path / "a.tar")
+    done = read_archive(empty, tmp_path / "a.tar", check_pack)
+    assert (count, len(done.new), done.known) == (3, 3, 0)
+    assert empty.get_blob(DIGEST) == DATA
+    assert empty.find_pack(KEY).read_bytes() == b"pack of " + KEY.encode()
+    assert empty.find_manifest(DIGEST, Platform("linux", "arm", "v7")) == DIGEST
+    again = read_archive(empty, tmp_path / "a.tar", check_pack)
+    assert (again.new, again.known) == ([], 3)
+    write_archive(list_items(empty.root), tmp_path / "b.tar")
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+
+
+def test_tar_lists_the_places_in_the_store(full, tmp_path):
+    write_archive(list_items(full.root), tmp_path / "a.tar")
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert set(tar.getnames()) == {
+            BLOB_PLACE,
+            f"indexes/{HEX[:2]}/{HEX}-linux%2Farm%2Fv7",
+            f"packs/cd/{KEY}",
+        }
+
+
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        ((BLOB_PLACE, b"[]"), "not what its name says"),
+        ((f"blobs/sha256/00/{HEX}", DATA), "not what its name says"),
+        ((f"blobs/md5/{HEX[:2]}/{HEX}", DATA), "does not belong"),
+        ((f"packs/cd/{KEY}", b"damaged"), "not a whole"),
+        ((f"packs/cd/{KEY}", b"pack of other"), "not what its name says"),
+        ((f"packs/ce/{KEY}", b"pack of " + KEY.encode()), "not what its name says"),
+        ((f"indexes/{HEX[:2]}/{HEX}-linux", b"nonsense"), "not what its name says"),
+        ((f"indexes/{HEX[:2]}/{HEX}-linux", b"x" * 300), "too large"),
+        (("../../escape", DATA), "does not belong"),
+        (("/tmp/escape", DATA), "does not belong"),
+        (("packs/../../../x", DATA), "does not belong"),
+        (("sif/ab/abc.sif", DATA), "does not belong"),
+        ((BLOB_PLACE + "\n", DATA), "does not belong"),
+        ((BLOB_PLACE, b"", tarfile.SYMTYPE), "does not belong"),
+        ((BLOB_PLACE, b"", tarfile.LNKTYPE), "does not belong"),
+        ((BLOB_PLACE, b"", tarfile.DIRTYPE), "does not belong"),
+        ((BLOB_PLACE, b"", tarfile.FIFOTYPE), "does not belong"),
+    ],
+)
+def test_what_is_not_right_stays_out(empty, tmp_path, member, said):
+    path = archive(tmp_path / "bad.tar", member)
+    with pytest.raises(StoreError, match=said) as caught:
+        read_archive(empty, path, check_pack)
+    assert str(path) in str(caught.value)
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+
+
+def test_what_came_before_the_bad_member_is_kept(empty, tmp_path):
+    path = archive(tmp_path / "bad.tar", (BLOB_PLACE, DATA), ("evil", b""))
+    with pytest.raises(StoreError):
+        read_archive(empty, path, check_pack)
+    assert empty.get_blob(DIGEST) == DATA
+
+
+@pytest.mark.parametrize("cut", [1, 512, 700, 1024, 1300])
+def test_a_cut_archive_is_refused(full, empty, tmp_path, cut):
+    write_archive(list_items(full.root), tmp_path / "a.tar")
+    data = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "a.tar").write_bytes(data[:cut])
+    with pytest.raises(StoreError, match="cut off"):
+        read_archive(empty, tmp_path / "a.tar", check_pack)
+    assert list(list_items(empty.root)) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar" * 1000, b"\x1f\x8b" + bytes(2000), b"no tar" + bytes(2042)])
+def test_no_archive_at_all(empty, tmp_path, content):
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(StoreError, match="no archive"):
+        read_archive(empty, tmp_path / "a.tar", check_pack)
