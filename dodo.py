@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from doit import get_var
 
 from sifmake.cli.console import Console
-from sifmake.pipeline import STAGES, DoitTasks, Modes, Project
+from sifmake.pipeline import STAGES, Modes, Project
+from sifmake.pipeline.doit_tasks import DoitTasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

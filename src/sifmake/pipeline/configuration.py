@@ -9,23 +9,9 @@ from typing import Any
 from sifmake.errors import ConfigError
 from sifmake.limits import Limits
 from sifmake.pipeline.yaml_file import YamlFile
+from sifmake.registry.settings import HostSettings
 
 DEVELOPMENT = "development"
-
-
-@dataclass(frozen=True)
-class RegistryOptions:
-    """How one registry is spoken to.
-
-    Attributes:
-        plain_http: Whether it is asked without TLS.
-        ca_file: Certificates that are trusted for it.
-        mirrors: Hosts that are asked before it.
-    """
-
-    plain_http: bool = False
-    ca_file: Path | None = None
-    mirrors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +35,7 @@ class Configuration:
     key: str = ""
     trusted_keys: tuple[Path, ...] = ()
     auth_file: Path | None = None
-    registries: dict[str, RegistryOptions] = field(default_factory=dict)
+    registries: dict[str, HostSettings] = field(default_factory=dict)
     parallel_requests: int = 16
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
@@ -81,12 +67,11 @@ def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Conf
 
 def _convert(given: dict[str, Any], root: Path) -> Configuration:
     store = given.get("store", {})
-    key = given.get("key", "")
     return Configuration(
         store=_path(store.get("path"), root),
         read_only_stores=_paths(store.get("read-only", ()), root),
-        key=key if key in {"", DEVELOPMENT} or key.startswith("gpg:") else str(_path(key, root)),
-        trusted_keys=_paths(given.get("trusted-keys", ()), root),
+        key=_key(given.get("key", ""), root),
+        trusted_keys=_paths(given.get("trusted-keys", ["config/keys"]), root),
         auth_file=_path(given.get("auth-file"), root),
         registries={host: _registry(options, root) for host, options in given.get("registries", {}).items()},
         parallel_requests=given.get("parallel-requests", 16),
@@ -95,10 +80,20 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
     )
 
 
-def _registry(given: dict[str, Any], root: Path) -> RegistryOptions:
-    return RegistryOptions(
+def _key(text: str, root: Path) -> str:
+    """Return the key's path, or the text where it is no path: a word, ``gpg:FINGERPRINT``, a name of the user's keys."""
+    if text in {"", DEVELOPMENT} or text.startswith("gpg:"):
+        return text
+    path = root / Path(text).expanduser()
+    return str(path) if "/" in text or path.exists() else text
+
+
+def _registry(given: dict[str, Any], root: Path) -> HostSettings:
+    return HostSettings(
         plain_http=given.get("plain-http", False),
         ca_file=_path(given.get("ca-file"), root),
+        client_cert=_path(given.get("client-cert"), root),
+        client_key=_path(given.get("client-key"), root),
         mirrors=tuple(given.get("mirrors", ())),
     )
 

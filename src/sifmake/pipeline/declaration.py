@@ -54,8 +54,8 @@ STAGES = (
     Stage("flatten", "merge the layers' indexes into one tree", (LOCK, _record("pull")), (TREE,), temporary=True),
     Stage("sif", "assemble the unsigned SIF", (LOCK, TREE, _record("flatten")), (UNSIGNED,), temporary=True),
     Stage("sign", "sign the SIF", (LOCK, UNSIGNED, _record("sif")), (SIGNED,), temporary=True),
-    Stage("verify", "verify the signed SIF with the trusted keys", (SIGNED, _record("sign"))),
-    Stage("publish", "move the verified SIF to its final place", (SIGNED, _record("verify")), (TARGET,)),
+    Stage("verify", "verify the signed SIF with the trusted keys", (LOCK, SIGNED, _record("sign"))),
+    Stage("publish", "move the verified SIF to its final place", (LOCK, SIGNED, _record("verify")), (TARGET,)),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.model import Platform
-from sifmake.pipeline.image_cache import open_plain_source
 from sifmake.pipeline.origin import make_origin
 
 if TYPE_CHECKING:
@@ -61,10 +60,18 @@ def pull(request: Pull, progress: Progress) -> None:
         SifmakeError: It cannot be done; the target is as it was.
     """
     from sifmake.pipeline import engine
+    from sifmake.sources.opening import open_source
+    from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
 
     store = Store.open(progress=progress)
-    source = open_plain_source(request)
+    settings = SourceSettings(
+        no_https=request.plain_http,
+        auth_file=request.auth_file,
+        temp_folder=store.temporary_folder,
+        progress=progress,
+    )
+    source = open_source(request.uri, settings)
     try:
         resolved = source.resolve(request.platform, store)
         image = source.image(resolved.manifest_digest)
@@ -72,8 +79,8 @@ def pull(request: Pull, progress: Progress) -> None:
         try:
             flattened = engine.flatten_packs(packs, image, progress)
             origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
-            settings = engine.BuildSettings(request.compression)
-            summary = engine.write_sif(request.target, flattened, packs, image, origin, settings, progress)
+            build = engine.BuildSettings(request.compression)
+            summary = engine.write_sif(request.target, flattened, packs, image, origin, build, progress)
         finally:
             for pack in packs:
                 pack.close()

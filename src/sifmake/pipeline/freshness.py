@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sifmake.pipeline.declaration import STAGES, Stage, find_stage
-from sifmake.pipeline.keys import trust_digest
 from sifmake.pipeline.records import differences, digest_of, read_record
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def _sign_key(project: Project, lock: Lock) -> dict[str, Any]:
 
 
 def _verify_key(project: Project, lock: Lock) -> dict[str, Any]:
-    return {"signed": digest_of(_sign_key(project, lock)), "trusted": trust_digest(project.configuration)}
+    return {"signed": digest_of(_sign_key(project, lock)), "trusted": project.trust_digest}
 
 
 def _publish_key(project: Project, lock: Lock) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SourceError
+from sifmake.oci.loading import load_image as build_image
+from sifmake.oci.model import Descriptor
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Image, Layer, Platform
     from sifmake.pipeline.project import Project
     from sifmake.sources.base import BlobReader, KnownIndexes, Resolved, Source
+    from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
 
 
@@ -64,7 +67,7 @@ def open_project_source(project: Project, uri: str) -> Source:
     Raises:
         SourceError: It cannot be opened, or it is a remote one and the run is offline.
     """
-    from sifmake.sources import open_source
+    from sifmake.sources.opening import open_source
 
     transport, colon, rest = uri.partition(":")
     if transport in LOCAL_TRANSPORTS:
@@ -74,13 +77,50 @@ def open_project_source(project: Project, uri: str) -> Source:
     return open_source(uri, source_settings(project))
 
 
+def source_settings(project: Project) -> SourceSettings:
+    """Return the settings of sources that the project's configuration gives."""
+    from sifmake.sources.settings import SourceSettings
+
+    options = project.configuration
+    return SourceSettings(
+        limits=options.limits,
+        registries=options.registries,
+        auth_file=options.auth_file,
+        temp_folder=project.store.temporary_folder,
+        progress=project.progress,
+    )
+
+
+class StoredDocuments:
+    """Manifests and configs that the store has."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        """Return a manifest.
+
+        Raises:
+            KeyError: The store lacks it.
+        """
+        data = self._store.get_blob(descriptor.digest)
+        if data is None:
+            raise KeyError(descriptor.digest)
+        return data
+
+    blob = manifest
+
+
 def load_image(project: Project, source: Source, manifest_digest: str) -> Image:
     """Return an image and keep its manifest and config in the store.
 
     Raises:
         SourceError: The store lacks it and so does the source.
     """
-    image = source.image(manifest_digest)
+    try:
+        return build_image(Descriptor("", manifest_digest, 0), StoredDocuments(project.store))
+    except KeyError:
+        image = source.image(manifest_digest)
     keep_image(project.store, image)
     return image
 

@@ -87,6 +87,20 @@ class Project:
         options = self.configuration
         return Store.open(options.store, read_only=options.read_only_stores, progress=self.progress)
 
+    @cached_property
+    def key_identity(self) -> str:
+        """What names the signing key in locks."""
+        from sifmake.pipeline.keys import key_identity
+
+        return key_identity(self.configuration)
+
+    @cached_property
+    def trust_digest(self) -> str:
+        """Changes when another set of keys is trusted."""
+        from sifmake.pipeline.keys import trust_digest
+
+        return trust_digest(self.configuration)
+
     def image(self, name: str) -> ImageSettings:
         """Return the settings of an image; see :func:`find_image`."""
         return find_image(self.images, name)
@@ -110,9 +124,8 @@ class Project:
     def wanted_build(self, image: ImageSettings) -> Build:
         """Return the settings that the configuration asks for and this version of sifmake obeys."""
         from sifmake.pipeline.engine import format_versions
-        from sifmake.pipeline.keys import key_identity
 
-        key = key_identity(self.configuration) if image.sign else ""
+        key = self.key_identity if image.sign else ""
         return Build(image.compression, image.labels, key, dict(format_versions()))
 
     def check_lock(self, image: ImageSettings) -> Lock:

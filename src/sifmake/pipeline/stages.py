@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, SifmakeError
+from sifmake.files import fsync_folder
 from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED
 from sifmake.pipeline.freshness import renew, stage_key, why_stale
 from sifmake.pipeline.records import read_record, write_record
@@ -110,31 +111,42 @@ def _sif(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     return {
         "architecture": summary.architecture,
         "objects": {str(number): f"sha256:{digest}" for number, digest in summary.objects.items()},
-        "sha256": summary.sha256,
+        "sha256": f"sha256:{summary.sha256}",
         "size": summary.size,
         "tree": flattened.digest,
     }
 
 
 def _sign(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
-    result = _ensure(runner, "sif", UNSIGNED, image, lock)
-    unsigned = runner.project.path(UNSIGNED, image)
-    signed = runner.project.path(SIGNED, image)
+    from sifmake.pipeline.signing_stages import sign_unsigned
+
+    built = _ensure(runner, "sif", UNSIGNED, image, lock)
+    unsigned, signed = runner.project.path(UNSIGNED, image), runner.project.path(SIGNED, image)
+    signer = sign_unsigned(runner.project, unsigned, built["objects"], lock) if lock.build.key else "none"
+    size = unsigned.stat().st_size
     unsigned.replace(signed)
-    return {"size": result["size"], "signer": "none"}
+    return {"signer": signer, "size": size}
 
 
 def _verify(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
-    result = _ensure(runner, "sign", SIGNED, image, lock)
-    return {"size": result["size"], "trust": "unsigned"}
+    from sifmake.pipeline.signing_stages import verify_signed
+
+    _ensure(runner, "sign", SIGNED, image, lock)
+    return verify_signed(runner.project, runner.project.path(SIGNED, image), lock)
 
 
 def _publish(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
+    project = runner.project
     result = _ensure(runner, "verify", SIGNED, image, lock)
-    target = runner.project.path(TARGET, image)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    runner.project.path(SIGNED, image).replace(target)
-    runner.project.path(TREE, image).unlink(missing_ok=True)
+    target, signed = project.path(TARGET, image), project.path(SIGNED, image)
+    before = read_record(project.record("publish", image))
+    if before and before["result"] == result and target.is_file() and target.stat().st_size == result["size"]:
+        signed.unlink()
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        signed.replace(target)
+        fsync_folder(target.parent)
+    project.path(TREE, image).unlink(missing_ok=True)
     return result
 
 

@@ -1,0 +1,13 @@
+# The workflow stands in workflow/. This file lets `snakemake` find it from the top of the repository.
+
+
+configfile: "config/config.yaml"
+
+
+rule all:
+    default_target: True
+    input:
+        lambda wildcards: TARGETS,
+
+
+include: "workflow/Snakefile"

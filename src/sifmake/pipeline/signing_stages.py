@@ -1,0 +1,84 @@
+"""Signing and verifying as stages: with the project's key, against the project's trusted keys."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import LockError, SigningError
+from sifmake.pipeline.configuration import DEVELOPMENT
+from sifmake.pipeline.keys import load_project_signer, load_project_trust
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sifmake.pipeline.lock_file import Lock
+    from sifmake.pipeline.project import Project
+
+REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
+"""Set by the shipped schedules: nothing that only this machine trusts is published."""
+
+
+def sign_unsigned(project: Project, path: Path, objects: dict[str, str], lock: Lock) -> str:
+    """Append the project's signature to a SIF and return the signer's fingerprint.
+
+    Args:
+        project: Names the key.
+        path: The SIF; after an error it is as it was.
+        objects: Digests of the SIF's objects from its record, so that the file is not read again.
+        lock: Says which key is to sign.
+
+    Raises:
+        SigningError: It cannot be signed.
+        KeyFileError: The key is missing, or its passphrase is.
+        LockError: The lock asks for another key than the configuration names.
+    """
+    from sifmake.signing import sign_file
+
+    configuration = project.configuration
+    if configuration.key == DEVELOPMENT:
+        _warn_of_development(project)
+    if project.key_identity != lock.build.key:
+        what = f"the lock asks for the key {lock.build.key}, the configuration for {project.key_identity or 'none'}"
+        raise LockError(what, hint="run sifmake lock --offline")
+    signer = load_project_signer(configuration)
+    digests = {int(number): digest.removeprefix("sha256:") for number, digest in objects.items()}
+    return sign_file(path, path, signer, digests).fingerprint
+
+
+def _warn_of_development(project: Project) -> None:
+    hint = "name a key of yours as 'key' in config/config.yaml"
+    if os.environ.get(REFUSE_VARIABLE):
+        raise SigningError("the development key signs nothing that is published on a schedule", hint=hint)
+    project.progress.warning(f"signing with the development key, which only this machine trusts; {hint}")
+
+
+def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
+    """Verify a SIF and return what the receipt says; an unsigned one passes only where the lock wants none signed.
+
+    Raises:
+        SigningError: It does not verify.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        digest = thread.submit(_sha256, path)
+        trust, signers = _judge(project, path) if lock.build.key else ("unsigned", [])
+        return {"sha256": digest.result(), "signers": signers, "size": path.stat().st_size, "trust": trust}
+
+
+def _judge(project: Project, path: Path) -> tuple[str, list[str]]:
+    from sifmake.signing import verify_file
+
+    found = verify_file(path, load_project_trust(project.configuration))
+    if found.exit_code:
+        hint = "see 'trusted-keys' in config/config.yaml"
+        raise SigningError(f"does not verify: {'; '.join(found.reasons)}", where=str(path), hint=hint)
+    signers = [signer for check in found.signatures for signer in check.signers]
+    trust = DEVELOPMENT if any(signer.development for signer in signers) else "trusted"
+    return trust, sorted(signer.fingerprint for signer in signers)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -1,0 +1,83 @@
+"""What the Snakefile asks at parse time: names, missing locks, keys. No request is made and nothing is written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snakemake.exceptions import WorkflowError
+
+from sifmake.errors import SifmakeError
+from sifmake.pipeline.keys import trusted_files
+from sifmake.pipeline.project import Modes, Project
+from sifmake.pipeline.yaml_file import YamlFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OWN_KEYS = frozenset({"root", "locked", "offline"})
+"""Keys of Snakemake's config that do not stand in config.yaml."""
+
+
+class Workflow:
+    """The project as the Snakefile sees it.
+
+    Attributes:
+        images: Names of all images.
+        missing: Names of those without a lock.
+        trusted: Files of trusted public keys, relative to the project.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Read and check the project.
+
+        Raises:
+            WorkflowError: The configuration is not valid, or a lock does not hold what it asks for.
+        """
+        root = Path(str(config.get("root", "")))
+        project = Project(root, _modes(config))
+        try:
+            _check_config(config, root / "config" / "config.yaml")
+            self.images = list(project.images)
+            self.missing = [name for name in self.images if not project.lock_path(name).exists()]
+            for name in self.images:
+                if name not in self.missing or project.modes.locked:
+                    project.check_lock(project.images[name])
+            self.trusted = [str(path.relative_to(root)) for path in _inside(project, root)]
+        except SifmakeError as error:
+            raise WorkflowError(str(error)) from None
+        pass_on(project.modes)
+
+
+def _inside(project: Project, root: Path) -> list[Path]:
+    return [path for path in trusted_files(project.configuration) if path.is_relative_to(root)]
+
+
+def _modes(config: Mapping[str, Any]) -> Modes:
+    given = {key: str(config[key]) for key in ("locked", "offline") if key in config}
+    return Modes.find(locked=given.get("locked"), offline=given.get("offline"))
+
+
+def _check_config(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse settings that were changed on the command line: the jobs read the file."""
+    given = {key: value for key, value in config.items() if key not in OWN_KEYS}
+    written = (YamlFile.read(path).value or {}) if path.exists() else {}
+    changed = sorted(key for key in given if given[key] != written.get(key))
+    if changed:
+        raise WorkflowError(f"--config cannot set {', '.join(changed)}; write it into {path}")
+
+
+def pass_on(modes: Modes) -> None:
+    """Let the jobs' shells find the ``sifmake`` of this interpreter, and know the modes of the run."""
+    folder = str(Path(sys.executable).parent)
+    if os.environ.get("PATH", "").split(os.pathsep)[0] != folder:
+        os.environ["PATH"] = folder + os.pathsep + os.environ.get("PATH", os.defpath)
+    os.environ["SIFMAKE_LOCKED"] = str(int(modes.locked))
+    os.environ["SIFMAKE_OFFLINE"] = str(int(modes.offline))
+
+
+def project_root(path: str) -> str:
+    """Return the project's folder from the path of a lock; it follows the prefix of a module."""
+    return str(Path(path).parents[2])

@@ -1,0 +1,61 @@
+# From a lock to an unsigned SIF. The packs of the layers are in sifmake's store, where all images share them.
+
+
+rule pull:
+    input:
+        lock="config/locks/{image}.yaml",
+    output:
+        record="results/{image}/pull.json",
+    log:
+        "logs/{image}/pull.log",
+    params:
+        root=lambda wildcards, input: project_root(input.lock),
+    localrule: True
+    retries: 1
+    conda:
+        "../../envs/sifmake.yaml"
+    shell:
+        "sifmake stage --root {params.root} pull {wildcards.image} > {log} 2>&1"
+
+
+rule flatten:
+    input:
+        lock="config/locks/{image}.yaml",
+        record="results/{image}/pull.json",
+    output:
+        tree=temp("results/{image}/tree"),
+        record="results/{image}/flatten.json",
+    log:
+        "logs/{image}/flatten.log",
+    params:
+        root=lambda wildcards, input: project_root(input.lock),
+    group:
+        "image"
+    resources:
+        mem_mb=500,
+    conda:
+        "../../envs/sifmake.yaml"
+    shell:
+        "sifmake stage --root {params.root} flatten {wildcards.image} > {log} 2>&1"
+
+
+rule sif:
+    input:
+        lock="config/locks/{image}.yaml",
+        tree="results/{image}/tree",
+        record="results/{image}/flatten.json",
+    output:
+        unsigned=temp("results/{image}/unsigned.sif"),
+        record="results/{image}/sif.json",
+    log:
+        "logs/{image}/sif.log",
+    params:
+        root=lambda wildcards, input: project_root(input.lock),
+    group:
+        "image"
+    resources:
+        mem_mb=500,
+    conda:
+        "../../envs/sifmake.yaml"
+    shell:
+        "sifmake stage --root {params.root} sif {wildcards.image} > {log} 2>&1"
