@@ -269,7 +269,8 @@ def test_apps_of_an_older_container_are_shown():
             "m\n68k",
             "amd64",
             (
-                "the image config names the unknown architecture 'm\\\\n68k' and there is no program inside; taken as amd64",
+                r"the image config names the unknown architecture 'm\n68k' and there is no program inside; "
+                "taken as amd64",
             ),
         ),
     ],
