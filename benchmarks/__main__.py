@@ -36,10 +36,13 @@ def main() -> int:
     bench = Bench(scale, args.work.absolute(), image.layered(args.work.absolute(), scale), report)
     for name in args.only or checks.CHECKS:
         print(f"\n{name}: {checks.CHECKS[name].__doc__.splitlines()[0]}", flush=True)
-        checks.CHECKS[name](bench)
+        try:
+            checks.CHECKS[name](bench)
+        except SystemExit as error:
+            report.fail(name, str(error))
     report.write(args.json, {"scale": asdict(scale), "image": {**asdict(bench.image), "layout": ""}})
     print(f"\n{', '.join(f'{key} {value}' for key, value in machine().items())}\n\n{report.table()}")
-    return int(report.failed and not args.quick)
+    return int(bool(report.broken) if args.quick else report.failed)
 
 
 if __name__ == "__main__":

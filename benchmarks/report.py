@@ -47,6 +47,7 @@ class Report:
 
     figures: list[Figure] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
 
     def add(self, figure: Figure) -> None:
         """Take a figure and show its line at once."""
@@ -58,10 +59,15 @@ class Report:
         self.skipped[name] = why
         print(f"{name:<46} not measured: {why}", flush=True)
 
+    def fail(self, name: str, why: str) -> None:
+        """Say that a check ended with an error."""
+        self.broken[name] = why.strip().splitlines()[-1]
+        print(f"{name:<46} FAIL\n{why}", flush=True)
+
     @property
     def failed(self) -> bool:
-        """Whether a limit was missed."""
-        return any(figure.verdict == "FAIL" for figure in self.figures)
+        """Whether a limit was missed or a check ended with an error."""
+        return bool(self.broken) or any(figure.verdict == "FAIL" for figure in self.figures)
 
     def table(self) -> str:
         """Return a Markdown table."""
@@ -70,12 +76,19 @@ class Report:
             cells = (figure.name, _show(figure.value, figure.unit), _show_limit(figure), figure.verdict, figure.note)
             rows.append(f"| {' | '.join(cells)} |")
         rows += [f"| {name} | | | not measured | {why} |" for name, why in self.skipped.items()]
+        rows += [f"| {name} | | | FAIL | {why} |" for name, why in self.broken.items()]
         return "\n".join(rows)
 
     def write(self, path: Path, facts: dict[str, Any]) -> None:
         """Write everything as JSON."""
         figures = [{**asdict(figure), "verdict": figure.verdict} for figure in self.figures]
-        document = {"machine": machine(), "facts": facts, "figures": figures, "skipped": self.skipped}
+        document = {
+            "machine": machine(),
+            "facts": facts,
+            "figures": figures,
+            "skipped": self.skipped,
+            "broken": self.broken,
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=2) + "\n")
 
