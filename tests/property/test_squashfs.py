@@ -20,7 +20,6 @@ DATA = st.one_of(
     st.tuples(st.binary(min_size=1, max_size=9), st.integers(0, 3000)).map(lambda t: t[0] * t[1]),
     st.integers(0, 5).map(lambda n: bytes(4096 * n)),
 )
-SETTINGS = settings(max_examples=40, deadline=None)
 COMMON = {"mode": st.integers(0, 0o7777), "uid": IDS, "gid": IDS, "mtime": TIMES, "xattrs": XATTRS}
 
 
@@ -62,7 +61,7 @@ def fill(builder, path, children, linkable):
 
 
 @needs_kernel
-@SETTINGS
+@settings(max_examples=40, deadline=None)
 @given(builders())
 def test_the_kernel_finds_any_tree(builder):
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +73,7 @@ def test_the_kernel_finds_any_tree(builder):
 
 @needs_kernel
 @needs_tools("unsquashfs")
-@SETTINGS
+@settings(max_examples=12, deadline=None)
 @given(builders().filter(lambda builder: not has_security(builder)))
 def test_unsquashfs_extracts_any_tree(builder):
     with tempfile.TemporaryDirectory() as folder:
