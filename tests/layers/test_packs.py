@@ -30,6 +30,7 @@ FILES = {
     "noise-large": RANDOM.randbytes(1_000_003),
     "twin": RANDOM.randbytes(300_000),
 }
+FILES |= {"zero-tail-1": bytes(BLOCK_SIZE - 1000), "zero-tail-2": bytes(1000)}  # a full fragment block of zeros
 FILES["twin-2"] = FILES["twin"]
 FILES["one-2"] = FILES["one"]
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SYNC_BYTES = 32 << 20
 """Written bytes after which the disk is set to work, so that the last fsync finds little to do."""
 
+BATCH = 8
+"""Blocks that a thread compresses in one go: handing work over costs about as much as compressing a few KiB."""
+
 _ZEROS = bytes(BLOCK_SIZE)
 _WORD = struct.Struct("<I")
 
@@ -65,6 +68,24 @@ def _submit(pool: ThreadPoolExecutor, work: Callable[..., Any], args: tuple[obje
         return future
 
 
+_Batch = list[tuple[Content | None, "Buffer"]]
+"""Blocks with the file that each is of; None for fragment blocks."""
+
+
+def _compress_all(compress: Callable[[Buffer], Any], batch: _Batch) -> list[tuple[int, Any]]:
+    """Return each block's squashfs word and the bytes to store; of a file's block of zeros nothing is stored."""
+    out: list[tuple[int, Any]] = []
+    for content, block in batch:
+        view = memoryview(block)
+        size = len(view)
+        if content is not None and view[0] == view[size >> 1] == view[-1] == 0 and view.tobytes() == _ZEROS:
+            out.append((0, b""))
+            continue
+        data = compress(block)
+        out.append((len(data), data) if len(data) < size else (size | STORED_UNCOMPRESSED, block))
+    return out
+
+
 class BlockWriter:
     """Writes the data region of a pack: full blocks of files, and fragment blocks that hold tails.
 
@@ -89,8 +110,9 @@ class BlockWriter:
         self._words: dict[int, bytearray] = {}
         self._tails = bytearray()
         self._fragments_begun = 0
-        self._pending: deque[tuple[Content | None, int, Buffer, Future[Any]]] = deque()
-        self._most_pending = 8 + 8 * workers.threads
+        self._batch: _Batch = []
+        self._pending: deque[tuple[_Batch, Future[Any]]] = deque()
+        self._most_pending = 2 + 2 * workers.threads
         self._unsynced = 0
         self._syncing: Future[Any] | None = None
 
@@ -137,6 +159,7 @@ class BlockWriter:
         """Write everything that is still on its way."""
         if self._tails:
             self._end_fragment()
+        self._send_batch()
         while self._pending:
             self._write_next()
         if self._syncing is not None:
@@ -163,38 +186,33 @@ class BlockWriter:
             self._add_block(content, view[at : at + BLOCK_SIZE])
         return bytes(view[end:])
 
-    def _add_block(self, content: Content, block: bytes | memoryview) -> None:
-        if block[0] == block[BLOCK_SIZE >> 1] == block[-1] == 0 and bytes(block) == _ZEROS:
-            future: Future[Any] = Future()
-            future.set_result(b"")
-            self._enqueue(content, block, future)
-        else:
-            self._enqueue(content, block, self._workers.submit(self._compress, block))
-
     def _end_fragment(self) -> None:
         block, self._tails = self._tails, bytearray()
         self._fragments_begun += 1
-        self._enqueue(None, block, self._workers.submit(self._compress, block))
+        self._add_block(None, block)
 
-    def _enqueue(self, content: Content | None, block: Buffer, future: Future[Any]) -> None:
-        self._pending.append((content, len(memoryview(block)), block, future))
-        while len(self._pending) > self._most_pending or (self._pending and self._pending[0][3].done()):
+    def _add_block(self, content: Content | None, block: Buffer) -> None:
+        self._batch.append((content, block))
+        if len(self._batch) == BATCH:
+            self._send_batch()
+
+    def _send_batch(self) -> None:
+        batch, self._batch = self._batch, []
+        self._pending.append((batch, self._workers.submit(_compress_all, self._compress, batch)))
+        while len(self._pending) > self._most_pending or (self._pending and self._pending[0][1].done()):
             self._write_next()
 
     def _write_next(self) -> None:
-        content, size, block, future = self._pending.popleft()
-        data = future.result()
-        word = len(data)
-        if word >= size:
-            data, word = block, size | STORED_UNCOMPRESSED
-        if content is None:
-            self.fragments.append((self.position, word, size))
-        else:
-            self._note_block(content, word, len(data))
-        self._file.write(data)
-        self.crc = crc32(data, self.crc)
-        self.position += len(data)
-        self._sync_now_and_then(len(data))
+        batch, future = self._pending.popleft()
+        for (content, block), (word, data) in zip(batch, future.result(), strict=True):
+            if content is None:
+                self.fragments.append((self.position, word, len(memoryview(block))))
+            else:
+                self._note_block(content, word, len(data))
+            self._file.write(data)
+            self.crc = crc32(data, self.crc)
+            self.position += len(data)
+            self._sync_now_and_then(len(data))
 
     def _note_block(self, content: Content, word: int, stored: int) -> None:
         words = self._words[id(content)]
