@@ -148,3 +148,25 @@ def test_what_is_no_tar_is_refused(tmp_path):
     page = b"<Error><Code>InvalidArgument</Code></Error>" * 100
     with pytest.raises(LayerError):
         make_pack(tmp_path / "p", page)
+
+
+def test_b31_labels_of_selinux_stay_behind_and_are_said(tmp_path):
+    xattrs = {"SCHILY.xattr.security.selinux": "system_u", "SCHILY.xattr.user.note": "kept"}
+    with make_pack(tmp_path / "p", tar(file("a", b"a", pax_headers=xattrs))) as pack:
+        assert pack.entries()[0].xattrs == ((b"user.note", b"kept"),)
+        assert pack.meta.warnings == ["left out security.selinux of a"]
+
+
+def test_b33_a_capability_comes_back_byte_by_byte(tmp_path):
+    value = b"\x01\x00\x00\x02\x00\x20" + bytes(14)
+    headers = {"SCHILY.xattr.security.capability": value.decode("latin-1")}
+    with make_pack(tmp_path / "p", tar(file("ping", b"p", pax_headers=headers))) as pack:
+        assert pack.entries()[0].xattrs == ((b"security.capability", value),)
+
+
+def test_holes_are_bounded_by_what_the_blob_can_hold(tmp_path):
+    """A sparse member of a few bytes may not claim more than a bomb may."""
+    sparse = {"major": "1", "minor": "0", "name": "a", "realsize": str(5 << 30)}
+    raw = tar(file("s", b"0\n".ljust(512, b"\0"), pax_headers={f"GNU.sparse.{k}": v for k, v in sparse.items()}))
+    with pytest.raises(LayerError, match="files of more than"):
+        make_pack(tmp_path / "p", raw)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KINDS = {b"0": FILE, b"1": HARDLINK, b"2": SYMLINK, b"3": CHAR, b"4": BLOCK, b"5": DIR, b"6": FIFO}
 MOST_WARNINGS = 20
+MACHINES_OWN = frozenset((b"security.selinux", b"system.nfs4_acl"))
+"""Extended attributes that mean nothing elsewhere."""
 
 
 class _Hash(Protocol):
@@ -157,35 +159,42 @@ def _write_members(tar: TarReader, blocks: BlockWriter, most_bytes: int) -> tupl
     total = 0
     for member in tar:
         path = normalise(member.name)
-        if b".wh." in path:
-            kept = _marker_entry(path, member, entries, odd)
-            if not kept:
-                continue
+        if b".wh." in path and not _marker_entry(path, member, entries, odd):
+            continue
         kind = KINDS[member.type]
         entry = Entry(path, kind, member.mode, member.uid, member.gid, member.mtime)
         if kind == FILE:
             entry.size = size = member.size
             total += size
             if total > most_bytes:
-                raise LayerError(
-                    f"files of more than {most_bytes} bytes in all, far more than the layer's blob can hold",
-                    where=ascii(path)[2:-1],
-                    hint="the layer is hostile, or its limits (inflate_ratio, layer_bytes) are too low for it",
-                )
+                raise _too_many_bytes(path, most_bytes)
             if size:
-                entry.content = (
-                    blocks.add_small(tar.take_all()) if size < BLOCK_SIZE else blocks.add_large(size, tar.data())
-                )
-        elif kind == SYMLINK:
-            entry.target = member.linkname
-        elif kind == HARDLINK:
-            entry.target = normalise(member.linkname)
-        elif kind in (CHAR, BLOCK):
-            entry.major, entry.minor = member.devmajor, member.devminor
+                small = size < BLOCK_SIZE
+                entry.content = blocks.add_small(tar.take_all()) if small else blocks.add_large(size, tar.data())
+        elif kind != DIR:
+            _point(entry, member)
         if member.xattrs:
-            entry.xattrs = member.xattrs
+            entry.xattrs = _keep_xattrs(path, member.xattrs, odd)
         entries.append(entry)
     return entries, _shorten(odd)
+
+
+def _too_many_bytes(path: bytes, most_bytes: int) -> LayerError:
+    return LayerError(
+        f"files of more than {most_bytes} bytes in all, far more than the layer's blob can hold",
+        where=ascii(path)[2:-1],
+        hint="the layer is hostile, or its limits (inflate_ratio, layer_bytes) are too low for it",
+    )
+
+
+def _point(entry: Entry, member: Member) -> None:
+    """Say what a link or a device node points to."""
+    if entry.kind == SYMLINK:
+        entry.target = member.linkname
+    elif entry.kind == HARDLINK:
+        entry.target = normalise(member.linkname)
+    elif entry.kind in (CHAR, BLOCK):
+        entry.major, entry.minor = member.devmajor, member.devminor
 
 
 def _marker_entry(path: bytes, member: Member, entries: list[Entry], odd: list[str]) -> bool:
@@ -200,6 +209,15 @@ def _marker_entry(path: bytes, member: Member, entries: list[Entry], odd: list[s
         odd.append(f"ignored the malformed whiteout {ascii(path)[2:-1]}")
     # AUFS kept the first names of hard links in its own folder; they are needed to resolve the others.
     return kind < 0 and member.type == b"0"
+
+
+def _keep_xattrs(
+    path: bytes, xattrs: tuple[tuple[bytes, bytes], ...], odd: list[str]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Leave out attributes that describe the machine on which the layer was made, as umoci does."""
+    kept = tuple(pair for pair in xattrs if pair[0] not in MACHINES_OWN)
+    odd += [f"left out {name.decode()} of {ascii(path)[2:-1]}" for name, _ in xattrs if name in MACHINES_OWN]
+    return kept
 
 
 def _shorten(messages: list[str]) -> list[str]:
