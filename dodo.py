@@ -18,16 +18,16 @@ from sifmake.pipeline.doit_tasks import DoitTasks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DOIT_CONFIG = {"default_tasks": ["pull_image"], "continue": True}
+DOIT_CONFIG = {
+    "default_tasks": ["pull_image"],
+    "continue": True,
+    # Records decide what runs. A database on disk would add nothing but a way to be damaged by a killed run.
+    "backend": "sqlite3",
+    "dep_file": ":memory:",
+}
 
-TASKS = DoitTasks(
-    Project(
-        Path(),
-        Modes.find(locked=get_var("locked"), offline=get_var("offline")),
-        Console(),
-    ),
-    sys.argv[1:],
-)
+MODES = Modes.find(locked=get_var("locked"), offline=get_var("offline"))
+TASKS = DoitTasks(Project(Path(), MODES, Console()), sys.argv[1:])
 
 
 def task_images() -> Iterator[dict[str, Any]]:
@@ -43,21 +43,29 @@ def task_outdated() -> dict[str, Any]:
     return TASKS.outdated_task()
 
 
+def chore(*commands: str) -> dict[str, Any]:
+    """Return a task of development that runs Python modules of this environment, every time."""
+    actions = [[sys.executable, "-m", *command.split()] for command in commands]
+    return {"actions": actions, "uptodate": [False], "verbosity": 2}
+
+
 def task_lint() -> dict[str, Any]:
     """Check style, types and the direction of imports."""
-    return {
-        "actions": ["ruff check .", "ruff format --check .", "mypy", "lint-imports"],
-        "uptodate": [False],
-    }
+    imports = [[str(Path(sys.executable).with_name("lint-imports"))]]
+    checks = chore("ruff check .", "ruff format --check .", "mypy")
+    return checks | {"actions": checks["actions"] + imports}
 
 
 def task_test() -> dict[str, Any]:
     """Run the tests."""
-    return {
-        "actions": ["%(python)s -m pytest -n 2 %(pytest)s"],
-        "params": [
-            {"name": "pytest", "long": "pytest", "default": ""},
-            {"name": "python", "long": "python", "default": sys.executable},
-        ],
-        "uptodate": [False],
-    }
+    return chore("pytest -n 2")
+
+
+def task_bench() -> dict[str, Any]:
+    """Measure speed, memory and sizes against the floor and the usual tools, and print the table."""
+    return chore("benchmarks")
+
+
+def task_docs() -> dict[str, Any]:
+    """Check that every relative link in the documents leads somewhere."""
+    return chore("pytest -q tests/workflow/test_documents.py")

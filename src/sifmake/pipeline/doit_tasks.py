@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import shutil
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,7 @@ class DoitTasks:
                 "doc": str(self.project.path(TARGET, name)),
                 "actions": None,
                 "task_dep": [f"publish:{name}"],
+                "clean": [(self.clean, [name])],
             }
 
     def outdated_task(self) -> Task:
@@ -113,6 +115,11 @@ class DoitTasks:
         except (SifmakeError, OSError) as error:
             return TaskFailed(str(error))
         return None
+
+    def clean(self, name: str) -> None:
+        """Remove what was built of an image; its lock stays."""
+        self.project.path(TARGET, name).unlink(missing_ok=True)
+        shutil.rmtree(self.project.record("pull", name).parent, ignore_errors=True)
 
     def is_current(self, stage: str, name: str) -> bool:
         """Tell whether a stage has nothing to do; its outputs get a fitting time then."""

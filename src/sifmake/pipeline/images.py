@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import ConfigError
+from sifmake.errors import BadReferenceError, ConfigError
 from sifmake.oci.model import Platform
 from sifmake.pipeline.names import check_name
 from sifmake.pipeline.yaml_file import YamlFile, nearest
+from sifmake.reference import parse_uri
+from sifmake.reference.uri import SIF_TRANSPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +57,7 @@ def load_images(path: Path) -> dict[str, ImageSettings]:
     for name, given in file.value["images"].items():
         where = file.place(["images", name])
         check_name(name, where)
+        _check_source(given["from"], where)
         for image in _expand(name, {**defaults, **given, "labels": _labels(defaults, given)}, where):
             check_name(image.name, where)
             if image.name in images:
@@ -73,6 +76,15 @@ def find_image(images: dict[str, ImageSettings], name: str) -> ImageSettings:
     if name not in images:
         raise ConfigError(f"no image is named {name!r}", where="config/images.yaml", hint=nearest(name, list(images)))
     return images[name]
+
+
+def _check_source(source: str, where: str) -> None:
+    try:
+        parsed = parse_uri(source)
+    except BadReferenceError as error:
+        raise ConfigError(f"{error.where}: {error.what}", where=where, hint=error.hint) from error
+    if parsed.transport in SIF_TRANSPORTS:
+        raise ConfigError(f"{source} is a finished SIF file and no container image", where=where)
 
 
 def _labels(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:

@@ -93,7 +93,7 @@ def _make(runner: Runner, stage: str, image: str, lock: Lock) -> dict[str, Any]:
 
 def _pull(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     bench = runner.bench(image, lock)
-    held = bench.packs
+    held = bench.fetch(runner.project.progress)
     diff_ids = [layer.diff_id for layer in bench.image.layers]
     return {"manifest": lock.manifest, "diff_ids": diff_ids, "packs": len(held)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from sifmake.errors import FlattenError
@@ -19,6 +19,34 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Image
     from sifmake.pipeline.lock_file import Lock
     from sifmake.pipeline.project import Project
+    from sifmake.progress import Progress, Task
+
+
+class LateTasks:
+    """A progress whose tasks show up when something is done for them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.info = progress.info
+        self.warning = progress.warning
+        self._progress = progress
+
+    def task(self, label: str, total: int | None = None) -> Task:
+        """Return a task that begins with its first advance."""
+        return _LateTask(self._progress, label, total)
+
+
+class _LateTask:
+    def __init__(self, progress: Progress, label: str, total: int | None) -> None:
+        self._begin = partial(progress.task, label, total)
+        self._task: Task | None = None
+
+    def advance(self, amount: int) -> None:
+        self._task = self._task or self._begin()
+        self._task.advance(amount)
+
+    def finish(self, note: str = "") -> None:
+        if self._task is not None:
+            self._task.finish(note)
 
 
 class Workbench:
@@ -43,12 +71,15 @@ class Workbench:
 
     @cached_property
     def packs(self) -> list[Pack]:
-        """The layers' packs; those that the store lacks are fetched."""
-        options, progress = self._project.configuration, self._project.progress
-        build = self.lock.build
-        return engine.fetch_packs(
-            self._source, self.image, self._project.store, build.compression, options.limits, progress
-        )
+        """The layers' packs; those that the store lacks are fetched. Only what is fetched is told."""
+        return self.fetch(LateTasks(self._project.progress))
+
+    def fetch(self, progress: Progress) -> list[Pack]:
+        """Return the layers' packs and tell of each, also of those that the store has."""
+        limits, compression = self._project.configuration.limits, self.lock.build.compression
+        packs = engine.fetch_packs(self._source, self.image, self._project.store, compression, limits, progress)
+        vars(self)["packs"] = packs
+        return packs
 
     def flatten(self) -> Flattened:
         """Merge the packs anew."""

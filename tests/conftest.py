@@ -1,0 +1,43 @@
+"""What all tests share: a clean environment, and tools that must not be missing where CI says so."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+REQUIRED = frozenset({"kernel", "umoci", "squashfs_tools", "registry"})
+"""Markers of tests that compare with real tools; CI installs the tools, so a skip there hides a fault."""
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the user's store, keys and modes out of the tests."""
+    home = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("SIFMAKE_CACHE", str(home / "cache"))
+    monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(home / "configuration"))
+    for name in ("CI", "SIFMAKE_LOCKED", "SIFMAKE_OFFLINE", "SIFMAKE_PASSPHRASE", "SIFMAKE_REFUSE_DEVELOPMENT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Turn a skip for want of a tool into a failure where ``SIFMAKE_REQUIRE_TOOLS`` is set."""
+    report = yield
+    markers = REQUIRED & {marker.name for marker in item.iter_markers()}
+    if report.skipped and markers and os.environ.get("SIFMAKE_REQUIRE_TOOLS") and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} needs {', '.join(sorted(markers))} and was skipped: {reason}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def repository(pytestconfig: pytest.Config) -> Path:
+    """The folder of this repository."""
+    return pytestconfig.rootpath

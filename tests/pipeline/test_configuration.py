@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sifmake.errors import ConfigError
+from sifmake.pipeline.configuration import Configuration, load_configuration
+from sifmake.registry.settings import HostSettings
+
+FULL = """
+store: {path: cache, read-only: [/cvmfs/store]}
+key: keys/mine.pem
+trusted-keys: [keys/trusted]
+auth-file: auth.json
+registries:
+  "localhost:5000": {plain-http: true}
+  ghcr.io: {mirrors: ["mirror.example.org/ghcr"], ca-file: ca.pem}
+parallel-requests: 4
+limits: {layer-bytes: 1000, inflate-ratio: 9}
+notify: [mail, admin]
+"""
+
+
+def test_relative_paths_start_from_the_project(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(FULL)
+    found = load_configuration(path, Path("/project"))
+    assert found.store == Path("/project/cache")
+    assert found.read_only_stores == (Path("/cvmfs/store"),)
+    assert found.key == "/project/keys/mine.pem"
+    assert found.trusted_keys == (Path("/project/keys/trusted"),)
+    assert found.registries["localhost:5000"] == HostSettings(plain_http=True)
+    assert found.registries["ghcr.io"] == HostSettings(
+        mirrors=("mirror.example.org/ghcr",), ca_file=Path("/project/ca.pem")
+    )
+    assert (found.limits.layer_bytes, found.limits.inflate_ratio) == (1000, 9)
+    assert found.notify == ("mail", "admin")
+
+
+def test_a_missing_file_means_defaults(tmp_path: Path) -> None:
+    assert load_configuration(tmp_path / "none.yaml", tmp_path) == Configuration()
+
+
+@pytest.mark.parametrize("word", ["development", "gpg:ABCD", "mykey"])
+def test_a_key_that_is_no_path_stays_as_it_is(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"key: {word}\n")
+    assert load_configuration(path, tmp_path).key == word
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("store: here\n", ":1: store: 'here' is not of type 'object'"),
+        ("registries:\n  a: true\n", ":2: registries.a: True is not of type 'object'"),
+        ("limits: {layer-byte: 1}\n", "unknown key 'layer-byte'; did you mean 'layer-bytes'?"),
+    ],
+)
+def test_errors_are_the_same_when_the_schema_is_checked_late(
+    tmp_path: Path, text: str, message: str, *, thorough: bool
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(path, tmp_path, thorough=thorough)
+    assert message in str(caught.value)
