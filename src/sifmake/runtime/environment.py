@@ -76,9 +76,10 @@ def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home:
         result.warnings += [f"{item}: readonly variable" for item in refused]
         if name == OCI_SCRIPT:
             variables["PATH"] = with_standard_path(variables.get("PATH", ""))
-    exported |= {"PATH", "HOME", "LD_LIBRARY_PATH"}
     variables["PATH"] = variables.get("PATH") or ":".join(STANDARD_PATH)
     variables["HOME"] = home
+    variables.setdefault("SINGULARITY_NAME", variables["APPTAINER_NAME"])
+    exported |= {"PATH", "HOME", "LD_LIBRARY_PATH", "SINGULARITY_NAME"}
     own_variables(variables, exported)
     set_prompt(variables, exported, view.read(f"{ENV_FOLDER}/99-base.sh") or "")
     for name in names:
@@ -90,6 +91,16 @@ def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home:
     result.values["PWD"] = cwd
     result.values["HOME"] = home
     return result
+
+
+def callers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment as the caller made it: in the C locale Python adds LC_CTYPE (PEP 538)."""
+    values = dict(environ)
+    if "LC_CTYPE" in values:
+        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123
+            if not any(item.startswith(b"LC_CTYPE=") for item in file.read().split(b"\0")):
+                del values["LC_CTYPE"]
+    return values
 
 
 def source_late(name: str, view: View, variables: dict[str, str], exported: set[str], result: Environment) -> None:
@@ -114,13 +125,12 @@ def script_names(view: View) -> list[str]:
 def tool_variables(request: Request, cwd: str) -> dict[str, str]:
     """Return what programs use to find out that they run in a container, in both tools' spelling."""
     name = os.path.basename(request.sif)  # noqa: PTH119
-    variables = {"APPTAINER_APPNAME": "", "APPTAINER_COMMAND": request.action}
+    variables = {"APPTAINER_APPNAME": "", "APPTAINER_COMMAND": request.action, "APPTAINER_NAME": name}
     for prefix in OWN:
         variables |= {
             f"{prefix}_BIND": ",".join(request.binds),
             f"{prefix}_CONTAINER": request.sif,
             f"{prefix}_ENVIRONMENT": f"{ENV_FOLDER}/91-environment.sh",
-            f"{prefix}_NAME": name,
         }
         if request.no_eval:
             variables[f"{prefix}_NO_EVAL"] = "1"

@@ -45,7 +45,7 @@ class Keeper:
         self.ignored = ignored
         self.fuse: FuseMount | None = None
         self.scratch: Scratch | None = None
-        self.host = dict(os.environ)
+        self.host = environment.callers(os.environ)
         self.uid, self.gid = os.geteuid(), os.getegid()
         self.cwd = current_folder()
         self.home = self.home_folders()

@@ -65,6 +65,12 @@ class Layout:
             self.opened.add(folder)
             folder = folder.rpartition("/")[0] or "/"
 
+    def is_folder(self, path: str) -> bool:
+        """Whether a path will be a folder in the container."""
+        place = self.view.resolve(path)
+        mode = mode_of(place.host) if place.host else None
+        return place.path in self.view.mounts or (mode is not None and stat.S_ISDIR(mode))
+
     def arguments(self) -> list[str]:
         """Return all arguments, the image's own entries first."""
         if self.overlay:
@@ -131,8 +137,7 @@ def kernel_mounts(request: Request, layout: Layout) -> None:
 def scratch_mounts(request: Request, layout: Layout) -> None:
     """Mount /tmp and /var/tmp, the host's or empty ones."""
     for path in ("/tmp", "/var/tmp"):  # noqa: S108 - mount points, not files
-        place = layout.view.resolve(path)
-        if place.missing and path != "/tmp":  # noqa: S108
+        if layout.view.resolve(path).path in layout.view.mounts:
             continue
         if request.contain:
             layout.step("--tmpfs", path)
@@ -201,13 +206,11 @@ def parse_bind(bind: str) -> tuple[str, str, list[str]]:
 def start_folder(request: Request, layout: Layout, home: str, cwd: str) -> str:
     """Return the directory to start in: what was asked for, else the current one, home or the root."""
     if request.cwd:
-        mode = layout.view.mode(request.cwd)
-        if layout.view.resolve(request.cwd).path in layout.view.mounts or (mode is not None and stat.S_ISDIR(mode)):
+        if layout.is_folder(request.cwd):
             return request.cwd
         raise RunError("the directory to start in is not in the container", where=request.cwd)
     for path in [home] if request.contain else [cwd, home]:
-        mode = layout.view.mode(path)
-        if path in layout.view.mounts or (mode is not None and stat.S_ISDIR(mode)):
+        if layout.is_folder(path):
             return path
     return "/"
 

@@ -31,7 +31,7 @@ def arguments_of(request: Request, view: View, environment: Environment) -> list
         RunError: The image lacks what is to be run.
     """
     words = {"exec": command, "run": runscript, "shell": shell, "test": test}[request.action](request, view, environment)
-    check_found(words[0], view, environment.values)
+    words[0] = found(words[0], view, environment.values)
     if not environment.rest:
         return words
     if not is_file(view, SHELL):
@@ -130,21 +130,25 @@ def is_file(view: View, path: str) -> bool:
     return mode is not None and stat.S_ISREG(mode)
 
 
-def check_found(name: str, view: View, values: Mapping[str, str]) -> None:
-    """Raise RunError if a program is not there; the words are Apptainer's."""
-    if "/" in name:
-        mode = view.mode(name if name.startswith("/") else f"{values['PWD']}/{name}")
-        if mode is None:
-            raise RunError(f"stat {name}: no such file or directory", hint="it is not in the image")
-        if stat.S_ISDIR(mode):
-            raise RunError(f"{name}: is a directory")
-        if not mode & 0o111:
-            raise RunError(f"{name}: permission denied", hint="it is not executable")
-        return
+def found(name: str, view: View, values: Mapping[str, str]) -> str:
+    """Return the path of a program as Apptainer would pass it; RunError, in its words, if it is not there."""
+    if "/" not in name:
+        return found_on_path(name, view, values)
+    mode = view.mode(name if name.startswith("/") else f"{values['PWD']}/{name}")
+    if mode is None:
+        raise RunError(f"stat {name}: no such file or directory", hint="it is not in the image")
+    if stat.S_ISDIR(mode):
+        raise RunError(f"{name}: is a directory")
+    if not mode & 0o111:
+        raise RunError(f"{name}: permission denied", hint="it is not executable")
+    return name
+
+
+def found_on_path(name: str, view: View, values: Mapping[str, str]) -> str:
+    """Return the first executable file of a name on PATH."""
     for folder in values.get("PATH", "").split(":"):
-        mode = view.mode(f"{folder}/{name}" if folder.startswith("/") else f"{values['PWD']}/{folder}/{name}")
+        path = f"{folder or '.'}/{name}"
+        mode = view.mode(path if path.startswith("/") else f"{values['PWD']}/{path}")
         if name and mode is not None and stat.S_ISREG(mode) and mode & 0o111:
-            return
+            return path
     raise RunError(f'"{name}": executable file not found in $PATH')
-
-
