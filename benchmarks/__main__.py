@@ -30,10 +30,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help="where figures are written")
     args = parser.parse_args()
     scale = QUICK if args.quick else FULL
-    args.work.mkdir(parents=True, exist_ok=True)
+    work = args.work.absolute() / scale.name
+    work.mkdir(parents=True, exist_ok=True)
     print("images ...", flush=True)
     report = Report()
-    bench = Bench(scale, args.work.absolute(), image.layered(args.work.absolute(), scale), report)
+    bench = Bench(scale, work, image.layered(work, scale), report)
     for name in args.only or checks.CHECKS:
         print(f"\n{name}: {checks.CHECKS[name].__doc__.splitlines()[0]}", flush=True)
         try:

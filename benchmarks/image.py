@@ -54,12 +54,12 @@ class Image:
 
 def layered(work: Path, scale: Scale) -> Image:
     """Return the layered image; tag :data:`CHANGED` differs in its small topmost layer. Kept from run to run."""
-    return _kept(work / f"layered-{scale.name}", lambda layout: _build_layered(layout, scale))
+    return _kept(work / "layered", lambda layout: _build_layered(layout, scale))
 
 
 def few_large_files(work: Path, scale: Scale) -> Image:
     """Return the image of few large files; kept from run to run."""
-    return _kept(work / f"big-{scale.name}", lambda layout: _build_big(layout, scale))
+    return _kept(work / "big", lambda layout: _build_big(layout, scale))
 
 
 def _kept(layout: Path, build: Any) -> Image:
