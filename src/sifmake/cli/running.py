@@ -166,12 +166,12 @@ def stored_sif(args: argparse.Namespace) -> str:
     from pathlib import Path
 
     from sifmake.cli.console import Console
-    from sifmake.pipeline.stored_sif import find_or_build
+    from sifmake.pipeline.stored_sif import Wanted, find_or_build
 
     console = Console(quiet=args.quiet)
+    auth_file = Path(args.authfile) if args.authfile else None
     try:
-        auth_file = Path(args.authfile) if args.authfile else None
-        return str(find_or_build(args.image, console, args.offline, args.no_https, auth_file))
+        return str(find_or_build(Wanted(args.image, args.offline, args.no_https, auth_file), console))
     finally:
         console.close()
 

@@ -1,0 +1,142 @@
+"""A SIF file in the store for an image named by its URI: what ``sifmake exec docker://...`` runs.
+
+The file is found again by the digest of the image's manifest, so two tags of one image share it. What a name meant last
+is noted for runs that may not ask a registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SifmakeError, SourceError
+from sifmake.files import write_atomic
+from sifmake.pipeline.direct import Pull, host_platform, pull
+
+if TYPE_CHECKING:
+    from sifmake.oci.model import Platform
+    from sifmake.progress import Progress
+    from sifmake.sources.settings import SourceSettings
+    from sifmake.store import Store
+
+NAMES = "names"
+"""Folder of the store: what a URI meant when it was asked last, for runs without network."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An image to run.
+
+    Attributes:
+        uri: As for ``pull``.
+        offline: Whether no registry may be asked.
+        plain_http: Whether the registry is asked without TLS.
+        auth_file: Registry credentials in Docker's form.
+    """
+
+    uri: str
+    offline: bool = False
+    plain_http: bool = False
+    auth_file: Path | None = None
+
+
+def find_or_build(wanted: Wanted, progress: Progress) -> Path:
+    """Return the SIF file of an image in the store; made now if it is not there.
+
+    Raises:
+        SourceError: The image cannot be read, or the run is offline and the store lacks it.
+        SifmakeError: No SIF file can be made of it.
+    """
+    from sifmake.reference import parse_uri
+    from sifmake.reference.uri import SIF_TRANSPORTS
+    from sifmake.sources.settings import SourceSettings
+    from sifmake.store import Store
+
+    store = Store.open(progress=progress)
+    if wanted.offline:
+        return _noted(store, wanted.uri)
+    settings = SourceSettings(
+        no_https=wanted.plain_http,
+        auth_file=wanted.auth_file,
+        temp_folder=store.temporary_folder,
+        progress=progress,
+    )
+    if parse_uri(wanted.uri).transport in SIF_TRANSPORTS:
+        return _fetched(store, wanted, settings)
+    platform = host_platform()
+    key = _key(_manifest_digest(wanted, settings, store, platform))
+    path = store.find_sif(key) or _built(store, wanted, platform, key, progress)
+    _note(store, wanted.uri, key)
+    return path
+
+
+def _manifest_digest(wanted: Wanted, settings: SourceSettings, store: Store, platform: Platform) -> str:
+    from sifmake.sources.opening import open_source
+
+    source = open_source(wanted.uri, settings)
+    try:
+        return source.resolve(platform, store).manifest_digest
+    finally:
+        source.close()
+
+
+def _built(store: Store, wanted: Wanted, platform: Platform, key: str, progress: Progress) -> Path:
+    with store.lock(key):
+        found = store.find_sif(key)
+        if found is None:
+            target = store.sif_path(key)
+            pull(Pull(wanted.uri, target, platform, "gzip", wanted.plain_http, wanted.auth_file), progress)
+            found = target
+    return found
+
+
+def _fetched(store: Store, wanted: Wanted, settings: SourceSettings) -> Path:
+    """Return a finished SIF file that a registry or server has; without a digest it is fetched every time."""
+    from sifmake.sources.opening import open_sif_source
+
+    source = open_sif_source(wanted.uri, settings)
+    try:
+        digest = source.resolve()
+        key = _key(digest or f"sha256:{hashlib.sha256(wanted.uri.encode()).hexdigest()}")
+        found = store.find_sif(key) if digest else None
+        if found is None:
+            found = store.sif_path(key)
+            source.fetch(found)
+    finally:
+        source.close()
+    _note(store, wanted.uri, key)
+    return found
+
+
+def _key(digest: str) -> str:
+    """Return the store's key of a SIF file made from an image by this version of the stages."""
+    from sifmake.pipeline.engine import format_versions
+
+    versions = "-".join(str(number) for _name, number in sorted(format_versions().items()))
+    return f"{digest.partition(':')[2]}-gzip-{versions}"
+
+
+def _note_path(store: Store, uri: str) -> Path:
+    name = hashlib.sha256(f"{uri} {host_platform()}".encode()).hexdigest()
+    return store.root / NAMES / name[:2] / name
+
+
+def _note(store: Store, uri: str, key: str) -> None:
+    path = _note_path(store, uri)
+    try:
+        if not path.is_file() or path.read_text() != key:
+            write_atomic(path, key.encode())
+    except OSError as error:
+        store.progress.warning(f"the store keeps no note of {uri}: {error}")
+
+
+def _noted(store: Store, uri: str) -> Path:
+    try:
+        found = store.find_sif(_note_path(store, uri).read_text())
+    except (OSError, SifmakeError):
+        found = None
+    if found is None:
+        raise SourceError("is not in the store, and the run is offline", where=uri, hint="run it once with network")
+    return found
