@@ -13,10 +13,12 @@ from sifmake.oci.loading import choose_leaf
 from sifmake.oci.model import Descriptor
 from sifmake.sources.base import Resolved
 from sifmake.sources.content import Folder, read_small
+from sifmake.sources.embedded import open_embedded
 from sifmake.sources.tar_archive import open_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from sifmake.limits import Limits
     from sifmake.oci.model import Image, Layer, Platform
@@ -89,10 +91,12 @@ class LayoutSource:
         except SifmakeError as error:
             raise error.within(self._where) from None
 
-    @contextmanager
-    def open_layer(self, layer: Layer) -> Iterator[BlobReader]:
+    def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
         """Open a layer's blob."""
-        descriptor = layer.descriptor
+        return open_embedded(layer) or self._open_blob(layer.descriptor)
+
+    @contextmanager
+    def _open_blob(self, descriptor: Descriptor) -> Iterator[BlobReader]:
         with self._open(descriptor.digest) as member:
             if member.size != descriptor.size:
                 raise IntegrityError(

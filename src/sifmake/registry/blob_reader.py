@@ -1,0 +1,198 @@
+"""The bytes of one blob through bad weather: repeated, resumed where they broke off, given up when they stall."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from sifmake.errors import IntegrityError, RegistryError
+from sifmake.registry.problem import NotFoundError, explain
+from sifmake.registry.transport import BROKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sifmake.registry.endpoint import Endpoint
+    from sifmake.registry.settings import RetryPolicy
+    from sifmake.registry.transport import Response
+
+PROGRESS = 64 * 1024
+"""Bytes that have to come through before the count of tries begins anew."""
+SKIP_CHUNK = 1 << 20
+_CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z")
+
+
+class StalledError(Exception):
+    """A transfer is so slow that it counts as broken."""
+
+
+class BlobReader:
+    """Reads a blob once, from its first byte to its last.
+
+    The digest is the consumer's to check; the size is checked here, and never more than one byte beyond it is read.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, request: Callable[[Mapping[str, str]], Response], size: int, policy: RetryPolicy
+    ) -> None:
+        """Take notes; the first request is made by the first read.
+
+        Args:
+            endpoint: Pauses between tries.
+            request: Asks for the blob with further headers.
+            size: Bytes that the blob must have.
+            policy: When to try again.
+        """
+        self._endpoint = endpoint
+        self._request = request
+        self._size = size
+        self._policy = policy
+        self._position = 0
+        self._attempt = 1
+        self._mark = 0
+        self._etag = ""
+        self._may_range = True
+        self._response: Response | None = None
+        self._watch = _Watch(policy)
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, empty at the end.
+
+        Raises:
+            RegistryError: The blob cannot be had.
+            IntegrityError: It is longer or shorter than it should be.
+        """
+        while self._position < self._size:
+            try:
+                data = self._read_some(min(size, self._size - self._position))
+            except (*BROKEN, StalledError) as error:
+                self._recover(error)
+                continue
+            self._position += len(data)
+            return data
+        self._check_end()
+        return b""
+
+    def open(self) -> None:
+        """Make the first request now, so that what is wrong with it is known."""
+        if self._response is None and self._position < self._size:
+            self._response = self._connect()
+
+    def close(self) -> None:
+        """Give up the connection."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def _read_some(self, size: int) -> bytes:
+        if self._response is None:
+            self._response = self._connect()
+        began = time.monotonic()
+        data = self._response.read(size)
+        self._watch.note(len(data), time.monotonic() - began)
+        if not data:
+            raise ConnectionError(f"the connection ended after {self._position} of {self._size} bytes")
+        return data
+
+    def _recover(self, error: Exception) -> None:
+        self.close()
+        if self._position - self._mark >= PROGRESS:
+            self._attempt = 1
+        self._mark = self._position
+        self._attempt += 1
+        if self._attempt > self._policy.attempts:
+            what = f"the transfer broke off {self._policy.attempts} times"
+            after = f"lastly after {self._position} of {self._size} bytes ({str(error)[:120]})"
+            raise RegistryError(f"{what}, {after}", where=self._endpoint.host) from None
+        self._watch = _Watch(self._policy)
+        self._endpoint.pause(self._attempt)
+
+    def _connect(self) -> Response:
+        """Ask for the rest of the blob; return an answer whose body begins where it broke off."""
+        headers = {}
+        if self._position and self._may_range:
+            headers["Range"] = f"bytes={self._position}-"
+            if self._etag:
+                headers["If-Range"] = self._etag
+        response = self._request(headers)
+        if response.status == 206 and self._continues(response):
+            return response
+        if response.status in (206, 416) and headers:
+            response.close()
+            self._may_range = False
+            return self._connect()
+        if response.status != 200:
+            return self._refuse(response)
+        self._begin(response)
+        return response
+
+    def _continues(self, response: Response) -> bool:
+        match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        return match is not None and int(match[1]) == self._position and match[3] in ("*", str(self._size))
+
+    def _begin(self, response: Response) -> None:
+        """Take the whole blob, passing over what came before the break."""
+        if response.length is not None and response.length != self._size:
+            response.close()
+            raise IntegrityError(
+                f"the registry offers {response.length} bytes, the manifest says {self._size}",
+                where=self._endpoint.host,
+                hint="the blob was stored damaged, or something on the way changes it",
+            )
+        etag = response.headers.get("ETag", "")
+        self._etag = etag if etag.startswith('"') else ""
+        left = self._position
+        while left > 0:
+            began = time.monotonic()
+            data = response.read(min(left, SKIP_CHUNK))
+            self._watch.note(len(data), time.monotonic() - began)
+            if not data:
+                response.close()
+                raise ConnectionError("the connection ended")
+            left -= len(data)
+
+    def _refuse(self, response: Response) -> Response:
+        try:
+            error = explain(response, self._endpoint.host)
+        finally:
+            response.close()
+        if isinstance(error, NotFoundError):
+            error.what = error.what.replace("no such image", "no such blob")
+            error.hint = "the image was not pushed whole, or a part of it was deleted"
+        raise error
+
+    def _check_end(self) -> None:
+        """Look whether an answer of unknown length goes on behind the last byte."""
+        if self._response is None:
+            return
+        try:
+            surplus = self._response.length is None and self._response.read(1)
+        except BROKEN:
+            surplus = False
+        if surplus:
+            raise IntegrityError(f"the registry sends more than the {self._size} bytes that the manifest says")
+        self.close()
+
+
+class _Watch:
+    """Notices a transfer that trickles. Only time spent waiting for the network counts, not the consumer's own."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._seconds = 0.0
+        self._bytes = 0
+
+    def note(self, count: int, seconds: float) -> None:
+        """Count what came in a time.
+
+        Raises:
+            StalledError: It was too little.
+        """
+        self._seconds += seconds
+        self._bytes += count
+        if self._seconds < self._policy.stall_time:
+            return
+        if self._bytes < self._policy.stall_bytes:
+            raise StalledError(f"{self._bytes} bytes in {self._seconds:.0f} s")
+        self._seconds, self._bytes = 0.0, 0

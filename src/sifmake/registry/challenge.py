@@ -1,0 +1,71 @@
+"""``WWW-Authenticate`` by its grammar (RFC 9110, section 11.6.1): several challenges, any order, quotes or none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_SCHEME = re.compile(rf"[\s,]*({_WORD})(?=\s|,|\Z)")
+_PARAMETER = re.compile(rf'[\s,]*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
+_WORD68 = re.compile(r"\s+[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|\Z))")
+_ESCAPE = re.compile(r"\\(.)")
+LONGEST_HEADER = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One way to authenticate that a server offers.
+
+    Attributes:
+        scheme: In lower case, ``bearer`` or ``basic`` for example.
+        parameters: By lower-case name.
+    """
+
+    scheme: str
+    parameters: dict[str, str]
+
+
+def parse_challenges(header: str) -> list[Challenge]:
+    """Return the challenges of a ``WWW-Authenticate`` header; what cannot be understood is passed over."""
+    header = header[:LONGEST_HEADER]
+    challenges = []
+    position = 0
+    while match := _next_scheme(header, position):
+        parameters, position = _parameters(header, match.end())
+        challenges.append(Challenge(match[1].lower(), parameters))
+    return challenges
+
+
+def pull_scopes(challenge: Challenge, repository: str, actions: str) -> list[str]:
+    """Return the scopes to ask a token for: those of the challenge, whatever they want to be allowed, for ``actions``.
+
+    Registries behind a proxy may call a repository otherwise than the client does, so their name counts.
+    """
+    scopes = []
+    for scope in challenge.parameters.get("scope", "").split():
+        kind, _, rest = scope.partition(":")
+        name, colon, _ = rest.rpartition(":")
+        if kind == "repository" and colon and name:
+            scopes.append(f"repository:{name}:{actions}")
+    return scopes or ([f"repository:{repository}:{actions}"] if repository else [])
+
+
+def _next_scheme(header: str, position: int) -> re.Match[str] | None:
+    while position < len(header):
+        if match := _SCHEME.match(header, position):
+            return match
+        comma = header.find(",", position)
+        position = len(header) if comma < 0 else comma + 1
+    return None
+
+
+def _parameters(header: str, position: int) -> tuple[dict[str, str], int]:
+    parameters: dict[str, str] = {}
+    if match := _WORD68.match(header, position):
+        return parameters, match.end()
+    while match := _PARAMETER.match(header, position):
+        quoted, bare = match[2], match[3]
+        parameters.setdefault(match[1].lower(), bare if quoted is None else _ESCAPE.sub(r"\1", quoted))
+        position = match.end()
+    return parameters, position

@@ -1,0 +1,139 @@
+"""Whose credentials a registry gets: explicit ones, variables, files and helpers; the most specific entry wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import ConfigError
+from sifmake.registry import helper
+from sifmake.registry.auth_file import AuthFile, file_key, parse_auth_file, read_auth_file
+from sifmake.registry.settings import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sifmake.progress import Progress
+
+USER_PREFIXES = ("SIFMAKE_DOCKER_", "APPTAINER_DOCKER_", "SINGULARITY_DOCKER_", "DOCKER_")
+FILE_VARIABLES = ("SIFMAKE_AUTH_FILE", "APPTAINER_AUTH_FILE", "SINGULARITY_AUTHFILE", "REGISTRY_AUTH_FILE")
+CONTENT_VARIABLE = "DOCKER_AUTH_CONFIG"
+
+
+class CredentialStore:
+    """All credentials that the settings and the environment lead to; files are read once, when first asked."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        progress: Progress,
+        *,
+        auth_file: Path | None = None,
+        explicit: Credentials | None = None,
+    ) -> None:
+        self._environ = environ
+        self._progress = progress
+        self._auth_file = auth_file
+        self._explicit = explicit or from_variables(environ)
+        self._files: list[AuthFile] | None = None
+
+    def find(self, host: str, repository: str) -> Credentials | None:
+        """Return the credentials for a repository of a host (``docker.io`` for Docker Hub), or None.
+
+        Raises:
+            ConfigError: A file is damaged.
+        """
+        if self._explicit is not None:
+            return self._explicit
+        files = self._read()
+        keys = list(_keys(host, repository))
+        for key in keys:
+            for file in files:
+                if key in file.entries:
+                    return file.entries[key]
+                if key == host and (found := self._ask_helper(file, host)):
+                    return found
+        return None
+
+    def _read(self) -> list[AuthFile]:
+        if self._files is None:
+            self._files = list(read_all(self._environ, self._auth_file))
+        return self._files
+
+    def _ask_helper(self, file: AuthFile, host: str) -> Credentials | None:
+        name = file.helpers.get(host) or file.store
+        if not name:
+            return None
+        try:
+            return helper.get(name, file_key(host), self._environ)
+        except ConfigError as error:
+            self._progress.warning(f"{error}; going on without")
+            return None
+
+
+def from_variables(environ: Mapping[str, str]) -> Credentials | None:
+    """Return the credentials in ``APPTAINER_DOCKER_USERNAME`` and ``_PASSWORD`` and their siblings, or None."""
+    for prefix in USER_PREFIXES:
+        username, password = environ.get(f"{prefix}USERNAME", ""), environ.get(f"{prefix}PASSWORD", "")
+        if username and password:
+            return Credentials(username, password, origin=f"{prefix}USERNAME")
+    return None
+
+
+def read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Iterator[AuthFile]:
+    """Yield what is read, in order: a named file alone, else the variable's content and the usual files.
+
+    Raises:
+        ConfigError: A file is damaged, or a named one is missing.
+    """
+    named = named_file(environ, auth_file)
+    if named is not None:
+        file = read_auth_file(named)
+        if file is None and auth_file is not None:
+            raise ConfigError("there is no such file with registry credentials", where=str(named))
+        if file is not None:
+            yield file
+        return
+    if environ.get(CONTENT_VARIABLE):
+        yield parse_auth_file(environ[CONTENT_VARIABLE].encode(), CONTENT_VARIABLE)
+    for path in usual_files(environ):
+        found = read_auth_file(path)
+        if found is not None:
+            yield found
+
+
+def named_file(environ: Mapping[str, str], auth_file: Path | None = None) -> Path | None:
+    """Return the file that the settings or the environment name, or None."""
+    if auth_file is not None:
+        return auth_file
+    return next((Path(environ[name]) for name in FILE_VARIABLES if environ.get(name)), None)
+
+
+def usual_files(environ: Mapping[str, str]) -> list[Path]:
+    """Return where Docker, Apptainer and Podman keep credentials, best first."""
+    home = Path(environ["HOME"]) if environ.get("HOME") else None
+    paths = [Path(environ["DOCKER_CONFIG"]) / "config.json"] if environ.get("DOCKER_CONFIG") else []
+    if environ.get("APPTAINER_CONFIGDIR"):
+        paths.append(Path(environ["APPTAINER_CONFIGDIR"]) / "docker-config.json")
+    elif home:
+        paths.append(home / ".apptainer" / "docker-config.json")
+    if environ.get("XDG_RUNTIME_DIR"):
+        paths.append(Path(environ["XDG_RUNTIME_DIR"]) / "containers" / "auth.json")
+    if environ.get("XDG_CONFIG_HOME"):
+        paths.append(Path(environ["XDG_CONFIG_HOME"]) / "containers" / "auth.json")
+    elif home:
+        paths.append(home / ".config" / "containers" / "auth.json")
+    if home and not environ.get("DOCKER_CONFIG"):
+        paths.append(home / ".docker" / "config.json")
+    if home:
+        paths.append(home / ".singularity" / "docker-config.json")
+    return paths
+
+
+def _keys(host: str, repository: str) -> Iterator[str]:
+    """Yield the repository, its parents and the host, most specific first."""
+    path = repository
+    while path:
+        yield f"{host}/{path}"
+        path = path.rpartition("/")[0]
+    yield host

@@ -1,0 +1,289 @@
+"""One registry host: scheme, authorisation, redirects and repetition of requests."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from sifmake.errors import RegistryError
+from sifmake.registry.problem import explain
+from sifmake.registry.proxies import is_loopback
+from sifmake.registry.retry import RETRIED, pause_before, retry_after
+from sifmake.registry.settings import HostSettings
+from sifmake.registry.tokens import Authorizer, refusal
+from sifmake.registry.transport import TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import BinaryIO
+
+    from sifmake.progress import Progress
+    from sifmake.registry.settings import Credentials, RetryPolicy
+    from sifmake.registry.transport import Response, Transport
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS = 8
+AUTHORISATIONS = 2
+"""Times that a refused request is made again with fresh authorisation."""
+PROBE_TIMEOUT = 4.0
+"""Seconds to find out whether a host on this machine speaks TLS."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to a registry.
+
+    Attributes:
+        method: ``GET``, ``HEAD``, ...
+        path: Path with query under the host, or a whole URL on it.
+        repository: What it is about; the scope of the token.
+        headers: Further headers.
+        actions: What the token must allow.
+        body: Of an upload: bytes, or a file that can be read again from its start.
+    """
+
+    method: str
+    path: str
+    repository: str
+    headers: Mapping[str, str]
+    actions: str = "pull"
+    body: bytes | BinaryIO | None = None
+
+
+class Endpoint:
+    """A registry host that requests are sent to; may be used by several threads.
+
+    Attributes:
+        host: ``host[:port]`` that answers.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        settings: HostSettings,
+        transport: Transport,
+        policy: RetryPolicy,
+        progress: Progress,
+        find_credentials: Callable[[], Credentials | None],
+        *,
+        may_be_plain: bool = False,
+    ) -> None:
+        """Take notes; nothing is sent.
+
+        Args:
+            host: ``host[:port]``.
+            settings: What is configured for it.
+            transport: Sends.
+            policy: When to send again.
+            progress: Told of pauses and quotas.
+            find_credentials: Asked when the registry wants some.
+            may_be_plain: Whether it may be asked without TLS where it does not answer by TLS.
+        """
+        self.host = host
+        self._settings = settings
+        self._transport = transport
+        self._policy = policy
+        self._progress = progress
+        self._scheme = "http" if settings.plain_http else "https"
+        self._probing = may_be_plain and not settings.plain_http
+        self._probe_lock = threading.Lock()
+        self._reached = False
+        self._closed = threading.Event()
+        self._told_quota = False
+        self.authorizer = Authorizer(
+            host, find_credentials, self._send_to_token_service, lambda: self._scheme == "https"
+        )
+
+    def send(self, call: Call) -> Response:
+        """Send a request until there is an answer that no repetition would change; the caller closes it.
+
+        Raises:
+            RegistryError: There is none, or access is refused.
+        """
+        return self._repeat(lambda: self._authorised(call))
+
+    def expect(self, call: Call, *statuses: int) -> Response:
+        """Send a request whose answer must have one of the statuses.
+
+        Raises:
+            RegistryError: As :meth:`send`, or the answer has another status.
+        """
+        response = self.send(call)
+        if response.status in statuses:
+            return response
+        try:
+            raise explain(response, self.host)
+        finally:
+            response.close()
+
+    def fetch_elsewhere(self, url: str, headers: Mapping[str, str]) -> Response:
+        """Get a URL that the registry has nothing to do with, without credentials.
+
+        Raises:
+            RegistryError: There is no answer.
+        """
+        return self._repeat(lambda: self._follow(Call("GET", url, "", headers), url, ""))
+
+    def pause(self, attempt: int, seconds: float | None = None) -> None:
+        """Wait before try number ``attempt``.
+
+        Raises:
+            RegistryError: The endpoint was closed meanwhile.
+        """
+        if self._closed.wait(pause_before(attempt, self._policy) if seconds is None else seconds):
+            raise RegistryError("the transfer was given up", where=self.host)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the host can only be this machine."""
+        return is_loopback(urlsplit(f"//{self.host}").hostname or "")
+
+    def close(self) -> None:
+        """End all pauses."""
+        self._closed.set()
+
+    def _repeat(self, attempt_once: Callable[[], Response]) -> Response:
+        attempt = 0
+        while True:
+            attempt += 1
+            seconds = None
+            try:
+                response = attempt_once()
+                if response.status not in RETRIED:
+                    return response
+                seconds = retry_after(response.headers.get("Retry-After", ""))
+                error: RegistryError = explain(response, self.host)
+                response.close()
+            except TransportError as failure:
+                if not failure.may_recover:
+                    raise
+                error = failure
+            self._check_patience(attempt, seconds, error)
+            self._announce(attempt, seconds, error)
+            self.pause(attempt + 1, seconds)
+
+    def _check_patience(self, attempt: int, seconds: float | None, error: RegistryError) -> None:
+        """Raise the error when there were tries enough, or the registry wants more time than there is."""
+        policy = self._policy
+        if attempt >= (policy.attempts if self._reached else policy.first_attempts):
+            raise error
+        if seconds is not None and seconds > policy.longest_wait:
+            error.hint = f"the registry asks to come back in {timedelta(seconds=round(seconds))}"
+            raise error
+
+    def _announce(self, attempt: int, seconds: float | None, error: RegistryError) -> None:
+        if attempt > 1 or (seconds or 0) > 2:
+            wait = f" in {seconds:.0f} s" if seconds else ""
+            self._progress.warning(f"{self.host}: {error.what}; trying again{wait}")
+
+    def _authorised(self, call: Call) -> Response:
+        for round_ in range(AUTHORISATIONS + 1):
+            header = self.authorizer.header(call.repository, call.actions)
+            response = self._to_registry(call, header)
+            if response.status != 401 or round_ == AUTHORISATIONS:
+                break
+            again = self._answer(response, header, call)
+            if not again:
+                break
+        if response.status == 401:
+            response.close()
+            raise refusal(self.host, 401, self.authorizer.credentials)
+        self._tell_quota(response)
+        return response
+
+    def _answer(self, response: Response, header: str, call: Call) -> bool:
+        again = self.authorizer.answer(response, header, call.repository, call.actions)
+        if again:
+            response.read_all(1 << 16)
+            response.close()
+        return again
+
+    def _to_registry(self, call: Call, authorization: str) -> Response:
+        if self._probing:
+            with self._probe_lock:
+                if self._probing:
+                    return self._probe(call, authorization)
+        return self._follow(call, self._url(call.path), authorization)
+
+    def _probe(self, call: Call, authorization: str) -> Response:
+        """Send the first request to a host that may have no TLS: by TLS, then without, and remember what it was."""
+        try:
+            response = self._follow(call, self._url(call.path), authorization, PROBE_TIMEOUT)
+        except TransportError as error:
+            if not error.not_tls:
+                raise
+            self._scheme = "http"
+            try:
+                response = self._follow(call, self._url(call.path), authorization, PROBE_TIMEOUT)
+            except TransportError:
+                self._scheme = "https"
+                raise
+        self._probing = False
+        return response
+
+    def _follow(self, call: Call, url: str, authorization: str, connect_timeout: float | None = None) -> Response:
+        """Send one request and follow redirects; what is secret goes to the first host only."""
+        origin = url
+        for _ in range(MOST_REDIRECTS + 1):
+            at_home = _origin(url) == _origin(origin) and _origin(origin)[1] == self.host.lower()
+            headers = dict(call.headers)
+            if authorization and at_home:
+                headers["Authorization"] = authorization
+            response = self._exchange(call, url, headers, at_home=at_home, connect_timeout=connect_timeout)
+            target = response.headers.get("Location", "")
+            if response.status not in REDIRECTS or not target or call.body is not None:
+                return response
+            response.close()
+            url = self._redirect(url, target)
+        raise RegistryError("redirects lead in a circle", where=self.host)
+
+    def _exchange(
+        self, call: Call, url: str, headers: dict[str, str], *, at_home: bool, connect_timeout: float | None
+    ) -> Response:
+        settings = self._settings
+        if not at_home:
+            same_name = urlsplit(url).hostname == urlsplit(f"//{self.host}").hostname
+            settings = replace(settings, client_cert=None, client_key=None) if same_name else HostSettings()
+        response = self._transport.exchange(
+            call.method, url, headers, settings, body=call.body, connect_timeout=connect_timeout
+        )
+        if at_home:
+            self._reached = True
+        return response
+
+    def _redirect(self, url: str, target: str) -> str:
+        new = urljoin(url, target)
+        scheme, host = urlsplit(new).scheme, urlsplit(new).hostname or ""
+        if scheme not in {"http", "https"} or not host:
+            raise RegistryError(f"the registry redirects to {new[:80]!r}", where=self.host)
+        if scheme == "http" and url.startswith("https:") and not is_loopback(host):
+            raise RegistryError(f"the registry redirects to {host} without TLS", where=self.host)
+        return new
+
+    def _url(self, path: str) -> str:
+        return path if "://" in path else f"{self._scheme}://{self.host}{path}"
+
+    def _send_to_token_service(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Response:
+        same_name = urlsplit(url).hostname == urlsplit(f"//{self.host}").hostname
+        settings = self._settings if same_name else HostSettings()
+        return self._repeat(lambda: self._transport.exchange(method, url, headers, settings, body=body))
+
+    def _tell_quota(self, response: Response) -> None:
+        """Say what Docker Hub says of the pulls that are left, once."""
+        left = response.headers.get("ratelimit-remaining", "").partition(";")[0]
+        if self._told_quota or not left.isdigit():
+            return
+        self._told_quota = True
+        total = response.headers.get("ratelimit-limit", "").partition(";")[0]
+        of = f" of {total}" if total.isdigit() else ""
+        self._progress.info(f"{self.host}: {left}{of} pulls are left")
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2].lower()

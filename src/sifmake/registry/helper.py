@@ -1,0 +1,104 @@
+"""Docker's credential helpers: programs ``docker-credential-NAME`` that keep secrets (JSON on stdin and stdout)."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+from sifmake.errors import ConfigError
+from sifmake.registry.settings import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TIMEOUT = 60.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_TOKEN_USER = "<token>"  # noqa: S105
+_NOT_FOUND = "credentials not found"
+
+
+def get(name: str, server: str, environ: Mapping[str, str]) -> Credentials | None:
+    """Ask a helper for a server's credentials; None when it has none.
+
+    Raises:
+        ConfigError: The helper is missing or fails.
+    """
+    result = _run(name, "get", server, environ)
+    if result.returncode != 0:
+        if _NOT_FOUND in result.stdout + result.stderr:
+            return None
+        raise _failed(name, result.stderr or result.stdout)
+    try:
+        document = json.loads(result.stdout)
+        username, secret = str(document.get("Username") or ""), str(document.get("Secret") or "")
+    except (ValueError, AttributeError):
+        raise _failed(name, "its answer is no JSON object") from None
+    origin = f"docker-credential-{name}"
+    if username == _TOKEN_USER:
+        return Credentials(identity_token=secret, origin=origin)
+    return Credentials(username, secret, origin=origin) if username or secret else None
+
+
+def store(name: str, server: str, credentials: Credentials, environ: Mapping[str, str]) -> None:
+    """Give a server's credentials to a helper.
+
+    Raises:
+        ConfigError: The helper is missing or fails.
+    """
+    secret = {"ServerURL": server, "Username": credentials.username, "Secret": credentials.password}
+    result = _run(name, "store", json.dumps(secret), environ)
+    if result.returncode != 0:
+        raise _failed(name, result.stderr or result.stdout)
+
+
+def erase(name: str, server: str, environ: Mapping[str, str]) -> bool:
+    """Make a helper forget a server; return whether it had known it.
+
+    Raises:
+        ConfigError: The helper is missing.
+    """
+    return _run(name, "erase", server, environ).returncode == 0
+
+
+def servers(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the servers that a helper knows, with their users.
+
+    Raises:
+        ConfigError: The helper is missing or fails.
+    """
+    result = _run(name, "list", "", environ)
+    try:
+        return {str(server): str(user) for server, user in json.loads(result.stdout or "{}").items()}
+    except (ValueError, AttributeError):
+        raise _failed(name, result.stderr or result.stdout) from None
+
+
+def _run(name: str, verb: str, text: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    if not _NAME.match(name):
+        raise ConfigError(f"{name!r} is no credential helper")
+    from shutil import which
+
+    program = which(f"docker-credential-{name}", path=environ.get("PATH"))
+    if program is None:
+        raise _failed(name, "it is not on PATH")
+    try:
+        return subprocess.run(
+            [program, verb],
+            input=text,
+            env=dict(environ),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+        raise _failed(name, type(error).__name__) from None
+
+
+def _failed(name: str, why: str) -> ConfigError:
+    lines = why.strip().splitlines()
+    return ConfigError(
+        f"the credential helper docker-credential-{name} failed: {lines[0][:200] if lines else 'silently'}"
+    )

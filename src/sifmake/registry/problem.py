@@ -1,0 +1,48 @@
+"""What an answer that is not wanted means (OCI distribution spec, "Error codes")."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from sifmake.errors import RegistryError
+from sifmake.registry.transport import BROKEN
+
+if TYPE_CHECKING:
+    from sifmake.registry.transport import Response
+
+LARGEST_BODY = 64 * 1024
+LONGEST_MESSAGE = 200
+
+
+class NotFoundError(RegistryError):
+    """The registry has no such thing."""
+
+
+def explain(response: Response, host: str) -> RegistryError:
+    """Return the error for an answer, with the registry's own words."""
+    words = _words(response)
+    if response.status == 404:
+        return NotFoundError(f"the registry has no such image{words}", where=host)
+    if response.status == 429:
+        return RegistryError(
+            f"the registry refuses further requests for now{words}",
+            where=host,
+            hint=f"wait, or log in with sifmake registry login {host}",
+        )
+    if response.status == 403:
+        return RegistryError(
+            f"access was refused (403){words}", where=host, hint="is the name right, and are you allowed to read it?"
+        )
+    return RegistryError(f"the registry answered with status {response.status}{words}", where=host)
+
+
+def _words(response: Response) -> str:
+    try:
+        body = response.read_all(LARGEST_BODY)
+        errors = json.loads(body)["errors"]
+        parts = [f"{item.get('code', '')}: {item.get('message', '')}".strip(": ") for item in errors[:3]]
+    except (*BROKEN, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ""
+    text = ", ".join(part for part in parts if part)[:LONGEST_MESSAGE]
+    return f" ({text})" if text else ""

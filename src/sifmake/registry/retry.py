@@ -1,0 +1,37 @@
+"""How long to wait before a request is made again."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sifmake.registry.settings import RetryPolicy
+
+RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses that may be gone next time."""
+
+
+def pause_before(attempt: int, policy: RetryPolicy) -> float:
+    """Return the seconds to wait before try number ``attempt`` (the first repetition is 2): exponential, with jitter.
+
+    Jitter spreads the nodes of a cluster that all failed at the same moment.
+    """
+    longest = min(policy.longest_pause, policy.base * 2.0 ** (attempt - 2))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def retry_after(header: str, now: datetime | None = None) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for (RFC 9110, section 10.2.3); None if it says nothing."""
+    header = header.strip()
+    if header.isascii() and header.isdigit() and len(header) < 10:
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())

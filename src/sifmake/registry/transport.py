@@ -1,0 +1,212 @@
+"""One HTTP exchange: no redirects, no cookies, no ``.netrc``, bytes as they come, proxies and CAs as configured."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from sifmake import __version__
+from sifmake.errors import RegistryError
+from sifmake.registry.proxies import find_proxy
+from sifmake.registry.settings import DEFAULT_RETRY, HostSettings, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import BinaryIO
+
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_OBJECT = re.compile(r"^(?:<[^>]*>|\w+\(.*?\)): ")
+_BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+"""What reading a body raises when the connection breaks."""
+
+
+class TransportError(RegistryError):
+    """No answer came.
+
+    Attributes:
+        may_recover: Whether a further try makes sense.
+        reached: Whether something listens there.
+        not_tls: Whether the other side may speak plain HTTP.
+    """
+
+    def __init__(self, what: str, *, hint: str = "", may_recover: bool, reached: bool, not_tls: bool = False) -> None:
+        super().__init__(what, hint=hint)
+        self.may_recover = may_recover
+        self.reached = reached
+        self.not_tls = not_tls
+
+
+@dataclass
+class Response:
+    """An answer whose body is still to be read. Close it.
+
+    Attributes:
+        status: HTTP status code.
+        headers: By name, whatever the case.
+        url: What was asked.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    _response: requests.Response
+
+    def read(self, size: int) -> bytes:
+        """Return what has come of the body, up to ``size`` bytes, undecoded; wait for some; empty at the end.
+
+        Raises:
+            requests.RequestException, urllib3.exceptions.HTTPError, OSError: The connection broke (``BROKEN``).
+        """
+        data: bytes = self._response.raw.read1(size, decode_content=False)
+        return data
+
+    def read_all(self, limit: int) -> bytes:
+        """Return the whole body, or its first ``limit + 1`` bytes."""
+        parts, left = [], limit + 1
+        while left > 0 and (data := self.read(left)):
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts)
+
+    @property
+    def length(self) -> int | None:
+        """The announced length of the body in bytes."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+    def close(self) -> None:
+        """Give the connection back, or drop it when the body was not read to its end."""
+        self._response.close()
+
+
+class Transport:
+    """Pooled connections; may be used by several threads."""
+
+    def __init__(self, environ: Mapping[str, str], policy: RetryPolicy = DEFAULT_RETRY) -> None:
+        self._environ = environ
+        self._policy = policy
+        self._adapter = HTTPAdapter(pool_connections=8, pool_maxsize=16)
+        self._system_bundle = _system_bundle(environ)
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        settings: HostSettings,
+        *,
+        body: bytes | BinaryIO | None = None,
+        connect_timeout: float | None = None,
+    ) -> Response:
+        """Send one request and return the answer, whatever its status.
+
+        Raises:
+            TransportError: No answer came.
+        """
+        common = {"User-Agent": f"sifmake/{__version__}", "Accept-Encoding": "identity"}
+        request = requests.Request(method, url, headers={**common, **headers}, data=body).prepare()
+        proxy = find_proxy(url, self._environ)
+        try:
+            response = self._adapter.send(
+                request,
+                stream=True,
+                timeout=(connect_timeout or self._policy.connect_timeout, self._policy.read_timeout),
+                verify=str(settings.ca_file) if settings.ca_file else self._system_bundle,
+                cert=_certificate(settings),
+                proxies={urlsplit(url).scheme: proxy} if proxy else {},
+            )
+        except requests.RequestException as error:
+            raise _explain(error, url, proxy, settings) from None
+        except OSError as error:
+            raise TransportError(str(error), may_recover=False, reached=False) from None
+        return Response(response.status_code, response.raw.headers, url, response)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._adapter.close()
+
+
+def _system_bundle(environ: Mapping[str, str]) -> str | bool:
+    """Return the certificates that the system trusts: a site's own CA is among them, unlike in a bundled list."""
+    named = [environ[name] for name in _BUNDLE_VARIABLES if environ.get(name)]
+    found = ssl.get_default_verify_paths().cafile
+    candidates = [*named, *([found] if found else []), *_BUNDLES]
+    return next((path for path in candidates if Path(path).is_file()), True)
+
+
+def _certificate(settings: HostSettings) -> str | tuple[str, str] | None:
+    if settings.client_cert is None:
+        return None
+    if settings.client_key is None:
+        return str(settings.client_cert)
+    return str(settings.client_cert), str(settings.client_key)
+
+
+def _explain(error: requests.RequestException, url: str, proxy: str | None, settings: HostSettings) -> TransportError:
+    host = urlsplit(url).netloc
+    text = _innermost(error)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return TransportError(
+            f"the proxy {_without_user(proxy or '')} does not lead to {host} ({text})",
+            hint="look at HTTPS_PROXY, or name the host in NO_PROXY",
+            may_recover=True,
+            reached=False,
+        )
+    if isinstance(error, requests.exceptions.SSLError):
+        return _explain_tls(text, host, settings)
+    if isinstance(error, requests.Timeout):
+        return TransportError(f"{host} does not answer ({text})", may_recover=True, reached=False, not_tls=True)
+    unreachable = "refused" in text or "resolve" in text or "Name or service" in text or "unreachable" in text
+    hint = "is the registry's name right, and does the machine have a network?" if unreachable else ""
+    broken = isinstance(error, requests.ConnectionError)
+    return TransportError(
+        f"cannot reach {host} ({text})", hint=hint, may_recover=broken, reached=not unreachable, not_tls=not unreachable
+    )
+
+
+def _explain_tls(text: str, host: str, settings: HostSettings) -> TransportError:
+    if "CERTIFICATE_VERIFY_FAILED" in text or "doesn't match" in text:
+        hint = "is the CA file right?" if settings.ca_file else "name the CA under registries: HOST: ca-file:"
+        return TransportError(
+            f"the certificate of {host} is not trusted ({text})", hint=hint, may_recover=False, reached=True
+        )
+    if "ALERT" in text.upper():
+        hint = "does it want a client certificate? name one under registries: HOST: client-cert:"
+        return TransportError(f"{host} refuses the TLS connection ({text})", hint=hint, may_recover=False, reached=True)
+    hint = "set plain-http for the host if it has no TLS"
+    return TransportError(
+        f"{host} does not speak TLS ({text})", hint=hint, may_recover=True, reached=True, not_tls=True
+    )
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the cause's own words, without the objects that the HTTP library wraps around them."""
+    reason: BaseException = error
+    for _ in range(8):
+        inner = getattr(reason, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((arg for arg in reason.args if isinstance(arg, BaseException)), None)
+        if inner is None:
+            break
+        reason = inner
+    text = str(reason.args[-1] if reason.args else reason)
+    return _OBJECT.sub("", text) or type(reason).__name__
+
+
+def _without_user(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"{head.partition('://')[0]}://{tail}" if at else url

@@ -1,0 +1,17 @@
+"""Layers whose bytes stand in the manifest itself (descriptor.md, ``data``)."""
+
+from __future__ import annotations
+
+import io
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sifmake.oci.model import Layer
+    from sifmake.sources.base import BlobReader
+
+
+def open_embedded(layer: Layer) -> AbstractContextManager[BlobReader] | None:
+    """Return the embedded bytes of a layer, or None where there are none."""
+    data = layer.descriptor.data
+    return None if data is None else nullcontext(io.BytesIO(data))

@@ -1,0 +1,129 @@
+"""``docker://``: an image in a registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SifmakeError, SourceError
+from sifmake.oci import Descriptor, find_manifest, load_image
+from sifmake.registry.client import ClientSettings, RegistryClient
+from sifmake.registry.credentials import CredentialStore
+from sifmake.registry.problem import NotFoundError
+from sifmake.sources.base import Resolved
+from sifmake.sources.embedded import open_embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from sifmake.oci.model import Image, Layer, Platform
+    from sifmake.reference import Reference
+    from sifmake.sources.base import BlobReader, KnownIndexes
+    from sifmake.sources.settings import SourceSettings
+
+UNKNOWN_SIZE = -1
+
+
+def open_registry_image(reference: Reference, settings: SourceSettings) -> RegistryImage:
+    """Return the image's source; no request is made yet."""
+    return RegistryImage(reference, settings)
+
+
+class RegistryImage:
+    """An image in a registry. Documents are kept, so that none is fetched twice.
+
+    Attributes:
+        transport: ``docker``.
+        name: The canonical reference.
+    """
+
+    transport = "docker"
+
+    def __init__(self, reference: Reference, settings: SourceSettings) -> None:
+        self.name = reference.canonical
+        self._reference = reference
+        self._limits = settings.limits
+        self._client = RegistryClient(reference, client_settings(settings))
+        self._documents: dict[str, bytes] = {}
+
+    def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
+        """Ask the registry: one HEAD when nothing changed, no request for a digest that is known."""
+        try:
+            digest = self._reference.digest or self._look_up()
+            manifest_digest = known.find_manifest(digest, platform) if known else None
+            if manifest_digest is None:
+                manifest_digest = self._find(digest, platform)
+                if known:
+                    known.remember_manifest(digest, platform, manifest_digest)
+        except SifmakeError as error:
+            raise error.within(self._where) from None
+        return Resolved(digest, manifest_digest)
+
+    def image(self, manifest_digest: str) -> Image:
+        """Fetch manifest and config, as far as they are not here yet."""
+        try:
+            return load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self)
+        except SifmakeError as error:
+            raise error.within(self._where) from None
+
+    def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
+        """Open a layer's blob."""
+        return open_embedded(layer) or self._client.open_blob(layer.descriptor)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        """Return a checked index or manifest."""
+        return self._kept(descriptor, lambda: self._client.manifest(descriptor.digest, descriptor.digest)[0])
+
+    def blob(self, descriptor: Descriptor) -> bytes:
+        """Return a checked config."""
+        return self._kept(descriptor, lambda: self._client.blob(descriptor, self._limits.config_bytes))
+
+    @property
+    def _where(self) -> str:
+        return f"docker://{self._reference.familiar}"
+
+    def _look_up(self) -> str:
+        """Return the digest that the tag stands for."""
+        digest = self._client.head(self._reference.tag).digest
+        if not digest:
+            data, digest = self._client.manifest(self._reference.tag)
+            self._documents[digest] = data
+        return digest
+
+    def _find(self, digest: str, platform: Platform) -> str:
+        try:
+            return find_manifest(Descriptor("", digest, UNKNOWN_SIZE), platform, self, self._limits).digest
+        except NotFoundError:
+            if self._reference.digest and self._client.is_blob(digest):
+                raise SourceError(
+                    "this digest is of a blob, for example of the config (the image ID that docker images shows)",
+                    hint="pin the manifest's digest, which docker images --digests shows",
+                ) from None
+            raise
+
+    def _kept(self, descriptor: Descriptor, fetch: Callable[[], bytes]) -> bytes:
+        if descriptor.data is not None:
+            return descriptor.data
+        if descriptor.digest not in self._documents:
+            self._documents[descriptor.digest] = fetch()
+        return self._documents[descriptor.digest]
+
+
+def client_settings(settings: SourceSettings) -> ClientSettings:
+    """Return what a registry client needs of the settings."""
+    credentials = CredentialStore(
+        settings.environ, settings.progress, auth_file=settings.auth_file, explicit=settings.credentials
+    )
+    return ClientSettings(
+        settings.limits,
+        settings.registries,
+        credentials,
+        settings.no_https,
+        settings.environ,
+        settings.progress,
+        settings.retry,
+    )
