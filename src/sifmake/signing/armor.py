@@ -75,6 +75,8 @@ def rewrite(tag: int, body: bytes) -> bytes:
     if tag == SIGNATURE_TAG and body[0] == VERSION_4:
         hashed_end = 6 + int.from_bytes(body[4:6])
         start = hashed_end + 2 + int.from_bytes(body[hashed_end : hashed_end + 2]) + 2
+        if start > len(body):
+            raise ValueError
         body = body[:start] + canonical_integers(body[start:])
     return bytes([0xC0 | tag, 255]) + len(body).to_bytes(4) + body
 

@@ -66,7 +66,7 @@ def decode(data: bytes) -> Envelope:
         signatures = tuple(read_signature(item) for item in document["signatures"])
         payload = strict_base64(document["payload"])
         known = set(document) == {"payloadType", "payload", "signatures"} and document["payloadType"] == PAYLOAD_TYPE
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MetadataError("not a DSSE envelope with SIF metadata") from None
     if not known or not signatures:
         raise MetadataError("the DSSE envelope holds no signature of SIF metadata")

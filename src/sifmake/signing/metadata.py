@@ -121,7 +121,7 @@ def decode(message: bytes) -> Metadata:
         version = document["version"]
         header = read_digest(document["header"]["digest"])
         objects = tuple(read_object(item) for item in document["objects"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MetadataError("the signed metadata is not in the form of a SIF signature") from None
     if version != 1:
         raise MetadataError(f"the signed metadata has the unknown version {version!r:.20}")

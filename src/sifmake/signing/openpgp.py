@@ -88,7 +88,7 @@ def read_certificates(data: bytes, where: str) -> list[Certificate]:
         certs = []
     if not certs:
         raise KeyFileError("not an OpenPGP certificate", where=where, hint="gpg --export writes one")
-    if any(cert.has_secret_keys for cert in certs):
+    if any(packet.tag in (Tag.SecretKey, Tag.SecretSubkey) for packet in packets(data)):
         raise KeyFileError("holds a secret OpenPGP key", where=where, hint="use what gpg --export writes")
     return [certificate(cert) for cert in certs]
 
