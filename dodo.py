@@ -13,6 +13,7 @@ from doit import get_var
 
 from sifmake.cli.console import Console
 from sifmake.pipeline import STAGES, Modes, Project
+from sifmake.pipeline.doit_reporter import Reporter
 from sifmake.pipeline.doit_tasks import DoitTasks
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 DOIT_CONFIG = {
     "default_tasks": ["pull_image"],
     "continue": True,
+    "reporter": Reporter,
     # Records decide what runs. A database on disk would add nothing but a way to be damaged by a killed run.
     "backend": "sqlite3",
     "dep_file": ":memory:",

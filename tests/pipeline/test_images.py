@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sifmake.errors import ConfigError
-from sifmake.oci.model import Platform
 from sifmake.pipeline.images import find_image, load_images
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ images:
     )
     assert images["a"].compression == "zstd"
     assert not images["a"].sign
-    assert images["a"].platform == Platform("linux", "amd64")
+    assert images["a"].platform == "linux/amd64"
     assert images["b"].compression == "gzip"
     assert images["b"].sign
     assert images["b"].labels == {"site": "here", "owner": "me"}
-    assert images["b"].platform == Platform("linux", "arm", "v7")
+    assert images["b"].platform == "linux/arm/v7"
 
 
 def test_tags_and_platforms_expand(tmp_path: Path) -> None:
@@ -48,7 +47,7 @@ images:
     platforms: [linux/amd64, linux/arm/v7]
 """,
     )
-    assert {name: (image.source, str(image.platform)) for name, image in images.items()} == {
+    assert {name: (image.source, image.platform) for name, image in images.items()} == {
         "py_3.12_amd64": ("docker://python:3.12", "linux/amd64"),
         "py_3.12_armv7": ("docker://python:3.12", "linux/arm/v7"),
         "py_3.13-slim_amd64": ("docker://python:3.13-Slim", "linux/amd64"),

@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from sifmake.errors import LockError
-from sifmake.oci.model import Platform
 from sifmake.pipeline.lock_file import Build, Lock, LockedLayer, format_lock, read_lock, write_lock
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def lock(**changes: object) -> Lock:
         "source": "docker://lolcow",
         "name": "ghcr.io/apptainer/lolcow:latest",
         "digest": INDEX,
-        "platform": Platform("linux", "arm", "v7"),
+        "platform": "linux/arm/v7",
         "manifest": MANIFEST,
         "config": CONFIG,
         "layers": (LockedLayer(LAYER, 123), LockedLayer(CONFIG, 1 << 40)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import sys
@@ -101,7 +100,7 @@ class Console:
             not self.quiet
             and stream.isatty()
             and os.environ.get("TERM", "dumb") != "dumb"
-            and multiprocessing.parent_process() is None
+            and not _is_helper()
         )
 
 
@@ -134,6 +133,12 @@ class ConsoleTask:
         filled = int(part * BAR_WIDTH)
         bar = "=" * filled + (">" if filled < BAR_WIDTH else "")
         return f"{self._label}  [{bar:<{BAR_WIDTH}}] {part:4.0%}  {human_size(self._done)} / {human_size(self._total)}"
+
+
+def _is_helper() -> bool:
+    """Tell whether this is a process that ``multiprocessing`` has started, without loading it to ask."""
+    module = sys.modules.get("multiprocessing")
+    return module is not None and module.parent_process() is not None
 
 
 def human_size(size: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,13 +61,9 @@ def _words(words: list[str]) -> tuple[str, str]:
 
 
 def _platform(args: argparse.Namespace) -> Platform:
-    from sifmake.pipeline.direct import host_platform
-    from sifmake.pipeline.images import parse_platform
+    from sifmake.oci.platform import host_platform, parse_platform
 
     if args.platform and args.arch:
         raise UsageError("--arch and --platform are both given", hint="--platform says it all")
-    if args.platform:
-        if not 2 <= len(args.platform.split("/")) <= 3:
-            raise UsageError(f"{args.platform!r} is no platform", hint="write OS/ARCH[/VARIANT], as linux/arm64")
-        return parse_platform(args.platform)
-    return replace(host_platform(), architecture=args.arch, variant="") if args.arch else host_platform()
+    given = args.platform or args.arch
+    return parse_platform(given) if given else host_platform()

@@ -27,6 +27,7 @@ class Configuration:
         registries: By host[:port].
         parallel_requests: Questions to registries at the same time.
         limits: Bounds on input from outside.
+        require_signature: Whether ``run``, ``exec``, ``shell`` and ``test`` refuse a SIF that does not verify.
         notify: Command that gets a summary of scheduled rebuilds.
     """
 
@@ -39,6 +40,7 @@ class Configuration:
     parallel_requests: int = 16
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
+    require_signature: bool = False
 
 
 def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Configuration:
@@ -77,6 +79,7 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
         parallel_requests=given.get("parallel-requests", 16),
         limits=Limits(**{name.replace("-", "_"): value for name, value in given.get("limits", {}).items()}),
         notify=tuple(given.get("notify", ())),
+        require_signature=given.get("require-signature", False) or given.get("require_signature", False),
     )
 
 

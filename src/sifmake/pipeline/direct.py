@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform as machine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,16 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.progress import Progress
-
-_MACHINES = {
-    "x86_64": ("amd64", ""),
-    "aarch64": ("arm64", ""),
-    "armv7l": ("arm", "v7"),
-    "armv6l": ("arm", "v6"),
-    "i686": ("386", ""),
-    "loongarch64": ("loong64", ""),
-}
-
 
 @dataclass(frozen=True)
 class Pull:
@@ -44,13 +33,6 @@ class Pull:
     compression: str = "gzip"
     plain_http: bool = False
     auth_file: Path | None = None
-
-
-def host_platform() -> Platform:
-    """Return the platform of this machine in Go's words."""
-    name = machine.machine()
-    architecture, variant = _MACHINES.get(name, (name, ""))
-    return Platform("linux", architecture, variant)
 
 
 def pull(request: Pull, progress: Progress) -> None:

@@ -47,8 +47,14 @@ class DoitTasks:
         """Yield ``lock``: ask registries what tags mean now; fails where they do not answer."""
         yield {"basename": "lock", "name": None, "doc": "ask registries what tags mean now and write lock files"}
         for name in self.project.images:
-            yield {"basename": "lock", "name": name, "actions": [(self.lock, [name])], "uptodate": [False]}
-            yield {"basename": "_lock", "name": name, "actions": [(self.lock_if_possible, [name])], "uptodate": [False]}
+            for basename, action in (("lock", self.lock), ("_lock", self.lock_if_possible)):
+                yield {
+                    "basename": basename,
+                    "name": name,
+                    "actions": [(action, [name])],
+                    "verbosity": 2,
+                    "io": {"capture": False},
+                }
 
     def stage_tasks(self, stage: Stage) -> Iterator[Task]:
         """Yield the tasks of one stage, one per image."""
@@ -64,6 +70,8 @@ class DoitTasks:
                 "task_dep": [f"{before}:{name}"],
                 "targets": [str(self.project.path(pattern, name)) for pattern in lasting],
                 "clean": True,
+                "verbosity": 2,
+                "io": {"capture": False},
             }
 
     def pull_image_tasks(self) -> Iterator[Task]:

@@ -6,12 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import BadReferenceError, ConfigError
-from sifmake.oci.model import Platform
+from sifmake.errors import BadReferenceError, ConfigError, UsageError
 from sifmake.pipeline.names import check_name
 from sifmake.pipeline.yaml_file import YamlFile, nearest
-from sifmake.reference import parse_uri
-from sifmake.reference.uri import SIF_TRANSPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +25,7 @@ class ImageSettings:
     Attributes:
         name: Names lock, records and target.
         source: Where the image is (``from:`` with the tag, if ``tags:`` gave one).
-        platform: What it is to run on.
+        platform: What it is to run on, ``os/architecture[/variant]``.
         compression: ``gzip`` or ``zstd``.
         sign: Whether the SIF is signed.
         labels: Labels that are added.
@@ -37,7 +34,7 @@ class ImageSettings:
 
     name: str
     source: str
-    platform: Platform = field(default_factory=Platform)
+    platform: str = DEFAULT_PLATFORM
     compression: str = "gzip"
     sign: bool = True
     labels: dict[str, str] = field(default_factory=dict)
@@ -79,6 +76,9 @@ def find_image(images: dict[str, ImageSettings], name: str) -> ImageSettings:
 
 
 def _check_source(source: str, where: str) -> None:
+    from sifmake.reference import parse_uri
+    from sifmake.reference.uri import SIF_TRANSPORTS
+
     try:
         parsed = parse_uri(source)
     except BadReferenceError as error:
@@ -102,7 +102,7 @@ def _expand(name: str, given: dict[str, Any], where: str) -> Iterator[ImageSetti
             yield ImageSettings(
                 name="_".join(part for part in parts if part),
                 source=f"{source}:{tag}" if tag else source,
-                platform=parse_platform(platform or given.get("platform", DEFAULT_PLATFORM)),
+                platform=_normalise(platform or given.get("platform", DEFAULT_PLATFORM), where),
                 compression=given.get("compression", "gzip"),
                 sign=given.get("sign", True),
                 labels=given["labels"],
@@ -115,10 +115,13 @@ def _has_tag(source: str) -> bool:
     return ":" in last or "@" in last
 
 
-def parse_platform(text: str) -> Platform:
-    """Return the platform that ``os/architecture[/variant]`` names."""
-    os_name, architecture, variant = [*text.split("/"), ""][:3]
-    return Platform(os_name, architecture, variant)
+def _normalise(text: str, where: str) -> str:
+    from sifmake.oci.platform import parse_platform
+
+    try:
+        return str(parse_platform(text))
+    except UsageError as error:
+        raise ConfigError(error.what, where=where, hint=error.hint) from error
 
 
 def _short(platform: str) -> str:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError, LockError
 from sifmake.files import write_atomic
-from sifmake.pipeline.images import parse_platform
 from sifmake.pipeline.yaml_file import YamlFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sifmake.oci.model import Platform
 
 HEAD = '# Written by "sifmake lock". Commit it. After editing the digest in "image", run "sifmake lock".\n'
 
@@ -63,7 +61,7 @@ class Lock:
     source: str
     name: str
     digest: str
-    platform: Platform
+    platform: str
     manifest: str
     config: str
     layers: tuple[LockedLayer, ...]
@@ -83,7 +81,7 @@ class Lock:
         return {
             "image": self.image,
             "from": self.source,
-            "platform": str(self.platform),
+            "platform": self.platform,
             "manifest": self.manifest,
             "config": self.config,
             "layers": [asdict(layer) for layer in self.layers],
@@ -142,7 +140,7 @@ def _parse(document: dict[str, Any]) -> Lock:
         source=document["from"],
         name=name,
         digest=digest,
-        platform=parse_platform(document["platform"]),
+        platform=document["platform"],
         manifest=document["manifest"],
         config=document["config"],
         layers=tuple(LockedLayer(layer["digest"], layer["size"]) for layer in document["layers"]),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, SifmakeError
+from sifmake.oci.platform import parse_platform
 from sifmake.pipeline.image_cache import load_image, open_project_source
 from sifmake.pipeline.lock_file import Lock, LockedLayer, read_lock, write_lock
 
@@ -110,7 +111,7 @@ class KnownFromLock:
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
         """Return the manifest's digest from the lock, else from the store."""
         lock = self._lock
-        if lock is not None and (lock.digest, lock.platform) == (index_digest, platform):
+        if lock is not None and (lock.digest, lock.platform) == (index_digest, str(platform)):
             return lock.manifest
         return self._known.find_manifest(index_digest, platform)
 
@@ -149,7 +150,7 @@ def _asked_lock(project: Project, image: ImageSettings, old: Lock | None) -> Loc
         return usable.with_build(build)
     source = open_project_source(project, image.source)
     try:
-        resolved = source.resolve(image.platform, KnownFromLock(usable, project.store))
+        resolved = source.resolve(parse_platform(image.platform), KnownFromLock(usable, project.store))
         if usable and usable.manifest == resolved.manifest_digest:
             return usable.with_build(build)
         name = source.name.partition("@")[0]

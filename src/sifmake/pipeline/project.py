@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from sifmake.errors import LockError
 from sifmake.pipeline.configuration import Configuration, load_configuration
 from sifmake.pipeline.declaration import LOCK, find_stage, path_of
-from sifmake.pipeline.images import ImageSettings, find_image, load_images
 from sifmake.pipeline.lock_file import Build, Lock, read_lock
 from sifmake.pipeline.records import differences
 from sifmake.progress import Progress, Silent
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from sifmake.pipeline.images import ImageSettings
     from sifmake.store import Store
 
 NO = frozenset({"", "0", "no", "false", "off"})
@@ -77,6 +77,8 @@ class Project:
     @cached_property
     def images(self) -> dict[str, ImageSettings]:
         """Images of ``config/images.yaml`` by name."""
+        from sifmake.pipeline.images import load_images
+
         return load_images(self.root / "config" / "images.yaml")
 
     @cached_property
@@ -103,6 +105,8 @@ class Project:
 
     def image(self, name: str) -> ImageSettings:
         """Return the settings of an image; see :func:`find_image`."""
+        from sifmake.pipeline.images import find_image
+
         return find_image(self.images, name)
 
     def path(self, pattern: str, image: str) -> Path:

@@ -1,0 +1,32 @@
+"""What ``doit`` prints about images: a line per piece of work, a line per failure, nothing of what waits for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from doit.exceptions import TaskFailed, UnmetDependency
+from doit.reporter import ConsoleReporter
+
+if TYPE_CHECKING:
+    from doit.exceptions import BaseFail
+    from doit.task import Task
+
+
+class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
+    """doit's console without the up-to-date stages of images, and with failures that say what to do."""
+
+    desc = "one line for each piece of work and for each failure"
+
+    def skip_uptodate(self, task: Task) -> None:
+        """Say of finished files that they are up to date, and nothing of the stages before."""
+        if task.name.startswith("publish:"):
+            self.write(f"-- pull_image:{task.name.partition(':')[2]}\n")
+
+    def add_failure(self, task: Task, fail: BaseFail) -> None:
+        """Say why a task failed; tasks that wait for it are not told of."""
+        if isinstance(fail, UnmetDependency):
+            return
+        if isinstance(fail, TaskFailed):
+            self.write(f"!! {task.name.lstrip('_')}: {fail.message}\n")
+            return
+        super().add_failure(task, fail)

@@ -1,0 +1,216 @@
+"""Rebuild only what changed: each row of the workflow's table, as work that a registry and a file system can see."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from support.images import Blobs
+from support.layers import file, folder, tar
+
+if TYPE_CHECKING:
+    from support.counting_registry import CountingRegistry
+    from support.images import Descriptor
+    from support.project import Folder
+
+ENGINES = ["doit", "snakemake"]
+BASE = tar(folder("etc/"), file("etc/base", b"base" * 1000))
+ONE = tar(file("etc/top", b"one"))
+TWO = tar(file("etc/top", b"two"))
+HEAD = {"HEAD manifest": 1}
+
+
+def push(registry: CountingRegistry, *layers: bytes, tag: str = "app:1", platforms: tuple = ("linux/amd64",), **more):
+    """Push an index with an attestation, as buildx does; return the images' descriptors."""
+    images = [registry.blobs.image(layers, platform=platform, **more) for platform in platforms]
+    extra = [registry.blobs.attestation(image) for image in images]
+    registry.tags[tag] = registry.blobs.index([*images, *extra])
+    return images
+
+
+def refresh(project: Folder, engine: str) -> None:
+    """Let the next build see the registry: doit asks by itself, Snakemake's users run the documented line."""
+    if engine == "snakemake":
+        project.run("sifmake", "lock")
+
+
+@pytest.fixture
+def app(project: Folder, registry: CountingRegistry) -> Folder:
+    """A project with one image of two layers, not built yet."""
+    project.images["app"] = {"from": f"docker://{registry.host}/app:1"}
+    project.write()
+    push(registry, BASE, ONE)
+    return project
+
+
+def state(project: Folder) -> tuple[int, bytes]:
+    target = project.target("app")
+    return target.stat().st_ino, target.read_bytes()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_first_build_then_nothing(app: Folder, registry: CountingRegistry, engine: str) -> None:
+    app.build(engine)
+    assert registry.counts() == {"HEAD manifest": 1, "GET manifest": 2, "GET blob": 3}
+    assert len(app.packs()) == 2
+    assert app.record("verify", "app")["result"]["trust"] == "development"
+    assert not list((app.root / "results" / "app").glob("*.sif"))
+    files = app.files()
+    registry.forget()
+    app.build(engine)
+    assert registry.counts() == (HEAD if engine == "doit" else {})
+    assert app.files() == files
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_another_platform_or_attestation_is_no_change(app: Folder, registry: CountingRegistry, engine: str) -> None:
+    app.build(engine)
+    files = app.files()
+    push(registry, BASE, ONE, platforms=("linux/amd64", "linux/arm64"))
+    registry.forget()
+    refresh(app, engine)
+    app.build(engine)
+    assert registry.counts() == {"HEAD manifest": 1, "GET manifest": 1}
+    assert app.files() == files
+    registry.forget()
+    refresh(app, engine)
+    app.build(engine)
+    assert registry.counts() == HEAD
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_changed_config_needs_no_layer(app: Folder, registry: CountingRegistry, engine: str) -> None:
+    app.build(engine)
+    before, packs = state(app), app.packs()
+    (image,) = push(registry, BASE, ONE, config={"Env": ["A=1"]})
+    registry.forget()
+    refresh(app, engine)
+    app.build(engine)
+    assert registry.blob_gets() == {registry.blobs.document(image)["config"]["digest"]: 1}
+    assert app.packs() == packs
+    assert state(app)[1] != before[1]
+    files = app.files()
+    app.build(engine)
+    assert app.files() == files
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_changed_layer_is_one_get_and_one_pack(app: Folder, registry: CountingRegistry, engine: str) -> None:
+    app.build(engine)
+    first, packs = state(app), app.packs()
+    (image,) = push(registry, BASE, TWO)
+    registry.forget()
+    refresh(app, engine)
+    app.build(engine)
+    manifest = registry.blobs.document(image)
+    assert registry.blob_gets() == {manifest["config"]["digest"]: 1, manifest["layers"][1]["digest"]: 1}
+    assert len(app.packs() - packs) == 1
+    assert state(app)[1] != first[1]
+
+    push(registry, BASE, ONE)  # the tag moves back
+    registry.forget()
+    refresh(app, engine)
+    app.build(engine)
+    assert registry.blob_gets() == {}
+    assert state(app)[1] == first[1]
+
+
+@pytest.mark.parametrize(("first", "second"), [ENGINES, ENGINES[::-1]])
+def test_the_other_engine_finds_nothing_to_do(
+    app: Folder, registry: CountingRegistry, first: str, second: str
+) -> None:
+    app.build(first)
+    before = state(app)
+    packs = {path: path.stat().st_mtime_ns for path in (app.root / "results").rglob("*.json")}
+    registry.forget()
+    app.build(second)
+    assert registry.blob_gets() == {}
+    assert state(app) == before
+    assert {path: path.stat().st_mtime_ns for path in packs} == packs
+
+
+@pytest.mark.parametrize(("first", "second"), [ENGINES, ENGINES[::-1]])
+def test_a_lock_that_changed_nothing_of_this_stage_is_no_work_for_the_other_engine(
+    app: Folder, registry: CountingRegistry, first: str, second: str
+) -> None:
+    app.build(first)
+    push(registry, BASE, ONE, config={"Env": ["A=1"]})
+    refresh(app, first)
+    app.build(first)
+    before = state(app)
+    app.build(second)
+    assert state(app) == before
+
+
+@pytest.mark.parametrize(("first", "second"), [ENGINES, ENGINES[::-1]])
+def test_changed_compression_is_never_the_old_file(
+    app: Folder, registry: CountingRegistry, first: str, second: str
+) -> None:
+    app.build(first)
+    before = state(app)
+    app.images["app"]["compression"] = "zstd"
+    app.write()
+    registry.forget()
+    if second == "snakemake":
+        assert "run sifmake lock --offline" in app.snakemake(status=1)
+        assert state(app) == before
+        app.run("sifmake", "lock", "--offline")
+        assert registry.counts() == {}
+    app.build(second)
+    assert registry.blob_gets() == {}
+    assert state(app)[1] != before[1]
+    assert app.record("sif", "app")["key"]["compression"] == "zstd"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "lost",
+    ["images/app.sif", "config/locks/app.yaml", "results", *(f"results/app/{stage}.json" for stage in ("pull", "sif"))],
+)
+def test_what_is_lost_is_made_again(app: Folder, registry: CountingRegistry, engine: str, lost: str) -> None:
+    app.build(engine)
+    before, packs = state(app)[1], app.packs()
+    path = app.root / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    registry.forget()
+    app.build(engine)
+    assert registry.blob_gets() == {}
+    assert app.packs() == packs
+    assert state(app)[1] == before
+    assert path.exists()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_lost_store_is_no_work_until_it_is_needed(app: Folder, registry: CountingRegistry, engine: str) -> None:
+    app.build(engine)
+    before = state(app)
+    shutil.rmtree(app.home / "store")
+    registry.forget()
+    app.build(engine)
+    assert registry.counts() == (HEAD if engine == "doit" else {})
+    assert state(app) == before
+    app.target("app").unlink()
+    app.build(engine)
+    assert state(app)[1] == before[1]
+    assert len(app.packs()) == 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_images_share_layers_while_built_side_by_side(
+    project: Folder, registry: CountingRegistry, engine: str
+) -> None:
+    shared = [tar(file(f"shared{number}", bytes([number]) * 300_000)) for number in range(4)]
+    descriptors: list[Descriptor] = []
+    for name, top in (("a", ONE), ("b", TWO)):
+        descriptors += push(registry, *shared, top, tag=f"{name}:1")
+        project.images[name] = {"from": f"docker://{registry.host}/{name}:1"}
+    project.write()
+    registry.slow = 0.002
+    project.build(engine, *(["-n", "4"] if engine == "doit" else ["-j", "4"]))
+    layers = {layer["digest"] for image in descriptors for layer in registry.blobs.document(image)["layers"]}
+    assert len(layers) == 6
+    assert {digest: count for digest, count in registry.blob_gets().items() if digest in layers} == dict.fromkeys(
+        layers, 1
+    )
+    assert len(project.packs()) == 6
