@@ -8,10 +8,11 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import checks, image
 from benchmarks.bench import Bench
 from benchmarks.report import Report, machine
 from benchmarks.scale import FULL, QUICK
+
+from benchmarks import checks, image
 
 DEFAULT_JSON = Path(__file__).parents[1] / ".benchmarks" / "latest.json"
 

@@ -1,0 +1,190 @@
+"""The measuring tools measure what they say: images that others read, a floor that does its work, honest memory."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.layerfile import LayerFile  # noqa: E402
+from benchmarks.report import Figure, Report  # noqa: E402
+from benchmarks.scale import MIB, Scale  # noqa: E402
+
+from benchmarks import floor, image, measure, readback  # noqa: E402
+
+TINY = Scale("tiny", 2_000_000, 120, 8 * MIB, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def layered(tmp_path_factory):
+    try:
+        return image.layered(tmp_path_factory.mktemp("bench"), TINY)
+    except SystemExit as error:
+        pytest.skip(str(error))
+
+
+def plain(layer, found):
+    return gzip.decompress(found.blob(layer).read_bytes())
+
+
+def test_layers_are_what_their_names_say(layered):
+    for layer in layered.layers:
+        assert hashlib.sha256(layered.blob(layer).read_bytes()).hexdigest() == layer
+    index = json.loads((Path(layered.layout) / "index.json").read_text())
+    manifest = layered.blob(index["manifests"][0]["digest"][7:])
+    config = layered.blob(json.loads(manifest.read_text())["config"]["digest"][7:])
+    diff_ids = json.loads(config.read_text())["rootfs"]["diff_ids"]
+    assert diff_ids == [f"sha256:{hashlib.sha256(plain(layer, layered)).hexdigest()}" for layer in layered.layers]
+
+
+def test_extents_are_the_files_of_the_tar(layered):
+    entries = total = 0
+    for layer in layered.layers:
+        path = layered.blob(layer)
+        with tarfile.open(path) as tar:
+            members = tar.getmembers()
+        files = [(one.offset_data, one.size) for one in members if one.isreg() and one.size]
+        listed = memoryview(layered.extents(layer).read_bytes()).cast("Q").tolist()
+        assert list(zip(listed[::2], listed[1::2], strict=True)) == files
+        entries += len(members)
+        total += sum(size for _, size in files)
+    assert (entries, total) == (layered.entries, layered.plain)
+
+
+@pytest.mark.umoci
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("umoci"), reason="needs umoci and root")
+def test_umoci_unpacks_it_to_as_many_entries(layered, tmp_path):
+    bundle = tmp_path / "bundle"
+    subprocess.run(["umoci", "unpack", "--image", f"{layered.layout}:{image.CHANGED}", bundle], check=True)
+    assert 1 + sum(1 for _ in (bundle / "rootfs").rglob("*")) == layered.tree
+
+
+def test_it_is_kept(layered):
+    assert image.layered(Path(layered.layout).parent, TINY) == layered
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_floor_reads_all_and_compresses_what_a_pack_holds(layered, threads):
+    pairs = [(layered.blob(layer), layered.extents(layer)) for layer in layered.layers]
+    result = floor.run(pairs, threads)
+    assert [packed for packed, _ in result["digests"]] == layered.layers
+    assert [found for _, found in result["digests"]] == [
+        hashlib.sha256(plain(layer, layered)).hexdigest() for layer in layered.layers
+    ]
+    assert result["stored"] == sum(
+        compressed(plain(layer, layered), layered.extents(layer)) for layer in layered.layers
+    )
+
+
+def compressed(stream, extents):
+    """Return the compressed size of a layer's files, worked out the slow way."""
+    import deflate
+
+    listed = memoryview(extents.read_bytes()).cast("Q").tolist()
+    blocks, tails, seen = [], b"", set()
+    for start, size in zip(listed[::2], listed[1::2], strict=True):
+        data = stream[start : start + size]
+        if size < floor.BLOCK and data in seen:
+            continue
+        seen.add(data)
+        full = size // floor.BLOCK * floor.BLOCK
+        blocks += [data[at : at + floor.BLOCK] for at in range(0, full, floor.BLOCK)]
+        if len(tails) + size - full > floor.BLOCK:
+            blocks.append(tails)
+            tails = b""
+        tails += data[full:]
+    blocks.append(tails)
+    return sum(min(len(deflate.zlib_compress(block, 6)), len(block)) for block in blocks if block.strip(b"\0"))
+
+
+def test_the_floor_reads_gzip_of_many_members(tmp_path):
+    big = image.few_large_files(tmp_path, TINY)
+    result = floor.run([(big.blob(layer), big.extents(layer)) for layer in big.layers], 2)
+    assert result["digests"] == [(big.layers[0], hashlib.sha256(plain(big.layers[0], big)).hexdigest())]
+    assert big.plain == TINY.big
+    with tarfile.open(fileobj=gzip.open(big.blob(big.layers[0]))) as tar:
+        assert [one.size for one in tar] == [TINY.big // 2] * 2
+
+
+def test_the_layer_writer_marks_upgraded_files(tmp_path):
+    (tmp_path / "blobs" / "sha256").mkdir(parents=True)
+    source = tmp_path / "file"
+    source.write_bytes(b"content")
+    layer = LayerFile(tmp_path / "blobs" / "sha256")
+    layer.add_host(str(source), b"+")
+    layer.add("empty", b"")
+    found = layer.finish()
+    stream = gzip.decompress((tmp_path / "blobs" / "sha256" / found["digest"][7:]).read_bytes())
+    assert stream[layer.extents[0] :][: layer.extents[1]] == b"content+"
+    assert len(layer.extents) == 2
+
+
+def test_memory_of_children_counts_and_file_pages_do_not(tmp_path):
+    size = 64 << 20
+    (tmp_path / "file").write_bytes(bytes(size))
+    hold = "import time; x = b'1' * (64 << 20); time.sleep(0.3)"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}], check=True)"
+    mapped = (
+        "import mmap, time, sys; f = open(sys.argv[1], 'rb'); m = mmap.mmap(f.fileno(), 0, prot=1); "
+        "s = m[::4096]; time.sleep(0.3)"
+    )
+    assert measure.run([sys.executable, "-c", child]).anonymous > size
+    assert measure.run([sys.executable, "-c", mapped, tmp_path / "file"]).anonymous < size // 2
+
+
+def test_a_program_that_fails_ends_the_check():
+    with pytest.raises(SystemExit, match="reason"):
+        measure.run([sys.executable, "-c", "raise SystemExit('reason')"])
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "at_least", "verdict"),
+    [
+        (1.0, 1.0, False, "PASS"),
+        (1.01, 1.0, False, "FAIL"),
+        (2.8, 2.8, True, "PASS"),
+        (2.7, 2.8, True, "FAIL"),
+        (9.9, None, False, ""),
+    ],
+)
+def test_verdicts(value, limit, at_least, verdict, capsys):
+    report = Report()
+    report.add(Figure("name", value, limit, "x", at_least=at_least))
+    assert report.figures[0].verdict == verdict
+    assert report.failed is (verdict == "FAIL")
+    assert f"| {verdict} |" in report.table()
+
+
+def test_the_json_says_on_which_machine(tmp_path, capsys):
+    report = Report()
+    report.add(Figure("name", 1.0, 2.0))
+    report.skip("other", "no root")
+    report.fail("third", "reason")
+    report.write(tmp_path / "new" / "out.json", {"a": 1})
+    found = json.loads((tmp_path / "new" / "out.json").read_text())
+    assert found["figures"][0]["verdict"] == "PASS"
+    assert found["skipped"] == {"other": "no root"}
+    assert found["machine"]["cores"] == len(os.sched_getaffinity(0))
+    assert report.failed
+
+
+def test_the_partition_of_a_sif_is_found(tmp_path):
+    # SIF header and one descriptor, packed here field by field from the format's description.
+    header = b"#!/usr/bin/env run-singularity\n\0" + b"SIF_MAGIC\0" + b"01\0" + b"02\0" + bytes(16)
+    header += b"".join(number.to_bytes(8, "little") for number in (0, 0, 46, 48, 4096, 28080, 32768, 4096))
+    descriptor = (0x4004).to_bytes(4, "little") + b"\1" + bytes(12) + (36864).to_bytes(8, "little") + bytes(560)
+    unused = bytes(585)
+    path = tmp_path / "x.sif"
+    path.write_bytes(header + bytes(4096 - len(header)) + unused + descriptor + bytes(585 * 46))
+    assert readback.partition_offset(path) == 36864
