@@ -64,8 +64,7 @@ def pull(request: Pull, progress: Progress) -> None:
             build = engine.BuildSettings(request.compression)
             summary = engine.write_sif(request.target, flattened, packs, image, origin, build, progress)
         finally:
-            for pack in packs:
-                pack.close()
+            engine.close_packs(packs)
     finally:
         source.close()
     progress.info(f"{request.target}: {summary.size} bytes, sha256:{summary.sha256}")

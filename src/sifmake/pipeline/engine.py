@@ -169,6 +169,12 @@ def drop_damaged(packs: Sequence[Pack], store: Store) -> bool:
     return damaged
 
 
+def close_packs(packs: Sequence[Pack]) -> None:
+    """Close packs, each once: a layer that an image has twice is one pack in two places."""
+    for pack in {id(pack): pack for pack in packs}.values():
+        pack.close()
+
+
 def flatten_packs(packs: Sequence[Pack], image: Image, progress: Progress) -> Flattened:
     """Merge the layers of an image into one tree and tell what was odd about them.
 

@@ -106,8 +106,7 @@ class Workbench:
 
     def close(self) -> None:
         """Close packs and source."""
-        for pack in vars(self).pop("packs", []):
-            pack.close()
+        engine.close_packs(vars(self).pop("packs", []))
         self._source.close()
 
     def _load_tree(self) -> Flattened | None:
