@@ -20,6 +20,8 @@ WRAPPED = {
 PEER_FLAGS = ("nv", "rocm", "fakeroot")
 VARIABLES = ("SINGULARITY_", "APPTAINER_")
 """Prefixes of variables that stand for options; the second tool's win."""
+SIGNATURE_WORD = b"signature"
+"""Only where it stands in the configuration is that read as YAML, which takes a while."""
 FLAG_VARIABLES = {
     "CLEANENV": "cleanenv",
     "CONTAIN": "contain",
@@ -177,7 +179,32 @@ def stored_sif(args: argparse.Namespace) -> str:
 
 
 def check_signature(sif: str) -> None:
-    """Refuse an unsigned SIF where the configuration asks for signatures."""
-    if not os.path.exists("config/config.yaml"):  # noqa: PTH110
+    """Refuse a SIF that does not verify where the configuration asks for signatures.
+
+    Raises:
+        SigningError: It does not verify, or there are no keys to verify it with.
+        ConfigError: The configuration cannot be read.
+    """
+    try:
+        with open("config/config.yaml", "rb") as file:  # noqa: PTH123
+            if SIGNATURE_WORD not in file.read():
+                return
+    except FileNotFoundError:
         return
-    raise NotImplementedError(sif)
+    from pathlib import Path
+
+    from sifmake.errors import SigningError
+    from sifmake.pipeline.keys import load_project_trust
+    from sifmake.pipeline.project import Project
+    from sifmake.signing import verify_file
+
+    configuration = Project(Path.cwd()).configuration
+    if not configuration.require_signature:
+        return
+    found = verify_file(Path(sif), load_project_trust(configuration))
+    if found.exit_code:
+        raise SigningError(
+            f"is not run, for it does not verify: {'; '.join(found.reasons)}",
+            where=sif,
+            hint="require-signature stands in config/config.yaml; sifmake sign signs it, trusted-keys names who may",
+        )
