@@ -1,0 +1,169 @@
+"""``sifmake sign``, ``verify``, ``key`` and ``sif`` as a user runs them."""
+
+import io
+import json
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from sifmake.cli.main import main
+from support.corpus import SIF_BROKEN, SIF_FROM_PEERS, SIF_KEYS, needs_corpus
+from support.signing import pem_pair, pgp_pair, write_sif
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("APPTAINER_KEYSDIR", str(tmp_path / "none"))
+    monkeypatch.delenv("SIFMAKE_PASSPHRASE", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    return tmp_path / "config"
+
+
+def test_a_pair_is_made_and_used_by_name(tmp_path, capsys):
+    sif = str(write_sif(tmp_path / "a.sif"))
+    assert main(["verify", sif]) == 10
+    assert "it is not signed; sifmake sign adds a signature" in capsys.readouterr().err
+    assert main(["key", "newpair", "work"]) == 0
+    assert main(["sign", "--key", "work", sif]) == 0
+    assert "objects 1, 2, 3 signed by SHA256:" in capsys.readouterr().err
+    assert main(["verify", sif]) == 0
+    out = capsys.readouterr().out
+    assert "[LOCAL]   Signing entity: work.pem" in out
+    assert "3    |1       |NONE    |FS (Squashfs/*System/amd64)" in out
+    assert "header: architecture" in out
+    assert main(["key", "remove", "work"]) == 0
+    assert main(["verify", sif]) == 12
+
+
+def test_a_second_signature_is_warned_about(tmp_path, capsys):
+    sif, pair = str(write_sif(tmp_path / "a.sif")), pem_pair(tmp_path)
+    assert main(["-q", "sign", "--key", str(pair.secret), sif]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["-q", "sign", "--key", str(pair.secret), sif]) == 0
+    assert "verifiers now need the keys of all its signatures" in capsys.readouterr().err
+
+
+def test_passphrase_from_file_and_variable_but_not_from_nowhere(tmp_path, capsys, monkeypatch):
+    (tmp_path / "pass").write_text("sesame\n")
+    assert main(["key", "newpair", "work", "--passphrase-file", str(tmp_path / "pass")]) == 0
+    sif = write_sif(tmp_path / "a.sif")
+    before = sif.read_bytes()
+    assert main(["sign", "--key", "work", str(sif)]) == 1
+    assert "there is no terminal to ask on; name a file with --passphrase-file" in capsys.readouterr().err
+    monkeypatch.setenv("SIFMAKE_PASSPHRASE", "wrong")
+    assert main(["sign", "--key", "work", str(sif)]) == 1
+    assert "the passphrase does not open this key" in capsys.readouterr().err
+    assert sif.read_bytes() == before
+    monkeypatch.setenv("SIFMAKE_PASSPHRASE", "sesame")
+    assert main(["sign", "--key", "work", str(sif)]) == 0
+    assert main(["sign", "--key", "work", "--passphrase-file", str(tmp_path / "pass"), str(sif)]) == 0
+
+
+def test_verify_with_key_files_only_trusts_those(tmp_path, capsys):
+    pair, other = pem_pair(tmp_path), pgp_pair(tmp_path)
+    sif = str(write_sif(tmp_path / "a.sif"))
+    assert main(["sign", "--key", str(pair.secret), sif]) == 0
+    assert main(["key", "import", str(pair.public)]) == 0
+    assert main(["verify", sif]) == 0
+    assert main(["verify", "--key", str(other.public), sif]) == 12
+    assert main(["verify", "--key", str(other.public), "--key", str(pair.public), sif]) == 0
+    (tmp_path / "deny").write_text(pair.signer.fingerprint + "\n")
+    capsys.readouterr()
+    assert main(["verify", "--deny", str(tmp_path / "deny"), sif]) == 13
+    assert "is on the deny list" in capsys.readouterr().err
+
+
+@needs_corpus
+def test_json_has_the_peers_members(capsys):
+    key = str(SIF_KEYS / "rsa-public.pem")
+    assert main(["verify", "--json", "--key", key, str(SIF_FROM_PEERS / "alpine-odd.apptainer.rsa-signed.sif")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["Signatures"] == 1
+    assert [entry["Signer"]["Partition"] for entry in document["SignerKeys"]] == [
+        "Def.FILE",
+        "JSON.Generic",
+        "JSON.Generic",
+        "FS",
+    ]
+    assert document["SignerKeys"][0]["Signer"] == {
+        "Partition": "Def.FILE",
+        "Name": "rsa-public.pem",
+        "Fingerprint": "SHA256:BhCwr7qZulYcOMSl2Jt2DuYHxHNnN6th4NdMqR/PGa4",
+        "KeyLocal": True,
+        "KeyCheck": True,
+        "DataCheck": True,
+    }
+    assert (document["Verdict"], document["ExitCode"], document["Reasons"]) == ("verified", 0, [])
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "status", "data"),
+    [("dsse-object2-bit-flipped.sif", 11, [True, False]), ("struct-half-descriptor.sif", 11, [])],
+)
+def test_json_comes_before_the_error_too(capsys, name, status, data):
+    assert main(["verify", "--json", "--key", str(SIF_KEYS / "ed25519-public.pem"), str(SIF_BROKEN / name)]) == status
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    trusted = [entry["Signer"] for entry in document["SignerKeys"] if entry["Signer"]["KeyCheck"]]
+    assert [entry["DataCheck"] for entry in trusted] == data
+    assert document["ExitCode"] == status
+    assert captured.err.count("\n") == 1
+
+
+@needs_corpus
+def test_no_broken_file_brings_a_traceback():
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom sifmake.cli.main import main\n"
+        "for path in sorted(Path(sys.argv[1]).glob('*.sif')):\n"
+        "    for words in (['verify'], ['sif', 'list'], ['sif', 'header'], ['sif', 'dump', '1']):\n"
+        "        print(path.name, words[0], main([*words, str(path)]), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, SIF_BROKEN], capture_output=True, check=True)
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.count(b"struct-") >= 23 * 4
+
+
+def test_key_list_export_and_secret_keys(tmp_path, capsys):
+    pair = pgp_pair(tmp_path)
+    main(["-q", "key", "newpair", "work"])
+    main(["-q", "key", "import", str(pair.public)])
+    main(["key", "list", "--json"])
+    listed = json.loads(capsys.readouterr().out)
+    assert {(item["name"], item["kind"]) for item in listed} == {
+        ("Ann <ann@example.org>", "OpenPGP"),
+        ("work", "Ed25519"),
+    }
+    main(["key", "list", "--secret"])
+    assert "work  no passphrase" in capsys.readouterr().out
+    for item in listed:
+        assert main(["key", "export", item["fingerprint"], str(tmp_path / "out")]) == 0
+        assert b"PUBLIC KEY" in (tmp_path / "out").read_bytes()
+    secret = tmp_path / "secret"
+    assert main(["key", "export", "--secret", "work", str(secret)]) == 0
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert main(["key", "remove", "--secret", "work"]) == 0
+    assert main(["sign", "--key", "work", str(write_sif(tmp_path / "a.sif"))]) == 1
+    (tmp_path / "back.pem").write_bytes(secret.read_bytes())
+    assert main(["key", "import", str(tmp_path / "back.pem")]) == 0
+    assert main(["sign", "--key", "back", str(write_sif(tmp_path / "a.sif"))]) == 0
+
+
+def test_dump_gives_the_bytes_of_an_object(tmp_path, capfdbinary):
+    sif = str(write_sif(tmp_path / "a.sif"))
+    assert main(["sif", "dump", "1", sif]) == 0
+    assert capfdbinary.readouterr().out == b"bootstrap: docker"
+    assert main(["sif", "dump", "9", sif]) == 1
+    assert b"there is no object 9" in capfdbinary.readouterr().err
+
+
+def test_selectors_exclude_each_other_and_a_key_is_needed(tmp_path, capsys):
+    sif = str(write_sif(tmp_path / "a.sif"))
+    for words in (["sign", sif], ["sign", "--key", "x", "--gpg", "y", sif], ["verify", "-g", "1", "-i", "1", sif]):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 2
+    assert "usage" in capsys.readouterr().err
