@@ -182,6 +182,8 @@ def test_a_damaged_memory_of_an_index_is_none(store, content):
     (path,) = (path for path in store.root.rglob("*linux*"))
     path.write_bytes(content)
     assert store.find_manifest(INDEX, Platform()) is None
+    store.remember_manifest(INDEX, Platform(), DIGEST)
+    assert store.find_manifest(INDEX, Platform()) == DIGEST
 
 
 def test_packs_and_sifs(store):
@@ -306,11 +308,32 @@ def test_old_temporaries_go_and_young_ones_stay(store):
             one.write_bytes(b"x")
             os.utime(one, (time.time() - age,) * 2)
             where.append(one)
+    (folder / "deep" / "deeper").mkdir()
     pack = put_pack(store)
-    os.utime(pack, (1, 1))
+    with store.lock(KEY), store.lock("other-key"):
+        pass
+    for path in (pack, folder, folder / "deep" / "deeper", store.root / "locks" / KEY):
+        os.utime(path, (1, 1))
     store.temporary_folder()
     assert all(path.exists() for path in gone), "it was swept a moment ago"
     os.utime(store.root / ".swept", (1, 1))
     store.temporary_folder()
     assert [path.exists() for path in kept + gone] == [True] * 3 + [False] * 3
     assert pack.exists()
+    assert [path.name for path in (store.root / "locks").iterdir()] == ["other-key"]
+    assert (folder / "deep").exists()
+    assert not (folder / "deep" / "deeper").exists()
+
+
+def test_what_cannot_be_swept_disturbs_nobody(store, monkeypatch):
+    others = store.temporary_folder() / "others"
+    others.write_bytes(b"")
+    for path in (others, store.root / ".swept"):
+        os.utime(path, (1, 1))
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    store.temporary_folder()
+    assert others.exists()

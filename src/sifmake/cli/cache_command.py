@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.console import Console, human_size
-from sifmake.errors import SifmakeError, StoreError, UsageError
+from sifmake.errors import SifmakeError, UsageError
 from sifmake.store import Store
 from sifmake.store.collect import choose, parse_age, parse_size, remove
 from sifmake.store.items import Item, list_items
-from sifmake.store.store import SCRATCH
-from sifmake.store.sweep import old_temporaries
+from sifmake.store.sweep import sweep
 
 if TYPE_CHECKING:
     import argparse
@@ -150,17 +149,17 @@ def take_in(store: Store, args: argparse.Namespace, console: Console) -> int:
 
 
 def _remove(items: Sequence[Item], store: Store, args: argparse.Namespace, console: Console) -> None:
-    verb = "would remove" if args.dry_run else "removed"
+    kept: dict[Item, str] = {}
     if not args.dry_run:
-        try:
-            remove(items)
-            for path in old_temporaries(store.root, store.root / SCRATCH):
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot remove a file ({error.strerror})", where=str(error.filename)) from error
-    for item in items:
+        kept = remove(items)
+        sweep(store.root, store.scratch)
+    verb = "would remove" if args.dry_run else "removed"
+    gone = [item for item in items if item not in kept]
+    for item in gone:
         console.info(f"{verb} {item.kind} {item.name} ({human_size(item.size)})")
-    console.info(f"{verb} {len(items)} file(s), {human_size(sum(item.size for item in items))}")
+    for item, why in kept.items():
+        console.warning(f"cannot remove {item.path}: {why}")
+    console.info(f"{verb} {len(gone)} file(s), {human_size(sum(item.size for item in gone))}")
 
 
 def _ask(question: str) -> None:

@@ -9,7 +9,7 @@ from sifmake.errors import UsageError
 from sifmake.store.sweep import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from sifmake.store.items import Item
 
@@ -44,14 +44,18 @@ def choose(items: Iterable[Item], now: float, max_size: int | None = None, max_a
     return chosen
 
 
-def remove(items: Sequence[Item]) -> None:
-    """Remove files; what another process removed meanwhile is fine.
+def remove(items: Iterable[Item]) -> dict[Item, str]:
+    """Remove files; return those that could not be removed, with the reason.
 
-    Raises:
-        OSError: A file cannot be removed.
+    What another process removed meanwhile is fine.
     """
+    kept = {}
     for item in items:
-        item.path.unlink(missing_ok=True)
+        try:
+            item.path.unlink(missing_ok=True)
+        except OSError as error:
+            kept[item] = error.strerror or str(error)
+    return kept
 
 
 def parse_size(text: str) -> int:

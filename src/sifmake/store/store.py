@@ -114,9 +114,11 @@ class Store:
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
         """Return the manifest that an index gave for a platform, or None when it was never looked into."""
         for root in self._roots():
-            data = _read(_index_path(root, index_digest, platform), 256)
+            path = _index_path(root, index_digest, platform)
+            data = _read(path, 256)
             text = data.decode("ascii", "replace").strip() if data else ""
             if _DIGEST.match(text):
+                renew(path)
                 return text
         return None
 
@@ -163,7 +165,7 @@ class Store:
             StoreError: It cannot be made.
         """
         folder = place.make_folder(self.root, self.root / SCRATCH)
-        sweep_daily(self.root, folder)
+        sweep_daily(self.root, self.scratch)
         return folder
 
     @contextmanager
@@ -186,13 +188,18 @@ class Store:
         with lock.hold(folder / file_name, timeout, self.progress) as held:
             yield held
 
+    @property
+    def scratch(self) -> tuple[Path, ...]:
+        """The folders in which everything is temporary."""
+        return self.root / SCRATCH, self.root / LOCKS
+
     def _roots(self) -> tuple[Path, ...]:
         return (self.root, *self.read_only)
 
     def _path_to_write(self, kind: str, key: str, suffix: str = "") -> Path:
         path = _key_path(self.root, kind, key, suffix)
         place.make_folder(self.root, path.parent)
-        sweep_daily(self.root, self.root / SCRATCH)
+        sweep_daily(self.root, self.scratch)
         return path
 
     def _find(self, kind: str, key: str, suffix: str = "") -> Path | None:
@@ -215,7 +222,7 @@ class Store:
         return self._owners if root == self.root else self._owners | {root.stat().st_uid}
 
     def _keep(self, path: Path, data: bytes) -> None:
-        if path.is_file():
+        if _read(path, len(data)) == data:
             return
         try:
             place.make_folder(self.root, path.parent)
