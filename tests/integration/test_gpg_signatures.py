@@ -161,6 +161,19 @@ def test_weak_hash_is_refused(gpg, tmp_path, algorithm):
     assert fingerprint
 
 
+def test_key_whose_own_signature_is_weak_is_not_relied_on(gpg, tmp_path):
+    weak = ("--allow-weak-digest-algos", "--cert-digest-algo", "SHA1")
+    gpg.run(*weak, "--quick-generate-key", "Sha <s@x>", "rsa2048", "sign", "never")
+    pair = gpg.pair(tmp_path, "s@x")
+    path = write_sif(tmp_path / "a.sif")
+    sign_file(path, path, load_signer("gpg:s@x", NO_PASSPHRASE))
+    result = verify_file(path, pair.trust)
+    assert result.exit_code == 12
+    assert "has no strong signature of its own" in result.reasons[0]
+    with pytest.raises(KeyFileError, match="cannot sign"):
+        _ = pair.signer
+
+
 def test_passphrase_goes_to_gpg_by_a_pipe_and_never_by_argument(gpg, tmp_path, monkeypatch):
     fingerprint = gpg.make("Ann <ann@example.org>", passphrase="open sesame")
     real, seen = subprocess.run, []

@@ -1,6 +1,7 @@
 """Clear-signed texts: the frame, and integers as Go's old library wrote them."""
 
 import base64
+import time
 
 import pytest
 
@@ -80,3 +81,11 @@ def test_signature_by_apptainer_of_2021_has_an_integer_that_needs_it():
     (_, before), (_, after) = packets(dearmored(armor)) + packets(dearmored(canonical(armor)))
     assert len(before) == len(after)
     assert [(old, new) for old, new in zip(before, after, strict=True) if old != new] == [(0x10, 0x0F), (0x00, 0xFF)]
+
+
+def test_hostile_frames_are_refused_fast():
+    start = time.monotonic()
+    for piece in (b"-----BEGIN PGP SIGNATURE-----\n", b"-----END PGP SIGNATURE-----\n", b"\n", b"-"):
+        with pytest.raises(MetadataError):
+            split(b"-----BEGIN PGP SIGNED MESSAGE-----\n\n" + piece * (2_000_000 // len(piece)) + b"!")
+    assert time.monotonic() - start < 2

@@ -61,7 +61,7 @@ def new_pair(args: argparse.Namespace) -> None:
 def new_passphrase(file: Path | None) -> str:
     """Return the passphrase for a new key: known, asked twice on a terminal, or none."""
     known = Passphrase(file).known()
-    if known is not None or not sys.stdin.isatty():
+    if known is not None or sys.stdin is None or not sys.stdin.isatty():
         return known or ""
     first = getpass.getpass("New passphrase (empty for none): ")
     if first != getpass.getpass("Again: "):

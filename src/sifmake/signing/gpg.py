@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sifmake.errors import KeyFileError, SigningError, one_line
@@ -26,7 +26,7 @@ class GpgSigner:
 
     fingerprint: str
     key: str
-    passphrase: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
 
     kind = "pgp"
 

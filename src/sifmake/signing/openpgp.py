@@ -49,6 +49,7 @@ class Certificate:
         revoked: Whether its owner has revoked it.
         keys: Fingerprints and key IDs of primary key and subkeys, lower-case hexadecimal.
         cert: The library's object.
+        usable: Whether its own signatures are there and strong enough; else nothing is known of its limits.
     """
 
     fingerprint: str
@@ -57,6 +58,7 @@ class Certificate:
     revoked: bool
     keys: frozenset[str]
     cert: pysequoia.Cert
+    usable: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,17 @@ def united(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
 def certificate(cert: pysequoia.Cert) -> Certificate:
     """Return what is asked of a certificate in one value."""
     keys = {name for packet in packets(bytes(cert)) if is_key(packet) for name in (packet.fingerprint, packet.key_id)}
-    name = next((str(user) for user in cert.user_ids), "")
     known = frozenset(key for key in keys if key)
-    return Certificate(cert.fingerprint.upper(), name, cert.expiration, cert.is_revoked, known, cert)
+    fingerprint = cert.fingerprint.upper()
+    try:
+        return Certificate(fingerprint, first_user(cert), cert.expiration, cert.is_revoked, known, cert)
+    except FAILURES:
+        return Certificate(fingerprint, "", None, revoked=False, keys=known, cert=cert, usable=False)
+
+
+def first_user(cert: pysequoia.Cert) -> str:
+    """Return the first user ID of a certificate; empty if it has none."""
+    return next((str(user) for user in cert.user_ids), "")
 
 
 def packets(data: bytes) -> list[Any]:
@@ -164,6 +174,9 @@ def judge_issuer(signature: Any, certificates: Iterable[Certificate], denied: fr
         return PgpResult(PgpState.REVOKED, fingerprint, reason=f"key {fingerprint} is on the deny list")
     if signer is None:
         return PgpResult(PgpState.UNKNOWN, issuer.upper(), reason=f"key {issuer.upper()} is not among the trusted keys")
+    if not signer.usable:
+        reason = f"key {signer.fingerprint} has no strong signature of its own that says what it is good for"
+        return PgpResult(PgpState.UNKNOWN, signer.fingerprint, reason=reason)
     now = datetime.now(UTC)
     ended = list(key_ends(signer, issuer, now))
     expiry = signature.signature_expiration_time
@@ -252,8 +265,8 @@ def load_signer(data: bytes, where: str, passphrase: Passphrase) -> OpenPgpSigne
         raise KeyFileError("not an OpenPGP key", where=where) from None
     if len(cert.fingerprint) != 40:
         raise KeyFileError("SIF signatures name OpenPGP keys of version 4 only", where=where)
-    name = next((str(user) for user in cert.user_ids), "")
-    return OpenPgpSigner(cert.fingerprint.upper(), name, signing_handle(key, where, passphrase))
+    handle = signing_handle(key, where, passphrase)
+    return OpenPgpSigner(cert.fingerprint.upper(), first_user(cert), handle)
 
 
 def signing_handle(key: pysequoia.Tsk, where: str, passphrase: Passphrase) -> pysequoia.PySigner:

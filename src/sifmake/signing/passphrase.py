@@ -41,7 +41,7 @@ class Passphrase:
         known = self.known()
         if known is not None:
             return known
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             hint = f"name a file with --passphrase-file or set {VARIABLE}"
             raise KeyFileError("the key has a passphrase and there is no terminal to ask on", where=key, hint=hint)
         return getpass.getpass(f"Passphrase of {key}: ")

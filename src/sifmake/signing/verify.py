@@ -35,6 +35,7 @@ class Verdict(enum.IntEnum):
     REVOKED = 13
 
 
+MAX_SIGNATURES = 256
 SEVERITY = (Verdict.INVALID, Verdict.REVOKED, Verdict.UNTRUSTED, Verdict.UNSIGNED, Verdict.VERIFIED)
 """What decides where signatures differ, first things first."""
 
@@ -181,8 +182,11 @@ class Verifier:
 
     def run(self, groups: list[int]) -> Verification:
         """Check all signatures of some groups."""
-        checks = [self.check(item) for item in self.sif.find(DataType.SIGNATURE) if item.linked_group in groups]
-        legacy = any(self.is_legacy(item) for item in self.sif.find(DataType.SIGNATURE))
+        found = self.sif.find(DataType.SIGNATURE)
+        if len(found) > MAX_SIGNATURES:
+            raise SifError(f"the file has {len(found)} signatures, at most {MAX_SIGNATURES} are looked at")
+        checks = [self.check(item) for item in found if item.linked_group in groups]
+        legacy = any(self.is_legacy(item) for item in found)
         modern = [check for check in checks if check.kind != "legacy"]
         if not modern:
             return self.unsigned(legacy=legacy)
