@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
 import tempfile
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.report import Report, machine
-from benchmarks.scale import FULL, QUICK
+from benchmarks.scale import FULL, QUICK, Scale
 
 from benchmarks import checks, image
 
@@ -33,6 +34,16 @@ def main() -> int:
     scale = QUICK if args.quick else FULL
     work = args.work.absolute() / scale.name
     work.mkdir(parents=True, exist_ok=True)
+    with (work / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            parser.error(f"another run measures in {work}; wait for it or name another folder with --work")
+        return measure(args, scale, work)
+
+
+def measure(args: argparse.Namespace, scale: Scale, work: Path) -> int:
+    """Run the chosen checks in a folder and return the exit status."""
     print("images ...", flush=True)
     report = Report()
     bench = Bench(scale, work, image.layered(work, scale), report)
