@@ -1,0 +1,219 @@
+"""Rows of the user reports about transfers (a4, a22 to a27) on the registry that misbehaves."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from sifmake.errors import IntegrityError, RegistryError
+from sifmake.registry import HostSettings
+from support.pulling import FAST, pull
+from support.registry import Answer, FakeRegistry, error
+
+RAW = random.Random(7).randbytes(300_000)
+
+
+@pytest.fixture
+def registry():
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def image(registry):
+    image = registry.blobs.image([RAW])
+    registry.tag("org/image", "1", image)
+    return image
+
+
+@pytest.fixture
+def layer(registry, image):
+    return registry.blobs.document(image)["layers"][0]["digest"]
+
+
+def pull_from(registry, **changes):
+    return pull(f"docker://{registry.host}/org/image:1", **changes)
+
+
+def gets(registry, digest):
+    return registry.asked("GET", digest)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["1", lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=1.5), usegmt=True), None],
+    ids=["seconds", "date", "none"],
+)
+def test_a4_too_many_requests_are_made_again_later(registry, image, header):
+    text = header() if callable(header) else header
+    headers = {"Retry-After": text} if text else {}
+    registry.on("HEAD", "/manifests/1", error(429, "TOOMANYREQUESTS", **headers), times=2)
+    began = time.monotonic()
+    pull_from(registry)
+    seconds = time.monotonic() - began
+    assert registry.count("HEAD", "/manifests/1") == 3
+    assert seconds > (0.4 if text else 0)
+
+
+def test_a4_a_long_wait_is_refused_with_the_time(registry, image):
+    registry.on("HEAD", "/manifests/1", error(429, "TOOMANYREQUESTS", **{"Retry-After": "21600"}))
+    with pytest.raises(RegistryError, match=r"refuses further requests .*come back in 6:00:00"):
+        pull_from(registry)
+    assert registry.count("HEAD", "/manifests/1") == 1
+
+
+def test_a22_a_dead_proxy_is_not_asked_for_this_machine(registry, image):
+    environ = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+    assert pull_from(registry, environ=environ).image.digest == image["digest"]
+
+
+def test_a23_a_broken_transfer_is_made_again(registry, image, layer):
+    registry.on("GET", layer, lambda request: request.served(cut=150_000), times=1)
+    pull_from(registry)
+    assert len(gets(registry, layer)) == 2
+
+
+def test_a24_a_broken_transfer_goes_on_where_it_broke(registry, image, layer):
+    registry.on("GET", layer, lambda request: request.served(cut=150_000), times=1)
+    pull_from(registry)
+    second = gets(registry, layer)[1]
+    assert second.headers["range"] == "bytes=150000-"
+    assert second.headers["if-range"] == f'"{layer}"'
+
+
+def test_a24_a_server_that_ignores_ranges(registry, image, layer):
+    whole = Answer(200, registry.blobs[layer])
+    registry.on("GET", layer, lambda request: request.served(cut=150_000), times=1)
+    registry.on("GET", layer, whole)
+    pull_from(registry)
+    assert len(gets(registry, layer)) == 2
+
+
+def test_a24_a_server_that_refuses_ranges(registry, image, layer):
+    registry.on("GET", layer, lambda request: request.served(cut=150_000), times=1)
+    registry.on("GET", layer, lambda request: error(416, "RANGE") if "range" in request.headers else None)
+    pull_from(registry)
+    assert [("range" in request.headers) for request in gets(registry, layer)] == [False, True, False]
+
+
+def test_a24_a_server_that_answers_another_range(registry, image, layer):
+    data = registry.blobs[layer]
+    wrong = Answer(206, data, {"Content-Range": f"bytes 0-{len(data) - 1}/{len(data)}"})
+    registry.on("GET", layer, lambda request: request.served(cut=150_000), times=1)
+    registry.on("GET", layer, lambda request: wrong if "range" in request.headers else None)
+    pull_from(registry)
+
+
+def test_a24_a_blob_whose_etag_changed_comes_whole(registry, image, layer):
+    changed = Answer(200, registry.blobs[layer], {"ETag": '"other"'})
+    registry.on("GET", layer, lambda request: request.served(cut=150_000), times=1)
+    registry.on("GET", layer, lambda request: changed if request.headers.get("if-range") != '"other"' else None)
+    pull_from(registry)
+    assert len(gets(registry, layer)) == 2
+
+
+def test_a24_a_weak_etag_is_no_condition(registry, image, layer):
+    registry.on("GET", layer, lambda r: r.served(cut=150_000, headers={"ETag": 'W/"x"'}), times=1)
+    pull_from(registry)
+    assert "if-range" not in gets(registry, layer)[1].headers
+
+
+def test_a24_progress_counts_as_a_fresh_start(registry, image, layer):
+    registry.on("GET", layer, lambda request: request.served(cut=70_000), times=4)
+    pull_from(registry, retry=replace(FAST, attempts=2))
+    assert len(gets(registry, layer)) == 5
+
+
+def test_a_transfer_that_breaks_for_ever_ends(registry, image, layer):
+    registry.on("GET", layer, lambda request: request.served(cut=0))
+    with pytest.raises(RegistryError, match=r"broke off 5 times, lastly after 0 of \d+ bytes"):
+        pull_from(registry)
+
+
+def test_a25_a_changed_byte_is_found_by_the_consumer(registry, image, layer):
+    data = bytearray(registry.blobs[layer])
+    data[1000] ^= 1
+    registry.on("GET", layer, Answer(200, bytes(data)))
+    with pytest.raises(AssertionError, match="digest"):
+        pull_from(registry)
+
+
+@pytest.mark.parametrize("what", ["manifest", "config"])
+def test_a25_a_changed_document_is_refused(registry, image, what):
+    digest = image["digest"] if what == "manifest" else registry.blobs.document(image)["config"]["digest"]
+    registry.on("GET", digest, Answer(200, registry.blobs[digest].replace(b"amd64", b"amd65").replace(b"{", b"[", 1)))
+    with pytest.raises(IntegrityError, match="does not have the digest it was asked by"):
+        pull_from(registry)
+
+
+def test_a26_a_short_body_with_its_own_length_is_refused(registry, image, layer):
+    registry.on("GET", layer, Answer(200, registry.blobs[layer][:1000]))
+    with pytest.raises(IntegrityError, match=r"offers 1000 bytes, the manifest says \d+"):
+        pull_from(registry)
+
+
+def test_a_body_of_unknown_length_is_read_to_its_size(registry, image, layer):
+    registry.on("GET", layer, Answer(200, registry.blobs[layer], unsized=True))
+    assert pull_from(registry).blobs == [registry.blobs[layer]]
+
+
+def test_a_body_of_unknown_length_that_goes_on_is_refused(registry, image, layer):
+    registry.on("GET", layer, Answer(200, registry.blobs[layer] + b"x" * 10_000, unsized=True))
+    with pytest.raises(IntegrityError, match="sends more than"):
+        pull_from(registry)
+
+
+def test_a27_a_content_encoding_on_a_blob_changes_nothing(registry, image, layer):
+    registry.on("GET", layer, Answer(200, registry.blobs[layer], {"Content-Encoding": "gzip"}))
+    assert gzip.decompress(pull_from(registry).blobs[0]) == RAW
+    assert gets(registry, layer)[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_stalled_transfer_is_broken_off(registry, image, layer):
+    registry.on("GET", layer, lambda request: request.served(cut=150_000, stall=20), times=1)
+    began = time.monotonic()
+    pull_from(registry, retry=replace(FAST, read_timeout=0.3))
+    assert time.monotonic() - began < 5
+
+
+def test_a_trickling_transfer_is_broken_off(registry, image, layer):
+    registry.on("GET", layer, lambda request: request.served(trickle=0.02), times=1)
+    began = time.monotonic()
+    pull_from(registry)
+    assert time.monotonic() - began < 5
+    assert len(gets(registry, layer)) == 2
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
+def test_a_server_in_trouble_is_asked_again(registry, image, layer, status):
+    registry.on("GET", layer, Answer(status), times=2)
+    pull_from(registry)
+    assert len(gets(registry, layer)) == 3
+
+
+def test_a_missing_layer_is_named(registry, image, layer):
+    del registry.blobs.data[layer]
+    with pytest.raises(RegistryError, match=r"no such blob .*BLOB_UNKNOWN.*not pushed whole"):
+        pull_from(registry)
+
+
+def test_remaining_pulls_are_told_once(registry, image):
+    quota = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}
+    registry.on("HEAD", "/manifests/", lambda r: r.served(headers={**r.served().headers, **quota}))
+    registry.on("GET", "/manifests/", lambda r: r.served(headers={**r.served().headers, **quota}))
+    assert pull_from(registry).messages.infos == [f"{registry.host}: 76 of 100 pulls are left"]
+
+
+def test_a_mirror_that_breaks_down_is_passed_over(registry, image, layer):
+    with FakeRegistry() as mirror:
+        mirror.on("HEAD", "/v2/", Answer(500))
+        mirror.on("GET", "/v2/", Answer(500))
+        pulled = pull_from(registry, registries={registry.host: HostSettings(mirrors=(mirror.host,))})
+    assert pulled.image.digest == image["digest"]
+    assert any("passed over" in warning for warning in pulled.messages.warnings)
