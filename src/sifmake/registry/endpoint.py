@@ -14,7 +14,7 @@ from sifmake.registry.proxies import is_loopback
 from sifmake.registry.retry import RETRIED, pause_before, retry_after
 from sifmake.registry.settings import HostSettings
 from sifmake.registry.tokens import Authorizer, refusal
-from sifmake.registry.transport import TransportError
+from sifmake.registry.transport import BROKEN, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +28,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 8
 AUTHORISATIONS = 2
 """Times that a refused request is made again with fresh authorisation."""
+LARGEST_REFUSAL = 1 << 16
+"""Bytes of a refusal that are read so that its connection can be used again."""
 PROBE_TIMEOUT = 4.0
 """Seconds to find out whether a host on this machine speaks TLS."""
 
@@ -195,9 +197,16 @@ class Endpoint:
         return response
 
     def _answer(self, response: Response, header: str, call: Call) -> bool:
-        again = self.authorizer.answer(response, header, call.repository, call.actions)
+        try:
+            again = self.authorizer.answer(response, header, call.repository, call.actions)
+            if again:
+                response.read_all(LARGEST_REFUSAL)
+        except BROKEN:
+            again = True
+        except BaseException:
+            response.close()
+            raise
         if again:
-            response.read_all(1 << 16)
             response.close()
         return again
 
