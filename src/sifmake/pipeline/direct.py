@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sifmake.errors import PackDamagedError
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.model import Platform
 from sifmake.pipeline.origin import make_origin
@@ -12,7 +13,12 @@ from sifmake.pipeline.origin import make_origin
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sifmake.assembly.image import SifSummary
+    from sifmake.oci.model import Image
     from sifmake.progress import Progress
+    from sifmake.sources.base import Source
+    from sifmake.store import Store
+
 
 @dataclass(frozen=True)
 class Pull:
@@ -41,7 +47,6 @@ def pull(request: Pull, progress: Progress) -> None:
     Raises:
         SifmakeError: It cannot be done; the target is as it was.
     """
-    from sifmake.pipeline import engine
     from sifmake.sources.opening import open_source
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
@@ -57,14 +62,29 @@ def pull(request: Pull, progress: Progress) -> None:
     try:
         resolved = source.resolve(request.platform, store)
         image = source.image(resolved.manifest_digest)
-        packs = engine.fetch_packs(source, image, store, request.compression, DEFAULT_LIMITS, progress)
         try:
-            flattened = engine.flatten_packs(packs, image, progress)
-            origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
-            build = engine.BuildSettings(request.compression)
-            summary = engine.write_sif(request.target, flattened, packs, image, origin, build, progress)
-        finally:
-            engine.close_packs(packs)
+            summary = _build(source, image, store, request, progress)
+        except PackDamagedError as error:
+            # The damaged pack is out of the store now, so that a second try makes it anew.
+            progress.warning(str(error))
+            summary = _build(source, image, store, request, progress)
     finally:
         source.close()
     progress.info(f"{request.target}: {summary.size} bytes, sha256:{summary.sha256}")
+
+
+def _build(source: Source, image: Image, store: Store, request: Pull, progress: Progress) -> SifSummary:
+    """Fetch what the store lacks and write the SIF; packs that turn out to be damaged leave the store."""
+    from sifmake.pipeline import engine
+
+    packs = engine.fetch_packs(source, image, store, request.compression, DEFAULT_LIMITS, progress)
+    try:
+        flattened = engine.flatten_packs(packs, image, progress)
+        origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
+        build = engine.BuildSettings(request.compression)
+        return engine.write_sif(request.target, flattened, packs, image, origin, build, progress)
+    except PackDamagedError:
+        engine.drop_damaged(packs, store)
+        raise
+    finally:
+        engine.close_packs(packs)

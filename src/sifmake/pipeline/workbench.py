@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from sifmake.errors import FlattenError
+from sifmake.errors import FlattenError, PackDamagedError
 from sifmake.pipeline import engine
 from sifmake.pipeline.declaration import TREE
 from sifmake.pipeline.image_cache import LazySource, load_image
@@ -92,7 +92,16 @@ class Workbench:
         return flattened or self._load_tree() or engine.flatten_packs(self.packs, self.image, self._project.progress)
 
     def write_sif(self, flattened: Flattened) -> SifSummary:
-        """Write the unsigned SIF."""
+        """Write the unsigned SIF; a pack that turns out to be damaged is made anew first."""
+        try:
+            return self._write_sif(flattened)
+        except PackDamagedError as error:
+            self._project.progress.warning(str(error))
+            engine.drop_damaged(self.packs, self._project.store)
+            engine.close_packs(vars(self).pop("packs"))
+            return self._write_sif(self.flatten())
+
+    def _write_sif(self, flattened: Flattened) -> SifSummary:
         build = self.lock.build
         return engine.write_sif(
             self._project.path("results/{image}/unsigned.sif", self.name),
