@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,14 +215,13 @@ def test_a_full_disk_is_one_line_and_nothing_half_done(layout, expected, tmp_pat
 def test_a_damaged_pack_is_made_again_by_the_stages_too(layout, tmp_path):
     project = Folder(tmp_path / "project", tmp_path / "home", {}, {"one": {"from": f"oci:{layout}:first"}})
     project.write()
-    project.run("sifmake", "lock")
-    project.run("sifmake", "stage", "sif", "one")
-    unsigned = project.root / "results" / "one" / "unsigned.sif"
-    good = unsigned.read_bytes()
-    unsigned.unlink()
+    project.build("doit")
+    good = project.target("one").read_bytes()
+    project.target("one").unlink()
+    shutil.rmtree(project.root / "results")
     for pack in (tmp_path / "home" / "store" / "packs").rglob("*-*"):
         data = bytearray(pack.read_bytes())
         data[1000] ^= 1
         pack.write_bytes(data)
-    project.run("sifmake", "stage", "sif", "one")
-    assert unsigned.read_bytes() == good
+    assert "damaged" in project.build("doit")
+    assert project.target("one").read_bytes() == good
