@@ -35,6 +35,7 @@ class Bench:
         image: The layered image.
         report: Takes the figures.
         floors: Seconds of the floor program, measured beside the first pulls.
+        pulled: Whether the SIF and the store are this run's.
     """
 
     scale: Scale
@@ -42,6 +43,7 @@ class Bench:
     image: Image
     report: Report
     floors: list[float] = field(default_factory=list)
+    pulled: bool = False
 
     @property
     def tool(self) -> Tool:
@@ -61,7 +63,7 @@ class Bench:
     @property
     def squashed(self) -> Path:
         """What mksquashfs makes of the unpacked tree at its default level."""
-        return self.work / "default.squashfs"
+        return Path(self.image.layout) / "default.squashfs"
 
     def floor(self) -> float:
         """Run the floor program once; return its seconds."""
@@ -87,19 +89,23 @@ class Bench:
             self.floor()
             self.tool.forget()
             runs.append(self.tool.pull(reference, self.sif))
+            self.pulled = True
         return runs
 
     def ensure_sif(self) -> Path:
         """Return the SIF of the first image, with its layers in the store."""
-        if not self.sif.exists() or not self.tool.store.exists():
+        if not self.pulled:
             self.tool.pull(self.layout_reference(FIRST), self.sif)
+            self.pulled = True
         return self.sif
 
     def ensure_squashed(self) -> Path:
         """Return mksquashfs's image of the same tree, at its default gzip level 9."""
         if not self.squashed.exists():
             peers.unpack(self.image, FIRST, self.bundle)
-            peers.squash(self.bundle / "rootfs", self.squashed)
+            unfinished = self.squashed.with_suffix(".part")
+            peers.squash(self.bundle / "rootfs", unfinished)
+            unfinished.rename(self.squashed)
         return self.squashed
 
     def layout_reference(self, tag: str) -> str:

@@ -111,7 +111,7 @@ def memory(bench: Bench) -> None:
     bench.report.add(Figure(f"first pull, {big.plain / 1e9:.1f} GB in {big.entries} files", run.seconds))
     target.unlink()
     bench.tool.forget()
-    bench.sif.unlink(missing_ok=True)
+    bench.pulled = False
 
 
 def size(bench: Bench) -> None:
