@@ -47,6 +47,7 @@ def pull(request: Pull, progress: Progress) -> None:
     Raises:
         SifmakeError: It cannot be done; the target is as it was.
     """
+    from sifmake.pipeline.image_cache import load_image
     from sifmake.sources.opening import open_source
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
@@ -61,7 +62,7 @@ def pull(request: Pull, progress: Progress) -> None:
     source = open_source(request.uri, settings)
     try:
         resolved = source.resolve(request.platform, store)
-        image = source.image(resolved.manifest_digest)
+        image = load_image(store, source, resolved.manifest_digest)
         try:
             summary = _build(source, image, store, request, progress)
         except PackDamagedError as error:

@@ -111,17 +111,17 @@ class StoredDocuments:
     blob = manifest
 
 
-def load_image(project: Project, source: Source, manifest_digest: str) -> Image:
+def load_image(store: Store, source: Source, manifest_digest: str) -> Image:
     """Return an image and keep its manifest and config in the store.
 
     Raises:
         SourceError: The store lacks it and so does the source.
     """
     try:
-        return build_image(Descriptor("", manifest_digest, 0), StoredDocuments(project.store))
+        return build_image(Descriptor("", manifest_digest, 0), StoredDocuments(store))
     except KeyError:
         image = source.image(manifest_digest)
-    keep_image(project.store, image)
+    keep_image(store, image)
     return image
 
 

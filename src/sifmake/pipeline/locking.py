@@ -154,7 +154,7 @@ def _asked_lock(project: Project, image: ImageSettings, old: Lock | None) -> Loc
         if usable and usable.manifest == resolved.manifest_digest:
             return usable.with_build(build)
         name = source.name.partition("@")[0]
-        loaded = load_image(project, source, resolved.manifest_digest)
+        loaded = load_image(project.store, source, resolved.manifest_digest)
     finally:
         source.close()
     layers = tuple(LockedLayer(layer.descriptor.digest, layer.descriptor.size) for layer in loaded.layers)

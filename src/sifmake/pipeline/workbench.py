@@ -67,7 +67,7 @@ class Workbench:
     @cached_property
     def image(self) -> Image:
         """Manifest and config by digest, from the store or the source."""
-        return load_image(self._project, self._source, self.lock.manifest)
+        return load_image(self._project.store, self._source, self.lock.manifest)
 
     @cached_property
     def packs(self) -> list[Pack]:
