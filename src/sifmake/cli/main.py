@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from sifmake import __version__
 from sifmake.errors import SifmakeError, one_line
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 COMMANDS: dict[str, str] = {
@@ -36,8 +36,14 @@ COMMANDS: dict[str, str] = {
 """Subcommands and their help; module ``sifmake.cli.NAME_command`` has ``configure(parser)`` and ``run(args)``."""
 
 
+RUNNING = frozenset({"run", "exec", "shell", "test"})
+"""Commands that start programs in images: argparse alone would cost half of their time."""
+
+
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """Return the parser, in which only the chosen subcommand knows its options."""
+    import argparse
+
     parser = argparse.ArgumentParser(prog="sifmake", description="Container images in, signed SIF files out.")
     parser.add_argument("--version", action="version", version=f"sifmake {__version__}")
     add_global_options(parser, default=False)
@@ -59,11 +65,11 @@ def add_global_options(parser: argparse.ArgumentParser, *, default: object) -> N
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
-    args = build_parser(chosen if chosen in COMMANDS else None).parse_args(arguments)
+    args = parse(arguments)
     try:
         status = import_module(f"sifmake.cli.{args.command}_command").run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where standard output is closed
+            sys.stdout.flush()
     except SifmakeError as error:
         if args.debug:
             raise
@@ -80,6 +86,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return complain(one_line(str(error)), 1)
     return int(status)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of a command line; a plain one of the commands in a hurry does without argparse."""
+    if arguments and arguments[0] in RUNNING:
+        from sifmake.cli.running import parse_plain
+
+        args = parse_plain(arguments)
+        if args is not None:
+            return args
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    return build_parser(chosen if chosen in COMMANDS else None).parse_args(arguments)
 
 
 def complain(message: str, status: int) -> int:

@@ -7,17 +7,19 @@ is noted for runs that may not ask a registry.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifmakeError, SourceError
 from sifmake.files import write_atomic
-from sifmake.pipeline.direct import Pull, host_platform, pull
+from sifmake.oci.platform import host_platform
+from sifmake.pipeline.direct import Pull, pull
 
 if TYPE_CHECKING:
     from sifmake.oci.model import Platform
     from sifmake.progress import Progress
+    from sifmake.sources.base import Resolved
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
 
@@ -66,20 +68,26 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
     if parse_uri(wanted.uri).transport in SIF_TRANSPORTS:
         return _fetched(store, wanted, settings)
     platform = host_platform()
-    key = _key(_manifest_digest(wanted, settings, store, platform))
-    path = store.find_sif(key) or _built(store, wanted, platform, key, progress)
+    resolved = _resolve(wanted, settings, store, platform)
+    key = _key(resolved.manifest_digest)
+    path = store.find_sif(key) or _built(store, replace(wanted, uri=_pinned(wanted.uri, resolved)), platform, key, progress)
     _note(store, wanted.uri, key)
     return path
 
 
-def _manifest_digest(wanted: Wanted, settings: SourceSettings, store: Store, platform: Platform) -> str:
+def _resolve(wanted: Wanted, settings: SourceSettings, store: Store, platform: Platform) -> Resolved:
     from sifmake.sources.opening import open_source
 
     source = open_source(wanted.uri, settings)
     try:
-        return source.resolve(platform, store).manifest_digest
+        return source.resolve(platform, store)
     finally:
         source.close()
+
+
+def _pinned(uri: str, resolved: Resolved) -> str:
+    """Return a URI whose tag cannot come to mean something else before the image is fetched."""
+    return f"{uri}@{resolved.digest}" if uri.startswith("docker:") and "@" not in uri else uri
 
 
 def _built(store: Store, wanted: Wanted, platform: Platform, key: str, progress: Progress) -> Path:

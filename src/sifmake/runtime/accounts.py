@@ -9,16 +9,6 @@ if TYPE_CHECKING:
     from sifmake.runtime.view import View
 
 
-def home_of(uid: int, host: dict[str, str]) -> str:
-    """Return a user's home directory, from the user database or the environment."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_dir or "/"
-    except KeyError:
-        return host.get("HOME") or "/"
-
-
 def passwd_text(view: View, uid: int, gid: int, home: str) -> str | None:
     """Return the image's passwd file with the user in it; None if it can stay as it is."""
     import pwd

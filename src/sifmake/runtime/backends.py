@@ -85,7 +85,10 @@ def run_image(request: Request, runtime: str = "") -> int:
     for backend in backends():
         if backend.name == runtime or (not runtime and backend.is_there()):
             return backend.run(request)
-    raise RunError(f"there is no runtime {runtime}")
+    from sifmake.errors import UsageError
+
+    names = ", ".join(backend.name for backend in backends())
+    raise UsageError(f"there is no runtime {runtime}", hint=f"it is one of {names}")
 
 
 def peer_words(request: Request) -> list[str]:

@@ -93,16 +93,6 @@ def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home:
     return result
 
 
-def callers(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment as the caller made it: in the C locale Python adds LC_CTYPE (PEP 538)."""
-    values = dict(environ)
-    if "LC_CTYPE" in values:
-        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123
-            if not any(item.startswith(b"LC_CTYPE=") for item in file.read().split(b"\0")):
-                del values["LC_CTYPE"]
-    return values
-
-
 def source_late(name: str, view: View, variables: dict[str, str], exported: set[str], result: Environment) -> None:
     """Run a script of the image that comes after those of the tools."""
     try:

@@ -1,7 +1,7 @@
 """Which parts of the host the container sees, and where: Apptainer's defaults and the user's wishes.
 
-The root is a fresh tmpfs into which the image's top-level entries are mounted one by one, so that mount points that the
-image lacks can be made. A missing mount point deeper in the image opens up the folders above it in the same way.
+A mount point that the image lacks cannot be made in a read-only file system. So the folder in which it is missing, the
+root too, becomes a fresh tmpfs into which the image's entries of that folder are mounted one by one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sifmake.runtime.caller import Caller
     from sifmake.runtime.request import Request
     from sifmake.runtime.view import Place
 
@@ -31,6 +32,7 @@ class Layout:
 
     Attributes:
         view: The tree as it will be.
+        overlay: Folder of the image with a writable layer over it; empty if the image itself is mounted.
         warnings: What the user should know.
     """
 
@@ -38,7 +40,7 @@ class Layout:
         self.view = view
         self.overlay = overlay
         self.warnings: list[str] = []
-        self.opened: set[str] = {"/"}
+        self.opened: set[str] = set()
         self.steps: list[list[str]] = []
 
     def step(self, option: str, target: str, source: str = "") -> None:
@@ -53,17 +55,13 @@ class Layout:
         """See to it that a mount point can be made."""
         if place.mounted:
             raise RunError(f"cannot mount on {target}", where=place.path, hint="make this path on the host first")
-        if self.overlay:
-            return
         folder = place.path
         for _name in range(place.missing):
             folder = folder.rpartition("/")[0] or "/"
         mode = self.view.mode(folder)
         if mode is None or not stat.S_ISDIR(mode):
             raise RunError(f"cannot mount on {target}", where=folder, hint="it is a file in the image")
-        while folder not in self.opened:
-            self.opened.add(folder)
-            folder = folder.rpartition("/")[0] or "/"
+        self.opened.add(folder)
 
     def is_folder(self, path: str) -> bool:
         """Whether a path will be a folder in the container."""
@@ -73,15 +71,20 @@ class Layout:
 
     def arguments(self) -> list[str]:
         """Return all arguments, the image's own entries first."""
+        steps = [word for step in self.steps for word in step]
         if self.overlay:
-            words = ["--bind", self.overlay, "/"]
-        else:
-            words = [word for step in self.image_entries("/") for word in step]
-        words += [word for step in self.steps for word in step]
-        return words if self.overlay else [*words, "--remount-ro", "/"]
+            return ["--bind", self.overlay, "/", *steps]
+        image = self.view.image
+        words = [] if "/" in self.opened else ["--ro-bind", image, "/"]
+        for folder in sorted(self.opened):
+            if folder != "/":
+                words += ["--tmpfs", folder]
+            words += [word for entry in self.entries(folder) for word in entry]
+        closing = [word for folder in sorted(self.opened) for word in ("--remount-ro", folder)]
+        return [*words, *steps, *closing]
 
-    def image_entries(self, folder: str) -> Iterator[list[str]]:
-        """Give the steps that mount the entries of an opened folder."""
+    def entries(self, folder: str) -> Iterator[list[str]]:
+        """Give the steps that mount the image's entries of an opened folder."""
         entries = sorted(os.scandir(self.view.image + folder), key=lambda entry: entry.name)
         if len(entries) > MAX_OPENED:
             raise RunError(
@@ -92,42 +95,41 @@ class Layout:
             path = f"{folder.rstrip('/')}/{entry.name}"
             if path in KERNEL_FOLDERS:
                 continue
-            if path in self.opened:
-                yield ["--dir", path]
-                yield from self.image_entries(path)
-            elif entry.is_symlink():
+            if entry.is_symlink():
                 yield ["--symlink", os.readlink(entry.path), path]
             else:
                 yield ["--ro-bind", entry.path, path]
 
 
-def lay_out(request: Request, layout: Layout, home: tuple[str, str], cwd: str) -> str:
+def lay_out(request: Request, layout: Layout, caller: Caller) -> str:
     """Plan all mounts and return the directory in which the program starts.
 
     Args:
         request: What the user asked for.
         layout: Takes the steps.
-        home: The home directory on the host and in the container.
-        cwd: The current directory on the host.
+        caller: Who asked.
 
     Raises:
         RunError: Something that the user named cannot be mounted.
     """
     kernel_mounts(request, layout)
     scratch_mounts(request, layout)
-    home_mount(request, layout, home)
+    home_mount(request, layout, caller.home, caller.home_inside)
     if not request.contain:
-        cwd_mount(layout, cwd)
+        cwd_mount(layout, caller.cwd)
     for path in ("/etc/hosts", "/etc/resolv.conf", "/etc/localtime"):
         file_mount(layout, path)
     for bind in request.binds:
         user_mount(layout, bind)
-    return start_folder(request, layout, home[1], cwd)
+    return start_folder(request, layout, caller.home_inside, caller.cwd)
 
 
 def kernel_mounts(request: Request, layout: Layout) -> None:
     """Mount /dev, /proc and /sys."""
     for path in KERNEL_FOLDERS:
+        mode = mode_of(layout.view.image + path)
+        if mode is None or not stat.S_ISDIR(mode):
+            layout.opened.add("/")
         layout.view.add(path, path)
     layout.steps.append(["--dev", "/dev"] if request.contain else ["--dev-bind", "/dev", "/dev"])
     layout.steps.append(["--proc", "/proc"] if request.pid else ["--bind", "/proc", "/proc"])
@@ -145,9 +147,8 @@ def scratch_mounts(request: Request, layout: Layout) -> None:
             layout.step("--bind", path, os.path.realpath(path))
 
 
-def home_mount(request: Request, layout: Layout, home: tuple[str, str]) -> None:
+def home_mount(request: Request, layout: Layout, source: str, target: str) -> None:
     """Mount the home directory, unless it is not wanted or not there."""
-    source, target = home
     if request.no_home or target == "/":
         return
     if request.contain and not request.home:

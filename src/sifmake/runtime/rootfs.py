@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from sifmake.runtime import system
@@ -13,9 +12,12 @@ from sifmake.runtime.view import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Iterable
 
     from sifmake.runtime.image import Partition
+else:
+    import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
 MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/var/empty", "/boot", "/home")
 """Folders that exist nearly everywhere; one that this run does not need is covered in its own mount namespace."""
@@ -41,15 +43,20 @@ def fuse_program() -> str:
     return find_program(*FUSE_PROGRAMS) if os.access(FUSE_DEVICE, os.R_OK | os.W_OK) else ""
 
 
-def mount_point(needed: Iterable[str]) -> str:
-    """Return a folder that can be covered: none of the needed host paths lies in it."""
+def mount_points(needed: Iterable[str]) -> tuple[str, str]:
+    """Return two folders that can be covered: none of the needed host paths lies in them."""
     paths = [os.path.realpath(path) for path in needed]
-    for folder in MOUNT_POINTS:
-        if os.path.isdir(folder) and not os.path.islink(folder) and not any(is_below(path, folder) for path in paths):  # noqa: PTH112, PTH114
-            return folder
-    raise RunError(
-        f"all of {', '.join(MOUNT_POINTS)} are in use or missing", hint="make one of them, empty, to mount the image on"
-    )
+    found = [
+        folder
+        for folder in MOUNT_POINTS
+        if os.path.isdir(folder) and not os.path.islink(folder) and not any(is_below(path, folder) for path in paths)  # noqa: PTH112, PTH114
+    ]
+    if len(found) < 2:
+        raise RunError(
+            f"all but {len(found)} of {', '.join(MOUNT_POINTS)} are in use or missing",
+            hint="make two of them, empty, to mount the image on",
+        )
+    return found[0], found[1]
 
 
 class FuseMount:

@@ -1,0 +1,59 @@
+"""Who runs a program, and where: what the container takes over from the process that asked for it."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Caller:
+    """The user who asks for a run.
+
+    Attributes:
+        uid: User id.
+        gid: Group id.
+        cwd: Current directory, the root if it has been removed.
+        environ: Environment variables.
+        home: Home directory on the host.
+        home_inside: Home directory in the container.
+    """
+
+    def __init__(self, home: str = "") -> None:
+        """Find out; ``home`` is ``SOURCE[:TARGET]`` instead of the user's own home directory."""
+        self.uid, self.gid = os.geteuid(), os.getegid()
+        self.cwd = current_folder()
+        self.environ = given_environment(os.environ)
+        source, _colon, target = (home or home_of(self.uid, self.environ)).partition(":")
+        self.home = os.path.realpath(source)
+        self.home_inside = target or os.path.abspath(source)
+
+
+def current_folder() -> str:
+    """Return the current directory, the root if it has been removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return "/"
+
+
+def given_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment as the caller made it: in the C locale Python adds LC_CTYPE (PEP 538)."""
+    values = dict(environ)
+    if "LC_CTYPE" in values:
+        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123
+            if not any(item.startswith(b"LC_CTYPE=") for item in file.read().split(b"\0")):
+                del values["LC_CTYPE"]
+    return values
+
+
+def home_of(uid: int, environ: Mapping[str, str]) -> str:
+    """Return a user's home directory, from the user database or the environment."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_dir or "/"
+    except KeyError:
+        return environ.get("HOME") or "/"

@@ -1,0 +1,176 @@
+"""Signals, exit statuses, standard files and what is left behind, with real containers."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sifmake.runtime.children import children_of
+from sifmake.runtime.rootfs import MOUNT_POINTS
+from support.runtime import BUSYBOX, SIFMAKE, as_ordinary, needs_root, needs_runtime, processes_with, run, start, wait_until
+
+
+
+@pytest.fixture
+def sif():
+    """A SIF file of its own name in a folder that everybody can read; nothing that names it is left afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="sifmake-test-"))
+    folder.chmod(0o755)
+    path = folder / "tool.sif"
+    shutil.copy(BUSYBOX, path)
+    path.chmod(0o644)
+    yield str(path)
+    wait_until(lambda: not processes_with(str(folder)))
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    assert not [line for line in mounts if line[1] in MOUNT_POINTS and line[2] in ("squashfs", "overlay", "fuse.squashfuse_ll")]
+    shutil.rmtree(folder)
+
+
+@needs_runtime
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("exit 0", 0), ("exit 7", 7), ("exit 250", 250), ("exit 255", 255), ("kill -INT $$", 130), ("kill -KILL $$", 137), ("kill -TERM $$", 143), ("kill -SEGV $$", 139)],
+)
+def test_status_of_the_program(sif, script, status):
+    done = run("exec", sif, "sh", "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
+@needs_runtime
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("caught", [True, False])
+def test_signal_is_passed_on(sif, number, caught):
+    trap = f"trap 'echo got; exit 3' {number.name[3:]}; " if caught else ""
+    process = start("exec", sif, "sh", "-c", trap + "echo ready; while :; do sleep 0.05; done")
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=10)
+    assert (process.returncode, output) == ((3, b"got\n") if caught else (128 + number, b""))
+
+
+@needs_runtime
+def test_interrupt_of_the_terminal_comes_once(sif):
+    """Ctrl-C goes to all processes of the foreground; bwrap must not take the program with it."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        script = "trap 'n=x$n; echo got $n' INT; test -t 0 && test -t 1 && echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; exit 5"
+        os.execv(SIFMAKE[0], [*SIFMAKE, "exec", sif, "sh", "-c", script])
+    output = b""
+    while b"ready" not in output:
+        output += os.read(terminal, 1000)
+    os.write(terminal, b"\x03")
+    try:
+        while part := os.read(terminal, 1000):
+            output += part
+    except OSError:
+        pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+    assert output.count(b"got") == 1
+
+
+@needs_runtime
+@pytest.mark.parametrize("victim", ["sifmake", "keeper", "squashfuse and sifmake"])
+def test_nothing_outlives_a_killed_process(sif, victim):
+    """The program has a child that ignores requests to end."""
+    script = "(trap '' TERM HUP; echo ready; while :; do sleep 0.05; done) & wait"
+    process = start("exec", sif, "sh", "-c", script)
+    assert process.stdout.readline() == b"ready\n"
+    [keeper] = children_of(process.pid)
+    if victim.startswith("squashfuse"):
+        fuse = next(pid for pid in children_of(keeper) if b"squashfuse" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(fuse, signal.SIGKILL)
+    os.kill(keeper if victim == "keeper" else process.pid, signal.SIGKILL)
+    with process:
+        process.wait(timeout=10)
+    assert process.returncode in (-signal.SIGKILL, 137)
+    wait_until(lambda: not processes_with(sif))
+
+
+@needs_runtime
+def test_background_processes_end_with_the_program(sif):
+    done = run("exec", sif, "sh", "-c", "sleep 1000 >/dev/null 2>&1 & exit 4")
+    assert done.returncode == 4
+    assert processes_with(sif) == []
+
+
+@needs_runtime
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_files(sif, closed, tmp_path):
+    result = tmp_path / "result"
+    command = f'"$@" {closed}'
+    words = ["sh", "-c", command, "sh", *SIFMAKE, "exec", "--bind", str(tmp_path), sif, "sh", "-c", f"cat; echo done > {result}; exit 6"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 6
+    assert result.read_text() == "done\n"
+
+
+@needs_runtime
+def test_bytes_pass_unchanged(sif):
+    data = os.urandom(300_000)
+    assert run("exec", sif, "cat", input=data).stdout == data
+
+
+@needs_runtime
+def test_a_reader_that_goes_away(sif):
+    words = ["sh", "-c", '"$@" | head -c 1', "sh", *SIFMAKE, "exec", sif, "yes"]
+    assert subprocess.run(words, capture_output=True, timeout=30, check=False).stdout == b"y"
+
+
+@needs_runtime
+def test_a_hundred_at_once(sif):
+    with ThreadPoolExecutor(100) as pool:
+        done = list(pool.map(lambda number: run("exec", sif, "echo", str(number)), range(100)))
+    assert [(item.returncode, item.stdout, item.stderr) for item in done] == [(0, f"{n}\n".encode(), b"") for n in range(100)]
+
+
+@needs_runtime
+@needs_root
+def test_full_tmp(sif):
+    script = 'cp "$0" /var/tmp/full-test.sif; mount -t tmpfs -o size=4k,nr_inodes=2 full /tmp; echo x > /tmp/x; cd /; exec "$@"'
+    copy = "/var/tmp/full-test.sif"
+    try:
+        done = run("exec", copy, "sh", "-c", "echo ok; df /tmp | tail -1", before=["unshare", "-m", "sh", "-c", script, sif])
+    finally:
+        Path(copy).unlink()
+    assert (done.returncode, done.stdout.split(b"\n")[0]) == (0, b"ok"), done.stderr
+    assert b"100% /tmp" in done.stdout
+
+
+@needs_runtime
+@needs_root
+@pytest.mark.parametrize("fuse", [True, False])
+def test_ordinary_user(sif, fuse):
+    script = "id -u; id -g; pwd; touch /tmp/x$$ && rm /tmp/x$$ && echo tmp; touch /x 2>/dev/null || echo readonly; grep -c 'Cap.*0000000000000000' /proc/self/status"
+    done = run("exec", sif, "sh", "-c", script, before=as_ordinary(fuse=fuse), cwd=Path(sif).parent)
+    assert done.stdout.decode().split() == ["1000", "1000", str(Path(sif).parent), "tmp", "readonly", "5"], done.stderr
+
+
+@needs_runtime
+@needs_root
+def test_unpacked_image_of_a_killed_run_is_swept(sif):
+    """Without FUSE an ordinary user's image is unpacked; if everything was killed, the next run removes the remains."""
+    folder = Path(sif).parent / "scratch"
+    folder.mkdir()
+    folder.chmod(0o777)
+    env = {**os.environ, "SIFMAKE_TMPDIR": str(folder)}
+    user = as_ordinary(fuse=False)
+    process = start("exec", sif, "sh", "-c", "echo ready; sleep 1000", before=user, env=env)
+    assert process.stdout.readline() == b"ready\n"
+    for pid in [process.pid, *children_of(process.pid)]:
+        os.kill(pid, signal.SIGKILL)
+    with process:
+        process.wait()
+    for pid in processes_with(sif):
+        os.kill(pid, signal.SIGKILL)
+    assert len(list(folder.iterdir())) == 1
+    assert run("exec", sif, "true", before=user, env=env).returncode == 0
+    assert list(folder.iterdir()) == []
