@@ -9,11 +9,10 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks import checks, image
 from benchmarks.bench import Bench
 from benchmarks.report import Report, machine
 from benchmarks.scale import FULL, QUICK, Scale
-
-from benchmarks import checks, image
 
 DEFAULT_JSON = Path(__file__).parents[1] / ".benchmarks" / "latest.json"
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import peers
 from benchmarks.image import FIRST
 from benchmarks.tool import Tool
-
-from benchmarks import peers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,12 +7,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import image, peers, readback
 from benchmarks.bench import median
 from benchmarks.image import CHANGED, FIRST
 from benchmarks.report import Figure
 from benchmarks.tool import make_project, snapshot
-
-from benchmarks import image, peers, readback
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,11 +17,10 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks import floor, image, measure, readback  # noqa: E402
 from benchmarks.layerfile import LayerFile  # noqa: E402
 from benchmarks.report import Figure, Report  # noqa: E402
 from benchmarks.scale import MIB, Scale  # noqa: E402
-
-from benchmarks import floor, image, measure, readback  # noqa: E402
 
 TINY = Scale("tiny", 2_000_000, 120, 8 * MIB, 1, 1)
 
