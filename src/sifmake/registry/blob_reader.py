@@ -79,6 +79,11 @@ class BlobReader:
         if self._response is None and self._position < self._size:
             self._response = self._connect()
 
+    def take(self, response: Response) -> None:
+        """Begin with an answer that has come already, with status 200."""
+        self._begin(response)
+        self._response = response
+
     def close(self) -> None:
         """Give up the connection."""
         if self._response is not None:

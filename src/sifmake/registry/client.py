@@ -18,6 +18,7 @@ from sifmake.registry.problem import NotFoundError, explain
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.settings import DEFAULT_RETRY, HostSettings, RetryPolicy
 from sifmake.registry.transport import BROKEN, Transport
+from sifmake.registry.upload import Uploader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -146,6 +147,20 @@ class RegistryClient:
         except RegistryError:
             return False
         return True
+
+    def ping(self) -> None:
+        """Ask the registry itself for nothing, to see whether it lets one in.
+
+        Raises:
+            RegistryError: It does not, or does not answer.
+        """
+        place = self._places[-1]
+        place.endpoint.expect(Call("GET", "/v2/", "", {}), 200).close()
+
+    def uploader(self) -> Uploader:
+        """Return what writes the repository, at the registry itself."""
+        place = self._places[-1]
+        return Uploader(place.endpoint, place.repository)
 
     def close(self) -> None:
         """Close all connections."""

@@ -119,6 +119,8 @@ class Transport:
         """
         common = {"User-Agent": f"sifmake/{__version__}", "Accept-Encoding": "identity"}
         request = requests.Request(method, url, headers={**common, **headers}, data=body).prepare()
+        if body is not None and not isinstance(body, bytes):
+            body.seek(0)
         proxy = find_proxy(url, self._environ)
         try:
             response = self._adapter.send(

@@ -43,13 +43,17 @@ class TarArchive:
         """Read all headers.
 
         Args:
-            fd: An open, seekable file; closed with the archive.
+            fd: An open, seekable file; closed with the archive, and when it is none.
 
         Raises:
             IntegrityError: This is no tar archive, or it is damaged or cut off.
         """
         self._fd = fd
-        self._entries = _scan(fd)
+        try:
+            self._entries = _scan(fd)
+        except BaseException:
+            self.close()
+            raise
 
     def open(self, name: str) -> Member:
         """Open a file, following links inside the archive.
@@ -81,12 +85,7 @@ def open_archive(transport: str, path: Path, settings: SourceSettings) -> TarArc
         IntegrityError: It is damaged.
     """
     try:
-        fd = open_seekable(path, settings)
-        try:
-            return TarArchive(fd)
-        except BaseException:
-            os.close(fd)
-            raise
+        return TarArchive(open_seekable(path, settings))
     except SourceError as error:
         raise error.within(f"{transport}:{path}") from None
 

@@ -1,0 +1,41 @@
+"""``sifmake push``: upload a SIF file to a registry, as ``apptainer push`` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    parser.usage = "sifmake push [options] SIF oras://REGISTRY/NAME[:TAG]"
+    parser.add_argument("sif", metavar="SIF", type=Path, help="the file to upload")
+    parser.add_argument("uri", metavar="URI", help="where to, oras://REGISTRY/NAME[:TAG]")
+    parser.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
+    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's form")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Upload the file and print where it is by digest."""
+    from sifmake.cli.console import Console
+    from sifmake.reference import parse_reference, parse_uri
+    from sifmake.sources import SourceSettings
+    from sifmake.sources.oras import push_sif
+
+    uri = parse_uri(args.uri)
+    if uri.transport != "oras":
+        raise UsageError("SIF files are pushed to oras://", where=args.uri, hint="write oras://REGISTRY/NAME:TAG")
+    reference = parse_reference(uri.rest)
+    console = Console(quiet=args.quiet)
+    settings = SourceSettings(auth_file=args.authfile, no_https=args.no_https, progress=console)
+    try:
+        digest = push_sif(args.sif, reference, settings)
+    finally:
+        console.close()
+    console.info(f"pushed oras://{reference.familiar}@{digest}")
+    return 0

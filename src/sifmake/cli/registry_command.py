@@ -1,0 +1,112 @@
+"""``sifmake registry``: log in to and out of registries, list them; with Apptainer's words."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+HOST_HELP = "registry, for example docker://quay.io, or docker.io for Docker Hub"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
+    login = verbs.add_parser("login", help="keep credentials for a registry after trying them")
+    login.add_argument("host", metavar="REGISTRY", help=HOST_HELP)
+    login.add_argument("-u", "--username", metavar="NAME", help="user; asked for otherwise")
+    login.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    login.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
+    logout = verbs.add_parser("logout", help="forget the credentials for a registry")
+    logout.add_argument("host", metavar="REGISTRY", help=HOST_HELP)
+    listing = verbs.add_parser("list", help="list the registries with credentials")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    for verb in (login, logout, listing):
+        verb.add_argument("--authfile", type=Path, metavar="FILE", help="the file with credentials")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the subcommand says."""
+    verbs = {"login": _login, "logout": _logout, "list": _list}
+    return verbs[args.verb](args)
+
+
+def _login(args: argparse.Namespace) -> int:
+    from sifmake.cli.console import Console
+    from sifmake.registry import Credentials
+    from sifmake.registry.login import Login, keep
+    from sifmake.sources import SourceSettings
+    from sifmake.sources.registry_image import client_settings
+
+    host = _host(args.host)
+    username = args.username or _ask("Username: ")
+    credentials = Credentials(username, _password(args), origin="the command line")
+    console = Console(quiet=args.quiet)
+    settings = SourceSettings(credentials=credentials, no_https=args.no_https, progress=console)
+    Login(host, client_settings(settings)).check()
+    place = keep(host, credentials, os.environ, args.authfile)
+    console.info(f"logged in to {host} as {username}; kept in {place}")
+    return 0
+
+
+def _logout(args: argparse.Namespace) -> int:
+    from sifmake.cli.console import Console
+    from sifmake.registry.login import forget
+
+    host = _host(args.host)
+    places = forget(host, os.environ, args.authfile)
+    where = f"forgotten in {', '.join(places)}" if places else "there were no credentials"
+    Console(quiet=args.quiet).info(f"{host}: {where}")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from sifmake.registry.login import known_registries
+
+    rows = known_registries(os.environ, args.authfile)
+    if args.json:
+        document = [{"registry": row.registry, "username": row.username, "origin": row.origin} for row in rows]
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return 0
+    width = max((len(row.registry) for row in rows), default=0)
+    for row in rows:
+        sys.stdout.write(f"{row.registry:<{width}}  {row.username or '-'}  {row.origin}\n")
+    return 0
+
+
+def _host(text: str) -> str:
+    from sifmake.registry.auth_file import normal_key
+
+    host = normal_key(text)
+    if not host or any(letter.isspace() for letter in host):
+        raise UsageError("this is no registry", where=text, hint="write its host name, for example quay.io")
+    return host
+
+
+def _password(args: argparse.Namespace) -> str:
+    if args.password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif sys.stdin.isatty():
+        from getpass import getpass
+
+        password = getpass()
+    else:
+        raise UsageError("there is no terminal to ask for the password", hint="give it with --password-stdin")
+    if not password:
+        raise UsageError("the password is empty")
+    return password
+
+
+def _ask(prompt: str) -> str:
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask for the user", hint="give it with --username")
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()

@@ -1,0 +1,139 @@
+"""Logging in to registries: trying credentials, keeping them where Docker's and Apptainer's tools find them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import ConfigError, RegistryError
+from sifmake.reference.reference import Reference
+from sifmake.registry import helper
+from sifmake.registry.auth_file import AuthFile, file_key, normal_key, read_auth_file, store_entry
+from sifmake.registry.credentials import named_file, read_all, usual_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sifmake.registry.client import ClientSettings
+    from sifmake.registry.settings import Credentials
+
+
+@dataclass(frozen=True)
+class KnownRegistry:
+    """A registry that there are credentials for.
+
+    Attributes:
+        registry: Its host, or a repository in it.
+        username: May be empty.
+        origin: File or helper.
+    """
+
+    registry: str
+    username: str
+    origin: str
+
+
+class Login:
+    """Tries the credentials in the settings."""
+
+    def __init__(self, key: str, settings: ClientSettings) -> None:
+        host, _, repository = key.partition("/")
+        self._reference = Reference(host, repository)
+        self._settings = settings
+
+    def check(self) -> None:
+        """Ask the registry whether it accepts them.
+
+        Raises:
+            RegistryError: It does not, or does not answer.
+        """
+        from sifmake.registry.client import RegistryClient
+
+        client = RegistryClient(self._reference, self._settings)
+        try:
+            client.ping()
+        except RegistryError as error:
+            raise error.within("login") from None
+        finally:
+            client.close()
+
+
+def keep(host: str, credentials: Credentials, environ: Mapping[str, str], auth_file: Path | None = None) -> str:
+    """Keep credentials and return where: by the helper that the file names, else in the file itself.
+
+    Raises:
+        ConfigError: The file is damaged, or the helper fails.
+        OSError: The file cannot be written.
+    """
+    path = target_file(environ, auth_file)
+    file = read_auth_file(path) or AuthFile(str(path))
+    name = file.helpers.get(host) or file.store
+    if name:
+        helper.store(name, file_key(host), credentials, environ)
+        return f"docker-credential-{name}"
+    store_entry(path, host, credentials)
+    return str(path)
+
+
+def forget(host: str, environ: Mapping[str, str], auth_file: Path | None = None) -> list[str]:
+    """Remove a registry's credentials from all files and helpers; return where there were some."""
+    places = []
+    for path in _files(environ, auth_file):
+        file = read_auth_file(path)
+        if file is None:
+            continue
+        name = file.helpers.get(host) or file.store
+        if name and helper.erase(name, file_key(host), environ):
+            places.append(f"docker-credential-{name}")
+        if store_entry(path, host, None):
+            places.append(str(path))
+    return places
+
+
+def known_registries(environ: Mapping[str, str], auth_file: Path | None = None) -> list[KnownRegistry]:
+    """Return what there are credentials for, without the secrets."""
+    rows: dict[str, KnownRegistry] = {}
+    for file in read_all(environ, auth_file):
+        for row in _rows(file, environ):
+            rows.setdefault(row.registry, row)
+    return sorted(rows.values(), key=lambda row: row.registry)
+
+
+def target_file(environ: Mapping[str, str], auth_file: Path | None = None) -> Path:
+    """Return the file that a login writes: the named one, else the first of the usual ones that exists, else Docker's.
+
+    Apptainer stops reading Docker's file as soon as its own exists, so that one is not made on the way.
+
+    Raises:
+        ConfigError: There is no home directory to have one in.
+    """
+    named = named_file(environ, auth_file)
+    if named is not None:
+        return named
+    usual = usual_files(environ)
+    existing = [path for path in usual if path.exists()]
+    if existing:
+        return existing[0]
+    if environ.get("DOCKER_CONFIG"):
+        return Path(environ["DOCKER_CONFIG"]) / "config.json"
+    if not environ.get("HOME"):
+        raise ConfigError("there is no home directory to keep credentials in", hint="name a file with --authfile")
+    return Path(environ["HOME"]) / ".docker" / "config.json"
+
+
+def _files(environ: Mapping[str, str], auth_file: Path | None) -> list[Path]:
+    named = named_file(environ, auth_file)
+    return [named] if named is not None else usual_files(environ)
+
+
+def _rows(file: AuthFile, environ: Mapping[str, str]) -> Iterator[KnownRegistry]:
+    for key, entry in file.entries.items():
+        yield KnownRegistry(key, entry.username, file.origin)
+    for host, name in file.helpers.items():
+        yield KnownRegistry(host, "", f"docker-credential-{name}")
+    if file.store:
+        with suppress(ConfigError):
+            for server, user in helper.servers(file.store, environ).items():
+                yield KnownRegistry(normal_key(server), user, f"docker-credential-{file.store}")

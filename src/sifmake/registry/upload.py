@@ -1,0 +1,70 @@
+"""Putting blobs and manifests into a registry (OCI distribution spec, "Push")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urljoin
+
+from sifmake.errors import RegistryError
+from sifmake.oci.digest import digest_bytes
+from sifmake.registry.endpoint import Call
+from sifmake.registry.problem import explain
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from sifmake.registry.endpoint import Endpoint
+
+ACTIONS = "pull,push"
+
+
+class Uploader:
+    """Writes one repository."""
+
+    def __init__(self, endpoint: Endpoint, repository: str) -> None:
+        self._endpoint = endpoint
+        self._repository = repository
+
+    def has_blob(self, digest: str) -> bool:
+        """Tell whether the repository has a blob."""
+        response = self._endpoint.send(self._call("HEAD", f"blobs/{digest}"))
+        response.close()
+        return response.status == 200
+
+    def put_blob(self, digest: str, size: int, body: bytes | BinaryIO) -> None:
+        """Upload a blob in one piece, from the beginning again if the connection breaks.
+
+        Raises:
+            RegistryError: The registry refuses it.
+        """
+        response = self._endpoint.expect(self._call("POST", "blobs/uploads/", {"Content-Length": "0"}), 202)
+        response.close()
+        location = urljoin(response.url, response.headers.get("Location", ""))
+        if not location.startswith(("http://", "https://")):
+            raise RegistryError("the registry says no place for the upload", where=self._endpoint.host)
+        url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        call = Call("PUT", url, self._repository, headers, ACTIONS, body)
+        self._endpoint.expect(call, 201, 204).close()
+
+    def put_manifest(self, reference: str, data: bytes, media_type: str) -> str:
+        """Let a tag stand for a manifest and return its digest.
+
+        Raises:
+            RegistryError: The registry refuses it, or understands another digest.
+        """
+        call = self._call("PUT", f"manifests/{reference}", {"Content-Type": media_type}, data)
+        response = self._endpoint.send(call)
+        try:
+            if response.status not in (200, 201, 202):
+                raise explain(response, self._endpoint.host)
+        finally:
+            response.close()
+        digest = digest_bytes(data)
+        answered = response.headers.get("Docker-Content-Digest", digest)
+        if answered != digest:
+            raise RegistryError(f"the registry stored {answered} instead of {digest}", where=self._endpoint.host)
+        return digest
+
+    def _call(self, method: str, what: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> Call:
+        return Call(method, f"/v2/{self._repository}/{what}", self._repository, headers or {}, ACTIONS, body)

@@ -1,0 +1,159 @@
+"""``docker-daemon:``: an image of a Docker or Podman engine on this machine, by its API (``GET /images/NAME/get``)."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import quote, urlsplit
+
+from sifmake.errors import SifmakeError, SourceError
+from sifmake.oci import is_digest
+from sifmake.reference import LocalReference, parse_reference
+from sifmake.sources.base import Resolved
+from sifmake.sources.docker_archive import DockerArchiveSource
+from sifmake.sources.spool import spool
+from sifmake.sources.tar_archive import TarArchive
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sifmake.oci.model import Image, Layer, Platform
+    from sifmake.sources.base import BlobReader, KnownIndexes
+    from sifmake.sources.settings import SourceSettings
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+HOST_VARIABLES = ("SIFMAKE_DOCKER_HOST", "APPTAINER_DOCKER_HOST", "DOCKER_HOST")
+LARGEST_ANSWER = 8 << 20
+
+
+def open_docker_daemon(rest: str, settings: SourceSettings) -> DaemonSource:
+    """Return the image's source; the engine is not asked yet.
+
+    Raises:
+        BadReferenceError: The name is not well-formed.
+    """
+    text = rest if is_digest(rest) else parse_reference(rest).familiar
+    return DaemonSource(text, settings)
+
+
+class DaemonSource:
+    """An image of an engine. It is exported once, when something of it is needed, to a temporary file without a name.
+
+    Attributes:
+        transport: ``docker-daemon``.
+        name: The image's name, or its ID.
+    """
+
+    transport = "docker-daemon"
+
+    def __init__(self, name: str, settings: SourceSettings) -> None:
+        self.name = name
+        self._settings = settings
+        self._host = next((settings.environ[v] for v in HOST_VARIABLES if settings.environ.get(v)), DEFAULT_HOST)
+        self._exported: DockerArchiveSource | None = None
+
+    def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
+        """Ask the engine for the image's ID; the image is exported only when that is new."""
+        try:
+            identity = self._identity()
+            manifest_digest = known.find_manifest(identity, platform) if known else None
+            if manifest_digest is None:
+                manifest_digest = self._archive().resolve(platform).manifest_digest
+                if known:
+                    known.remember_manifest(identity, platform, manifest_digest)
+        except SifmakeError as error:
+            raise error if error.where.startswith("docker-daemon:") else error.within(self._where) from None
+        return Resolved(identity, manifest_digest)
+
+    def image(self, manifest_digest: str) -> Image:
+        """Return the image as the engine exports it."""
+        return self._archive().image(manifest_digest)
+
+    def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
+        """Open a layer of the exported image."""
+        return self._archive().open_layer(layer)
+
+    def close(self) -> None:
+        """Remove the exported image."""
+        if self._exported is not None:
+            self._exported.close()
+            self._exported = None
+
+    @property
+    def _where(self) -> str:
+        return f"docker-daemon:{self.name}"
+
+    def _identity(self) -> str:
+        connection = _connect(self._host)
+        try:
+            response = self._get(connection, "json")
+            document = json.loads(response.read(LARGEST_ANSWER))
+        except (ValueError, RecursionError):
+            document = None
+        finally:
+            connection.close()
+        identity = document.get("Id") if isinstance(document, dict) else None
+        if not isinstance(identity, str) or not is_digest(identity):
+            raise SourceError("the engine does not say the image's ID", hint=f"does an engine listen at {self._host}?")
+        return identity
+
+    def _archive(self) -> DockerArchiveSource:
+        if self._exported is None:
+            connection = _connect(self._host)
+            try:
+                self._settings.progress.info(f"the engine exports {self.name}")
+                stream = cast("BinaryIO", self._get(connection, "get"))
+                fd = spool(stream, self._settings, self._settings.limits.layer_bytes)
+            except (OSError, http.client.HTTPException) as error:
+                raise SourceError(f"the engine broke off the export ({error})") from None
+            finally:
+                connection.close()
+            reference = LocalReference(Path(self.name))
+            self._exported = DockerArchiveSource(self.transport, reference, TarArchive(fd), self._settings.limits)
+        return self._exported
+
+    def _get(self, connection: http.client.HTTPConnection, what: str) -> http.client.HTTPResponse:
+        try:
+            connection.request("GET", f"/images/{quote(self.name, safe='/:@')}/{what}", headers={"Host": "docker"})
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            hint = f"is it running, and may you use {self._host}? DOCKER_HOST names another"
+            raise SourceError(f"the Docker engine cannot be reached ({error})", hint=hint) from None
+        if response.status == 404:
+            raise SourceError("the engine has no such image", hint=f"docker pull {self.name} gets it")
+        if response.status != 200:
+            raise SourceError(f"the engine answered with status {response.status} ({_message(response)})")
+        return response
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=600)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connect(host: str) -> http.client.HTTPConnection:
+    parts = urlsplit(host)
+    if parts.scheme == "unix":
+        return _UnixConnection(parts.path)
+    if parts.scheme in {"tcp", "http"} and parts.hostname:
+        return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=600)
+    raise SourceError(
+        f"an engine at {host} cannot be asked", hint="use unix:// or tcp://, or docker save and docker-archive:"
+    )
+
+
+def _message(response: http.client.HTTPResponse) -> str:
+    try:
+        document: Any = json.loads(response.read(LARGEST_ANSWER))
+        return str(document["message"])[:200]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+        return "no reason given"

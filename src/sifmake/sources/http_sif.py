@@ -1,0 +1,119 @@
+"""``https://`` and ``http://``: a SIF file on a web server, with ``#sha256=HEX`` behind the address to pin it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from sifmake.errors import BadReferenceError, RegistryError, SifmakeError
+from sifmake.registry.blob_reader import BlobReader
+from sifmake.registry.endpoint import Call, Endpoint
+from sifmake.registry.problem import explain
+from sifmake.registry.proxies import is_loopback
+from sifmake.registry.settings import HostSettings
+from sifmake.registry.transport import BROKEN, Transport
+from sifmake.sources.sif_file import write_sif
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from sifmake.reference import Uri
+    from sifmake.registry.transport import Response
+    from sifmake.sources.settings import SourceSettings
+
+_PIN = re.compile(r"sha256[=:]([0-9a-f]{64})\Z")
+
+
+def open_sif(uri: Uri, settings: SourceSettings) -> HttpSif:
+    """Return the file's source; no request is made yet.
+
+    Raises:
+        BadReferenceError: The address is not well-formed.
+    """
+    url, _, pin = str(uri).partition("#")
+    parts = urlsplit(url)
+    match = _PIN.match(pin)
+    if not parts.hostname or "@" in parts.netloc:
+        raise BadReferenceError("this is no address of a file", where=url, hint="write https://HOST/PATH")
+    if pin and not match:
+        raise BadReferenceError("the part after # is no digest", where=url, hint="write #sha256= and 64 hex digits")
+    return HttpSif(url, f"sha256:{match[1]}" if match else "", settings)
+
+
+class HttpSif:
+    """A SIF file on a web server.
+
+    Attributes:
+        transport: ``http`` or ``https``.
+        name: The file's name without its address.
+    """
+
+    def __init__(self, url: str, pin: str, settings: SourceSettings) -> None:
+        parts = urlsplit(url)
+        self.transport = parts.scheme
+        self.name = unquote(parts.path).rpartition("/")[2] or parts.netloc
+        self._url = url
+        self._pin = pin
+        self._settings = settings
+        self._transport = Transport(settings.environ, settings.retry)
+        host_settings = settings.registries.get(parts.netloc, HostSettings())
+        self._endpoint = Endpoint(
+            parts.netloc, host_settings, self._transport, settings.retry, settings.progress, lambda: None
+        )
+
+    def resolve(self) -> str | None:
+        """Return the pinned digest, else one made of what the server says of the file without sending it."""
+        if self._pin:
+            return self._pin
+        try:
+            response = self._endpoint.send(Call("HEAD", self._url, "", {}))
+        except SifmakeError as error:
+            raise error.within(self._url) from None
+        response.close()
+        marks = [response.headers.get(name, "") for name in ("ETag", "Last-Modified", "Content-Length")]
+        if response.status != 200 or not any(marks[:2]) or marks[0].startswith("W/"):
+            return None
+        return f"sha256:{hashlib.sha256(chr(10).join([self._url, *marks]).encode()).hexdigest()}"
+
+    def fetch(self, path: Path, expected: str = "") -> str:
+        """Write the file, going on where a transfer broke."""
+        expected = expected or self._pin
+        if self.transport == "http" and not expected and not is_loopback(urlsplit(self._url).hostname or ""):
+            self._settings.progress.warning(
+                f"{self._url} comes without TLS and has no digest: anyone may have changed it"
+            )
+        try:
+            return self._fetch(path, expected)
+        except SifmakeError as error:
+            raise error.within(self._url) from None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._endpoint.close()
+        self._transport.close()
+
+    def _fetch(self, path: Path, expected: str) -> str:
+        first = self._ask({})
+        try:
+            if first.status != 200:
+                raise explain(first, self._endpoint.host)
+            task = self._settings.progress.task(self.name, first.length)
+            read = self._reader(first)
+            return write_sif(path, read, task, limit=self._settings.limits.layer_bytes, expected=expected)
+        except BROKEN as error:
+            raise RegistryError(f"the transfer broke off ({str(error)[:120]})") from None
+        finally:
+            first.close()
+
+    def _reader(self, first: Response) -> Callable[[int], bytes]:
+        if first.length is None:
+            return first.read
+        reader = BlobReader(self._endpoint, self._ask, first.length, self._settings.retry)
+        reader.take(first)
+        return reader.read
+
+    def _ask(self, headers: Mapping[str, str]) -> Response:
+        return self._endpoint.fetch_elsewhere(self._url, headers)

@@ -1,0 +1,154 @@
+"""``oras://``: a SIF file as the single layer of an OCI artifact, as Apptainer and SingularityCE push and pull it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import IntegrityError, SifmakeError, SourceError
+from sifmake.oci import Descriptor, choose_manifest, digest_bytes, host_platform, parse_index
+from sifmake.oci.documents import load_json, parse_descriptor
+from sifmake.oci.media_types import OCI_MANIFEST, SIF_CONFIG, SIF_LAYER, is_layer, what_it_is
+from sifmake.reference import parse_reference
+from sifmake.registry.client import RegistryClient
+from sifmake.sources.registry_image import client_settings
+from sifmake.sources.sif_file import write_sif
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sifmake.reference import Reference, Uri
+    from sifmake.sources.settings import SourceSettings
+
+TITLE = "org.opencontainers.image.title"
+CONFIG = b"{}"
+
+
+def open_sif(uri: Uri, settings: SourceSettings) -> OrasSource:
+    """Return the artifact's source; no request is made yet."""
+    return OrasSource(parse_reference(uri.rest), settings)
+
+
+class OrasSource:
+    """A SIF file in a registry.
+
+    Attributes:
+        transport: ``oras``.
+        name: The canonical reference.
+    """
+
+    transport = "oras"
+
+    def __init__(self, reference: Reference, settings: SourceSettings) -> None:
+        self.name = reference.canonical
+        self._reference = reference
+        self._settings = settings
+        self._client = RegistryClient(reference, client_settings(settings))
+
+    def resolve(self) -> str:
+        """Return the manifest's digest, by one HEAD; that of the reference, where it has one, without any request."""
+        try:
+            return self._reference.digest or self._look_up()
+        except SifmakeError as error:
+            raise error.within(self._where) from None
+
+    def fetch(self, path: Path, expected: str = "") -> str:
+        """Write the SIF file; its digest is checked against the manifest's in any case."""
+        try:
+            layer = self._sif_layer(self._manifest())
+            if expected.startswith(layer.digest.partition(":")[0]) and expected != layer.digest:
+                raise IntegrityError(f"the SIF file is {layer.digest}, expected was {expected}")
+            task = self._settings.progress.task(path.name, layer.size)
+            with self._client.open_blob(layer) as reader:
+                limit = self._settings.limits.layer_bytes
+                written = write_sif(path, reader.read, task, limit=limit, expected=layer.digest)
+        except SifmakeError as error:
+            raise error.within(self._where) from None
+        return written
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    @property
+    def _where(self) -> str:
+        return f"oras://{self._reference.familiar}"
+
+    def _look_up(self) -> str:
+        return self._client.head(self._reference.tag).digest or self._client.manifest(self._reference.tag)[1]
+
+    def _manifest(self) -> dict[str, Any]:
+        data, _ = self._client.manifest(self._reference.wanted, self._reference.digest)
+        document = load_json(data)
+        if "manifests" in document:
+            chosen = choose_manifest(parse_index(document), host_platform())
+            document = load_json(self._client.manifest(chosen.digest, chosen.digest)[0])
+        return document
+
+    def _sif_layer(self, manifest: dict[str, Any]) -> Descriptor:
+        listed = manifest.get("layers")
+        layers = [parse_descriptor(item) for item in listed] if isinstance(listed, list) else []
+        if layers and all(is_layer(layer.media_type) for layer in layers):
+            raise SourceError(
+                f"this is a container image with {len(layers)} layers and no SIF file",
+                hint=f"use docker://{self._reference.familiar}",
+            )
+        found = [layer for layer in layers if layer.media_type == SIF_LAYER]
+        if len(found) != 1:
+            kinds = ", ".join(sorted({what_it_is(layer.media_type)[0] for layer in layers})) or "nothing"
+            raise SourceError(f"this is no SIF file: it has {len(layers)} layers ({kinds})")
+        return found[0]
+
+
+def push_sif(path: Path, reference: Reference, settings: SourceSettings) -> str:
+    """Upload a SIF file as peers do and return the manifest's digest; the same file always gives the same one.
+
+    Raises:
+        SourceError: There is no such file, or it is no SIF.
+        RegistryError: The registry refuses it.
+    """
+    layer = _describe(path)
+    manifest = sif_manifest(layer)
+    with closing(RegistryClient(reference, client_settings(settings))) as client, path.open("rb") as file:
+        uploader = client.uploader()
+        config = digest_bytes(CONFIG)
+        if not uploader.has_blob(layer.digest):
+            task = settings.progress.task(path.name, layer.size)
+            uploader.put_blob(layer.digest, layer.size, file)
+            task.finish()
+        if not uploader.has_blob(config):
+            uploader.put_blob(config, len(CONFIG), CONFIG)
+        return uploader.put_manifest(reference.tag or digest_bytes(manifest), manifest, OCI_MANIFEST)
+
+
+def sif_manifest(layer: Descriptor) -> bytes:
+    """Return the manifest of an artifact that has one SIF file."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": SIF_CONFIG, "digest": digest_bytes(CONFIG), "size": len(CONFIG)},
+        "layers": [
+            {
+                "mediaType": layer.media_type,
+                "digest": layer.digest,
+                "size": layer.size,
+                "annotations": layer.annotations,
+            }
+        ],
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _describe(path: Path) -> Descriptor:
+    try:
+        with path.open("rb") as file:
+            if b"SIF_MAGIC" not in file.read(2048):
+                raise SourceError("this is no SIF file", where=str(path))
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except OSError as error:
+        raise SourceError(f"the file cannot be read ({error.strerror})", where=str(path)) from None
+    return Descriptor(SIF_LAYER, f"sha256:{digest}", size, {TITLE: path.name})

@@ -1,0 +1,65 @@
+"""Writing a SIF file that comes from somewhere: counted, hashed, looked at, renamed when it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from sifmake.errors import IntegrityError, SourceError
+from sifmake.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sifmake.progress import Task
+
+CHUNK = 1 << 20
+MAGIC, MAGIC_WITHIN = b"SIF_MAGIC", 2048
+"""Where the peers look for the magic (reference: SIF readers sniff the first 2 KiB)."""
+MODE = 0o755
+
+
+def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: int, expected: str = "") -> str:
+    """Write a SIF file from a stream and return its SHA-256 as ``sha256:...``.
+
+    Args:
+        path: The target; it is as it was unless all is well.
+        read: Returns up to so many bytes, none at the end.
+        task: Told of progress.
+        limit: Most bytes.
+        expected: Digest that the file must have; empty for any.
+
+    Raises:
+        SourceError: It is no SIF file.
+        IntegrityError: It does not have the digest, or is too large.
+    """
+    algorithm = expected.partition(":")[0] or "sha256"
+    digest, sha256 = hashlib.new(algorithm), hashlib.sha256()
+    total = 0
+    with atomic_write(path, MODE) as file:
+        while data := read(CHUNK):
+            if total == 0:
+                _check_magic(data)
+            total += len(data)
+            if total > limit:
+                raise IntegrityError(f"the file is larger than {limit} bytes")
+            digest.update(data)
+            sha256.update(data)
+            file.write(data)
+            task.advance(len(data))
+        if total == 0:
+            raise SourceError("the file is empty")
+        actual = f"{algorithm}:{digest.hexdigest()}"
+        if expected and actual != expected:
+            raise IntegrityError(
+                f"the file is {actual}, expected was {expected}", hint="someone replaced or damaged it"
+            )
+    task.finish()
+    return f"sha256:{sha256.hexdigest()}"
+
+
+def _check_magic(data: bytes) -> None:
+    if MAGIC not in data[:MAGIC_WITHIN]:
+        page = data[:256].lstrip()[:1] == b"<"
+        raise SourceError("this is no SIF file", hint="a web page came instead: is the address right?" if page else "")
