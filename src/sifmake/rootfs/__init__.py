@@ -1,6 +1,6 @@
 """What Apptainer and SingularityCE want to find in a root file system: ``/.singularity.d`` and mount points."""
 
 from sifmake.rootfs.model import Origin, Prepared, SifMetadata
-from sifmake.rootfs.prepare import FORMAT, prepare
+from sifmake.rootfs.prepare import prepare
 
-__all__ = ["FORMAT", "Origin", "Prepared", "SifMetadata", "prepare"]
+__all__ = ["Origin", "Prepared", "SifMetadata", "prepare"]

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from sifmake.layers.entry import Inode
     from sifmake.oci.model import Image
 
-FORMAT = 1
-"""Raise it when the same image would get other files or documents."""
-
 _META = b".singularity.d"
 _OWN_FOLDERS = (b"libs", b"actions", b"env")
 _MOUNT_POINTS = (b"dev", b"proc", b"root", b"var/tmp", b"tmp", b"etc", b"sys", b"home")
@@ -38,6 +35,8 @@ _LINKS = {
     b".shell": b".singularity.d/actions/shell",
     b"environment": b".singularity.d/env/90-environment.sh",
 }
+_GO_ZERO_TIME = "0001-01-01T00:00:00"
+"""Written by tools that want to say nothing."""
 _DEFAULT_ARCHITECTURE = "amd64"
 _ALIASES = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386"}
 
@@ -78,8 +77,9 @@ def prepare(
         inspect=inspection(tree, _reader(editor, read_head), all_labels, deffile),
         oci_config=compact(settings.document),
     )
-    if image.config.created and parse_created(image.config.created) is None:
-        warnings.append(f"the image has no usable creation time: '{one_line(image.config.created[:60])}'")
+    created = image.config.created
+    if created and not created.startswith(_GO_ZERO_TIME) and parse_created(created) is None:
+        warnings.append(f"the image has no usable creation time: '{one_line(created[:60])}'")
     return Prepared(tuple(editor.files), objects, architecture, tuple(warnings))
 
 
