@@ -97,9 +97,11 @@ def is_registry_host(text: str) -> bool:
 
 
 def normal_host(host: str) -> str:
-    """Return the one name of a registry host."""
-    host = host.lower()
-    return DOCKER_HUB if host in DOCKER_HUB_ALIASES else host
+    """Return the one name of a registry host; lower case unless only upper case makes it a host."""
+    lower = host.lower()
+    if lower in DOCKER_HUB_ALIASES:
+        return DOCKER_HUB
+    return lower if is_registry_host(lower) else host
 
 
 def _split_tag(name: str) -> tuple[str, str | None]:
