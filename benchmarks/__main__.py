@@ -47,7 +47,7 @@ def measure(args: argparse.Namespace, scale: Scale, work: Path) -> int:
     report = Report()
     bench = Bench(scale, work, image.layered(work, scale), report)
     for name in args.only or checks.CHECKS:
-        print(f"\n{name}: {checks.CHECKS[name].__doc__.splitlines()[0]}", flush=True)
+        print(f"\n{name}: {(checks.CHECKS[name].__doc__ or "").splitlines()[0]}", flush=True)
         try:
             checks.CHECKS[name](bench)
         except SystemExit as error:

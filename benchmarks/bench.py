@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from benchmarks import peers
 from benchmarks.image import FIRST
+from benchmarks.measure import Run
 from benchmarks.tool import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.image import Image
-    from benchmarks.measure import Run
     from benchmarks.report import Report
     from benchmarks.scale import Scale
 
@@ -34,7 +34,7 @@ class Bench:
         work: Folder for everything.
         image: The layered image.
         report: Takes the figures.
-        floors: Seconds of the floor program, measured beside the first pulls.
+        floors: Runs of the floor program, measured beside the first pulls.
         pulled: Whether the SIF and the store are this run's.
     """
 
@@ -42,7 +42,7 @@ class Bench:
     work: Path
     image: Image
     report: Report
-    floors: list[float] = field(default_factory=list)
+    floors: list[Run] = field(default_factory=list)
     pulled: bool = False
 
     @property
@@ -65,22 +65,15 @@ class Bench:
         """What mksquashfs makes of the unpacked tree at its default level."""
         return Path(self.image.layout) / "default.squashfs"
 
-    def floor(self) -> float:
-        """Run the floor program once; return its seconds."""
+    def floor(self) -> None:
+        """Run the floor program once."""
         pairs = [str(path) for name in self.image.layers for path in (self.image.blob(name), self.image.extents(name))]
         command = [sys.executable, "-m", "benchmarks.floor", str(THREADS), *pairs]
         result = subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1])
         found = json.loads(result.stdout)
         if [packed for packed, _ in found["digests"]] != self.image.layers:
             raise SystemExit("the floor program read other bytes than it should")
-        self.floors.append(found["seconds"])
-        return float(found["seconds"])
-
-    def median_floor(self) -> float:
-        """Return the median of all floor runs, at least one."""
-        if not self.floors:
-            self.floor()
-        return statistics.median(self.floors)
+        self.floors.append(Run(found["seconds"], found["cpu"], 0))
 
     def first_pulls(self, reference: str) -> list[Run]:
         """Pull into an empty store as often as the scale says, the floor before each."""

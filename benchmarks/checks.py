@@ -155,8 +155,11 @@ def up_to_date(bench: Bench) -> None:
 
 
 def _against_floor(bench: Bench, name: str, runs: list[Run], factor: float) -> None:
-    floor, seconds = bench.median_floor(), median(runs)
-    bench.report.add(Figure(name, seconds, note=f"floor {floor:.2f} s, CPU {median(runs, lambda run: run.cpu):.1f} s"))
+    floors = bench.floors[-len(runs) :]
+    floor, seconds = median(floors), median(runs)
+    cpu, floor_cpu = (median(some, lambda run: run.cpu) for some in (runs, floors))
+    note = f"floor {floor:.2f} s; CPU {cpu:.1f} s, floor {floor_cpu:.1f} s"
+    bench.report.add(Figure(name, seconds, note=note))
     bench.report.add(Figure(f"{name}, against the floor", seconds / floor, factor, "x", note=f"floor {floor:.2f} s"))
 
 
