@@ -3,7 +3,6 @@
 import io
 import os
 import random
-import shutil
 import stat
 import subprocess
 import tarfile
@@ -20,14 +19,10 @@ from support.images import Blobs, write_layout
 from support.layers import entry, file, flatten_layers, folder, hardlink, symlink, tar
 from support.sif_files import partition_of
 from support.squashfs_tools import kernel_mount, needs_kernel, read_rows
+from support.umoci import needs_umoci
 
 ENOUGH = 64 << 20
 RANDOM = random.Random(11)
-
-
-def needs_umoci(test):
-    missing = shutil.which("umoci") is None or os.geteuid() != 0
-    return pytest.mark.umoci(pytest.mark.skipif(missing, reason="needs umoci and root")(test))
 
 
 def package_files() -> list[str]:
