@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -229,12 +228,9 @@ def write_sif(
 
 def epoch_of(image: Image) -> int:
     """Return the image's ``created`` as seconds since 1970, 0 where it has none that squashfs can hold."""
-    try:
-        created = datetime.fromisoformat(image.config.created)
-    except ValueError:
+    created = rootfs.parse_created(image.config.created)
+    if created is None:
         return 0
-    if created.tzinfo is None:
-        created = created.replace(tzinfo=UTC)
     return min(max(int(created.timestamp()), 0), 0xFFFFFFFF)
 
 
