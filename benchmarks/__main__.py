@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import inspect
 import sys
 import tempfile
 from dataclasses import asdict
@@ -47,9 +48,10 @@ def measure(args: argparse.Namespace, scale: Scale, work: Path) -> int:
     report = Report()
     bench = Bench(scale, work, image.layered(work, scale), report)
     for name in args.only or checks.CHECKS:
-        print(f"\n{name}: {(checks.CHECKS[name].__doc__ or "").splitlines()[0]}", flush=True)
+        check = checks.CHECKS[name]
+        print(f"\n{name}: {inspect.getdoc(check)}", flush=True)
         try:
-            checks.CHECKS[name](bench)
+            check(bench)
         except SystemExit as error:
             report.fail(name, str(error))
     report.write(args.json, {"scale": asdict(scale), "image": {**asdict(bench.image), "layout": ""}})

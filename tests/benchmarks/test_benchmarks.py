@@ -187,3 +187,9 @@ def test_the_partition_of_a_sif_is_found(tmp_path):
     path = tmp_path / "x.sif"
     path.write_bytes(header + bytes(4096 - len(header)) + unused + descriptor + bytes(585 * 46))
     assert readback.partition_offset(path) == 36864
+
+
+def test_the_command_explains_itself():
+    command = [sys.executable, "-m", "benchmarks", "--help"]
+    shown = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    assert "--quick" in shown
