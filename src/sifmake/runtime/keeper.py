@@ -61,13 +61,15 @@ class Keeper:
 
     def run_in_namespace(self, bwrap: str) -> int:
         """Make the image readable and run the program in it."""
-        fuse = fuse_program()
+        fuse = fuse_program(owned=self.request.writable_tmpfs and self.caller.uid != 0)
         root = "" if fuse or self.caller.uid == 0 else self.unpacked()
         nested = own_namespace(self.caller.uid, self.caller.gid)
         needed = [self.request.sif, self.caller.cwd, self.caller.home, *(item.partition(":")[0] for item in self.request.binds)]
         image, layer = mount_points(needed)
         if fuse:
-            self.fuse = FuseMount(fuse, self.request.sif, self.partition, image, all_users=not nested)
+            # To change a file in the writable layer, the user must be its owner: nobody else is in the namespace.
+            options = ",allow_other" if not nested else ",uid=0,gid=0" if self.request.writable_tmpfs else ""
+            self.fuse = FuseMount(fuse, self.request.sif, self.partition, image, options)
         elif not root and not nested:
             kernel_mount(self.request.sif, self.partition, image)
         elif not root:

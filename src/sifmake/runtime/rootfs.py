@@ -38,9 +38,14 @@ def find_program(*names: str) -> str:
     return ""
 
 
-def fuse_program() -> str:
-    """Return the path of squashfuse if this user can use it, or nothing."""
-    return find_program(*FUSE_PROGRAMS) if os.access(FUSE_DEVICE, os.R_OK | os.W_OK) else ""
+def fuse_program(*, owned: bool = False) -> str:
+    """Return the path of squashfuse if this user can use it, or nothing.
+
+    Args:
+        owned: Whether all files have to appear as the user's; only the program on libfuse's high level can do that.
+    """
+    names = FUSE_PROGRAMS[1:] if owned else FUSE_PROGRAMS
+    return find_program(*names) if os.access(FUSE_DEVICE, os.R_OK | os.W_OK) else ""
 
 
 def mount_points(needed: Iterable[str]) -> tuple[str, str]:
@@ -66,12 +71,11 @@ class FuseMount:
         pid: Process id of squashfuse.
     """
 
-    def __init__(self, program: str, sif: str, partition: Partition, folder: str, *, all_users: bool) -> None:
+    def __init__(self, program: str, sif: str, partition: Partition, folder: str, options: str = "") -> None:
         self.folder = folder
         self.before = os.stat(folder).st_dev
         self.log = os.memfd_create("squashfuse")
-        options = f"ro,nodev,nosuid,offset={partition.offset}{',allow_other' if all_users else ''}"
-        argv = [program, "-f", "-o", options, sif, folder]
+        argv = [program, "-f", "-o", f"ro,nodev,nosuid,offset={partition.offset}{options}", sif, folder]
         self.pid = spawn(argv, env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}, output=self.log)
 
     def wait(self) -> None:

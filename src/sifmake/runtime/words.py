@@ -15,6 +15,7 @@ NAME_CHARS = NAME_START | frozenset("0123456789")
 BLANKS = frozenset(" \t")
 META = frozenset(";&|<>()")
 GLOB = frozenset("*?[~")
+SPLITTING = frozenset(" \t\n*?[")
 MAX_DEPTH = 20
 
 
@@ -84,11 +85,12 @@ class Reader:
                 raise NeedsShell(f"{char} outside quotes")
             if char == "=" and assigning and not value:
                 value = is_name(self.text[start : self.at])
-            if char in "$`" and not value:
-                raise NeedsShell("expansion outside quotes")
             if char in GLOB and (not value or char == "~"):
                 raise NeedsShell(f"{char} outside quotes")
-            parts.append(self.piece(char))
+            piece = self.piece(char)
+            if char in "$`" and not value and (not piece or SPLITTING.intersection(piece)):
+                raise NeedsShell("an expansion outside quotes would be split")
+            parts.append(piece)
         text = "".join(parts)
         return text, text == self.text[start : self.at]
 

@@ -1,0 +1,163 @@
+"""Which back end runs, what it is told, and what is said when something is missing."""
+
+from __future__ import annotations
+
+
+import pytest
+
+from sifmake.cli.main import build_parser
+from sifmake.cli.running import FLAGS, LISTS, Options, parse_plain, read_variables, request_of, split_variables, values_of
+from sifmake.errors import SifmakeError
+from sifmake.runtime import keeper, rootfs
+from sifmake.runtime.caller import Caller
+from sifmake.runtime.errors import RunError
+from sifmake.runtime.image import Partition, check_machine, find_partition
+from sifmake.runtime.request import Request
+from sifmake.runtime.view import View
+from support.corpus import SIF_BROKEN, SIF_FROM_PEERS, needs_corpus
+from support.runtime import environment, run
+
+
+@pytest.fixture
+def peer(tmp_path):
+    """A stand-in for apptainer that prints what it was told and ends with status 9."""
+    program = tmp_path / "bin" / "apptainer"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$@"\nexit 9\n')
+    program.chmod(0o755)
+    (tmp_path / "x.sif").write_bytes(b"")
+    return program
+
+
+def test_a_peer_on_path_runs_it(peer, tmp_path):
+    env = environment(PATH=f"{peer.parent}:/usr/bin:/bin")
+    options = ["-B", "/a:/b", "--env", "A=1", "--containall", "--nv", "--overlay", "o.img", "--pwd", "/x", "-q"]
+    done = run("exec", *options, "x.sif", "cmd", "--flag", "two words", env=env, cwd=tmp_path)
+    words = done.stdout.decode().splitlines()
+    assert done.returncode == 9
+    assert words == [
+        *[str(peer), "--silent", "exec", "--bind", "/a:/b", "--env", "A=1", "--cleanenv", "--contain", "--pid", "--ipc"],
+        *["--pwd", "/x", "--nv", "--overlay", "o.img", str(tmp_path / "x.sif"), "cmd", "--flag", "two words"],
+    ]
+
+
+def test_runtime_can_be_forced(peer, tmp_path):
+    env = environment(PATH=f"{peer.parent}:/usr/bin:/bin")
+    done = run("exec", "--runtime", "builtin", "x.sif", "cmd", env=env, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "not a SIF file" in done.stderr.decode()
+    done = run("exec", "--runtime=singularity", "x.sif", "cmd", env=env, cwd=tmp_path)
+    assert "install the package singularity" in done.stderr.decode()
+
+
+LINES = [
+    ["exec", "x.sif", "cmd", "-q", "--", "--env", "A"],
+    ["exec", "-e", "-C", "--bind", "a:b", "-B", "c", "--env=A=1", "--env", "B=2", "x.sif"],
+    ["run", "--pwd=/x", "-H", "/h", "--no-eval", "-q", "docker://a/b:c", ""],
+    ["shell", "-s", "/bin/zsh", "--runtime", "builtin", "--offline", "x.sif"],
+    ["test", "--debug", "--overlay", "o", "--nv", "--env-file", "f", "x.sif", "y", "--"],
+]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(line)[:40])
+def test_short_cut_parses_as_argparse(line):
+    plain = parse_plain(line)
+    full = build_parser(line[0]).parse_args(line)
+    names = set(vars(Options(line[0]))) - {"shell"} | ({"shell"} if line[0] == "shell" else set())
+    assert {name: getattr(plain, name) for name in names} == {name: getattr(full, name) for name in names}
+
+
+@pytest.mark.parametrize("line", [["exec", "--help"], ["exec"], ["exec", "--bin", "a", "x"], ["exec", "-eC", "x"], ["exec", "--bind"], ["exec", "-e=1", "x"], ["exec", "--cleanenv=1", "x"]])
+def test_short_cut_leaves_the_rest_to_argparse(line):
+    assert parse_plain(line) is None
+
+
+def test_every_option_is_in_one_table():
+    words = [word for table in (FLAGS, LISTS, values_of("shell")) for entry in table.values() for word in entry[0]]
+    assert len(words) == len(set(words))
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [("A=1", ["A=1"]), ("A=1,B=2", ["A=1", "B=2"]), ("A=1,2,B=3", ["A=1,2", "B=3"]), ("A=x y,c d=1", ["A=x y,c d=1"]), ("A=", ["A="])],
+)
+def test_variables_are_split_at_assignments(text, want):
+    assert split_variables(text) == want
+
+
+def test_variables_stand_for_options():
+    args = parse_plain(["exec", "--bind", "/c", "x.sif", "y"])
+    environ = {"SINGULARITY_BIND": "/s", "APPTAINER_BINDPATH": "/a,/b", "APPTAINER_CONTAINALL": "1", "APPTAINER_CWD": "/w"}
+    read_variables(args, environ)
+    request = request_of(args, "exec", "/x.sif")
+    assert request.binds == ["/a", "/b", "/s", "/c"]
+    assert (request.contain, request.cleanenv, request.pid, request.cwd) == (True, True, True, "/w")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [("bwrap", "install the package bubblewrap"), ("unsquashfs", "install squashfuse")],
+)
+def test_missing_tools_are_named(monkeypatch, tmp_path, missing, message):
+    real = rootfs.find_program
+    for module in (rootfs, keeper):
+        monkeypatch.setattr(module, "find_program", lambda *names: "" if missing in names else real(*names))
+    with pytest.raises(RunError, match=message):
+        if missing == "bwrap":
+            keeper.Keeper(Request("exec", "x.sif", ["true"]), Partition(4096, 4096, b"02"), 0, frozenset()).run()
+        else:
+            rootfs.unpack("x.sif", Partition(4096, 4096, b"02"), str(tmp_path / "root"))
+
+
+@needs_corpus
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(RunError, match="OCI-SIF"):
+        find_partition(str(SIF_FROM_PEERS / "busybox-musl.oci.sif"))
+    empty = tmp_path / "empty.sif"
+    empty.write_bytes(b"")
+    for path in [empty, *sorted(SIF_BROKEN.glob("struct-*.sif"))]:
+        try:
+            partition = find_partition(str(path))
+        except SifmakeError:
+            continue
+        assert 128 <= partition.offset < partition.offset + partition.size <= path.stat().st_size
+
+
+@pytest.mark.parametrize(("arch", "good"), [(b"02", True), (b"00", True), (b"11", False)])
+def test_architecture(monkeypatch, arch, good):
+    monkeypatch.setattr("os.uname", lambda: struct_uname("x86_64"))
+    if good:
+        check_machine("x.sif", Partition(0, 0, arch))
+    else:
+        with pytest.raises(RunError, match="s390x, this machine is x86_64"):
+            check_machine("x.sif", Partition(0, 0, arch))
+
+
+def struct_uname(machine):
+    """Return something with the machine's name."""
+    return type("Uname", (), {"machine": machine})
+
+
+def test_links_stay_in_the_image(tmp_path):
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc" / "passwd").write_text("image\n")
+    for name, target in {"abs": "/etc", "up": "../../../../etc", "loop": "loop", "chain": "abs/passwd", "gone": "/none/x"}.items():
+        (root / name).symlink_to(target)
+    view = View(str(root))
+    assert view.read("/abs/passwd") == view.read("/up/passwd") == view.read("/chain") == "image\n"
+    assert view.resolve("/abs/../abs/passwd").host == str(root / "etc" / "passwd")
+    assert (view.resolve("/gone").path, view.resolve("/gone").missing) == ("/none/x", 2)
+    with pytest.raises(OSError, match="too many levels"):
+        view.resolve("/loop/x")
+    view.add("/etc", "/somewhere")
+    assert view.where("/etc/passwd") == ("/somewhere/passwd", True)
+
+
+def test_caller_without_an_account(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 4_000_000)
+    monkeypatch.setenv("HOME", "/some/home")
+    assert Caller().home_inside == "/some/home"
+    assert Caller("/a:/b").home_inside == "/b"
+
+
