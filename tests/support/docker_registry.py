@@ -40,9 +40,11 @@ NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sifmake test CA"
 MISSING = [name for name in ("docker-registry", "skopeo", "htpasswd") if shutil.which(name) is None]
 
 
-def needs_registry(test):
-    """Mark a test that starts docker-registry; it is skipped where that or skopeo is missing."""
-    return pytest.mark.registry(pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}")(test))
+needs_registry = [
+    pytest.mark.registry,
+    pytest.mark.skipif(bool(MISSING), reason=f"missing on this machine: {', '.join(MISSING)}"),
+]
+"""``pytestmark = needs_registry`` in a module that starts docker-registry; skipped where a tool is missing."""
 
 
 def free_port() -> int:

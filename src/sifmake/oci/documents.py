@@ -142,6 +142,14 @@ def parse_config(data: bytes) -> ImageConfig:
     return ImageConfig(data, document, platform, tuple(diff_ids))
 
 
+def looks_like_config(data: bytes) -> bool:
+    """Tell whether a document is an image config."""
+    try:
+        return "rootfs" in parse_config(data).document
+    except IntegrityError:
+        return False
+
+
 def load_json(data: bytes) -> dict[str, Any]:
     """Return the JSON object in some bytes.
 

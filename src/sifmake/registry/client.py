@@ -138,15 +138,18 @@ class RegistryClient:
         finally:
             reader.close()
 
-    def is_blob(self, digest: str) -> bool:
-        """Tell whether a digest is a blob's; used to explain why it is no manifest's."""
+    def peek_blob(self, digest: str, limit: int) -> bytes | None:
+        """Return the first bytes of a blob, or None where there is none; used to explain why it is no manifest."""
         place = self._places[-1]
         path = f"/v2/{place.repository}/blobs/{digest}"
         try:
-            place.endpoint.expect(Call("HEAD", path, place.repository, {}), 200).close()
-        except RegistryError:
-            return False
-        return True
+            response = place.endpoint.expect(Call("GET", path, place.repository, {}), 200)
+            try:
+                return response.read_all(limit)
+            finally:
+                response.close()
+        except (RegistryError, *BROKEN):
+            return None
 
     def ping(self) -> None:
         """Ask the registry itself for nothing, to see whether it lets one in.

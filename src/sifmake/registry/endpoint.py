@@ -28,6 +28,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 8
 AUTHORISATIONS = 2
 """Times that a refused request is made again with fresh authorisation."""
+SERVER_FAULT_ATTEMPTS = 3
+"""Tries of a request that the registry answers with 500: most often a fault that stays."""
 LARGEST_REFUSAL = 1 << 16
 """Bytes of a refusal that are read so that its connection can be used again."""
 PROBE_TIMEOUT = 4.0
@@ -151,26 +153,28 @@ class Endpoint:
         attempt = 0
         while True:
             attempt += 1
-            seconds = None
+            seconds = patience = None
             try:
                 response = attempt_once()
                 if response.status not in RETRIED:
                     return response
                 seconds = retry_after(response.headers.get("Retry-After", ""))
+                patience = SERVER_FAULT_ATTEMPTS if response.status == 500 else None
                 error: RegistryError = explain(response, self.host)
                 response.close()
             except TransportError as failure:
                 if not failure.may_recover:
                     raise
                 error = failure
-            self._check_patience(attempt, seconds, error)
+            self._check_patience(attempt, patience, seconds, error)
             self._announce(attempt, seconds, error)
             self.pause(attempt + 1, seconds)
 
-    def _check_patience(self, attempt: int, seconds: float | None, error: RegistryError) -> None:
+    def _check_patience(self, attempt: int, patience: int | None, seconds: float | None, error: RegistryError) -> None:
         """Raise the error when there were tries enough, or the registry wants more time than there is."""
         policy = self._policy
-        if attempt >= (policy.attempts if self._reached else policy.first_attempts):
+        most = policy.attempts if self._reached else policy.first_attempts
+        if attempt >= min(most, patience or most):
             raise error
         if seconds is not None and seconds > policy.longest_wait:
             error.hint = f"the registry asks to come back in {timedelta(seconds=round(seconds))}"

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sifmake.errors import IntegrityError, SifmakeError, SourceError
-from sifmake.oci import check_bytes, find_manifest, load_image, parse_config
+from sifmake.oci import check_bytes, find_manifest, load_image
 from sifmake.oci.choosing import images_in
-from sifmake.oci.documents import Index, load_json, parse_document, parse_index
+from sifmake.oci.documents import Index, load_json, looks_like_config, parse_document, parse_index
 from sifmake.oci.loading import choose_leaf
 from sifmake.oci.model import Descriptor
 from sifmake.sources.base import Resolved
@@ -214,14 +214,6 @@ class LayoutSource:
         except SourceError:
             return False
         return True
-
-
-def looks_like_config(data: bytes) -> bool:
-    """Tell whether a document is an image config."""
-    try:
-        return "rootfs" in parse_config(data).document
-    except IntegrityError:
-        return False
 
 
 def _has_name(entry: Descriptor, name: str) -> bool:

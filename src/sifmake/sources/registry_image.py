@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.errors import SifmakeError, SourceError
+from sifmake.errors import RegistryError, SifmakeError, SourceError
 from sifmake.oci import Descriptor, find_manifest, load_image
+from sifmake.oci.documents import looks_like_config
 from sifmake.registry.client import ClientSettings, RegistryClient
 from sifmake.registry.credentials import CredentialStore
-from sifmake.registry.problem import NotFoundError
 from sifmake.sources.base import Resolved
 from sifmake.sources.embedded import open_embedded
 
@@ -95,15 +95,23 @@ class RegistryImage:
         return digest
 
     def _find(self, digest: str, platform: Platform) -> str:
+        root = Descriptor("", digest, UNKNOWN_SIZE)
         try:
-            return find_manifest(Descriptor("", digest, UNKNOWN_SIZE), platform, self, self._limits).digest
-        except NotFoundError:
-            if self._reference.digest and self._client.is_blob(digest):
-                raise SourceError(
-                    "this digest is of a blob, for example of the config (the image ID that docker images shows)",
-                    hint="pin the manifest's digest, which docker images --digests shows",
-                ) from None
+            return find_manifest(root, platform, self, self._limits).digest
+        except RegistryError:
+            if digest in self._documents or digest != self._reference.digest:
+                raise
+            self._explain_pin(digest)
             raise
+
+    def _explain_pin(self, digest: str) -> None:
+        """Raise a better error when a reference is pinned to the digest of something else than a manifest."""
+        data = self._client.peek_blob(digest, self._limits.config_bytes)
+        if data is not None and looks_like_config(data):
+            raise SourceError(
+                "this digest is of the image config (the image ID that docker images shows), not of a manifest",
+                hint="pin the manifest's digest, which docker images --digests shows",
+            )
 
     def _kept(self, descriptor: Descriptor, fetch: Callable[[], bytes]) -> bytes:
         if descriptor.data is not None:

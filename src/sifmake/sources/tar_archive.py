@@ -97,6 +97,8 @@ def _scan(fd: int) -> dict[str, _Entry]:
     extra: dict[str, bytes] = {}
     for _ in range(MOST_MEMBERS):
         header = os.pread(fd, BLOCK, position)
+        if 0 < len(header) < BLOCK and entries:
+            raise IntegrityError(f"the archive is cut off: it ends at byte {end} inside a header")
         if len(header) < BLOCK or not header.strip(b"\0"):
             if not entries:
                 raise IntegrityError("this is no tar archive, or an empty one")

@@ -1,0 +1,231 @@
+"""Pulls from Debian's docker-registry: plain, with TLS, with passwords, with tokens; its death and return."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import threading
+from dataclasses import replace
+
+import pytest
+
+from sifmake.cli.main import main
+from sifmake.errors import IntegrityError, RegistryError, SourceError
+from sifmake.oci import parse_platform
+from sifmake.registry import Credentials, HostSettings, RetryPolicy
+from sifmake.sources import SourceSettings, open_sif_source, open_source
+from support.docker_registry import PASSWORD, USER, needs_registry, running
+from support.images import Blobs, write_layout
+from support.pulling import FAST, Memory, pull, read_layer, settings
+
+pytestmark = needs_registry
+ALICE = Credentials(USER, PASSWORD)
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory):
+    blobs = Blobs()
+    images = [blobs.image([b"one" * 100, b"two" * 100_000]), blobs.image([b"arm"], platform="linux/arm64")]
+    tags = {"index": blobs.index([*images, blobs.attestation(images[0])]), "single": images[0]}
+    return write_layout(tmp_path_factory.mktemp("layout"), blobs, tags)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, layout):
+    with running(tmp_path_factory.mktemp("plain")) as registry:
+        registry.push(f"oci:{layout}:index", "org/image:1", "--all")
+        registry.push(f"oci:{layout}:single", "org/image:docker", "--format", "v2s2")
+        yield registry
+
+
+def test_a_pull_equals_the_layout_and_asks_for_nothing_twice(plain, layout):
+    before = len(plain.requests("GET", "/v2/"))
+    pulled = pull(f"docker://{plain.host}/org/image:1")
+    local = pull(f"oci:{layout}:index")
+    assert (pulled.image, pulled.blobs) == (local.image, local.blobs)
+    assert pulled.index_digest == local.index_digest
+    assert len(plain.requests("GET", "/v2/")) - before == 5, "index, manifest, config, two layers"
+
+
+def test_a1_an_unchanged_tag_costs_one_head(plain):
+    memory = Memory()
+    first = pull(f"docker://{plain.host}/org/image:1", known=memory)
+    gets, heads = len(plain.requests("GET", "/v2/")), len(plain.requests("HEAD", "/v2/"))
+    source = open_source(f"docker://{plain.host}/org/image:1", settings())
+    assert source.resolve(parse_platform("amd64"), memory).manifest_digest == first.image.digest
+    source.close()
+    assert len(plain.requests("GET", "/v2/")) == gets
+    assert len(plain.requests("HEAD", "/v2/")) == heads + 1
+
+
+def test_docker_schema_2_and_digests(plain):
+    docker = pull(f"docker://{plain.host}/org/image:docker")
+    assert json.loads(docker.image.manifest)["mediaType"].startswith("application/vnd.docker.")
+    assert pull(f"docker://{plain.host}/org/image@{docker.image.digest}").image == docker.image
+    assert pull(f"docker://{plain.host}/org/image:1@{docker.image.digest}").image == docker.image
+
+
+def test_what_is_not_there(plain):
+    with pytest.raises(RegistryError, match="no such image"):
+        pull(f"docker://{plain.host}/org/image:2")
+    with pytest.raises(RegistryError, match="no such image"):
+        pull(f"docker://{plain.host}/org/none:1")
+    config = pull(f"docker://{plain.host}/org/image:docker").image.config_descriptor.digest
+    with pytest.raises(SourceError, match="the image ID"):
+        pull(f"docker://{plain.host}/org/image@{config}")
+
+
+@pytest.mark.parametrize("options", [{}, {"auth": "htpasswd"}, {"auth": "token"}], ids=["open", "htpasswd", "token"])
+def test_tls_of_a_private_authority(tmp_path, layout, options):
+    with running(tmp_path / "r", tls=True, **options) as registry:
+        registry.push(f"oci:{layout}:single", "org/image:1")
+        uri = f"docker://{registry.host}/org/image:1"
+        with pytest.raises(RegistryError, match=r"certificate .* is not trusted .*ca-file"):
+            pull(uri)
+        trusted = {registry.host: HostSettings(ca_file=registry.authority.ca_file)}
+        if options:
+            with pytest.raises(RegistryError, match=r"access was refused \(401\)"):
+                pull(uri, registries=trusted)
+        assert len(pull(uri, registries=trusted, credentials=ALICE).blobs) == 2
+        if registry.tokens:
+            asked = [query["scope"] for query in registry.tokens.asked if "account" not in query]
+            assert set(map(tuple, asked)) == {("repository:org/image:pull",)}
+            assert len(asked) == 2, "one refused, one for all requests of the pull"
+
+
+def test_a_client_certificate(tmp_path, layout):
+    with running(tmp_path / "r", tls=True, client_ca=True) as registry:
+        certificate, key = registry.authority.issue("client")
+        subprocess.run(
+            [
+                "skopeo",
+                "copy",
+                "-q",
+                "--dest-cert-dir",
+                certificates(tmp_path, registry, certificate, key),
+                f"oci:{layout}:single",
+                f"docker://{registry.host}/x:1",
+            ],
+            check=True,
+        )
+        host = HostSettings(ca_file=registry.authority.ca_file)
+        uri = f"docker://{registry.host}/x:1"
+        with pytest.raises(RegistryError, match="client certificate"):
+            pull(uri, registries={registry.host: host})
+        host = replace(host, client_cert=certificate, client_key=key)
+        assert len(pull(uri, registries={registry.host: host}).blobs) == 2
+
+
+def certificates(folder, registry, certificate, key):
+    target = folder / "certs"
+    target.mkdir()
+    shutil.copy(registry.authority.ca_file, target / "ca.crt")
+    shutil.copy(certificate, target / "client.cert")
+    shutil.copy(key, target / "client.key")
+    return str(target)
+
+
+def test_a14_htpasswd_and_the_login_command(tmp_path, layout, monkeypatch, capsys):
+    with running(tmp_path / "r", auth="htpasswd") as registry:
+        registry.push(f"oci:{layout}:single", "org/image:1")
+        file = tmp_path / "auth.json"
+        login = [
+            "registry",
+            "login",
+            "--authfile",
+            str(file),
+            "-u",
+            USER,
+            "--password-stdin",
+            f"docker://{registry.host}",
+        ]
+        assert run(monkeypatch, login, "wrong\n") == 1
+        assert not file.exists()
+        assert run(monkeypatch, login, f"{PASSWORD}\n") == 0
+        assert len(pull(f"docker://{registry.host}/org/image:1", auth_file=file).blobs) == 2
+        capsys.readouterr()
+        assert run(monkeypatch, ["registry", "list", "--authfile", str(file)]) == 0
+        assert capsys.readouterr().out.split() == [registry.host, USER, str(file)]
+        assert run(monkeypatch, ["registry", "logout", "--authfile", str(file), registry.host]) == 0
+        with pytest.raises(RegistryError, match="access was refused"):
+            pull(f"docker://{registry.host}/org/image:1", auth_file=file)
+        assert PASSWORD not in "".join(capsys.readouterr())
+
+
+def run(monkeypatch, words, text=""):
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    return main(["--quiet", *words])
+
+
+def test_a5_tokens_that_die_during_a_pull(tmp_path, layout):
+    with running(tmp_path / "r", auth="token") as registry:
+        registry.push(f"oci:{layout}:single", "org/image:1")
+        registry.tokens.life = 1
+        source = open_source(f"docker://{registry.host}/org/image:1", settings(credentials=ALICE))
+        image = source.image(source.resolve(parse_platform("amd64")).manifest_digest)
+        asked = len(registry.tokens.asked)
+        threading.Event().wait(1.2)
+        assert read_layer(source, image.layers[0])
+        source.close()
+        assert len(registry.tokens.asked) == asked + 1
+
+
+def test_a_registry_that_dies_and_comes_back(tmp_path, layout):
+    with running(tmp_path / "r") as registry:
+        registry.push(f"oci:{layout}:single", "org/image:1")
+        policy = RetryPolicy(base=0.1, longest_pause=0.5, attempts=30)
+        source = open_source(f"docker://{registry.host}/org/image:1", settings(retry=policy))
+        image = source.image(source.resolve(parse_platform("amd64")).manifest_digest)
+        read_layer(source, image.layers[0])
+        registry.stop()
+        timer = threading.Timer(1.0, registry.start)
+        timer.start()
+        assert read_layer(source, image.layers[1])
+        timer.join()
+        source.close()
+        digests = [layer.descriptor.digest for layer in image.layers]
+        assert [len(registry.requests("GET", digest)) for digest in digests] == [1, 1]
+
+
+def test_a_blob_that_was_damaged_in_the_registry(tmp_path, layout):
+    with running(tmp_path / "r") as registry:
+        registry.push(f"oci:{layout}:single", "org/image:1")
+        image = pull(f"docker://{registry.host}/org/image:1").image
+        name = image.layers[0].descriptor.digest.split(":")[1]
+        (path,) = (tmp_path / "r/storage").glob(f"**/{name}/data")
+        data = path.read_bytes()
+        path.write_bytes(b"\0" * len(data))
+        with pytest.raises(AssertionError, match="digest"):
+            pull(f"docker://{registry.host}/org/image:1")
+        path.write_bytes(data[:10])
+        registry.stop()
+        registry.start()
+        with pytest.raises(IntegrityError, match=r"offers 10 bytes, the manifest says \d+"):
+            pull(f"docker://{registry.host}/org/image:1")
+        path.unlink()
+        with pytest.raises(RegistryError, match="no such blob"):
+            pull(f"docker://{registry.host}/org/image:1")
+
+
+@pytest.mark.parametrize("auth", ["", "token"])
+def test_a_sif_is_pushed_and_pulled(tmp_path, auth, monkeypatch):
+    (tmp_path / "tool.sif").write_bytes(b"#!x\n".ljust(32, b"\0") + b"SIF_MAGIC\0" + b"data" * 200_000)
+    with running(tmp_path / "r", auth=auth) as registry:
+        uri = f"oras://{registry.host}/org/tool:1"
+        if auth:
+            monkeypatch.setenv("SIFMAKE_DOCKER_USERNAME", USER)
+            monkeypatch.setenv("SIFMAKE_DOCKER_PASSWORD", PASSWORD)
+        assert main(["--quiet", "push", str(tmp_path / "tool.sif"), uri]) == 0
+        assert main(["--quiet", "push", str(tmp_path / "tool.sif"), uri]) == 0
+        source = open_sif_source(uri, SourceSettings(retry=FAST))
+        source.fetch(tmp_path / "copy.sif")
+        source.close()
+        assert (tmp_path / "copy.sif").read_bytes() == (tmp_path / "tool.sif").read_bytes()
+        assert len(registry.requests("PUT", "/blobs/uploads/")) == 2, "the second push uploads nothing"
+
+
+def test_nothing_listens():
+    with pytest.raises(RegistryError, match=r"cannot reach localhost:1 .*refused"):
+        pull("docker://localhost:1/x")

@@ -1,0 +1,179 @@
+"""Finished SIF files: ``oras://``, ``https://``, local files (row a38)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from sifmake.errors import BadReferenceError, IntegrityError, SourceError
+from sifmake.oci import Descriptor, parse_platform
+from sifmake.progress import Silent
+from sifmake.reference import parse_reference
+from sifmake.sources import open_sif_source, open_source
+from sifmake.sources.oras import push_sif, sif_manifest
+from support.pulling import settings
+from support.registry import Answer, FakeRegistry
+
+SIF = b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0" + bytes(range(256)) * 1000
+DIGEST = f"sha256:{hashlib.sha256(SIF).hexdigest()}"
+LAYER_TYPE = "application/vnd.sylabs.sif.layer.v1.sif"
+CONFIG_TYPE = "application/vnd.sylabs.sif.config.v1+json"
+
+
+@pytest.fixture
+def registry():
+    with FakeRegistry() as registry:
+        yield registry
+
+
+def artifact(registry, layers=None):
+    config = registry.blobs.put(b"{}", CONFIG_TYPE)
+    layers = layers or [registry.blobs.put(SIF, LAYER_TYPE)]
+    manifest = registry.blobs.image([], layer_descriptors=layers, manifest_changes={"config": config})
+    registry.tag("org/tool", "1", manifest)
+    return manifest
+
+
+def fetch(uri, path, expected="", **changes):
+    source = open_sif_source(uri, settings(progress=Silent(), **changes))
+    try:
+        return source.fetch(path, expected)
+    finally:
+        source.close()
+
+
+def resolve(uri):
+    source = open_sif_source(uri, settings())
+    try:
+        return source.resolve()
+    finally:
+        source.close()
+
+
+def test_a_sif_from_a_registry(registry, tmp_path):
+    manifest = artifact(registry)
+    uri = f"oras://{registry.host}/org/tool:1"
+    assert resolve(uri) == manifest["digest"]
+    assert [request.method for request in registry.log] == ["HEAD"]
+    assert fetch(uri, tmp_path / "x.sif", DIGEST) == DIGEST
+    assert (tmp_path / "x.sif").read_bytes() == SIF
+    assert (tmp_path / "x.sif").stat().st_mode & 0o700 == 0o700
+
+
+def test_a_changed_sif_leaves_no_file(registry, tmp_path):
+    artifact(registry)
+    registry.on("GET", DIGEST, Answer(200, SIF.replace(b"\x10", b"\x11")))
+    (tmp_path / "x.sif").write_bytes(b"old")
+    with pytest.raises(IntegrityError, match="expected was sha256:"):
+        fetch(f"oras://{registry.host}/org/tool:1", tmp_path / "x.sif")
+    assert (tmp_path / "x.sif").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a38_an_image_behind_oras_is_named(registry, tmp_path):
+    registry.tag("org/tool", "1", registry.blobs.image([bytes([n]) for n in range(14)]))
+    words = rf"container image with 14 layers and no SIF file; use docker://{registry.host}/org/tool:1"
+    with pytest.raises(SourceError, match=words):
+        fetch(f"oras://{registry.host}/org/tool:1", tmp_path / "x.sif")
+
+
+def test_another_artifact_behind_oras_is_named(registry, tmp_path):
+    artifact(registry, [registry.blobs.put(b"x", "application/vnd.cncf.helm.chart.content.v1.tar+gzip")])
+    with pytest.raises(SourceError, match=r"it has 1 layers \(a Helm chart\)"):
+        fetch(f"oras://{registry.host}/org/tool:1", tmp_path / "x.sif")
+
+
+def test_a_sif_behind_docker_is_named(registry):
+    artifact(registry)
+    source = open_source(f"docker://{registry.host}/org/tool:1", settings())
+    with pytest.raises(SourceError, match=r"a SIF file and no container image; use oras://"):
+        source.resolve(parse_platform("amd64"))
+    source.close()
+
+
+def serve(registry, body=SIF, **headers):
+    registry.on("GET", "/files/", lambda r: ranged(r, body, headers))
+    registry.on("HEAD", "/files/", Answer(200, body, headers))
+    return f"http://{registry.host}/files/tool.sif"
+
+
+def ranged(request, body, headers):
+    start = int(request.headers.get("range", "bytes=0-")[6:-1])
+    if not start:
+        return Answer(200, body, headers)
+    return Answer(206, body[start:], {**headers, "Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"})
+
+
+def test_a_sif_from_a_web_server(registry, tmp_path):
+    url = serve(registry, ETag='"1"')
+    assert fetch(url, tmp_path / "x.sif") == DIGEST
+    first = resolve(url)
+    assert first == resolve(url)
+    assert first.startswith("sha256:")
+
+
+def test_a_pinned_sif_from_a_web_server(registry, tmp_path):
+    url = serve(registry)
+    pinned = f"{url}#sha256={DIGEST[7:]}"
+    assert resolve(pinned) == DIGEST
+    assert registry.log == []
+    assert fetch(pinned, tmp_path / "x.sif") == DIGEST
+    with pytest.raises(IntegrityError, match="expected was sha256:000"):
+        fetch(url, tmp_path / "y.sif", f"sha256:{'0' * 64}")
+    assert not (tmp_path / "y.sif").exists()
+
+
+def test_a_broken_download_goes_on(registry, tmp_path):
+    registry.on("GET", "/files/", Answer(200, SIF, cut=100_000), times=1)
+    url = serve(registry)
+    assert fetch(url, tmp_path / "x.sif", DIGEST) == DIGEST
+    assert registry.asked("GET", "/files/")[1].headers["range"] == "bytes=100000-"
+
+
+def test_a_web_page_instead_of_a_sif(registry, tmp_path):
+    url = serve(registry, b"<html>log in</html>")
+    with pytest.raises(SourceError, match="no SIF file; a web page came instead"):
+        fetch(url, tmp_path / "x.sif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_says_nothing_of_versions(registry):
+    assert resolve(serve(registry)) is None
+
+
+@pytest.mark.parametrize("uri", ["https://user@host/x.sif", "https://host/x.sif#md5=1", "https:///x"])
+def test_addresses_that_are_none(uri):
+    with pytest.raises(BadReferenceError):
+        open_sif_source(uri, settings())
+
+
+def test_a_local_sif(tmp_path):
+    (tmp_path / "a.sif").write_bytes(SIF)
+    assert resolve(f"{tmp_path}/a.sif") == DIGEST
+    assert fetch(f"{tmp_path}/a.sif", tmp_path / "b.sif", DIGEST) == DIGEST
+    with pytest.raises(SourceError, match="no such file"):
+        open_sif_source(f"{tmp_path}/none.sif", settings())
+
+
+def test_transports_are_not_mixed_up(tmp_path):
+    with pytest.raises(BadReferenceError, match="finished SIF"):
+        open_source("oras://host/x:1", settings())
+    with pytest.raises(BadReferenceError, match="no finished SIF"):
+        open_sif_source("docker://x", settings())
+
+
+def test_what_is_no_sif_is_not_pushed(tmp_path):
+    (tmp_path / "x").write_bytes(b"text")
+    with pytest.raises(SourceError, match="no SIF file"):
+        push_sif(tmp_path / "x", parse_reference("localhost:1/x"), settings(progress=Silent()))
+
+
+def test_the_manifest_that_is_pushed_is_apptainers():
+    layer = Descriptor(LAYER_TYPE, DIGEST, len(SIF), {"org.opencontainers.image.title": "x.sif"})
+    document = json.loads(sif_manifest(layer))
+    assert document["config"]["mediaType"] == CONFIG_TYPE
+    assert document["config"]["digest"] == "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    assert document["layers"][0]["mediaType"] == LAYER_TYPE
+    assert document["layers"][0]["annotations"] == {"org.opencontainers.image.title": "x.sif"}
