@@ -68,15 +68,15 @@ def test_what_skopeo_reads(uri):
 
 @needs_corpus
 @needs_skopeo
-@pytest.mark.parametrize(("name", "least"), [("testrepo", 8), ("external", 2)])
-def test_every_ref_of_a_layout_with_many(name, least):
+@pytest.mark.parametrize(("name", "number"), [("testrepo", 7), ("external", 0)])
+def test_every_ref_of_a_layout_with_many(name, number):
     layout = CORPUS / "oci/regclient+regclient/testdata" / name
     entries = json.loads((layout / "index.json").read_text())["manifests"]
     tags = {entry.get("annotations", {}).get("org.opencontainers.image.ref.name") for entry in entries} - {None}
     seen = {tag: skopeo(f"oci:{layout}:{tag}") for tag in tags}
     ours = {tag: layers_or_refusal(f"oci:{layout}:{tag}", seen[tag]) for tag in tags}
     images = {tag for tag in tags if isinstance(ours[tag], list)}
-    assert len(images) >= least
+    assert len(images) == number
     assert {tag: ours[tag] for tag in images} == {tag: seen[tag][0] for tag in images}
     for tag in tags - images:
         assert any(words in ours[tag] for words in ("artifact", "no image for", "no container image")), ours[tag]
