@@ -35,7 +35,17 @@ def user(request):
 
 
 def output(user, place, script, *options, cwd=None, env=None):
-    done = run("exec", *options, str(place / "tool.sif"), "sh", "-c", script, before=user, cwd=cwd or place, env=env or environment())
+    done = run(
+        "exec",
+        *options,
+        str(place / "tool.sif"),
+        "sh",
+        "-c",
+        script,
+        before=user,
+        cwd=cwd or place,
+        env=env or environment(),
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.decode().splitlines()
 
@@ -71,7 +81,10 @@ def test_bind(user, place, bind, script, want):
 @needs_runtime
 def test_bind_by_environment(place):
     env = environment(APPTAINER_BIND=f"{place}/data:/from-environment")
-    assert output([], place, "cat /from-environment/file; echo $APPTAINER_BIND", env=env) == ["content", f"{place}/data:/from-environment"]
+    assert output([], place, "cat /from-environment/file; echo $APPTAINER_BIND", env=env) == [
+        "content",
+        f"{place}/data:/from-environment",
+    ]
 
 
 @needs_runtime
@@ -108,7 +121,10 @@ def test_root_is_read_only_unless_asked(user, place):
 @needs_runtime
 @needs_root
 def test_contained(user, place):
-    script = f'pwd; test -e {place}/data || echo no cwd; ls -A /tmp; ls -A "$HOME"; echo "[$FOO]"; touch "$HOME/x" /tmp/x && echo writable; ls /dev/shm | wc -l; ps | wc -l'
+    script = (
+        f'pwd; test -e {place}/data || echo no cwd; ls -A /tmp; ls -A "$HOME"; echo "[$FOO]";'
+        ' touch "$HOME/x" /tmp/x && echo writable; ls /dev/shm | wc -l; ps | wc -l'
+    )
     lines = output(user, place, script, "--containall", env=environment(FOO="bar"))
     home = Path(pwd.getpwuid(1000 if user else 0).pw_dir)
     assert lines[:-1] == [str(home), "no cwd", "[]", "writable", "0"]
@@ -122,7 +138,9 @@ def test_accounts_and_network_files(user, place):
     script = "id -un; grep -c . /etc/passwd; cat /etc/resolv.conf; echo ---; cat /etc/hosts"
     lines = output(user, place, script)
     assert lines[0] == pwd.getpwuid(int(uid)).pw_name
-    assert "\n".join(lines[2:]) == (Path("/etc/resolv.conf").read_text() + "---\n" + Path("/etc/hosts").read_text()).rstrip("\n")
+    assert "\n".join(lines[2:]) == (
+        Path("/etc/resolv.conf").read_text() + "---\n" + Path("/etc/hosts").read_text()
+    ).rstrip("\n")
 
 
 @needs_runtime

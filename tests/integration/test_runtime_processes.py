@@ -15,8 +15,17 @@ import pytest
 
 from sifmake.runtime.children import children_of
 from sifmake.runtime.rootfs import MOUNT_POINTS
-from support.runtime import BUSYBOX, SIFMAKE, as_ordinary, needs_root, needs_runtime, processes_with, run, start, wait_until
-
+from support.runtime import (
+    BUSYBOX,
+    SIFMAKE,
+    as_ordinary,
+    needs_root,
+    needs_runtime,
+    processes_with,
+    run,
+    start,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -30,14 +39,25 @@ def sif():
     yield str(path)
     wait_until(lambda: not processes_with(str(folder)))
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    assert not [line for line in mounts if line[1] in MOUNT_POINTS and line[2] in ("squashfs", "overlay", "fuse.squashfuse_ll")]
+    assert not [
+        line for line in mounts if line[1] in MOUNT_POINTS and line[2] in ("squashfs", "overlay", "fuse.squashfuse_ll")
+    ]
     shutil.rmtree(folder)
 
 
 @needs_runtime
 @pytest.mark.parametrize(
     ("script", "status"),
-    [("exit 0", 0), ("exit 7", 7), ("exit 250", 250), ("exit 255", 255), ("kill -INT $$", 130), ("kill -KILL $$", 137), ("kill -TERM $$", 143), ("kill -SEGV $$", 139)],
+    [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 250", 250),
+        ("exit 255", 255),
+        ("kill -INT $$", 130),
+        ("kill -KILL $$", 137),
+        ("kill -TERM $$", 143),
+        ("kill -SEGV $$", 139),
+    ],
 )
 def test_status_of_the_program(sif, script, status):
     done = run("exec", sif, "sh", "-c", script)
@@ -61,8 +81,9 @@ def test_interrupt_of_the_terminal_comes_once(sif):
     """Ctrl-C goes to all processes of the foreground; bwrap must not take the program with it."""
     pid, terminal = pty.fork()
     if pid == 0:
-        script = "trap 'n=x$n; echo got $n' INT; test -t 0 && test -t 1 && echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; exit 5"
-        os.execv(SIFMAKE[0], [*SIFMAKE, "exec", sif, "sh", "-c", script])
+        wait = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; exit 5"
+        script = f"trap 'n=x$n; echo got $n' INT; test -t 0 && test -t 1 && echo ready; {wait}"
+        os.execv(SIFMAKE[0], [*SIFMAKE, "exec", sif, "sh", "-c", script])  # noqa: S606  # noqa: S606
     output = b""
     while b"ready" not in output:
         output += os.read(terminal, 1000)
@@ -107,7 +128,20 @@ def test_background_processes_end_with_the_program(sif):
 def test_closed_standard_files(sif, closed, tmp_path):
     result = tmp_path / "result"
     command = f'"$@" {closed}'
-    words = ["sh", "-c", command, "sh", *SIFMAKE, "exec", "--bind", str(tmp_path), sif, "sh", "-c", f"cat; echo done > {result}; exit 6"]
+    words = [
+        "sh",
+        "-c",
+        command,
+        "sh",
+        *SIFMAKE,
+        "exec",
+        "--bind",
+        str(tmp_path),
+        sif,
+        "sh",
+        "-c",
+        f"cat; echo done > {result}; exit 6",
+    ]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
     assert done.returncode == 6
     assert result.read_text() == "done\n"
@@ -129,16 +163,21 @@ def test_a_reader_that_goes_away(sif):
 def test_a_hundred_at_once(sif):
     with ThreadPoolExecutor(100) as pool:
         done = list(pool.map(lambda number: run("exec", sif, "echo", str(number)), range(100)))
-    assert [(item.returncode, item.stdout, item.stderr) for item in done] == [(0, f"{n}\n".encode(), b"") for n in range(100)]
+    assert [(item.returncode, item.stdout, item.stderr) for item in done] == [
+        (0, f"{n}\n".encode(), b"") for n in range(100)
+    ]
 
 
 @needs_runtime
 @needs_root
 def test_full_tmp(sif):
-    script = 'cp "$0" /var/tmp/full-test.sif; mount -t tmpfs -o size=4k,nr_inodes=2 full /tmp; echo x > /tmp/x; cd /; exec "$@"'
     copy = "/var/tmp/full-test.sif"
+    fill = "mount -t tmpfs -o size=4k,nr_inodes=2 full /tmp; echo x > /tmp/x"
+    script = f'cp "$0" {copy}; {fill}; cd /; exec "$@"'
     try:
-        done = run("exec", copy, "sh", "-c", "echo ok; df /tmp | tail -1", before=["unshare", "-m", "sh", "-c", script, sif])
+        done = run(
+            "exec", copy, "sh", "-c", "echo ok; df /tmp | tail -1", before=["unshare", "-m", "sh", "-c", script, sif]
+        )
     finally:
         Path(copy).unlink()
     assert (done.returncode, done.stdout.split(b"\n")[0]) == (0, b"ok"), done.stderr
@@ -149,7 +188,10 @@ def test_full_tmp(sif):
 @needs_root
 @pytest.mark.parametrize("fuse", [True, False])
 def test_ordinary_user(sif, fuse):
-    script = "id -u; id -g; pwd; touch /tmp/x$$ && rm /tmp/x$$ && echo tmp; touch /x 2>/dev/null || echo readonly; grep -c 'Cap.*0000000000000000' /proc/self/status"
+    script = (
+        "id -u; id -g; pwd; touch /tmp/x$$ && rm /tmp/x$$ && echo tmp; touch /x 2>/dev/null || echo readonly;"
+        " grep -c 'Cap.*0000000000000000' /proc/self/status"
+    )
     done = run("exec", sif, "sh", "-c", script, before=as_ordinary(fuse=fuse), cwd=Path(sif).parent)
     assert done.stdout.decode().split() == ["1000", "1000", str(Path(sif).parent), "tmp", "readonly", "5"], done.stderr
 

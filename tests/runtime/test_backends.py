@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from sifmake.cli.main import build_parser
-from sifmake.cli.running import FLAGS, LISTS, Options, parse_plain, read_variables, request_of, split_variables, values_of
+from sifmake.cli.running import (
+    FLAGS,
+    LISTS,
+    Options,
+    parse_plain,
+    read_variables,
+    request_of,
+    split_variables,
+    values_of,
+)
 from sifmake.errors import SifmakeError
 from sifmake.runtime import keeper, rootfs
 from sifmake.runtime.caller import Caller
@@ -36,7 +44,19 @@ def test_a_peer_on_path_runs_it(peer, tmp_path):
     words = done.stdout.decode().splitlines()
     assert done.returncode == 9
     assert words == [
-        *[str(peer), "--silent", "exec", "--bind", "/a:/b", "--env", "A=1", "--cleanenv", "--contain", "--pid", "--ipc"],
+        *[
+            str(peer),
+            "--silent",
+            "exec",
+            "--bind",
+            "/a:/b",
+            "--env",
+            "A=1",
+            "--cleanenv",
+            "--contain",
+            "--pid",
+            "--ipc",
+        ],
         *["--pwd", "/x", "--nv", "--overlay", "o.img", str(tmp_path / "x.sif"), "cmd", "--flag", "two words"],
     ]
 
@@ -67,7 +87,18 @@ def test_short_cut_parses_as_argparse(line):
     assert {name: getattr(plain, name) for name in names} == {name: getattr(full, name) for name in names}
 
 
-@pytest.mark.parametrize("line", [["exec", "--help"], ["exec"], ["exec", "--bin", "a", "x"], ["exec", "-eC", "x"], ["exec", "--bind"], ["exec", "-e=1", "x"], ["exec", "--cleanenv=1", "x"]])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["exec", "--help"],
+        ["exec"],
+        ["exec", "--bin", "a", "x"],
+        ["exec", "-eC", "x"],
+        ["exec", "--bind"],
+        ["exec", "-e=1", "x"],
+        ["exec", "--cleanenv=1", "x"],
+    ],
+)
 def test_short_cut_leaves_the_rest_to_argparse(line):
     assert parse_plain(line) is None
 
@@ -79,7 +110,13 @@ def test_every_option_is_in_one_table():
 
 @pytest.mark.parametrize(
     ("text", "want"),
-    [("A=1", ["A=1"]), ("A=1,B=2", ["A=1", "B=2"]), ("A=1,2,B=3", ["A=1,2", "B=3"]), ("A=x y,c d=1", ["A=x y,c d=1"]), ("A=", ["A="])],
+    [
+        ("A=1", ["A=1"]),
+        ("A=1,B=2", ["A=1", "B=2"]),
+        ("A=1,2,B=3", ["A=1,2", "B=3"]),
+        ("A=x y,c d=1", ["A=x y,c d=1"]),
+        ("A=", ["A="]),
+    ],
 )
 def test_variables_are_split_at_assignments(text, want):
     assert split_variables(text) == want
@@ -87,7 +124,12 @@ def test_variables_are_split_at_assignments(text, want):
 
 def test_variables_stand_for_options():
     args = parse_plain(["exec", "--bind", "/c", "x.sif", "y"])
-    environ = {"SINGULARITY_BIND": "/s", "APPTAINER_BINDPATH": "/a,/b", "APPTAINER_CONTAINALL": "1", "APPTAINER_CWD": "/w"}
+    environ = {
+        "SINGULARITY_BIND": "/s",
+        "APPTAINER_BINDPATH": "/a,/b",
+        "APPTAINER_CONTAINALL": "1",
+        "APPTAINER_CWD": "/w",
+    }
     read_variables(args, environ)
     request = request_of(args, "exec", "/x.sif")
     assert request.binds == ["/a", "/b", "/s", "/c"]
@@ -102,11 +144,10 @@ def test_missing_tools_are_named(monkeypatch, tmp_path, missing, message):
     real = rootfs.find_program
     for module in (rootfs, keeper):
         monkeypatch.setattr(module, "find_program", lambda *names: "" if missing in names else real(*names))
+    partition = Partition(4096, 4096, b"02")
+    keeping = keeper.Keeper(Request("exec", "x.sif", ["true"]), partition, 0, frozenset())
     with pytest.raises(RunError, match=message):
-        if missing == "bwrap":
-            keeper.Keeper(Request("exec", "x.sif", ["true"]), Partition(4096, 4096, b"02"), 0, frozenset()).run()
-        else:
-            rootfs.unpack("x.sif", Partition(4096, 4096, b"02"), str(tmp_path / "root"))
+        keeping.run() if missing == "bwrap" else rootfs.unpack("x.sif", partition, str(tmp_path / "root"))
 
 
 @needs_corpus
@@ -142,7 +183,13 @@ def test_links_stay_in_the_image(tmp_path):
     root = tmp_path / "root"
     (root / "etc").mkdir(parents=True)
     (root / "etc" / "passwd").write_text("image\n")
-    for name, target in {"abs": "/etc", "up": "../../../../etc", "loop": "loop", "chain": "abs/passwd", "gone": "/none/x"}.items():
+    for name, target in {
+        "abs": "/etc",
+        "up": "../../../../etc",
+        "loop": "loop",
+        "chain": "abs/passwd",
+        "gone": "/none/x",
+    }.items():
         (root / name).symlink_to(target)
     view = View(str(root))
     assert view.read("/abs/passwd") == view.read("/up/passwd") == view.read("/chain") == "image\n"
@@ -159,5 +206,3 @@ def test_caller_without_an_account(monkeypatch):
     monkeypatch.setenv("HOME", "/some/home")
     assert Caller().home_inside == "/some/home"
     assert Caller("/a:/b").home_inside == "/b"
-
-

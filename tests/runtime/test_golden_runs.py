@@ -37,7 +37,9 @@ def unpacked(tmp_path_factory):
         sif = build_golden_sif(name, base)
         root = base / f"{name}.root"
         offset = str(find_partition(str(sif)).offset)
-        subprocess.run(["unsquashfs", "-q", "-n", "-o", offset, "-d", str(root), str(sif)], capture_output=True, check=False)
+        subprocess.run(
+            ["unsquashfs", "-q", "-n", "-o", offset, "-d", str(root), str(sif)], capture_output=True, check=False
+        )
         return sif, root
 
     return make

@@ -9,7 +9,7 @@ import pytest
 
 from sifmake.runtime.words import NeedsShell, UnbalancedError, expand_quoted, source, split_words
 
-ENV = {"HOME": "/root", "X": "a b", "EMPTY": "", "Q": "say \"hi\" $5 `x` \\"}
+ENV = {"HOME": "/root", "X": "a b", "EMPTY": "", "Q": 'say "hi" $5 `x` \\'}
 SHELLS = [words for words in (["dash"], ["busybox", "sh"], ["bash"]) if shutil.which(words[0])]
 
 WORDS = [
@@ -22,19 +22,38 @@ WORDS = [
     "'single $HOME' 'it'\"'\"'s' a'b'c",
     '"$" "$ x" "$/"',
     '"${NONE:-"v \\"q\\" }"}" "$Q"',
-    'word # comment',
+    "word # comment",
 ]
 
 
 @pytest.mark.parametrize("text", WORDS)
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
 def test_words_are_as_a_shell_splits_them(text, shell):
-    script = f"set -- {text}\nfor w in \"$@\"; do printf '%s\\0' \"$w\"; done"
+    script = f'set -- {text}\nfor w in "$@"; do printf \'%s\\0\' "$w"; done'
     output = subprocess.run([*shell, "-c", script], env=ENV, capture_output=True, check=True).stdout.decode()
     assert split_words(text, ENV) == output.split("\0")[:-1]
 
 
-@pytest.mark.parametrize("text", ["a; b", "a | b", "a &", "$(date)", "`date`", "$X", "$1", "${X%b}", "${#X}", "*", "~/x", "a > b", "(a)", "$((1+1))", '"$(echo -n x)"'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a; b",
+        "a | b",
+        "a &",
+        "$(date)",
+        "`date`",
+        "$X",
+        "$1",
+        "${X%b}",
+        "${#X}",
+        "*",
+        "~/x",
+        "a > b",
+        "(a)",
+        "$((1+1))",
+        '"$(echo -n x)"',
+    ],
+)
 def test_more_than_words_needs_a_shell(text):
     with pytest.raises(NeedsShell):
         split_words(text, ENV)
@@ -52,7 +71,9 @@ def test_nesting_ends():
         split_words(f'"{text}"', ENV)
 
 
-@pytest.mark.parametrize(("text", "want"), [('say "hi" $HOME', 'say "hi" /root'), ("a\\$b", "a$b"), ("", ""), ("it's", "it's")])
+@pytest.mark.parametrize(
+    ("text", "want"), [('say "hi" $HOME', 'say "hi" /root'), ("a\\$b", "a$b"), ("", ""), ("it's", "it's")]
+)
 def test_quoted(text, want):
     assert expand_quoted(text, ENV) == want
 
@@ -78,7 +99,9 @@ def test_scripts_set_what_a_shell_sets(script, shell):
     assert got == {name: value for name, value in want.items() if name not in ("PWD", "OLDPWD", "SHLVL", "_")}
 
 
-@pytest.mark.parametrize("script", ["if true; then A=1; fi", "echo x", "A=1 cmd", ". other", "export A=$(date)", "f() { :; }", "export -f x"])
+@pytest.mark.parametrize(
+    "script", ["if true; then A=1; fi", "echo x", "A=1 cmd", ". other", "export A=$(date)", "f() { :; }", "export -f x"]
+)
 def test_other_scripts_need_a_shell(script):
     with pytest.raises(NeedsShell):
         source(script, {}, set(), frozenset())

@@ -18,7 +18,11 @@ DIFFERENCES: dict[tuple[str, str, str], str] = {
     ("*", "nothing-to-run", "*"): NOTHING_TO_RUN,
     ("cmd-dash", "run []", "exit"): "Cmd -v is a missing program for us; the peers' shell takes it as an option of set",
     ("cmd-dash", "run --cwd /tmp []", "exit"): "likewise",
-    ("env-names", "*", "env DUP"): "of two values in Env the last counts, as in Docker and runc; the peers take the first",
+    (
+        "env-names",
+        "*",
+        "env DUP",
+    ): "of two values in Env the last counts, as in Docker and runc; the peers take the first",
     ("env-readonly", "env rich", "env EUID"): "the host's EUID comes through as its UID and GID do; A and S disagree",
     ("env-readonly", "env rich, injected with --env", "env EUID"): "likewise",
 }
@@ -42,7 +46,11 @@ def runs(name: str, home: str) -> Iterator[Run]:
     cases = recorded.get("env cases: host variables", {})
     show = "/show" if name.startswith("scratch") else "/bin/show"
     for label, records in recorded.items():
-        want = next((item for item in records if COMBINATION in item.get("combos", ())), None) if isinstance(records, list) else None
+        want = (
+            next((item for item in records if COMBINATION in item.get("combos", ())), None)
+            if isinstance(records, list)
+            else None
+        )
         if want is None:
             continue
         host = {"PATH": "/usr/bin:/bin", "HOME": home, "X_HOST": "hostval"}
@@ -85,7 +93,11 @@ def differences(name: str, run: Run, got: dict[str, Any]) -> list[str]:
     if "env" in want:
         env, wanted = got.get("env", {}), want["env"]
         found += [f"env {key}" for key in sorted(env.keys() | wanted.keys()) if env.get(key) != wanted.get(key)]
-    return [f"{run.label}: {key}: want {show_fact(want, key)}, got {show_fact(got, key)}" for key in found if not reviewed(name, run.label, key)]
+    return [
+        f"{run.label}: {key}: want {show_fact(want, key)}, got {show_fact(got, key)}"
+        for key in found
+        if not reviewed(name, run.label, key)
+    ]
 
 
 def show_fact(record: dict[str, Any], key: str) -> Any:

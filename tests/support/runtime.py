@@ -49,7 +49,12 @@ def environment(**values: str) -> dict[str, str]:
 
 def start(*words: str, before: list[str] | None = None, **options) -> subprocess.Popen[bytes]:
     """Start ``sifmake WORDS``."""
-    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment()} | options
+    options = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "env": environment(),
+    } | options
     return subprocess.Popen([*(before or []), *SIFMAKE, *words], **options)
 
 

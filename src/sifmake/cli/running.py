@@ -103,7 +103,12 @@ def parse_plain(words: list[str]) -> argparse.Namespace | None:
         words: The action, options, the image and its arguments.
     """
     options = Options(words[0])
-    known = {word: name for table in (FLAGS, LISTS, values_of(words[0])) for name, entry in table.items() for word in entry[0]}
+    known = {
+        word: name
+        for table in (FLAGS, LISTS, values_of(words[0]))
+        for name, entry in table.items()
+        for word in entry[0]
+    }
     known |= {"-q": "quiet", "--quiet": "quiet", "--debug": "debug"}
     at = 1
     while at < len(words) and words[at].startswith("-"):
@@ -196,7 +201,7 @@ def split_variables(text: str) -> list[str]:
 
     items: list[str] = []
     for part in text.split(","):
-        if items and not is_name(part.partition("=")[0]) or (items and "=" not in part):
+        if items and ("=" not in part or not is_name(part.partition("=")[0])):
             items[-1] += f",{part}"
         else:
             items.append(part)
@@ -211,7 +216,7 @@ def env_file(path: str) -> list[str]:
     from sifmake.runtime.words import NeedsShell, UnbalancedError, source
 
     variables: dict[str, str] = {}
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
         try:
             source(file.read(), variables, set(), frozenset())
         except (NeedsShell, UnbalancedError) as error:
@@ -221,7 +226,7 @@ def env_file(path: str) -> list[str]:
 
 def is_path(image: str) -> bool:
     """Whether an image is named by a path: it exists, or nothing in it looks like a transport."""
-    return os.path.exists(image) or ":" not in image  # noqa: PTH110
+    return os.path.exists(image) or ":" not in image
 
 
 def occupy_standard_files() -> None:
@@ -257,7 +262,7 @@ def check_signature(sif: str) -> None:
         ConfigError: The configuration cannot be read.
     """
     try:
-        with open("config/config.yaml", "rb") as file:  # noqa: PTH123
+        with open("config/config.yaml", "rb") as file:
             if SIGNATURE_WORD not in file.read():
                 return
     except FileNotFoundError:

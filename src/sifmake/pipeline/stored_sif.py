@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifmakeError, SourceError
@@ -17,6 +16,8 @@ from sifmake.oci.platform import host_platform
 from sifmake.pipeline.direct import Pull, pull
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sifmake.oci.model import Platform
     from sifmake.progress import Progress
     from sifmake.sources.base import Resolved
@@ -70,7 +71,9 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
     platform = host_platform()
     resolved = _resolve(wanted, settings, store, platform)
     key = _key(resolved.manifest_digest)
-    path = store.find_sif(key) or _built(store, replace(wanted, uri=_pinned(wanted.uri, resolved)), platform, key, progress)
+    path = store.find_sif(key) or _built(
+        store, replace(wanted, uri=_pinned(wanted.uri, resolved)), platform, key, progress
+    )
     _note(store, wanted.uri, key)
     return path
 

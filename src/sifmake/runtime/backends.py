@@ -39,7 +39,9 @@ class Peer:
         """Execute it; only a failure returns."""
         program = find_program(self.name)
         if not program:
-            raise RunError(f"{self.name} is not on PATH", hint=f"install the package {self.name}, or use --runtime builtin")
+            raise RunError(
+                f"{self.name} is not on PATH", hint=f"install the package {self.name}, or use --runtime builtin"
+            )
         os.execv(program, [self.name, *peer_words(request)])
 
 

@@ -34,7 +34,7 @@ class Caller:
 def current_folder() -> str:
     """Return the current directory, the root if it has been removed."""
     try:
-        return os.getcwd()  # noqa: PTH109
+        return os.getcwd()
     except OSError:
         return "/"
 
@@ -43,7 +43,7 @@ def given_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment as the caller made it: in the C locale Python adds LC_CTYPE (PEP 538)."""
     values = dict(environ)
     if "LC_CTYPE" in values:
-        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123
+        with open("/proc/self/environ", "rb") as file:
             if not any(item.startswith(b"LC_CTYPE=") for item in file.read().split(b"\0")):
                 del values["LC_CTYPE"]
     return values

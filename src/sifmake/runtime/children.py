@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -62,7 +63,7 @@ def spawn(
 def children_of(pid: int) -> list[int]:
     """Return the ids of a process's children."""
     try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
             return [int(word) for word in file.read().split()]
     except OSError:
         return [child for child in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent_of(child) == pid]
@@ -71,7 +72,7 @@ def children_of(pid: int) -> list[int]:
 def parent_of(pid: int) -> int:
     """Return the id of a process's parent, 0 if it is gone."""
     try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/stat") as file:
             return int(file.read().rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return 0
@@ -116,7 +117,5 @@ def exit_status(status: int) -> int:
 
 def send(pid: int, number: int) -> None:
     """Send a signal to a process that may have gone."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass

@@ -107,14 +107,14 @@ def script_names(view: View) -> list[str]:
     if not folder.host:
         return []
     try:
-        return sorted(name for name in os.listdir(folder.host) if name.endswith(".sh"))  # noqa: PTH208
+        return sorted(name for name in os.listdir(folder.host) if name.endswith(".sh"))
     except OSError:
         return []
 
 
 def tool_variables(request: Request, cwd: str) -> dict[str, str]:
     """Return what programs use to find out that they run in a container, in both tools' spelling."""
-    name = os.path.basename(request.sif)  # noqa: PTH119
+    name = os.path.basename(request.sif)
     variables = {"APPTAINER_APPNAME": "", "APPTAINER_COMMAND": request.action, "APPTAINER_NAME": name}
     for prefix in OWN:
         variables |= {

@@ -1,6 +1,6 @@
 """The process between ``sifmake`` and the program: it holds the mounts, and ends everything when either is gone.
 
-``sifmake`` itself only waits and passes signals on, through a pipe whose end tells the keeper that ``sifmake`` was killed.
+``sifmake`` itself only waits and passes signals on, through a pipe whose end tells the keeper that it was killed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sifmake.runtime.rootfs import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+
     from sifmake.runtime.image import Partition
     from sifmake.runtime.request import Request
     from sifmake.runtime.scratch import Scratch
@@ -52,7 +53,8 @@ class Keeper:
         bwrap = find_program("bwrap")
         if not bwrap:
             raise RunError(
-                "neither apptainer nor singularity nor bwrap is on PATH", hint="install the package bubblewrap (or apptainer)"
+                "neither apptainer nor singularity nor bwrap is on PATH",
+                hint="install the package bubblewrap (or apptainer)",
             )
         try:
             return self.run_in_namespace(bwrap)
@@ -64,7 +66,12 @@ class Keeper:
         fuse = fuse_program(owned=self.request.writable_tmpfs and self.caller.uid != 0)
         root = "" if fuse or self.caller.uid == 0 else self.unpacked()
         nested = own_namespace(self.caller.uid, self.caller.gid)
-        needed = [self.request.sif, self.caller.cwd, self.caller.home, *(item.partition(":")[0] for item in self.request.binds)]
+        needed = [
+            self.request.sif,
+            self.caller.cwd,
+            self.caller.home,
+            *(item.partition(":")[0] for item in self.request.binds),
+        ]
         image, layer = mount_points(needed)
         if fuse:
             # To change a file in the writable layer, the user must be its owner: nobody else is in the namespace.

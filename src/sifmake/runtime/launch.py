@@ -74,13 +74,13 @@ class Launch:
         try:
             system.mount("tmpfs", folder, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755")
             for name in ("upper", "work", "root"):
-                os.mkdir(f"{folder}/{name}", 0o755)  # noqa: PTH102
+                os.mkdir(f"{folder}/{name}", 0o755)
             options = f"lowerdir={self.root},upperdir={folder}/upper,workdir={folder}/work"
             system.mount("overlay", f"{folder}/root", "overlay", 0, options)
         except OSError as error:
             raise RunError(
                 f"the image cannot be made writable: {error.strerror}",
-                hint="--writable-tmpfs needs overlay mounts (Linux 5.11 for ordinary users); leave it out, or use apptainer",
+                hint="--writable-tmpfs needs overlay mounts (Linux 5.11 for ordinary users); leave it out",
             ) from None
         return f"{folder}/root"
 

@@ -185,7 +185,7 @@ def user_mount(layout: Layout, bind: str) -> None:
     """Mount what ``SOURCE[:TARGET[:OPTIONS]]`` says."""
     source, target, options = parse_bind(bind)
     source = os.path.realpath(source)
-    if not os.path.exists(source):  # noqa: PTH110
+    if not os.path.exists(source):
         raise RunError("there is nothing to bind", where=source, hint="make it first, or correct --bind")
     layout.step("--ro-bind" if "ro" in options else "--bind", target, source)
 
@@ -218,7 +218,7 @@ def start_folder(request: Request, layout: Layout, home: str, cwd: str) -> str:
 
 def is_folder(path: str) -> bool:
     """Whether a path of the host leads to a folder."""
-    return os.path.isdir(path)  # noqa: PTH112
+    return os.path.isdir(path)
 
 
 def same_folder(one: str, other: str) -> bool:

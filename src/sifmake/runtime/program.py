@@ -30,7 +30,9 @@ def arguments_of(request: Request, view: View, environment: Environment) -> list
     Raises:
         RunError: The image lacks what is to be run.
     """
-    words = {"exec": command, "run": runscript, "shell": shell, "test": test}[request.action](request, view, environment)
+    words = {"exec": command, "run": runscript, "shell": shell, "test": test}[request.action](
+        request, view, environment
+    )
     words[0] = found(words[0], view, environment.values)
     if not environment.rest:
         return words
@@ -71,14 +73,18 @@ def runscript(request: Request, view: View, environment: Environment) -> list[st
     """Return the runscript, or the words that a runscript made from an OCI configuration comes to."""
     script = view.read(RUNSCRIPT)
     if script is None:
-        raise RunError("the image has no runscript", where=request.sif, hint="name a command: sifmake exec IMAGE COMMAND")
+        raise RunError(
+            "the image has no runscript", where=request.sif, hint="name a command: sifmake exec IMAGE COMMAND"
+        )
     if OCI_LINE not in (line.strip() for line in script.split("\n")):
         return [RUNSCRIPT, *request.arguments]
     entrypoint, cmd = oci_words(script, "OCI_ENTRYPOINT"), oci_words(script, "OCI_CMD")
     exact = entrypoint + request.arguments if request.arguments else entrypoint + cmd
     if not exact:
         raise RunError(
-            "the image has no entrypoint and no command", where=request.sif, hint="sifmake exec or shell runs a program in it"
+            "the image has no entrypoint and no command",
+            where=request.sif,
+            hint="sifmake exec or shell runs a program in it",
         )
     if request.no_eval or not request.arguments:
         return exact
@@ -86,7 +92,9 @@ def runscript(request: Request, view: View, environment: Environment) -> list[st
         values = environment.values if not environment.rest else environment.host | environment.values
         return entrypoint + split_words(" ".join(f'"{word}"' for word in request.arguments), values)
     except UnbalancedError as error:
-        raise RunError(f"an argument cannot be evaluated: {error}", hint="--no-eval passes arguments as they are") from None
+        raise RunError(
+            f"an argument cannot be evaluated: {error}", hint="--no-eval passes arguments as they are"
+        ) from None
     except NeedsShell:
         if is_file(view, SHELL):
             return [SHELL, RUNSCRIPT, *request.arguments]

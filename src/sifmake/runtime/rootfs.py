@@ -33,7 +33,7 @@ def find_program(*names: str) -> str:
     for name in names:
         for folder in folders:
             path = f"{folder}/{name}"
-            if folder.startswith("/") and os.access(path, os.X_OK) and os.path.isfile(path):  # noqa: PTH113
+            if folder.startswith("/") and os.access(path, os.X_OK) and os.path.isfile(path):
                 return path
     return ""
 
@@ -54,7 +54,7 @@ def mount_points(needed: Iterable[str]) -> tuple[str, str]:
     found = [
         folder
         for folder in MOUNT_POINTS
-        if os.path.isdir(folder) and not os.path.islink(folder) and not any(is_below(path, folder) for path in paths)  # noqa: PTH112, PTH114
+        if os.path.isdir(folder) and not os.path.islink(folder) and not any(is_below(path, folder) for path in paths)
     ]
     if len(found) < 2:
         raise RunError(
@@ -133,7 +133,7 @@ def run_helper(argv: list[str], good: Callable[[int], bool]) -> None:
     status = exit_status(os.waitpid(pid, 0)[1])
     if not good(status):
         text = " ".join(os.pread(log, 2000, 0).decode("utf-8", "replace").split())
-        raise RunError(f"{os.path.basename(argv[0])} ended with status {status}: {text[-500:]}")  # noqa: PTH119
+        raise RunError(f"{os.path.basename(argv[0])} ended with status {status}: {text[-500:]}")
     os.close(log)
 
 
@@ -154,7 +154,7 @@ def own_namespace(uid: int, gid: int) -> bool:
     try:
         system.unshare(system.CLONE_NEWUSER | system.CLONE_NEWNS)
         for name, text in (("uid_map", f"0 {uid} 1"), ("setgroups", "deny"), ("gid_map", f"0 {gid} 1")):
-            with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123
+            with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
     except OSError as error:
         raise RunError(

@@ -24,7 +24,7 @@ class Scratch:
         parent = temporary_parent()
         sweep(parent)
         self.path = f"{parent}/{PREFIX}{secrets.token_hex(8)}"
-        os.mkdir(self.path, 0o700)  # noqa: PTH102
+        os.mkdir(self.path, 0o700)
         self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self.fd, fcntl.LOCK_EX)
 
@@ -56,11 +56,11 @@ def sweep_one(path: str) -> None:
 def remove_tree(path: str) -> None:
     """Remove a folder and all in it, whatever their modes are; links are not followed."""
     with contextlib.suppress(OSError):
-        os.chmod(path, stat.S_IRWXU, follow_symlinks=True)  # noqa: PTH101
+        os.chmod(path, stat.S_IRWXU, follow_symlinks=True)
         for entry in list(os.scandir(path)):
             if entry.is_dir(follow_symlinks=False):
                 remove_tree(entry.path)
             else:
-                os.unlink(entry.path)  # noqa: PTH108
+                os.unlink(entry.path)
     with contextlib.suppress(OSError):
-        os.rmdir(path)  # noqa: PTH106
+        os.rmdir(path)

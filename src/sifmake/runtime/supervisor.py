@@ -11,12 +11,21 @@ from sifmake.runtime.errors import RunError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+
     from sifmake.runtime.image import Partition
     from sifmake.runtime.request import Request
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
-PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+PASSED_ON = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+)
 SI_KERNEL = 0x80
 FAILED = 250
 """Exit status by which the keeper says that its report has an error."""

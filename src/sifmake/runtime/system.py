@@ -21,12 +21,12 @@ def check(result: int, what: str) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Move this process into new namespaces; see unshare(2)."""
+    """Move this process into namespaces of its own; see the manual page of that name."""
     check(_libc.unshare(flags), "unshare")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """Mount a file system; see mount(2)."""
+    """Attach a file system; see the manual page of that name in section 2."""
     arguments = [os.fsencode(text) if text else None for text in (source, target, kind)]
     check(_libc.mount(*arguments, ctypes.c_ulong(flags), os.fsencode(data) or None), target)
 

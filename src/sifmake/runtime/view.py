@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 
-
 MAX_LINKS = 40
 
 
@@ -88,7 +87,7 @@ class View:
         if kind is None or not stat.S_ISREG(kind):
             return None
         try:
-            with open(place.host, encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
+            with open(place.host, encoding="utf-8", errors="surrogateescape", newline="") as file:
                 return file.read(limit)
         except PermissionError:
             return None

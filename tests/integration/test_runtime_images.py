@@ -1,0 +1,153 @@
+"""Images named by URI, real programs as an ordinary user, and signatures that the configuration asks for."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+from support.corpus import CORPUS
+from support.golden_runs import differences, numbers_marked, runs
+from support.golden_sif import build_golden_sif
+from support.images import Blobs, write_layout
+from support.runtime import as_ordinary, environment, needs_root, needs_runtime, run
+from support.signing import pem_pair, signed
+
+OFFICIAL = CORPUS / "images" / "busybox-official-amd64"
+PYTHON = "/usr/bin/python3"
+GOLDEN = ("ep-only", "ep-special", "env-quoting", "scratch-static", "sdir-present", "wd-user-name", "ep-relative")
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """A folder that everybody can read and write."""
+    path = Path(tempfile.mkdtemp(prefix="sifmake-test-", dir="/var/lib"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+@needs_runtime
+@needs_root
+@pytest.mark.parametrize("user", ["root", "ordinary"])
+@pytest.mark.parametrize("name", GOLDEN)
+def test_programs_see_what_apptainer_gives(name, user, folder):
+    """A choice of the golden runs for real; the others are planned only (tests/runtime/test_golden_runs.py)."""
+    sif = build_golden_sif(name, folder)
+    before, home = ([], "/root") if user == "root" else (as_ordinary(fuse=True), "/home/cloudsdk")
+    chosen = [item for item in runs(name, home) if item.label in ("exec show", "env rich") or "$HOME" in item.label]
+    for item in chosen:
+        line = [item.action, *item.options, str(sif), *item.arguments]
+        done = run(*line, before=before, env=item.host, cwd=folder)
+        shown = json.loads(done.stdout)
+        pairs = [text.encode("latin-1").decode().partition("=") for text in shown["env"]]
+        env = {key: value.replace(f"{folder}/", "<WORK>/").replace(str(folder), "<WORK>/cwd") for key, _, value in pairs}
+        argv = [word.encode("latin-1").decode() for word in shown["argv"]]
+        got = {"exit": done.returncode, "argv": argv, "env": numbers_marked(env), "umask": f"{shown['umask']:03o}"}
+        assert differences(name, item, got) == []
+    assert chosen
+
+
+@needs_runtime
+@needs_root
+@pytest.mark.parametrize("name", sorted(path.name for path in OFFICIAL.glob("*")) if OFFICIAL.is_dir() else [])
+def test_official_busybox_by_uri(name, folder):
+    """Pulled into the store on first use, found there afterwards, also offline and as an ordinary user."""
+    layout = OFFICIAL / name / "amd64"
+    if not (layout / "index.json").is_file():
+        pytest.skip("no OCI layout")
+    env = environment(SIFMAKE_CACHE=str(folder / "store"))
+    script = "busybox | head -1; id -u; ls /bin | wc -l"
+    first = run("exec", f"oci:{layout}", "sh", "-c", script, env=env)
+    assert first.returncode == 0, first.stderr
+    assert re.match(r"BusyBox v1\.\d+", first.stdout.decode())
+    again = run("exec", "--offline", f"oci:{layout}", "sh", "-c", script, env=env)
+    assert (again.returncode, again.stdout, again.stderr) == (0, first.stdout, b"")
+    [*_, sif] = sorted((folder / "store" / "sif").rglob("*.sif"), key=lambda path: path.stat().st_mtime)
+    other = run("exec", str(sif), "sh", "-c", script, before=as_ordinary(fuse=True), cwd="/")
+    assert other.stdout.replace(b"\n1000\n", b"\n0\n") == first.stdout, other.stderr
+
+
+@needs_runtime
+def test_offline_without_the_image(folder):
+    env = environment(SIFMAKE_CACHE=str(folder / "empty-store"))
+    done = run("exec", "--offline", "docker://localhost:1/no/such:tag", "true", env=env)
+    assert done.returncode == 1
+    assert b"is not in the store, and the run is offline" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def python_image(folder):
+    """An OCI layout of this machine's Debian python3: its packages' files and the libraries that they need."""
+    library = Path(sysconfig.get_path("stdlib", vars={"base": "/usr", "installed_base": "/usr"}))
+    real = Path(PYTHON).resolve()
+    if not real.is_file() or not Path(f"/usr/lib/{real.name}").is_dir():
+        pytest.skip("Debian's python3 is not installed")
+    library = Path(f"/usr/lib/{real.name}")
+    extensions = [library / "lib-dynload" / name for name in os.listdir(library / "lib-dynload") if re.match("_(hashlib|ssl|sqlite3|lzma|ctypes)", name)]
+    listing = subprocess.run(["ldd", str(real), *map(str, extensions)], capture_output=True, text=True, check=True).stdout
+    libraries = {Path(path) for path in re.findall(r"(/\S*lib\S+\.so\S*) ", listing)}
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        for link in ("bin", "lib", "lib64"):
+            info = tarfile.TarInfo(link)
+            info.type, info.linkname = tarfile.SYMTYPE, f"usr/{link}"
+            tar.addfile(info)
+        for path in sorted({real, Path("/bin/dash").resolve(), *libraries}):
+            tar.add(path.resolve(), f"usr{path}" if not str(path).startswith("/usr") else str(path)[1:])
+        for name, target in (("usr/bin/python3", real.name), ("usr/bin/sh", "dash")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            tar.addfile(info)
+        tar.add(library, str(library)[1:], filter=lambda info: None if re.search("__pycache__|/test|idlelib|config-", info.name) else info)
+    blobs = Blobs()
+    return write_layout(folder / "python", blobs, [blobs.image([raw.getvalue()], config={"Entrypoint": [PYTHON], "Env": ["PATH=/usr/bin:/bin", "LANG=C.UTF-8"]})])
+
+
+@needs_runtime
+@needs_root
+@pytest.mark.parametrize("fuse", [True, False])
+def test_python_as_an_ordinary_user(python_image, folder, fuse):
+    sif = folder / "python.sif"
+    if not sif.exists():
+        assert run("pull", str(sif), f"oci:{python_image}").returncode == 0
+    script = "import hashlib, json, os, sqlite3, sys; print(json.dumps([os.getuid(), hashlib.sha256(sys.argv[1].encode()).hexdigest()[:8], os.path.exists('/usr/lib/python3')]))"
+    done = run("run", "--no-eval", str(sif), "-c", script, "$HOME", before=as_ordinary(fuse=fuse), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [1000, "3fd9f5e7", False]
+
+
+@needs_runtime
+def test_signature_is_required_where_the_configuration_says_so(tmp_path, folder):
+    sif = build_golden_sif("ep-only", folder)
+    keys = tmp_path / "config" / "keys"
+    keys.mkdir(parents=True)
+    pair = pem_pair(tmp_path)
+    shutil.copy(pair.public, keys)
+    (tmp_path / "config" / "config.yaml").write_text("require-signature: true\ntrusted-keys: [config/keys]\n")
+    done = run("run", str(sif), cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stdout == b""
+    assert b"is not run, for it does not verify: it is not signed" in done.stderr
+    copy = tmp_path / "signed.sif"
+    shutil.copy(sif, copy)
+    signed(copy, pair)
+    assert run("run", str(copy), cwd=tmp_path).returncode == 0
+    data = bytearray(copy.read_bytes())
+    data[len(data) // 2] ^= 1
+    copy.write_bytes(data)
+    assert run("run", str(copy), cwd=tmp_path).returncode != 0
+    shutil.rmtree(keys)
+    assert run("run", str(copy), cwd=tmp_path).returncode != 0
+
+
