@@ -1,14 +1,15 @@
 """A registry in this process that counts what it is asked; for tests that assert work, not answers to odd requests.
 
-    with CountingRegistry(blobs) as registry:
-        registry.tags["app:1"] = blobs.image([...])
-        ...                                    # docker://{registry.host}/app:1
-        registry.counts()                      # {"HEAD manifest": 1, "GET blob": 2}
-        registry.down = True                   # every connection is closed without an answer
+with CountingRegistry(blobs) as registry:
+    registry.tags["app:1"] = blobs.image([...])
+    ...                                    # docker://{registry.host}/app:1
+    registry.counts()                      # {"HEAD manifest": 1, "GET blob": 2}
+    registry.down = True                   # every connection is closed without an answer
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -37,7 +38,7 @@ class CountingRegistry:
         self.down = False
         self.slow = 0.0
         self.blob_started = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"registry": self}))
         self._server.daemon_threads = True
 
     @property
@@ -67,7 +68,7 @@ class CountingRegistry:
         paths = [path for method, path in self.requests if method == "GET" and "/blobs/" in path]
         return dict(Counter(path.rpartition("/")[2] for path in paths))
 
-    def _find(self, path: str) -> tuple[bytes, str, str] | None:
+    def find(self, path: str) -> tuple[bytes, str, str] | None:
         parts = path.removeprefix("/v2/").split("/")
         name, kind, wanted = "/".join(parts[:-2]), parts[-2], parts[-1]
         if kind == "manifests" and f"{name}:{wanted}" in self.tags:
@@ -79,52 +80,49 @@ class CountingRegistry:
             return data, "application/octet-stream", wanted
         return data, _media_type(data), wanted
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        registry = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+class Handler(BaseHTTPRequestHandler):
+    """Answers for the registry that its class attribute names."""
 
-            def log_message(self, *_: Any) -> None:
-                pass
+    protocol_version = "HTTP/1.1"
+    registry: CountingRegistry
 
-            def do_HEAD(self) -> None:
-                self.answer(body=False)
+    def log_message(self, *_: Any) -> None:
+        pass
 
-            def do_GET(self) -> None:
-                self.answer(body=True)
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
 
-            def answer(self, *, body: bool) -> None:
-                if registry.down:
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                registry.requests.append((self.command, self.path))
-                found = (b"{}", "application/json", "") if self.path == "/v2/" else registry._find(self.path)
-                data, media_type, digest = found or (b'{"errors": []}', "application/json", "")
-                self.send_response(200 if found else 404)
-                self.send_header("Content-Type", media_type)
-                self.send_header("Content-Length", str(len(data)))
-                if digest:
-                    self.send_header("Docker-Content-Digest", digest)
-                self.end_headers()
-                if body:
-                    self.send(data)
+    def do_GET(self) -> None:
+        self.answer(body=True)
 
-            def send(self, data: bytes) -> None:
-                if "/blobs/" not in self.path or not registry.slow:
-                    self.wfile.write(data)
-                    return
-                for start in range(0, len(data), 4096):
-                    self.wfile.write(data[start : start + 4096])
-                    self.wfile.flush()
-                    registry.blob_started.set()
-                    time.sleep(registry.slow)
+    def answer(self, *, body: bool) -> None:
+        if self.registry.down:
+            self.close_connection = True
+            self.connection.close()
+            return
+        self.registry.requests.append((self.command, self.path))
+        found = (b"{}", "application/json", "") if self.path == "/v2/" else self.registry.find(self.path)
+        data, media_type, digest = found or (b'{"errors": []}', "application/json", "")
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", media_type)
+        self.send_header("Content-Length", str(len(data)))
+        if digest:
+            self.send_header("Docker-Content-Digest", digest)
+        self.end_headers()
+        if body:
+            self.send(data)
 
-        return Handler
+    def send(self, data: bytes) -> None:
+        if "/blobs/" not in self.path or not self.registry.slow:
+            self.wfile.write(data)
+            return
+        for start in range(0, len(data), 4096):
+            self.wfile.write(data[start : start + 4096])
+            self.wfile.flush()
+            self.registry.blob_started.set()
+            time.sleep(self.registry.slow)
 
 
 def _media_type(data: bytes) -> str:
-    import json
-
     return json.loads(data)["mediaType"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from support.counting_registry import CountingRegistry
 from support.images import Blobs
 from support.project import Folder

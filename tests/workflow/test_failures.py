@@ -7,9 +7,9 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from support.layers import file, folder, tar
 
 from sifmake.signing.pem import new_private, private_bytes, public_bytes
+from support.layers import file, folder, tar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,9 +217,7 @@ def test_a_killed_run_leaves_nothing_that_looks_done(
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_killed_while_a_layer_comes(
-    app: Folder, registry: CountingRegistry, engine: str, how: signal.Signals
-) -> None:
+def test_killed_while_a_layer_comes(app: Folder, registry: CountingRegistry, engine: str, how: signal.Signals) -> None:
     (small,) = (layer["digest"] for layer in registry.blobs.document(registry.tags["app:1"])["layers"])
     app.build(engine)
     before = state(app)

@@ -7,11 +7,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.project import REPOSITORY
 
 from sifmake.pipeline.declaration import LOCK, STAGES
 from sifmake.pipeline.doit_tasks import DoitTasks
 from sifmake.pipeline.project import Project
+from support.project import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path

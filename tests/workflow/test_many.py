@@ -6,13 +6,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from support.layers import file, tar
-
 from sifmake.pipeline.declaration import STAGES
 from sifmake.pipeline.freshness import stage_key
 from sifmake.pipeline.lock_file import Lock, LockedLayer, write_lock
 from sifmake.pipeline.project import Project
 from sifmake.pipeline.records import write_record
+from support.layers import file, tar
 
 if TYPE_CHECKING:
     from support.counting_registry import CountingRegistry

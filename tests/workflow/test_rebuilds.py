@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from support.images import Blobs
+
 from support.layers import file, folder, tar
 
 if TYPE_CHECKING:
@@ -100,9 +100,7 @@ def test_the_life_of_an_image(app: Folder, registry: CountingRegistry, engine: s
 
 
 @pytest.mark.parametrize(("first", "second"), [ENGINES, ENGINES[::-1]])
-def test_the_other_engine_finds_nothing_to_do(
-    app: Folder, registry: CountingRegistry, first: str, second: str
-) -> None:
+def test_the_other_engine_finds_nothing_to_do(app: Folder, registry: CountingRegistry, first: str, second: str) -> None:
     """Also after a change that only some stages had to follow."""
     app.build(first)
     push(registry, BASE, ONE, config={"Env": ["A=1"]})

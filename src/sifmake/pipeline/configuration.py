@@ -84,7 +84,7 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
 
 
 def _key(text: str, root: Path) -> str:
-    """Return the key's path, or the text where it is no path: a word, ``gpg:FINGERPRINT``, a name of the user's keys."""
+    """Return the key's path, or the text where it is none: a word, ``gpg:FINGERPRINT``, a name of the user's keys."""
     if text in {"", DEVELOPMENT} or text.startswith("gpg:"):
         return text
     path = root / Path(text).expanduser()

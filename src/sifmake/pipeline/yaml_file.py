@@ -84,19 +84,21 @@ class YamlFile:
 
     def _explain(self, error: ValidationError) -> ConfigError:
         keys = list(error.absolute_path)
+        schema: dict[str, Any] = error.schema if isinstance(error.schema, dict) else {}
+        allowed: Any = error.validator_value
         if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-            known = sorted(error.schema.get("properties", {}))
+            known = sorted(schema.get("properties", {}))
             key = next(str(key) for key in error.instance if key not in known)
             return ConfigError(f"unknown key {key!r}", where=self.place([*keys, key]), hint=nearest(key, known))
-        if error.validator == "required":
-            missing = [key for key in error.validator_value if key not in error.instance]
+        if error.validator == "required" and isinstance(error.instance, dict):
+            missing = [key for key in allowed if key not in error.instance]
             hint = f"add {missing[0]!r}"
             return ConfigError(f"the key {missing[0]!r} is missing", where=self.place(keys), hint=hint)
         if error.validator == "enum":
             what = f"{error.instance!r} is not known"
-            hint = nearest(str(error.instance), [str(value) for value in error.validator_value])
+            hint = nearest(str(error.instance), [str(value) for value in allowed])
             return ConfigError(what, where=self.place(keys), hint=hint)
-        return ConfigError(error.message, where=self.place(keys), hint=error.schema.get("description", ""))
+        return ConfigError(error.message, where=self.place(keys), hint=schema.get("description", ""))
 
     def _not_yaml(self, error: Any) -> ConfigError:
         mark = getattr(error, "problem_mark", None)

@@ -1,0 +1,53 @@
+"""``sifmake diff``: say what changed between two SIF files or two lock files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sifmake.pipeline.comparison import Comparison
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    parser.add_argument("old", metavar="OLD", type=Path, help="SIF file or lock file")
+    parser.add_argument("new", metavar="NEW", type=Path, help="another one of the same kind")
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print how the two differ."""
+    from sifmake.pipeline.comparison import describe
+
+    found = _compare(args.old, args.new)
+    if args.json:
+        json.dump(asdict(found), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return 0
+    for line in describe(found):
+        sys.stdout.write(f"{one_line(line)}\n")
+    if not found and not args.quiet:
+        sys.stdout.write("nothing changed\n")
+    return 0
+
+
+def _compare(old: Path, new: Path) -> Comparison:
+    from sifmake.pipeline.comparison import compare, contents_of_lock
+    from sifmake.pipeline.contents import open_contents
+    from sifmake.pipeline.lock_file import read_lock
+
+    locks = [path.suffix in {".yaml", ".yml"} for path in (old, new)]
+    if all(locks):
+        return compare(contents_of_lock(read_lock(old)), contents_of_lock(read_lock(new)))
+    if any(locks):
+        raise UsageError("a lock file and a SIF file cannot be compared", where=f"{old}, {new}")
+    with open_contents(old) as before, open_contents(new) as after:
+        return compare(before, after)

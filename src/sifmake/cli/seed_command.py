@@ -1,0 +1,37 @@
+"""``sifmake seed``: put finished SIF files where Snakemake looks for ``container: "docker://..."`` images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml; all without one")
+    parser.add_argument(
+        "--snakemake-prefix",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="what the other workflow is given as --apptainer-prefix (default there: .snakemake/singularity)",
+    )
+    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the project")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Seed the images that are built and up to date."""
+    from sifmake.cli.console import Console
+    from sifmake.pipeline.project import Modes, Project
+    from sifmake.pipeline.seeding import seed
+
+    console = Console(quiet=args.quiet)
+    project = Project(args.root, Modes.find(), console)
+    names = [project.image(name).name for name in args.images] or list(project.images)
+    for name in names:
+        for path, spelling in seed(project, name, args.snakemake_prefix):
+            console.info(f"{path}: {spelling}")
+    return 0

@@ -1,0 +1,98 @@
+"""What a SIF file or a lock says and holds, gathered for a comparison."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import SifError
+from sifmake.pipeline.packages import LARGEST_LIST, is_package_list, read_packages
+from sifmake.sif import Sif, open_sif
+from sifmake.squashfs.reader import FILE, Node, SquashfsReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MOST_DOCUMENT = 16 << 20
+
+
+@dataclass(frozen=True)
+class Contents:
+    """One side of a comparison.
+
+    Attributes:
+        layers: Digests, lowest first.
+        settings: Env, Entrypoint, Cmd, User, ... of the image config.
+        labels: Labels of the image.
+        build: Settings of the build that a lock holds.
+        nodes: Everything in the file system by path; empty for locks.
+        packages: Versions by kind and name.
+        reader: Reads file contents.
+    """
+
+    layers: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    build: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[bytes, Node] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
+    reader: SquashfsReader | None = None
+
+    def digest(self, node: Node) -> bytes:
+        """Return the SHA-256 of a file's bytes."""
+        total = hashlib.sha256()
+        for chunk in self.reader.chunks(node) if self.reader else ():
+            total.update(chunk)
+        return total.digest()
+
+
+@contextmanager
+def open_contents(path: Path) -> Iterator[Contents]:
+    """Gather what a SIF file holds; it stays open while the block lasts.
+
+    Raises:
+        SifError: It is no SIF file, or its root file system is no squashfs.
+        SquashfsError: The squashfs is damaged or compressed in another way.
+    """
+    with open_sif(path) as sif:
+        primary = sif.primary()
+        if primary is None:
+            raise SifError("there is no root file system in it", where=str(path))
+        reader = SquashfsReader(lambda size, at: os.pread(sif.fd, size, primary.offset + at))
+        nodes = {node.path: node for node in reader.walk()}
+        config = _document(sif, "oci-config.json")
+        settings = config.get("config", config)
+        yield Contents(
+            layers=tuple(layer["digest"] for layer in _document(sif, "oci-manifest.json").get("layers", ())),
+            settings={key: value for key, value in settings.items() if key != "Labels" and value},
+            labels=_labels(sif),
+            nodes=nodes,
+            packages=_packages(reader, nodes),
+            reader=reader,
+        )
+
+
+def _document(sif: Sif, name: str) -> dict[str, Any]:
+    for item in sif.find(name=name):
+        value = json.loads(sif.read(item, MOST_DOCUMENT))
+        return value if isinstance(value, dict) else {}
+    return {}
+
+
+def _labels(sif: Sif) -> dict[str, str]:
+    attributes = _document(sif, "inspect-metadata.json").get("data", {}).get("attributes", {})
+    labels = attributes.get("labels") or {}
+    return {str(key): str(value) for key, value in labels.items()}
+
+
+def _packages(reader: SquashfsReader, nodes: dict[bytes, Node]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path, node in nodes.items():
+        if node.kind == FILE and node.size <= LARGEST_LIST and is_package_list(path):
+            found |= read_packages(path, b"".join(reader.chunks(node)))
+    return found

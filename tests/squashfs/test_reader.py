@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sifmake.errors import SquashfsError
+from sifmake.squashfs.reader import DIRECTORY, FILE, SYMLINK, Node, SquashfsReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.squashfs_tools
+
+
+def tree(root: Path) -> Path:
+    """Make a tree with what readers stumble over."""
+    (root / "deep/er").mkdir(parents=True)
+    (root / "many").mkdir()
+    for number in range(600):
+        (root / "many" / f"{number:04}-{'x' * 60}").write_bytes(b"%d" % number)
+    (root / "deep/er/big").write_bytes(os.urandom(400_000))
+    (root / "deep/zero").write_bytes(bytes(300_000) + b"end")
+    (root / "deep/sparse").write_bytes(bytes(1 << 20))
+    (root / "empty").touch()
+    (root / "exact").write_bytes(b"e" * 131072)
+    (root / os.fsdecode(b"caf\xe9")).write_bytes(b"latin")
+    (root / "link").symlink_to("deep/er/big")
+    os.link(root / "exact", root / "hard")
+    os.mkfifo(root / "fifo")
+    (root / "deep").chmod(0o1750)
+    return root
+
+
+def image(root: Path, target: Path, *options: str) -> bytes:
+    command = ["mksquashfs", str(root), str(target), "-quiet", "-no-progress", "-noappend", *options]
+    subprocess.run(command, check=True, capture_output=True)
+    return target.read_bytes()
+
+
+def reader(data: bytes) -> SquashfsReader:
+    return SquashfsReader(lambda size, at: data[at : at + size])
+
+
+@pytest.mark.parametrize("options", [(), ("-comp", "zstd"), ("-no-fragments",), ("-b", "4096"), ("-noI", "-noD")])
+def test_reads_what_mksquashfs_wrote(tmp_path: Path, options: tuple[str, ...]) -> None:
+    root = tree(tmp_path / "tree")
+    opened = reader(image(root, tmp_path / "image", *options))
+    nodes = {node.path: node for node in opened.walk()}
+    paths = {b""} | {os.fsencode(path.relative_to(root)) for path in root.rglob("*")}
+    assert nodes.keys() == paths
+    for name, node in nodes.items():
+        path = root / os.fsdecode(name)
+        facts = path.lstat()
+        assert (node.mode, node.uid, node.gid, node.mtime) == (
+            facts.st_mode & 0o7777,
+            facts.st_uid,
+            facts.st_gid,
+            int(facts.st_mtime),
+        )
+        if node.kind == SYMLINK:
+            assert node.target == os.fsencode(path.readlink())
+        if node.kind == FILE:
+            content = b"".join(opened.chunks(node))
+            assert hashlib.sha256(content).digest() == hashlib.sha256(path.read_bytes()).digest()
+    assert nodes[b"hard"].number == nodes[b"exact"].number
+    assert nodes[b"deep"].kind == DIRECTORY
+    assert nodes[b"fifo"].kind == 6
+
+
+def test_other_codecs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    data = image(tmp_path / "tree", tmp_path / "image", "-comp", "xz")
+    with pytest.raises(SquashfsError, match="neither by gzip nor by zstd"):
+        reader(data)
+
+
+def test_damage_gives_an_error_and_no_loop(tmp_path: Path) -> None:
+    data = image(tree(tmp_path / "tree"), tmp_path / "image")
+    for at in range(40, len(data), max(len(data) // 300, 1)):
+        broken = data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
+        for candidate in (broken, data[:at]):
+            try:
+                opened = reader(candidate)
+                nodes: list[Node] = list(opened.walk())
+            except SquashfsError:
+                continue
+            assert len(nodes) < 100_000
