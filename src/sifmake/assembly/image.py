@@ -7,12 +7,13 @@ import hashlib
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from sifmake.assembly.placing import NOWHERE, PATCH, SUPERBLOCK_SIZE, DataPlan, plan_data
+from sifmake.assembly.placing import NOWHERE, PATCH, SUPERBLOCK_SIZE, DataPlan, Extent, plan_packs, plan_patch
 from sifmake.errors import PackDamagedError, SifmakeError
 from sifmake.files import atomic_write
+from sifmake.layers.blocks import BlockWriter
 from sifmake.sif import (
     PARTITION_ALIGNMENT,
     DataType,
@@ -23,7 +24,7 @@ from sifmake.sif import (
     partition_extra,
     plan,
 )
-from sifmake.squashfs import SquashfsOptions, Tables, build_tables
+from sifmake.squashfs import SquashfsOptions, build_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,30 +109,36 @@ def write_sif(target: Path, contents: SifContents, codec: Codec, workers: Worker
         OSError: As writing does.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=target.parent) as patch, atomic_write(target, 0o777) as file:
-        data, patch_contents = plan_data(contents.tree, contents.packs, contents.files, patch, codec, workers)
+    with (
+        tempfile.TemporaryFile(dir=target.parent) as patch,
+        atomic_write(target, 0o777) as file,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        checks = [threads.submit(pack.check_data) for pack in contents.packs]
+        at = _lay_out(contents, 0).offsets[len(contents.before)]
+        data, partly_dead = plan_packs(contents.tree, contents.packs)
+        # Where the bytes of packs go is settled; the kernel copies them while the rest is worked out.
+        copying = threads.submit(_copy_packs, file.fileno(), at, data.extents[:], contents.packs, workers, task)
+        writer = BlockWriter(patch, codec, workers)
+        plan_patch(data, partly_dead, contents.files, len(contents.packs), writer, workers)
         patch.flush()
         options = SquashfsOptions(compression=codec.name, level=codec.level, mkfs_time=contents.mkfs_time)
-        place = _placer([*(pack.contents for pack in contents.packs), patch_contents], data)
+        place = _placer([*(pack.contents for pack in contents.packs), writer.contents], data)
         tables = build_tables(contents.tree, place, data.fragments, data.end, _metadata_compressor(codec), options)
-        sources = {number: pack.fd for number, pack in enumerate(contents.packs)} | {PATCH: patch.fileno()}
-        return _write(file, contents, _Squashfs(data, tables, sources), workers, task)
+        layout = _lay_out(contents, data.end + len(tables.tail))
+        _write_small(file, layout, contents)
+        _write_at(file, at, tables.superblock)
+        _copy_patch(file.fileno(), at + copying.result(), data.extents, patch.fileno(), task)
+        _write_at(file, at + data.end, tables.tail)
+        summary = _summarise(file, contents, layout, threads)
+        for check in checks:
+            check.result()
+    return replace(summary, warnings=tables.warnings)
 
 
 def _metadata_compressor(codec: Codec) -> Callable[[bytes], bytes]:
     compress = codec.compress
     return lambda block: bytes(compress(block))
-
-
-@dataclass(frozen=True)
-class _Squashfs:
-    data: DataPlan
-    tables: Tables
-    sources: dict[int, int]
-
-    @property
-    def size(self) -> int:
-        return self.data.end + len(self.tables.tail)
 
 
 def _placer(contents: list[list[Content]], data: DataPlan) -> Callable[[Inode], Placement]:
@@ -147,25 +154,18 @@ def _placer(contents: list[list[Content]], data: DataPlan) -> Callable[[Inode], 
     return place
 
 
-def _write(file: BinaryIO, contents: SifContents, squashfs: _Squashfs, workers: Workers, task: Task) -> SifSummary:
-    layout = _lay_out(contents, squashfs.size)
-    at = layout.offsets[len(contents.before)]
-    with ThreadPoolExecutor(3) as threads:
-        checks = [threads.submit(pack.check_data) for pack in contents.packs]
-        _write_small(file, layout, contents)
-        _write_at(file, at, squashfs.tables.superblock)
-        _copy_extents(file, at + SUPERBLOCK_SIZE, squashfs, workers, task)
-        _write_at(file, at + squashfs.data.end, squashfs.tables.tail)
-        whole = threads.submit(_hash_range, file.fileno(), 0, layout.size)
-        partition = threads.submit(_hash_range, file.fileno(), at, squashfs.size)
-        # The disk works while the processor hashes.
-        os.fsync(file.fileno())
-        for check in checks:
-            check.result()
-        digests = [_sha256(item) for item in contents.before]
-        digests += [partition.result(), *(_sha256(item) for item in contents.after)]
-        objects = dict(enumerate(digests, start=1))
-        return SifSummary(layout.size, whole.result(), objects, contents.architecture, squashfs.tables.warnings)
+def _summarise(file: BinaryIO, contents: SifContents, layout: SifPlan, threads: ThreadPoolExecutor) -> SifSummary:
+    number = len(contents.before)
+    start = layout.offsets[number]
+    end = layout.offsets[number + 1] if contents.after else layout.size
+    whole = threads.submit(_hash_range, file.fileno(), 0, layout.size)
+    partition = threads.submit(_hash_range, file.fileno(), start, end - start)
+    # The disk works while the processor hashes.
+    os.fsync(file.fileno())
+    digests = [_sha256(item) for item in contents.before]
+    digests += [partition.result(), *(_sha256(item) for item in contents.after)]
+    objects = dict(enumerate(digests, start=1))
+    return SifSummary(layout.size, whole.result(), objects, contents.architecture, ())
 
 
 def _lay_out(contents: SifContents, size: int) -> SifPlan:
@@ -190,16 +190,30 @@ def _write_at(file: BinaryIO, offset: int, data: bytes) -> None:
     file.flush()
 
 
-def _copy_extents(file: BinaryIO, offset: int, squashfs: _Squashfs, workers: Workers, task: Task) -> None:
-    """Have the kernel copy the data region; on file systems that can, it shares the blocks instead."""
+def _copy_packs(
+    target: int, at: int, extents: Sequence[Extent], packs: Sequence[Pack], workers: Workers, task: Task
+) -> int:
+    """Have the kernel copy from packs; return the offset in the partition behind what was copied.
+
+    On file systems that can, it shares the blocks instead.
+    """
+    offset = SUPERBLOCK_SIZE
     unsynced = 0
-    for extent in squashfs.data.extents:
-        copy_range(squashfs.sources[extent.source], extent.start, file.fileno(), offset, extent.size, task)
+    for extent in extents:
+        copy_range(packs[extent.source].fd, extent.start, target, at + offset, extent.size, task)
         offset += extent.size
         unsynced += extent.size
         if unsynced >= SYNC_BYTES:
-            workers.sync_soon(file.fileno())
+            workers.sync_soon(target)
             unsynced = 0
+    return offset
+
+
+def _copy_patch(target: int, at: int, extents: Sequence[Extent], patch: int, task: Task) -> None:
+    for extent in extents:
+        if extent.source == PATCH:
+            copy_range(patch, extent.start, target, at, extent.size, task)
+            at += extent.size
 
 
 def copy_range(source: int, start: int, target: int, offset: int, size: int, task: Task) -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from sifmake.layers.blocks import BlockWriter, Workers
 from sifmake.layers.codec import BLOCK_SIZE
 from sifmake.layers.entry import FILE, Content, Inode
 from sifmake.squashfs import Fragment, Placement
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from sifmake.flatten.tree import Tree
-    from sifmake.layers.codec import Codec
+    from sifmake.layers.blocks import BlockWriter, Workers
     from sifmake.layers.pack_reader import Pack
 
 SUPERBLOCK_SIZE = 96
@@ -98,29 +97,22 @@ class _Piece:
     fragment: int = -1
 
 
-def plan_data(
-    tree: Tree,
-    packs: Sequence[Pack],
-    files: Sequence[tuple[Inode, bytes]],
-    patch: BinaryIO,
-    codec: Codec,
-    workers: Workers,
-) -> tuple[DataPlan, list[Content]]:
-    """Lay out the data region.
+PartlyDead = tuple["Pack", _Piece]
+"""A fragment block with its pack, and the contents whose tails are wanted."""
+
+
+def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[PartlyDead]]:
+    """Lay out what is taken from packs as it is.
 
     Args:
-        tree: The finished tree; its files refer to packs, or are among ``files``.
+        tree: The finished tree; its files refer to packs, or to none.
         packs: One per layer.
-        files: Inodes of the tree that no pack has, with their contents; their ``layer`` and ``content`` are set.
-        patch: An empty file that gets what has to be compressed anew.
-        codec: The packs' codec.
-        workers: Threads to compress on.
 
     Returns:
-        The plan, and the contents of the patch.
+        The plan, and the fragment blocks of which only some tails are wanted.
     """
     plan = DataPlan()
-    partly_dead: list[tuple[Pack, _Piece]] = []
+    partly_dead: list[PartlyDead] = []
     for number, used in enumerate(_used_contents(tree, packs)):
         pack = packs[number]
         fresh = [content for index, content in enumerate(pack.contents) if used[index] and _claim(plan, content)]
@@ -130,10 +122,29 @@ def plan_data(
                 plan.places[content.sha256] = plan.place_blocks(number, content)
             elif not _place_fragment(plan, number, pack, piece):
                 partly_dead.append((pack, piece))
-    writer = BlockWriter(patch, codec, workers)
+    return plan, partly_dead
+
+
+def plan_patch(
+    plan: DataPlan,
+    partly_dead: list[PartlyDead],
+    files: Sequence[tuple[Inode, bytes]],
+    layer: int,
+    writer: BlockWriter,
+    workers: Workers,
+) -> None:
+    """Write the patch and lay it out behind what comes from packs.
+
+    Args:
+        plan: Is completed.
+        partly_dead: Fragment blocks to take the live tails of.
+        files: Inodes that no pack has, with their contents; their ``layer`` and ``content`` are set.
+        layer: The number that stands for the patch in inodes.
+        writer: Writes the patch; its contents are finished afterwards.
+        workers: Threads to inflate on.
+    """
     open_tails = _copy_tails(partly_dead, writer, workers)
-    _place_patch(plan, writer, open_tails, files, len(packs))
-    return plan, writer.contents
+    _place_patch(plan, writer, open_tails, files, layer)
 
 
 def _claim(plan: DataPlan, content: Content) -> bool:
@@ -182,9 +193,7 @@ def _place_fragment(plan: DataPlan, number: int, pack: Pack, piece: _Piece) -> b
     return True
 
 
-def _copy_tails(
-    partly_dead: list[tuple[Pack, _Piece]], writer: BlockWriter, workers: Workers
-) -> list[tuple[Content, int, int]]:
+def _copy_tails(partly_dead: list[PartlyDead], writer: BlockWriter, workers: Workers) -> list[tuple[Content, int, int]]:
     """Write the live tails of fragment blocks anew; return fragment and offset in the patch of each."""
     places = []
     reading: deque[Future[bytes | bytearray]] = deque()
