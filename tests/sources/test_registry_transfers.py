@@ -210,10 +210,34 @@ def test_remaining_pulls_are_told_once(registry, image):
     assert pull_from(registry).messages.infos == [f"{registry.host}: 76 of 100 pulls are left"]
 
 
-def test_a_mirror_that_breaks_down_is_passed_over(registry, image, layer):
+def mirrored(registry, mirror):
+    return {registry.host: HostSettings(mirrors=(mirror.host,))}
+
+
+def test_a21_a_mirror_that_is_out_of_order_is_asked_once(registry, image):
     with FakeRegistry() as mirror:
-        mirror.on("HEAD", "/v2/", Answer(500))
-        mirror.on("GET", "/v2/", Answer(500))
-        pulled = pull_from(registry, registries={registry.host: HostSettings(mirrors=(mirror.host,))})
+        mirror.on("HEAD", "/v2/", Answer(503))
+        mirror.on("GET", "/v2/", Answer(503))
+        pulled = pull_from(registry, registries=mirrored(registry, mirror))
+        assert len(mirror.log) == 2, "one try and one more"
     assert pulled.image.digest == image["digest"]
-    assert any("passed over" in warning for warning in pulled.messages.warnings)
+    assert len([text for text in pulled.messages.warnings if "is passed over" in text]) == 1
+
+
+def test_a21_a_mirror_that_lacks_a_layer(registry, image, layer):
+    with FakeRegistry() as mirror:
+        mirror.blobs.data = {digest: data for digest, data in registry.blobs.data.items() if digest != layer}
+        mirror.tag("org/image", "1", image)
+        pull_from(registry, registries=mirrored(registry, mirror))
+    assert [request.path for request in registry.log] == [f"/v2/org/image/blobs/{layer}"]
+
+
+def test_a21_a_mirror_that_breaks_off_is_taken_over_in_the_middle(registry, image, layer):
+    with FakeRegistry() as mirror:
+        mirror.blobs = registry.blobs
+        mirror.tag("org/image", "1", image)
+        mirror.on("GET", layer, lambda request: request.served(cut=100_000), times=1)
+        mirror.on("GET", layer, lambda request: request.served(cut=0))
+        pull_from(registry, registries=mirrored(registry, mirror))
+    (request,) = registry.log
+    assert request.headers["range"] == "bytes=100000-"

@@ -6,14 +6,12 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, RegistryError
+from sifmake.errors import IntegrityError, RegistryError, SourceError
 from sifmake.registry.problem import NotFoundError, explain
 from sifmake.registry.transport import BROKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from sifmake.registry.endpoint import Endpoint
+    from sifmake.registry.places import BlobWay
     from sifmake.registry.settings import RetryPolicy
     from sifmake.registry.transport import Response
 
@@ -33,19 +31,15 @@ class BlobReader:
     The digest is the consumer's to check; the size is checked here, and never more than one byte beyond it is read.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, request: Callable[[Mapping[str, str]], Response], size: int, policy: RetryPolicy
-    ) -> None:
+    def __init__(self, way: BlobWay, size: int, policy: RetryPolicy) -> None:
         """Take notes; the first request is made by the first read.
 
         Args:
-            endpoint: Pauses between tries.
-            request: Asks for the blob with further headers.
+            way: Asks for the blob, at one place after the other.
             size: Bytes that the blob must have.
             policy: When to try again.
         """
-        self._endpoint = endpoint
-        self._request = request
+        self._way = way
         self._size = size
         self._policy = policy
         self._position = 0
@@ -69,15 +63,25 @@ class BlobReader:
             except (*BROKEN, StalledError) as error:
                 self._recover(error)
                 continue
+            except SourceError as error:
+                self._go_elsewhere(error)
+                continue
             self._position += len(data)
             return data
         self._check_end()
         return b""
 
     def open(self) -> None:
-        """Make the first request now, so that what is wrong with it is known."""
-        if self._response is None and self._position < self._size:
-            self._response = self._connect()
+        """Make the first request now, so that what is wrong with it is known.
+
+        Raises:
+            SourceError: As :meth:`read`.
+        """
+        while self._response is None and self._position < self._size:
+            try:
+                self._response = self._connect()
+            except SourceError as error:
+                self._go_elsewhere(error)
 
     def take(self, response: Response) -> None:
         """Begin with an answer that has come already, with status 200."""
@@ -109,9 +113,19 @@ class BlobReader:
         if self._attempt > self._policy.attempts:
             what = f"the transfer broke off {self._policy.attempts} times"
             after = f"lastly after {self._position} of {self._size} bytes ({str(error)[:120]})"
-            raise RegistryError(f"{what}, {after}", where=self._endpoint.host) from None
+            self._go_elsewhere(RegistryError(f"{what}, {after}", where=self._way.endpoint.host))
+            return
         self._watch = _Watch(self._policy)
-        self._endpoint.pause(self._attempt)
+        self._way.endpoint.pause(self._attempt)
+
+    def _go_elsewhere(self, error: SourceError) -> None:
+        """Go on at the next place, or raise the error where there is none."""
+        self.close()
+        if not self._way.move_on(error):
+            raise error from None
+        self._attempt, self._mark = 1, self._position
+        self._etag, self._may_range = "", True
+        self._watch = _Watch(self._policy)
 
     def _connect(self) -> Response:
         """Ask for the rest of the blob; return an answer whose body begins where it broke off."""
@@ -120,7 +134,7 @@ class BlobReader:
             headers["Range"] = f"bytes={self._position}-"
             if self._etag:
                 headers["If-Range"] = self._etag
-        response = self._request(headers)
+        response = self._way.request(headers)
         if response.status == 206 and self._continues(response):
             return response
         if response.status in (206, 416) and headers:
@@ -142,7 +156,7 @@ class BlobReader:
             response.close()
             raise IntegrityError(
                 f"the registry offers {response.length} bytes, the manifest says {self._size}",
-                where=self._endpoint.host,
+                where=self._way.endpoint.host,
                 hint="the blob was stored damaged, or something on the way changes it",
             )
         etag = response.headers.get("ETag", "")
@@ -159,7 +173,7 @@ class BlobReader:
 
     def _refuse(self, response: Response) -> Response:
         try:
-            error = explain(response, self._endpoint.host)
+            error = explain(response, self._way.endpoint.host)
         finally:
             response.close()
         if isinstance(error, NotFoundError):

@@ -16,8 +16,7 @@ from sifmake.registry.credentials import named_file, read_all, usual_files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sifmake.registry.client import ClientSettings
-    from sifmake.registry.settings import Credentials
+    from sifmake.registry.settings import ClientSettings, Credentials
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from sifmake.limits import Limits
+    from sifmake.progress import Progress
+    from sifmake.registry.credentials import CredentialStore
 
 
 @dataclass(frozen=True)
@@ -75,3 +80,26 @@ class RetryPolicy:
 
 
 DEFAULT_RETRY = RetryPolicy()
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """What a client works with.
+
+    Attributes:
+        limits: Bounds on documents.
+        registries: By host as it stands in references.
+        credentials: Whose.
+        no_https: Whether plain HTTP will do where a host does not speak TLS.
+        environ: Proxies and certificates.
+        retry: When requests are made again.
+        progress: Told messages.
+    """
+
+    limits: Limits
+    registries: Mapping[str, HostSettings]
+    credentials: CredentialStore
+    no_https: bool
+    environ: Mapping[str, str]
+    progress: Progress
+    retry: RetryPolicy = DEFAULT_RETRY

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from sifmake.errors import BadReferenceError, RegistryError, SifmakeError
 from sifmake.registry.blob_reader import BlobReader
 from sifmake.registry.endpoint import Call, Endpoint
+from sifmake.registry.places import BlobWay, Step
 from sifmake.registry.problem import explain
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.settings import HostSettings
@@ -111,7 +112,8 @@ class HttpSif:
     def _reader(self, first: Response) -> Callable[[int], bytes]:
         if first.length is None:
             return first.read
-        reader = BlobReader(self._endpoint, self._ask, first.length, self._settings.retry)
+        way = BlobWay([Step(self._endpoint, self._ask)], lambda *_: None)
+        reader = BlobReader(way, first.length, self._settings.retry)
         reader.take(first)
         return reader.read
 

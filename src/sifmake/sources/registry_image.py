@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from sifmake.errors import RegistryError, SifmakeError, SourceError
 from sifmake.oci import Descriptor, find_manifest, load_image
 from sifmake.oci.documents import looks_like_config
-from sifmake.registry.client import ClientSettings, RegistryClient
+from sifmake.registry.client import RegistryClient
 from sifmake.registry.credentials import CredentialStore
+from sifmake.registry.settings import ClientSettings
 from sifmake.sources.base import Resolved
 from sifmake.sources.embedded import open_embedded
 

@@ -1,0 +1,146 @@
+"""Where a repository is read from: mirrors first, then the registry itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from sifmake.errors import SourceError
+from sifmake.reference.reference import DOCKER_HUB, DOCKER_HUB_API
+from sifmake.registry.endpoint import Call, Endpoint
+from sifmake.registry.problem import NotFoundError
+from sifmake.registry.proxies import is_loopback
+from sifmake.registry.settings import HostSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sifmake.reference import Reference
+    from sifmake.registry.settings import ClientSettings
+    from sifmake.registry.transport import Response, Transport
+
+T = TypeVar("T")
+MIRROR_ATTEMPTS = 2
+"""Tries at a mirror: there is somewhere else to go."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A host and what the repository is called there."""
+
+    endpoint: Endpoint
+    repository: str
+
+    def get_blob(self, digest: str, headers: Mapping[str, str]) -> Response:
+        """Ask for a blob and return the answer, whatever its status."""
+        path = f"/v2/{self.repository}/blobs/{digest}"
+        return self.endpoint.send(Call("GET", path, self.repository, headers))
+
+
+class Places:
+    """All places of one repository; may be used by several threads.
+
+    Attributes:
+        origin: The registry itself.
+    """
+
+    def __init__(self, reference: Reference, settings: ClientSettings, transport: Transport) -> None:
+        self._settings = settings
+        self._transport = transport
+        own = settings.registries.get(reference.registry, HostSettings())
+        self._mirrors = [self._mirror(text, reference.repository) for text in own.mirrors]
+        self._given_up: set[str] = set()
+        self.origin = self._place(reference.registry, own, reference.repository)
+
+    def __iter__(self) -> Iterator[Place]:
+        """Yield the mirrors that still work, then the registry itself."""
+        yield from (mirror for mirror in self._mirrors if mirror.endpoint.host not in self._given_up)
+        yield self.origin
+
+    def anywhere(self, action: Callable[[Place], T]) -> T:
+        """Do something at the first place where it works; the registry's own error counts if none does."""
+        for place in self:
+            try:
+                return action(place)
+            except SourceError as error:
+                if place is self.origin:
+                    raise
+                self.pass_over(place.endpoint, error)
+        raise AssertionError
+
+    def pass_over(self, endpoint: Endpoint, error: SourceError) -> None:
+        """Note that a mirror did not do; one that is out of order is not asked again."""
+        if endpoint.host not in self._given_up:
+            self._settings.progress.warning(f"the mirror {endpoint.host} is passed over: {error}")
+        if not isinstance(error, NotFoundError):
+            self._given_up.add(endpoint.host)
+
+    def close(self) -> None:
+        """End all pauses."""
+        for place in [*self._mirrors, self.origin]:
+            place.endpoint.close()
+
+    def _mirror(self, text: str, repository: str) -> Place:
+        host, _, prefix = text.rstrip("/").partition("/")
+        settings = self._settings.registries.get(host, HostSettings())
+        return self._place(host, settings, f"{prefix}/{repository}" if prefix else repository, mirror=True)
+
+    def _place(self, registry: str, own: HostSettings, repository: str, *, mirror: bool = False) -> Place:
+        settings = self._settings
+        policy = settings.retry
+        if mirror:
+            policy = replace(policy, attempts=MIRROR_ATTEMPTS, first_attempts=1)
+        host = DOCKER_HUB_API if registry == DOCKER_HUB else registry
+        endpoint = Endpoint(
+            host,
+            own,
+            self._transport,
+            policy,
+            settings.progress,
+            lambda: settings.credentials.find(registry, repository),
+            may_be_plain=settings.no_https or is_loopback(urlsplit(f"//{host}").hostname or ""),
+        )
+        return Place(endpoint, repository)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One way to a blob.
+
+    Attributes:
+        endpoint: Who is asked.
+        request: Asks, with further headers.
+    """
+
+    endpoint: Endpoint
+    request: Callable[[Mapping[str, str]], Response]
+
+
+class BlobWay:
+    """The ways to one blob, one after the other.
+
+    Args:
+        steps: At least one.
+        passed_over: Told of a way that did not lead to the end, unless it was the last.
+    """
+
+    def __init__(self, steps: Sequence[Step], passed_over: Callable[[Endpoint, SourceError], None]) -> None:
+        self._steps = list(steps)
+        self._passed_over = passed_over
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Who is asked now."""
+        return self._steps[0].endpoint
+
+    def request(self, headers: Mapping[str, str]) -> Response:
+        """Ask."""
+        return self._steps[0].request(headers)
+
+    def move_on(self, error: SourceError) -> bool:
+        """Take the next way; return whether there is one."""
+        if len(self._steps) == 1:
+            return False
+        self._passed_over(self._steps.pop(0).endpoint, error)
+        return True
