@@ -1,9 +1,9 @@
 """Start-up of ``sifmake exec`` on a SIF file against bwrap and squashfuse by hand, taken in turns in one run.
 
 By hand means a shell script as a person writes it: a mount point, squashfuse at the partition's offset, bwrap with the
-mounts that ``sifmake`` makes too, then unmounting. Both run /bin/true of the image.
+mounts that ``sifmake`` makes too, then unmounting. Both run the same command of the image.
 
-    python benchmarks/exec_startup.py IMAGE.sif [--runs N] [--limit RATIO]
+    python benchmarks/exec_startup.py [--runs N] [--limit RATIO] IMAGE.sif [COMMAND...]
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from sifmake.runtime.image import find_partition
 BY_HAND = """#!/bin/sh -e
 point=$(mktemp -d)
 squashfuse -o "ro,offset=$1" "$2" "$point"
+shift 2
 bwrap --ro-bind "$point" / --dev-bind /dev /dev --bind /proc /proc --bind /sys /sys --bind /tmp /tmp \\
     --bind /var/tmp /var/tmp --bind "$HOME" "$HOME" --ro-bind /etc/hosts /etc/hosts \\
-    --ro-bind /etc/resolv.conf /etc/resolv.conf --chdir /tmp /bin/true
+    --ro-bind /etc/resolv.conf /etc/resolv.conf --chdir /tmp "$@"
 fusermount -u "$point"
 rmdir "$point"
 """
@@ -33,17 +34,20 @@ LIMIT = 1.5
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("image", type=Path, help="SIF file with /bin/true")
+    parser.add_argument("image", type=Path, help="SIF file")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="what is run in it, /bin/true if nothing is named")
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--limit", type=float, default=LIMIT, help="largest ratio of medians for status 0")
     args = parser.parse_args()
+    command = args.command or ["/bin/true"]
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "by-hand")
         script.write_text(BY_HAND)
         script.chmod(0o755)
         offset = str(find_partition(str(args.image)).offset)
-        hand = [str(script), offset, str(args.image)]
-        ours = [str(Path(sys.executable).with_name("sifmake")), "exec", "--runtime", "builtin", str(args.image), "/bin/true"]
+        hand = [str(script), offset, str(args.image), *command]
+        sifmake = str(Path(sys.executable).with_name("sifmake"))
+        ours = [sifmake, "exec", "--runtime", "builtin", str(args.image), *command]
         python = [sys.executable, "-c", "pass"]
         times = measure({"by hand": hand, "sifmake exec": ours, "python -c pass": python}, args.runs)
     medians = {name: statistics.median(values) for name, values in times.items()}

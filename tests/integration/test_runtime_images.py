@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import re
 import shutil
 import subprocess
-import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
 
 import pytest
 
-
 from support.corpus import CORPUS
 from support.golden_runs import differences, numbers_marked, runs
 from support.golden_sif import build_golden_sif
 from support.images import Blobs, write_layout
+from support.layers import file, tar
 from support.runtime import as_ordinary, environment, needs_root, needs_runtime, run
 from support.signing import pem_pair, signed
 
@@ -51,7 +51,9 @@ def test_programs_see_what_apptainer_gives(name, user, folder):
         done = run(*line, before=before, env=item.host, cwd=folder)
         shown = json.loads(done.stdout)
         pairs = [text.encode("latin-1").decode().partition("=") for text in shown["env"]]
-        env = {key: value.replace(f"{folder}/", "<WORK>/").replace(str(folder), "<WORK>/cwd") for key, _, value in pairs}
+        env = {
+            key: value.replace(f"{folder}/", "<WORK>/").replace(str(folder), "<WORK>/cwd") for key, _, value in pairs
+        }
         argv = [word.encode("latin-1").decode() for word in shown["argv"]]
         got = {"exit": done.returncode, "argv": argv, "env": numbers_marked(env), "umask": f"{shown['umask']:03o}"}
         assert differences(name, item, got) == []
@@ -74,7 +76,9 @@ def test_official_busybox_by_uri(name, folder):
     again = run("exec", "--offline", f"oci:{layout}", "sh", "-c", script, env=env)
     assert (again.returncode, again.stdout, again.stderr) == (0, first.stdout, b"")
     [*_, sif] = sorted((folder / "store" / "sif").rglob("*.sif"), key=lambda path: path.stat().st_mtime)
-    other = run("exec", str(sif), "sh", "-c", script, before=as_ordinary(fuse=True), cwd="/")
+    copy = shutil.copy(sif, folder / "stored.sif")  # the store of another user is not to be read
+    Path(copy).chmod(0o644)
+    other = run("exec", str(copy), "sh", "-c", script, before=as_ordinary(fuse=True), cwd="/")
     assert other.stdout.replace(b"\n1000\n", b"\n0\n") == first.stdout, other.stderr
 
 
@@ -89,13 +93,18 @@ def test_offline_without_the_image(folder):
 @pytest.fixture(scope="module")
 def python_image(folder):
     """An OCI layout of this machine's Debian python3: its packages' files and the libraries that they need."""
-    library = Path(sysconfig.get_path("stdlib", vars={"base": "/usr", "installed_base": "/usr"}))
     real = Path(PYTHON).resolve()
     if not real.is_file() or not Path(f"/usr/lib/{real.name}").is_dir():
         pytest.skip("Debian's python3 is not installed")
     library = Path(f"/usr/lib/{real.name}")
-    extensions = [library / "lib-dynload" / name for name in os.listdir(library / "lib-dynload") if re.match("_(hashlib|ssl|sqlite3|lzma|ctypes)", name)]
-    listing = subprocess.run(["ldd", str(real), *map(str, extensions)], capture_output=True, text=True, check=True).stdout
+    extensions = [
+        library / "lib-dynload" / name
+        for name in os.listdir(library / "lib-dynload")
+        if re.match("_(hashlib|ssl|sqlite3|lzma|ctypes)", name)
+    ]
+    listing = subprocess.run(
+        ["ldd", str(real), *map(str, extensions)], capture_output=True, text=True, check=True
+    ).stdout
     libraries = {Path(path) for path in re.findall(r"(/\S*lib\S+\.so\S*) ", listing)}
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
@@ -109,9 +118,17 @@ def python_image(folder):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = tarfile.SYMTYPE, target
             tar.addfile(info)
-        tar.add(library, str(library)[1:], filter=lambda info: None if re.search("__pycache__|/test|idlelib|config-", info.name) else info)
+        tar.add(
+            library,
+            str(library)[1:],
+            filter=lambda info: None if re.search("__pycache__|/test|idlelib|config-", info.name) else info,
+        )
     blobs = Blobs()
-    return write_layout(folder / "python", blobs, [blobs.image([raw.getvalue()], config={"Entrypoint": [PYTHON], "Env": ["PATH=/usr/bin:/bin", "LANG=C.UTF-8"]})])
+    return write_layout(
+        folder / "python",
+        blobs,
+        [blobs.image([raw.getvalue()], config={"Entrypoint": [PYTHON], "Env": ["PATH=/usr/bin:/bin", "LANG=C.UTF-8"]})],
+    )
 
 
 @needs_runtime
@@ -121,7 +138,11 @@ def test_python_as_an_ordinary_user(python_image, folder, fuse):
     sif = folder / "python.sif"
     if not sif.exists():
         assert run("pull", str(sif), f"oci:{python_image}").returncode == 0
-    script = "import hashlib, json, os, sqlite3, sys; print(json.dumps([os.getuid(), hashlib.sha256(sys.argv[1].encode()).hexdigest()[:8], os.path.exists('/usr/lib/python3')]))"
+    script = (
+        "import hashlib, json, os, sqlite3, sys;"
+        " digest = hashlib.sha256(sys.argv[1].encode()).hexdigest()[:8];"
+        " print(json.dumps([os.getuid(), digest, os.path.exists('/opt')]))"
+    )
     done = run("run", "--no-eval", str(sif), "-c", script, "$HOME", before=as_ordinary(fuse=fuse), cwd=folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [1000, "3fd9f5e7", False]
@@ -151,3 +172,41 @@ def test_signature_is_required_where_the_configuration_says_so(tmp_path, folder)
     assert run("run", str(copy), cwd=tmp_path).returncode != 0
 
 
+SCRIPTED = """if [ -d /bin ]; then
+    export COND=yes
+fi
+export LATE="$COND/$EARLY" PATH=/opt/tool/bin:$PATH
+"""
+
+
+@needs_runtime
+def test_scripts_that_need_a_shell_are_run_by_the_images(folder):
+    """An environment script with more than assignments, as %environment of a definition file may have."""
+    base = gzip.decompress((OFFICIAL / "musl" / "amd64" / "rootfs.tar.gz").read_bytes())
+    extra = tar(file(".singularity.d/env/50-site.sh", SCRIPTED.encode()))
+    blobs = Blobs()
+    config = {"Env": ["EARLY=first", "PATH=/bin"], "Entrypoint": ["/bin/sh", "-c", 'printf "%s|" "$@"', "x"]}
+    layout = write_layout(folder / "scripted", blobs, [blobs.image([base, extra], config=config)])
+    sif = folder / "scripted.sif"
+    assert run("pull", str(sif), f"oci:{layout}").returncode == 0
+    env = environment(FROM_HOST="h x", COND="host", APPTAINERENV_MINE="$COND `echo me`")
+    script = 'echo "$COND $LATE $FROM_HOST $MINE ${PATH%%:*}"'
+    done = run("exec", str(sif), "sh", "-c", script, env=env)
+    assert done.stdout.decode() == "yes yes/first h x yes me /opt/tool/bin\n", done.stderr
+    done = run("run", str(sif), "$FROM_HOST", "$(uname | tr a-z A-Z)", env=env)
+    assert done.stdout.decode() == "h x|LINUX|", done.stderr
+
+
+@needs_runtime
+@needs_root
+def test_kernel_mounts_where_fuse_does_not_work(folder):
+    sif = build_golden_sif("ep-only", folder)
+    before = ["unshare", "-m", "sh", "-c", 'mount --bind /dev/null /dev/fuse && exec "$@"', "sh"]
+    done = run("exec", str(sif), "cat", "/proc/self/mounts", before=before)
+    assert done.returncode == 0, done.stderr
+    assert {line.split()[2] for line in done.stdout.decode().splitlines() if line.split()[1] == "/"} <= {
+        "squashfs",
+        "tmpfs",
+    }
+    assert b" squashfs " in done.stdout
+    assert str(sif) not in subprocess.run(["losetup", "-l"], capture_output=True, text=True, check=True).stdout

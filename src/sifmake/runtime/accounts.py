@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 def passwd_text(view: View, uid: int, gid: int, home: str) -> str | None:
     """Return the image's passwd file with the user in it; None if it can stay as it is."""
-    import pwd
-
     text = view.read("/etc/passwd")
     if text is None or has_id(text, uid):
         return None
+    import pwd
+
     try:
         entry = pwd.getpwuid(uid)
         name, gecos, shell = entry.pw_name, entry.pw_gecos, entry.pw_shell
@@ -26,19 +26,23 @@ def passwd_text(view: View, uid: int, gid: int, home: str) -> str | None:
 
 def group_text(view: View, gid: int) -> str | None:
     """Return the image's group file with the user's groups in it; None if it can stay as it is."""
-    import grp
-
-    before = text = view.read("/etc/group")
+    text = view.read("/etc/group")
     if text is None:
         return None
-    for number in dict.fromkeys([gid, *os.getgroups()]):
-        if not has_id(text, number):
-            try:
-                name = grp.getgrgid(number).gr_name
-            except KeyError:
-                name = f"group{number}"
-            text = with_line(text, f"{name}:x:{number}:")
-    return None if text == before else text
+    missing = [number for number in dict.fromkeys([gid, *os.getgroups()]) if not has_id(text, number)]
+    for number in missing:
+        text = with_line(text, f"{group_name(number)}:x:{number}:")
+    return text if missing else None
+
+
+def group_name(number: int) -> str:
+    """Return the name that the host has for a group, or one that tells its number."""
+    import grp
+
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return f"group{number}"
 
 
 def has_id(text: str, number: int) -> bool:

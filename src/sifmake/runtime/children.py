@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 
@@ -11,7 +10,7 @@ from sifmake.runtime import system
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
@@ -21,41 +20,38 @@ GRACE = 1.0
 """Seconds between the request to end and the end."""
 
 
-def spawn(
-    argv: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    keep: Iterable[int] = (),
-    ignored: frozenset[int] = frozenset(),
-    output: int | None = None,
-) -> int:
-    """Start a program and return its process id.
+def spawn(argv: Sequence[str], *, keep: Iterable[int], ignored: frozenset[int]) -> int:
+    """Start the program in the foreground and return its process id.
 
     Args:
-        argv: Absolute path and arguments.
-        env: Its environment.
+        argv: Absolute path and arguments; its environment is empty.
         keep: File descriptors that it inherits besides the standard ones.
         ignored: Signals that stay ignored, as the caller of this command wanted it.
-        output: Makes it a helper in the background that ends with this process: no terminal, standard output and error
-            go to this file descriptor.
+    """
+    for fd in keep:
+        os.set_inheritable(fd, True)
+    usual = {*QUIETED, *PYTHON_IGNORES, signal.SIGCHLD} - ignored
+    return os.posix_spawn(argv[0], list(argv), {}, setsigdef=usual, setsigmask=())
+
+
+def spawn_helper(argv: Sequence[str], output: int) -> int:
+    """Start a program in the background and return its process id.
+
+    It ends with this process, has no terminal, and its standard output and error go to the file descriptor ``output``.
     """
     pid = os.fork()
     if pid:
         return pid
     try:
-        if output is not None:
-            os.setsid()
-            system.set_parent_death_signal(signal.SIGKILL)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-        for number in {*QUIETED, *PYTHON_IGNORES} - ignored:
+        os.setsid()
+        system.set_parent_death_signal(signal.SIGKILL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        for number in (*QUIETED, *PYTHON_IGNORES, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for fd in keep:
-            os.set_inheritable(fd, True)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execve(argv[0], list(argv), env)
+        os.execve(argv[0], list(argv), {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"})
     finally:
         os._exit(127)
 
@@ -117,5 +113,7 @@ def exit_status(status: int) -> int:
 
 def send(pid: int, number: int) -> None:
     """Send a signal to a process that may have gone."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    try:  # noqa: SIM105 - importing contextlib takes 3 ms
         os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass

@@ -66,29 +66,40 @@ class Keeper:
         fuse = fuse_program(owned=self.request.writable_tmpfs and self.caller.uid != 0)
         root = "" if fuse or self.caller.uid == 0 else self.unpacked()
         nested = own_namespace(self.caller.uid, self.caller.gid)
-        needed = [
-            self.request.sif,
-            self.caller.cwd,
-            self.caller.home,
-            *(item.partition(":")[0] for item in self.request.binds),
-        ]
-        image, layer = mount_points(needed)
+        sources = [item.partition(":")[0] for item in self.request.binds]
+        image, layer = mount_points([self.request.sif, self.caller.cwd, self.caller.home, *sources])
         if fuse:
-            # To change a file in the writable layer, the user must be its owner: nobody else is in the namespace.
-            options = ",allow_other" if not nested else ",uid=0,gid=0" if self.request.writable_tmpfs else ""
-            self.fuse = FuseMount(fuse, self.request.sif, self.partition, image, options)
-        elif not root and not nested:
-            kernel_mount(self.request.sif, self.partition, image)
-        elif not root:
-            root = self.unpacked()
+            self.start_fuse(fuse, image, nested=nested)
         from sifmake.runtime.launch import Launch, command_id  # read while squashfuse starts
 
-        if self.fuse:
-            self.fuse.wait()
-        launch = Launch(self.request, self.caller, root or image)
+        launch = Launch(self.request, self.caller, root or self.readable(image, nested=nested))
         for_other = nested and self.caller.uid != 0
         monitor, information = launch.start(bwrap, layer, nested=for_other, ignored=self.ignored)
         return self.watch(monitor, command_id(information))
+
+    def start_fuse(self, program: str, folder: str, *, nested: bool) -> None:
+        """Begin to mount the image by squashfuse."""
+        # To change a file in the writable layer, the user must be its owner: nobody else is in the namespace.
+        options = ",allow_other" if not nested else ",uid=0,gid=0" if self.request.writable_tmpfs else ""
+        self.fuse = FuseMount(program, self.request.sif, self.partition, folder, options)
+
+    def readable(self, folder: str, *, nested: bool) -> str:
+        """Return a folder with the image: by squashfuse, else by the kernel, else unpacked."""
+        if self.fuse:
+            try:
+                self.fuse.wait()
+            except RunError:
+                self.fuse.end()
+                self.fuse = None
+            else:
+                return folder
+        if nested:
+            return self.unpacked()
+        try:
+            kernel_mount(self.request.sif, self.partition, folder)
+        except RunError:
+            return self.unpacked()
+        return folder
 
     def unpacked(self) -> str:
         """Unpack the image into a temporary folder."""

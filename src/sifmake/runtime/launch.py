@@ -65,7 +65,7 @@ class Launch:
         if self.request.no_umask:
             os.umask(0o022)
         keep = [listing, write_end, *(fd for _target, fd in files)]
-        pid = spawn([bwrap, "--args", str(listing), "--", *words], env={}, keep=keep, ignored=ignored)
+        pid = spawn([bwrap, "--args", str(listing), "--", *words], keep=keep, ignored=ignored)
         os.close(write_end)
         return pid, information
 

@@ -6,7 +6,7 @@ import os
 import time
 
 from sifmake.runtime import system
-from sifmake.runtime.children import exit_status, spawn
+from sifmake.runtime.children import exit_status, spawn_helper
 from sifmake.runtime.errors import RunError
 from sifmake.runtime.view import is_below
 
@@ -76,7 +76,7 @@ class FuseMount:
         self.before = os.stat(folder).st_dev
         self.log = os.memfd_create("squashfuse")
         argv = [program, "-f", "-o", f"ro,nodev,nosuid,offset={partition.offset}{options}", sif, folder]
-        self.pid = spawn(argv, env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}, output=self.log)
+        self.pid = spawn_helper(argv, self.log)
 
     def wait(self) -> None:
         """Wait until files can be read; RunError with squashfuse's own words if they never can."""
@@ -129,7 +129,7 @@ def unpack(sif: str, partition: Partition, folder: str) -> None:
 def run_helper(argv: list[str], good: Callable[[int], bool]) -> None:
     """Run a program to its end; RunError with its words if it fails."""
     log = os.memfd_create("helper")
-    pid = spawn(argv, env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}, output=log)
+    pid = spawn_helper(argv, log)
     status = exit_status(os.waitpid(pid, 0)[1])
     if not good(status):
         text = " ".join(os.pread(log, 2000, 0).decode("utf-8", "replace").split())
