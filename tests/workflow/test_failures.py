@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -95,6 +96,8 @@ def test_lock_check_and_summary(app: Folder, registry: CountingRegistry) -> None
     text = app.run("sifmake", "lock", status=1)
     assert "scanned 2, changed 1, unchanged 0, failed 1" in text
     assert "Traceback" not in text
+    found = json.loads(app.run("sifmake", "lock", "--json", status=1))
+    assert {image["name"]: image["state"] for image in found["images"]} == {"app": "unchanged", "broken": "failed"}
     del app.images["broken"]
     app.write()
     lock = app.lock_text("app")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+
 from support.layers import file, tar
 from support.project import REPOSITORY, Folder
 

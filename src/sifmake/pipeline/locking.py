@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, SifmakeError
@@ -51,7 +51,7 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         """Return it for programs."""
-        return {**asdict(self), "error": str(self.error) if self.error else ""}
+        return {**vars(self), "error": str(self.error) if self.error else ""}
 
 
 class LockRefresher:
