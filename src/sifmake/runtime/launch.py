@@ -57,7 +57,7 @@ class Launch:
             *layout.arguments(),
             *[word for target, fd in files for word in ("--ro-bind-data", str(fd), target)],
             *self.identity(nested=nested),
-            *["--clearenv", "--chdir", cwd],
+            *["--chdir", cwd],
             *[word for name, value in env.values.items() for word in ("--setenv", name, value)],
             *["--info-fd", str(write_end)],
         ]

@@ -84,10 +84,7 @@ class FuseMount:
         while os.stat(self.folder).st_dev == self.before:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid or time.monotonic() > until:
-                raise RunError(
-                    f"squashfuse did not mount the image (status {exit_status(status)}): {self.said()}",
-                    hint="--debug shows more",
-                )
+                raise RunError(f"squashfuse did not mount the image (status {exit_status(status)}): {self.said()}")
             time.sleep(0.0005)
 
     def said(self) -> str:
