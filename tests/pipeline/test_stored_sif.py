@@ -1,0 +1,72 @@
+"""The SIF of an image to run: found in the store by its manifest's digest, with as few questions as can be."""
+
+from __future__ import annotations
+
+import pytest
+
+from sifmake.errors import SourceError
+from sifmake.pipeline.stored_sif import Wanted, find_or_build
+from sifmake.progress import Silent
+from support.counting_registry import CountingRegistry
+from support.images import Blobs, write_layout
+from support.layers import file, tar
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def registry():
+    """A registry with two images, of which ``1`` and ``same`` name one."""
+    blobs = Blobs()
+    one = blobs.image([tar(file("bin/one", b"1" * 5000))])
+    two = blobs.image([tar(file("bin/two", b"2" * 5000))])
+    with CountingRegistry(blobs) as running:
+        running.tags.update({"ns/tool:1": one, "ns/tool:same": one, "ns/tool:2": two})
+        yield running
+
+
+def wanted(registry, what, **options):
+    return Wanted(f"docker://{registry.host}/ns/tool{what}", plain_http=True, **options)
+
+
+def test_one_question_once_it_is_there(registry):
+    first = find_or_build(wanted(registry, ":1"), Silent())
+    assert first.read_bytes()[32:41] == b"SIF_MAGIC"
+    registry.forget()
+    assert find_or_build(wanted(registry, ":1"), Silent()) == first
+    assert registry.counts() == {"HEAD manifest": 1}
+    assert find_or_build(wanted(registry, ":same"), Silent()) == first
+    assert find_or_build(wanted(registry, ":2"), Silent()) != first
+
+
+def test_no_question_for_a_digest_or_offline(registry):
+    digest = registry.tags["ns/tool:1"]["digest"]
+    first = find_or_build(wanted(registry, f":1@{digest}"), Silent())
+    find_or_build(wanted(registry, ":1"), Silent())
+    registry.forget()
+    assert find_or_build(wanted(registry, f"@{digest}"), Silent()) == first
+    assert find_or_build(wanted(registry, ":1", offline=True), Silent()) == first
+    assert registry.counts() == {}
+    with pytest.raises(SourceError, match="is not in the store, and the run is offline"):
+        find_or_build(wanted(registry, ":2", offline=True), Silent())
+
+
+def test_a_tag_that_moved_is_another_file(registry):
+    first = find_or_build(wanted(registry, ":1"), Silent())
+    registry.tags["ns/tool:1"] = registry.tags["ns/tool:2"]
+    second = find_or_build(wanted(registry, ":1"), Silent())
+    assert second != first
+    assert find_or_build(wanted(registry, ":1", offline=True), Silent()) == second
+
+
+def test_a_layout_that_changed_is_another_file(tmp_path):
+    for content in (b"old", b"new"):
+        blobs = Blobs()
+        layout = write_layout(tmp_path / "layout", blobs, [blobs.image([tar(file("x", content))])])
+        path = find_or_build(Wanted(f"oci:{layout}"), Silent())
+        assert path.is_file()
+    assert len(list(path.parents[1].rglob("*.sif"))) == 2
