@@ -1,0 +1,125 @@
+"""Which scheme a host is spoken to by (rows a17 and a18), on a transport that sends nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from sifmake.registry import Credentials, HostSettings
+from sifmake.registry.endpoint import Call, Endpoint
+from sifmake.registry.transport import TransportError
+from support.pulling import FAST, Messages
+
+ASK = Call("GET", "/v2/", "", {})
+NOTHING = HostSettings()
+
+
+class Answer:
+    """An answer without a body."""
+
+    def __init__(self, status, **headers):
+        self.status, self.headers, self.url = status, {k.replace("_", "-"): v for k, v in headers.items()}, ""
+
+    def read_all(self, _limit):
+        return b""
+
+    def close(self):
+        pass
+
+
+class Recorder:
+    """A transport that answers from a table and notes what it was asked."""
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.asked = []
+
+    def exchange(self, _method, url, headers, settings, **_):
+        self.asked.append((url, headers.get("Authorization", ""), settings))
+        answer = self.answers[url]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer.pop(0) if isinstance(answer, list) else answer
+
+
+def no_tls():
+    return TransportError("does not speak TLS", may_recover=True, reached=True, not_tls=True)
+
+
+def ask(answers, host="registry.example", settings=NOTHING, credentials=None, **options):
+    recorder = Recorder(answers)
+    endpoint = Endpoint(host, settings, recorder, FAST, Messages(), lambda: credentials, **options)
+    try:
+        status = endpoint.send(ASK).status
+    except Exception as error:  # noqa: BLE001
+        status = error
+    return status, [url for url, _, _ in recorder.asked], recorder
+
+
+def test_a18_a_host_is_never_asked_without_tls_unless_configured():
+    status, urls, _ = ask({"https://registry.example/v2/": no_tls()})
+    assert isinstance(status, TransportError)
+    assert set(urls) == {"https://registry.example/v2/"}
+
+
+def test_a18_a_host_that_is_configured_as_plain_is_never_asked_by_tls():
+    status, urls, _ = ask({"http://registry.example/v2/": Answer(200)}, settings=HostSettings(plain_http=True))
+    assert (status, urls) == (200, ["http://registry.example/v2/"])
+
+
+def test_a17_a_host_that_may_be_plain_is_asked_by_tls_first():
+    both = {"https://localhost:5000/v2/": no_tls(), "http://localhost:5000/v2/": Answer(200)}
+    status, urls, _ = ask(both, "localhost:5000", may_be_plain=True)
+    assert (status, urls) == (200, list(both))
+    status, urls, _ = ask({"https://localhost:5000/v2/": Answer(200)}, "localhost:5000", may_be_plain=True)
+    assert (status, urls) == (200, ["https://localhost:5000/v2/"])
+
+
+def test_an_untrusted_certificate_is_no_reason_for_plain_http():
+    untrusted = TransportError("not trusted", may_recover=False, reached=True)
+    status, urls, _ = ask({"https://localhost/v2/": untrusted}, "localhost", may_be_plain=True)
+    assert status is untrusted
+    assert urls == ["https://localhost/v2/"]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("http://cdn.example/x", "without TLS"), ("file:///etc/passwd", "redirects to"), ("ftp://x/y", "redirects to")],
+)
+def test_redirects_that_are_not_followed(target, words):
+    status, urls, _ = ask({"https://registry.example/v2/": Answer(307, Location=target)})
+    assert words in str(status)
+    assert urls == ["https://registry.example/v2/"]
+
+
+def test_credentials_are_not_sent_to_a_token_service_without_tls():
+    challenge = Answer(401, WWW_Authenticate='Bearer realm="http://auth.example/token"')
+    alice = Credentials("alice", "secret")
+    status, urls, _ = ask({"https://registry.example/v2/": challenge}, credentials=alice)
+    assert "sent to auth.example without TLS" in str(status)
+    assert urls == ["https://registry.example/v2/"]
+
+
+def test_a_client_certificate_and_ca_stay_with_their_host(tmp_path):
+    own = HostSettings(ca_file=tmp_path / "ca", client_cert=tmp_path / "cert")
+    answers = {
+        "https://registry.example/v2/": Answer(307, Location="https://cdn.example/x"),
+        "https://cdn.example/x": Answer(307, Location="https://registry.example:8443/y"),
+        "https://registry.example:8443/y": Answer(200),
+    }
+    status, _, recorder = ask(answers, settings=own)
+    assert status == 200
+    used = [(settings.ca_file, settings.client_cert) for _, _, settings in recorder.asked]
+    assert used == [(own.ca_file, own.client_cert), (None, None), (own.ca_file, None)]
+
+
+def test_a_basic_password_goes_to_its_host_only():
+    answers = {
+        "https://registry.example/v2/": [
+            Answer(401, WWW_Authenticate="Basic realm=x"),
+            Answer(302, Location="https://cdn.example/x"),
+        ],
+        "https://cdn.example/x": Answer(200),
+    }
+    status, _, recorder = ask(answers, credentials=Credentials("alice", "secret"))
+    assert status == 200
+    assert [authorization.partition(" ")[0] for _, authorization, _ in recorder.asked] == ["", "Basic", ""]
