@@ -39,15 +39,16 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--limit", type=float, default=LIMIT, help="largest ratio of medians for status 0")
     args = parser.parse_args()
+    image = str(args.image.resolve())
     command = args.command or ["/bin/true"]
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "by-hand")
         script.write_text(BY_HAND)
         script.chmod(0o755)
-        offset = str(find_partition(str(args.image)).offset)
-        hand = [str(script), offset, str(args.image), *command]
+        offset = str(find_partition(image).offset)
+        hand = [str(script), offset, image, *command]
         sifmake = str(Path(sys.executable).with_name("sifmake"))
-        ours = [sifmake, "exec", "--runtime", "builtin", str(args.image), *command]
+        ours = [sifmake, "exec", "--runtime", "builtin", image, *command]
         python = [sys.executable, "-c", "pass"]
         times = measure({"by hand": hand, "sifmake exec": ours, "python -c pass": python}, args.runs)
     medians = {name: statistics.median(values) for name, values in times.items()}
