@@ -226,6 +226,20 @@ def test_a_sif_is_pushed_and_pulled(tmp_path, auth, monkeypatch):
         assert len(registry.requests("PUT", "/blobs/uploads/")) == 2, "the second push uploads nothing"
 
 
+def test_push_and_login_use_the_projects_registries(tmp_path, monkeypatch):
+    (tmp_path / "tool.sif").write_bytes(b"#!x\n".ljust(32, b"\0") + b"SIF_MAGIC\0data")
+    monkeypatch.chdir(tmp_path)
+    with running(tmp_path / "r", tls=True, auth="htpasswd") as registry:
+        login = ["registry", "login", "--authfile", "auth.json", "-u", USER, "--password-stdin", registry.host]
+        push = ["push", "--authfile", "auth.json", "tool.sif", f"oras://{registry.host}/org/tool:1"]
+        assert run(monkeypatch, login, PASSWORD) == 1, "the CA is not known"
+        config = {"registries": {registry.host: {"ca-file": str(registry.authority.ca_file)}}}
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config/config.yaml").write_text(json.dumps(config))
+        assert run(monkeypatch, login, PASSWORD) == 0
+        assert run(monkeypatch, push) == 0
+
+
 def test_nothing_listens():
     with pytest.raises(RegistryError, match=r"cannot reach localhost:1 .*refused"):
         pull("docker://localhost:1/x")

@@ -112,6 +112,17 @@ def test_a_client_certificate_and_ca_stay_with_their_host(tmp_path):
     assert used == [(own.ca_file, own.client_cert), (None, None), (own.ca_file, None)]
 
 
+def test_a_configured_host_keeps_its_own_settings_wherever_one_comes_from(tmp_path):
+    others = {"cdn.example": HostSettings(ca_file=tmp_path / "other")}
+    answers = {
+        "https://registry.example/v2/": Answer(307, Location="https://cdn.example/x"),
+        "https://cdn.example/x": Answer(200),
+    }
+    status, _, recorder = ask(answers, others=others)
+    assert status == 200
+    assert recorder.asked[1][2] == others["cdn.example"]
+
+
 def test_a_basic_password_goes_to_its_host_only():
     answers = {
         "https://registry.example/v2/": [

@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Upload the file and print where it is by digest."""
     from sifmake.cli.console import Console
+    from sifmake.pipeline.project import Project
     from sifmake.reference import parse_reference, parse_uri
     from sifmake.sources import SourceSettings
     from sifmake.sources.oras import push_sif
@@ -32,7 +33,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("SIF files are pushed to oras://", where=args.uri, hint="write oras://REGISTRY/NAME:TAG")
     reference = parse_reference(uri.rest)
     console = Console(quiet=args.quiet)
-    settings = SourceSettings(auth_file=args.authfile, no_https=args.no_https, progress=console)
+    options = Project(Path.cwd()).configuration
+    settings = SourceSettings(
+        registries=options.registries,
+        auth_file=args.authfile or options.auth_file,
+        no_https=args.no_https,
+        progress=console,
+    )
     try:
         digest = push_sif(args.sif, reference, settings)
     finally:

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _login(args: argparse.Namespace) -> int:
     from sifmake.cli.console import Console
+    from sifmake.pipeline.project import Project
     from sifmake.registry import Credentials
     from sifmake.registry.login import Login, keep
     from sifmake.sources import SourceSettings
@@ -49,7 +50,12 @@ def _login(args: argparse.Namespace) -> int:
     username = args.username or _ask("Username: ")
     credentials = Credentials(username, _password(args), origin="the command line")
     console = Console(quiet=args.quiet)
-    settings = SourceSettings(credentials=credentials, no_https=args.no_https, progress=console)
+    settings = SourceSettings(
+        registries=Project(Path.cwd()).configuration.registries,
+        credentials=credentials,
+        no_https=args.no_https,
+        progress=console,
+    )
     Login(host, client_settings(settings)).check()
     place = keep(host, credentials, os.environ, args.authfile)
     console.info(f"logged in to {host} as {username}; kept in {place}")

@@ -74,6 +74,7 @@ class Endpoint:
         find_credentials: Callable[[], Credentials | None],
         *,
         may_be_plain: bool = False,
+        others: Mapping[str, HostSettings] | None = None,
     ) -> None:
         """Take notes; nothing is sent.
 
@@ -85,9 +86,11 @@ class Endpoint:
             progress: Told of pauses and quotas.
             find_credentials: Asked when the registry wants some.
             may_be_plain: Whether it may be asked without TLS where it does not answer by TLS.
+            others: What is configured for the hosts that it may send one to.
         """
         self.host = host
         self._settings = settings
+        self._others = others or {}
         self._transport = transport
         self._policy = policy
         self._progress = progress
@@ -256,10 +259,7 @@ class Endpoint:
     def _exchange(
         self, call: Call, url: str, headers: dict[str, str], *, at_home: bool, connect_timeout: float | None
     ) -> Response:
-        settings = self._settings
-        if not at_home:
-            same_name = urlsplit(url).hostname == urlsplit(f"//{self.host}").hostname
-            settings = replace(settings, client_cert=None, client_key=None) if same_name else HostSettings()
+        settings = self._settings if at_home else self._settings_elsewhere(url)
         response = self._transport.exchange(
             call.method, url, headers, settings, body=call.body, connect_timeout=connect_timeout
         )
@@ -282,9 +282,17 @@ class Endpoint:
     def _send_to_token_service(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Response:
-        same_name = urlsplit(url).hostname == urlsplit(f"//{self.host}").hostname
-        settings = self._settings if same_name else HostSettings()
+        settings = self._settings_elsewhere(url)
         return self._repeat(lambda: self._transport.exchange(method, url, headers, settings, body=body))
+
+    def _settings_elsewhere(self, url: str) -> HostSettings:
+        """Return what is configured for another host; a registry's CA counts for all ports of its name."""
+        parts = urlsplit(url)
+        if parts.netloc in self._others:
+            return self._others[parts.netloc]
+        if parts.hostname == urlsplit(f"//{self.host}").hostname:
+            return replace(self._settings, client_cert=None, client_key=None)
+        return HostSettings()
 
     def _tell_quota(self, response: Response) -> None:
         """Say what Docker Hub says of the pulls that are left, once."""

@@ -100,6 +100,7 @@ class Places:
             settings.progress,
             lambda: settings.credentials.find(registry, repository),
             may_be_plain=settings.no_https or is_loopback(urlsplit(f"//{host}").hostname or ""),
+            others=settings.registries,
         )
         return Place(endpoint, repository)
 
