@@ -38,7 +38,9 @@ class Recorder:
         answer = self.answers[url]
         if isinstance(answer, Exception):
             raise answer
-        return answer.pop(0) if isinstance(answer, list) else answer
+        answer = answer.pop(0) if isinstance(answer, list) else answer
+        answer.url = url
+        return answer
 
 
 def no_tls():
@@ -97,6 +99,38 @@ def test_credentials_are_not_sent_to_a_token_service_without_tls():
     status, urls, _ = ask({"https://registry.example/v2/": challenge}, credentials=alice)
     assert "sent to auth.example without TLS" in str(status)
     assert urls == ["https://registry.example/v2/"]
+
+
+def test_another_host_cannot_ask_for_credentials():
+    asks = Answer(401, WWW_Authenticate='Bearer realm="https://evil.example/token"')
+    answers = {
+        "https://registry.example/v2/": Answer(307, Location="https://cdn.example/x"),
+        "https://cdn.example/x": asks,
+    }
+    status, urls, _ = ask(answers, credentials=Credentials("alice", "secret"))
+    assert "access was refused (401)" in str(status)
+    assert urls == list(answers)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("http://registry.example/v2/x/blobs/uploads/1?s=2", "https://registry.example/v2/x/blobs/uploads/1?s=2"),
+        ("https://registry.example/u", "https://registry.example/u"),
+        ("http://store.example/u", "http://store.example/u"),
+    ],
+)
+def test_a_registry_that_calls_itself_plain_is_still_spoken_to_by_tls(given, used):
+    endpoint = Endpoint("registry.example", NOTHING, Recorder({}), FAST, Messages(), lambda: None)
+    assert endpoint.own_url(given) == used
+
+
+def test_credentials_are_not_sent_by_plain_http_to_a_registry_with_tls():
+    recorder = Recorder({"http://registry.example/u": Answer(200)})
+    endpoint = Endpoint("registry.example", NOTHING, recorder, FAST, Messages(), lambda: None)
+    endpoint.authorizer._basic = "Basic secret"
+    assert endpoint.send(Call("GET", "http://registry.example/u", "", {})).status == 200
+    assert recorder.asked[0][1] == ""
 
 
 def test_a_client_certificate_and_ca_stay_with_their_host(tmp_path):

@@ -148,6 +148,16 @@ class Endpoint:
         """Whether the host can only be this machine."""
         return is_loopback(urlsplit(f"//{self.host}").hostname or "")
 
+    def own_url(self, url: str) -> str:
+        """Return a URL that the registry gave, with its own scheme where it is on its own host.
+
+        Registries behind a proxy that ends TLS often name themselves by ``http``.
+        """
+        parts = urlsplit(url)
+        if parts.netloc.lower() != self.host.lower():
+            return url
+        return parts._replace(scheme=self._scheme).geturl()
+
     def close(self) -> None:
         """End all pauses."""
         self._closed.set()
@@ -192,10 +202,8 @@ class Endpoint:
         for round_ in range(AUTHORISATIONS + 1):
             header = self.authorizer.header(call.repository, call.actions)
             response = self._to_registry(call, header)
-            if response.status != 401 or round_ == AUTHORISATIONS:
-                break
-            again = self._answer(response, header, call)
-            if not again:
+            asked = response.status == 401 and self._is_home(response.url)
+            if not asked or round_ == AUTHORISATIONS or not self._answer(response, header, call):
                 break
         if response.status == 401:
             response.close()
@@ -241,10 +249,9 @@ class Endpoint:
         return response
 
     def _follow(self, call: Call, url: str, authorization: str, connect_timeout: float | None = None) -> Response:
-        """Send one request and follow redirects; what is secret goes to the first host only."""
-        origin = url
+        """Send one request and follow redirects; what is secret goes to the registry only."""
         for _ in range(MOST_REDIRECTS + 1):
-            at_home = _origin(url) == _origin(origin) and _origin(origin)[1] == self.host.lower()
+            at_home = self._is_home(url)
             headers = dict(call.headers)
             if authorization and at_home:
                 headers["Authorization"] = authorization
@@ -276,6 +283,11 @@ class Endpoint:
             raise RegistryError(f"the registry redirects to {host} without TLS", where=self.host)
         return new
 
+    def _is_home(self, url: str) -> bool:
+        """Tell whether a URL is the registry's own, spoken to as it should be."""
+        parts = urlsplit(url)
+        return (parts.scheme, parts.netloc.lower()) == (self._scheme, self.host.lower())
+
     def _url(self, path: str) -> str:
         return path if "://" in path else f"{self._scheme}://{self.host}{path}"
 
@@ -303,8 +315,3 @@ class Endpoint:
         total = response.headers.get("ratelimit-limit", "").partition(";")[0]
         of = f" of {total}" if total.isdigit() else ""
         self._progress.info(f"{self.host}: {left}{of} pulls are left")
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc.rpartition("@")[2].lower()

@@ -39,7 +39,7 @@ class Uploader:
         """
         response = self._endpoint.expect(self._call("POST", "blobs/uploads/", {"Content-Length": "0"}), 202)
         response.close()
-        location = urljoin(response.url, response.headers.get("Location", ""))
+        location = self._endpoint.own_url(urljoin(response.url, response.headers.get("Location", "")))
         if not location.startswith(("http://", "https://")):
             raise RegistryError("the registry says no place for the upload", where=self._endpoint.host)
         url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"

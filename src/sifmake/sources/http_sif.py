@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -60,7 +61,8 @@ class HttpSif:
         self._pin = pin
         self._settings = settings
         self._transport = Transport(settings.environ, settings.retry)
-        host_settings = settings.registries.get(parts.netloc, HostSettings())
+        configured = settings.registries.get(parts.netloc, HostSettings())
+        host_settings = replace(configured, plain_http=parts.scheme == "http")
         self._endpoint = Endpoint(
             parts.netloc, host_settings, self._transport, settings.retry, settings.progress, lambda: None
         )
