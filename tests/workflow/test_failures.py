@@ -96,7 +96,8 @@ def test_lock_check_and_summary(app: Folder, registry: CountingRegistry) -> None
     text = app.run("sifmake", "lock", status=1)
     assert "scanned 2, changed 1, unchanged 0, failed 1" in text
     assert "Traceback" not in text
-    found = json.loads(app.run("sifmake", "lock", "--json", status=1))
+    text = app.run("sifmake", "lock", "--json", status=1)
+    found = json.loads(text[text.index("{") :])
     assert {image["name"]: image["state"] for image in found["images"]} == {"app": "unchanged", "broken": "failed"}
     del app.images["broken"]
     app.write()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from sifmake.oci.model import Platform
 
+ZSTD_WARNING = "Apptainer runs images with zstd blocks, SingularityCE refuses them"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
@@ -30,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Pull and build; an existing file stays as it is unless the new one is finished."""
     from sifmake.cli.console import Console
     from sifmake.pipeline.direct import Pull, pull
+    from sifmake.pipeline.project import Project
     from sifmake.reference import default_sif_name
 
     output, uri = _words(args.words)
@@ -39,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
             "image file already exists", where=str(target), hint="will not overwrite without --force"
         )
     console = Console(quiet=args.quiet)
+    if args.compression == "zstd":
+        console.warning(ZSTD_WARNING)
     request = Pull(
         uri=uri,
         target=target,
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         auth_file=args.authfile,
     )
     try:
-        pull(request, console)
+        pull(request, console, Project(Path.cwd()).configuration)
     finally:
         console.close()
     return 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
-from sifmake.limits import DEFAULT_LIMITS
+from sifmake.files import fsync_folder, temporary_beside
 from sifmake.oci.model import Platform
+from sifmake.pipeline.configuration import Configuration
 from sifmake.pipeline.origin import make_origin
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Image
     from sifmake.progress import Progress
     from sifmake.sources.base import Source
+    from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
 
 
@@ -41,44 +44,94 @@ class Pull:
     auth_file: Path | None = None
 
 
-def pull(request: Pull, progress: Progress) -> None:
-    """Build a SIF file from an image.
+def pull(request: Pull, progress: Progress, configuration: Configuration | None = None) -> None:
+    """Build a SIF file from an image; sign and verify it where a key is configured.
+
+    Args:
+        request: What to build where.
+        progress: Where messages go.
+        configuration: Store, registries, limits and key; defaults without one.
 
     Raises:
         SifmakeError: It cannot be done; the target is as it was.
     """
-    from sifmake.pipeline.image_cache import load_image
-    from sifmake.sources.opening import open_source
+    from sifmake.reference import parse_uri
+    from sifmake.reference.uri import SIF_TRANSPORTS
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
 
-    store = Store.open(progress=progress)
+    options = configuration or Configuration()
+    store = Store.open(options.store, read_only=options.read_only_stores, progress=progress)
     settings = SourceSettings(
+        limits=options.limits,
+        registries=options.registries,
         no_https=request.plain_http,
-        auth_file=request.auth_file,
+        auth_file=request.auth_file or options.auth_file,
         temp_folder=store.temporary_folder,
         progress=progress,
     )
+    request.target.parent.mkdir(parents=True, exist_ok=True)
+    if parse_uri(request.uri).transport in SIF_TRANSPORTS:
+        _fetch(request, settings)
+    elif options.key:
+        _pull_signed(request, settings, store, options)
+    else:
+        _pull_layers(request, settings, store)
+    progress.info(f"{request.target}: {request.target.stat().st_size} bytes")
+
+
+def _pull_signed(request: Pull, settings: SourceSettings, store: Store, configuration: Configuration) -> None:
+    """Build beside the target; it gets its name when it is signed and verified."""
+    from sifmake.pipeline.signing_stages import sign_and_verify
+
+    folder = temporary_beside(request.target)
+    folder.mkdir()
+    try:
+        temporary = folder / request.target.name
+        digests = _pull_layers(replace(request, target=temporary), settings, store).objects
+        sign_and_verify(configuration, temporary, digests, settings.progress)
+        temporary.replace(request.target)
+        fsync_folder(request.target.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch(request: Pull, settings: SourceSettings) -> None:
+    """Fetch a finished SIF file."""
+    from sifmake.sources.opening import open_sif_source
+
+    source = open_sif_source(request.uri, settings)
+    try:
+        source.fetch(request.target)
+    finally:
+        source.close()
+
+
+def _pull_layers(request: Pull, settings: SourceSettings, store: Store) -> SifSummary:
+    from sifmake.pipeline.image_cache import load_image
+    from sifmake.sources.opening import open_source
+
+    progress = settings.progress
     source = open_source(request.uri, settings)
     try:
         resolved = source.resolve(request.platform, store)
         image = load_image(store, source, resolved.manifest_digest)
         try:
-            summary = _build(source, image, store, request, progress)
+            return _build(source, image, store, request, settings)
         except PackDamagedError as error:
             # The damaged pack is out of the store now, so that a second try makes it anew.
             progress.warning(str(error))
-            summary = _build(source, image, store, request, progress)
+            return _build(source, image, store, request, settings)
     finally:
         source.close()
-    progress.info(f"{request.target}: {summary.size} bytes, sha256:{summary.sha256}")
 
 
-def _build(source: Source, image: Image, store: Store, request: Pull, progress: Progress) -> SifSummary:
+def _build(source: Source, image: Image, store: Store, request: Pull, settings: SourceSettings) -> SifSummary:
     """Fetch what the store lacks and write the SIF; packs that turn out to be damaged leave the store."""
     from sifmake.pipeline import engine
 
-    packs = engine.fetch_packs(source, image, store, request.compression, DEFAULT_LIMITS, progress)
+    limits, progress = settings.limits, settings.progress
+    packs = engine.fetch_packs(source, image, store, request.compression, limits, progress)
     try:
         flattened = engine.flatten_packs(packs, image, progress)
         origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)

@@ -14,8 +14,10 @@ from sifmake.pipeline.keys import load_project_signer, load_project_trust
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sifmake.pipeline.configuration import Configuration
     from sifmake.pipeline.lock_file import Lock
     from sifmake.pipeline.project import Project
+    from sifmake.progress import Progress
 
 REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
 """Set by the shipped schedules: nothing that only this machine trusts is published."""
@@ -35,24 +37,43 @@ def sign_unsigned(project: Project, path: Path, objects: dict[str, str], lock: L
         KeyFileError: The key is missing, or its passphrase is.
         LockError: The lock asks for another key than the configuration names.
     """
-    from sifmake.signing import sign_file
-
-    configuration = project.configuration
-    if configuration.key == DEVELOPMENT:
-        _warn_of_development(project)
     if project.key_identity != lock.build.key:
         what = f"the lock asks for the key {lock.build.key}, the configuration for {project.key_identity or 'none'}"
         raise LockError(what, hint="run sifmake lock --offline")
-    signer = load_project_signer(configuration)
     digests = {int(number): digest.removeprefix("sha256:") for number, digest in objects.items()}
-    return sign_file(path, path, signer, digests).fingerprint
+    return _sign(project.configuration, path, digests, project.progress)
 
 
-def _warn_of_development(project: Project) -> None:
+def sign_and_verify(configuration: Configuration, path: Path, digests: dict[int, str], progress: Progress) -> None:
+    """Append the configured key's signature to a SIF and verify it with the configured trusted keys.
+
+    Args:
+        configuration: Names key and trusted keys.
+        path: The SIF.
+        digests: Hex SHA-256 of the SIF's objects by number.
+        progress: Told a warning where the key is the development key.
+
+    Raises:
+        SigningError: It cannot be signed or does not verify.
+        KeyFileError: The key is missing, or its passphrase is.
+    """
+    _sign(configuration, path, digests, progress)
+    _judge(configuration, path)
+
+
+def _sign(configuration: Configuration, path: Path, digests: dict[int, str], progress: Progress) -> str:
+    from sifmake.signing import sign_file
+
+    if configuration.key == DEVELOPMENT:
+        _warn_of_development(progress)
+    return sign_file(path, path, load_project_signer(configuration), digests).fingerprint
+
+
+def _warn_of_development(progress: Progress) -> None:
     hint = "name a key of yours as 'key' in config/config.yaml"
     if os.environ.get(REFUSE_VARIABLE):
         raise SigningError("the development key signs nothing that is published on a schedule", hint=hint)
-    project.progress.warning(f"signing with the development key, which only this machine trusts; {hint}")
+    progress.warning(f"signing with the development key, which only this machine trusts; {hint}")
 
 
 def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
@@ -63,14 +84,14 @@ def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
     """
     with ThreadPoolExecutor(1) as thread:
         digest = thread.submit(_sha256, path)
-        trust, signers = _judge(project, path) if lock.build.key else ("unsigned", [])
+        trust, signers = _judge(project.configuration, path) if lock.build.key else ("unsigned", [])
         return {"sha256": digest.result(), "signers": signers, "size": path.stat().st_size, "trust": trust}
 
 
-def _judge(project: Project, path: Path) -> tuple[str, list[str]]:
+def _judge(configuration: Configuration, path: Path) -> tuple[str, list[str]]:
     from sifmake.signing import verify_file
 
-    found = verify_file(path, load_project_trust(project.configuration))
+    found = verify_file(path, load_project_trust(configuration))
     if found.exit_code:
         hint = "see 'trusted-keys' in config/config.yaml"
         raise SigningError(f"does not verify: {'; '.join(found.reasons)}", where=str(path), hint=hint)
