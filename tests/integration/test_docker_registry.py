@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import random
 import shutil
 import subprocess
 import threading
@@ -172,21 +174,31 @@ def test_a5_tokens_that_die_during_a_pull(tmp_path, layout):
         assert len(registry.tokens.asked) == asked + 1
 
 
-def test_a_registry_that_dies_and_comes_back(tmp_path, layout):
+def test_a_registry_that_dies_in_the_middle_of_a_layer_and_comes_back(tmp_path):
+    blobs = Blobs()
+    dice = random.Random(3)
+    image = blobs.image([dice.randbytes(1000), dice.randbytes(20_000_000)])
+    layout = write_layout(tmp_path / "layout", blobs, {"t": image})
     with running(tmp_path / "r") as registry:
-        registry.push(f"oci:{layout}:single", "org/image:1")
+        registry.push(f"oci:{layout}:t", "org/image:1")
         policy = RetryPolicy(base=0.1, longest_pause=0.5, attempts=30)
         source = open_source(f"docker://{registry.host}/org/image:1", settings(retry=policy))
-        image = source.image(source.resolve(parse_platform("amd64")).manifest_digest)
-        read_layer(source, image.layers[0])
-        registry.stop()
-        timer = threading.Timer(1.0, registry.start)
-        timer.start()
-        assert read_layer(source, image.layers[1])
+        pulled = source.image(source.resolve(parse_platform("amd64")).manifest_digest)
+        first, second = pulled.layers
+        read_layer(source, first)
+        with source.open_layer(second) as reader:
+            digest = hashlib.sha256(reader.read(100_000))
+            registry.stop()
+            timer = threading.Timer(1.0, registry.start)
+            timer.start()
+            for data in iter(lambda: reader.read(1 << 20), b""):
+                digest.update(data)
         timer.join()
         source.close()
-        digests = [layer.descriptor.digest for layer in image.layers]
-        assert [len(registry.requests("GET", digest)) for digest in digests] == [1, 1]
+        assert f"sha256:{digest.hexdigest()}" == second.descriptor.digest
+        assert len(registry.requests("GET", first.descriptor.digest)) == 1
+        resumed = [line for line in registry.log.read_text().splitlines() if f"{second.descriptor.digest} HTTP" in line]
+        assert '" 206 ' in resumed[-1], "the rest alone came the second time"
 
 
 def test_a_blob_that_was_damaged_in_the_registry(tmp_path, layout):

@@ -108,6 +108,8 @@ def _choose_by_config(
     for leaf in unnamed[:MOST_DOCUMENTS]:
         try:
             told.append(replace(leaf, platform=_platform_of(leaf, platform, documents)))
+        except IntegrityError:
+            raise
         except SourceError as error:
             objection = objection or error
     if objection and not told and not named:
