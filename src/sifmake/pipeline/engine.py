@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sifmake.sources.base import Source
     from sifmake.store import Store
 
-PARALLEL_LAYERS = 4
+PARALLEL_LAYERS = 6
 SIF_VERSION = 1
 """Raise it when the same tree would give another SIF file."""
 
