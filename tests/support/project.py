@@ -61,7 +61,7 @@ class Folder:
     def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
         self.root.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
-            [str(BIN / command[0]), *command[1:]],
+            [str(BIN / command[0]) if (BIN / command[0]).exists() else command[0], *command[1:]],
             cwd=self.root,
             env=self.variables(),
             text=True,

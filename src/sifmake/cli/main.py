@@ -97,7 +97,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if args is not None:
             return args
     chosen = next((word for word in arguments if not word.startswith("-")), None)
-    return build_parser(chosen if chosen in COMMANDS else None).parse_args(arguments)
+    parser = build_parser(chosen if chosen in COMMANDS else None)
+    args, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.words += rest  # argparse takes no positionals behind options that stand between them
+    return args
 
 
 def complain(message: str, status: int) -> int:

@@ -1,0 +1,89 @@
+"""The documents tell the truth: links lead somewhere, and the user guide's commands run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.docker_registry import MISSING, PASSWORD, USER, DockerRegistry, running
+from support.project import BIN, REPOSITORY, Folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GUIDE = REPOSITORY / "docs" / "from-the-user-guide.md"
+DOCUMENTS = [
+    path
+    for path in REPOSITORY.rglob("*.md")
+    if not {".venv", "node_modules", ".pytest_cache", ".snakemake"} & set(path.relative_to(REPOSITORY).parts)
+]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
+    missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+    assert missing == []
+
+
+def test_every_topic_of_the_user_guide_has_a_command() -> None:
+    sections = re.split(r"^## ", GUIDE.read_text(), flags=re.MULTILINE)[1:]
+    assert len(sections) >= 11
+    assert [section.partition("\n")[0] for section in sections if "sifmake " not in commands(section)] == []
+
+
+def commands(text: str) -> str:
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def stand_in(text: str, public: DockerRegistry, private: DockerRegistry, digest: str) -> str:
+    """Let loopback registries play the ones that the guide names."""
+    for host in ("quay.io", "ghcr.io", "nvcr.io", "localhost:5000"):
+        text = text.replace(f"//{host}/", f"//{public.host}/")
+    text = text.replace("docker://alpine", f"docker://{public.host}/library/alpine").replace("sha256:DIGEST", digest)
+    text = text.replace("registry.example.org", private.host)
+    return text.replace("echo secret", f"echo '{PASSWORD}'").replace("--username me", f"--username {USER}")
+
+
+@pytest.mark.registry
+@pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}")
+def test_the_user_guides_commands_run(tmp_path: Path) -> None:
+    layout = REPOSITORY / "examples/hello/layout"
+    project = Folder(tmp_path / "project", tmp_path / "home", environ={"HOME": str(tmp_path / "home")})
+    project.config = {}
+    project.images["hello"] = {"from": f"oci:{layout}:latest"}
+    project.write()
+    shutil.copy(REPOSITORY / "dodo.py", project.root)
+    shutil.copytree(layout, project.root / "layout")
+    for path in (project.root / "layout/index.json",):
+        path.write_text(path.read_text().replace('"latest"', '"1.0"'))
+    for target in ("oci-archive:archive.tar", "docker-archive:saved.tar:app:1.0"):
+        command = ["skopeo", "copy", "--quiet", f"oci:{layout}:latest", target]
+        subprocess.run(command, cwd=project.root, check=True)
+    with (
+        running(tmp_path / "public") as public,
+        running(tmp_path / "private", auth="htpasswd") as private,
+    ):
+        for name in (
+            "library/alpine:latest",
+            "library/alpine:3.20",
+            "org/app:1.0",
+            "org/tool:2.0",
+            "site/app:dev",
+            "nvidia/cuda:12.4.0-base",
+        ):
+            public.push(f"oci:{layout}:latest", name, "--all")
+        private.push(f"oci:{layout}:latest", "me/private:1.0", "--all")
+        inspected = ["skopeo", "inspect", "--tls-verify=false", "--format={{.Digest}}"]
+        inspected.append(f"docker://{public.host}/library/alpine:3.20")
+        digest = subprocess.run(inspected, check=True, capture_output=True, text=True).stdout.strip()
+        project.environ["PATH"] = f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin"
+        script = stand_in(commands(GUIDE.read_text()), public, private, digest)
+        (project.root / "guide.sh").write_text(f"set -euxo pipefail\nexport SIFMAKE_PASSPHRASE=\n{script}")
+        text = project.run("bash", "guide.sh")
+    assert "Hello, world!" in text
+    assert PASSWORD not in "".join(line for line in text.splitlines() if not line.startswith("+"))
