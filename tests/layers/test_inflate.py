@@ -78,7 +78,16 @@ def test_reads_may_be_short(name):
     assert b"".join(inflate(lambda size: blob.read(min(size, 37)), DEFAULT_LIMITS)) == TAR
 
 
-@pytest.mark.parametrize("blob", [b"", bytes(1024), gzip.compress(b""), gzip.compress(bytes(1024)), skippable(b"x")])
+EMPTY = {
+    "nothing": b"",
+    "end marker": bytes(1024),
+    "gzip of nothing": gzip.compress(b""),
+    "gzip of the end marker": gzip.compress(bytes(1024)),
+    "skippable frame": skippable(b"x"),
+}
+
+
+@pytest.mark.parametrize("blob", EMPTY.values(), ids=EMPTY)
 def test_empty_layers(blob):
     assert read(inflate(io.BytesIO(blob).read, DEFAULT_LIMITS)) == []
 
