@@ -28,7 +28,8 @@ def _pull_key(_project: Project, lock: Lock) -> dict[str, Any]:
 
 def _flatten_key(_project: Project, lock: Lock) -> dict[str, Any]:
     layers = [layer.digest for layer in lock.layers]
-    return {"layers": layers, "config": lock.config, "format": lock.build.formats["flatten"]}
+    formats = {stage: lock.build.formats[stage] for stage in ("pull", "flatten")}
+    return {"layers": layers, "config": lock.config, "formats": formats}
 
 
 def _sif_key(_project: Project, lock: Lock) -> dict[str, Any]:
