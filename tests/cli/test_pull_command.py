@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sifmake.cli.main import main
+from sifmake.sif import open_sif
+from sifmake.sif.format import arch_name
+from support.images import Blobs, write_layout
+from support.layers import file, tar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def layout(folder: Path) -> Path:
+    blobs = Blobs()
+    images = [blobs.image([tar(file("a", platform.encode()))], platform=platform)
+              for platform in ("linux/amd64", "linux/arm64", "linux/arm/v7")]  # fmt: skip
+    return write_layout(folder / "app", blobs, {"1.0": blobs.index(images)})
+
+
+def architecture(path: Path) -> str:
+    with open_sif(path) as sif:
+        return arch_name(sif.header.arch)
+
+
+def test_the_default_name_and_the_word_order_are_apptainers(layout: Path, folder: Path) -> None:
+    assert main(["pull", "oci:app:1.0"]) == 0
+    assert (folder / "app_1.0.sif").exists()
+    assert main(["pull", "--dir", "sub", "named.sif", "oci:app:1.0"]) == 0
+    assert (folder / "sub/named.sif").exists()
+
+
+def test_an_existing_file_stays_without_force(layout: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "out.sif").write_bytes(b"precious")
+    assert main(["pull", "out.sif", "oci:app:1.0"]) == 1
+    assert "already exists; will not overwrite without --force" in capsys.readouterr().err
+    assert (folder / "out.sif").read_bytes() == b"precious"
+    assert main(["pull", "-F", "out.sif", "oci:nothing:1.0"]) == 1
+    assert (folder / "out.sif").read_bytes() == b"precious"
+    assert main(["pull", "--force", "out.sif", "oci:app:1.0"]) == 0
+    assert (folder / "out.sif").read_bytes()[32:41] == b"SIF_MAGIC"
+    assert sorted(path.name for path in folder.iterdir()) == ["app", "cache", "out.sif"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(["--arch", "arm64"], "arm64"), (["--platform", "linux/arm/v7"], "arm"), (["--arch", "amd64"], "amd64")],
+)
+def test_the_platform_is_chosen_between_the_words(
+    layout: Path, folder: Path, options: list[str], expected: str
+) -> None:
+    assert main(["pull", "x.sif", *options, "oci:app:1.0"]) == 0
+    assert architecture(folder / "x.sif") == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["pull", "a", "b", "c"], 2, "too many arguments"),
+        (["pull", "alpine"], 2, "write docker://alpine"),
+        (["pull", "--arch", "arm64", "--platform", "linux/amd64", "oci:app"], 2, "--arch and --platform"),
+        (["pull", "--platform", "linux/z80", "oci:app:1.0"], 2, "linux/arm/v7"),
+        (["pull", "oci:app:2.0"], 1, "2.0"),
+    ],
+)
+def test_errors_are_one_line(
+    layout: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, message: str
+) -> None:
+    assert main(arguments) == status
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert error.startswith("sifmake: error: ")
+
+
+def test_a_finished_sif_is_taken_as_it_is(layout: Path, folder: Path) -> None:
+    assert main(["pull", "one.sif", "oci:app:1.0"]) == 0
+    assert main(["pull", "two.sif", "./one.sif"]) == 0
+    assert (folder / "one.sif").read_bytes() == (folder / "two.sif").read_bytes()
+
+
+def test_a_project_signs_what_it_pulls(layout: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "config").mkdir()
+    (folder / "config/config.yaml").write_text("key: development\n")
+    assert main(["pull", "signed.sif", "oci:app:1.0"]) == 0
+    assert "development key" in capsys.readouterr().err
+    assert main(["verify", "signed.sif"]) == 0
+    (folder / "config/config.yaml").write_text("key: nothing.pem\n")
+    before = (folder / "signed.sif").read_bytes()
+    assert main(["pull", "-F", "signed.sif", "oci:app:1.0"]) == 1
+    assert (folder / "signed.sif").read_bytes() == before
+    assert not list(folder.glob(".tmp-*"))
+
+
+def test_zstd_is_said_to_be_apptainers_alone(layout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-q", "pull", "--compression", "zstd", "z.sif", "oci:app:1.0"]) == 0
+    assert "SingularityCE refuses" in capsys.readouterr().err
