@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sifmake.errors import ConfigError
-from sifmake.pipeline.configuration import Configuration, load_configuration
+from sifmake.pipeline.configuration import HANDED_ON, Configuration, hand_on, load_configuration
 from sifmake.registry.settings import HostSettings
 
 FULL = """
@@ -66,3 +66,16 @@ def test_errors_are_the_same_when_the_schema_is_checked_late(
     with pytest.raises(ConfigError) as caught:
         load_configuration(path, tmp_path, thorough=thorough)
     assert message in str(caught.value)
+
+
+def test_a_checked_configuration_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(FULL)
+    monkeypatch.setenv(HANDED_ON, "null")
+    hand_on(path)
+    with monkeypatch.context() as context:
+        context.setattr("sifmake.pipeline.yaml_file.YamlFile.read", None)
+        found = load_configuration(path, tmp_path, thorough=False)
+    assert found == load_configuration(path, tmp_path)
+    path.write_text("key: other.pem\n")
+    assert load_configuration(path, tmp_path, thorough=False).key == "other.pem"

@@ -78,3 +78,13 @@ def test_damaged_locks_say_what_to_do(tmp_path: Path, text: str) -> None:
 def test_a_missing_lock_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(LockError, match="there is no lock; run sifmake lock x"):
         read_lock(tmp_path / "x.yaml")
+
+
+def test_a_written_lock_needs_no_yaml_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.yaml"
+    write_lock(path, lock())
+    monkeypatch.setattr("sifmake.pipeline.yaml_file.YamlFile.read", None)
+    assert read_lock(path) == lock()
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(LockError):
+        read_lock(path)

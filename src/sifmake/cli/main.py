@@ -96,6 +96,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         args = parse_plain(arguments)
         if args is not None:
             return args
+    if arguments and arguments[0] == "stage":
+        from sifmake.cli.stage_command import parse_plain as parse_stage
+
+        stage = parse_stage(arguments[1:])
+        if stage is not None:
+            return stage
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     parser = build_parser(chosen if chosen in COMMANDS else None)
     args, rest = parser.parse_known_args(arguments)

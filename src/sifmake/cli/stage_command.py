@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sifmake.pipeline.declaration import STAGE_NAMES
 
@@ -17,6 +17,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", help="name in config/images.yaml")
     parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the project")
     parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
+
+
+class PlainOptions:
+    """Parsed options; has the attributes of argparse's Namespace."""
+
+    def __init__(self, root: str, stage: str, image: str) -> None:
+        self.__dict__.update(command="stage", quiet=False, debug=False, force=False)
+        self.root = Path(root)
+        self.stage = stage
+        self.image = image
+
+
+def parse_plain(words: list[str]) -> argparse.Namespace | None:
+    """Return the options of what Snakemake's rules say; None for all that argparse must see to."""
+    match words:
+        case ["--root", root, stage, image] if stage in STAGE_NAMES and not image.startswith("-"):
+            return cast("argparse.Namespace", PlainOptions(root, stage, image))
+    return None
 
 
 def run(args: argparse.Namespace) -> int:

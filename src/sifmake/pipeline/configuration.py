@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError
 from sifmake.limits import Limits
-from sifmake.pipeline.yaml_file import YamlFile
 from sifmake.registry.settings import HostSettings
 
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
 DEVELOPMENT = "development"
+HANDED_ON = "SIFMAKE_CHECKED_CONFIGURATION"
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,10 @@ def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Conf
     """
     if not path.exists():
         return Configuration()
+    if not thorough and (value := _handed_on(path)) is not None:
+        return _convert(value, root)
+    from sifmake.pipeline.yaml_file import YamlFile
+
     file = YamlFile.read(path)
     if thorough:
         file.validate("config")
@@ -65,6 +74,26 @@ def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Conf
     except (AttributeError, KeyError, TypeError, ValueError):
         file.validate("config")
         raise ConfigError("cannot be understood", where=str(path)) from None
+
+
+def hand_on(path: Path, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Leave the content of a checked configuration for the processes that are started: they need no YAML parser."""
+    from sifmake.pipeline.yaml_file import YamlFile
+
+    if path.exists():
+        stamp = _stamp(path)
+        environ[HANDED_ON] = json.dumps({"stamp": stamp, "value": YamlFile.read(path).value or {}})
+
+
+def _handed_on(path: Path) -> dict[str, Any] | None:
+    """Return what a parent process has left, if the file has not changed since."""
+    given = json.loads(os.environ.get(HANDED_ON, "null"))
+    return given["value"] if given and given["stamp"] == _stamp(path) else None
+
+
+def _stamp(path: Path) -> list[Any]:
+    facts = path.stat()
+    return [str(path.absolute()), facts.st_size, facts.st_mtime_ns]
 
 
 def _convert(given: dict[str, Any], root: Path) -> Configuration:

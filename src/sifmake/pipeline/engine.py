@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sifmake import rootfs
-from sifmake.assembly.image import Document, SifContents, SifSummary
-from sifmake.assembly.image import write_sif as write_image
 from sifmake.errors import PackDamagedError, SifmakeError
 from sifmake.files import atomic_write
 from sifmake.flatten.flattened import FORMAT, Flattened, flatten, short
@@ -20,12 +17,13 @@ from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, open_pack
 from sifmake.layers.pack_writer import write_pack
 from sifmake.layers.repack import repack
-from sifmake.sif import DataType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from sifmake import rootfs
+    from sifmake.assembly.image import SifSummary
     from sifmake.layers.entry import Inode
     from sifmake.limits import Limits
     from sifmake.oci.model import Image, Layer
@@ -200,6 +198,12 @@ def write_sif(
     Raises:
         SifmakeError: The image does not fit into squashfs or SIF, or a pack is damaged.
     """
+    # A process that runs one of the earlier stages does not pay for these.
+    from sifmake import rootfs
+    from sifmake.assembly.image import Document, SifContents
+    from sifmake.assembly.image import write_sif as write_image
+    from sifmake.sif import DataType
+
     epoch = epoch_of(image)
     prepared = rootfs.prepare(flattened.tree, image, origin, settings.labels, epoch, partial(_read_head, packs))
     for warning in prepared.warnings:
@@ -228,7 +232,9 @@ def write_sif(
 
 def epoch_of(image: Image) -> int:
     """Return the image's ``created`` as seconds since 1970, 0 where it has none that squashfs can hold."""
-    created = rootfs.parse_created(image.config.created)
+    from sifmake.rootfs import parse_created
+
+    created = parse_created(image.config.created)
     if created is None:
         return 0
     return min(max(int(created.timestamp()), 0), 0xFFFFFFFF)

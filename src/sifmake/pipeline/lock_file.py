@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError, LockError
 from sifmake.files import write_atomic
-from sifmake.pipeline.yaml_file import YamlFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,9 +115,14 @@ def read_lock(path: Path) -> Lock:
     Raises:
         LockError: It is missing, damaged, or was edited so that its parts no longer fit together.
     """
+    from sifmake.pipeline.yaml_file import YamlFile
+
     hint = f"run sifmake lock {path.stem}"
     if not path.exists():
         raise LockError("there is no lock", where=str(path), hint=hint)
+    data = path.read_bytes()
+    if lock := _read_written(data):
+        return lock
     try:
         document = YamlFile.read(path).value
         given = document.pop("checksum")
@@ -131,6 +135,55 @@ def read_lock(path: Path) -> Lock:
         what = f"was edited ({lock.image}) and its parts no longer fit together"
         raise LockError(what, where=str(path), hint=hint)
     return lock
+
+
+def _read_written(data: bytes) -> Lock | None:
+    """Return the lock of a file that is byte for byte as :func:`format_lock` writes it, without a YAML parser.
+
+    A process that runs one stage spends half of its time on importing one.
+    """
+    try:
+        document = _nested(data.decode().splitlines()[1:])
+        lock = _parse(document)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+        return None
+    return lock if format_lock(lock) == data else None
+
+
+def _nested(lines: list[str]) -> dict[str, Any]:
+    """Return the mappings that lines with two blanks of indent for each level make; lists have flat mappings."""
+    document: dict[str, Any] = {}
+    levels: list[dict[str, Any]] = [document]
+    items: list[dict[str, Any]] = []
+    for line in lines:
+        text = line.lstrip(" ")
+        del levels[(len(line) - len(text)) // 2 + 1 :]
+        if text.startswith("- {"):
+            pairs = (pair.split(": ", 1) for pair in text[3:-1].split(", "))
+            items.append({key: _value(value) for key, value in pairs})
+            continue
+        key, value = _key_and_rest(text)
+        if value:
+            levels[-1][key] = _value(value)
+        elif key == "layers":
+            levels[-1][key] = items
+            levels.append({})
+        else:
+            levels.append({})
+            levels[-2][key] = levels[-1]
+    return document
+
+
+def _key_and_rest(text: str) -> tuple[str, str]:
+    if not text.startswith('"'):
+        key, _, rest = text.partition(":")
+        return key, rest.removeprefix(" ")
+    key, end = json.JSONDecoder().raw_decode(text)
+    return key, text[end + 1 :].removeprefix(" ")
+
+
+def _value(text: str) -> Any:
+    return json.loads(text) if text[0] in '"{[' or text.isdigit() else text
 
 
 def _parse(document: dict[str, Any]) -> Lock:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.reference import parse_reference
-from sifmake.rootfs import Origin
-
 if TYPE_CHECKING:
     from sifmake.pipeline.lock_file import Lock
+    from sifmake.rootfs import Origin
 
 
 def make_origin(transport: str, name: str, manifest_digest: str) -> Origin:
     """Return the origin of an image that a source calls ``name``."""
+    from sifmake.reference import parse_reference
+    from sifmake.rootfs import Origin
+
     if transport != "docker":
         return Origin(transport, name, "", manifest_digest)
     reference = parse_reference(name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from snakemake.exceptions import WorkflowError
 
 from sifmake.errors import SifmakeError
+from sifmake.pipeline.configuration import hand_on
 from sifmake.pipeline.keys import trusted_files
 from sifmake.pipeline.project import Modes, Project
 from sifmake.pipeline.yaml_file import YamlFile
@@ -49,6 +50,7 @@ class Workflow:
         except SifmakeError as error:
             raise WorkflowError(str(error)) from None
         pass_on(project.modes)
+        hand_on(root / "config" / "config.yaml")
 
 
 def _inside(project: Project, root: Path) -> list[Path]:
