@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from sifmake.cli.main import build_parser
@@ -59,6 +63,20 @@ def test_a_peer_on_path_runs_it(peer, tmp_path):
         ],
         *["--pwd", "/x", "--nv", "--overlay", "o.img", str(tmp_path / "x.sif"), "cmd", "--flag", "two words"],
     ]
+
+
+@pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C"}, {"LC_CTYPE": "C.UTF-8", "ODD": "\udcff"}])
+def test_a_peer_gets_the_callers_environment(peer, tmp_path, given):
+    peer.write_text("#!/bin/sh\ntr '\\000' '\\n' < /proc/$$/environ\n")
+    env = {"PATH": f"{peer.parent}:/usr/bin:/bin", **given}
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from sifmake.cli.main import main; sys.exit(main())", "exec", "x.sif", "a"],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    assert sorted(os.fsdecode(done.stdout).splitlines()) == sorted(f"{name}={value}" for name, value in env.items())
 
 
 def test_runtime_can_be_forced(peer, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from sifmake.runtime.caller import given_environment
 from sifmake.runtime.errors import RunError
 from sifmake.runtime.rootfs import find_program
 
@@ -42,7 +43,7 @@ class Peer:
             raise RunError(
                 f"{self.name} is not on PATH", hint=f"install the package {self.name}, or use --runtime builtin"
             )
-        os.execv(program, [self.name, *peer_words(request)])
+        os.execve(program, [self.name, *peer_words(request)], given_environment(os.environ))
 
 
 class BuiltIn:

@@ -40,12 +40,15 @@ def current_folder() -> str:
 
 
 def given_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment as the caller made it: in the C locale Python adds LC_CTYPE (PEP 538)."""
+    """Return the environment as the caller made it: in the C locale Python sets LC_CTYPE (PEP 538)."""
     values = dict(environ)
     if "LC_CTYPE" in values:
         with open("/proc/self/environ", "rb") as file:
-            if not any(item.startswith(b"LC_CTYPE=") for item in file.read().split(b"\0")):
-                del values["LC_CTYPE"]
+            given = [item for item in file.read().split(b"\0") if item.startswith(b"LC_CTYPE=")]
+        if not given:
+            del values["LC_CTYPE"]
+        elif values["LC_CTYPE"] == "C.UTF-8":
+            values["LC_CTYPE"] = os.fsdecode(given[-1].removeprefix(b"LC_CTYPE="))
     return values
 
 
