@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from typing import NoReturn
 
 COMMANDS: dict[str, str] = {
     "pull": "build a SIF file from a container image",
@@ -85,7 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         return complain(one_line(str(error)), 1)
+    if argv is None and args.command == "stage":
+        leave(int(status))
     return int(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process without the interpreter's clean-up, which costs a tenth of a stage; engines start hundreds."""
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -99,6 +109,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if arguments and arguments[0] == "stage":
         from sifmake.cli.stage_command import parse_plain as parse_stage
 
+        gc.disable()  # nothing that a stage makes is in a circle, and it ends soon
         stage = parse_stage(arguments[1:])
         if stage is not None:
             return stage

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError
 from sifmake.limits import Limits
-from sifmake.registry.settings import HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
+
+    from sifmake.registry.settings import HostSettings
 
 DEVELOPMENT = "development"
 HANDED_ON = "SIFMAKE_CHECKED_CONFIGURATION"
@@ -121,6 +122,8 @@ def _key(text: str, root: Path) -> str:
 
 
 def _registry(given: dict[str, Any], root: Path) -> HostSettings:
+    from sifmake.registry.settings import HostSettings
+
     return HostSettings(
         plain_http=given.get("plain-http", False),
         ca_file=_path(given.get("ca-file"), root),

@@ -15,8 +15,6 @@ from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, open_pack
-from sifmake.layers.pack_writer import write_pack
-from sifmake.layers.repack import repack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +124,8 @@ class _Maker:
             old = self._open_stored(other) if other != key else None
             if old is None:
                 continue
+            from sifmake.layers.repack import repack
+
             path = self.store.pack_path(key)
             task = self.progress.task(f"repacking {short(layer.diff_id)}", old.footer.data_size)
             try:
@@ -140,6 +140,8 @@ class _Maker:
         return None
 
     def _make(self, layer: Layer, key: str) -> Pack:
+        from sifmake.layers.pack_writer import write_pack
+
         path = self.store.pack_path(key)
         task = self.progress.task(short(layer.descriptor.digest), layer.descriptor.size)
         try:

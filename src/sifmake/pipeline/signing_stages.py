@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, SigningError
@@ -82,10 +82,14 @@ def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
     Raises:
         SigningError: It does not verify.
     """
-    with ThreadPoolExecutor(1) as thread:
-        digest = thread.submit(_sha256, path)
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(_sha256(path)))
+    thread.start()
+    try:
         trust, signers = _judge(project.configuration, path) if lock.build.key else ("unsigned", [])
-        return {"sha256": digest.result(), "signers": signers, "size": path.stat().st_size, "trust": trust}
+    finally:
+        thread.join()
+    return {"sha256": found[0], "signers": signers, "size": path.stat().st_size, "trust": trust}
 
 
 def _judge(configuration: Configuration, path: Path) -> tuple[str, list[str]]:
