@@ -244,3 +244,16 @@ def test_killed_while_a_layer_comes(app: Folder, registry: CountingRegistry, eng
     assert small not in registry.blob_gets()
     assert state(app)[1] != before[1]
     assert len(app.packs() - {path for path in app.packs() if path.startswith(".tmp-")}) == 2
+
+
+def test_an_interrupted_pull_ends_at_once_and_cleans_up(app: Folder, registry: CountingRegistry) -> None:
+    push(registry, "app:1", *(tar(file(f"big{number}", os.urandom(400_000))) for number in range(3)))
+    registry.slow = 0.2
+    process = app.start("sifmake", "pull", "x.sif", f"docker://{registry.host}/app:1")
+    assert registry.blob_started.wait(30)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=8)
+    assert process.returncode == 130
+    assert text.splitlines()[-1] == "sifmake: error: interrupted"
+    assert not (app.root / "x.sif").exists()
+    assert app.packs() == set()

@@ -96,12 +96,7 @@ class Console:
     def _is_live(self) -> bool:
         """Several processes cannot share a list of bars, so the helpers of ``doit -n`` print lines."""
         stream = self._stream if self._stream is not None else sys.stderr
-        return (
-            not self.quiet
-            and stream.isatty()
-            and os.environ.get("TERM", "dumb") != "dumb"
-            and not _is_helper()
-        )
+        return not self.quiet and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not _is_helper()
 
 
 class ConsoleTask:

@@ -15,6 +15,7 @@ from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, open_pack
+from sifmake.pipeline.stopping import Stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +67,7 @@ def fetch_packs(
         StoreError: The store cannot be written.
     """
     codec = make_codec(compression)
+    progress = Stoppable(progress)
     with ExitStack() as opened, Workers() as workers, ThreadPoolExecutor(PARALLEL_LAYERS) as threads:
         make = _Maker(source, store, codec, workers, limits, progress).find_or_make
         layers = {layer.diff_id: layer for layer in image.layers}
@@ -74,8 +76,10 @@ def fetch_packs(
         try:
             for future in as_completed(futures):
                 packs[futures[future]] = opened.enter_context(future.result())
-        except BaseException:
+        except BaseException as error:
             threads.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, Exception):
+                progress.stop()
             raise
         opened.pop_all()
     return [packs[layer.diff_id] for layer in image.layers]
