@@ -38,8 +38,7 @@ class CountingRegistry:
         self.down = False
         self.slow = 0.0
         self.blob_started = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"registry": self}))
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), type("Handler", (Handler,), {"registry": self}))
 
     @property
     def host(self) -> str:
@@ -79,6 +78,16 @@ class CountingRegistry:
         if kind == "blobs":
             return data, "application/octet-stream", wanted
         return data, _media_type(data), wanted
+
+
+class Server(ThreadingHTTPServer):
+    """A server that says nothing of clients that go away."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        pass
 
 
 class Handler(BaseHTTPRequestHandler):

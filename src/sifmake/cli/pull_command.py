@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from sifmake.oci.model import Platform
 
-ZSTD_WARNING = "Apptainer runs images with zstd blocks, SingularityCE refuses them"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
@@ -31,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Pull and build; an existing file stays as it is unless the new one is finished."""
     from sifmake.cli.console import Console
+    from sifmake.pipeline.declaration import ZSTD_WARNING
     from sifmake.pipeline.direct import Pull, pull
     from sifmake.pipeline.project import Project
     from sifmake.reference import default_sif_name

@@ -15,6 +15,9 @@ UNSIGNED = "results/{image}/unsigned.sif"
 SIGNED = "results/{image}/signed.sif"
 TARGET = "images/{image}.sif"
 
+ZSTD_WARNING = "Apptainer runs images with zstd blocks, SingularityCE refuses them"
+"""Said when such an image is made."""
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, SifmakeError
 from sifmake.files import fsync_folder
-from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED
+from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED, ZSTD_WARNING
 from sifmake.pipeline.freshness import renew, stage_key, why_stale
 from sifmake.pipeline.records import read_record, write_record
 
@@ -105,6 +105,8 @@ def _flatten(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
 
 
 def _sif(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
+    if lock.build.compression == "zstd":
+        runner.project.progress.warning(ZSTD_WARNING)
     bench = runner.bench(image, lock)
     flattened = bench.take_flattened()
     summary = bench.write_sif(flattened)
