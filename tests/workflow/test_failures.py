@@ -257,3 +257,21 @@ def test_an_interrupted_pull_ends_at_once_and_cleans_up(app: Folder, registry: C
     assert text.splitlines()[-1] == "sifmake: error: interrupted"
     assert not (app.root / "x.sif").exists()
     assert app.packs() == set()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_damaged_pack_is_made_anew_in_the_run_that_finds_it(
+    app: Folder, registry: CountingRegistry, engine: str
+) -> None:
+    push(registry, "app:1", BASE, BIG)
+    app.build(engine)
+    before = state(app)[1]
+    big = max((app.home / "store/packs").rglob("*-gzip*"), key=lambda path: path.stat().st_size)
+    data = bytearray(big.read_bytes())
+    data[1000] ^= 1
+    big.write_bytes(data)
+    app.target("app").unlink()
+    registry.forget()
+    app.build(engine)
+    assert len(registry.blob_gets()) == 1
+    assert state(app)[1] == before

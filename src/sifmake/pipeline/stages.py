@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import LockError, SifmakeError
+from sifmake.errors import LockError, PackDamagedError, SifmakeError
 from sifmake.files import fsync_folder
 from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED, ZSTD_WARNING
 from sifmake.pipeline.freshness import renew, stage_key, why_stale
@@ -58,9 +58,20 @@ class Runner:
         stale = force or bool(why_stale(self.project, stage, image, lock))
         if stale:
             _check_formats(lock, stage)
-            _make(self, stage, image, lock)
+            self._make(stage, image, lock)
         renew(self.project, stage, image)
         return stale
+
+    def _make(self, stage: str, image: str, lock: Lock) -> None:
+        """Make a stage's outputs; a pack that turns out to be damaged is made anew in the same run."""
+        try:
+            _make(self, stage, image, lock)
+        except PackDamagedError as error:
+            if not self.bench(image, lock).drop_damaged():
+                raise
+            self.project.progress.warning(str(error))
+            self.close()
+            _make(self, stage, image, lock)
 
     def bench(self, image: str, lock: Lock) -> Workbench:
         """Return the workbench of an image."""

@@ -113,6 +113,10 @@ class Workbench:
             self._project.progress,
         )
 
+    def drop_damaged(self) -> bool:
+        """Take packs that do not match their checksums out of the store; return whether there were any."""
+        return engine.drop_damaged(self.packs, self._project.store)
+
     def close(self) -> None:
         """Close packs and source."""
         engine.close_packs(vars(self).pop("packs", []))
