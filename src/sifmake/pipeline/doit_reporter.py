@@ -27,6 +27,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
         if isinstance(fail, UnmetDependency):
             return
         if isinstance(fail, TaskFailed):
+            if fail.message.startswith("Command failed"):
+                return  # the program has said what is wrong, and the last line is its own
             self.write(f"!! {task.name.lstrip('_')}: {fail.message}\n")
             return
         super().add_failure(task, fail)
