@@ -48,6 +48,15 @@ class Modes:
         )
 
 
+def _stamp(path: Path) -> object:
+    """Return what changes when a file is replaced; None for one that is not there."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return None
+    return str(path), facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
 def _is_yes(text: str) -> bool:
     return text.strip().lower() not in NO
 
@@ -68,6 +77,7 @@ class Project:
         self.modes = modes or Modes()
         self.progress = progress or Silent()
         self._thorough = thorough
+        self._last_lock: tuple[object, Lock] | None = None
 
     @cached_property
     def configuration(self) -> Configuration:
@@ -122,8 +132,14 @@ class Project:
         return self.path(LOCK, image)
 
     def lock(self, image: str) -> Lock:
-        """Read the lock of an image; see :func:`read_lock`."""
-        return read_lock(self.lock_path(image))
+        """Return the lock of an image; see :func:`read_lock`. Six stages ask for one after another, so it is kept."""
+        path = self.lock_path(image)
+        stamp, last = _stamp(path), self._last_lock
+        if stamp is not None and last is not None and last[0] == stamp:
+            return last[1]
+        lock = read_lock(path)
+        self._last_lock = (stamp, lock)
+        return lock
 
     def wanted_build(self, image: ImageSettings) -> Build:
         """Return the settings that the configuration asks for and this version of sifmake obeys."""
