@@ -87,14 +87,12 @@ class SifSummary:
 
     Attributes:
         size: Bytes of the file.
-        sha256: Hex digest of the file.
         objects: Hex SHA-256 of each object's data by its number.
         architecture: As the header has it.
         warnings: What does not fit into squashfs and was changed or left out.
     """
 
     size: int
-    sha256: str
     objects: dict[int, str]
     architecture: str
     warnings: tuple[str, ...]
@@ -158,14 +156,13 @@ def _summarise(file: BinaryIO, contents: SifContents, layout: SifPlan, threads: 
     number = len(contents.before)
     start = layout.offsets[number]
     end = layout.offsets[number + 1] if contents.after else layout.size
-    whole = threads.submit(_hash_range, file.fileno(), 0, layout.size)
     partition = threads.submit(_hash_range, file.fileno(), start, end - start)
     # The disk works while the processor hashes.
     os.fsync(file.fileno())
     digests = [_sha256(item) for item in contents.before]
     digests += [partition.result(), *(_sha256(item) for item in contents.after)]
     objects = dict(enumerate(digests, start=1))
-    return SifSummary(layout.size, whole.result(), objects, contents.architecture, ())
+    return SifSummary(layout.size, objects, contents.architecture, ())
 
 
 def _lay_out(contents: SifContents, size: int) -> SifPlan:

@@ -124,7 +124,6 @@ def _sif(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     return {
         "architecture": summary.architecture,
         "objects": {str(number): f"sha256:{digest}" for number, digest in summary.objects.items()},
-        "sha256": f"sha256:{summary.sha256}",
         "size": summary.size,
         "tree": flattened.digest,
     }
