@@ -67,6 +67,21 @@ def add_global_options(parser: argparse.ArgumentParser, *, default: object) -> N
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and arguments[:1] == ["stage"]:
+        leave(run_single_stage(arguments))
+    return run(arguments)
+
+
+def run_single_stage(arguments: list[str]) -> int:
+    """Let a helper that is there run a stage, else run it here; return the exit status."""
+    from sifmake.cli.stage_client import ask
+
+    answer = ask(arguments)
+    return run(arguments) if answer is None else answer
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return the exit status."""
     args = parse(arguments)
     try:
         status = import_module(f"sifmake.cli.{args.command}_command").run(args)
@@ -87,8 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         return complain(one_line(str(error)), 1)
-    if argv is None and args.command == "stage":
-        leave(int(status))
     return int(status)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,18 @@ class Workflow:
             raise WorkflowError(str(error)) from None
         pass_on(project.modes)
         hand_on(root / "config" / "config.yaml")
+
+
+    def start_helper(self) -> None:
+        """Start the process that runs the stages of this run; it ends with this one.
+
+        Without it, where it cannot be started or reached, each stage runs in the process that Snakemake starts for it.
+        """
+        command = [sys.executable, "-m", "sifmake.cli.stage_helper"]
+        self._helper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self._helper.stdout is not None:
+            name, _, value = self._helper.stdout.readline().strip().partition("=")
+            os.environ[name or "SIFMAKE_NO_HELPER"] = value
 
 
 def _inside(project: Project, root: Path) -> list[Path]:

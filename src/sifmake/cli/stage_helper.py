@@ -1,0 +1,131 @@
+"""The helper behind :mod:`sifmake.cli.stage_client`: loads once, forks for each stage, ends with its parent.
+
+It is started with a pipe as standard input, prints the variable that names its socket, and ends when the pipe is
+closed, so nothing of it outlives the run. A stage in it is a process of its own, as it is without it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+from importlib import import_module
+from pathlib import Path
+
+from sifmake.cli.stage_client import REFUSED, VARIABLE, identity
+
+LOADED = (
+    "sifmake.assembly.image",
+    "sifmake.cli.console",
+    "sifmake.cli.main",
+    "sifmake.cli.stage_command",
+    "sifmake.flatten.flattened",
+    "sifmake.layers.pack_writer",
+    "sifmake.pipeline.signing_stages",
+    "sifmake.pipeline.stages",
+    "sifmake.pipeline.workbench",
+    "sifmake.signing",
+    "sifmake.signing.pem",
+    "sifmake.sources.opening",
+    "sifmake.sources.registry_image",
+)
+"""None of them starts a thread, so that forking is safe."""
+LARGEST_REQUEST = 4 << 20
+
+
+def main() -> int:
+    """Serve until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the stages; the parent's end is for this
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for name in LOADED:
+        import_module(name)
+    folder = Path(tempfile.mkdtemp(prefix="sifmake-"))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(folder / "socket"))
+            listener.listen(64)
+            sys.stdout.write(f"{VARIABLE}={folder / 'socket'}\n")
+            sys.stdout.flush()
+            serve(listener)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def serve(listener: socket.socket) -> None:
+    """Fork for each connection until standard input ends."""
+    while True:
+        ready, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:
+            return
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            try:
+                listener.close()
+                run_stage(connection)
+            finally:
+                os._exit(0)  # never back into the helper's own clean-up
+        connection.close()
+
+
+def run_stage(connection: socket.socket) -> None:
+    """Run one stage in this process, which is the stage's own, and send its status."""
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        request, streams = receive(connection)
+        sender, folder, arguments, environ = marshal.loads(request)  # noqa: S302 - from the user's own process
+        if sender != identity():
+            status = REFUSED
+        else:
+            become(folder, environ, streams)
+            threading.Thread(target=watch, args=(connection,), daemon=True).start()
+            status = import_module("sifmake.cli.main").main(arguments)
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except Exception:  # noqa: BLE001 - whatever it is, the client shows it
+        traceback.print_exc()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the client ends when it has the status
+        connection.sendall(bytes([status]))
+
+
+def receive(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """Return a request and the file descriptors that came with it."""
+    head, streams, _, _ = socket.recv_fds(connection, 4, 2)
+    size = int.from_bytes(head, "little")
+    if len(head) != 4 or size > LARGEST_REQUEST:
+        raise ValueError("this is no request")
+    with connection.makefile("rb") as file:
+        return file.read(size), streams
+
+
+def become(folder: str, environ: dict[str, str], streams: list[int]) -> None:
+    """Take over what makes the client's process: streams, folder, variables."""
+    for number, stream in zip((1, 2), streams, strict=True):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+
+
+def watch(connection: socket.socket) -> None:
+    """Interrupt the stage when its client goes away."""
+    if not connection.recv(1):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
