@@ -26,7 +26,10 @@ RUNTIMES_OWN = (b".singularity.d", b".exec", b".run", b".shell", b".test", b"env
 
 
 def read_listing(path: Path = ALPINE_ODD) -> Rows:
-    """Return the rows of a listing; ``links`` and the times that Docker changed are left open (-1); a link's size is its text's."""
+    """Return the rows of a listing.
+
+    ``links`` and the times that Docker changed are left open (-1); a link's size is its text's.
+    """
     with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape") as listing:
         lines = [line.rstrip("\n").split("\t") for line in listing]
     rows = {}

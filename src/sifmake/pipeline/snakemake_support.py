@@ -53,7 +53,6 @@ class Workflow:
         pass_on(project.modes)
         hand_on(root / "config" / "config.yaml")
 
-
     def start_helper(self) -> None:
         """Start the process that runs the stages of this run; it ends with this one.
 
