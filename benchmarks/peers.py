@@ -49,6 +49,7 @@ def squash(tree: Path, target: Path, *options: str) -> Run:
 def copy_and_hash(source: Path, target: Path) -> float:
     """Return the seconds that a plain copy to the disk and one SHA-256 pass of a file take."""
     target.unlink(missing_ok=True)
+    os.sync()
     begin = time.perf_counter()
     subprocess.run(["cp", "--reflink=never", source, target], check=True)
     os.sync()

@@ -38,7 +38,10 @@ class Tool:
     def pull(self, reference: str, target: Path) -> Run:
         """Pull a reference into an unsigned SIF file that is not there yet."""
         target.unlink(missing_ok=True)
-        return run([*COMMAND, "pull", target, reference], self.environ)
+        # Nobody's earlier writes and deletions are to be paid for by this run.
+        os.sync()
+        # In a folder without a configuration: with this repository's, the image would be signed and verified too.
+        return run([*COMMAND, "pull", target, reference], self.environ, target.parent)
 
     def help(self) -> Run:
         """Ask for help."""

@@ -112,7 +112,6 @@ def write_sif(target: Path, contents: SifContents, codec: Codec, workers: Worker
         atomic_write(target, 0o777) as file,
         ThreadPoolExecutor(4) as threads,
     ):
-        checks = [threads.submit(pack.check_data) for pack in contents.packs]
         at = _lay_out(contents, 0).offsets[len(contents.before)]
         data, partly_dead = plan_packs(contents.tree, contents.packs)
         # Where the bytes of packs go is settled; the kernel copies them while the rest is worked out.
@@ -123,6 +122,8 @@ def write_sif(target: Path, contents: SifContents, codec: Codec, workers: Worker
         options = SquashfsOptions(compression=codec.name, level=codec.level, mkfs_time=contents.mkfs_time)
         place = _placer([*(pack.contents for pack in contents.packs), writer.contents], data)
         tables = build_tables(contents.tree, place, data.fragments, data.end, _metadata_compressor(codec), options)
+        # From here on one thread hashes; until here the processor had no time for checksums.
+        checks = [threads.submit(pack.check_data) for pack in contents.packs]
         layout = _lay_out(contents, data.end + len(tables.tail))
         _write_small(file, layout, contents)
         _write_at(file, at, tables.superblock)
