@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,10 @@ from support.corpus import CORPUS
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell that starts the tests in the background has them ignore interrupts, and so would all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRED = frozenset({"kernel", "umoci", "squashfs_tools", "registry"})
 """Markers of tests that compare with real tools; CI installs the tools, so a skip there hides a fault."""
