@@ -170,3 +170,13 @@ def test_holes_are_bounded_by_what_the_blob_can_hold(tmp_path):
     raw = tar(file("s", b"0\n".ljust(512, b"\0"), pax_headers={f"GNU.sparse.{k}": v for k, v in sparse.items()}))
     with pytest.raises(LayerError, match="files of more than"):
         make_pack(tmp_path / "p", raw)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+@pytest.mark.parametrize("data", [b"", b"noise", "cut", "longer than said"])
+def test_a_block_that_is_no_such_stream_is_damage(compression, data):
+    codec = make_codec(compression)
+    good = bytes(codec.compress(b"words " * 1000))
+    bad = {"cut": good[:-3], "longer than said": good}.get(data, data)
+    with pytest.raises(PackDamagedError):
+        codec.inflate(bad, 6000 if data != "longer than said" else 5000)

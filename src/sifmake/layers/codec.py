@@ -55,11 +55,16 @@ class Codec:
         """
         try:
             block = _zstd_inflate(data, size) if self.name == "zstd" else deflate.zlib_decompress(data, size)
-        except Exception as error:
+        except self._damage as error:
             raise PackDamagedError(f"a {self.name} block cannot be inflated ({error})") from error
         if len(block) != size:
             raise PackDamagedError(f"a {self.name} block inflates to {len(block)} bytes, not {size}")
         return block
+
+    @cached_property
+    def _damage(self) -> tuple[type[Exception], ...]:
+        """What the libraries raise for bytes that are no such stream."""
+        return (_zstd().ZstdError, EOFError) if self.name == "zstd" else (deflate.DeflateError, ValueError)
 
     @cached_property
     def fingerprint(self) -> str:
