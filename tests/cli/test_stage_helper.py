@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sifmake.cli import stage_client
+from sifmake.cli import stage_client, stage_helper
 from support.project import REPOSITORY, Folder
 
 if TYPE_CHECKING:
@@ -80,7 +83,7 @@ def test_another_sifmake_is_refused_and_does_the_stage_itself(
     project: Folder, helper: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(stage_client.VARIABLE, project.environ[stage_client.VARIABLE])
-    monkeypatch.setattr(stage_client, "identity", lambda: ("elsewhere", sys.version))
+    monkeypatch.setattr(stage_client, "identity", lambda: f"elsewhere {sys.version}")
     assert stage_client.ask(["stage", "--root", ".", "pull", "hello"]) is None
 
 
@@ -89,3 +92,72 @@ def test_without_a_helper_there_is_no_answer(monkeypatch: pytest.MonkeyPatch, tm
     assert stage_client.ask(["stage"]) is None
     monkeypatch.setenv(stage_client.VARIABLE, str(tmp_path / "gone"))
     assert stage_client.ask(["stage"]) is None
+
+
+def converse(address: str, line: bytes, *streams: int) -> bytes:
+    """Say a line to the helper as a program without sifmake would."""
+    with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rb") as answer:
+        connection.settimeout(20)
+        connection.connect(address)
+        socket.send_fds(connection, [line[:5]], streams)
+        connection.sendall(line[5:])
+        return answer.read()
+
+
+def test_a_request_is_a_line_of_json(project: Folder, helper: subprocess.Popen[str], tmp_path: Path) -> None:
+    address = project.environ[stage_client.VARIABLE]
+    request = {
+        "sender": stage_client.identity(),
+        "folder": str(project.root),
+        "arguments": ["stage", "pull", "hello"],
+        "environ": {**project.variables(), "LONG": "x" * 500_000},
+    }
+    with (tmp_path / "out").open("w+b") as out, (tmp_path / "err").open("w+b") as err:
+        streams = (out.fileno(), err.fileno())
+        assert converse(address, json.dumps(request).encode() + b"\n", *streams) == b"0\n"
+        request["arguments"] = ["stage", "pull", "other"]
+        assert converse(address, json.dumps(request).encode() + b"\n", *streams) == b"1\n"
+        request["sender"] = "another"
+        assert converse(address, json.dumps(request).encode() + b"\n", *streams) == b"null\n"
+    assert (tmp_path / "out").read_bytes() == b""
+    assert "there is no lock; run sifmake lock other" in (tmp_path / "err").read_text()
+    assert (project.root / "results/hello/pull.json").is_file()
+
+
+def test_the_client_writes_json_without_loading_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / 'a "folder"'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setitem(os.environb, b"ODD", b'\xff\xe4\n\t\x01"\\\xc3\xa4')
+    line = stage_client.request_line(["stage", "--root", "\udcff\u00e4", ""])
+    assert line.isascii()
+    assert line.index(b"\n") == len(line) - 1
+    assert json.loads(line) == {
+        "sender": stage_client.identity(),
+        "folder": str(folder),
+        "arguments": ["stage", "--root", "\udcff\u00e4", ""],
+        "environ": dict(os.environ),
+    }
+    code = "import sys, sifmake.cli.main, sifmake.cli.stage_client; print(*{'json', 're', 'enum'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True).stdout == b"\n"
+
+
+@pytest.mark.parametrize("line", [b"", b"{}\n", b"[1]\n", b'{"sender": ', b"\xff\n"])
+def test_what_is_no_request_is_a_failed_stage(line: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        here.sendall(line)
+        here.shutdown(socket.SHUT_WR)
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            stage_helper.receive(there)
+
+
+def test_other_users_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        here.sendall(stage_client.request_line([]))
+        assert stage_helper.same_user(there)
+        me = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+        assert not stage_helper.same_user(there)
+        assert stage_helper.receive(there)[0] is None

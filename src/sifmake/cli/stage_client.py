@@ -6,8 +6,8 @@ this one loads next to nothing, and does the stage itself where there is no help
 
 from __future__ import annotations
 
+import _json
 import _socket
-import marshal
 import os
 import sys
 
@@ -17,13 +17,30 @@ if TYPE_CHECKING:
 
 VARIABLE = "SIFMAKE_STAGE_HELPER"
 """Names the helper's socket."""
-REFUSED = 255
-"""The helper belongs to another sifmake or Python."""
+REFUSED = b"null\n"
+"""The answer of a helper that belongs to another sifmake, Python or user."""
 
 
-def identity() -> tuple[str, str]:
+def identity() -> str:
     """Return what client and helper must have in common."""
-    return __file__, sys.version
+    return f"{__file__} {sys.version}"
+
+
+def request_line(arguments: Sequence[str]) -> bytes:
+    """Return the request: one line of JSON with what makes this process.
+
+    The ``json`` package would take as long to load as all the rest, so that only its function that quotes is used.
+    """
+    quote = _json.encode_basestring_ascii
+    words = ",".join(map(quote, arguments))
+    variables = ",".join(f"{quote(name)}:{quote(value)}" for name, value in os.environ.items())
+    members = {
+        "sender": quote(identity()),
+        "folder": quote(os.getcwd()),  # noqa: PTH109 - pathlib too would take that long
+        "arguments": f"[{words}]",
+        "environ": f"{{{variables}}}",
+    }
+    return ("{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}\n").encode()
 
 
 def ask(arguments: Sequence[str]) -> int | None:
@@ -42,21 +59,18 @@ def ask(arguments: Sequence[str]) -> int | None:
 
 
 def _converse(connection: _socket.socket, address: str, arguments: Sequence[str]) -> int | None:
-    # pathlib alone would take as long as all the rest.
-    folder = os.getcwd()  # noqa: PTH109
-    request = marshal.dumps((identity(), folder, list(arguments), dict(os.environ)))
+    request = request_line(arguments)
     streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (1, 2))
     try:
         connection.connect(address)
-        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)
-        connection.sendmsg([len(request).to_bytes(4, "little")], [rights])
-        connection.sendall(request)
+        sent = connection.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+        connection.sendall(request[sent:])
     except OSError:
         return None
     try:
-        answer = connection.recv(1)
+        answer = connection.recv(16)
     except (OSError, KeyboardInterrupt):
         return 130
     if not answer:
         return 1  # the stage was killed
-    return None if answer[0] == REFUSED else answer[0]
+    return None if answer == REFUSED else int(answer)

@@ -2,22 +2,31 @@
 
 It is started with a pipe as standard input, prints the variable that names its socket, and ends when the pipe is
 closed, so nothing of it outlives the run. A stage in it is a process of its own, as it is without it.
+
+A client sends one line, with its standard output and error as SCM_RIGHTS beside it, and gets one line back::
+
+    {"sender": "...", "folder": "/project", "arguments": ["stage", "pull", "hello"], "environ": {"PATH": "..."}}
+    0
+
+The answer is the exit status, or ``null`` where the client has to do the stage itself.
 """
 
 from __future__ import annotations
 
-import marshal
+import json
 import os
 import select
 import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from sifmake.cli.stage_client import REFUSED, VARIABLE, identity
 
@@ -77,37 +86,52 @@ def serve(listener: socket.socket) -> None:
 
 def run_stage(connection: socket.socket) -> None:
     """Run one stage in this process, which is the stage's own, and send its status."""
-    status = 1
+    answer = b"1\n"
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         request, streams = receive(connection)
-        sender, folder, arguments, environ = marshal.loads(request)  # noqa: S302 - from the user's own process
-        if sender != identity():
-            status = REFUSED
+        if request is None:
+            answer = REFUSED
         else:
-            become(folder, environ, streams)
+            become(request["folder"], request["environ"], streams)
             threading.Thread(target=watch, args=(connection,), daemon=True).start()
-            status = import_module("sifmake.cli.main").main(arguments)
-            sys.stdout.flush()
-            sys.stderr.flush()
-    except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else 1
+            answer = b"%d\n" % finish(request["arguments"])
     except Exception:  # noqa: BLE001 - whatever it is, the client shows it
         traceback.print_exc()
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the client ends when it has the status
-        connection.sendall(bytes([status]))
+        connection.sendall(answer)
 
 
-def receive(connection: socket.socket) -> tuple[bytes, list[int]]:
-    """Return a request and the file descriptors that came with it."""
-    head, streams, _, _ = socket.recv_fds(connection, 4, 2)
-    size = int.from_bytes(head, "little")
-    if len(head) != 4 or size > LARGEST_REQUEST:
-        raise ValueError("this is no request")
-    with connection.makefile("rb") as file:
-        return file.read(size), streams
+def finish(arguments: list[str]) -> int:
+    """Run a command to its end and return its exit status."""
+    try:
+        status: int = import_module("sifmake.cli.main").main(arguments)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """Return a request and the file descriptors that came with it; no request where another sifmake or user asks."""
+    more, streams, _, _ = socket.recv_fds(connection, 1 << 16, 2)
+    line = more
+    while more and not more.endswith(b"\n") and len(line) < LARGEST_REQUEST:
+        more = connection.recv(1 << 20)
+        line += more
+    request = json.loads(line)
+    known = same_user(connection) and request["sender"] == identity()
+    return request if known else None, streams
+
+
+def same_user(connection: socket.socket) -> bool:
+    """Whether the process at the other end is the user's own; the folder of the socket keeps others out already."""
+    form = struct.Struct("3i")  # struct ucred of unix(7)
+    _, user, _ = form.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size))
+    return bool(user == os.geteuid())
 
 
 def become(folder: str, environ: dict[str, str], streams: list[int]) -> None:
