@@ -58,6 +58,16 @@ class IntegrityError(SourceError):
     """Bytes do not have the digest, size or form that they were announced with."""
 
 
+class WrongBlobError(IntegrityError):
+    """A blob's bytes are not those that its descriptor names.
+
+    Attributes:
+        elsewhere: Whether the source knows a further place that may have the right ones: open the blob again.
+    """
+
+    elsewhere = False
+
+
 class LayerError(IntegrityError):
     """A layer's tar stream or compression is damaged, hostile or beyond a limit."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import msgspec
 from isal.isal_zlib import crc32
 
-from sifmake.errors import IntegrityError, LayerError
+from sifmake.errors import IntegrityError, LayerError, WrongBlobError
 from sifmake.layers.blocks import BlockWriter, Workers
 from sifmake.layers.codec import BLOCK_SIZE, Codec
 from sifmake.layers.entry import BLOCK, CHAR, DIR, FIFO, FILE, HARDLINK, OPAQUE, SYMLINK, WHITEOUT, Entry
@@ -53,7 +53,7 @@ class CheckedBlob:
         self._size += len(data)
         self._task.advance(len(data))
         if self._size > self._descriptor.size:
-            raise IntegrityError(
+            raise WrongBlobError(
                 f"blob is longer than the {self._descriptor.size} bytes that the manifest says",
                 hint="the source is damaged or hostile; nothing was kept",
             )
@@ -63,16 +63,16 @@ class CheckedBlob:
         """Read to the end and check size and digest.
 
         Raises:
-            IntegrityError: One of them is wrong.
+            WrongBlobError: One of them is wrong.
         """
         while self.read(1 << 18):
             pass
         if self._size != self._descriptor.size:
-            raise IntegrityError(
+            raise WrongBlobError(
                 f"blob ends after {self._size} of {self._descriptor.size} bytes",
                 hint="fetch it again; nothing was kept",
             )
-        check_digest(self._hash, self._descriptor.digest, "blob")
+        check_digest(self._hash, self._descriptor.digest, "blob", WrongBlobError)
 
 
 def new_hash(digest: str) -> _Hash:
@@ -80,15 +80,15 @@ def new_hash(digest: str) -> _Hash:
     return hashlib.new(digest.partition(":")[0])
 
 
-def check_digest(actual: _Hash, expected: str, what: str) -> None:
+def check_digest(actual: _Hash, expected: str, what: str, error: type[IntegrityError] = IntegrityError) -> None:
     """Compare a finished hash with an OCI digest.
 
     Raises:
-        IntegrityError: They differ.
+        IntegrityError: They differ; of the given class.
     """
     algorithm, _, wanted = expected.partition(":")
     if actual.hexdigest() != wanted:
-        raise IntegrityError(
+        raise error(
             f"{what} has the wrong digest: expected {expected}, got {algorithm}:{actual.hexdigest()}",
             hint="the source is damaged or was tampered with; nothing was kept",
         )
@@ -109,7 +109,8 @@ def write_pack(
         task: Told the compressed bytes that were read.
 
     Raises:
-        IntegrityError: Size, digest or DiffID is wrong.
+        WrongBlobError: Size or digest is wrong.
+        IntegrityError: The DiffID is wrong.
         LayerError: Compression or tar stream is damaged or beyond a limit.
     """
     blob = CheckedBlob(reader, layer.descriptor, task)

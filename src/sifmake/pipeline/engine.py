@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sifmake.errors import PackDamagedError, SifmakeError
+from sifmake.errors import PackDamagedError, SifmakeError, WrongBlobError
 from sifmake.files import atomic_write
 from sifmake.flatten.flattened import FORMAT, Flattened, flatten, short
 from sifmake.layers.blocks import Workers
@@ -144,17 +144,29 @@ class _Maker:
         return None
 
     def _make(self, layer: Layer, key: str) -> Pack:
+        path = self.store.pack_path(key)
+        try:
+            while not self._write(layer, path):
+                pass
+        except SifmakeError as error:
+            raise error.within(f"{self.source.name}: layer {short(layer.descriptor.digest)}") from None
+        return open_pack(path)
+
+    def _write(self, layer: Layer, path: Path) -> bool:
+        """Write a pack from what the source gives; return False when that was wrong and there is another place."""
         from sifmake.layers.pack_writer import write_pack
 
-        path = self.store.pack_path(key)
         task = self.progress.task(short(layer.descriptor.digest), layer.descriptor.size)
         try:
             with self.source.open_layer(layer) as reader, atomic_write(path) as file:
                 write_pack(file, reader, layer, self.codec, self.workers, self.limits, task)
-        except SifmakeError as error:
-            raise error.within(f"{self.source.name}: layer {short(layer.descriptor.digest)}") from None
+        except WrongBlobError as error:
+            if not error.elsewhere:
+                raise
+            task.finish("wrong bytes, fetched again")
+            return False
         task.finish()
-        return open_pack(path)
+        return True
 
 
 def drop_damaged(packs: Sequence[Pack], store: Store) -> bool:

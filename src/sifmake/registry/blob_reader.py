@@ -6,7 +6,8 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, RegistryError, SourceError
+from sifmake.errors import IntegrityError, RegistryError, SourceError, WrongBlobError
+from sifmake.registry.places import MIRROR_ATTEMPTS
 from sifmake.registry.problem import NotFoundError, explain
 from sifmake.registry.transport import BROKEN
 
@@ -110,8 +111,9 @@ class BlobReader:
             self._attempt = 1
         self._mark = self._position
         self._attempt += 1
-        if self._attempt > self._policy.attempts:
-            what = f"the transfer broke off {self._policy.attempts} times"
+        most = self._policy.attempts if self._way.is_last else min(self._policy.attempts, MIRROR_ATTEMPTS)
+        if self._attempt > most:
+            what = f"the transfer broke off {most} times"
             after = f"lastly after {self._position} of {self._size} bytes ({str(error)[:120]})"
             self._go_elsewhere(RegistryError(f"{what}, {after}", where=self._way.endpoint.host))
             return
@@ -121,7 +123,7 @@ class BlobReader:
     def _go_elsewhere(self, error: SourceError) -> None:
         """Go on at the next place, or raise the error where there is none."""
         self.close()
-        if not self._way.move_on(error):
+        if not self._way.move_on(error, mixed=self._position > 0):
             raise error from None
         self._attempt, self._mark = 1, self._position
         self._etag, self._may_range = "", True
@@ -190,7 +192,7 @@ class BlobReader:
         except BROKEN:
             surplus = False
         if surplus:
-            raise IntegrityError(f"the registry sends more than the {self._size} bytes that the manifest says")
+            raise WrongBlobError(f"the registry sends more than the {self._size} bytes that the manifest says")
         self.close()
 
 

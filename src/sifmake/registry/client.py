@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, RegistryError, SourceError
+from sifmake.errors import IntegrityError, RegistryError, SourceError, WrongBlobError
 from sifmake.oci.digest import check_bytes, digest_bytes, is_digest
 from sifmake.oci.media_types import ACCEPT, is_foreign
 from sifmake.registry.blob_reader import BlobReader
@@ -45,6 +45,7 @@ class RegistryClient:
         self._settings = settings
         self._transport = Transport(settings.environ, settings.retry)
         self._places = Places(reference, settings, self._transport)
+        self._begun: dict[str, BlobWay] = {}
 
     def head(self, wanted: str) -> Head:
         """Ask what a tag or digest stands for, without counting as a pull.
@@ -84,13 +85,22 @@ class RegistryClient:
     def open_blob(self, descriptor: Descriptor) -> Iterator[BlobReader]:
         """Open a blob for one pass from its first byte; its size is checked, its digest is not.
 
+        A ``WrongBlobError`` of the block passes over the place that the bytes came from; when its ``elsewhere`` is set,
+        opening the blob again asks the next one.
+
         Raises:
             RegistryError: There is no such blob.
         """
-        reader = BlobReader(self._way_to(descriptor), descriptor.size, self._settings.retry)
+        way = self._begun.pop(descriptor.digest, None) or self._way_to(descriptor)
+        reader = BlobReader(way, descriptor.size, self._settings.retry)
         try:
             reader.open()
             yield reader
+        except WrongBlobError as error:
+            error.elsewhere = way.begin_again(error)
+            if error.elsewhere:
+                self._begun[descriptor.digest] = way
+            raise
         finally:
             reader.close()
 

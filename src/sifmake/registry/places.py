@@ -129,19 +129,41 @@ class BlobWay:
     def __init__(self, steps: Sequence[Step], passed_over: Callable[[Endpoint, SourceError], None]) -> None:
         self._steps = list(steps)
         self._passed_over = passed_over
+        self._mixed = False
 
     @property
     def endpoint(self) -> Endpoint:
         """Who is asked now."""
         return self._steps[0].endpoint
 
+    @property
+    def is_last(self) -> bool:
+        """Whether there is no further way."""
+        return len(self._steps) == 1
+
     def request(self, headers: Mapping[str, str]) -> Response:
         """Ask."""
         return self._steps[0].request(headers)
 
-    def move_on(self, error: SourceError) -> bool:
-        """Take the next way; return whether there is one."""
-        if len(self._steps) == 1:
+    def move_on(self, error: SourceError, *, mixed: bool = False) -> bool:
+        """Take the next way; return whether there is one.
+
+        Args:
+            error: Why this one did not do.
+            mixed: Whether a part of the blob that it led to is kept.
+        """
+        if self.is_last:
             return False
         self._passed_over(self._steps.pop(0).endpoint, error)
+        self._mixed = mixed
         return True
+
+    def begin_again(self, error: SourceError) -> bool:
+        """Pass over where wrong bytes came from; return whether the whole blob can be asked for once more.
+
+        Of a blob whose parts came from several places, the last one alone is still to be tried.
+        """
+        if self._mixed:
+            self._mixed = False
+            return True
+        return self.move_on(error)

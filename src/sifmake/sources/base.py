@@ -70,7 +70,10 @@ class Source(Protocol):
         """
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
-        """Open the blob of a layer for one pass from its first byte."""
+        """Open the blob of a layer for one pass from its first byte.
+
+        A ``WrongBlobError`` that leaves the block says in ``elsewhere`` whether to open the layer again.
+        """
 
     def close(self) -> None:
         """Give back connections and temporary files."""

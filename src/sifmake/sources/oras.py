@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import IntegrityError, SifmakeError, SourceError
+from sifmake.errors import IntegrityError, RegistryError, SifmakeError, SourceError, WrongBlobError
 from sifmake.oci import Descriptor, choose_manifest, digest_bytes, host_platform, parse_index
 from sifmake.oci.documents import load_json, parse_descriptor
 from sifmake.oci.media_types import OCI_MANIFEST, SIF_CONFIG, SIF_LAYER, is_layer, what_it_is
@@ -17,6 +17,7 @@ from sifmake.sources.registry_image import client_settings
 from sifmake.sources.sif_file import write_sif
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sifmake.reference import Reference, Uri
@@ -60,10 +61,8 @@ class OrasSource:
             layer = self._sif_layer(self._manifest())
             if expected.startswith(layer.digest.partition(":")[0]) and expected != layer.digest:
                 raise IntegrityError(f"the SIF file is {layer.digest}, expected was {expected}")
-            task = self._settings.progress.task(path.name, layer.size)
-            with self._client.open_blob(layer) as reader:
-                limit = self._settings.limits.layer_bytes
-                written = write_sif(path, reader.read, task, limit=limit, expected=layer.digest)
+            while not (written := self._write(layer, path)):
+                pass
         except SifmakeError as error:
             raise error.within(self._where) from None
         return written
@@ -75,6 +74,19 @@ class OrasSource:
     @property
     def _where(self) -> str:
         return f"oras://{self._reference.familiar}"
+
+    def _write(self, layer: Descriptor, path: Path) -> str:
+        """Write the SIF file and return its SHA-256; empty when it was wrong and there is another place to ask."""
+        limit = self._settings.limits.layer_bytes
+        task = self._settings.progress.task(path.name, layer.size)
+        try:
+            with self._client.open_blob(layer) as reader, _wrong_bytes():
+                return write_sif(path, reader.read, task, limit=limit, expected=layer.digest)
+        except WrongBlobError as error:
+            if not error.elsewhere:
+                raise
+            task.finish("wrong bytes, fetched again")
+            return ""
 
     def _look_up(self) -> str:
         return self._client.head(self._reference.tag).digest or self._client.manifest(self._reference.tag)[1]
@@ -100,6 +112,17 @@ class OrasSource:
             kinds = ", ".join(sorted({what_it_is(layer.media_type)[0] for layer in layers})) or "nothing"
             raise SourceError(f"this is no SIF file: it has {len(layers)} layers ({kinds})")
         return found[0]
+
+
+@contextmanager
+def _wrong_bytes() -> Iterator[None]:
+    """Take what is no SIF file, or has another digest, for wrong bytes of the place that they came from."""
+    try:
+        yield
+    except (RegistryError, WrongBlobError):
+        raise
+    except SourceError as error:
+        raise WrongBlobError(error.what, where=error.where, hint=error.hint) from None
 
 
 def push_sif(path: Path, reference: Reference, settings: SourceSettings) -> str:
