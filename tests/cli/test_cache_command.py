@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import tarfile
 import time
 
 import pytest
@@ -57,7 +58,7 @@ def age(store, days):
 
 def test_the_summary_reads_like_apptainers(store, tmp_path, capsys):
     put_image(store, b"one", b"two")
-    store.sif_path("ab" * 32).write_bytes(bytes(3 << 20))
+    store.add_sif("ab" * 32, lambda path: path.write_bytes(bytes(3 << 20)))
     assert main(["cache", "list"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
@@ -89,7 +90,7 @@ def test_every_file_is_listed(store, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("where", ["data", "index", "footer", "cut", "name", "blob"])
-def test_verify_finds_and_removes_what_is_damaged(store, tmp_path, capsys, where):
+def test_verify_finds_and_removes_what_is_damaged_of_layers(store, tmp_path, capsys, where):
     put_image(store, b"one" * 1000, b"two")
     assert main(["cache", "verify"]) == 0
     (blob, *_), (pack, other) = sorted((store.root / "blobs").rglob("?" * 64)), packs(store)
@@ -110,6 +111,84 @@ def test_verify_finds_and_removes_what_is_damaged(store, tmp_path, capsys, where
     assert "1 damaged" in shown
     assert not (blob if where == "blob" else pack).exists()
     assert main(["cache", "verify"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "said"),
+    [
+        ("sif", b"SIF", "container abab"),
+        ("sif", b"", "its SHA-256 is wrong"),
+        ("names", b"", "it names nothing"),
+        ("indexes", b"sha256:1", "it holds no digest"),
+    ],
+)
+def test_verify_checks_every_kind_of_file(store, capsys, kind, content, said):
+    put_named_sif(store, "docker://x", "ab" * 32, b"sif")
+    store.remember_manifest(INDEX, Platform(), "sha256:" + "7" * 64)
+    assert main(["cache", "verify"]) == 0
+    assert "3 file(s) checked, 0 damaged" in capsys.readouterr().err
+    (path,) = (path for path in (store.root / kind).rglob("*") if path.is_file())
+    path.write_bytes(content)
+    assert main(["cache", "verify"]) == 1
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "3 file(s) checked, 1 damaged" in shown
+    assert not path.exists()
+    assert main(["cache", "verify"]) == 0
+
+
+def put_named_sif(store, name, key, data):
+    store.add_sif(key, lambda path: path.write_bytes(data))
+    store.keep_name(name, key)
+
+
+def test_verify_removes_a_sif_that_nothing_vouches_for(store, capsys):
+    put_named_sif(store, "docker://x", "ab" * 32, b"sif")
+    (path,) = store.root.rglob("*.sif")
+    path.rename(path.with_name(f"{'ab' * 32}.sif"))
+    assert main(["cache", "verify"]) == 1
+    assert list(store.root.rglob("*.sif")) == []
+
+
+def test_names_are_listed_collected_and_cleaned(store, capsys):
+    for letter in "abc":
+        put_named_sif(store, f"docker://{letter}", letter * 64, bytes(1000))
+    put_named_sif(store, "docker://a", "d" * 64, bytes(1000))
+    main(["cache", "list", "--json"])
+    kinds = [one["type"] for one in json.loads(capsys.readouterr().out)["files"]]
+    assert kinds == ["container"] * 4 + ["name"] * 3
+    age(store, 2)
+    assert main(["cache", "gc", "--max-size", "3500"]) == 0
+    assert "removed container aaaa" in capsys.readouterr().err
+    assert store.find_named("docker://a").stat().st_size == 1000
+    age(store, 2)
+    assert main(["cache", "gc", "--max-age", "1d"]) == 0
+    assert "removed 6 file(s)" in capsys.readouterr().err
+    put_named_sif(store, "docker://a", "d" * 64, bytes(1000))
+    assert main(["cache", "clean", "--force"]) == 0
+    assert [path for path in store.root.rglob("*") if path.is_file() and path.name != ".swept"] == []
+
+
+def test_a_name_for_a_sif_of_the_sites_store_is_kept(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "own"))
+    put_named_sif(store, "docker://a", "a" * 64, b"sif")
+    own = Store.open()
+    own.keep_name("docker://a", "a" * 64)
+    age(own, 2)
+    monkeypatch.setenv("SIFMAKE_READONLY_CACHE", str(store.root))
+    assert main(["cache", "gc", "--max-size", "0"]) == 0
+    assert len(list((own.root / "names").rglob("?" * 64))) == 1
+    monkeypatch.delenv("SIFMAKE_READONLY_CACHE")
+    assert main(["cache", "gc", "--max-size", "0"]) == 0
+    assert list((own.root / "names").rglob("?" * 64)) == []
+
+
+def test_finished_sifs_are_not_exported(store, tmp_path):
+    put_image(store, b"one")
+    put_named_sif(store, "docker://x", "ab" * 32, b"sif")
+    assert main(["cache", "export", "all.tar"]) == 0
+    with tarfile.open("all.tar") as archive:
+        assert {name.partition("/")[0] for name in archive.getnames()} == {"blobs", "packs"}
 
 
 def test_collection(store, tmp_path, capsys):

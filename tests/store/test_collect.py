@@ -74,15 +74,68 @@ def test_a_store_is_listed_and_removed_from(tmp_path):
     store = Store.open(tmp_path / "store")
     assert list(list_items(store.root)) == []
     key = "ab" * 32 + "-x"
-    pack, sif = store.pack_path(key), store.sif_path(key)
+    pack = store.pack_path(key)
     pack.write_bytes(b"12345")
-    sif.write_bytes(b"123")
+    sif = store.add_sif(key, lambda path: path.write_bytes(b"123"))
+    store.keep_name("docker://x", key)
     pack.with_name(".tmp-unfinished").write_bytes(b"1")
     (store.temporary_folder() / "spool").write_bytes(b"1")
     os.utime(pack, (1, 1))
     items = list(list_items(store.root))
-    assert [(one.kind, one.name, one.size) for one in items] == [("pack", key, 5), ("container", f"{key}.sif", 3)]
+    assert [(one.kind, one.size) for one in items] == [("pack", 5), ("container", 3), ("name", 67)]
+    assert [one.name for one in items[:2]] == [key, sif.name]
+    assert list(list_items(store.root, "sif")) == [items[1]]
     chosen = choose(items, time.time(), max_size=0)
     remove(chosen)
     remove(chosen)
-    assert [one.kind for one in list_items(store.root)] == ["container"]
+    assert [one.kind for one in list_items(store.root)] == ["container", "name"]
+
+
+@pytest.fixture
+def sifs(tmp_path):
+    """A store with three finished SIFs of ten bytes, of which the eldest and the youngest have names."""
+    store = Store.open(tmp_path / "store")
+    for letter, days in (("a", 30), ("b", 20), ("c", 10)):
+        path = store.add_sif(letter * 64, lambda path: path.write_bytes(b"0123456789"))
+        os.utime(path, (NOW - days * DAY,) * 2)
+    for uri, letter in (("docker://a", "a"), ("docker://again", "a"), ("docker://c", "c"), ("docker://gone", "d")):
+        store.keep_name(uri, letter * 64)
+    for path in (store.root / "names").rglob("?" * 64):
+        os.utime(path, (NOW - 40 * DAY,) * 2)
+    return store
+
+
+def what_goes(store, size=None, age=None, elsewhere=()):
+    chosen = choose(list_items(store.root), NOW, size, age, elsewhere)
+    return sorted(one.name[0] if one.kind == "container" else one.path.read_text()[0] + "'" for one in chosen)
+
+
+@pytest.mark.parametrize(
+    ("limit", "gone"),
+    [
+        ({}, "d'"),
+        ({"elsewhere": ["d" * 64]}, ""),
+        ({"size": 310}, "d'"),
+        ({"size": 289}, "b d'"),
+        ({"size": 275}, "a a' a' b d'"),
+        ({"size": 275, "elsewhere": ["a" * 64]}, "a b d'"),
+        ({"size": 0}, "a a' a' b c c' d'"),
+        ({"age": 25 * DAY}, "a a' a' d'"),
+        ({"age": 15 * DAY}, "a a' a' b d'"),
+    ],
+)
+def test_what_no_name_means_goes_first_and_names_go_with_their_sif(sifs, limit, gone):
+    assert what_goes(sifs, **limit) == gone.split()
+
+
+def test_a_name_that_was_kept_a_moment_ago_stays(sifs):
+    for path in (sifs.root / "names").rglob("?" * 64):
+        os.utime(path, (NOW - HOUR,) * 2)
+    assert what_goes(sifs) == []
+
+
+def test_a_damaged_name_goes(sifs):
+    for path in (sifs.root / "names").rglob("?" * 64):
+        path.write_bytes(b"x\n!")
+        os.utime(path, (NOW - 2 * DAY,) * 2)
+    assert what_goes(sifs) == ["x'"] * 4

@@ -156,7 +156,7 @@ def test_what_is_no_digest_reaches_no_file(store, bad):
 
 @pytest.mark.parametrize("bad", ["", "a", "../x", "a/b", ".tmp-x", "a" * 300, "ab\n", "\0ab"])
 def test_what_is_no_file_name_is_no_key(store, bad):
-    for call in (store.pack_path, store.find_pack, store.drop_pack, store.sif_path, store.find_sif):
+    for call in (store.pack_path, store.find_pack, store.drop_pack, store.find_sif, lambda key: store.add_sif(key, 0)):
         with pytest.raises(StoreError):
             call(bad)
 
@@ -189,13 +189,59 @@ def test_a_damaged_memory_of_an_index_is_none(store, content):
 def test_packs_and_sifs(store):
     assert store.find_pack(KEY) is store.find_sif(KEY) is None
     path = put_pack(store)
-    sif = store.sif_path(KEY)
-    sif.write_bytes(b"sif")
+    sif = add_sif(store)
     assert (store.find_pack(KEY), store.find_sif(KEY)) == (path, sif)
     assert path.parent.name == KEY[:2]
     store.drop_pack(KEY)
     assert store.find_pack(KEY) is None
     store.drop_pack(KEY)
+
+
+def add_sif(store, key=KEY, data=b"sif"):
+    return store.add_sif(key, lambda path: path.write_bytes(data))
+
+
+def test_a_finished_sif_has_its_sha256_in_its_name(store):
+    first = add_sif(store)
+    # printf sif | sha256sum
+    assert first.name == f"{KEY}.6d27641e2684684537fb3f401639558228855c1d5721fd1b4b29fd70e8cffd1e.sif"
+    assert add_sif(store) == first
+    second = add_sif(store, data=b"another")
+    assert store.find_sif(KEY) == second
+    assert not first.exists(), "a key means one file"
+    assert add_sif(store, KEY + ".x", b"third") != store.find_sif(KEY) == second
+
+
+def test_a_sif_that_could_not_be_written_leaves_nothing(store):
+    def fail(path):
+        path.write_bytes(b"half")
+        raise StoreError("no more")
+
+    with pytest.raises(StoreError):
+        store.add_sif(KEY, fail)
+    assert store.find_sif(KEY) is None
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_a_name_means_what_it_was_kept_for_last(store, tmp_path, listener):
+    assert store.find_named("docker://a") is None
+    store.keep_name("docker://a", KEY)
+    assert store.find_named("docker://a") is None, "there is no such SIF"
+    sif, other = add_sif(store), add_sif(store, "ff" + KEY)
+    assert store.find_named("docker://a") == sif
+    store.keep_name("docker://a", "ff" + KEY)
+    store.keep_name("docker://\udcff", KEY)
+    assert (store.find_named("docker://a"), store.find_named("docker://\udcff")) == (other, sif)
+    (kept, _) = sorted(
+        (store.root / "names").rglob("?" * 64), key=lambda path: path.read_bytes() != f"ff{KEY}\n".encode()
+    )
+    for content in (b"", b"../x", b"\xff" * 300):
+        kept.write_bytes(content)
+        assert store.find_named("docker://a") is None
+    # A site's store may have the file.
+    own = Store.open(tmp_path / "own", read_only=[store.root])
+    own.keep_name("docker://b", KEY)
+    assert own.find_named("docker://b") == sif
 
 
 def test_read_only_stores_are_asked_in_order_and_never_written(tmp_path, listener):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from sifmake.cli.console import Console, human_size
 from sifmake.errors import SifmakeError, UsageError
 from sifmake.store import Store
-from sifmake.store.collect import choose, parse_age, parse_size, remove
+from sifmake.store.collect import choose, key_of, parse_age, parse_size, remove
 from sifmake.store.items import Item, list_items
+from sifmake.store.store import SIFS
 from sifmake.store.sweep import sweep
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 NOUNS = {"container": "container file(s)", "pack": "layer pack(s)", "blob": "oci blob file(s)"}
-"""What the summary calls the kinds of files that matter; notes on indexes are a line each."""
+"""What the summary calls the kinds of files that matter; notes on indexes and names are a line each."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -93,13 +94,13 @@ def verify(store: Store, args: argparse.Namespace, console: Console) -> int:  # 
     """Check everything and remove what is damaged; exit status 1 when there was any."""
     from sifmake.cli.cache_exchange import why_damaged
 
-    items = [item for item in list_items(store.root) if item.kind in ("blob", "pack")]
+    items = list(list_items(store.root))
     damaged = 0
     for item in items:
         if why := why_damaged(store, item):
             damaged += 1
             item.path.unlink(missing_ok=True)
-            console.warning(f"{item.kind} {item.name}: {why}; removed, it is fetched again when it is needed")
+            console.warning(f"{item.kind} {item.name}: {why}; removed, it is made again when it is needed")
     console.info(f"{len(items)} file(s) checked, {damaged} damaged")
     return int(damaged > 0)
 
@@ -111,7 +112,8 @@ def collect_garbage(store: Store, args: argparse.Namespace, console: Console) ->
     max_size = parse_size(args.max_size) if args.max_size is not None else None
     max_age = parse_age(args.max_age) if args.max_age is not None else None
     items = list(list_items(store.root))
-    _remove(choose(items, time.time(), max_size, max_age), store, args, console)
+    elsewhere = {key_of(item) for root in store.read_only for item in list_items(root, SIFS)}
+    _remove(choose(items, time.time(), max_size, max_age, elsewhere), store, args, console)
     left = sum(item.size for item in list_items(store.root))
     if max_size is not None and left > max_size and not args.dry_run:
         console.warning(f"{human_size(left)} remain: what was used within a day stays")

@@ -10,7 +10,10 @@ from sifmake.errors import PackDamagedError, StoreError, UsageError
 from sifmake.layers.codec import Codec
 from sifmake.layers.pack_format import pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import open_pack
+from sifmake.store.collect import target_of
+from sifmake.store.exchange import EXCHANGED, is_index_note
 from sifmake.store.items import Item, list_items
+from sifmake.store.store import sha256_of, split_sif_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,13 +36,24 @@ def check_pack(path: Path) -> str:
 
 
 def why_damaged(store: Store, item: Item) -> str:
-    """Say what is wrong with a blob or a pack; empty when it is whole."""
-    if item.kind == "pack":
-        try:
-            return "" if check_pack(item.path) == item.name else "it is the pack of something else"
-        except PackDamagedError as error:
-            return error.what
+    """Say what is wrong with a file of the store; empty when it is whole."""
+    match item.kind:
+        case "pack":
+            return _why_pack_damaged(item)
+        case "container":
+            return "" if sha256_of(item.path) == split_sif_name(item.name)[1] else "its SHA-256 is wrong"
+        case "index":
+            return "" if is_index_note(item.path.read_bytes()) else "it holds no digest"
+        case "name":
+            return "" if target_of(item) else "it names nothing"
     return "" if store.get_blob(item.name) is not None else "its digest is wrong"
+
+
+def _why_pack_damaged(item: Item) -> str:
+    try:
+        return "" if check_pack(item.path) == item.name else "it is the pack of something else"
+    except PackDamagedError as error:
+        return error.what
 
 
 def manifests_of(words: Iterable[str], project: Path) -> list[str]:
@@ -89,14 +103,14 @@ def select(store: Store, digests: Sequence[str]) -> list[Item]:
 
 
 def everything(store: Store) -> list[Item]:
-    """Return all files but finished SIFs, of all stores; of equal ones the writable store's."""
+    """Return all files but finished SIFs and their names, of all stores; of equal ones the writable store's."""
     return [item for _, item in sorted(_by_place(store).items())]
 
 
 def _by_place(store: Store) -> dict[str, Item]:
     found: dict[str, Item] = {}
     for root in (*reversed(store.read_only), store.root):
-        found.update((item.place, item) for item in list_items(root) if item.kind != "container")
+        found.update((item.place, item) for item in list_items(root) if item.kind in EXCHANGED)
     return found
 
 

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         pull(request, console, Project(Path.cwd()).configuration)
+        console.info(f"{target}: {target.stat().st_size} bytes")
     finally:
         console.close()
     return 0

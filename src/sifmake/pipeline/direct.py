@@ -77,7 +77,6 @@ def pull(request: Pull, progress: Progress, configuration: Configuration | None 
         _pull_signed(request, settings, store, options)
     else:
         _pull_layers(request, settings, store)
-    progress.info(f"{request.target}: {request.target.stat().st_size} bytes")
 
 
 def _pull_signed(request: Pull, settings: SourceSettings, store: Store, configuration: Configuration) -> None:

@@ -10,8 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sifmake.errors import SifmakeError, SourceError
-from sifmake.files import write_atomic
+from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
 from sifmake.pipeline.direct import Pull, pull
 
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from sifmake.sources.base import Resolved
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
-
-NAMES = "names"
-"""Folder of the store: what a URI meant when it was asked last, for runs without network."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
     path = store.find_sif(key) or _built(
         store, replace(wanted, uri=_pinned(wanted.uri, resolved)), platform, key, progress
     )
-    _note(store, wanted.uri, key)
+    store.keep_name(_name(wanted.uri), key)
     return path
 
 
@@ -97,9 +93,8 @@ def _built(store: Store, wanted: Wanted, platform: Platform, key: str, progress:
     with store.lock(key):
         found = store.find_sif(key)
         if found is None:
-            target = store.sif_path(key)
-            pull(Pull(wanted.uri, target, platform, "gzip", wanted.plain_http, wanted.auth_file), progress)
-            found = target
+            options = (platform, "gzip", wanted.plain_http, wanted.auth_file)
+            found = store.add_sif(key, lambda path: pull(Pull(wanted.uri, path, *options), progress))
     return found
 
 
@@ -113,11 +108,10 @@ def _fetched(store: Store, wanted: Wanted, settings: SourceSettings) -> Path:
         key = _key(digest or f"sha256:{hashlib.sha256(wanted.uri.encode()).hexdigest()}")
         found = store.find_sif(key) if digest else None
         if found is None:
-            found = store.sif_path(key)
-            source.fetch(found)
+            found = store.add_sif(key, source.fetch)
     finally:
         source.close()
-    _note(store, wanted.uri, key)
+    store.keep_name(_name(wanted.uri), key)
     return found
 
 
@@ -129,25 +123,12 @@ def _key(digest: str) -> str:
     return f"{digest.partition(':')[2]}-gzip-{versions}"
 
 
-def _note_path(store: Store, uri: str) -> Path:
-    name = hashlib.sha256(f"{uri} {host_platform()}".encode()).hexdigest()
-    return store.root / NAMES / name[:2] / name
-
-
-def _note(store: Store, uri: str, key: str) -> None:
-    path = _note_path(store, uri)
-    try:
-        if not path.is_file() or path.read_text() != key:
-            write_atomic(path, key.encode())
-    except OSError as error:
-        store.progress.warning(f"the store keeps no note of {uri}: {error}")
+def _name(uri: str) -> str:
+    return f"{uri} {host_platform()}"
 
 
 def _noted(store: Store, uri: str) -> Path:
-    try:
-        found = store.find_sif(_note_path(store, uri).read_text())
-    except (OSError, SifmakeError):
-        found = None
+    found = store.find_named(_name(uri))
     if found is None:
         raise SourceError("is not in the store, and the run is offline", where=uri, hint="run it once with network")
     return found

@@ -6,10 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from sifmake.errors import UsageError
+from sifmake.store.store import name_target, split_sif_name
 from sifmake.store.sweep import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from sifmake.store.items import Item
 
@@ -19,29 +20,53 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {"h": 3600, "": DAY, "d": DAY, "w": 7 * DAY}
 
 
-def choose(items: Iterable[Item], now: float, max_size: int | None = None, max_age: float | None = None) -> list[Item]:
-    """Return what is to be removed, least recently used first.
+def choose(
+    items: Iterable[Item],
+    now: float,
+    max_size: int | None = None,
+    max_age: float | None = None,
+    elsewhere: Collection[str] = (),
+) -> list[Item]:
+    """Return what is to be removed: first finished SIFs that no name means any more, then the least recently used.
 
-    What was used within a day stays, whatever the limits say: a running job may be about to read it.
+    What was used within a day stays, whatever the limits say: a running job may be about to read it. A name goes with
+    the SIF that it means; one without goes in any case.
 
     Args:
         items: Everything in the store.
         now: Seconds since 1970.
         max_size: Bytes that may remain.
         max_age: Seconds without use after which a file goes.
+        elsewhere: Keys of the finished SIFs that read-only stores have.
     """
-    oldest_first = sorted(items, key=lambda item: (item.used, item.name))
-    total = sum(item.size for item in oldest_first)
+    known = list(items)
+    meant = {item: target_of(item) for item in known if item.kind == "name"}
+    spared = {"", *meant.values()}
+    total = sum(item.size for item in known)
     chosen = []
-    for item in oldest_first:
+    for item in sorted(known, key=lambda item: (key_of(item) in spared, item.used, item.name)):
         age = now - item.used
-        if age < DAY:
-            break
+        if age < DAY or item.kind == "name":
+            continue
         too_old = max_age is not None and age > max_age
         if too_old or (max_size is not None and total > max_size):
             chosen.append(item)
             total -= item.size
-    return chosen
+    left = {key_of(item) for item in set(known).difference(chosen)} | set(elsewhere)
+    return chosen + [name for name, key in meant.items() if now - name.used >= DAY and (not key or key not in left)]
+
+
+def target_of(name: Item) -> str:
+    """Return the key of the finished SIF that a name means; empty where it is damaged or gone."""
+    try:
+        return name_target(name.path.read_bytes()[:256])
+    except OSError:
+        return ""
+
+
+def key_of(item: Item) -> str:
+    """Return the key of a finished SIF; empty for everything else."""
+    return split_sif_name(item.name)[0] if item.kind == "container" else ""
 
 
 def remove(items: Iterable[Item]) -> dict[Item, str]:

@@ -28,6 +28,8 @@ _NAMES = {
     "pack": re.compile(r"packs/[A-Za-z0-9]{2}/[A-Za-z0-9][A-Za-z0-9._+-]{2,199}\Z"),
     "index": re.compile(r"indexes/[0-9a-f]{2}/[0-9a-f]{64,128}-[A-Za-z0-9%._-]{1,100}\Z"),
 }
+EXCHANGED = frozenset(_NAMES)
+"""Kinds of files that an archive may hold; finished SIFs are made of them in a moment."""
 _END = bytes(1024)
 """Two blocks of zeros end every tar archive (POSIX pax)."""
 
@@ -136,6 +138,11 @@ def _check(file: Path, path: Path, kind: str, check_pack: Callable[[Path], str])
         with file.open("rb") as stream:
             good = hashlib.file_digest(stream, path.parent.parent.name).hexdigest() == path.name
     else:
-        good = _MANIFEST.match(file.read_bytes()) is not None
+        good = is_index_note(file.read_bytes())
     if not good or not path.name.startswith(path.parent.name):
         raise StoreError(f"this {kind} is not what its name says", where=path.name)
+
+
+def is_index_note(data: bytes) -> bool:
+    """Whether a file holds what is known of an index: the digest of a manifest."""
+    return _MANIFEST.match(data) is not None

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.files import TEMP_PREFIX
-from sifmake.store.store import BLOBS, INDEXES, PACKS, SIFS
+from sifmake.store.store import BLOBS, INDEXES, NAMES, PACKS, SIFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KINDS = {BLOBS: "blob", INDEXES: "index", PACKS: "pack", SIFS: "container"}
+KINDS = {BLOBS: "blob", INDEXES: "index", PACKS: "pack", SIFS: "container", NAMES: "name"}
 """Folders of the store and what their files are called."""
 
 
@@ -38,9 +38,10 @@ class Item:
     used: float
 
 
-def list_items(root: Path) -> Iterator[Item]:
-    """Yield everything finished in a store, by kind and name; files that go away meanwhile are left out."""
-    for folder, kind in KINDS.items():
+def list_items(root: Path, *folders: str) -> Iterator[Item]:
+    """Yield everything finished in a store, or in some of its folders; files that go away meanwhile are left out."""
+    for folder in folders or KINDS:
+        kind = KINDS[folder]
         for path in sorted(_files(root / folder)):
             try:
                 status = path.stat(follow_symlinks=False)

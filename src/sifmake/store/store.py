@@ -1,4 +1,4 @@
-"""The store: blobs by digest, layer packs and finished SIFs by key, and what is known of image indexes."""
+"""The store: blobs by digest, layer packs, their patches and finished SIFs by key, and what is known of indexes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import hashlib
 import os
 import re
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sifmake.errors import StoreError
-from sifmake.files import write_atomic
+from sifmake.files import fsync_folder, write_atomic
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.progress import Progress, Silent
 from sifmake.store import lock, place
@@ -18,19 +19,18 @@ from sifmake.store.sweep import sweep_daily
 from sifmake.store.trust import renew, why_not_trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from sifmake.oci.model import Platform
 
-BLOBS, PACKS, SIFS, INDEXES = "blobs", "packs", "sif", "indexes"
+BLOBS, PACKS, PATCHES, SIFS, INDEXES, NAMES = "blobs", "packs", "patches", "sif", "indexes", "names"
 SCRATCH, LOCKS = "tmp", "locks"
-SIF_SUFFIX = ".sif"
 LOCK_TIMEOUT = 1800.0
 """Seconds: longer than a healthy pull of one layer takes."""
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,199}\Z")
+_SIF_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{2,199})\.([0-9a-f]{64})\.sif\Z")
 _LARGEST_BLOB = max(DEFAULT_LIMITS.config_bytes, DEFAULT_LIMITS.manifest_bytes)
 
 
@@ -150,13 +150,66 @@ class Store:
         names = {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()}
         return sorted(name for name in names if name.startswith(prefix) and _KEY.match(name))
 
-    def sif_path(self, key: str) -> Path:
-        """Return where the finished SIF of this key is to be written; see :meth:`pack_path`."""
-        return self._path_to_write(SIFS, key, SIF_SUFFIX)
+    def patch_path(self, key: str) -> Path:
+        """Return where the patch of this key is to be written; see :meth:`pack_path`."""
+        return self._path_to_write(PATCHES, key)
+
+    def find_patch(self, key: str) -> Path | None:
+        """Return the patch of this key, or None; see :meth:`find_pack`."""
+        return self._find(PATCHES, key)
+
+    def drop_patch(self, key: str) -> None:
+        """Remove a damaged patch from the writable store."""
+        _unlink(_key_path(self.root, PATCHES, key))
+
+    def patch_paths(self, prefix: str) -> list[Path]:
+        """Return all patches whose keys begin with a prefix of two characters or more, the latest used first."""
+        found: list[tuple[float, Path]] = []
+        for root in self._roots():
+            for path in (root / PATCHES / prefix[:2]).glob(f"{prefix}*"):
+                try:
+                    if why_not_trusted(path, root, self._owners_of(root)) is None:
+                        found.append((path.stat().st_mtime, path))
+                except OSError:
+                    continue
+        return [path for _, path in sorted(found, reverse=True)]
+
+    def add_sif(self, key: str, write: Callable[[Path], object]) -> Path:
+        """Let a finished SIF be written, keep it with its SHA-256 in its name, and return where it is.
+
+        Args:
+            key: What it is found by; an earlier one of the same key goes.
+            write: Writes the file that it is given the path of.
+
+        Raises:
+            StoreError: The folder cannot be made, or the key is no file name.
+        """
+        import tempfile
+
+        folder = self._path_to_write(SIFS, key).parent
+        with tempfile.TemporaryDirectory(dir=self.temporary_folder()) as scratch:
+            path = Path(scratch, f"{key}.sif")
+            write(path)
+            target = path.rename(folder / f"{key}.{sha256_of(path)}.sif")
+        fsync_folder(folder)
+        for other in _candidates(self.root, SIFS, key):
+            if other != target:
+                _unlink(other)
+        return target
 
     def find_sif(self, key: str) -> Path | None:
         """Return the finished SIF of this key, or None; see :meth:`find_pack`."""
-        return self._find(SIFS, key, SIF_SUFFIX)
+        return self._find(SIFS, key)
+
+    def keep_name(self, name: str, key: str) -> None:
+        """Keep which finished SIF a name meant last."""
+        self._keep(self._name_path(name), f"{key}\n".encode())
+
+    def find_named(self, name: str) -> Path | None:
+        """Return the finished SIF that a name meant when it was kept, or None."""
+        data = _read(self._name_path(name), 256)
+        key = name_target(data or b"")
+        return self.find_sif(key) if key else None
 
     def temporary_folder(self) -> Path:
         """Return a folder for spooling; what is not written to for a day is removed from it.
@@ -196,25 +249,28 @@ class Store:
     def _roots(self) -> tuple[Path, ...]:
         return (self.root, *self.read_only)
 
-    def _path_to_write(self, kind: str, key: str, suffix: str = "") -> Path:
-        path = _key_path(self.root, kind, key, suffix)
+    def _name_path(self, name: str) -> Path:
+        return _key_path(self.root, NAMES, hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest())
+
+    def _path_to_write(self, kind: str, key: str) -> Path:
+        path = _key_path(self.root, kind, key)
         place.make_folder(self.root, path.parent)
         sweep_daily(self.root, self.scratch)
         return path
 
-    def _find(self, kind: str, key: str, suffix: str = "") -> Path | None:
+    def _find(self, kind: str, key: str) -> Path | None:
         for root in self._roots():
             if kind == PACKS and key in self._dropped and root != self.root:
                 continue
-            path = _key_path(root, kind, key, suffix)
-            try:
-                objection = why_not_trusted(path, root, self._owners_of(root))
-            except OSError:
-                continue
-            if objection is None:
-                renew(path)
-                return path
-            self.progress.warning(f"{path} is not used: {objection}")
+            for path in _candidates(root, kind, key):
+                try:
+                    objection = why_not_trusted(path, root, self._owners_of(root))
+                except OSError:
+                    continue
+                if objection is None:
+                    renew(path)
+                    return path
+                self.progress.warning(f"{path} is not used: {objection}")
         return None
 
     def _owners_of(self, root: Path) -> Collection[int]:
@@ -243,10 +299,39 @@ def _index_path(root: Path, digest: str, platform: Platform) -> Path:
     return root / INDEXES / name[:2] / f"{name}-{quote(str(platform), safe='')}"
 
 
-def _key_path(root: Path, kind: str, key: str, suffix: str = "") -> Path:
+def _key_path(root: Path, kind: str, key: str) -> Path:
     if not _KEY.match(key):
         raise StoreError("the key is no file name", where=key)
-    return root / kind / key[:2] / f"{key}{suffix}"
+    return root / kind / key[:2] / key
+
+
+def _candidates(root: Path, kind: str, key: str) -> list[Path]:
+    """Return the files that may be what a key names: the name of a finished SIF has its SHA-256 too."""
+    path = _key_path(root, kind, key)
+    if kind != SIFS:
+        return [path]
+    try:
+        return sorted(one for one in path.parent.iterdir() if split_sif_name(one.name)[0] == key)
+    except OSError:
+        return []
+
+
+def split_sif_name(name: str) -> tuple[str, str]:
+    """Return key and SHA-256 of a finished SIF from its file's name; nothing where it has no such name."""
+    match = _SIF_NAME.match(name)
+    return (match[1], match[2]) if match else ("", "")
+
+
+def name_target(data: bytes) -> str:
+    """Return the key that the file of a name holds; empty where it is damaged."""
+    text = data.decode("ascii", "replace").strip()
+    return text if _KEY.match(text) else ""
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_digest_form(digest: str) -> None:
