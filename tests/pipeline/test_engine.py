@@ -31,6 +31,9 @@ class CountingSource:
         self.opened: list[str] = []
         self._lock = threading.Lock()
 
+    def read_through(self, manifest_digest: str) -> None:
+        pass
+
     @contextmanager
     def open_layer(self, layer: Layer):
         with self._lock:

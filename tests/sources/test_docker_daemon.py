@@ -2,56 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import socketserver
-import threading
-from http.server import BaseHTTPRequestHandler
-from urllib.parse import unquote
-
 import pytest
 
 from sifmake.errors import IntegrityError, SourceError
 from sifmake.oci import parse_platform
 from sifmake.sources import open_source
+from support.engine import Engine
 from support.images import Blobs, write_docker_archive
 from support.pulling import Memory, pull, settings
-
-
-class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Has images; remembers what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self, path):
-        self.images: dict[str, tuple[str, bytes]] = {}
-        self.log: list[str] = []
-        self.cut: int | None = None
-        super().__init__(str(path), Handler)
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Engine
-
-    def address_string(self):
-        return "engine"
-
-    def do_GET(self):
-        self.server.log.append(self.path)
-        name, _, what = unquote(self.path).removeprefix("/images/").rpartition("/")
-        found = self.server.images.get(name)
-        if found is None:
-            return self.answer(404, json.dumps({"message": f"No such image: {name}"}).encode())
-        body = json.dumps({"Id": found[0]}).encode() if what == "json" else found[1]
-        return self.answer(200, body if what == "json" else body[: self.server.cut])
-
-    def answer(self, status, body):
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture

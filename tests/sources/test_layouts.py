@@ -34,21 +34,6 @@ def test_an_archive_gives_what_its_folder_gives(tmp_path, blobs, image, compress
     assert (one.name, other.name) == ("layout", "x.tar:latest")
 
 
-def test_the_spool_file_stands_in_the_given_folder_and_has_no_name(tmp_path, blobs, image):
-    folders = []
-    (tmp_path / "spool").mkdir()
-
-    def folder():
-        folders.append(tmp_path / "spool")
-        return folders[-1]
-
-    write_oci_archive(tmp_path / "x.tar", blobs, [image], compression="gzip")
-    source = open_source(f"oci-archive:{tmp_path}/x.tar", settings(temp_folder=folder))
-    assert folders
-    assert list(folders[0].iterdir()) == []
-    source.close()
-
-
 def test_paths_with_colons_and_relative_paths(tmp_path, blobs, image, monkeypatch):
     write_layout(tmp_path / "a:b c", blobs, {"v1": image})
     monkeypatch.chdir(tmp_path)

@@ -16,6 +16,8 @@ from sifmake.layers.inflate import inflate
 from sifmake.layers.names import marker, normalise
 from sifmake.layers.pack_format import FRAGMENT, Footer, Meta
 from sifmake.layers.tar import Member, TarReader
+from sifmake.sources.base import Passed
+from sifmake.sources.compression import MAGICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
     from sifmake.oci.model import Descriptor, Layer
     from sifmake.progress import Task
-    from sifmake.sources.base import BlobReader
+    from sifmake.sources.base import BlobReader, Candidate
 
 KINDS = {b"0": FILE, b"1": HARDLINK, b"2": SYMLINK, b"3": CHAR, b"4": BLOCK, b"5": DIR, b"6": FIFO}
 MOST_WARNINGS = 20
@@ -75,6 +77,30 @@ class CheckedBlob:
         check_digest(self._hash, self._descriptor.digest, "blob", WrongBlobError)
 
 
+class Tally:
+    """Counts and hashes bytes on their way.
+
+    Attributes:
+        size: Bytes so far.
+    """
+
+    def __init__(self, algorithm: str) -> None:
+        self.size = 0
+        self._algorithm = algorithm
+        self._hash = hashlib.new(algorithm)
+
+    def add(self, data: bytes) -> bytes:
+        """Return the same bytes."""
+        self.size += len(data)
+        self._hash.update(data)
+        return data
+
+    @property
+    def digest(self) -> str:
+        """The digest of what came so far, in OCI's form."""
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
+
+
 def new_hash(digest: str) -> _Hash:
     """Return an empty hash of the algorithm that an OCI digest names."""
     return hashlib.new(digest.partition(":")[0])
@@ -118,7 +144,7 @@ def write_pack(
     blocks = BlockWriter(file, codec, workers)
     try:
         tar = TarReader(_hashed(inflate(blob.read, limits), diff_id), limits)
-        entries, warnings = _write_members(tar, blocks, _most_bytes(layer.descriptor, limits))
+        entries, warnings = _write_members(tar, blocks, _most_bytes(layer.descriptor.size, limits))
     except LayerError:
         # A blob that is not the one that was asked for explains its own garbage better.
         blob.finish()
@@ -128,6 +154,40 @@ def write_pack(
     blocks.finish()
     meta = Meta(layer.diff_id, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
     write_index(file, blocks, entries, meta)
+
+
+def write_passing(
+    file: BinaryIO, candidate: Candidate, codec: Codec, workers: Workers, limits: Limits, task: Task
+) -> Passed:
+    """Write the pack of a layer of which nothing is known before to an empty file; return what it turned out to be.
+
+    Args:
+        file: Open for writing; the caller lets it count only when the layer is one that an image has.
+        candidate: The layer.
+        codec: How blocks are compressed.
+        workers: Threads to compress on.
+        limits: Bounds on what comes out of the blob.
+        task: Told the bytes that were read.
+
+    Raises:
+        LayerError: Compression or tar stream is damaged or beyond a limit.
+    """
+    blob, plain = Tally(candidate.algorithm), Tally(candidate.algorithm)
+    compressed = candidate.head.startswith(MAGICS)
+
+    def read(size: int) -> bytes:
+        data = candidate.reader.read(size)
+        task.advance(len(data))
+        return blob.add(data) if compressed else data
+
+    blocks = BlockWriter(file, codec, workers)
+    tar = TarReader(map(plain.add, inflate(read, limits)), limits)
+    entries, warnings = _write_members(tar, blocks, _most_bytes(candidate.size, limits))
+    blocks.finish()
+    meta = Meta(plain.digest, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
+    write_index(file, blocks, entries, meta)
+    outer = blob if compressed else plain
+    return Passed(outer.size, outer.digest, plain.size, plain.digest)
 
 
 def write_index(file: BinaryIO, blocks: BlockWriter, entries: list[Entry], meta: Meta) -> None:
@@ -148,9 +208,9 @@ def _hashed(chunks: Iterator[bytes], digest: _Hash) -> Iterator[bytes]:
         yield chunk
 
 
-def _most_bytes(descriptor: Descriptor, limits: Limits) -> int:
+def _most_bytes(size: int, limits: Limits) -> int:
     """Return how many bytes all files of a layer may have: holes of sparse files cost time, and nothing in the blob."""
-    return min(limits.layer_bytes, max(limits.inflate_ratio_from, limits.inflate_ratio * descriptor.size))
+    return min(limits.layer_bytes, max(limits.inflate_ratio_from, limits.inflate_ratio * size))
 
 
 def _write_members(tar: TarReader, blocks: BlockWriter, most_bytes: int) -> tuple[list[Entry], list[str]]:

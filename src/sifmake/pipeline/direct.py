@@ -55,6 +55,7 @@ def pull(request: Pull, progress: Progress, configuration: Configuration | None 
     Raises:
         SifmakeError: It cannot be done; the target is as it was.
     """
+    from sifmake.pipeline.provisional import ProvisionalPacks
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import SIF_TRANSPORTS
     from sifmake.sources.settings import SourceSettings
@@ -67,7 +68,7 @@ def pull(request: Pull, progress: Progress, configuration: Configuration | None 
         registries=options.registries,
         no_https=request.plain_http,
         auth_file=request.auth_file or options.auth_file,
-        temp_folder=store.temporary_folder,
+        sink=ProvisionalPacks(store, request.compression, options.limits, progress),
         progress=progress,
     )
     request.target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, open_pack
+from sifmake.pipeline.provisional import has_pack
 from sifmake.pipeline.stopping import Stoppable
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def fetch_packs(
         StoreError: The store cannot be written.
     """
     codec = make_codec(compression)
+    if not all(has_pack(store, layer.diff_id) for layer in image.layers):
+        source.read_through(image.digest)
     progress = Stoppable(progress)
     with ExitStack() as opened, Workers() as workers, ThreadPoolExecutor(PARALLEL_LAYERS) as threads:
         make = _Maker(source, store, codec, workers, limits, progress).find_or_make

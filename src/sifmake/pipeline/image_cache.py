@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SourceError
@@ -31,15 +32,16 @@ class LazySource:
 
     transport = "lazy"
 
-    def __init__(self, project: Project, uri: str, name: str) -> None:
+    def __init__(self, project: Project, uri: str, name: str, compression: str) -> None:
         self.name = name
         self._project = project
         self._uri = uri
+        self._compression = compression
         self._opened: Source | None = None
 
     def _source(self) -> Source:
         if self._opened is None:
-            self._opened = open_project_source(self._project, self._uri)
+            self._opened = open_project_source(self._project, self._uri, self._compression)
         return self._opened
 
     def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
@@ -49,6 +51,10 @@ class LazySource:
     def image(self, manifest_digest: str) -> Image:
         """Ask the source; see :class:`~sifmake.sources.base.Source`."""
         return self._source().image(manifest_digest)
+
+    def read_through(self, manifest_digest: str) -> None:
+        """Ask the source; see :class:`~sifmake.sources.base.Source`."""
+        self._source().read_through(manifest_digest)
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
         """Ask the source; see :class:`~sifmake.sources.base.Source`."""
@@ -61,20 +67,28 @@ class LazySource:
             self._opened = None
 
 
-def open_project_source(project: Project, uri: str) -> Source:
+def open_project_source(project: Project, uri: str, compression: str) -> Source:
     """Open a source with the project's settings; relative paths start from the project's folder.
+
+    Args:
+        project: Has settings and store.
+        uri: The image.
+        compression: Of the packs that are made of layers that come by once.
 
     Raises:
         SourceError: It cannot be opened, or it is a remote one and the run is offline.
     """
+    from sifmake.pipeline.provisional import ProvisionalPacks
     from sifmake.sources.opening import open_source
 
     transport, colon, rest = uri.partition(":")
+    sink = ProvisionalPacks(project.store, compression, project.configuration.limits, project.progress)
+    settings = replace(source_settings(project), sink=sink)
     if transport in LOCAL_TRANSPORTS:
-        return open_source(f"{transport}{colon}{project.root / rest}", source_settings(project))
+        return open_source(f"{transport}{colon}{project.root / rest}", settings)
     if project.modes.offline:
         raise SourceError("is not in the store, and the run is offline", where=uri)
-    return open_source(uri, source_settings(project))
+    return open_source(uri, settings)
 
 
 def source_settings(project: Project) -> SourceSettings:
@@ -86,7 +100,6 @@ def source_settings(project: Project) -> SourceSettings:
         limits=options.limits,
         registries=options.registries,
         auth_file=options.auth_file,
-        temp_folder=project.store.temporary_folder,
         progress=project.progress,
     )
 

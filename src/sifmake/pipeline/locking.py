@@ -148,7 +148,7 @@ def _asked_lock(project: Project, image: ImageSettings, old: Lock | None) -> Loc
     pinned = _PINNED.search(image.source)
     if usable and pinned and pinned[1] == usable.digest:
         return usable.with_build(build)
-    source = open_project_source(project, image.source)
+    source = open_project_source(project, image.source, build.compression)
     try:
         resolved = source.resolve(parse_platform(image.platform), KnownFromLock(usable, project.store))
         if usable and usable.manifest == resolved.manifest_digest:

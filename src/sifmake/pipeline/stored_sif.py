@@ -48,6 +48,8 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
         SourceError: The image cannot be read, or the run is offline and the store lacks it.
         SifmakeError: No SIF file can be made of it.
     """
+    from sifmake.limits import DEFAULT_LIMITS
+    from sifmake.pipeline.provisional import ProvisionalPacks
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import SIF_TRANSPORTS
     from sifmake.sources.settings import SourceSettings
@@ -59,7 +61,7 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
     settings = SourceSettings(
         no_https=wanted.plain_http,
         auth_file=wanted.auth_file,
-        temp_folder=store.temporary_folder,
+        sink=ProvisionalPacks(store, "gzip", DEFAULT_LIMITS, progress),
         progress=progress,
     )
     if parse_uri(wanted.uri).transport in SIF_TRANSPORTS:
@@ -75,11 +77,15 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
 
 
 def _resolve(wanted: Wanted, settings: SourceSettings, store: Store, platform: Platform) -> Resolved:
+    from sifmake.pipeline.image_cache import load_image
     from sifmake.sources.opening import open_source
 
     source = open_source(wanted.uri, settings)
     try:
-        return source.resolve(platform, store)
+        resolved = source.resolve(platform, store)
+        if store.find_sif(_key(resolved.manifest_digest)) is None:
+            load_image(store, source, resolved.manifest_digest)
+        return resolved
     finally:
         source.close()
 

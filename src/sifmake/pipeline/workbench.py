@@ -61,7 +61,7 @@ class Workbench:
         self.name = name
         self.lock = lock
         self._project = project
-        self._source = LazySource(project, lock.source, lock.name)
+        self._source = LazySource(project, lock.source, lock.name, lock.build.compression)
         self._flattened: Flattened | None = None
 
     @cached_property

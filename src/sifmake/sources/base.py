@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -42,6 +43,59 @@ class BlobReader(Protocol):
         """Return up to ``size`` bytes, empty at the end."""
 
 
+@dataclass(frozen=True)
+class Passed:
+    """What was found out about a layer that came by.
+
+    Attributes:
+        size: Bytes as they came, perhaps compressed.
+        digest: Of those.
+        plain_size: Bytes of the uncompressed tar stream.
+        diff_id: Digest of that.
+    """
+
+    size: int
+    digest: str
+    plain_size: int
+    diff_id: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that comes by and may be a layer.
+
+    Attributes:
+        name: Of the archive's member; a digest in it may be true.
+        reader: Its bytes.
+        head: The first of them, up to 512.
+        size: How many there are.
+        algorithm: Of the digests: ``sha256`` or ``sha512``.
+    """
+
+    name: str
+    reader: BlobReader
+    head: bytes
+    size: int
+    algorithm: str
+
+
+class LayerSink(Protocol):
+    """Takes layers as they come by, before anyone knows whether the wanted image has them."""
+
+    def take(self, candidate: Candidate) -> Passed:
+        """Take one layer, read to its end.
+
+        Raises:
+            IntegrityError: It is no layer, or a damaged one.
+        """
+
+    def keep(self, diff_ids: Collection[str]) -> None:
+        """Keep these of the layers that were taken, and drop the others."""
+
+    def drop(self) -> None:
+        """Drop all that was not kept."""
+
+
 class Source(Protocol):
     """A place that has an image.
 
@@ -67,6 +121,13 @@ class Source(Protocol):
         Raises:
             SourceError: As :meth:`resolve`.
             IntegrityError: Bytes do not have the digest or size they should have.
+        """
+
+    def read_through(self, manifest_digest: str) -> None:
+        """Where layers come by once only, let them go to the sink now; elsewhere there is nothing to do.
+
+        Raises:
+            SourceError: As :meth:`image`.
         """
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:

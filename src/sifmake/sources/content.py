@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Protocol, Self
 from sifmake.errors import IntegrityError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection
     from pathlib import Path
+
+    from sifmake.sources.base import Passed
 
 
 class Member:
@@ -34,19 +36,9 @@ class Member:
         self._position += len(data)
         return data
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        """Fill a buffer and return how many bytes came, as raw files do."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
     def peek(self, size: int) -> bytes:
         """Return the next bytes without going on."""
         return os.pread(self._fd, min(size, self._end - self._position), self._position)
-
-    def tell(self) -> int:
-        """Return how many bytes were read."""
-        return self._position - self._start
 
     def close(self) -> None:
         """Close the file if it belongs to this member alone."""
@@ -61,8 +53,39 @@ class Member:
         self.close()
 
 
+class MemoryMember(Member):
+    """A file whose bytes are at hand."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(-1, 0, len(data))
+        self._data = data
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, all that is left when negative; empty at the end."""
+        data = self.peek(self._end if size < 0 else size)
+        self._position += len(data)
+        return data
+
+    def peek(self, size: int) -> bytes:
+        """Return the next bytes without going on."""
+        return self._data[self._position : self._position + size]
+
+
 class Content(Protocol):
-    """Named files."""
+    """Named files.
+
+    Attributes:
+        streamed: Whether the files come by once, so that opening one out of order is expensive.
+        identity: The same text for the same files; empty where nothing tells that they are.
+    """
+
+    @property
+    def streamed(self) -> bool:
+        """See above."""
+
+    @property
+    def identity(self) -> str:
+        """See above."""
 
     def open(self, name: str) -> Member:
         """Open a file.
@@ -71,11 +94,36 @@ class Content(Protocol):
             FileNotFoundError: There is no such file.
         """
 
+    def passed(self, name: str) -> Passed | None:
+        """Return what is known of a layer that went by; None where it is to be opened.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            IntegrityError: The layer is damaged.
+        """
+
+    def keep(self, diff_ids: Collection[str]) -> None:
+        """Say which of the layers that went by are wanted."""
+
     def close(self) -> None:
         """Give back what is held open."""
 
 
-class Folder:
+class AtHand:
+    """What contents have in common whose files can be opened in any order, as often as one likes."""
+
+    streamed = False
+    identity = ""
+
+    def passed(self, name: str) -> Passed | None:  # noqa: ARG002
+        """Nothing went by."""
+        return None
+
+    def keep(self, diff_ids: Collection[str]) -> None:
+        """Nothing went by."""
+
+
+class Folder(AtHand):
     """The files in a folder of the file system."""
 
     def __init__(self, path: Path) -> None:
@@ -109,9 +157,3 @@ def read_small(content: Content, name: str, limit: int) -> bytes:
         if member.size > limit:
             raise IntegrityError(f"the document has {member.size} bytes, more than {limit}", where=name)
         return member.read()
-
-
-def chunks(member: Member, size: int = 1 << 20) -> Iterator[bytes]:
-    """Yield what is left of a member in pieces."""
-    while data := member.read(size):
-        yield data

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import BadReferenceError, IntegrityError, SifmakeError, SourceError
+from sifmake.errors import BadReferenceError, IntegrityError, SourceError
 from sifmake.oci import Descriptor, check_bytes, digest_bytes, is_digest, parse_config
 from sifmake.oci.documents import load_json
 from sifmake.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from sifmake.oci.model import Image, Layer
 from sifmake.oci.platform import is_served_by
 from sifmake.reference import parse_reference
+from sifmake.sources.archive import ArchiveSource
 from sifmake.sources.base import Resolved
+from sifmake.sources.compression import Inflated, is_compressed
 from sifmake.sources.content import read_small
 from sifmake.sources.legacy_archive import read_repositories
-from sifmake.sources.spool import Inflated, is_compressed
+from sifmake.sources.measuring import measure
 from sifmake.sources.tar_archive import open_archive
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
     from sifmake.oci.model import ImageConfig, Platform
     from sifmake.reference import LocalReference
-    from sifmake.sources.base import BlobReader, KnownIndexes
+    from sifmake.sources.base import BlobReader, Passed
     from sifmake.sources.content import Content, Member
     from sifmake.sources.settings import SourceSettings
 
@@ -58,95 +60,70 @@ def open_docker_archive(reference: LocalReference, settings: SourceSettings) -> 
     return DockerArchiveSource("docker-archive", reference, archive, settings.limits)
 
 
-class DockerArchiveSource:
-    """A docker archive, wherever it came from.
-
-    Attributes:
-        transport: ``docker-archive`` or ``docker-daemon``.
-        name: The archive's own name with the image that was chosen.
-    """
-
-    def __init__(self, transport: str, reference: LocalReference, content: Content, limits: Limits) -> None:
-        self.transport = transport
-        self.name = reference.name
-        self._reference = reference
-        self._content = content
-        self._limits = limits
-        self._made: Image | None = None
-        self._members: dict[str, str] = {}
-
-    def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:  # noqa: ARG002
-        """Choose the image and make its manifest."""
-        try:
-            image = self._image()
-            if not is_served_by(image.config.platform, platform):
-                raise SourceError(
-                    f"the image is for {image.config.platform}, not for {platform}",
-                    hint=f"take it with --platform {image.config.platform}",
-                )
-        except SifmakeError as error:
-            raise error.within(self._where) from None
-        return Resolved(image.digest, image.digest)
-
-    def image(self, manifest_digest: str) -> Image:
-        """Return the image if its manifest, which is made anew, still has the digest."""
-        try:
-            image = self._image()
-        except SifmakeError as error:
-            raise error.within(self._where) from None
-        if image.digest != manifest_digest:
-            raise SourceError(
-                f"the archive has another image than {manifest_digest}",
-                where=self._where,
-                hint="it was written anew: run sifmake lock",
-            )
-        return image
+class DockerArchiveSource(ArchiveSource):
+    """A docker archive, wherever it came from."""
 
     @contextmanager
     def open_layer(self, layer: Layer) -> Iterator[BlobReader]:
         """Open a layer; what is compressed inside the archive comes out uncompressed, as the manifest says."""
-        self._image()
-        with self._open(self._members[layer.diff_id]) as member:
+        with self._open(self._members(self._only_image.config)[layer.diff_id]) as member:
             yield self._plain(member)
 
-    def close(self) -> None:
-        """Close the archive."""
-        self._content.close()
-
-    @property
-    def _where(self) -> str:
-        return f"{self.transport}:{self._reference.path}{self._reference.choice}"
-
-    def _image(self) -> Image:
-        if self._made is None:
-            saved = choose_saved(read_images(self._content, self._limits), self._reference)
-            self._made = self._make(saved)
-        return self._made
-
-    def _make(self, saved: SavedImage) -> Image:
-        config = parse_config(saved.config)
-        if len(config.diff_ids) != len(saved.layers):
-            raise IntegrityError(
-                f"the archive has {len(saved.layers)} layers, the config {len(config.diff_ids)} DiffIDs"
+    def _resolve(self, platform: Platform) -> Resolved:
+        image = self._only_image
+        if not is_served_by(image.config.platform, platform):
+            raise SourceError(
+                f"the image is for {image.config.platform}, not for {platform}",
+                hint=f"take it with --platform {image.config.platform}",
             )
-        layers = []
-        for diff_id, name in zip(config.diff_ids, saved.layers, strict=True):
-            self._members[diff_id] = name
-            layers.append(Layer(Descriptor(OCI_LAYER, diff_id, self._uncompressed_size(name, diff_id)), diff_id))
+        return Resolved(image.digest, image.digest)
+
+    def _image(self, manifest_digest: str) -> Image:
+        image = self._only_image
+        if image.digest != manifest_digest:
+            raise SourceError(
+                f"the archive has another image than {manifest_digest}",
+                hint="it was written anew: run sifmake lock",
+            )
+        self._content.keep({layer.diff_id for layer in image.layers})
+        return image
+
+    @cached_property
+    def _saved(self) -> SavedImage:
+        return choose_saved(read_images(self._content, self._limits), self._reference)
+
+    @cached_property
+    def _only_image(self) -> Image:
+        config = parse_config(self._saved.config)
+        if len(config.diff_ids) != len(self._saved.layers):
+            found, wanted = len(self._saved.layers), len(config.diff_ids)
+            raise IntegrityError(f"the archive has {found} layers, the config {wanted} DiffIDs")
+        sizes = {diff_id: self._uncompressed_size(name, diff_id) for diff_id, name in self._members(config).items()}
+        layers = [Layer(Descriptor(OCI_LAYER, diff_id, sizes[diff_id]), diff_id) for diff_id in config.diff_ids]
         return make_image(config, layers)
 
+    def _members(self, config: ImageConfig) -> dict[str, str]:
+        return dict(zip(config.diff_ids, self._saved.layers, strict=True))
+
     def _uncompressed_size(self, name: str, diff_id: str) -> int:
-        with self._open(name) as member:
-            plain = self._plain(member)
-            if plain is member:
-                return member.size
-            size, digest = 0, hashlib.new(diff_id.partition(":")[0])
-            while data := plain.read(1 << 20):
-                size += len(data)
-                digest.update(data)
-        if digest.hexdigest() != diff_id.partition(":")[2]:
+        passed = self._passed(name)
+        if passed is None:
+            with self._open(name) as member:
+                plain = self._plain(member)
+                if plain is member:
+                    return member.size
+                passed = measure(plain, b"", diff_id.partition(":")[0], self._limits, lambda _: None)
+        if passed.diff_id != diff_id:
             raise IntegrityError("the layer does not have its DiffID", where=name)
-        return size
+        return passed.plain_size
+
+    def _passed(self, name: str) -> Passed | None:
+        try:
+            return self._content.passed(name)
+        except FileNotFoundError:
+            raise _missing(name) from None
+        except IntegrityError as error:
+            raise error.within(name) from None
 
     def _plain(self, member: Member) -> BlobReader:
         head = member.peek(8)
@@ -156,7 +133,7 @@ class DockerArchiveSource:
         try:
             return self._content.open(name)
         except FileNotFoundError:
-            raise SourceError(f"the archive has no member {name!r}", hint="it was not written whole") from None
+            raise _missing(name) from None
 
 
 def make_image(config: ImageConfig, layers: Sequence[Layer]) -> Image:
@@ -226,6 +203,10 @@ def _saved_image(content: Content, item: Any, limits: Limits) -> SavedImage:
         check_bytes(config, f"{algorithm}:{hexes}")
     names = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
     return SavedImage(names, config, tuple(str(layer) for layer in layers or []))
+
+
+def _missing(name: str) -> SourceError:
+    return SourceError(f"the archive has no member {name!r}", hint="it was not written whole")
 
 
 def _canonical(name: str) -> str:

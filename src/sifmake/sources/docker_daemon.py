@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from sifmake.errors import SifmakeError, SourceError
@@ -14,10 +15,10 @@ from sifmake.oci import is_digest
 from sifmake.reference import LocalReference, parse_reference
 from sifmake.sources.base import Resolved
 from sifmake.sources.docker_archive import DockerArchiveSource
-from sifmake.sources.spool import spool
-from sifmake.sources.tar_archive import TarArchive
+from sifmake.sources.streamed import StreamedArchive
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from sifmake.oci.model import Image, Layer, Platform
@@ -40,7 +41,7 @@ def open_docker_daemon(rest: str, settings: SourceSettings) -> DaemonSource:
 
 
 class DaemonSource:
-    """An image of an engine. It is exported once, when something of it is needed, to a temporary file without a name.
+    """An image of an engine. It is exported when something of it is needed, and its layers go to the sink as they come.
 
     Attributes:
         transport: ``docker-daemon``.
@@ -72,12 +73,16 @@ class DaemonSource:
         """Return the image as the engine exports it."""
         return self._archive().image(manifest_digest)
 
+    def read_through(self, manifest_digest: str) -> None:
+        """Let the exported layers go to the sink."""
+        self._archive().read_through(manifest_digest)
+
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
         """Open a layer of the exported image."""
         return self._archive().open_layer(layer)
 
     def close(self) -> None:
-        """Remove the exported image."""
+        """Drop layers that nobody wanted."""
         if self._exported is not None:
             self._exported.close()
             self._exported = None
@@ -102,18 +107,21 @@ class DaemonSource:
 
     def _archive(self) -> DockerArchiveSource:
         if self._exported is None:
-            connection = _connect(self._host)
-            try:
-                self._settings.progress.info(f"the engine exports {self.name}")
-                stream = cast("BinaryIO", self._get(connection, "get"))
-                fd = spool(stream, self._settings, self._settings.limits.layer_bytes)
-            except (OSError, http.client.HTTPException) as error:
-                raise SourceError(f"the engine broke off the export ({error})") from None
-            finally:
-                connection.close()
+            settings = self._settings
+            content = StreamedArchive(_Export(self), settings.sink, settings.limits)
             reference = LocalReference(Path(self.name))
-            self._exported = DockerArchiveSource(self.transport, reference, TarArchive(fd), self._settings.limits)
+            self._exported = DockerArchiveSource(self.transport, reference, content, settings.limits)
         return self._exported
+
+    @contextmanager
+    def export(self) -> Iterator[BlobReader]:
+        """Let the engine export the image, from the first byte."""
+        connection = _connect(self._host)
+        try:
+            self._settings.progress.info(f"the engine exports {self.name}")
+            yield _Unbroken(self._get(connection, "get"))
+        finally:
+            connection.close()
 
     def _get(self, connection: http.client.HTTPConnection, what: str) -> http.client.HTTPResponse:
         try:
@@ -127,6 +135,31 @@ class DaemonSource:
         if response.status != 200:
             raise SourceError(f"the engine answered with status {response.status} ({_message(response)})")
         return response
+
+
+class _Export:
+    """What an engine exports, as an archive that is streamed."""
+
+    identity = ""
+
+    def __init__(self, source: DaemonSource) -> None:
+        self.open = source.export
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class _Unbroken:
+    """The engine's answer; a transfer that breaks off is the engine's fault."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return self._response.read(size)
+        except (OSError, http.client.HTTPException) as error:
+            raise SourceError(f"the engine broke off the export ({error})") from None
 
 
 class _UnixConnection(http.client.HTTPConnection):

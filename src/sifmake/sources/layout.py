@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, SifmakeError, SourceError
+from sifmake.errors import IntegrityError, SourceError
 from sifmake.oci import check_bytes, find_manifest, load_image
 from sifmake.oci.choosing import images_in
 from sifmake.oci.documents import Index, load_json, looks_like_config, parse_document, parse_index
 from sifmake.oci.loading import choose_leaf
 from sifmake.oci.model import Descriptor
+from sifmake.sources.archive import ArchiveSource
 from sifmake.sources.base import Resolved
 from sifmake.sources.content import Folder, read_small
 from sifmake.sources.embedded import open_embedded
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from sifmake.limits import Limits
     from sifmake.oci.model import Image, Layer, Platform
     from sifmake.reference import LocalReference
-    from sifmake.sources.base import BlobReader, KnownIndexes
-    from sifmake.sources.content import Content, Member
+    from sifmake.sources.base import BlobReader
+    from sifmake.sources.content import Member
     from sifmake.sources.settings import SourceSettings
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -57,43 +57,50 @@ def open_layout_archive(reference: LocalReference, settings: SourceSettings) -> 
     return LayoutSource("oci-archive", reference, archive, settings.limits)
 
 
-class LayoutSource:
-    """An OCI layout, whatever holds its files.
-
-    Attributes:
-        transport: ``oci`` or ``oci-archive``.
-        name: The layout's own name with the tag or digest that was given.
-    """
-
-    def __init__(self, transport: str, reference: LocalReference, content: Content, limits: Limits) -> None:
-        self.transport = transport
-        self.name = reference.name
-        self._reference = reference
-        self._content = content
-        self._limits = limits
-
-    def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:  # noqa: ARG002
-        """Look the reference up in the layout; nothing is remembered, for looking costs nothing."""
-        try:
-            entries = self._wanted(self._index())
-            if len(entries) == 1:
-                digest = find_manifest(entries[0], platform, self, self._limits).digest
-                return Resolved(entries[0].digest, digest)
-            digest = choose_leaf(Index(tuple(entries)), platform, self, self._limits).digest
-            return Resolved(digest, digest)
-        except SifmakeError as error:
-            raise error.within(self._where) from None
-
-    def image(self, manifest_digest: str) -> Image:
-        """Read manifest and config."""
-        try:
-            return load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self)
-        except SifmakeError as error:
-            raise error.within(self._where) from None
+class LayoutSource(ArchiveSource):
+    """An OCI layout, whatever holds its files."""
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
         """Open a layer's blob."""
         return open_embedded(layer) or self._open_blob(layer.descriptor)
+
+    def _resolve(self, platform: Platform) -> Resolved:
+        entries = self._wanted(self._index())
+        if len(entries) == 1:
+            digest = find_manifest(entries[0], platform, self, self._limits).digest
+            return Resolved(entries[0].digest, digest)
+        digest = choose_leaf(Index(tuple(entries)), platform, self, self._limits).digest
+        return Resolved(digest, digest)
+
+    def _image(self, manifest_digest: str) -> Image:
+        image = load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self)
+        for layer in image.layers:
+            self._check_passed(layer)
+        self._content.keep({layer.diff_id for layer in image.layers})
+        return image
+
+    def _check_passed(self, layer: Layer) -> None:
+        """Check a layer that went by; one that did not is checked when it is read."""
+        digest = layer.descriptor.digest
+        try:
+            passed = self._content.passed(_blob_name(digest))
+        except FileNotFoundError:
+            return
+        except IntegrityError as error:
+            raise error.within(f"layer {digest}") from None
+        if passed is None:
+            return
+        for what, found, wanted in (
+            ("size", passed.size, layer.descriptor.size),
+            ("digest", passed.digest, digest),
+            ("DiffID", passed.diff_id, layer.diff_id),
+        ):
+            if found != wanted:
+                raise IntegrityError(
+                    f"the layer has the wrong {what}: expected {wanted}, got {found}",
+                    where=f"layer {digest}",
+                    hint="the archive is damaged or was tampered with; nothing was kept",
+                )
 
     @contextmanager
     def _open_blob(self, descriptor: Descriptor) -> Iterator[BlobReader]:
@@ -105,10 +112,6 @@ class LayoutSource:
                 )
             yield member
 
-    def close(self) -> None:
-        """Close the archive."""
-        self._content.close()
-
     def manifest(self, descriptor: Descriptor) -> bytes:
         """Return a checked index or manifest."""
         return self._document(descriptor, self._limits.manifest_bytes)
@@ -116,10 +119,6 @@ class LayoutSource:
     def blob(self, descriptor: Descriptor) -> bytes:
         """Return a checked config."""
         return self._document(descriptor, self._limits.config_bytes)
-
-    @property
-    def _where(self) -> str:
-        return f"{self.transport}:{self._reference.path}{self._reference.choice}"
 
     def _document(self, descriptor: Descriptor, limit: int) -> bytes:
         if descriptor.data is not None:
@@ -131,9 +130,8 @@ class LayoutSource:
             return check_bytes(member.read(), descriptor.digest, size)
 
     def _open(self, digest: str) -> Member:
-        algorithm, _, name = digest.partition(":")
         try:
-            return self._content.open(f"blobs/{algorithm}/{name}")
+            return self._content.open(_blob_name(digest))
         except FileNotFoundError:
             raise SourceError(f"the layout has no blob {digest}", hint="it was not copied whole") from None
 
@@ -214,6 +212,10 @@ class LayoutSource:
         except SourceError:
             return False
         return True
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def _has_name(entry: Descriptor, name: str) -> bool:

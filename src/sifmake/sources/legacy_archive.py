@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import IntegrityError, SourceError
 from sifmake.oci.documents import load_json
-from sifmake.sources.content import chunks, read_small
+from sifmake.sources.content import read_small
+from sifmake.sources.measuring import measure
 
 if TYPE_CHECKING:
     from sifmake.limits import Limits
@@ -47,7 +47,7 @@ def _image(content: Content, top: str, limits: Limits) -> tuple[bytes, tuple[str
     layers = tuple(f"{identity}/layer.tar" for identity, _ in chain)
     top_document = chain[-1][1]
     config = {key: top_document[key] for key in KEPT if key in top_document}
-    config["rootfs"] = {"type": "layers", "diff_ids": [_diff_id(content, name) for name in layers]}
+    config["rootfs"] = {"type": "layers", "diff_ids": [_diff_id(content, name, limits) for name in layers]}
     return json.dumps(config, separators=(",", ":"), sort_keys=True).encode(), layers
 
 
@@ -69,15 +69,15 @@ def _chain(content: Content, top: str, limits: Limits) -> list[tuple[str, dict[s
     return chain
 
 
-def _diff_id(content: Content, name: str) -> str:
-    digest = hashlib.sha256()
+def _diff_id(content: Content, name: str, limits: Limits) -> str:
     try:
-        with content.open(name) as member:
-            for data in chunks(member):
-                digest.update(data)
+        passed = content.passed(name)
+        if passed is None:
+            with content.open(name) as member:
+                passed = measure(member, member.peek(8), "sha256", limits, lambda _: None)
     except FileNotFoundError:
         raise SourceError(f"the archive has no member {name!r}") from None
-    return f"sha256:{digest.hexdigest()}"
+    return passed.diff_id
 
 
 def _hint(content: Content) -> str:

@@ -67,6 +67,9 @@ class RegistryImage:
         except SifmakeError as error:
             raise error.within(self._where) from None
 
+    def read_through(self, manifest_digest: str) -> None:
+        """Layers can be opened one by one."""
+
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
         """Open a layer's blob."""
         return open_embedded(layer) or self._client.open_blob(layer.descriptor)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.progress import Progress, Silent
 from sifmake.registry.settings import DEFAULT_RETRY, Credentials, HostSettings, RetryPolicy
+from sifmake.sources.measuring import Measuring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sifmake.sources.base import LayerSink
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class SourceSettings:
         auth_file: Credentials in Docker's form; asked instead of the usual files.
         credentials: Used for every registry, before anything else.
         no_https: Whether every registry may be spoken to without TLS, where TLS does not answer.
-        temp_folder: Returns the folder for spooling compressed archives; called when one is needed.
+        sink: Gets the layers of archives that are read as a stream.
         progress: Told messages.
         environ: Environment variables: credentials, proxies, ``DOCKER_HOST``.
         retry: When requests are made again.
@@ -37,13 +39,7 @@ class SourceSettings:
     auth_file: Path | None = None
     credentials: Credentials | None = None
     no_https: bool = False
-    temp_folder: Callable[[], Path] | None = None
+    sink: LayerSink = field(default_factory=Measuring)
     progress: Progress = field(default_factory=Silent)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     retry: RetryPolicy = DEFAULT_RETRY
-
-    def spool_folder(self) -> Path:
-        """Return the folder for temporary files: the given one, else ``TMPDIR``, else the system's."""
-        if self.temp_folder is not None:
-            return self.temp_folder()
-        return Path(self.environ.get("TMPDIR") or tempfile.gettempdir())

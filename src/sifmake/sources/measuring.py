@@ -1,0 +1,83 @@
+"""A sink that keeps no layer and only finds out what they are."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from sifmake.limits import DEFAULT_LIMITS, Limits
+from sifmake.sources.base import Passed
+from sifmake.sources.compression import MAGICS, Inflated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from sifmake.sources.base import BlobReader, Candidate
+
+CHUNK = 1 << 20
+
+
+class Measuring:
+    """Digests of layers and nothing more: for those who only want to know what a reference means."""
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+
+    def take(self, candidate: Candidate) -> Passed:
+        """Read one layer."""
+        return measure(candidate.reader, candidate.head, candidate.algorithm, self._limits, lambda _: None)
+
+    def keep(self, diff_ids: Collection[str]) -> None:
+        """There is nothing to keep."""
+
+    def drop(self) -> None:
+        """There is nothing to drop."""
+
+
+def measure(reader: BlobReader, head: bytes, algorithm: str, limits: Limits, advance: Callable[[int], None]) -> Passed:
+    """Read a layer to its end and return its sizes and digests.
+
+    Args:
+        reader: Its bytes as they come.
+        head: The first of them.
+        algorithm: Of the digests.
+        limits: Bounds on what comes out.
+        advance: Told the bytes that were read.
+
+    Raises:
+        IntegrityError: Compression is damaged or beyond a limit.
+    """
+    raw = _Counted(reader, algorithm, advance)
+    if not head.startswith(MAGICS):
+        while raw.read(CHUNK):
+            pass
+        return Passed(raw.tell(), raw.digest(), raw.tell(), raw.digest())
+    plain = _Counted(Inflated(raw, head, limits), algorithm, lambda _: None)
+    while plain.read(CHUNK):
+        pass
+    while raw.read(CHUNK):
+        pass
+    return Passed(raw.tell(), raw.digest(), plain.tell(), plain.digest())
+
+
+class _Counted:
+    """Counts and hashes what is read."""
+
+    def __init__(self, reader: BlobReader, algorithm: str, advance: Callable[[int], None]) -> None:
+        self._reader = reader
+        self._hash = hashlib.new(algorithm)
+        self._advance = advance
+        self._count = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._reader.read(size)
+        self._hash.update(data)
+        self._count += len(data)
+        self._advance(len(data))
+        return data
+
+    def tell(self) -> int:
+        return self._count
+
+    def digest(self) -> str:
+        return f"{self._hash.name}:{self._hash.hexdigest()}"

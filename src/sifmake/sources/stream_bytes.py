@@ -1,0 +1,155 @@
+"""Bytes that come once, in order: an archive as a whole, and the members in it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from sifmake.errors import IntegrityError
+from sifmake.sources.content import Member
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from sifmake.sources.base import BlobReader
+
+CHUNK = 1 << 20
+
+
+class StreamBytes:
+    """An archive's bytes, read forward, with a view ahead.
+
+    Attributes:
+        position: Of the next byte.
+        broken: Whether reading has failed.
+    """
+
+    def __init__(self, reader: BlobReader, most: int) -> None:
+        """Begin.
+
+        Args:
+            reader: Gives the bytes.
+            most: Largest archive that is read, bytes.
+        """
+        self.position = 0
+        self.broken = False
+        self._reader = reader
+        self._most = most
+        self._chunk = b""
+        self._at = 0
+
+    def head(self, size: int) -> bytes:
+        """Return the next bytes without consuming them, fewer than ``size`` at the end only."""
+        while len(self._chunk) - self._at < size and (more := self._fetch()):
+            self._chunk, self._at = self._chunk[self._at :] + more, 0
+        return self._chunk[self._at : self._at + size]
+
+    def some(self, size: int) -> bytes:
+        """Return up to ``size`` bytes, none at the end only."""
+        if self._at == len(self._chunk):
+            self._chunk, self._at = self._fetch(), 0
+        data = self._chunk[self._at : self._at + size]
+        self._at += len(data)
+        self.position += len(data)
+        return data
+
+    def take(self, size: int) -> bytes:
+        """Return the next ``size`` bytes, fewer at the end only."""
+        parts = []
+        while size and (data := self.some(size)):
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+    def skip(self, size: int) -> bool:
+        """Pass over bytes; False where the end comes before."""
+        while size and (data := self.some(size)):
+            size -= len(data)
+        return not size
+
+    def drain(self) -> None:
+        """Read to the end, so that checksums there are checked."""
+        while self.some(CHUNK):
+            pass
+
+    def _fetch(self) -> bytes:
+        try:
+            data = self._reader.read(CHUNK)
+        except BaseException:
+            self.broken = True
+            raise
+        if self.position + len(data) > self._most:
+            self.broken = True
+            raise IntegrityError(f"the archive is larger than {self._most} bytes")
+        return data
+
+
+class MemberBytes:
+    """The bytes of the member at which an archive stands."""
+
+    def __init__(self, archive: StreamBytes, size: int) -> None:
+        self._archive = archive
+        self._left = size
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, none at the member's end."""
+        if not self._left:
+            return b""
+        data = self._archive.some(min(size, self._left))
+        if not data:
+            self._archive.broken = True
+            position = self._archive.position
+            raise IntegrityError(f"the archive is cut off: it ends at byte {position} inside a member")
+        self._left -= len(data)
+        return data
+
+    def read_all(self) -> bytes:
+        """Return all that is left."""
+        parts = []
+        while data := self.read(self._left):
+            parts.append(data)
+        return b"".join(parts)
+
+
+class StreamMember(Member):
+    """A member at which a stream was opened for it alone."""
+
+    def __init__(self, archive: StreamBytes, size: int, opened: ExitStack) -> None:
+        super().__init__(-1, 0, size)
+        self._archive = archive
+        self._bytes = MemberBytes(archive, size)
+        self._opened = opened
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, all that is left when negative; empty at the end."""
+        data = self._bytes.read_all() if size < 0 else self._bytes.read(size)
+        self._position += len(data)
+        return data
+
+    def peek(self, size: int) -> bytes:
+        """Return the next bytes without going on."""
+        return self._archive.head(min(size, self._end - self._position))
+
+    def close(self) -> None:
+        """End the stream."""
+        self._opened.close()
+
+
+class PipeBytes:
+    """What comes through a pipe, with a view ahead."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._ready = b""
+
+    def peek(self, size: int) -> bytes:
+        """Return the next bytes without consuming them, fewer at the end only."""
+        while len(self._ready) < size and (data := os.read(self._fd, CHUNK)):
+            self._ready += data
+        return self._ready[:size]
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+        data = self._ready[:size] or os.read(self._fd, size)
+        self._ready = self._ready[size:]
+        return data

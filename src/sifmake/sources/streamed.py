@@ -1,0 +1,200 @@
+"""Archives that are read once, from the first byte to the last: compressed ones, pipes, what an engine exports.
+
+Which layers an image has stands in documents that may come last. So each member that may be a layer goes to a sink as
+it passes, small documents are kept in memory, and nothing is written to a temporary copy of the archive.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from sifmake.errors import IntegrityError, SourceError
+from sifmake.oci import is_digest
+from sifmake.sources.base import Candidate
+from sifmake.sources.compression import MAGICS, Inflated, is_compressed
+from sifmake.sources.content import Member, MemoryMember
+from sifmake.sources.stream_bytes import MemberBytes, PipeBytes, StreamBytes, StreamMember
+from sifmake.sources.tar_members import BLOCK, TarMember, follow, is_header, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
+
+    from sifmake.limits import Limits
+    from sifmake.sources.base import BlobReader, LayerSink, Passed
+
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a file that changes again surely gets another time stamp."""
+
+
+class ArchiveStream(Protocol):
+    """Where an archive's uncompressed bytes come from.
+
+    Attributes:
+        identity: The same text for the same bytes; empty where nothing tells.
+    """
+
+    @property
+    def identity(self) -> str:
+        """See above."""
+
+    def open(self) -> AbstractContextManager[BlobReader]:
+        """Begin at the first byte.
+
+        Raises:
+            SourceError: It cannot be read, or not once more.
+        """
+
+    def close(self) -> None:
+        """Give back what is held open."""
+
+
+class StreamedArchive:
+    """The files in an archive that goes by. Of two members of one name the last one counts.
+
+    Opening a member that was not kept in memory reads the archive once more, up to that member.
+    """
+
+    streamed = True
+
+    def __init__(self, stream: ArchiveStream, sink: LayerSink, limits: Limits) -> None:
+        self._stream = stream
+        self._sink = sink
+        self._limits = limits
+        self._members: dict[str, TarMember] = {}
+        self._documents: dict[str, bytes] = {}
+        self._documents_left = limits.documents_bytes
+        self._passed: dict[str, Passed] = {}
+        self._failed: dict[str, IntegrityError] = {}
+
+    @property
+    def identity(self) -> str:
+        """Stays the same as long as the archive surely does; empty where nothing tells."""
+        return self._stream.identity
+
+    def open(self, name: str) -> Member:
+        """Open a file, following links inside the archive.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        found = self._find(name)
+        if found.name in self._documents:
+            return MemoryMember(self._documents[found.name])
+        return self._open_again(found)
+
+    def passed(self, name: str) -> Passed | None:
+        """Return what the sink found out about a layer, None for what was not given to it.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            IntegrityError: The layer is damaged.
+        """
+        found = self._find(name)
+        if found.name in self._failed:
+            raise self._failed[found.name]
+        return self._passed.get(found.name)
+
+    def keep(self, diff_ids: Collection[str]) -> None:
+        """Tell the sink which of the layers that went by are wanted."""
+        self._sink.keep(diff_ids)
+
+    def close(self) -> None:
+        """Drop what the sink has and nobody wanted."""
+        self._sink.drop()
+        self._stream.close()
+
+    def _find(self, name: str) -> TarMember:
+        if not self._members:
+            self._read_through()
+        return follow(self._members, name)
+
+    def _read_through(self) -> None:
+        with self._stream.open() as reader:
+            archive = StreamBytes(reader, self._limits.layer_bytes)
+            for member in walk(archive):
+                self._forget(member.name)
+                self._members[member.name] = member
+                if not member.target:
+                    self._take(archive, member)
+            archive.drain()
+
+    def _forget(self, name: str) -> None:
+        self._passed.pop(name, None)
+        self._failed.pop(name, None)
+        self._documents_left += len(self._documents.pop(name, b""))
+
+    def _take(self, archive: StreamBytes, member: TarMember) -> None:
+        head = archive.head(min(BLOCK, member.size))
+        data = MemberBytes(archive, member.size)
+        if head.startswith(MAGICS) or _is_tar(head):
+            candidate = Candidate(member.name, data, head, member.size, _algorithm(member.name))
+            try:
+                self._passed[member.name] = self._sink.take(candidate)
+            except IntegrityError as error:
+                if archive.broken:
+                    raise
+                self._failed[member.name] = error
+        elif member.size <= min(self._documents_left, max(self._limits.manifest_bytes, self._limits.config_bytes)):
+            self._documents[member.name] = data.read_all()
+            self._documents_left -= member.size
+
+    def _open_again(self, member: TarMember) -> StreamMember:
+        with ExitStack() as stack:
+            archive = StreamBytes(stack.enter_context(self._stream.open()), self._limits.layer_bytes)
+            if not archive.skip(member.offset):
+                raise IntegrityError("the archive became shorter while it was read")
+            return StreamMember(archive, member.size, stack.pop_all())
+
+
+class FileStream:
+    """A compressed archive in a file, or any archive in a pipe."""
+
+    def __init__(self, fd: int, limits: Limits) -> None:
+        """Take over an open file."""
+        self._fd = fd
+        self._limits = limits
+        self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._read = False
+
+    @property
+    def identity(self) -> str:
+        """Made of device, inode, size and times; empty where the file was changed just now."""
+        status = os.fstat(self._fd)
+        changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        if not self._regular or time.time_ns() - changed < SETTLED:
+            return ""
+        return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+    @contextmanager
+    def open(self) -> Iterator[BlobReader]:
+        """Begin at the first byte; a pipe can do that once."""
+        if self._read and not self._regular:
+            raise SourceError("a pipe can be read once only", hint="write the archive to a file first")
+        self._read = True
+        file: Member | PipeBytes = PipeBytes(self._fd)
+        if self._regular:
+            file = Member(self._fd, 0, os.fstat(self._fd).st_size)
+        head = file.peek(8)
+        yield Inflated(file, head, self._limits) if is_compressed(head) else file
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _is_tar(head: bytes) -> bool:
+    """Tell whether a file begins as a tar archive does; an empty one consists of zeros."""
+    return len(head) == BLOCK and (is_header(head) or not head.strip(b"\0"))
+
+
+def _algorithm(name: str) -> str:
+    """Return the digest algorithm that the name of a blob in a layout says, sha256 for all other names."""
+    algorithm, _, hexes = name.removeprefix("blobs/").partition("/")
+    return algorithm if name.startswith("blobs/") and is_digest(f"{algorithm}:{hexes}") else "sha256"
