@@ -180,3 +180,22 @@ def test_an_interrupted_stream_leaves_no_pack(tmp_path, blobs, image, number):
     assert not (tmp_path / "x.sif").exists()
     left = list(store.glob("tmp/*"))
     assert len(left) == (1 if number == signal.SIGKILL else 0)
+
+
+def test_an_interrupt_ends_an_export_that_a_lock_waits_for(tmp_path, blobs, image):
+    archive = write_docker_archive(tmp_path / "x.tar", blobs, {"org/x:1": image}).read_bytes()
+    with Engine(tmp_path / "docker.sock") as engine_api:
+        engine_api.images["org/x:1"] = (blobs.document(image)["config"]["digest"], archive)
+        engine_api.pause = 0.02
+        images = {"x": {"from": "docker-daemon:org/x:1"}}
+        environ = {"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"}
+        project = Folder(tmp_path / "project", tmp_path / "home", images=images, environ=environ)
+        project.write()
+        locking = project.start("sifmake", "lock")
+        wait_until(lambda: list((tmp_path / "home").glob("store/tmp/*")))
+        began = time.monotonic()
+        locking.send_signal(signal.SIGINT)
+        locking.communicate(timeout=20)
+        assert locking.returncode == 130
+        assert time.monotonic() - began < len(archive) / 1000 * engine_api.pause / 4
+    assert not list((tmp_path / "home").glob("store/tmp/*"))

@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
 
 
 class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Has images; remembers what it was asked."""
+    """Has images; remembers what it was asked.
+
+    Attributes:
+        images: ID and archive by name.
+        log: Paths of the requests.
+        cut: After how many bytes an export breaks off.
+        pause: Seconds between each 1000 bytes of an answer.
+    """
 
     daemon_threads = True
 
@@ -18,6 +27,7 @@ class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.images: dict[str, tuple[str, bytes]] = {}
         self.log: list[str] = []
         self.cut: int | None = None
+        self.pause = 0.0
         super().__init__(str(path), Handler)
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -40,7 +50,12 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status, body):
         self.send_response(status)
         self.end_headers()
-        self.wfile.write(body)
+        if not self.server.pause:
+            self.wfile.write(body)
+        for start in range(0, len(body) if self.server.pause else 0, 1000):
+            time.sleep(self.server.pause)
+            with suppress(BrokenPipeError):
+                self.wfile.write(body[start : start + 1000])
 
     def log_message(self, *_):
         pass

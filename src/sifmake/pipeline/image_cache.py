@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sifmake.oci.model import Image, Layer, Platform
     from sifmake.pipeline.project import Project
+    from sifmake.progress import Progress
     from sifmake.sources.base import BlobReader, KnownIndexes, Resolved, Source
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
@@ -41,7 +42,7 @@ class LazySource:
 
     def _source(self) -> Source:
         if self._opened is None:
-            self._opened = open_project_source(self._project, self._uri, self._compression)
+            self._opened = open_project_source(self._project, self._uri, self._compression, self._project.progress)
         return self._opened
 
     def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
@@ -67,13 +68,14 @@ class LazySource:
             self._opened = None
 
 
-def open_project_source(project: Project, uri: str, compression: str) -> Source:
+def open_project_source(project: Project, uri: str, compression: str, progress: Progress) -> Source:
     """Open a source with the project's settings; relative paths start from the project's folder.
 
     Args:
         project: Has settings and store.
         uri: The image.
         compression: Of the packs that are made of layers that come by once.
+        progress: Told of these.
 
     Raises:
         SourceError: It cannot be opened, or it is a remote one and the run is offline.
@@ -82,7 +84,7 @@ def open_project_source(project: Project, uri: str, compression: str) -> Source:
     from sifmake.sources.opening import open_source
 
     transport, colon, rest = uri.partition(":")
-    sink = ProvisionalPacks(project.store, compression, project.configuration.limits, project.progress)
+    sink = ProvisionalPacks(project.store, compression, project.configuration.limits, progress)
     settings = replace(source_settings(project), sink=sink)
     if transport in LOCAL_TRANSPORTS:
         return open_source(f"{transport}{colon}{project.root / rest}", settings)

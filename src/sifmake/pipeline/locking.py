@@ -11,6 +11,7 @@ from sifmake.errors import LockError, SifmakeError
 from sifmake.oci.platform import parse_platform
 from sifmake.pipeline.image_cache import load_image, open_project_source
 from sifmake.pipeline.lock_file import Lock, LockedLayer, read_lock, write_lock
+from sifmake.pipeline.stopping import Stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Platform
     from sifmake.pipeline.images import ImageSettings
     from sifmake.pipeline.project import Project
+    from sifmake.progress import Progress
     from sifmake.sources.base import KnownIndexes
 
 UNCHANGED, CHANGED, FAILED = "unchanged", "changed", "failed"
@@ -66,6 +68,7 @@ class LockRefresher:
         self.project = project
         self.check = check
         self._outcomes: dict[str, Outcome] = {}
+        self._progress = Stoppable(project.progress)
 
     def refresh(self, name: str) -> Outcome:
         """Refresh one lock; a failure is an outcome, not an exception."""
@@ -78,7 +81,11 @@ class LockRefresher:
         project = self.project
         _ = project.images, project.configuration, project.store  # read once, before the threads
         with ThreadPoolExecutor(project.configuration.parallel_requests) as threads:
-            yield from threads.map(self.refresh, names)
+            try:
+                yield from threads.map(self.refresh, names)
+            except BaseException:
+                self._progress.stop()
+                raise
 
     def _refresh(self, name: str) -> Outcome:
         path = self.project.lock_path(name)
@@ -86,7 +93,7 @@ class LockRefresher:
             image = self.project.image(name)
             old, trouble = _read_old(self.project, name)
             new = _offline_lock(self.project, image, old, trouble) if self.project.modes.offline else None
-            new = new or _asked_lock(self.project, image, old)
+            new = new or _asked_lock(self.project, image, old, self._progress)
             return self._settle(image, old, new, trouble)
         except SifmakeError as error:
             return Outcome(name, FAILED, str(path), error=error)
@@ -141,14 +148,14 @@ def _offline_lock(project: Project, image: ImageSettings, old: Lock | None, trou
     return old.with_build(project.wanted_build(image))
 
 
-def _asked_lock(project: Project, image: ImageSettings, old: Lock | None) -> Lock:
+def _asked_lock(project: Project, image: ImageSettings, old: Lock | None, progress: Progress) -> Lock:
     """Return the lock as the source has it now; the old one where the platform's manifest is the same."""
     build = project.wanted_build(image)
     usable = old if old is not None and _fits(old, image) else None
     pinned = _PINNED.search(image.source)
     if usable and pinned and pinned[1] == usable.digest:
         return usable.with_build(build)
-    source = open_project_source(project, image.source, build.compression)
+    source = open_project_source(project, image.source, build.compression, progress)
     try:
         resolved = source.resolve(parse_platform(image.platform), KnownFromLock(usable, project.store))
         if usable and usable.manifest == resolved.manifest_digest:

@@ -157,7 +157,7 @@ class _Unbroken:
 
     def read(self, size: int, /) -> bytes:
         try:
-            return self._response.read(size)
+            return self._response.read1(size)
         except (OSError, http.client.HTTPException) as error:
             raise SourceError(f"the engine broke off the export ({error})") from None
 
