@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -118,6 +119,25 @@ def test_a_client_certificate(tmp_path, layout):
             pull(uri, registries={registry.host: host})
         host = replace(host, client_cert=certificate, client_key=key)
         assert len(pull(uri, registries={registry.host: host}).blobs) == 2
+
+
+def test_certificates_of_docker_and_podman(tmp_path, layout):
+    """What containers-certs.d(5) describes is all that is configured; skopeo reads the same folder."""
+    with running(tmp_path / "r", tls=True, client_ca=True) as registry:
+        folder = tmp_path / "home/.config/containers/certs.d" / registry.host
+        folder.parent.mkdir(parents=True)
+        shutil.move(certificates(tmp_path, registry, *registry.authority.issue("client")), folder)
+        environ = {"HOME": str(tmp_path / "home")}
+        words = ["skopeo", "copy", "-q", f"oci:{layout}:single", f"docker://{registry.host}/x:1"]
+        subprocess.run(words, check=True, env={**os.environ, **environ})
+        uri = f"docker://{registry.host}/x:1"
+        assert len(pull(uri, environ=environ).blobs) == 2
+        (folder / "client.cert").unlink()
+        with pytest.raises(RegistryError, match="client certificate"):
+            pull(uri, environ=environ)
+        (folder / "ca.crt").unlink()
+        with pytest.raises(RegistryError, match="is not trusted"):
+            pull(uri, environ=environ)
 
 
 def certificates(folder, registry, certificate, key):

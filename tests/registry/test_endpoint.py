@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sifmake.registry import Credentials, HostSettings
+from sifmake.registry.certs_d import HostBook
 from sifmake.registry.endpoint import Call, Endpoint
 from sifmake.registry.transport import TransportError
 from support.pulling import FAST, Messages
@@ -152,7 +153,7 @@ def test_a_configured_host_keeps_its_own_settings_wherever_one_comes_from(tmp_pa
         "https://registry.example/v2/": Answer(307, Location="https://cdn.example/x"),
         "https://cdn.example/x": Answer(200),
     }
-    status, _, recorder = ask(answers, others=others)
+    status, _, recorder = ask(answers, others=HostBook(others, {}))
     assert status == 200
     assert recorder.asked[1][2] == others["cdn.example"]
 
@@ -168,3 +169,20 @@ def test_a_basic_password_goes_to_its_host_only():
     status, _, recorder = ask(answers, credentials=Credentials("alice", "secret"))
     assert status == 200
     assert [authorization.partition(" ")[0] for _, authorization, _ in recorder.asked] == ["", "Basic", ""]
+
+
+@pytest.mark.parametrize(
+    ("own", "used"),
+    [
+        (HostSettings(more_ca=("ca",), client_cert="c"), HostSettings(more_ca=("ca",))),
+        (HostSettings(ca_file="ca"), HostSettings(more_ca=("ca",))),
+        (HostSettings(), HostSettings()),
+    ],
+)
+def test_the_authority_of_a_registry_counts_for_the_token_service_it_names(own, used):
+    answers = {
+        "https://registry.example/v2/": Answer(401, WWW_Authenticate='Bearer realm="https://auth.example/token"'),
+        "https://auth.example/token": Answer(403),
+    }
+    _, _, recorder = ask(answers, settings=own)
+    assert recorder.asked[-1] == ("https://auth.example/token", "", used)

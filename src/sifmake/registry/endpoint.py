@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from sifmake.progress import Progress
+    from sifmake.registry.certs_d import HostBook
     from sifmake.registry.settings import Credentials, RetryPolicy
     from sifmake.registry.transport import Response, Transport
 
@@ -74,7 +75,7 @@ class Endpoint:
         find_credentials: Callable[[], Credentials | None],
         *,
         may_be_plain: bool = False,
-        others: Mapping[str, HostSettings] | None = None,
+        others: HostBook | None = None,
     ) -> None:
         """Take notes; nothing is sent.
 
@@ -86,11 +87,11 @@ class Endpoint:
             progress: Told of pauses and quotas.
             find_credentials: Asked when the registry wants some.
             may_be_plain: Whether it may be asked without TLS where it does not answer by TLS.
-            others: What is configured for the hosts that it may send one to.
+            others: What is known of the hosts that it may send one to.
         """
         self.host = host
         self._settings = settings
-        self._others = others or {}
+        self._others = others
         self._transport = transport
         self._policy = policy
         self._progress = progress
@@ -295,13 +296,16 @@ class Endpoint:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Response:
         settings = self._settings_elsewhere(url)
+        if settings == HostSettings():  # the peers let a registry's CA count for the token service that it names
+            own = self._settings
+            settings = HostSettings(more_ca=(*([own.ca_file] if own.ca_file else []), *own.more_ca))
         return self._repeat(lambda: self._transport.exchange(method, url, headers, settings, body=body))
 
     def _settings_elsewhere(self, url: str) -> HostSettings:
         """Return what is configured for another host; a registry's CA counts for all ports of its name."""
         parts = urlsplit(url)
-        if parts.netloc in self._others:
-            return self._others[parts.netloc]
+        if self._others and self._others.knows(parts.netloc):
+            return self._others.of(parts.netloc)
         if parts.hostname == urlsplit(f"//{self.host}").hostname:
             return replace(self._settings, client_cert=None, client_key=None)
         return HostSettings()

@@ -8,16 +8,16 @@ from urllib.parse import urlsplit
 
 from sifmake.errors import SourceError
 from sifmake.reference.reference import DOCKER_HUB, DOCKER_HUB_API
+from sifmake.registry.certs_d import HostBook
 from sifmake.registry.endpoint import Call, Endpoint
 from sifmake.registry.problem import NotFoundError
 from sifmake.registry.proxies import is_loopback
-from sifmake.registry.settings import HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sifmake.reference import Reference
-    from sifmake.registry.settings import ClientSettings
+    from sifmake.registry.settings import ClientSettings, HostSettings
     from sifmake.registry.transport import Response, Transport
 
 T = TypeVar("T")
@@ -48,7 +48,8 @@ class Places:
     def __init__(self, reference: Reference, settings: ClientSettings, transport: Transport) -> None:
         self._settings = settings
         self._transport = transport
-        own = settings.registries.get(reference.registry, HostSettings())
+        self._hosts = HostBook(settings.registries, settings.environ)
+        own = self._hosts.of(reference.registry)
         self._mirrors = [self._mirror(text, reference.repository) for text in own.mirrors]
         self._given_up: set[str] = set()
         self.origin = self._place(reference.registry, own, reference.repository)
@@ -83,8 +84,7 @@ class Places:
 
     def _mirror(self, text: str, repository: str) -> Place:
         host, _, prefix = text.rstrip("/").partition("/")
-        settings = self._settings.registries.get(host, HostSettings())
-        return self._place(host, settings, f"{prefix}/{repository}" if prefix else repository, mirror=True)
+        return self._place(host, self._hosts.of(host), f"{prefix}/{repository}" if prefix else repository, mirror=True)
 
     def _place(self, registry: str, own: HostSettings, repository: str, *, mirror: bool = False) -> Place:
         settings = self._settings
@@ -100,7 +100,7 @@ class Places:
             settings.progress,
             lambda: settings.credentials.find(registry, repository),
             may_be_plain=settings.no_https or is_loopback(urlsplit(f"//{host}").hostname or ""),
-            others=settings.registries,
+            others=self._hosts,
         )
         return Place(endpoint, repository)
 

@@ -21,6 +21,7 @@ class HostSettings:
     Attributes:
         plain_http: Whether it is asked without TLS.
         ca_file: PEM certificates that its certificate must come from; None for the system's.
+        more_ca: Files with further such certificates, besides ``ca_file`` or the system's.
         client_cert: PEM certificate that is shown to it; may hold the key too.
         client_key: PEM key of ``client_cert``.
         mirrors: ``host[:port][/prefix]`` of registries that are asked before it, in this order.
@@ -28,6 +29,7 @@ class HostSettings:
 
     plain_http: bool = False
     ca_file: Path | None = None
+    more_ca: tuple[Path, ...] = ()
     client_cert: Path | None = None
     client_key: Path | None = None
     mirrors: tuple[str, ...] = ()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import ssl
+import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,19 +16,14 @@ from sifmake import __version__
 from sifmake.errors import RegistryError
 from sifmake.registry.proxies import find_proxy
 from sifmake.registry.settings import DEFAULT_RETRY, HostSettings, RetryPolicy
+from sifmake.registry.tls import make_context
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
-_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
 _OBJECT = re.compile(r"^(?:<[^>]*>|\w+\(.*?\)): ")
-_BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 """What reading a body raises when the connection breaks."""
 
@@ -93,14 +87,32 @@ class Response:
         self._response.close()
 
 
+class _Adapter(HTTPAdapter):
+    """Connections that share one idea of whom to trust."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        super().__init__(pool_connections=8, pool_maxsize=16)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> urllib3.ProxyManager:
+        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, ssl_context=self._context, **options)
+        return manager
+
+    def cert_verify(self, *_: Any) -> None:
+        """The context knows already; the library would load a list of its own."""
+
+
 class Transport:
     """Pooled connections; may be used by several threads."""
 
     def __init__(self, environ: Mapping[str, str], policy: RetryPolicy = DEFAULT_RETRY) -> None:
         self._environ = environ
         self._policy = policy
-        self._adapter = HTTPAdapter(pool_connections=8, pool_maxsize=16)
-        self._system_bundle = _system_bundle(environ)
+        self._adapters: dict[HostSettings | None, _Adapter] = {}
+        self._lock = threading.Lock()
 
     def exchange(
         self,
@@ -116,19 +128,19 @@ class Transport:
 
         Raises:
             TransportError: No answer came.
+            RegistryError: A certificate's file cannot be used.
         """
         common = {"User-Agent": f"sifmake/{__version__}", "Accept-Encoding": "identity"}
         request = requests.Request(method, url, headers={**common, **headers}, data=body).prepare()
         if body is not None and not isinstance(body, bytes):
             body.seek(0)
         proxy = find_proxy(url, self._environ)
+        adapter = self._adapter(settings if url.startswith("https:") else None)
         try:
-            response = self._adapter.send(
+            response = adapter.send(
                 request,
                 stream=True,
                 timeout=(connect_timeout or self._policy.connect_timeout, self._policy.read_timeout),
-                verify=str(settings.ca_file) if settings.ca_file else self._system_bundle,
-                cert=_certificate(settings),
                 proxies={urlsplit(url).scheme: proxy} if proxy else {},
             )
         except requests.RequestException as error:
@@ -139,23 +151,16 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections."""
-        self._adapter.close()
+        with self._lock:
+            for adapter in self._adapters.values():
+                adapter.close()
 
-
-def _system_bundle(environ: Mapping[str, str]) -> str | bool:
-    """Return the certificates that the system trusts: a site's own CA is among them, unlike in a bundled list."""
-    named = [environ[name] for name in _BUNDLE_VARIABLES if environ.get(name)]
-    found = ssl.get_default_verify_paths().cafile
-    candidates = [*named, *([found] if found else []), *_BUNDLES]
-    return next((path for path in candidates if Path(path).is_file()), True)
-
-
-def _certificate(settings: HostSettings) -> str | tuple[str, str] | None:
-    if settings.client_cert is None:
-        return None
-    if settings.client_key is None:
-        return str(settings.client_cert)
-    return str(settings.client_cert), str(settings.client_key)
+    def _adapter(self, settings: HostSettings | None) -> _Adapter:
+        """Return the connections to hosts with these settings; None stands for connections without TLS."""
+        with self._lock:
+            if settings not in self._adapters:
+                self._adapters[settings] = _Adapter(make_context(settings, self._environ) if settings else None)
+            return self._adapters[settings]
 
 
 def _explain(error: requests.RequestException, url: str, proxy: str | None, settings: HostSettings) -> TransportError:

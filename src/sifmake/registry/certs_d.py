@@ -1,0 +1,69 @@
+"""Settings of hosts: the configuration's own, else the certificates that Docker and Podman find in ``certs.d``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import ConfigError
+from sifmake.reference.reference import DOCKER_HUB, DOCKER_HUB_API
+from sifmake.registry.settings import HostSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SYSTEM_FOLDERS = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
+
+
+@dataclass(frozen=True)
+class HostBook:
+    """What is known of hosts.
+
+    Attributes:
+        configured: By host[:port] as it stands in references.
+        environ: Says where the user's own ``certs.d`` is.
+    """
+
+    configured: Mapping[str, HostSettings]
+    environ: Mapping[str, str]
+
+    def of(self, host: str) -> HostSettings:
+        """Return a host's settings; certificates come from ``certs.d`` where the configuration names none.
+
+        Raises:
+            ConfigError: There is a client certificate without its key.
+        """
+        own = self.configured.get(host, HostSettings())
+        if own.plain_http or own.ca_file or own.client_cert:
+            return own
+        found = self._find_folder(host)
+        return own if found is None else _with_certificates(own, found)
+
+    def knows(self, host: str) -> bool:
+        """Tell whether there is anything about a host."""
+        return host in self.configured or self._find_folder(host) is not None
+
+    def _find_folder(self, host: str) -> Path | None:
+        """Return the first folder for a host; as Docker and Podman do, the others are not looked into then."""
+        name = DOCKER_HUB if host == DOCKER_HUB_API else host
+        home = self.environ.get("XDG_CONFIG_HOME") or f"{self.environ.get('HOME', '')}/.config"
+        folders = [Path(home, "containers/certs.d"), *SYSTEM_FOLDERS]
+        return next((folder / name for folder in folders if (folder / name).is_dir()), None)
+
+
+def _with_certificates(own: HostSettings, folder: Path) -> HostSettings:
+    """Read a folder: ``*.crt`` are trusted besides the system's, ``X.cert`` and ``X.key`` are shown (Docker's docs)."""
+    try:
+        files = sorted(folder.iterdir())
+    except OSError:
+        return own
+    own = replace(own, more_ca=tuple(path for path in files if path.suffix == ".crt"))
+    certificate = next((path for path in files if path.suffix == ".cert"), None)
+    if certificate is None:
+        return own
+    key = certificate.with_suffix(".key")
+    if not key.exists():
+        hint = "certificates of an authority are named *.crt"
+        raise ConfigError(f"there is no {key.name} for this client certificate", where=str(certificate), hint=hint)
+    return replace(own, client_cert=certificate, client_key=key)
