@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sifmake.errors import LayerError
 from sifmake.limits import KIB, MIB
+from sifmake.sources.compression import GZIP, begins_compressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,11 +18,7 @@ READ_BYTES = 64 * KIB
 """Fed to a decoder at once. What a decoder leaves over after a member is copied, and eStargz and zstd:chunked
 layers have a member per file: small reads keep that copy cheap."""
 
-GZIP_MAGIC = b"\x1f\x8b"
 GZIP_RESERVED_FLAGS = 0xE0
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-ZSTD_SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
-"""Bytes 1 to 3 of a skippable frame; byte 0 is 0x50 to 0x5f (RFC 8878, section 3.1.2)."""
 
 REFUSED_MAGICS = {
     b"\xfd7zXZ\x00": "xz",
@@ -129,7 +126,7 @@ class _Gzip:
 
     def starts(self, head: bytes) -> bool:
         """Tell whether a member begins here; isal itself takes no notice of reserved flags."""
-        if not head.startswith(GZIP_MAGIC):
+        if not head.startswith(GZIP):
             return False
         if len(head) > 3 and head[3] & GZIP_RESERVED_FLAGS:
             raise LayerError("gzip member with reserved flags set")
@@ -154,11 +151,11 @@ class _Zstd:
 
     def starts(self, head: bytes) -> bool:
         """Tell whether a frame, skippable or not, begins here."""
-        return head.startswith(ZSTD_MAGIC) or (head[1:4] == ZSTD_SKIPPABLE_MAGIC and head[0] >> 4 == 5)
+        return head[:2] != GZIP and begins_compressed(head)
 
 
 def _detect(head: bytes, limits: Limits) -> _Gzip | _Zstd | None:
-    if head.startswith(GZIP_MAGIC):
+    if head.startswith(GZIP):
         return _Gzip()
     zstd = _Zstd(limits.zstd_window_log)
     if zstd.starts(head):

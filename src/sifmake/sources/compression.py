@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-MAGICS = (GZIP, ZSTD)
+ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
+"""Bytes 1 to 3 of a skippable frame; byte 0 is 0x50 to 0x5f."""
 _OTHERS = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x04\x22\x4d\x18": "lz4"}
 
 
@@ -25,7 +26,12 @@ def is_compressed(head: bytes) -> bool:
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
             raise IntegrityError(f"it is compressed with {name}", hint="unpack it first, or use gzip or zstd")
-    return head.startswith(MAGICS)
+    return begins_compressed(head)
+
+
+def begins_compressed(head: bytes) -> bool:
+    """Tell whether a stream with this beginning is gzip or zstd, perhaps with a skippable frame first (RFC 8878)."""
+    return head.startswith((GZIP, ZSTD)) or (head[1:4] == ZSTD_SKIPPABLE and head[0] >> 4 == 5)
 
 
 class _Reader(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.sources.base import Passed
-from sifmake.sources.compression import MAGICS, Inflated
+from sifmake.sources.compression import Inflated, begins_compressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -48,7 +48,7 @@ def measure(reader: BlobReader, head: bytes, algorithm: str, limits: Limits, adv
         IntegrityError: Compression is damaged or beyond a limit.
     """
     raw = _Counted(reader, algorithm, advance)
-    if not head.startswith(MAGICS):
+    if not begins_compressed(head):
         while raw.read(CHUNK):
             pass
         return Passed(raw.tell(), raw.digest(), raw.tell(), raw.digest())

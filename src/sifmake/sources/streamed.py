@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from sifmake.errors import IntegrityError, SourceError
 from sifmake.oci import is_digest
 from sifmake.sources.base import Candidate
-from sifmake.sources.compression import MAGICS, Inflated, is_compressed
+from sifmake.sources.compression import Inflated, begins_compressed, is_compressed
 from sifmake.sources.content import Member, MemoryMember
 from sifmake.sources.stream_bytes import MemberBytes, PipeBytes, StreamBytes, StreamMember
 from sifmake.sources.tar_members import BLOCK, TarMember, follow, is_header, walk
@@ -131,7 +131,7 @@ class StreamedArchive:
     def _take(self, archive: StreamBytes, member: TarMember) -> None:
         head = archive.head(min(BLOCK, member.size))
         data = MemberBytes(archive, member.size)
-        if head.startswith(MAGICS) or _is_tar(head):
+        if begins_compressed(head) or _is_tar(head):
             candidate = Candidate(member.name, data, head, member.size, _algorithm(member.name))
             try:
                 self._passed[member.name] = self._sink.take(candidate)

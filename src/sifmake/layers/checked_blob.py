@@ -1,0 +1,103 @@
+"""Counting, hashing and checking a blob's bytes on their way."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from sifmake.errors import IntegrityError, WrongBlobError
+
+if TYPE_CHECKING:
+    from sifmake.oci.model import Descriptor
+    from sifmake.progress import Task
+    from sifmake.sources.base import BlobReader
+
+
+class Tally:
+    """Counts and hashes bytes on their way.
+
+    Attributes:
+        size: Bytes so far.
+    """
+
+    def __init__(self, algorithm: str) -> None:
+        self.size = 0
+        self._algorithm = algorithm
+        self._hash = hashlib.new(algorithm)
+
+    def add(self, data: bytes) -> bytes:
+        """Return the same bytes."""
+        self.size += len(data)
+        self._hash.update(data)
+        return data
+
+    @property
+    def digest(self) -> str:
+        """The digest of what came so far, in OCI's form."""
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
+
+
+class CheckedBlob:
+    """Reads a blob, counts and hashes it on the way; :meth:`finish` says whether it was the right one.
+
+    Attributes:
+        tally: Of what was read.
+    """
+
+    def __init__(self, reader: BlobReader, descriptor: Descriptor, task: Task) -> None:
+        self.tally = Tally(descriptor.digest.partition(":")[0])
+        self._reader = reader
+        self._descriptor = descriptor
+        self._task = task
+        self._head = b""
+
+    def head(self, size: int) -> bytes:
+        """Return the first bytes, fewer than ``size`` where the blob is shorter, without going on; before reading."""
+        while len(self._head) < size and (data := self._fetch(size)):
+            self._head += data
+        return self._head[:size]
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` further bytes."""
+        if not self._head:
+            return self._fetch(size)
+        data, self._head = self._head[:size], self._head[size:]
+        return data
+
+    def finish(self) -> None:
+        """Read to the end and check size and digest.
+
+        Raises:
+            WrongBlobError: One of them is wrong.
+        """
+        while self.read(1 << 18):
+            pass
+        if self.tally.size != self._descriptor.size:
+            raise WrongBlobError(
+                f"blob ends after {self.tally.size} of {self._descriptor.size} bytes",
+                hint="fetch it again; nothing was kept",
+            )
+        check_digest(self.tally, self._descriptor.digest, "blob", WrongBlobError)
+
+    def _fetch(self, size: int) -> bytes:
+        data = self.tally.add(self._reader.read(size))
+        self._task.advance(len(data))
+        if self.tally.size > self._descriptor.size:
+            raise WrongBlobError(
+                f"blob is longer than the {self._descriptor.size} bytes that the manifest says",
+                hint="the source is damaged or hostile; nothing was kept",
+            )
+        return data
+
+
+def check_digest(found: Tally, expected: str, what: str, error: type[IntegrityError] = IntegrityError) -> None:
+    """Compare what was read with an OCI digest.
+
+    Raises:
+        IntegrityError: They differ; of the given class.
+    """
+    if found.digest != expected:
+        raise error(
+            f"{what} has the wrong digest: expected {expected}, got {found.digest}",
+            hint="the source is damaged or was tampered with; nothing was kept",
+        )

@@ -1,0 +1,99 @@
+"""From the members of a layer's tar stream to the entries of its pack: contents into blocks, markers told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import LayerError
+from sifmake.layers.codec import BLOCK_SIZE
+from sifmake.layers.entry import BLOCK, CHAR, DIR, FIFO, FILE, HARDLINK, OPAQUE, SYMLINK, WHITEOUT, Entry
+from sifmake.layers.names import marker, normalise
+
+if TYPE_CHECKING:
+    from sifmake.layers.blocks import BlockWriter
+    from sifmake.layers.tar import Member, TarReader
+    from sifmake.limits import Limits
+
+KINDS = {b"0": FILE, b"1": HARDLINK, b"2": SYMLINK, b"3": CHAR, b"4": BLOCK, b"5": DIR, b"6": FIFO}
+MOST_WARNINGS = 20
+MACHINES_OWN = frozenset((b"security.selinux", b"system.nfs4_acl"))
+"""Extended attributes that mean nothing elsewhere."""
+
+
+def most_bytes(size: int, limits: Limits) -> int:
+    """Return how many bytes all files of a layer may have: holes of sparse files cost time, and nothing in the blob."""
+    return min(limits.layer_bytes, max(limits.inflate_ratio_from, limits.inflate_ratio * size))
+
+
+def store_members(tar: TarReader, blocks: BlockWriter, most_bytes: int) -> tuple[list[Entry], list[str]]:
+    """Store all members' contents; return their entries and what was odd about them."""
+    entries: list[Entry] = []
+    odd: list[str] = []
+    total = 0
+    for member in tar:
+        path = normalise(member.name)
+        if b".wh." in path and not _marker_entry(path, member, entries, odd):
+            continue
+        kind = KINDS[member.type]
+        entry = Entry(path, kind, member.mode, member.uid, member.gid, member.mtime)
+        if kind == FILE:
+            entry.size = size = member.size
+            total += size
+            if total > most_bytes:
+                raise _too_many_bytes(path, most_bytes)
+            if size:
+                small = size < BLOCK_SIZE
+                entry.content = blocks.add_small(tar.take_all()) if small else blocks.add_large(size, tar.data())
+        elif kind != DIR:
+            _point(entry, member)
+        if member.xattrs:
+            entry.xattrs = _keep_xattrs(path, member.xattrs, odd)
+        entries.append(entry)
+    return entries, _shorten(odd)
+
+
+def _too_many_bytes(path: bytes, most_bytes: int) -> LayerError:
+    return LayerError(
+        f"files of more than {most_bytes} bytes in all, far more than the layer's blob can hold",
+        where=ascii(path)[2:-1],
+        hint="the layer is hostile, or its limits (inflate_ratio, layer_bytes) are too low for it",
+    )
+
+
+def _point(entry: Entry, member: Member) -> None:
+    """Say what a link or a device node points to."""
+    if entry.kind == SYMLINK:
+        entry.target = member.linkname
+    elif entry.kind == HARDLINK:
+        entry.target = normalise(member.linkname)
+    elif entry.kind in (CHAR, BLOCK):
+        entry.major, entry.minor = member.devmajor, member.devminor
+
+
+def _marker_entry(path: bytes, member: Member, entries: list[Entry], odd: list[str]) -> bool:
+    """Deal with a path that has ``.wh.`` in it; return True when it is an ordinary entry after all."""
+    found = marker(path)
+    if found is None:
+        return True
+    kind, hidden = found
+    if kind in (WHITEOUT, OPAQUE):
+        entries.append(Entry(hidden, kind, 0, 0, 0, 0))
+    elif kind == 0:
+        odd.append(f"ignored the malformed whiteout {ascii(path)[2:-1]}")
+    # AUFS kept the first names of hard links in its own folder; they are needed to resolve the others.
+    return kind < 0 and member.type == b"0"
+
+
+def _keep_xattrs(
+    path: bytes, xattrs: tuple[tuple[bytes, bytes], ...], odd: list[str]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Leave out attributes that describe the machine on which the layer was made, as umoci does."""
+    kept = tuple(pair for pair in xattrs if pair[0] not in MACHINES_OWN)
+    odd += [f"left out {name.decode()} of {ascii(path)[2:-1]}" for name, _ in xattrs if name in MACHINES_OWN]
+    return kept
+
+
+def _shorten(messages: list[str]) -> list[str]:
+    if len(messages) <= MOST_WARNINGS:
+        return messages
+    return [*messages[:MOST_WARNINGS], f"and {len(messages) - MOST_WARNINGS} more like these"]
