@@ -307,7 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
         if registry.link:
             time.sleep(registry.link.latency)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        headers = {name.lower(): value for name, value in self.headers.items()}
+        headers = {name.lower(): ", ".join(self.headers.get_all(name)) for name in self.headers}
         answer = registry.answer(Request(self.command, self.path, headers, body, registry))
         if answer.before:
             answer.before()

@@ -121,12 +121,12 @@ class RegistryClient:
         Raises:
             RegistryError: It does not, or does not answer.
         """
-        place = self._places.origin
+        place = self._places.home
         place.endpoint.expect(Call("GET", "/v2/", "", {}), 200).close()
 
     def uploader(self) -> Uploader:
         """Return what writes the repository, at the registry itself."""
-        place = self._places.origin
+        place = self._places.home
         return Uploader(place.endpoint, place.repository)
 
     def close(self) -> None:

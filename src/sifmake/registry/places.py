@@ -12,12 +12,13 @@ from sifmake.registry.certs_d import HostBook
 from sifmake.registry.endpoint import Call, Endpoint
 from sifmake.registry.problem import NotFoundError
 from sifmake.registry.proxies import is_loopback
+from sifmake.registry.registries_conf import Location, find_locations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sifmake.reference import Reference
-    from sifmake.registry.settings import ClientSettings, HostSettings
+    from sifmake.registry.settings import ClientSettings
     from sifmake.registry.transport import Response, Transport
 
 T = TypeVar("T")
@@ -42,17 +43,20 @@ class Places:
     """All places of one repository; may be used by several threads.
 
     Attributes:
-        origin: The registry itself.
+        origin: The registry itself, or where ``registries.conf`` says that it is read.
+        home: The registry that the reference names: where one logs in and pushes.
     """
 
     def __init__(self, reference: Reference, settings: ClientSettings, transport: Transport) -> None:
         self._settings = settings
         self._transport = transport
         self._hosts = HostBook(settings.registries, settings.environ)
-        own = self._hosts.of(reference.registry)
-        self._mirrors = [self._mirror(text, reference.repository) for text in own.mirrors]
+        *mirrors, origin = _locations(reference, settings)
+        self._mirrors = [self._place(location, mirror=True) for location in mirrors]
         self._given_up: set[str] = set()
-        self.origin = self._place(reference.registry, own, reference.repository)
+        self.origin = self._place(origin)
+        here = Location(reference.registry, reference.repository)
+        self.home = self.origin if origin == here else self._place(here)
 
     def __iter__(self) -> Iterator[Place]:
         """Yield the mirrors that still work, then the registry itself."""
@@ -82,27 +86,39 @@ class Places:
         for place in [*self._mirrors, self.origin]:
             place.endpoint.close()
 
-    def _mirror(self, text: str, repository: str) -> Place:
-        host, _, prefix = text.rstrip("/").partition("/")
-        return self._place(host, self._hosts.of(host), f"{prefix}/{repository}" if prefix else repository, mirror=True)
-
-    def _place(self, registry: str, own: HostSettings, repository: str, *, mirror: bool = False) -> Place:
+    def _place(self, location: Location, *, mirror: bool = False) -> Place:
         settings = self._settings
         policy = settings.retry
         if mirror:
             policy = replace(policy, attempts=MIRROR_ATTEMPTS, first_attempts=1)
+        registry, repository = location.host, location.repository
         host = DOCKER_HUB_API if registry == DOCKER_HUB else registry
         endpoint = Endpoint(
             host,
-            own,
+            self._hosts.of(registry),
             self._transport,
             policy,
             settings.progress,
             lambda: settings.credentials.find(registry, repository),
-            may_be_plain=settings.no_https or is_loopback(urlsplit(f"//{host}").hostname or ""),
+            may_be_plain=settings.no_https or location.insecure or is_loopback(urlsplit(f"//{host}").hostname or ""),
             others=self._hosts,
         )
         return Place(endpoint, repository)
+
+
+def _locations(reference: Reference, settings: ClientSettings) -> list[Location]:
+    """Return where to read: by sifmake's configuration of the registry, else by ``registries.conf``."""
+    configured = settings.registries.get(reference.registry)
+    found = [] if configured else find_locations(reference, settings.environ)
+    if found:
+        return found
+    here = Location(reference.registry, reference.repository)
+    return [*(_mirror(text, here.repository) for text in (configured.mirrors if configured else ())), here]
+
+
+def _mirror(text: str, repository: str) -> Location:
+    host, _, prefix = text.rstrip("/").partition("/")
+    return Location(host, f"{prefix}/{repository}" if prefix else repository)
 
 
 @dataclass(frozen=True)
