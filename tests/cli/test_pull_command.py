@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,3 +108,30 @@ def test_a_project_signs_what_it_pulls(layout: Path, folder: Path, capsys: pytes
 def test_zstd_is_said_to_be_apptainers_alone(layout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-q", "pull", "--compression", "zstd", "z.sif", "oci:app:1.0"]) == 0
     assert "SingularityCE refuses" in capsys.readouterr().err
+
+
+def test_what_a_pull_made_of_deleted_files_is_used_by_the_next_and_seen_by_cache(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blobs, chance = Blobs(), random.Random(3)
+    lower = tar(*(file(f"f{n}", chance.randbytes(50_000)) for n in range(60)))
+    hidden = tar(*(file(f".wh.f{n}") for n in range(0, 60, 2)))
+    images = {tag: blobs.image([lower, hidden, tar(file("top", tag.encode()))]) for tag in ("1", "2")}
+    write_layout(folder / "app", blobs, images)
+    assert main(["pull", "oci:app:1"]) == 0
+    patches = list((folder / "cache/patches").rglob("*-*"))
+    assert len(patches) == 1
+    first = patches[0].stat()
+    assert main(["pull", "oci:app:2"]) == 0
+    assert patches[0].stat() == first
+    assert list((folder / "cache/patches").rglob("*-*")) == patches
+    capsys.readouterr()
+    assert main(["cache", "list"]) == 0
+    assert ", 1 layer patch(es) using " in capsys.readouterr().out
+    assert main(["cache", "export", "x.tar"]) == 0
+    with tarfile.open(folder / "x.tar") as archive:
+        assert not [name for name in archive.getnames() if name.startswith("patches")]
+    assert main(["cache", "verify"]) == 0
+    patches[0].write_bytes(patches[0].read_bytes()[:-1])
+    assert main(["cache", "verify"]) == 1
+    assert not patches[0].exists()

@@ -5,7 +5,7 @@ from collections import namedtuple
 
 from sifmake.flatten.tree import Tree
 from sifmake.layers.entry import CHAR, DIR, SYMLINK, Inode
-from sifmake.squashfs import Fragment, SquashfsOptions, build_tables
+from sifmake.squashfs import Fragment, SquashfsOptions, draft_tables
 from support.squashfs_tools import MTIME, Builder
 
 SUPERBLOCK = struct.Struct("<5I6H8Q")
@@ -148,7 +148,8 @@ def test_place_is_asked_once_for_a_file_with_several_names():
         asked.append(inode)
         return builder.placements[0]
 
-    build_tables(Tree(builder.root), place, [Fragment(96, 10)], builder.end, builder.compress, builder.options)
+    draft = draft_tables(Tree(builder.root), place, 1, builder.compress, builder.options)
+    draft.finish([Fragment(96, 10)], builder.end)
     assert asked == [file]
 
 

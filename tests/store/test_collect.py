@@ -139,3 +139,30 @@ def test_a_damaged_name_goes(sifs):
         path.write_bytes(b"x\n!")
         os.utime(path, (NOW - 2 * DAY,) * 2)
     assert what_goes(sifs) == ["x'"] * 4
+
+
+def patch(name, age):
+    return Item("patch", name, Path(name), name, 5, NOW - age)
+
+
+PATCHES = [
+    patch("old-1.aa", 2 * DAY),
+    patch("old-1.bb", 10 * DAY),
+    patch("gone-1.cc", 2 * DAY),
+    patch("gone-1.dd", HOUR),
+    patch("site-1.ee", 2 * DAY),
+]
+
+
+@pytest.mark.parametrize(
+    ("size", "gone"),
+    [
+        (1000, ["gone-1.cc"]),
+        (220, ["gone-1.cc"]),
+        (219, ["gone-1.cc", "oldest"]),
+        (125, ["gone-1.cc", "oldest", "older", "old", "old-1.bb", "old-1.aa"]),
+    ],
+)
+def test_patches_go_with_their_packs(size, gone):
+    for order in (ITEMS + PATCHES, PATCHES + ITEMS):
+        assert [one.name for one in choose(order, NOW, size, None, {"site"})] == gone

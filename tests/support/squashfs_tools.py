@@ -18,7 +18,7 @@ from backports import zstd
 
 from sifmake.flatten.tree import Tree
 from sifmake.layers.entry import BLOCK, CHAR, DIR, FIFO, FILE, SOCKET, SYMLINK, Inode
-from sifmake.squashfs import Fragment, Placement, SquashfsOptions, Tables, build_tables
+from sifmake.squashfs import Fragment, Placement, SquashfsOptions, Tables, draft_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -166,14 +166,11 @@ class Builder:
     def tables(self) -> Tables:
         """Close the data region and build what surrounds it."""
         self._flush()
-        return build_tables(
-            self.tree,
-            lambda inode: self.placements[inode.content],
-            self.fragments,
-            self.end,
-            self.compress,
-            self.options,
+        place = self.placements
+        draft = draft_tables(
+            self.tree, lambda inode: place[inode.content], len(self.fragments), self.compress, self.options
         )
+        return draft.finish(self.fragments, self.end)
 
     def write(self, path: Path) -> Tables:
         """Write the whole image; a hole reaches from the superblock to the start of the data."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from sifmake.assembly.placing import NOWHERE, PATCH, SUPERBLOCK_SIZE, DataPlan, Extent, plan_packs, plan_patch
-from sifmake.errors import PackDamagedError, SifmakeError
+from sifmake.assembly.copying import copy_extents, hash_extents
+from sifmake.assembly.patches import PatchMaker
+from sifmake.assembly.placing import NOWHERE, SUPERBLOCK_SIZE, DataPlan, place_files, place_tails, plan_packs
+from sifmake.errors import SifmakeError
 from sifmake.files import atomic_write
 from sifmake.layers.blocks import BlockWriter
 from sifmake.sif import (
@@ -24,23 +25,22 @@ from sifmake.sif import (
     partition_extra,
     plan,
 )
-from sifmake.squashfs import SquashfsOptions, build_tables
+from sifmake.squashfs import SquashfsOptions, draft_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
+    from sifmake.assembly.placing import Extent
     from sifmake.flatten.tree import Tree
     from sifmake.layers.blocks import Workers
     from sifmake.layers.codec import Codec
     from sifmake.layers.entry import Content, Inode
     from sifmake.layers.pack_reader import Pack
     from sifmake.progress import Task
-    from sifmake.squashfs import Placement
-
-COPY_SIZE = 16 << 20
-SYNC_BYTES = 64 << 20
-HASH_SIZE = 4 << 20
+    from sifmake.squashfs import Draft, Placement, Tables
+    from sifmake.store import Store
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,18 @@ class SifSummary:
     warnings: tuple[str, ...]
 
 
-def write_sif(target: Path, contents: SifContents, codec: Codec, workers: Workers, task: Task) -> SifSummary:
+def write_sif(
+    target: Path, contents: SifContents, codec: Codec, workers: Workers, task: Task, store: Store | None = None
+) -> SifSummary:
     """Write a SIF file beside ``target`` and rename it.
+
+    Args:
+        target: Replaced when all is written.
+        contents: What goes in.
+        codec: Of the squashfs.
+        workers: Threads to compress on.
+        task: Told the progress of copying.
+        store: Where patches are kept for the next image on the same layers; the bytes are the same without.
 
     Raises:
         SquashfsError: The tree does not fit into squashfs.
@@ -108,36 +118,89 @@ def write_sif(target: Path, contents: SifContents, codec: Codec, workers: Worker
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryFile(dir=target.parent) as patch,
+        tempfile.TemporaryFile(dir=target.parent) as spool,
         atomic_write(target, 0o777) as file,
+        PatchMaker(codec, workers, spool, store) as patches,
         ThreadPoolExecutor(4) as threads,
     ):
+        return _Writer(file, contents, codec, workers, threads, task).write(spool, patches)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes one SIF file: one thread copies, one makes patches, and this one makes tables, then hashes."""
+
+    file: BinaryIO
+    contents: SifContents
+    codec: Codec
+    workers: Workers
+    threads: ThreadPoolExecutor
+    task: Task
+
+    def write(self, spool: BinaryIO, patches: PatchMaker) -> SifSummary:
+        contents, submit = self.contents, self.threads.submit
         at = _lay_out(contents, 0).offsets[len(contents.before)]
-        data, partly_dead = plan_packs(contents.tree, contents.packs)
+        data, tails = plan_packs(contents.tree, contents.packs)
         # Where the bytes of packs go is settled; the kernel copies them while the rest is worked out.
-        copying = threads.submit(_copy_packs, file.fileno(), at, data.extents[:], contents.packs, workers, task)
-        writer = BlockWriter(patch, codec, workers)
-        plan_patch(data, partly_dead, contents.files, len(contents.packs), writer, workers)
-        patch.flush()
-        options = SquashfsOptions(compression=codec.name, level=codec.level, mkfs_time=contents.mkfs_time)
-        place = _placer([*(pack.contents for pack in contents.packs), writer.contents], data)
-        tables = build_tables(contents.tree, place, data.fragments, data.end, _metadata_compressor(codec), options)
-        # From here on one thread hashes; until here the processor had no time for checksums.
-        checks = [threads.submit(pack.check_data) for pack in contents.packs]
-        layout = _lay_out(contents, data.end + len(tables.tail))
-        _write_small(file, layout, contents)
-        _write_at(file, at, tables.superblock)
-        _copy_patch(file.fileno(), at + copying.result(), data.extents, patch.fileno(), task)
-        _write_at(file, at + data.end, tables.tail)
-        summary = _summarise(file, contents, layout, threads)
-        for check in checks:
-            check.result()
-    return replace(summary, warnings=tables.warnings)
+        end, taken = data.end, len(data.extents)
+        copying = submit(self._copy, at + SUPERBLOCK_SIZE, data.extents[:])
+        added = self._add_files(data, spool)
+        patching = submit(lambda: [patches.make(some) for some in tails])
+        draft = self._draft(data, place_tails(data, tails), added)
+        for patch in patching.result():
+            data.take_patch(patch)
+        rest = submit(self._copy, at + end, data.extents[taken:])
+        checking = submit(_check, copying, contents.packs)
+        tables = draft.finish(data.fragments, data.end)
+        layout = self._write_small(at, data.end, tables)
+        syncing = submit(self._sync, copying, rest)
+        partition = hash_extents(tables.superblock, data.extents, tables.tail)
+        for work in (checking, syncing):
+            work.result()
+        digests = [*map(_sha256, contents.before), partition, *map(_sha256, contents.after)]
+        return SifSummary(layout.size, dict(enumerate(digests, 1)), contents.architecture, tables.warnings)
+
+    def _copy(self, at: int, extents: Sequence[Extent]) -> None:
+        copy_extents(self.file.fileno(), at, extents, self.workers, self.task)
+
+    def _sync(self, *copies: Future[None]) -> None:
+        """Have the disk finish while the processor hashes."""
+        for copy in copies:
+            copy.result()
+        os.fsync(self.file.fileno())
+
+    def _add_files(self, data: DataPlan, spool: BinaryIO) -> list[Content]:
+        """Place the files that no pack has; return their contents."""
+        writer = BlockWriter(spool, self.codec, self.workers)
+        place_files(data, self.contents.files, len(self.contents.packs), spool.fileno(), writer)
+        spool.flush()
+        return writer.contents
+
+    def _draft(self, data: DataPlan, fragments: int, added: list[Content]) -> Draft:
+        options = SquashfsOptions(self.codec.name, self.codec.level, mkfs_time=self.contents.mkfs_time)
+        place = _placer([*(pack.contents for pack in self.contents.packs), added], data)
+        compress = self.codec.compress
+        return draft_tables(self.contents.tree, place, fragments, lambda block: bytes(compress(block)), options)
+
+    def _write_small(self, at: int, end: int, tables: Tables) -> SifPlan:
+        """Write everything but the data region, which ends there in the partition; return the file's layout."""
+        contents = self.contents
+        layout = _lay_out(contents, end + len(tables.tail))
+        number = len(contents.before)
+        offsets = [*layout.offsets[:number], *layout.offsets[number + 1 :]]
+        documents = zip(offsets, (item.data for item in (*contents.before, *contents.after)), strict=True)
+        for offset, part in [(0, layout.head), *documents, (at, tables.superblock), (at + end, tables.tail)]:
+            self.file.seek(offset)
+            self.file.write(part)
+        self.file.flush()
+        return layout
 
 
-def _metadata_compressor(codec: Codec) -> Callable[[bytes], bytes]:
-    compress = codec.compress
-    return lambda block: bytes(compress(block))
+def _check(copying: Future[None], packs: Sequence[Pack]) -> None:
+    """Check packs once their bytes have just been read."""
+    copying.result()
+    for pack in packs:
+        pack.check_data()
 
 
 def _placer(contents: list[list[Content]], data: DataPlan) -> Callable[[Inode], Placement]:
@@ -153,104 +216,12 @@ def _placer(contents: list[list[Content]], data: DataPlan) -> Callable[[Inode], 
     return place
 
 
-def _summarise(file: BinaryIO, contents: SifContents, layout: SifPlan, threads: ThreadPoolExecutor) -> SifSummary:
-    number = len(contents.before)
-    start = layout.offsets[number]
-    end = layout.offsets[number + 1] if contents.after else layout.size
-    partition = threads.submit(_hash_range, file.fileno(), start, end - start)
-    # The disk works while the processor hashes.
-    os.fsync(file.fileno())
-    digests = [_sha256(item) for item in contents.before]
-    digests += [partition.result(), *(_sha256(item) for item in contents.after)]
-    objects = dict(enumerate(digests, start=1))
-    return SifSummary(layout.size, objects, contents.architecture, ())
-
-
 def _lay_out(contents: SifContents, size: int) -> SifPlan:
     extra = partition_extra(FsType.SQUASHFS, PartType.PRIMARY_SYSTEM, contents.architecture)
     partition = NewObject(DataType.PARTITION, size, alignment=PARTITION_ALIGNMENT, extra=extra)
     before = [NewObject(item.data_type, len(item.data), item.name) for item in contents.before]
     after = [NewObject(item.data_type, len(item.data), item.name) for item in contents.after]
     return plan([*before, partition, *after], arch=contents.architecture)
-
-
-def _write_small(file: BinaryIO, layout: SifPlan, contents: SifContents) -> None:
-    _write_at(file, 0, layout.head)
-    for offset, item in zip(layout.offsets, contents.before, strict=False):
-        _write_at(file, offset, item.data)
-    for offset, item in zip(layout.offsets[len(contents.before) + 1 :], contents.after, strict=True):
-        _write_at(file, offset, item.data)
-
-
-def _write_at(file: BinaryIO, offset: int, data: bytes) -> None:
-    file.seek(offset)
-    file.write(data)
-    file.flush()
-
-
-def _copy_packs(
-    target: int, at: int, extents: Sequence[Extent], packs: Sequence[Pack], workers: Workers, task: Task
-) -> int:
-    """Have the kernel copy from packs; return the offset in the partition behind what was copied.
-
-    On file systems that can, it shares the blocks instead.
-    """
-    offset = SUPERBLOCK_SIZE
-    unsynced = 0
-    for extent in extents:
-        copy_range(packs[extent.source].fd, extent.start, target, at + offset, extent.size, task)
-        offset += extent.size
-        unsynced += extent.size
-        if unsynced >= SYNC_BYTES:
-            workers.sync_soon(target)
-            unsynced = 0
-    return offset
-
-
-def _copy_patch(target: int, at: int, extents: Sequence[Extent], patch: int, task: Task) -> None:
-    for extent in extents:
-        if extent.source == PATCH:
-            copy_range(patch, extent.start, target, at, extent.size, task)
-            at += extent.size
-
-
-def copy_range(source: int, start: int, target: int, offset: int, size: int, task: Task) -> None:
-    """Copy bytes from one open file to another.
-
-    Raises:
-        PackDamagedError: The source ends too early.
-    """
-    while size > 0:
-        copied = _copy_some(source, start, target, offset, min(size, COPY_SIZE))
-        if not copied:
-            raise PackDamagedError("layer pack is cut off", hint="run the command again; the pack is made anew")
-        task.advance(copied)
-        start += copied
-        offset += copied
-        size -= copied
-
-
-def _copy_some(source: int, start: int, target: int, offset: int, size: int) -> int:
-    try:
-        return os.copy_file_range(source, target, size, start, offset)
-    except OSError as error:
-        # Old kernels and some file systems cannot, or not from one file system to another.
-        if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
-            raise
-    return os.pwrite(target, os.pread(source, min(size, HASH_SIZE), start), offset)
-
-
-def _hash_range(fd: int, start: int, size: int) -> str:
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(HASH_SIZE))
-    end = start + size
-    while start < end:
-        got = os.preadv(fd, [buffer[: end - start]], start)
-        if not got:
-            raise OSError(errno.EIO, "a file that was just written is shorter than it was")
-        digest.update(buffer[:got])
-        start += got
-    return digest.hexdigest()
 
 
 def _sha256(item: Document) -> str:

@@ -1,33 +1,30 @@
 """Deciding which bytes of the packs go into an image, and where.
 
 Only bytes of files that are in the final tree are taken, each content once. Full blocks and whole fragment blocks are
-taken as they are; a fragment block with tails that no file needs any more is taken apart, and its live tails are
-written anew together with the files that the image gets on top (the patch).
+taken as they are; behind them stand the files that the image gets on top, and the live tails of fragment blocks that
+hold tails which no file needs any more, compressed anew pack by pack.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sifmake.assembly.tails import HalfDead, LiveTails, group_tails
 from sifmake.layers.codec import BLOCK_SIZE
 from sifmake.layers.entry import FILE, Content, Inode
 from sifmake.squashfs import Fragment, Placement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Future
 
+    from sifmake.assembly.patches import Patch
     from sifmake.flatten.tree import Tree
-    from sifmake.layers.blocks import BlockWriter, Workers
+    from sifmake.layers.blocks import BlockWriter
     from sifmake.layers.pack_reader import Pack
 
 SUPERBLOCK_SIZE = 96
-READ_AHEAD = 32
-"""Fragment blocks that are inflated before their tails are wanted."""
-PATCH = -1
-"""Number of the patch among the sources of extents."""
 
 NOWHERE = Placement(0, b"", -1, 0, 0)
 """Where the bytes of an empty file are."""
@@ -35,15 +32,15 @@ NOWHERE = Placement(0, b"", -1, 0, 0)
 
 @dataclass(frozen=True)
 class Extent:
-    """Bytes of a data region that stand together in the image too.
+    """Bytes of a file that stand together in the image too.
 
     Attributes:
-        source: Number of the pack, or PATCH.
-        start: Offset in its data region.
+        fd: The open file.
+        start: Offset in it.
         size: Bytes.
     """
 
-    source: int
+    fd: int
     start: int
     size: int
 
@@ -64,28 +61,40 @@ class DataPlan:
     end: int = SUPERBLOCK_SIZE
     places: dict[bytes, Placement] = field(default_factory=dict)
 
-    def take(self, source: int, start: int, size: int) -> int:
+    def take(self, fd: int, start: int, size: int) -> int:
         """Put bytes at the end of the region; return their offset in the image."""
         at = self.end
         self.end += size
         if size:
             last = self.extents[-1] if self.extents else None
-            if last is not None and last.source == source and last.start + last.size == start:
-                self.extents[-1] = Extent(source, last.start, last.size + size)
+            if last is not None and last.fd == fd and last.start + last.size == start:
+                self.extents[-1] = Extent(fd, last.start, last.size + size)
             else:
-                self.extents.append(Extent(source, start, size))
+                self.extents.append(Extent(fd, start, size))
         return at
 
-    def place_blocks(self, source: int, content: Content) -> Placement:
+    def place_blocks(self, fd: int, content: Content) -> None:
         """Take the full blocks of a content; its fragment is left open."""
-        start = self.take(source, content.start, content.stored) if content.stored else 0
-        return Placement(start, content.blocks, -1, 0, content.sparse)
+        start = self.take(fd, content.start, content.stored) if content.stored else 0
+        self.places[content.sha256] = Placement(start, content.blocks, -1, 0, content.sparse)
 
-    def take_fragment(self, source: int, start: int, word: int) -> int:
+    def take_fragment(self, fd: int, start: int, word: int) -> int:
         """Take a fragment block as it is; return its number in the image."""
-        at = self.take(source, start, word & 0xFFFFFF)
+        at = self.take(fd, start, word & 0xFFFFFF)
         self.fragments.append(Fragment(at, word))
         return len(self.fragments) - 1
+
+    def place_tail(self, content: Content, fragment: int, offset: int) -> None:
+        """Say which fragment block holds a content's tail."""
+        placed = self.places.get(content.sha256, NOWHERE)
+        self.places[content.sha256] = Placement(placed.start, placed.blocks, fragment, offset, placed.sparse)
+
+    def take_patch(self, patch: Patch) -> None:
+        """Take all blocks of a patch."""
+        start = patch.start
+        for word in patch.words:
+            self.take_fragment(patch.fd, start, word)
+            start += word & 0xFFFFFF
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,7 @@ class _Piece:
     fragment: int = -1
 
 
-PartlyDead = tuple["Pack", _Piece]
-"""A fragment block with its pack, and the contents whose tails are wanted."""
-
-
-def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[PartlyDead]]:
+def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[LiveTails]]:
     """Lay out what is taken from packs as it is.
 
     Args:
@@ -109,42 +114,53 @@ def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[Partly
         packs: One per layer.
 
     Returns:
-        The plan, and the fragment blocks of which only some tails are wanted.
+        The plan, and for each pack that has any the tails that are to be taken out of half-dead fragment blocks.
     """
     plan = DataPlan()
-    partly_dead: list[PartlyDead] = []
-    for number, used in enumerate(_used_contents(tree, packs)):
-        pack = packs[number]
+    tails: list[LiveTails] = []
+    for pack, used in zip(packs, _used_contents(tree, packs), strict=True):
         fresh = [content for index, content in enumerate(pack.contents) if used[index] and _claim(plan, content)]
-        for piece in _pieces(pack, fresh):
-            if piece.fragment < 0:
-                content = piece.contents[0]
-                plan.places[content.sha256] = plan.place_blocks(number, content)
-            elif not _place_fragment(plan, number, pack, piece):
-                partly_dead.append((pack, piece))
-    return plan, partly_dead
+        half_dead = [piece for piece in _pieces(pack, fresh) if not _place(plan, pack, piece)]
+        if half_dead:
+            tails.append(group_tails(pack, [HalfDead(piece.fragment, piece.contents) for piece in half_dead]))
+    return plan, tails
 
 
-def plan_patch(
-    plan: DataPlan,
-    partly_dead: list[PartlyDead],
-    files: Sequence[tuple[Inode, bytes]],
-    layer: int,
-    writer: BlockWriter,
-    workers: Workers,
-) -> None:
-    """Write the patch and lay it out behind what comes from packs.
+def place_files(plan: DataPlan, files: Sequence[tuple[Inode, bytes]], layer: int, fd: int, writer: BlockWriter) -> None:
+    """Write the files that no pack has and lay them out.
 
     Args:
-        plan: Is completed.
-        partly_dead: Fragment blocks to take the live tails of.
-        files: Inodes that no pack has, with their contents; their ``layer`` and ``content`` are set.
-        layer: The number that stands for the patch in inodes.
-        writer: Writes the patch; its contents are finished afterwards.
-        workers: Threads to inflate on.
+        plan: Is added to.
+        files: Inodes with their contents; their ``layer`` and ``content`` are set.
+        layer: The number that stands for these files in inodes.
+        fd: The file that the writer writes, from its beginning on.
+        writer: Its contents are finished afterwards.
     """
-    open_tails = _copy_tails(partly_dead, writer, workers)
-    _place_patch(plan, writer, open_tails, files, layer)
+    for inode, data in files:
+        inode.layer, inode.content = layer, writer.add(data) if data else -1
+    writer.finish()
+    pieces = [_Piece(content.start, [content]) for content in writer.contents if content.blocks]
+    pieces += [_Piece(start, [], number) for number, (start, _, _) in enumerate(writer.fragments)]
+    first = len(plan.fragments)
+    for piece in sorted(pieces, key=lambda piece: piece.start):
+        if piece.fragment >= 0:
+            plan.take_fragment(fd, piece.start, writer.fragments[piece.fragment][1])
+        else:
+            plan.place_blocks(fd, piece.contents[0])
+    for content in writer.contents:
+        if content.fragment >= 0:
+            plan.place_tail(content, first + content.fragment, content.offset)
+
+
+def place_tails(plan: DataPlan, tails: Sequence[LiveTails]) -> int:
+    """Say where the tails will be once the patches are taken in this order; return the count of all fragment blocks."""
+    first = len(plan.fragments)
+    for some in tails:
+        for group in some.groups:
+            for content, block, offset in group.placed():
+                plan.place_tail(content, first + block, offset)
+            first += group.blocks
+    return first
 
 
 def _claim(plan: DataPlan, content: Content) -> bool:
@@ -182,60 +198,15 @@ def _pieces(pack: Pack, contents: list[Content]) -> list[_Piece]:
     return pieces
 
 
-def _place_fragment(plan: DataPlan, number: int, pack: Pack, piece: _Piece) -> bool:
-    """Take a fragment block as it is; return False when it has tails that are not wanted."""
+def _place(plan: DataPlan, pack: Pack, piece: _Piece) -> bool:
+    """Take a piece as it is; return False when it is a fragment block with tails that are not wanted."""
+    if piece.fragment < 0:
+        plan.place_blocks(pack.fd, piece.contents[0])
+        return True
     start, word, size = pack.fragments[piece.fragment]
     if sum(content.size % BLOCK_SIZE for content in piece.contents) != size:
         return False
-    fragment = plan.take_fragment(number, start, word)
+    fragment = plan.take_fragment(pack.fd, start, word)
     for content in piece.contents:
-        _set_fragment(plan, content, fragment, content.offset)
+        plan.place_tail(content, fragment, content.offset)
     return True
-
-
-def _copy_tails(partly_dead: list[PartlyDead], writer: BlockWriter, workers: Workers) -> list[tuple[Content, int, int]]:
-    """Write the live tails of fragment blocks anew; return fragment and offset in the patch of each."""
-    places = []
-    reading: deque[Future[bytes | bytearray]] = deque()
-    for number, (_, piece) in enumerate(partly_dead):
-        while len(reading) < READ_AHEAD and number + len(reading) < len(partly_dead):
-            pack, ahead = partly_dead[number + len(reading)]
-            reading.append(workers.submit(pack.read_fragment, ahead.fragment))
-        block = memoryview(reading.popleft().result())
-        for content in piece.contents:
-            tail = block[content.offset : content.offset + content.size % BLOCK_SIZE]
-            places.append((content, *writer.add_tail(tail)))
-    return places
-
-
-def _set_fragment(plan: DataPlan, content: Content, fragment: int, offset: int) -> None:
-    placed = plan.places[content.sha256]
-    plan.places[content.sha256] = Placement(placed.start, placed.blocks, fragment, offset, placed.sparse)
-
-
-def _place_patch(
-    plan: DataPlan,
-    writer: BlockWriter,
-    open_tails: list[tuple[Content, int, int]],
-    files: Sequence[tuple[Inode, bytes]],
-    layer: int,
-) -> None:
-    """Finish the patch and take everything that it holds."""
-    for inode, data in files:
-        inode.layer, inode.content = layer, writer.add(data) if data else -1
-    writer.finish()
-    first = len(plan.fragments)
-    pieces = [_Piece(content.start, [content]) for content in writer.contents if content.blocks]
-    pieces += [_Piece(start, [], number) for number, (start, _, _) in enumerate(writer.fragments)]
-    for piece in sorted(pieces, key=lambda piece: piece.start):
-        if piece.fragment >= 0:
-            start, word, _ = writer.fragments[piece.fragment]
-            plan.take_fragment(PATCH, start, word)
-        else:
-            plan.places[piece.contents[0].sha256] = plan.place_blocks(PATCH, piece.contents[0])
-    for content in writer.contents:
-        plan.places.setdefault(content.sha256, NOWHERE)
-        if content.fragment >= 0:
-            _set_fragment(plan, content, first + content.fragment, content.offset)
-    for content, fragment, offset in open_tails:
-        _set_fragment(plan, content, first + fragment, offset)

@@ -13,14 +13,19 @@ from sifmake.errors import SifmakeError, UsageError
 from sifmake.store import Store
 from sifmake.store.collect import choose, key_of, parse_age, parse_size, remove
 from sifmake.store.items import Item, list_items
-from sifmake.store.store import SIFS
+from sifmake.store.store import PACKS, SIFS
 from sifmake.store.sweep import sweep
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-NOUNS = {"container": "container file(s)", "pack": "layer pack(s)", "blob": "oci blob file(s)"}
+NOUNS = {
+    "container": "container file(s)",
+    "pack": "layer pack(s)",
+    "patch": "layer patch(es)",
+    "blob": "oci blob file(s)",
+}
 """What the summary calls the kinds of files that matter; notes on indexes and names are a line each."""
 
 
@@ -112,7 +117,7 @@ def collect_garbage(store: Store, args: argparse.Namespace, console: Console) ->
     max_size = parse_size(args.max_size) if args.max_size is not None else None
     max_age = parse_age(args.max_age) if args.max_age is not None else None
     items = list(list_items(store.root))
-    elsewhere = {key_of(item) for root in store.read_only for item in list_items(root, SIFS)}
+    elsewhere = {key_of(item) or item.name for root in store.read_only for item in list_items(root, SIFS, PACKS)}
     _remove(choose(items, time.time(), max_size, max_age, elsewhere), store, args, console)
     left = sum(item.size for item in list_items(store.root))
     if max_size is not None and left > max_size and not args.dry_run:
@@ -186,6 +191,8 @@ def _summary(items: Sequence[Item]) -> str:
     parts = []
     for kind, noun in NOUNS.items():
         sizes = [item.size for item in items if item.kind == kind]
+        if kind == "patch" and not sizes:
+            continue
         parts.append(f"{len(sizes)} {noun} using {human_size(sum(sizes))}")
     return f"There are {', '.join(parts[:-1])} and {parts[-1]} of space"
 

@@ -40,6 +40,8 @@ def why_damaged(store: Store, item: Item) -> str:
     match item.kind:
         case "pack":
             return _why_pack_damaged(item)
+        case "patch":
+            return _why_patch_damaged(item)
         case "container":
             return "" if sha256_of(item.path) == split_sif_name(item.name)[1] else "its SHA-256 is wrong"
         case "index":
@@ -54,6 +56,17 @@ def _why_pack_damaged(item: Item) -> str:
         return "" if check_pack(item.path) == item.name else "it is the pack of something else"
     except PackDamagedError as error:
         return error.what
+
+
+def _why_patch_damaged(item: Item) -> str:
+    from sifmake.assembly.patch_file import load_patch
+
+    with item.path.open("rb") as file:
+        try:
+            load_patch(file.fileno()).check(item.name)
+        except PackDamagedError as error:
+            return error.what
+    return ""
 
 
 def manifests_of(words: Iterable[str], project: Path) -> list[str]:

@@ -136,7 +136,7 @@ def _build(source: Source, image: Image, store: Store, request: Pull, settings: 
         flattened = engine.flatten_packs(packs, image, progress)
         origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
         build = engine.BuildSettings(request.compression)
-        return engine.write_sif(request.target, flattened, packs, image, origin, build, progress)
+        return engine.write_sif(request.target, flattened, packs, image, origin, build, progress, store)
     except PackDamagedError:
         engine.drop_damaged(packs, store)
         raise

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sifmake.store import Store
 
 PARALLEL_LAYERS = 6
-SIF_VERSION = 1
+SIF_VERSION = 2
 """Raise it when the same tree would give another SIF file."""
 
 
@@ -213,8 +213,11 @@ def write_sif(
     origin: rootfs.Origin,
     settings: BuildSettings,
     progress: Progress,
+    store: Store | None = None,
 ) -> SifSummary:
     """Write an unsigned SIF file beside ``target`` and rename it; the tree is used up by it.
+
+    What a store keeps of it makes the next image on the same layers cheaper; the bytes are the same without one.
 
     Raises:
         SifmakeError: The image does not fit into squashfs or SIF, or a pack is damaged.
@@ -244,7 +247,7 @@ def write_sif(
     )
     task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in packs))
     with Workers() as workers:
-        summary = write_image(target, contents, make_codec(settings.compression), workers, task)
+        summary = write_image(target, contents, make_codec(settings.compression), workers, task, store)
     task.finish()
     for warning in summary.warnings:
         progress.warning(warning)

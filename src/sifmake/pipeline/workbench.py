@@ -111,6 +111,7 @@ class Workbench:
             source_origin(self.lock),
             engine.BuildSettings(build.compression, build.labels),
             self._project.progress,
+            self._project.store,
         )
 
     def drop_damaged(self) -> bool:

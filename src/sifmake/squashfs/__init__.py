@@ -3,6 +3,6 @@
 from sifmake.squashfs.format import SquashfsOptions
 from sifmake.squashfs.inodes import Placement
 from sifmake.squashfs.survey import check_tree
-from sifmake.squashfs.tables import Fragment, Tables, build_tables
+from sifmake.squashfs.tables import Draft, Fragment, Tables, draft_tables
 
-__all__ = ["Fragment", "Placement", "SquashfsOptions", "Tables", "build_tables", "check_tree"]
+__all__ = ["Draft", "Fragment", "Placement", "SquashfsOptions", "Tables", "check_tree", "draft_tables"]

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sifmake.errors import SquashfsError
 from sifmake.layers.entry import DIR
 from sifmake.squashfs import format as fmt
 from sifmake.squashfs.directories import DirectoryTable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sifmake.layers.entry import Inode
     from sifmake.squashfs.inodes import Placement
     from sifmake.squashfs.survey import Survey
+    from sifmake.squashfs.xattrs import XattrTable
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,73 @@ class Tables:
     warnings: tuple[str, ...]
 
 
-def build_tables(
+@dataclass(frozen=True)
+class Draft:
+    """Everything of an image's tables that does not depend on how long its data region is.
+
+    Attributes:
+        survey: What the tree holds.
+        inodes: The finished inode table.
+        directories: The finished directory table.
+        xattrs: The extended attributes.
+        root: Reference of the root's inode.
+        fragments: Count of fragment blocks.
+        compress: Compresses one metadata block as the image's codec does.
+        options: What the superblock says.
+    """
+
+    survey: Survey
+    inodes: bytes
+    directories: bytes
+    xattrs: XattrTable
+    root: int
+    fragments: int
+    compress: Callable[[bytes], bytes]
+    options: fmt.SquashfsOptions
+
+    def finish(self, fragments: Sequence[Fragment], data_end: int) -> Tables:
+        """Put the tables behind a data region.
+
+        Args:
+            fragments: All fragment blocks, as many as were announced.
+            data_end: Where the data region ends and the tables begin, from the start of the squashfs; at least 96.
+        """
+        if len(fragments) != self.fragments:
+            raise SquashfsError(f"{len(fragments)} fragment blocks, announced were {self.fragments}")
+        survey, options = self.survey, self.options
+        image = _Image(data_end, self.compress)
+        inode_start = image.add(self.inodes)
+        directory_start = image.add(self.directories)
+        fragment_start = image.add_table(b"".join(fmt.FRAGMENT.pack(f.start, f.word, 0) for f in fragments))
+        export_start = image.add_table(_pack_all("Q", [inode.ref for inode in survey.inodes]))
+        id_start = image.add_table(_pack_all("I", survey.ids))
+        xattr_table, xattr_start = self.xattrs.table(image.end)
+        image.add(xattr_table)
+        superblock = fmt.SUPERBLOCK.pack(
+            *(fmt.MAGIC, len(survey.inodes), fmt.clamp_time(options.mkfs_time), options.block_size, len(fragments)),
+            *(fmt.COMPRESSION_IDS[options.compression], options.block_size.bit_length() - 1, fmt.FLAGS),
+            *(len(survey.ids), *fmt.VERSION, self.root, image.end),
+            *(id_start, fmt.NONE_64 if xattr_start is None else xattr_start),
+            *(inode_start, directory_start, fragment_start, export_start),
+        )
+        bytes_used = image.end
+        image.add(bytes(-bytes_used % fmt.PAD))
+        return Tables(superblock, bytes(image.tail), bytes_used, len(survey.inodes), survey.warnings)
+
+
+def draft_tables(
     tree: Tree,
     place: Callable[[Inode], Placement],
-    fragments: Sequence[Fragment],
-    data_end: int,
+    fragments: int,
     compress: Callable[[bytes], bytes],
     options: fmt.SquashfsOptions,
-) -> Tables:
-    """Build the superblock and all tables of an image.
+) -> Draft:
+    """Build all tables that do not depend on the sizes of fragment blocks.
 
     Args:
         tree: What the image holds; numbers, links and references of its inodes are set.
         place: Says where the bytes of a file with content are; called once per inode.
-        fragments: All fragment blocks.
-        data_end: Where the data region ends and the tables begin, from the start of the squashfs; at least 96.
+        fragments: How many fragment blocks there will be.
         compress: Compresses one metadata block as the image's codec does.
         options: What the superblock says.
 
@@ -77,26 +131,11 @@ def build_tables(
             unless a placement itself is wrong.
     """
     survey = survey_tree(tree)
-    inodes = InodeTable(compress, place, survey.ids, len(fragments), options.block_size)
+    inodes = InodeTable(compress, place, survey.ids, fragments, options.block_size)
     directories = DirectoryTable(compress, inodes.writers)
     _write_tree(survey, inodes, directories)
-    image = _Image(data_end, compress)
-    inode_start = image.add(inodes.stream.finish())
-    directory_start = image.add(directories.stream.finish())
-    fragment_start = image.add_table(b"".join(fmt.FRAGMENT.pack(f.start, f.word, 0) for f in fragments))
-    export_start = image.add_table(_pack_all("Q", [inode.ref for inode in survey.inodes]))
-    id_start = image.add_table(_pack_all("I", survey.ids))
-    xattr_table, xattr_start = inodes.xattrs.table(image.end)
-    image.add(xattr_table)
-    superblock = fmt.SUPERBLOCK.pack(
-        *(fmt.MAGIC, len(survey.inodes), fmt.clamp_time(options.mkfs_time), options.block_size, len(fragments)),
-        *(fmt.COMPRESSION_IDS[options.compression], options.block_size.bit_length() - 1, fmt.FLAGS, len(survey.ids)),
-        *(*fmt.VERSION, tree.root.ref, image.end, id_start, fmt.NONE_64 if xattr_start is None else xattr_start),
-        *(inode_start, directory_start, fragment_start, export_start),
-    )
-    bytes_used = image.end
-    image.add(bytes(-bytes_used % fmt.PAD))
-    return Tables(superblock, bytes(image.tail), bytes_used, len(survey.inodes), survey.warnings)
+    streams = inodes.stream.finish(), directories.stream.finish()
+    return Draft(survey, *streams, inodes.xattrs, tree.root.ref, fragments, compress, options)
 
 
 def _write_tree(survey: Survey, inodes: InodeTable, directories: DirectoryTable) -> None:

@@ -30,20 +30,21 @@ def choose(
     """Return what is to be removed: first finished SIFs that no name means any more, then the least recently used.
 
     What was used within a day stays, whatever the limits say: a running job may be about to read it. A name goes with
-    the SIF that it means; one without goes in any case.
+    the SIF that it means, a patch with the pack that it is of; those without go in any case.
 
     Args:
         items: Everything in the store.
         now: Seconds since 1970.
         max_size: Bytes that may remain.
         max_age: Seconds without use after which a file goes.
-        elsewhere: Keys of the finished SIFs that read-only stores have.
+        elsewhere: Keys of the finished SIFs and of the packs that read-only stores have.
     """
     known = list(items)
     meant = {item: target_of(item) for item in known if item.kind == "name"}
     spared = {"", *meant.values()}
+    chosen = _lost_patches(known, now, elsewhere)
+    known = _without(known, chosen)
     total = sum(item.size for item in known)
-    chosen = []
     for item in sorted(known, key=lambda item: (key_of(item) in spared, item.used, item.name)):
         age = now - item.used
         if age < DAY or item.kind == "name":
@@ -52,8 +53,22 @@ def choose(
         if too_old or (max_size is not None and total > max_size):
             chosen.append(item)
             total -= item.size
-    left = {key_of(item) for item in set(known).difference(chosen)} | set(elsewhere)
+    kept = _without(known, chosen)
+    chosen += _lost_patches(kept, now, elsewhere)
+    left = {key_of(item) for item in kept} | set(elsewhere)
     return chosen + [name for name, key in meant.items() if now - name.used >= DAY and (not key or key not in left)]
+
+
+def _without(items: Iterable[Item], others: Iterable[Item]) -> list[Item]:
+    left_out = set(others)
+    return [item for item in items if item not in left_out]
+
+
+def _lost_patches(items: Collection[Item], now: float, elsewhere: Collection[str]) -> list[Item]:
+    """Return the patches of packs that are not there any more."""
+    packs = {item.name for item in items if item.kind == "pack"} | set(elsewhere)
+    patches = [item for item in items if item.kind == "patch" and now - item.used >= DAY]
+    return [item for item in patches if item.name.rpartition("-")[0] not in packs]
 
 
 def target_of(name: Item) -> str:

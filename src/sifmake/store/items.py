@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.files import TEMP_PREFIX
-from sifmake.store.store import BLOBS, INDEXES, NAMES, PACKS, SIFS
+from sifmake.store.store import BLOBS, INDEXES, NAMES, PACKS, PATCHES, SIFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KINDS = {BLOBS: "blob", INDEXES: "index", PACKS: "pack", SIFS: "container", NAMES: "name"}
+KINDS = {BLOBS: "blob", INDEXES: "index", PACKS: "pack", PATCHES: "patch", SIFS: "container", NAMES: "name"}
 """Folders of the store and what their files are called."""
 
 

@@ -1,0 +1,133 @@
+"""The file format of layer patches: compressed live tails of a pack, kept from one image to the next.
+
+::
+
+    data      the blocks of each group, one after another, no gaps
+    index     msgpack: the patch's key, and of each group its key, block words and CRC-32
+    footer    magic, version, checksum and size of the index, checksum of the footer
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+from isal.isal_zlib import crc32
+
+from sifmake.errors import PackDamagedError
+from sifmake.layers.codec import BLOCK_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PATCH_VERSION = 1
+"""Part of every patch's key; raise it when the same tails would give other bytes, or the file another form."""
+
+MAGIC = b"SIFMPTCH"
+FOOTER = struct.Struct("<8sIIQI")
+READ_SIZE = 1 << 20
+
+
+class Group(msgspec.Struct, array_like=True, frozen=True):
+    """What the index says of a group.
+
+    Attributes:
+        key: See :attr:`~sifmake.assembly.tails.TailGroup.key`.
+        words: One squashfs word per block.
+        crc: CRC-32 of the stored bytes.
+    """
+
+    key: bytes
+    words: tuple[int, ...]
+    crc: int
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all blocks."""
+        return sum(word & 0xFFFFFF for word in self.words)
+
+
+class Index(msgspec.Struct, frozen=True):
+    """The index of a patch.
+
+    Attributes:
+        key: Name of the patch; see :meth:`~sifmake.assembly.tails.LiveTails.key`.
+        groups: In the order of their data.
+    """
+
+    key: str
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class PatchFile:
+    """An open patch with an index that holds; its data are not checked yet.
+
+    Attributes:
+        fd: Open for reading; belongs to whoever opened it.
+        index: What it says.
+    """
+
+    fd: int
+    index: Index
+
+    def check(self, key: str) -> None:
+        """Check that this is the patch of that key, and all its data.
+
+        Raises:
+            PackDamagedError: It is not, or a checksum does not match.
+        """
+        if self.index.key != key:
+            raise PackDamagedError("it is the patch of something else")
+        start = 0
+        for group in self.index.groups:
+            self.read(start, group)
+            start += group.stored
+
+    def read(self, start: int, group: Group) -> bytes:
+        """Return the stored bytes of a group, checked.
+
+        Raises:
+            PackDamagedError: They do not match the checksum.
+        """
+        data = os.pread(self.fd, group.stored, start)
+        if len(data) != group.stored or crc32(data) != group.crc:
+            raise PackDamagedError("its data are damaged")
+        return data
+
+
+def write_index(file: BinaryIO, key: str, groups: Sequence[Group]) -> None:
+    """Write index and footer behind the data."""
+    index = msgspec.msgpack.encode(Index(key, tuple(groups)))
+    footer = FOOTER.pack(MAGIC, PATCH_VERSION, crc32(index), len(index), 0)[:-4]
+    file.write(index + footer + struct.pack("<I", crc32(footer)))
+
+
+def load_patch(fd: int) -> PatchFile:
+    """Read and check footer and index of an open file.
+
+    Raises:
+        PackDamagedError: It is no whole patch of this version.
+    """
+    size = os.fstat(fd).st_size
+    raw = os.pread(fd, FOOTER.size, max(0, size - FOOTER.size))
+    if len(raw) != FOOTER.size or struct.unpack("<I", raw[-4:])[0] != crc32(raw[:-4]):
+        raise PackDamagedError("it is no whole patch")
+    magic, version, index_crc, index_size, _ = FOOTER.unpack(raw)
+    data_size = size - FOOTER.size - index_size
+    if magic != MAGIC or version != PATCH_VERSION or data_size < 0:
+        raise PackDamagedError("it is no patch of this version")
+    encoded = os.pread(fd, index_size, data_size)
+    if crc32(encoded) != index_crc:
+        raise PackDamagedError("its index is damaged")
+    try:
+        index = msgspec.msgpack.decode(encoded, type=Index)
+    except msgspec.MsgspecError as error:
+        raise PackDamagedError(f"its index is damaged ({error})") from None
+    sizes = [word & 0xFFFFFF for group in index.groups for word in group.words]
+    if sum(sizes) != data_size or not all(0 < stored <= BLOCK_SIZE for stored in sizes):
+        raise PackDamagedError("its index does not fit to its data")
+    return PatchFile(fd, index)

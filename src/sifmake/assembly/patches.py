@@ -1,0 +1,203 @@
+"""Making layer patches, or taking them from the store, where a build of another image on the same layers left them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from isal.isal_zlib import crc32
+
+from sifmake.assembly.patch_file import Group, PatchFile, load_patch, write_index
+from sifmake.assembly.tails import compress_group
+from sifmake.errors import PackDamagedError, StoreError
+from sifmake.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+    from types import TracebackType
+
+    from sifmake.assembly.tails import LiveTails, TailGroup
+    from sifmake.layers.blocks import Workers
+    from sifmake.layers.codec import Codec
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.store import Store
+
+LEAST = 1 << 20
+"""Uncompressed bytes from which on a patch is kept: what is made anew in a few milliseconds is not worth a file."""
+
+SIBLINGS = 4
+"""Patches of the same pack that are looked into for groups which have not changed."""
+
+_Known = dict[bytes, tuple[PatchFile, int, Group]]
+"""Groups of other patches by key: the file, where their data begin in it, and what its index says."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Compressed fragment blocks in a file.
+
+    Attributes:
+        fd: The file; belongs to the maker.
+        start: Where the first block stands.
+        words: One squashfs word per block, all groups together.
+    """
+
+    fd: int
+    start: int
+    words: list[int]
+
+
+class PatchMaker:
+    """Makes patches; what is worth keeping goes into the store when the block ends well.
+
+    Not before: only then is it known that the packs they were made of are whole.
+    """
+
+    def __init__(self, codec: Codec, workers: Workers, spool: BinaryIO, store: Store | None) -> None:
+        """Begin.
+
+        Args:
+            codec: Of the blocks.
+            workers: Threads to compress on.
+            spool: Takes patches that are not kept; written at its end.
+            store: Where patches are kept, if anywhere.
+        """
+        self._codec = codec
+        self._workers = workers
+        self._spool = spool
+        self._store = store
+        self._opened = ExitStack()
+        self._unfinished = ExitStack()
+
+    def make(self, tails: LiveTails) -> Patch:
+        """Return the patch of a pack.
+
+        Raises:
+            PackDamagedError: A fragment block of the pack cannot be read.
+        """
+        if self._store is None or tails.size < LEAST:
+            return self._spooled(tails, {})
+        key = tails.key(self._codec)
+        return self._stored(self._store, key, tails) or self._made(self._store, key, tails)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._opened:
+            try:
+                self._unfinished.__exit__(kind, error, trace)
+            except OSError as trouble:
+                self._warn(trouble)
+
+    def _stored(self, store: Store, key: str, tails: LiveTails) -> Patch | None:
+        """Return the patch that the store has, checked to the last byte."""
+        path = store.find_patch(key)
+        found = self._open(store, path) if path is not None else None
+        if found is None:
+            return None
+        if why := _why_not(found, key, tails):
+            self._drop(store, key, why)
+            return None
+        return Patch(found.fd, 0, [word for group in found.index.groups for word in group.words])
+
+    def _made(self, store: Store, key: str, tails: LiveTails) -> Patch:
+        known = self._siblings(store, tails)
+        try:
+            with ExitStack() as begun:
+                file = begun.enter_context(atomic_write(store.patch_path(key)))
+                groups = self._write(file, tails, known)
+                write_index(file, key, groups)
+                file.flush()
+                self._unfinished.push(begun.pop_all())
+        except (OSError, StoreError) as error:
+            self._warn(error)
+            return self._spooled(tails, known)
+        # Little is left for the fsync at the end then.
+        self._workers.sync_soon(file.fileno())
+        return Patch(file.fileno(), 0, [word for group in groups for word in group.words])
+
+    def _spooled(self, tails: LiveTails, known: _Known) -> Patch:
+        start = self._spool.seek(0, os.SEEK_END)
+        groups = self._write(self._spool, tails, known)
+        self._spool.flush()
+        return Patch(self._spool.fileno(), start, [word for group in groups for word in group.words])
+
+    def _write(self, file: BinaryIO, tails: LiveTails, known: _Known) -> list[Group]:
+        groups = []
+        for group, (words, stored) in zip(tails.groups, self._compressed(tails, known), strict=True):
+            file.write(stored)
+            groups.append(Group(group.key, tuple(words), crc32(stored)))
+        return groups
+
+    def _compressed(self, tails: LiveTails, known: _Known) -> Iterator[tuple[Sequence[int], bytes]]:
+        """Yield words and bytes of each group in order; a few are worked on at the same time."""
+        pending: deque[Future[tuple[Sequence[int], bytes]]] = deque()
+        for group in tails.groups:
+            pending.append(self._workers.submit(_take_or_compress, tails.pack, group, self._codec, known))
+            if len(pending) > self._workers.threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    def _siblings(self, store: Store, tails: LiveTails) -> _Known:
+        """Look for the groups that other images left of the same pack."""
+        wanted = {group.key: group.blocks for group in tails.groups}
+        known: _Known = {}
+        for path in store.patch_paths(tails.key_prefix(self._codec))[:SIBLINGS]:
+            patch = self._open(store, path)
+            start = 0
+            for group in patch.index.groups if patch is not None else ():
+                if patch is not None and wanted.get(group.key) == len(group.words):
+                    known.setdefault(group.key, (patch, start, group))
+                start += group.stored
+        return known
+
+    def _open(self, store: Store, path: Path) -> PatchFile | None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        self._opened.callback(os.close, fd)
+        try:
+            return load_patch(fd)
+        except PackDamagedError as error:
+            self._drop(store, path.name, error.what)
+            return None
+
+    def _drop(self, store: Store, key: str, why: str) -> None:
+        store.progress.warning(f"the patch {key} in the store is damaged, {why}; it is made again")
+        store.drop_patch(key)
+
+    def _warn(self, error: Exception) -> None:
+        if self._store is not None:
+            self._store.progress.warning(f"the store keeps no patch: {error}")
+
+
+def _why_not(found: PatchFile, key: str, tails: LiveTails) -> str:
+    """Say why a file is not the patch of these tails; empty when it is."""
+    held = [(group.key, len(group.words)) for group in found.index.groups]
+    if held != [(group.key, group.blocks) for group in tails.groups]:
+        return "it holds something else"
+    try:
+        found.check(key)
+    except PackDamagedError as error:
+        return error.what
+    return ""
+
+
+def _take_or_compress(pack: Pack, group: TailGroup, codec: Codec, known: _Known) -> tuple[Sequence[int], bytes]:
+    if group.key in known:
+        patch, start, stored = known[group.key]
+        try:
+            return stored.words, patch.read(start, stored)
+        except PackDamagedError:
+            pass  # then it is made again
+    return compress_group(pack, group, codec)
