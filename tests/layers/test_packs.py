@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import random
 import zlib
 
@@ -11,8 +12,12 @@ from sifmake.errors import IntegrityError, LayerError, PackDamagedError
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import BLOCK_SIZE, make_codec
 from sifmake.layers.pack_reader import open_pack
+from sifmake.layers.pack_writer import write_pack
 from sifmake.layers.repack import repack
+from sifmake.limits import DEFAULT_LIMITS
+from sifmake.oci.model import Descriptor, Layer
 from sifmake.progress import Silent
+from support.images import compress
 from support.layers import file, hardlink, layer_of, make_pack, tar
 
 RANDOM = random.Random(3)
@@ -124,24 +129,22 @@ def test_repacking_notices_a_file_that_is_not_what_the_index_says(tmp_path):
 
 
 def test_wrong_diff_id_digest_and_size_are_refused(tmp_path):
-    from io import BytesIO
-
-    from sifmake.layers.pack_writer import write_pack
-    from sifmake.limits import DEFAULT_LIMITS
-    from sifmake.oci.model import Descriptor, Layer
-
     raw = layer()
     good = layer_of(raw, raw)
     wrong = f"sha256:{'0' * 64}"
-    cases = {
-        "uncompressed layer has the wrong digest": (Layer(good.descriptor, wrong), raw),
-        "blob has the wrong digest": (Layer(Descriptor("", wrong, len(raw)), good.diff_id), raw),
-        "blob is longer": (Layer(Descriptor("", good.descriptor.digest, len(raw) - 1), good.diff_id), raw),
-        "blob ends after": (Layer(Descriptor("", good.descriptor.digest, len(raw) + 1), good.diff_id), raw),
-    }
-    for message, (described, blob) in cases.items():
+    skippable = b"\x50\x2a\x4d\x18" + bytes(4)
+    cases = [
+        ("uncompressed layer has the wrong digest", Layer(good.descriptor, wrong), raw),
+        ("blob has the wrong digest", Layer(Descriptor("", wrong, len(raw)), good.diff_id), raw),
+        ("blob is longer", Layer(Descriptor("", good.descriptor.digest, len(raw) - 1), good.diff_id), raw),
+        ("blob ends after", Layer(Descriptor("", good.descriptor.digest, len(raw) + 1), good.diff_id), raw),
+    ]
+    for blob in (gzip.compress(raw), compress(raw, "zstd"), skippable + compress(raw, "zstd")):
+        # The DiffID is that of the compressed bytes: a layer that is its own DiffID is hashed once, but not this one.
+        cases.append((f"uncompressed layer has the wrong digest.*{good.diff_id}", layer_of(blob, blob), blob))
+    for message, described, blob in cases:
         with Workers(1) as workers, (tmp_path / "p").open("wb") as out, pytest.raises(IntegrityError, match=message):
-            write_pack(out, BytesIO(blob), described, make_codec("gzip"), workers, DEFAULT_LIMITS, Silent().task(""))
+            write_pack(out, io.BytesIO(blob), described, make_codec("gzip"), workers, DEFAULT_LIMITS, Silent().task(""))
 
 
 def test_what_is_no_tar_is_refused(tmp_path):
