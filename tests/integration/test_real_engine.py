@@ -160,8 +160,6 @@ def test_the_far_end_of_ssh_is_the_engines_own_program(engine, image, tmp_path, 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     version = json.loads(call(engine, "GET", "/version")[1])
     variable = "CONTAINER_HOST" if "Podman" in str(version["Components"]) else "DOCKER_HOST"
-    connection = find_engine({variable: f"ssh://alice@localhost{engine}"}).connect()
-    connection.request("GET", f"/images/{image[1]}/get", headers={"Host": "docker"})
-    answer = connection.getresponse()
-    assert (answer.status, answer.read()[257:262]) == (200, b"ustar")
-    connection.close()
+    environ = {variable: f"ssh://alice@localhost{engine}"}
+    wanted = built(f"oci:{image[0]}:1", tmp_path / "one")
+    assert built("docker-daemon:localhost/site/app:1", tmp_path / "two", environ=environ) == wanted

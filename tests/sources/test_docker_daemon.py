@@ -70,7 +70,7 @@ def test_an_export_that_breaks_off(engine, environ, image):
     [
         ("unix:///nowhere/docker.sock", "cannot be reached.*DOCKER_HOST"),
         ("tcp://127.0.0.1:9", "cannot be reached"),
-        ("ssh://host", "cannot be asked.*docker save"),
+        ("npipe:////./pipe/docker_engine", "docker-daemon:x:latest: an engine at .* cannot be asked.*docker save"),
     ],
 )
 def test_engines_that_are_not_there(host, words):

@@ -1,20 +1,21 @@
-"""``docker-daemon:``: an image of a Docker or Podman engine on this machine, by its API (``GET /images/NAME/get``)."""
+"""``docker-daemon:``: an image of a Docker or Podman engine, by its API (``GET /images/NAME/get``)."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import socket
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from sifmake.errors import SifmakeError, SourceError
 from sifmake.oci import is_digest
 from sifmake.reference import LocalReference, parse_reference
 from sifmake.sources.base import Resolved
 from sifmake.sources.docker_archive import DockerArchiveSource
+from sifmake.sources.engine_connection import find_engine
 from sifmake.sources.streamed import StreamedArchive
 
 if TYPE_CHECKING:
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
 
     from sifmake.oci.model import Image, Layer, Platform
     from sifmake.sources.base import BlobReader, KnownIndexes
+    from sifmake.sources.engine_connection import Engine
     from sifmake.sources.settings import SourceSettings
 
-DEFAULT_HOST = "unix:///var/run/docker.sock"
-HOST_VARIABLES = ("SIFMAKE_DOCKER_HOST", "APPTAINER_DOCKER_HOST", "DOCKER_HOST")
 LARGEST_ANSWER = 8 << 20
 
 
@@ -53,7 +53,6 @@ class DaemonSource:
     def __init__(self, name: str, settings: SourceSettings) -> None:
         self.name = name
         self._settings = settings
-        self._host = next((settings.environ[v] for v in HOST_VARIABLES if settings.environ.get(v)), DEFAULT_HOST)
         self._exported: DockerArchiveSource | None = None
 
     def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
@@ -87,12 +86,16 @@ class DaemonSource:
             self._exported.close()
             self._exported = None
 
+    @cached_property
+    def _engine(self) -> Engine:
+        return find_engine(self._settings.environ)
+
     @property
     def _where(self) -> str:
         return f"docker-daemon:{self.name}"
 
     def _identity(self) -> str:
-        connection = _connect(self._host)
+        connection = self._engine.connect()
         try:
             response = self._get(connection, "json")
             document = json.loads(response.read(LARGEST_ANSWER))
@@ -102,7 +105,7 @@ class DaemonSource:
             connection.close()
         identity = document.get("Id") if isinstance(document, dict) else None
         if not isinstance(identity, str) or not is_digest(identity):
-            raise SourceError("the engine does not say the image's ID", hint=f"does an engine listen at {self._host}?")
+            raise SourceError("the engine does not say the image's ID", hint=f"is {self._engine.name} an engine?")
         return identity
 
     def _archive(self) -> DockerArchiveSource:
@@ -116,7 +119,7 @@ class DaemonSource:
     @contextmanager
     def export(self) -> Iterator[BlobReader]:
         """Let the engine export the image, from the first byte."""
-        connection = _connect(self._host)
+        connection = self._engine.connect()
         try:
             self._settings.progress.info(f"the engine exports {self.name}")
             yield _Unbroken(self._get(connection, "get"))
@@ -128,7 +131,7 @@ class DaemonSource:
             connection.request("GET", f"/images/{quote(self.name, safe='/:@')}/{what}", headers={"Host": "docker"})
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            hint = f"is it running, and may you use {self._host}? DOCKER_HOST names another"
+            hint = f"is it running, and may you use {self._engine.name}? DOCKER_HOST names another"
             raise SourceError(f"the Docker engine cannot be reached ({error})", hint=hint) from None
         if response.status == 404:
             raise SourceError("the engine has no such image", hint=f"docker pull {self.name} gets it")
@@ -160,28 +163,6 @@ class _Unbroken:
             return self._response.read1(size)
         except (OSError, http.client.HTTPException) as error:
             raise SourceError(f"the engine broke off the export ({error})") from None
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=600)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _connect(host: str) -> http.client.HTTPConnection:
-    parts = urlsplit(host)
-    if parts.scheme == "unix":
-        return _UnixConnection(parts.path)
-    if parts.scheme in {"tcp", "http"} and parts.hostname:
-        return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=600)
-    raise SourceError(
-        f"an engine at {host} cannot be asked", hint="use unix:// or tcp://, or docker save and docker-archive:"
-    )
 
 
 def _message(response: http.client.HTTPResponse) -> str:
