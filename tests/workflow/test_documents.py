@@ -41,7 +41,8 @@ def commands(text: str) -> str:
 
 
 def stand_in(text: str, public: DockerRegistry, private: DockerRegistry, digest: str) -> str:
-    """Let loopback registries play the ones that the guide names."""
+    """Let loopback registries play the ones that the guide names, and a file what an engine saves."""
+    text = text.replace("docker save app:1.0 |", "cat saved.tar |")
     for host in ("quay.io", "ghcr.io", "nvcr.io", "localhost:5000"):
         text = text.replace(f"//{host}/", f"//{public.host}/")
     text = text.replace("docker://alpine", f"docker://{public.host}/library/alpine").replace("sha256:DIGEST", digest)
