@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from sifmake.cli.main import main
-from support.corpus import SIF_BROKEN, SIF_FROM_PEERS, SIF_KEYS, needs_corpus
+from sifmake.sif import open_sif
+from support.corpus import SIF_BROKEN, SIF_FROM_PEERS, SIF_IMAGES, SIF_KEYS, needs_corpus
 from support.signing import pem_pair, pgp_pair, write_sif
 
 
@@ -108,10 +109,120 @@ def test_json_comes_before_the_error_too(capsys, name, status, data):
     assert main(["verify", "--json", "--key", str(SIF_KEYS / "ed25519-public.pem"), str(SIF_BROKEN / name)]) == status
     captured = capsys.readouterr()
     document = json.loads(captured.out)
-    trusted = [entry["Signer"] for entry in document["SignerKeys"] if entry["Signer"]["KeyCheck"]]
-    assert [entry["DataCheck"] for entry in trusted] == data
+    assert [entry["Signer"]["DataCheck"] for entry in document["SignerKeys"] or []] == data
     assert document["ExitCode"] == status
     assert captured.err.count("\n") == 1
+
+
+def verified(capsys, *words):
+    """Run ``verify --json``; return status, number of signatures, and name, partition and check of each entry."""
+    status = main(["verify", "--json", *map(str, words)])
+    document = json.loads(capsys.readouterr().out)
+    entries = [entry["Signer"] for entry in document["SignerKeys"] or []]
+    for entry in entries:
+        assert list(entry) == ["Partition", "Name", "Fingerprint", "KeyLocal", "KeyCheck", "DataCheck"]
+        assert entry["KeyLocal"] is entry["KeyCheck"] is True
+    assert document["SignerKeys"] is None or entries
+    return status, document["Signatures"], [(entry["Partition"], entry["DataCheck"]) for entry in entries]
+
+
+# What `apptainer verify --json` (917d665) prints of files of the same make.
+ALL = [("Def.FILE", True), ("JSON.Generic", True), ("FS", True)]
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ([], (0, 1, ALL)),
+        (["--all"], (0, 1, ALL)),
+        (["-g", "1"], (0, 1, ALL)),
+        (["-g", "2"], (1, 0, [])),
+        (["-i", "2"], (0, 1, ALL[1:2])),
+        (["-i", "4"], (1, 0, [])),
+    ],
+)
+def test_json_for_parts_of_a_file(tmp_path, capsys, selection, expected):
+    pair = pgp_pair(tmp_path)
+    sif = write_sif(tmp_path / "a.sif")
+    assert main(["-q", "sign", "--key", str(pair.secret), str(sif)]) == 0
+    assert verified(capsys, "--key", pair.public, *selection, sif) == expected
+
+
+def change_byte(sif, number):
+    with open_sif(sif) as opened:
+        offset = opened.get(number).offset
+    data = bytearray(sif.read_bytes())
+    data[offset] ^= 1
+    sif.write_bytes(data)
+
+
+def test_json_ends_at_the_first_object_that_differs(tmp_path, capsys):
+    pair = pgp_pair(tmp_path)
+    sif = write_sif(tmp_path / "a.sif")
+    assert main(["-q", "sign", "--key", str(pair.secret), str(sif)]) == 0
+    change_byte(sif, 2)
+    key = ("--key", pair.public)
+    assert verified(capsys, *key, sif) == (11, 1, [("Def.FILE", True), ("JSON.Generic", False)])
+    assert verified(capsys, *key, "-i", "2", sif) == (11, 1, [("JSON.Generic", False)])
+    assert verified(capsys, *key, "-i", "3", sif) == (0, 1, [("FS", True)]), "nothing else was asked for"
+
+
+def test_json_of_unsigned_untrusted_and_partly_signed_files(tmp_path, capsys):
+    pair, other = pgp_pair(tmp_path), pem_pair(tmp_path)
+    sif = write_sif(tmp_path / "a.sif")
+    key = ("--key", pair.public)
+    assert verified(capsys, *key, sif) == (10, 0, [])
+    assert main(["-q", "sign", "-i", "2", "--key", str(pair.secret), str(sif)]) == 0
+    assert verified(capsys, *key, sif) == (11, 1, []), "an object is not signed"
+    assert verified(capsys, *key, "-i", "2", sif) == (0, 1, [("JSON.Generic", True)])
+    assert verified(capsys, *key, "-i", "1", sif) == (11, 1, [])
+    assert verified(capsys, "--key", other.public, sif) == (11, 1, [])
+
+
+def test_json_goes_by_group_up_to_one_without_a_signature(tmp_path, capsys):
+    pair = pgp_pair(tmp_path)
+    for signed, expected in ((1, (11, 1, [("Def.FILE", True), ("FS", True)])), (2, (11, 0, []))):
+        sif = write_sif(tmp_path / f"{signed}.sif", groups={2: 1, 1: 0})
+        assert main(["-q", "sign", "-g", str(signed), "--key", str(pair.secret), str(sif)]) == 0
+        assert verified(capsys, "--key", pair.public, sif) == expected
+
+
+def test_json_has_fingerprints_as_the_peers_write_them(tmp_path, capsys):
+    pair = pgp_pair(tmp_path)
+    sif = str(write_sif(tmp_path / "a.sif"))
+    assert main(["-q", "sign", "--key", str(pair.secret), sif]) == 0
+    assert main(["verify", "--json", "--key", str(pair.public), sif]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {entry["Signer"]["Fingerprint"] for entry in document["SignerKeys"]} == {pair.signer.fingerprint.lower()}
+
+
+def test_json_names_one_signer_of_an_envelope_with_several(tmp_path, capsys):
+    pair = pem_pair(tmp_path)
+    (tmp_path / "second").mkdir()
+    second = pem_pair(tmp_path / "second")
+    sif = write_sif(tmp_path / "a.sif")
+    assert main(["-q", "sign", "--key", str(pair.secret), "--key", str(second.secret), str(sif)]) == 0
+    assert verified(capsys, "--key", second.public, sif) == (0, 1, ALL)
+    assert verified(capsys, "--key", second.public, "--key", pair.public, sif) == (0, 1, ALL)
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "selection", "expected"),
+    [
+        # The key of the OpenPGP signatures is not in the corpus.
+        ("two-groups-signed-pgp", [], (12, 1, [])),
+        ("two-groups-signed-dsse", [], (0, 2, [("FS", True)] * 3)),
+        ("two-groups-signed-dsse", ["-g", "2"], (0, 1, [("FS", True)])),
+        ("two-groups-signed-dsse", ["-i", "1"], (0, 1, [("FS", True)])),
+        ("one-group-signed-legacy", [], (10, 0, [])),
+        ("two-groups", [], (10, 0, [])),
+        ("empty", ["-g", "1"], (1, 0, [])),
+    ],
+)
+def test_json_of_the_reference_librarys_files(capsys, name, selection, expected):
+    sif = SIF_IMAGES / f"{name}.sif"
+    assert verified(capsys, "--key", SIF_KEYS / "ed25519-public.pem", *selection, sif) == expected
 
 
 @needs_corpus

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.cli.sign_command import add_selectors
-from sifmake.errors import one_line
+from sifmake.errors import SifError, one_line
 from sifmake.sif.listing import list_lines
 from sifmake.signing import TrustStore, Verdict, default_trust, verify_file
 from sifmake.signing.coverage import oddities
@@ -17,9 +19,10 @@ from sifmake.signing.trust import read_denied
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sifmake.signing import Verification
+    from sifmake.signing.verify import SignatureCheck
 
 HINTS = {
     Verdict.UNSIGNED: "sifmake sign adds a signature",
@@ -46,6 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-l", "--local", action="store_true", help="accepted for Apptainer's sake: only local keys are ever used"
     )
+    parser.add_argument(
+        "-a", "--all", action="store_true", help="accepted for Apptainer's sake: all objects are always verified"
+    )
     add_selectors(parser, "verify")
     parser.add_argument("file", type=Path, metavar="SIF", help="the file")
     parser.epilog = (
@@ -56,9 +62,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify the file; returns the exit status."""
-    result = verify_file(args.file, trust_of(args), group=args.group_id, object_id=args.sif_id)
+    try:
+        result = verify_file(args.file, trust_of(args), group=args.group_id, object_id=args.sif_id)
+    except SifError as error:
+        if args.json:
+            members = {"Signatures": 0, "SignerKeys": None, "Verdict": "error", "ExitCode": error.exit_code}
+            write_document({**members, "Reasons": [error.what], "Uncovered": []})
+        raise
     if args.json:
-        sys.stdout.write(json.dumps(document(result), indent=2) + "\n")
+        write_document(document(result))
     else:
         sys.stdout.writelines(one_line(line) + "\n" for line in lines(result))
     if result.verdict is Verdict.VERIFIED:
@@ -114,11 +126,22 @@ def totals(result: Verification) -> list[tuple[str, int, int]]:
     return [(what, count, first) for what, (count, first) in found.items()]
 
 
+def write_document(content: dict[str, Any]) -> None:
+    """Print a JSON document."""
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
 def document(result: Verification) -> dict[str, Any]:
-    """Return the JSON document: the members of the peers', then ours."""
+    """Return the JSON document: the members of the peers', then ours.
+
+    The peers' two members are as they print them, with one exception: for raw keys they say that the name is unknown
+    and that no key was checked, even of a signature that holds; here the key is named, for it was checked.
+    """
+    looked = looked_at(result)
+    keys = [{"Signer": entry} for check in looked for entry in signer_entries(check, result.types)]
     return {
-        "Signatures": len(result.signatures),
-        "SignerKeys": [{"Signer": entry} for entry in signer_entries(result)],
+        "Signatures": len(looked),
+        "SignerKeys": keys or None,
         "Verdict": result.verdict.name.lower(),
         "ExitCode": result.exit_code,
         "Reasons": list(result.reasons),
@@ -128,21 +151,30 @@ def document(result: Verification) -> dict[str, Any]:
     }
 
 
-def signer_entries(result: Verification) -> Iterator[dict[str, Any]]:
-    """Give one entry for each signer and object, as the peers do."""
-    types = result.types
-    for check in result.signatures:
-        for signer in check.signers:
-            trusted = signer.verdict is Verdict.VERIFIED
-            for number in sorted({*check.objects, *check.changed} & set(types)):
-                yield {
-                    "Partition": types[number],
-                    "Name": signer.name or "unknown",
-                    "Fingerprint": signer.fingerprint,
-                    "KeyLocal": trusted,
-                    "KeyCheck": trusted,
-                    "DataCheck": number in check.objects,
-                }
+def looked_at(result: Verification) -> list[SignatureCheck]:
+    """Return the signatures that the peers look at: by group, up to the first that fails or a group that has none."""
+    end = min(result.unsigned, default=math.inf)
+    checks = [check for check in result.signatures if check.kind != "legacy" and check.group < end]
+    checks.sort(key=lambda check: (check.group, check.id))
+    good = list(takewhile(lambda check: check.verdict is Verdict.VERIFIED, checks))
+    return checks[: len(good) + 1]
+
+
+def signer_entries(check: SignatureCheck, types: Mapping[int, str]) -> Iterator[dict[str, Any]]:
+    """Give one entry for each object that a signature by a trusted signer was compared with."""
+    signer = next((signer for signer in check.signers if signer.verdict is Verdict.VERIFIED), None)
+    if signer is None:
+        return
+    fingerprint = signer.fingerprint if check.kind == "dsse" else signer.fingerprint.lower()
+    for number, whole in check.walk:
+        yield {
+            "Partition": types[number],
+            "Name": signer.name or "unknown",
+            "Fingerprint": fingerprint,
+            "KeyLocal": True,
+            "KeyCheck": True,
+            "DataCheck": whole,
+        }
 
 
 def say(message: str) -> None:

@@ -57,6 +57,21 @@ class SignedObject:
 
 
 @dataclass(frozen=True)
+class Mismatch:
+    """What differs between a signed document and a file.
+
+    Attributes:
+        id: Object number; 0 for the header.
+        reason: A clause.
+        data: Whether it is the object's data, rather than its descriptor.
+    """
+
+    id: int
+    reason: str
+    data: bool = False
+
+
+@dataclass(frozen=True)
 class Metadata:
     """The signed document."""
 
@@ -154,7 +169,7 @@ def mismatches(
     objects: Mapping[int, Descriptor],
     lowest: int,
     data_digest: Callable[[Descriptor, str], str],
-) -> list[tuple[int, str]]:
+) -> list[Mismatch]:
     """Compare a signed document with a file.
 
     Args:
@@ -165,18 +180,19 @@ def mismatches(
         data_digest: Returns the hexadecimal digest of an object's data with the named hash.
 
     Returns:
-        What differs: object number (0 for the header) and a clause.
+        What differs, in the order of the objects.
     """
-    found: list[tuple[int, str]] = []
+    found: list[Mismatch] = []
     if header_digest(header, metadata.header.name) != metadata.header.value:
-        found.append((0, "the header was changed"))
+        found.append(Mismatch(0, "the header was changed"))
     for signed in metadata.objects:
         item = objects.get(signed.relative_id + lowest)
         if item is None:
-            found.append((signed.relative_id + lowest, f"signed object {signed.relative_id + lowest} is missing"))
+            number = signed.relative_id + lowest
+            found.append(Mismatch(number, f"signed object {number} is missing"))
             continue
         if descriptor_digest(item, lowest, signed.descriptor.name) != signed.descriptor.value:
-            found.append((item.id, f"the descriptor of object {item.id} was changed"))
+            found.append(Mismatch(item.id, f"the descriptor of object {item.id} was changed"))
         if data_digest(item, signed.data.name) != signed.data.value:
-            found.append((item.id, f"the data of object {item.id} was changed"))
+            found.append(Mismatch(item.id, f"the data of object {item.id} was changed", data=True))
     return found

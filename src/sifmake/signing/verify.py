@@ -12,16 +12,16 @@ from sifmake.sif.listing import TYPE_LABELS, name_of
 from sifmake.signing import cleartext, dsse, metadata
 from sifmake.signing.coverage import uncovered
 from sifmake.signing.hashing import ObjectHashes
-from sifmake.signing.metadata import MetadataError
+from sifmake.signing.metadata import Metadata, MetadataError
 from sifmake.signing.sign import SIGNATURE_BYTES, signature_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from sifmake.sif import Descriptor, Sif
     from sifmake.signing.coverage import Span
-    from sifmake.signing.metadata import Metadata
+    from sifmake.signing.metadata import Mismatch
     from sifmake.signing.trust import TrustedKey, TrustStore
 
 
@@ -71,7 +71,8 @@ class SignatureCheck:
         reasons: Clauses that say what is wrong.
         signers: Who signed.
         objects: Numbers of the objects that it names and that are as they were signed.
-        changed: Numbers of the objects that differ.
+        walk: Numbers of the objects in their order up to the first that differs, and whether their data is as it was
+            signed: what the peers tell of a signature whose signer they know.
     """
 
     id: int
@@ -81,7 +82,7 @@ class SignatureCheck:
     reasons: tuple[str, ...] = ()
     signers: tuple[SignerCheck, ...] = ()
     objects: tuple[int, ...] = ()
-    changed: tuple[int, ...] = ()
+    walk: tuple[tuple[int, bool], ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -101,6 +102,7 @@ class Verification:
         objects: The descriptors of the objects that good signatures cover.
         uncovered: The bytes that no signature covers.
         types: What each object of the file is, by number.
+        unsigned: Groups that have no signature.
     """
 
     path: Path
@@ -110,6 +112,7 @@ class Verification:
     objects: tuple[Descriptor, ...] = ()
     uncovered: tuple[Span, ...] = ()
     types: Mapping[int, str] = field(default_factory=dict)
+    unsigned: tuple[int, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -137,7 +140,7 @@ def verify_file(
         path: The file.
         trust: The keys.
         group: Look at this group only.
-        object_id: Look at this object only, as far as the signatures of its group cover it.
+        object_id: Look at this object only.
 
     Raises:
         NotSifError: The file is no SIF at all.
@@ -203,6 +206,7 @@ class Verifier:
             tuple(item for item in self.sif.objects if item.id in covered),
             uncovered(self.sif, covered, (check.id for check in checks if not check.complete or check not in good)),
             {item.id: name_of(TYPE_LABELS, item.data_type) for item in self.sif.objects},
+            tuple(sorted(set(groups) - {check.group for check in modern})),
         )
 
     def unsigned(self, *, legacy: bool) -> Verification:
@@ -251,14 +255,17 @@ class Verifier:
         """Compare what a signature says with the file, and join that with how its signers stand."""
         members = {member.id: member for member in self.sif.find(group=item.linked_group)}
         lowest = min(members)
+        entries = {entry.relative_id + lowest: entry for entry in signed.objects}
+        if self.object_id is not None:
+            entries = {number: entry for number, entry in entries.items() if number == self.object_id}
+        signed = Metadata(signed.header, tuple(entries.values()))
         wrong = metadata.mismatches(signed, self.sif.header, members, lowest, self.hashes.digest)
-        named = {entry.relative_id + lowest for entry in signed.objects}
         wanted = set(members) if self.object_id is None else {self.object_id}
-        reasons = [reason for _, reason in wrong]
-        reasons += [f"object {number} is not signed by signature {item.id}" for number in sorted(wanted - named)]
+        missing = sorted(wanted - entries.keys())
+        reasons = [mismatch.reason for mismatch in wrong]
+        reasons += [f"object {number} is not signed by signature {item.id}" for number in missing]
         if read_signature(item)[0] not in set(HashType):
             reasons.append(f"the descriptor of signature {item.id} names no known hash")
-        changed = {number for number, _ in wrong}
         level, trust_reasons = judge_signers(signers)
         verdict = Verdict.INVALID if reasons else level
         return SignatureCheck(
@@ -268,9 +275,21 @@ class Verifier:
             verdict,
             (*reasons, *(trust_reasons if level is verdict else ())),
             signers,
-            tuple(sorted(named & set(members) - changed)),
-            tuple(sorted(changed)),
+            tuple(sorted((entries.keys() & set(members)) - {mismatch.id for mismatch in wrong})),
+            () if missing else tuple(walk(sorted(entries), wrong)),
         )
+
+
+def walk(numbers: Iterable[int], wrong: Iterable[Mismatch]) -> Iterator[tuple[int, bool]]:
+    """Give objects up to the first that differs, and that one if only its data does; none if the header differs."""
+    first = {mismatch.id: mismatch for mismatch in reversed(list(wrong))}
+    for number in () if 0 in first else numbers:
+        if number not in first:
+            yield number, True
+            continue
+        if first[number].data:
+            yield number, False
+        return
 
 
 def judge_signers(signers: tuple[SignerCheck, ...]) -> tuple[Verdict, list[str]]:
