@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sifmake.assembly.tails import HalfDead, LiveTails, group_tails
 from sifmake.layers.codec import BLOCK_SIZE
@@ -30,8 +30,7 @@ NOWHERE = Placement(0, b"", -1, 0, 0)
 """Where the bytes of an empty file are."""
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(NamedTuple):
     """Bytes of a file that stand together in the image too.
 
     Attributes:
@@ -97,8 +96,7 @@ class DataPlan:
             start += word & 0xFFFFFF
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(NamedTuple):
     """Full blocks of a content, or a fragment block with its live tails, at a place in a pack."""
 
     start: int

@@ -69,7 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None and arguments[:1] == ["stage"]:
         leave(run_single_stage(arguments))
+    if argv is None and chosen_command(arguments) == "pull":
+        gc.disable()  # as for a stage, below
+        leave(run(arguments))
     return run(arguments)
+
+
+def chosen_command(arguments: list[str]) -> str | None:
+    """Return the first word that is no option, which names the subcommand."""
+    return next((word for word in arguments if not word.startswith("-")), None)
 
 
 def run_single_stage(arguments: list[str]) -> int:
@@ -126,7 +134,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         stage = parse_stage(arguments[1:])
         if stage is not None:
             return stage
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    chosen = chosen_command(arguments)
     parser = build_parser(chosen if chosen in COMMANDS else None)
     args, rest = parser.parse_known_args(arguments)
     if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):

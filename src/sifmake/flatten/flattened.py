@@ -32,21 +32,30 @@ _Row = tuple[bytes, int, int, int, int, int, int, bytes, bytes, int, int, tuple[
 
 
 @dataclass(frozen=True)
-class Flattened:
+class Merged:
     """What the layers of an image come to.
 
     Attributes:
         tree: Inodes whose contents are found by pack number and index.
-        digest: ``sha256:`` and the digest of the canonical listing of the tree.
         entries: Count of tar entries in all layers.
         warnings: What the layers hold that an image should not.
-        encoded: The canonical listing.
     """
 
     tree: Tree
-    digest: str
     entries: int
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Flattened(Merged):
+    """The same with its identity.
+
+    Attributes:
+        digest: ``sha256:`` and the digest of the canonical listing of the tree.
+        encoded: The canonical listing.
+    """
+
+    digest: str
     encoded: bytes
 
     def save(self, path: Path) -> None:
@@ -55,6 +64,13 @@ class Flattened:
 
 
 def flatten(packs: Sequence[Pack], epoch: int) -> Flattened:
+    """Merge the layers and take the tree's listing; see :func:`merge`."""
+    merged = merge(packs, epoch)
+    encoded = encode(merged.tree, packs)
+    return Flattened(merged.tree, merged.entries, merged.warnings, digest_of(encoded), encoded)
+
+
+def merge(packs: Sequence[Pack], epoch: int) -> Merged:
     """Merge the layers, lowest first.
 
     Args:
@@ -75,8 +91,7 @@ def flatten(packs: Sequence[Pack], epoch: int) -> Flattened:
             merger.apply(entries, number)
         except SifmakeError as error:
             raise error.within(f"layer {short(pack.meta.diff_id)}") from None
-    encoded = encode(merger.tree, packs)
-    return Flattened(merger.tree, digest_of(encoded), count, tuple(warnings), encoded)
+    return Merged(merger.tree, count, tuple(warnings))
 
 
 def short(digest: str) -> str:
@@ -144,7 +159,7 @@ def load(path: Path, packs: Sequence[Pack]) -> Flattened:
         raise FlattenError(
             f"the tree does not fit to its packs ({error})", where=str(path), hint="delete it; it is made again"
         ) from None
-    return Flattened(tree, digest_of(encoded), len(rows), (), encoded)
+    return Flattened(tree, len(rows), (), digest_of(encoded), encoded)
 
 
 def _build(rows: list[_Row], places: dict[bytes, tuple[int, int]]) -> Tree:

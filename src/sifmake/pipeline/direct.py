@@ -133,10 +133,10 @@ def _build(source: Source, image: Image, store: Store, request: Pull, settings: 
     limits, progress = settings.limits, settings.progress
     packs = engine.fetch_packs(source, image, store, request.compression, limits, progress)
     try:
-        flattened = engine.flatten_packs(packs, image, progress)
+        merged = engine.merge_packs(packs, image, progress)
         origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
         build = engine.BuildSettings(request.compression)
-        return engine.write_sif(request.target, flattened, packs, image, origin, build, progress, store)
+        return engine.write_sif(request.target, merged, packs, image, origin, build, progress, store)
     except PackDamagedError:
         engine.drop_damaged(packs, store)
         raise

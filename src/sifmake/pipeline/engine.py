@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError, SifmakeError, WrongBlobError
 from sifmake.files import atomic_write
-from sifmake.flatten.flattened import FORMAT, Flattened, flatten, short
+from sifmake.flatten.flattened import FORMAT, Flattened, Merged, flatten, merge, short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
@@ -194,20 +194,31 @@ def close_packs(packs: Sequence[Pack]) -> None:
 
 
 def flatten_packs(packs: Sequence[Pack], image: Image, progress: Progress) -> Flattened:
-    """Merge the layers of an image into one tree and tell what was odd about them.
+    """Merge the layers of an image into one tree, take its listing, and tell what was odd about them.
 
     Raises:
         FlattenError: They cannot be merged.
     """
     flattened = flatten(packs, epoch_of(image))
-    for warning in flattened.warnings:
-        progress.warning(warning)
+    _tell(flattened, progress)
     return flattened
+
+
+def merge_packs(packs: Sequence[Pack], image: Image, progress: Progress) -> Merged:
+    """Merge the layers as :func:`flatten_packs` does, for those who need no listing."""
+    merged = merge(packs, epoch_of(image))
+    _tell(merged, progress)
+    return merged
+
+
+def _tell(merged: Merged, progress: Progress) -> None:
+    for warning in merged.warnings:
+        progress.warning(warning)
 
 
 def write_sif(
     target: Path,
-    flattened: Flattened,
+    merged: Merged,
     packs: Sequence[Pack],
     image: Image,
     origin: rootfs.Origin,
@@ -229,7 +240,7 @@ def write_sif(
     from sifmake.sif import DataType
 
     epoch = epoch_of(image)
-    prepared = rootfs.prepare(flattened.tree, image, origin, settings.labels, epoch, partial(_read_head, packs))
+    prepared = rootfs.prepare(merged.tree, image, origin, settings.labels, epoch, partial(_read_head, packs))
     for warning in prepared.warnings:
         progress.warning(warning)
     contents = SifContents(
@@ -239,7 +250,7 @@ def write_sif(
             Document(DataType.GENERIC_JSON, "oci-config.json", prepared.objects.oci_config),
         ],
         after=[Document(DataType.GENERIC_JSON, "oci-manifest.json", image.manifest)],
-        tree=flattened.tree,
+        tree=merged.tree,
         files=prepared.files,
         packs=packs,
         architecture=prepared.architecture,

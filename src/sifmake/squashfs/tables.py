@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sifmake.errors import SquashfsError
 from sifmake.layers.entry import DIR
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from sifmake.squashfs.xattrs import XattrTable
 
 
-@dataclass(frozen=True)
-class Fragment:
+class Fragment(NamedTuple):
     """A fragment block in the data region.
 
     Attributes:
