@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import tarfile
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -135,3 +136,28 @@ def test_what_a_pull_made_of_deleted_files_is_used_by_the_next_and_seen_by_cache
     patches[0].write_bytes(patches[0].read_bytes()[:-1])
     assert main(["cache", "verify"]) == 1
     assert not patches[0].exists()
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 3])
+def test_c5_the_bytes_are_the_same_with_few_threads_or_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    """On a login node nobody gets as many as there are processors."""
+    blobs = Blobs()
+    layers = [tar(*(file(f"{top}/{n}", random.Random(n).randbytes(200_000)) for n in range(9))) for top in "abc"]
+    write_layout(folder / "app", blobs, {"1.0": blobs.image(layers)})
+    assert main(["pull", "many.sif", "oci:app:1.0"]) == 0
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start_few(thread: threading.Thread) -> None:
+        if len(started) == allowed:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_few)
+    monkeypatch.setenv("SIFMAKE_CACHE", str(folder / "other"))
+    assert main(["pull", "few.sif", "oci:app:1.0"]) == 0
+    assert len(started) == allowed
+    assert (folder / "few.sif").read_bytes() == (folder / "many.sif").read_bytes()

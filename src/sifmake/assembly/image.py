@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -26,6 +25,7 @@ from sifmake.sif import (
     plan,
 )
 from sifmake.squashfs import SquashfsOptions, draft_tables
+from sifmake.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,7 +121,7 @@ def write_sif(
         tempfile.TemporaryFile(dir=target.parent) as spool,
         atomic_write(target, 0o777) as file,
         PatchMaker(codec, workers, spool, store) as patches,
-        ThreadPoolExecutor(4) as threads,
+        Threads(4) as threads,
     ):
         return _Writer(file, contents, codec, workers, threads, task).write(spool, patches)
 
@@ -134,7 +134,7 @@ class _Writer:
     contents: SifContents
     codec: Codec
     workers: Workers
-    threads: ThreadPoolExecutor
+    threads: Threads
     task: Task
 
     def write(self, spool: BinaryIO, patches: PatchMaker) -> SifSummary:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -13,9 +12,11 @@ from isal.isal_zlib import crc32
 
 from sifmake.layers.codec import BLOCK_SIZE, STORED_UNCOMPRESSED, Codec
 from sifmake.layers.entry import Content
+from sifmake.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
 
     from typing_extensions import Buffer
 
@@ -30,23 +31,20 @@ _WORD = struct.Struct("<I")
 
 
 class Workers:
-    """Threads that compress blocks, shared by all layers, and one that pushes written bytes to the disk.
-
-    Where the system allows no further thread (a login node), the caller's thread does the work.
-    """
+    """Threads that compress blocks, shared by all layers, and one that pushes written bytes to the disk."""
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="compress")
-        self._sync = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._pool = Threads(self.threads, thread_name_prefix="compress")
+        self._sync = Threads(1, thread_name_prefix="sync")
 
     def submit(self, work: Callable[..., Any], *args: object) -> Future[Any]:
         """Run ``work`` on a compressing thread."""
-        return _submit(self._pool, work, args)
+        return self._pool.submit(work, *args)
 
     def sync_soon(self, fd: int) -> Future[Any]:
         """Write a file's dirty pages out in the background."""
-        return _submit(self._sync, os.fdatasync, (fd,))
+        return self._sync.submit(os.fdatasync, fd)
 
     def __enter__(self) -> Self:
         return self
@@ -54,18 +52,6 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._sync.shutdown(wait=True, cancel_futures=True)
-
-
-def _submit(pool: ThreadPoolExecutor, work: Callable[..., Any], args: tuple[object, ...]) -> Future[Any]:
-    try:
-        return pool.submit(work, *args)
-    except RuntimeError:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(work(*args))
-        except Exception as error:  # noqa: BLE001  # carried to where the result is asked for, as a thread's would be
-            future.set_exception(error)
-        return future
 
 
 _Batch = list[tuple[Content | None, "Buffer"]]

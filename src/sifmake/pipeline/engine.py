@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, open_pack
 from sifmake.pipeline.provisional import has_pack
 from sifmake.pipeline.stopping import Stoppable
+from sifmake.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +72,7 @@ def fetch_packs(
     if not all(has_pack(store, layer.diff_id) for layer in image.layers):
         source.read_through(image.digest)
     progress = Stoppable(progress)
-    with ExitStack() as opened, Workers() as workers, ThreadPoolExecutor(PARALLEL_LAYERS) as threads:
+    with ExitStack() as opened, Workers() as workers, Threads(PARALLEL_LAYERS) as threads:
         make = _Maker(source, store, codec, workers, limits, progress).find_or_make
         layers = {layer.diff_id: layer for layer in image.layers}
         futures = {threads.submit(make, layer): diff_id for diff_id, layer in layers.items()}

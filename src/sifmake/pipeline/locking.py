@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from sifmake.oci.platform import parse_platform
 from sifmake.pipeline.image_cache import load_image, open_project_source
 from sifmake.pipeline.lock_file import Lock, LockedLayer, read_lock, write_lock
 from sifmake.pipeline.stopping import Stoppable
+from sifmake.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,7 +80,7 @@ class LockRefresher:
         """Refresh many locks at the same time, bounded; yield the outcomes in order."""
         project = self.project
         _ = project.images, project.configuration, project.store  # read once, before the threads
-        with ThreadPoolExecutor(project.configuration.parallel_requests) as threads:
+        with Threads(project.configuration.parallel_requests) as threads:
             try:
                 yield from threads.map(self.refresh, names)
             except BaseException:

@@ -31,7 +31,10 @@ class _Attempt:
         self._given_up = False
         self._fd = -1
         self._mutex = threading.Lock()
-        threading.Thread(target=self._run, daemon=True, name="store-lock").start()
+        try:
+            threading.Thread(target=self._run, daemon=True, name="store-lock").start()
+        except RuntimeError:  # the system allows no further thread
+            self._run()
 
     def _run(self) -> None:
         try:
