@@ -93,6 +93,27 @@ def test_a_finished_sif_is_taken_as_it_is(layout: Path, folder: Path) -> None:
     assert (folder / "one.sif").read_bytes() == (folder / "two.sif").read_bytes()
 
 
+def test_c3_a_finished_sif_that_was_cut_off_is_not_taken(
+    layout: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pull", "one.sif", "oci:app:1.0"]) == 0
+    whole = (folder / "one.sif").read_bytes()
+    capsys.readouterr()
+    for length in (len(whole) - 1, len(whole) - 4096, 30_000, 1000):
+        (folder / "cut.sif").write_bytes(whole[:length])
+        for action in (
+            "pull -q -F one.sif {}",
+            "inspect {}",
+            "verify {}",
+            "sif list {}",
+            "push {} oras://127.0.0.1:9/x",
+        ):
+            assert main(action.format("./cut.sif").split()) != 0, action
+            assert "cut off" in capsys.readouterr().err, action
+    assert (folder / "one.sif").read_bytes() == whole
+    assert sorted(path.name for path in folder.iterdir()) == ["app", "cache", "cut.sif", "one.sif"]
+
+
 def test_a_project_signs_what_it_pulls(layout: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "config").mkdir()
     (folder / "config/config.yaml").write_text("key: development\n")

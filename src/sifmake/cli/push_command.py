@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.cli.console import Console
     from sifmake.pipeline.project import Project
     from sifmake.reference import parse_reference, parse_uri
+    from sifmake.sif import open_sif
     from sifmake.sources import SourceSettings
     from sifmake.sources.oras import push_sif
 
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
         progress=console,
     )
     try:
-        digest = push_sif(args.sif, reference, settings)
+        with open_sif(args.sif):  # nobody gets a file that was cut off
+            digest = push_sif(args.sif, reference, settings)
     finally:
         console.close()
     console.info(f"pushed oras://{reference.familiar}@{digest}")

@@ -98,11 +98,12 @@ def _pull_signed(request: Pull, settings: SourceSettings, store: Store, configur
 
 def _fetch(request: Pull, settings: SourceSettings) -> None:
     """Fetch a finished SIF file."""
+    from sifmake.pipeline.finished_sif import fetch_whole
     from sifmake.sources.opening import open_sif_source
 
     source = open_sif_source(request.uri, settings)
     try:
-        source.fetch(request.target)
+        fetch_whole(source, request.target, request.uri)
     finally:
         source.close()
 

@@ -106,6 +106,7 @@ def _built(store: Store, wanted: Wanted, platform: Platform, key: str, progress:
 
 def _fetched(store: Store, wanted: Wanted, settings: SourceSettings) -> Path:
     """Return a finished SIF file that a registry or server has; without a digest it is fetched every time."""
+    from sifmake.pipeline.finished_sif import fetch_whole
     from sifmake.sources.opening import open_sif_source
 
     source = open_sif_source(wanted.uri, settings)
@@ -114,7 +115,7 @@ def _fetched(store: Store, wanted: Wanted, settings: SourceSettings) -> Path:
         key = _key(digest or f"sha256:{hashlib.sha256(wanted.uri.encode()).hexdigest()}")
         found = store.find_sif(key) if digest else None
         if found is None:
-            found = store.add_sif(key, source.fetch)
+            found = store.add_sif(key, lambda path: fetch_whole(source, path, wanted.uri))
     finally:
         source.close()
     store.keep_name(_name(wanted.uri), key)

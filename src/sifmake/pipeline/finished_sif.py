@@ -1,0 +1,42 @@
+"""SIF files that others made: taken as they are, but whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SifError
+from sifmake.files import fsync_folder, temporary_beside
+from sifmake.sif import open_sif
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sifmake.sources.base import SifSource
+
+
+def fetch_whole(source: SifSource, target: Path, uri: str) -> None:
+    """Write a finished SIF file to ``target``, which stays as it was unless table and objects are all there.
+
+    A file that was cut off where it lies has the length that its server tells, and often nobody knows a digest.
+
+    Raises:
+        SourceError: It cannot be fetched.
+        SifError: It is cut off or damaged; ``where`` is ``uri``.
+    """
+    temporary = temporary_beside(target)
+    try:
+        source.fetch(temporary)
+        _check_whole(temporary, uri)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_folder(target.parent)
+
+
+def _check_whole(path: Path, uri: str) -> None:
+    try:
+        with open_sif(path):
+            pass
+    except SifError as error:
+        hint = "it is damaged where it comes from; get it from elsewhere or build it from its image"
+        raise SifError(error.what, where=uri, hint=hint) from None
