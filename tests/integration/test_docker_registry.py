@@ -22,6 +22,7 @@ from sifmake.sources import SourceSettings, open_sif_source, open_source
 from support.docker_registry import PASSWORD, USER, needs_registry, running
 from support.images import Blobs, write_layout
 from support.pulling import FAST, Memory, pull, read_layer, settings
+from support.sif_files import sif_of
 
 pytestmark = needs_registry
 ALICE = Credentials(USER, PASSWORD)
@@ -243,7 +244,7 @@ def test_a_blob_that_was_damaged_in_the_registry(tmp_path, layout):
 
 @pytest.mark.parametrize("auth", ["", "token"])
 def test_a_sif_is_pushed_and_pulled(tmp_path, auth, monkeypatch):
-    (tmp_path / "tool.sif").write_bytes(b"#!x\n".ljust(32, b"\0") + b"SIF_MAGIC\0" + b"data" * 200_000)
+    (tmp_path / "tool.sif").write_bytes(sif_of(b"data" * 200_000))
     with running(tmp_path / "r", auth=auth) as registry:
         uri = f"oras://{registry.host}/org/tool:1"
         if auth:
@@ -259,7 +260,7 @@ def test_a_sif_is_pushed_and_pulled(tmp_path, auth, monkeypatch):
 
 
 def test_push_and_login_use_the_projects_registries(tmp_path, monkeypatch):
-    (tmp_path / "tool.sif").write_bytes(b"#!x\n".ljust(32, b"\0") + b"SIF_MAGIC\0data")
+    (tmp_path / "tool.sif").write_bytes(sif_of(b"data"))
     monkeypatch.chdir(tmp_path)
     with running(tmp_path / "r", tls=True, auth="htpasswd") as registry:
         login = ["registry", "login", "--authfile", "auth.json", "-u", USER, "--password-stdin", registry.host]

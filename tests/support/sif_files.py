@@ -1,10 +1,10 @@
-"""Looking into finished SIF files."""
+"""Finished SIF files: a small one, and looking into them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.sif import open_sif
+from sifmake.sif import DataType, NewObject, open_sif, plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,3 +19,9 @@ def partition_of(sif: Path, target: Path | None = None) -> Path:
         source.seek(partition.offset)
         target.write_bytes(source.read(partition.size))
     return target
+
+
+def sif_of(data: bytes) -> bytes:
+    """Return a SIF file that holds some bytes."""
+    layout = plan([NewObject(DataType.GENERIC, len(data), "data")], arch="amd64")
+    return layout.head.ljust(layout.offsets[0], b"\0") + data
