@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMP_PREFIX = ".tmp-"
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def temporary_beside(path: Path) -> Path:
@@ -39,7 +41,8 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         mode: Permission bits before the umask.
 
     Raises:
-        OSError: As open, write, fsync and rename do; nothing is left behind then.
+        OSError: As open, write, fsync and rename do; nothing is left behind then. Where there is no room, it names
+            the target.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
@@ -50,8 +53,10 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+            error.filename = str(path)
         raise
     fsync_folder(path.parent)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -203,13 +204,30 @@ def test_a_full_disk_is_one_line_and_nothing_half_done(layout, expected, tmp_pat
         assert result.returncode == 1
         errors = [line for line in result.stderr.splitlines() if line.startswith("sifmake: error: ")]
         assert len(errors) == 1, result.stderr
-        assert "No space left on device" in errors[0]
+        assert f"No space left on device: '{disk}/" in errors[0]
         assert "Traceback" not in result.stderr
         assert not target.exists()
         assert leftovers(disk, tmp_path) == []
     result = pull(layout, "first", tmp_path / "y.sif", tmp_path / "store")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "y.sif").read_bytes() == expected["first"]
+
+
+def test_e17_a_limit_on_the_size_of_files_is_one_line_and_nothing_half_done(layout, tmp_path):
+    """A quota gives the same kind of error; SIGXFSZ is ignored by Python."""
+    command = [*SIFMAKE, "--quiet", "pull", str(tmp_path / "x.sif"), f"oci:{layout}:first"]
+    done = subprocess.run(
+        command,
+        env=environ(tmp_path / "store"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(rf"sifmake: error: .*File too large: '{tmp_path}/store/packs/.*'\n", done.stderr)
+    assert not (tmp_path / "x.sif").exists()
+    assert leftovers(tmp_path) == []
 
 
 def test_a_damaged_pack_is_made_again_by_the_stages_too(layout, tmp_path):
