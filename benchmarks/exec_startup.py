@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sifmake.runtime.image import find_partition
+from sifmake.runtime.image import open_image
 
 BY_HAND = """#!/bin/sh -e
 point=$(mktemp -d)
@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what is run in it, /bin/true if nothing is named")
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--limit", type=float, default=LIMIT, help="largest ratio of medians for status 0")
+    parser.add_argument("--sifmake", default="", help="the program, if not the one beside this Python")
     args = parser.parse_args()
     image = str(args.image.resolve())
     command = args.command or ["/bin/true"]
@@ -45,9 +46,9 @@ def main() -> int:
         script = Path(folder, "by-hand")
         script.write_text(BY_HAND)
         script.chmod(0o755)
-        offset = str(find_partition(image).offset)
+        offset = str(open_image(image).offset)
         hand = [str(script), offset, image, *command]
-        sifmake = str(Path(sys.executable).with_name("sifmake"))
+        sifmake = args.sifmake or str(Path(sys.executable).with_name("sifmake"))
         ours = [sifmake, "exec", "--runtime", "builtin", image, *command]
         python = [sys.executable, "-c", "pass"]
         times = measure({"by hand": hand, "sifmake exec": ours, "python -c pass": python}, args.runs)

@@ -83,7 +83,7 @@ def test_interrupt_of_the_terminal_comes_once(sif):
     if pid == 0:
         wait = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; exit 5"
         script = f"trap 'n=x$n; echo got $n' INT; test -t 0 && test -t 1 && echo ready; {wait}"
-        os.execv(SIFMAKE[0], [*SIFMAKE, "exec", sif, "sh", "-c", script])  # noqa: S606  # noqa: S606
+        os.execv(SIFMAKE[0], [*SIFMAKE, "exec", sif, "sh", "-c", script])  # noqa: S606
     output = b""
     while b"ready" not in output:
         output += os.read(terminal, 1000)
@@ -99,21 +99,36 @@ def test_interrupt_of_the_terminal_comes_once(sif):
 
 
 @needs_runtime
-@pytest.mark.parametrize("victim", ["sifmake", "keeper", "squashfuse and sifmake"])
-def test_nothing_outlives_a_killed_process(sif, victim):
+@needs_root
+@pytest.mark.parametrize(
+    ("user", "victims"),
+    [
+        ("root", ["sifmake"]),
+        ("root", ["keeper"]),
+        ("ordinary", ["sifmake"]),
+        ("ordinary", ["keeper"]),
+        ("ordinary", ["squashfuse", "sifmake"]),
+    ],
+)
+def test_nothing_outlives_a_killed_process(sif, user, victims):
     """The program has a child that ignores requests to end."""
     script = "(trap '' TERM HUP; echo ready; while :; do sleep 0.05; done) & wait"
-    process = start("exec", sif, "sh", "-c", script)
+    before = as_ordinary(fuse=True) if user == "ordinary" else []
+    process = start("exec", sif, "sh", "-c", script, before=before)
     assert process.stdout.readline() == b"ready\n"
-    [keeper] = children_of(process.pid)
-    if victim.startswith("squashfuse"):
-        fuse = next(pid for pid in children_of(keeper) if b"squashfuse" in Path(f"/proc/{pid}/cmdline").read_bytes())
-        os.kill(fuse, signal.SIGKILL)
-    os.kill(keeper if victim == "keeper" else process.pid, signal.SIGKILL)
+    pids = {"sifmake": process.pid} | {program_of(pid): pid for pid in children_of(process.pid)}
+    assert set(pids) == {"sifmake", "keeper"} | ({"squashfuse"} if user == "ordinary" else set())
+    for victim in victims:
+        os.kill(pids[victim], signal.SIGKILL)
     with process:
         process.wait(timeout=10)
     assert process.returncode in (-signal.SIGKILL, 137)
     wait_until(lambda: not processes_with(sif))
+
+
+def program_of(pid):
+    """Return whether a child of sifmake's is squashfuse or the keeper."""
+    return "squashfuse" if b"squashfuse" in Path(f"/proc/{pid}/cmdline").read_bytes() else "keeper"
 
 
 @needs_runtime

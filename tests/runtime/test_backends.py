@@ -20,10 +20,10 @@ from sifmake.cli.running import (
     values_of,
 )
 from sifmake.errors import SifmakeError
-from sifmake.runtime import keeper, rootfs
+from sifmake.runtime import rootfs, supervisor
 from sifmake.runtime.caller import Caller
 from sifmake.runtime.errors import RunError
-from sifmake.runtime.image import Partition, check_machine, find_partition
+from sifmake.runtime.image import Image, check_machine, open_image
 from sifmake.runtime.request import Request
 from sifmake.runtime.view import View
 from support.corpus import SIF_BROKEN, SIF_FROM_PEERS, needs_corpus
@@ -160,36 +160,37 @@ def test_variables_stand_for_options():
 )
 def test_missing_tools_are_named(monkeypatch, tmp_path, missing, message):
     real = rootfs.find_program
-    for module in (rootfs, keeper):
+    for module in (rootfs, supervisor):
         monkeypatch.setattr(module, "find_program", lambda *names: "" if missing in names else real(*names))
-    partition = Partition(4096, 4096, b"02")
-    keeping = keeper.Keeper(Request("exec", "x.sif", ["true"]), partition, 0, frozenset())
+    image = Image(0, 4096, 4096, b"02")
+    request = Request("exec", "x.sif", ["true"])
     with pytest.raises(RunError, match=message):
-        keeping.run() if missing == "bwrap" else rootfs.unpack("x.sif", partition, str(tmp_path / "root"))
+        supervisor.run_kept(request, image) if missing == "bwrap" else rootfs.unpack(image, str(tmp_path / "root"))
 
 
 @needs_corpus
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(RunError, match="OCI-SIF"):
-        find_partition(str(SIF_FROM_PEERS / "busybox-musl.oci.sif"))
+        open_image(str(SIF_FROM_PEERS / "busybox-musl.oci.sif"))
     empty = tmp_path / "empty.sif"
     empty.write_bytes(b"")
     for path in [empty, *sorted(SIF_BROKEN.glob("struct-*.sif"))]:
         try:
-            partition = find_partition(str(path))
+            image = open_image(str(path))
         except SifmakeError:
             continue
-        assert 128 <= partition.offset < partition.offset + partition.size <= path.stat().st_size
+        os.close(image.fd)
+        assert 128 <= image.offset < image.offset + image.size <= path.stat().st_size
 
 
 @pytest.mark.parametrize(("arch", "good"), [(b"02", True), (b"00", True), (b"11", False)])
 def test_architecture(monkeypatch, arch, good):
     monkeypatch.setattr("os.uname", lambda: struct_uname("x86_64"))
     if good:
-        check_machine("x.sif", Partition(0, 0, arch))
+        check_machine("x.sif", Image(-1, 0, 0, arch))
     else:
         with pytest.raises(RunError, match="s390x, this machine is x86_64"):
-            check_machine("x.sif", Partition(0, 0, arch))
+            check_machine("x.sif", Image(-1, 0, 0, arch))
 
 
 def struct_uname(machine):

@@ -10,7 +10,7 @@ from sifmake.cli.running import parse_plain, read_variables, request_of
 from sifmake.errors import SifmakeError
 from sifmake.runtime import environment, program
 from sifmake.runtime.caller import Caller
-from sifmake.runtime.image import check_machine, find_partition
+from sifmake.runtime.image import check_machine, open_image
 from sifmake.runtime.mounts import Layout, lay_out
 from sifmake.runtime.view import View
 from support import golden
@@ -36,7 +36,7 @@ def unpacked(tmp_path_factory):
     def make(name):
         sif = build_golden_sif(name, base)
         root = base / f"{name}.root"
-        offset = str(find_partition(str(sif)).offset)
+        offset = str(open_image(str(sif)).offset)
         subprocess.run(
             ["unsquashfs", "-q", "-n", "-o", offset, "-d", str(root), str(sif)], capture_output=True, check=False
         )
@@ -54,7 +54,7 @@ def planned(run, sif, root, home):
     caller = Caller()
     caller.home, caller.home_inside, caller.cwd, caller.environ = str(root / "tmp"), home, WORK, run.host
     try:
-        check_machine(str(sif), find_partition(str(sif)))
+        check_machine(str(sif), open_image(str(sif)))
         view = View(str(root))
         layout = Layout(view, overlay="/overlay" if request.writable_tmpfs else "")
         view.add(WORK, str(root))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from importlib import import_module
 
 from sifmake import __version__
 from sifmake.errors import SifmakeError, one_line
@@ -45,6 +44,7 @@ RUNNING = frozenset({"run", "exec", "shell", "test"})
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """Return the parser, in which only the chosen subcommand knows its options."""
     import argparse
+    from importlib import import_module
 
     parser = argparse.ArgumentParser(prog="sifmake", description="Container images in, signed SIF files out.")
     parser.add_argument("--version", action="version", version=f"sifmake {__version__}")
@@ -92,7 +92,7 @@ def run(arguments: list[str]) -> int:
     """Run one command and return the exit status."""
     args = parse(arguments)
     try:
-        status = import_module(f"sifmake.cli.{args.command}_command").run(args)
+        status = run_command(args)
         if sys.stdout is not None:  # it is None where standard output is closed
             sys.stdout.flush()
     except SifmakeError as error:
@@ -110,7 +110,18 @@ def run(arguments: list[str]) -> int:
         if args.debug:
             raise
         return complain(one_line(str(error)), 1)
-    return int(status)
+    return status
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Run the chosen command and return its exit status."""
+    if args.command in RUNNING:
+        from sifmake.cli import running
+
+        return running.run(args, args.command)
+    from importlib import import_module
+
+    return int(import_module(f"sifmake.cli.{args.command}_command").run(args))
 
 
 def leave(status: int) -> NoReturn:
@@ -124,6 +135,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if arguments and arguments[0] in RUNNING:
         from sifmake.cli.running import parse_plain
 
+        gc.disable()  # nothing that is made before the program starts is in a circle
         args = parse_plain(arguments)
         if args is not None:
             return args

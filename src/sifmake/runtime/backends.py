@@ -62,12 +62,12 @@ class BuiltIn:
                 f"{request.peer_options[0]} needs apptainer or singularity, and neither is on PATH or chosen",
                 hint="install apptainer, or leave the option out",
             )
-        from sifmake.runtime.image import check_machine, find_partition
+        from sifmake.runtime.image import check_machine, open_image
         from sifmake.runtime.supervisor import run_kept
 
-        partition = find_partition(request.sif)
-        check_machine(request.sif, partition)
-        return run_kept(request, partition)
+        image = open_image(request.sif, request.fd)
+        check_machine(request.sif, image)
+        return run_kept(request, image)
 
 
 def backends() -> tuple[Backend, ...]:

@@ -34,20 +34,30 @@ def spawn(argv: Sequence[str], *, keep: Iterable[int], ignored: frozenset[int]) 
     return os.posix_spawn(argv[0], list(argv), {}, setsigdef=usual, setsigmask=())
 
 
-def spawn_helper(argv: Sequence[str], output: int) -> int:
+def spawn_helper(argv: Sequence[str], output: int, keep: Iterable[int] = ()) -> int:
     """Start a program in the background and return its process id.
 
     It ends with this process, has no terminal, and its standard output and error go to the file descriptor ``output``.
+
+    Args:
+        argv: Absolute path and arguments.
+        output: File descriptor.
+        keep: File descriptors that it inherits besides.
     """
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     try:
         os.setsid()
         system.set_parent_death_signal(signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(127)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        for fd in keep:
+            os.set_inheritable(fd, True)
         for number in (*QUIETED, *PYTHON_IGNORES, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -75,10 +85,10 @@ def parent_of(pid: int) -> int:
 
 
 def end_all(spared: frozenset[int] = frozenset()) -> None:
-    """End all descendants: a request first, then by force. Needs to be their subreaper."""
+    """End all descendants: a request first, then by force. Needs to be their subreaper and to have SIGCHLD blocked."""
     number, until = signal.SIGTERM, time.monotonic() + GRACE
     asked: set[int] = set()
-    while True:
+    while has_children():
         reap()
         left = [pid for pid in children_of(os.getpid()) if pid not in spared]
         if not left:
@@ -89,12 +99,21 @@ def end_all(spared: frozenset[int] = frozenset()) -> None:
             if pid not in asked:
                 send(pid, number)
                 asked.add(pid)
-        time.sleep(0.005)
+        signal.sigtimedwait({signal.SIGCHLD}, 0.05)
 
 
-def reap() -> list[tuple[int, int]]:
-    """Collect all children that have ended: process id and exit status as a shell tells it."""
-    ended: list[tuple[int, int]] = []
+def has_children() -> bool:
+    """Whether this process has children, ended or not."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def reap() -> dict[int, int]:
+    """Collect all children that have ended: process ids and exit statuses as a shell tells them."""
+    ended: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -102,7 +121,7 @@ def reap() -> list[tuple[int, int]]:
             return ended
         if pid == 0:
             return ended
-        ended.append((pid, exit_status(status)))
+        ended[pid] = exit_status(status)
 
 
 def exit_status(status: int) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import struct
 
 from sifmake.runtime.errors import RunError
 
-HEADER = struct.Struct("<32s10s3s3s16s8q")
-DESCRIPTOR = struct.Struct("<i?IIIqqqqqqq128s384s")
+HEADER_SIZE = 128
+DESCRIPTOR_SIZE = 585
 MAGIC = b"SIF_MAGIC\0"
 MAX_SLOTS = 16384
 PARTITION, OCI_ROOT_INDEX = 0x4004, 0x400A
@@ -29,64 +28,91 @@ EMULATORS = {b"01": "i386", b"02": "x86_64", b"03": "arm", b"04": "aarch64", b"0
 EMULATORS |= {b"11": "s390x", b"12": "riscv64", b"13": "loongarch64"}
 
 
-class Partition:
-    """Where the root file system lies in a SIF file, bytes."""
+class Image:
+    """An open SIF file, and where in it the root file system lies.
 
-    def __init__(self, offset: int, size: int, arch: bytes) -> None:
+    It is opened once: what was verified is what is mounted, even if another file takes its name meanwhile.
+
+    Attributes:
+        fd: File descriptor.
+        offset: Start of the file system, bytes.
+        size: Its length, bytes.
+        arch: The SIF format's code of the processor that it is for.
+    """
+
+    def __init__(self, fd: int, offset: int, size: int, arch: bytes) -> None:
+        self.fd = fd
         self.offset = offset
         self.size = size
         self.arch = arch
 
+    @property
+    def name(self) -> str:
+        """A path by which every process that has inherited the file descriptor can open the same file."""
+        return f"/proc/self/fd/{self.fd}"
 
-def find_partition(path: str) -> Partition:
-    """Return the primary squashfs partition.
+
+def open_image(path: str, fd: int = -1) -> Image:
+    """Return a SIF file, open, with the place of its primary squashfs partition.
+
+    Args:
+        path: The file.
+        fd: A file descriptor of it where it is open already.
 
     Raises:
-        RunError: There is none that can be mounted here.
+        RunError: There is no partition that can be mounted here.
         SifError: The file is no SIF, or damaged.
         OSError: It cannot be read.
     """
-    with open(path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        head = os.pread(file.fileno(), HEADER.size, 0)
-        table = read_table(file.fileno(), head)
+    if fd < 0:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        table = read_table(fd, os.pread(fd, HEADER_SIZE, 0))
+    except IsADirectoryError:
+        raise RunError("is a folder, not a SIF file", where=path, hint="--runtime apptainer can run it") from None
     types = set()
-    for at in range(0, len(table) - DESCRIPTOR.size + 1, DESCRIPTOR.size):
-        fields = DESCRIPTOR.unpack_from(table, at)
-        if not fields[1]:
+    for at in range(0, len(table) - DESCRIPTOR_SIZE + 1, DESCRIPTOR_SIZE):
+        if not table[at + 4]:
             continue
-        types.add(fields[0])
-        kind, part, arch = struct.unpack_from("<ii2s", fields[13])
-        if fields[0] == PARTITION and part == PRIMARY:
-            return checked(path, kind, Partition(fields[5], fields[6], arch), size)
-    return refuse(path, types)
+        kind = number(table, at, 4)
+        types.add(kind)
+        if kind == PARTITION and number(table, at + 205, 4) == PRIMARY:
+            arch = table[at + 209 : at + 211]
+            image = Image(fd, number(table, at + 17, 8), number(table, at + 25, 8), arch)
+            return checked(path, number(table, at + 201, 4), image)
+    raise refusal(path, types)
+
+
+def number(data: bytes, at: int, size: int) -> int:
+    """Return the number at a place of the header or table."""
+    return int.from_bytes(data[at : at + size], "little", signed=True)
 
 
 def read_table(fd: int, head: bytes) -> bytes:
     """Return the descriptor table, or nothing where the header cannot be true."""
-    if len(head) < HEADER.size or head[32:42] != MAGIC:
+    if len(head) < HEADER_SIZE or head[32:42] != MAGIC:
         return b""
-    total, offset = HEADER.unpack(head)[8:10]
-    if not 0 < total <= MAX_SLOTS or offset < HEADER.size:
+    total, offset = number(head, 88, 8), number(head, 96, 8)
+    if not 0 < total <= MAX_SLOTS or offset < HEADER_SIZE:
         return b""
-    return os.pread(fd, total * DESCRIPTOR.size, offset)
+    return os.pread(fd, total * DESCRIPTOR_SIZE, offset)
 
 
-def checked(path: str, kind: int, partition: Partition, size: int) -> Partition:
+def checked(path: str, kind: int, image: Image) -> Image:
     """Refuse a partition that lies outside of the file or is no squashfs."""
-    if partition.offset < HEADER.size or partition.size <= 0 or partition.offset + partition.size > size:
-        return refuse(path, set())
+    if image.offset < HEADER_SIZE or image.size <= 0 or image.offset + image.size > os.fstat(image.fd).st_size:
+        raise refusal(path, set())
     if kind != SQUASHFS:
         raise RunError(
             "the root file system is no plain squashfs",
             where=path,
             hint="run it with --runtime apptainer or singularity",
         )
-    return partition
+    return image
 
 
-def refuse(path: str, types: set[int]) -> Partition:
-    """Say why a file cannot be run; the full reader knows more."""
+def refusal(path: str, types: set[int]) -> RunError:
+    """Return why a file cannot be run; the full reader knows more, and raises SifError."""
     from pathlib import Path
 
     from sifmake.sif import open_sif
@@ -94,19 +120,19 @@ def refuse(path: str, types: set[int]) -> Partition:
     with open_sif(Path(path)):
         pass
     if OCI_ROOT_INDEX in types:
-        raise RunError(
+        return RunError(
             "an OCI-SIF has no root file system of its own", where=path, hint="run it with --runtime singularity"
         )
-    raise RunError("there is no root file system in this SIF file", where=path)
+    return RunError("there is no root file system in this SIF file", where=path)
 
 
-def check_machine(path: str, partition: Partition) -> None:
+def check_machine(path: str, image: Image) -> None:
     """Refuse an image for another processor, unless the kernel has an emulator for it."""
-    machines = MACHINES.get(partition.arch)
+    machines = MACHINES.get(image.arch)
     here = os.uname().machine
     if machines is None or here in machines:
         return
-    name = EMULATORS.get(partition.arch, "")
+    name = EMULATORS.get(image.arch, "")
     if os.path.exists(f"/proc/sys/fs/binfmt_misc/qemu-{name}"):
         return
     raise RunError(

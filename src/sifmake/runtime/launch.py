@@ -9,11 +9,12 @@ from sifmake.runtime.children import spawn
 from sifmake.runtime.errors import RunError
 from sifmake.runtime.mounts import Layout, lay_out
 from sifmake.runtime.view import View
+from sifmake.runtime.warm import read_ahead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sifmake.runtime.caller import Caller
     from sifmake.runtime.request import Request
+    from sifmake.runtime.tree import Tree
 
 
 class Launch:
@@ -21,22 +22,20 @@ class Launch:
 
     Attributes:
         request: What is to run.
+        tree: The image's files.
         caller: Who wants it.
-        root: Folder of the image.
     """
 
-    def __init__(self, request: Request, caller: Caller, root: str) -> None:
+    def __init__(self, request: Request, tree: Tree) -> None:
         self.request = request
-        self.caller = caller
-        self.root = root
+        self.tree = tree
+        self.caller = tree.caller
 
-    def start(self, bwrap: str, cover: str, *, nested: bool, ignored: frozenset[int]) -> tuple[int, int]:
+    def start(self, bwrap: str, *, ignored: frozenset[int]) -> tuple[int, int]:
         """Start the program.
 
         Args:
             bwrap: Path of bwrap.
-            cover: Folder that can be covered by the writable layer, where one is wanted.
-            nested: Whether this process is root in a user namespace for a caller who is not.
             ignored: Signals that the program is to ignore, as its caller does.
 
         Returns:
@@ -45,18 +44,20 @@ class Launch:
         Raises:
             RunError: The program, or something that was asked for, is not there.
         """
-        view = View(self.root)
-        layout = Layout(view, overlay=self.overlay(cover) if self.request.writable_tmpfs else "")
+        view = View(self.tree.folder)
+        layout = Layout(view, overlay=self.overlay() if self.request.writable_tmpfs else "")
         cwd = lay_out(self.request, layout, self.caller)
         env = environment.build(self.request, view, self.caller.environ, cwd, self.caller.home_inside)
         words = program.arguments_of(self.request, view, env)
+        if self.tree.fuse:
+            read_ahead(view, words[0])
         self.warn(layout.warnings + env.warnings)
         files = self.account_files(view)
         information, write_end = os.pipe()
         arguments = [
             *layout.arguments(),
             *[word for target, fd in files for word in ("--ro-bind-data", str(fd), target)],
-            *self.identity(nested=nested),
+            *self.identity(),
             *["--chdir", cwd],
             *[word for name, value in env.values.items() for word in ("--setenv", name, value)],
             *["--info-fd", str(write_end)],
@@ -69,13 +70,16 @@ class Launch:
         os.close(write_end)
         return pid, information
 
-    def overlay(self, folder: str) -> str:
+    def overlay(self) -> str:
         """Lay a writable tmpfs over the image and return the folder of both."""
+        folder = self.tree.cover
+        if not folder:
+            raise RunError("--writable-tmpfs needs user namespaces, which are not allowed here", hint="leave it out")
         try:
             system.mount("tmpfs", folder, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755")
             for name in ("upper", "work", "root"):
                 os.mkdir(f"{folder}/{name}", 0o755)
-            options = f"lowerdir={self.root},upperdir={folder}/upper,workdir={folder}/work"
+            options = f"lowerdir={self.tree.folder},upperdir={folder}/upper,workdir={folder}/work"
             system.mount("overlay", f"{folder}/root", "overlay", 0, options)
         except OSError as error:
             raise RunError(
@@ -84,10 +88,10 @@ class Launch:
             ) from None
         return f"{folder}/root"
 
-    def identity(self, *, nested: bool) -> list[str]:
+    def identity(self) -> list[str]:
         """Return the options about users and processes."""
         words = ["--unshare-pid", "--unshare-ipc"] if self.request.pid else []
-        if nested:
+        if self.tree.nested and self.caller.uid != 0:
             uid, gid = str(self.caller.uid), str(self.caller.gid)
             words += ["--unshare-user", "--uid", uid, "--gid", gid, "--cap-drop", "ALL"]
         return words

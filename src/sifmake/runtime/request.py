@@ -13,6 +13,7 @@ class Request:
     Attributes:
         action: ``run``, ``exec``, ``shell`` or ``test``.
         sif: Absolute path of the SIF file.
+        fd: File descriptor of that file where it is open already, else -1.
         arguments: The command, or the arguments of the runscript.
         binds: ``SOURCE[:TARGET[:ro|rw]]``, in the order in which they are mounted.
         env: ``NAME=VALUE`` from the command line and files; later ones win.
@@ -33,6 +34,7 @@ class Request:
     def __init__(self, action: str, sif: str, arguments: Sequence[str] = ()) -> None:
         self.action = action
         self.sif = sif
+        self.fd = -1
         self.arguments = list(arguments)
         self.binds: list[str] = []
         self.env: list[str] = []

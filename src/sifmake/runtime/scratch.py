@@ -18,7 +18,13 @@ def temporary_parent() -> str:
 
 
 class Scratch:
-    """A new temporary folder, marked as in use by a lock on it."""
+    """A new temporary folder, marked as in use by a lock on it.
+
+    Attributes:
+        path: The folder.
+        fd: File descriptor of it, which holds the lock.
+        owner: Process that is to remove it.
+    """
 
     def __init__(self) -> None:
         parent = temporary_parent()
@@ -27,6 +33,7 @@ class Scratch:
         os.mkdir(self.path, 0o700)
         self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self.owner = os.getpid()
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""

@@ -5,70 +5,98 @@ from __future__ import annotations
 import os
 
 from sifmake.runtime import system
-from sifmake.runtime.children import end_all, exit_status
+from sifmake.runtime.caller import Caller
+from sifmake.runtime.children import QUIETED, end_all, exit_status, send
 from sifmake.runtime.errors import RunError
+from sifmake.runtime.rootfs import find_program
+from sifmake.runtime.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 
-    from sifmake.runtime.image import Partition
+    from sifmake.runtime.image import Image
     from sifmake.runtime.request import Request
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
-PASSED_ON = (
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGALRM,
-)
 SI_KERNEL = 0x80
+"""Where a signal comes from if the terminal sent it."""
+BLOCKED = {*QUIETED, signal.SIGCHLD, *range(signal.SIGRTMIN, signal.SIGRTMIN + 16)}
 FAILED = 250
 """Exit status by which the keeper says that its report has an error."""
 
 
-def run_kept(request: Request, partition: Partition) -> int:
+class Run:
+    """One run of a program, as the process in the foreground and the keeper see it.
+
+    Attributes:
+        request: What is to run.
+        tree: The image's files.
+        bwrap: Path of bwrap.
+        parent: Process id of the foreground.
+        ignored: Signals that the program is to ignore, as its caller does.
+    """
+
+    def __init__(self, request: Request, tree: Tree, bwrap: str, ignored: frozenset[int]) -> None:
+        self.request = request
+        self.tree = tree
+        self.bwrap = bwrap
+        self.parent = os.getpid()
+        self.ignored = ignored
+
+
+def run_kept(request: Request, image: Image) -> int:
     """Run a program under a keeper and return its exit status.
 
     Raises:
         RunError: It could not be started.
     """
+    bwrap = find_program("bwrap")
+    if not bwrap:
+        raise RunError(
+            "neither apptainer nor singularity nor bwrap is on PATH",
+            hint="install the package bubblewrap (or apptainer)",
+        )
     system.become_subreaper()
-    ignored = frozenset(int(n) for n in PASSED_ON if signal.getsignal(n) is signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
-    lifeline, alive = os.pipe()
-    report, report_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(alive)
-        os.close(report)
-        keep(request, partition, lifeline, report_end, ignored)
-    os.close(lifeline)
-    os.close(report_end)
-    status = wait_for(pid, alive)
-    error = os.read(report, 65536)
-    end_all()
+    ignored = frozenset(int(n) for n in QUIETED if signal.getsignal(n) is signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+    tree = Tree(request, image, Caller(request.home))
+    try:
+        tree.begin(bwrap)
+        status, error = run_keeper(Run(request, tree, bwrap, ignored))
+    finally:
+        end_all(tree.helpers())
+        tree.end()
     if error:
         what, where, hint = error.decode("utf-8", "surrogateescape").split("\0")
         raise RunError(what, where=where, hint=hint)
     return status
 
 
-def keep(request: Request, partition: Partition, lifeline: int, report: int, ignored: frozenset[int]) -> None:
+def run_keeper(run: Run) -> tuple[int, bytes]:
+    """Run a program under a keeper and return its exit status and the keeper's error."""
+    report, report_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(report)
+        keep(run, report_end)
+    os.close(report_end)
+    run.tree.warm()
+    status = wait_for(pid)
+    return status, os.read(report, 65536)
+
+
+def keep(run: Run, report: int) -> None:
     """Be the keeper; does not return."""
     from sifmake.errors import SifmakeError
-    from sifmake.runtime.keeper import Keeper, quiet_signals
+    from sifmake.runtime.keeper import Keeper, prepare_signals
 
     status = FAILED
     try:
-        quiet_signals()
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        prepare_signals()
         system.become_subreaper()
-        status = Keeper(request, partition, lifeline, ignored).run()
+        status = Keeper(run).run()
     except SifmakeError as error:
         tell(report, error.what, error.where, error.hint)
     except OSError as error:
@@ -84,14 +112,13 @@ def tell(report: int, *parts: str) -> None:
     os.write(report, "\0".join(part.replace("\0", " ") for part in parts).encode("utf-8", "surrogateescape")[:60000])
 
 
-def wait_for(keeper: int, alive: int) -> int:
-    """Wait for the keeper's end; signals that come meanwhile go to it through the pipe."""
+def wait_for(keeper: int) -> int:
+    """Wait for the keeper's end; signals that come meanwhile go to it, except what the terminal has sent to all."""
     while True:
-        got = signal.sigwaitinfo({*PASSED_ON, signal.SIGCHLD})
+        got = signal.sigwaitinfo({*QUIETED, signal.SIGCHLD})
         if got.si_signo == signal.SIGCHLD:
             pid, status = os.waitpid(keeper, os.WNOHANG)
             if pid:
                 return exit_status(status)
-            continue
-        from_terminal = 0x80 if got.si_code == SI_KERNEL else 0
-        os.write(alive, bytes([got.si_signo | from_terminal]))
+        elif got.si_code != SI_KERNEL:
+            send(keeper, signal.SIGRTMIN + got.si_signo)

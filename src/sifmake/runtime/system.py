@@ -1,41 +1,81 @@
-"""The few system calls that Python's ``os`` does not have."""
+"""The few system calls that Python's ``os`` does not have.
+
+They are called through the parts of ``ctypes`` that are written in C: the import of the rest takes as long as the mount
+of an image.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
+from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, dlopen, get_errno
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REC, MS_SLAVE = 1, 2, 4, 0x4000, 1 << 19
+MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
-_libc = ctypes.CDLL(None, use_errno=True)
+
+class Int(_SimpleCData):  # type: ignore[type-arg]  # it has none at run time
+    """The C type of that name."""
+
+    _type_ = "i"
 
 
-def check(result: int, what: str) -> None:
-    """Raise OSError if a call failed."""
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), what)
+class Long(_SimpleCData):  # type: ignore[type-arg]  # likewise
+    """The C type ``unsigned long``."""
+
+    _type_ = "L"
+
+
+class Call(CFuncPtr):
+    """A function of the C library that returns an int and sets errno."""
+
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
+    _restype_ = Int
+
+
+class Library:
+    """The C library that this process has loaded."""
+
+    _handle = dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself, with all its libraries
+
+
+def call(name: str, *arguments: bytes | int | Long | None, where: str = "") -> int:
+    """Call a function of the C library; OSError, which names ``where``, if it fails."""
+    result: int = Call((name, Library))(*arguments)  # type: ignore[arg-type]  # what has a handle is a library
+    if result < 0:
+        number = get_errno()
+        raise OSError(number, os.strerror(number), where or name)
+    return result
 
 
 def unshare(flags: int) -> None:
     """Move this process into namespaces of its own; see the manual page of that name."""
-    check(_libc.unshare(flags), "unshare")
+    call("unshare", flags)
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """Attach a file system; see the manual page of that name in section 2."""
-    arguments = [os.fsencode(text) if text else None for text in (source, target, kind)]
-    check(_libc.mount(*arguments, ctypes.c_ulong(flags), os.fsencode(data) or None), target)
+    words = [os.fsencode(text) if text else None for text in (source, target, kind)]
+    call("mount", *words, Long(flags), os.fsencode(data) or None, where=target)
+
+
+def unmount(target: str) -> None:
+    """Detach a file system, at once for all names and in the end for those who use it."""
+    call("umount2", os.fsencode(target), MNT_DETACH, where=target)
+
+
+def control(fd: int, request: int, argument: int | bytes, where: str) -> int:
+    """Do what a device driver offers; see ioctl(2). ``argument`` is a number, or a block that the driver reads."""
+    return call("ioctl", fd, Long(request), Long(argument) if isinstance(argument, int) else argument, where=where)
 
 
 def set_parent_death_signal(number: int) -> None:
     """Ask the kernel to send this process a signal when its parent ends."""
-    check(_libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl")
+    call("prctl", PR_SET_PDEATHSIG, Long(number), Long(0), Long(0), Long(0))
 
 
 def become_subreaper() -> None:
     """Let orphaned descendants become children of this process."""
-    check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+    call("prctl", PR_SET_CHILD_SUBREAPER, Long(1), Long(0), Long(0), Long(0))

@@ -6,6 +6,8 @@ import os
 import stat
 
 MAX_LINKS = 40
+PART = 1 << 16
+"""Bytes that are read at a time."""
 
 
 class Place:
@@ -87,10 +89,15 @@ class View:
         if kind is None or not stat.S_ISREG(kind):
             return None
         try:
-            with open(place.host, encoding="utf-8", errors="surrogateescape", newline="") as file:
-                return file.read(limit)
+            fd = os.open(place.host, os.O_RDONLY | os.O_CLOEXEC)
         except PermissionError:
             return None
+        parts: list[bytes] = []
+        while limit > 0 and (part := os.read(fd, min(limit, PART))):
+            parts.append(part)
+            limit -= len(part)
+        os.close(fd)
+        return b"".join(parts).decode("utf-8", "surrogateescape")
 
     def mode(self, path: str) -> int | None:
         """Return the mode of what a path leads to, None if nothing."""

@@ -1,0 +1,121 @@
+"""The image mounted by squashfuse, which ends with the process that started it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from sifmake.runtime import system
+from sifmake.runtime.children import send, spawn_helper
+from sifmake.runtime.errors import RunError
+from sifmake.runtime.rootfs import find_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+
+    from sifmake.runtime.image import Image
+else:
+    import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
+
+DEVICE = "/dev/fuse"
+PROGRAMS = ("squashfuse_ll", "squashfuse")
+START_SECONDS = 20.0
+FLAGS = system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV
+
+
+def fuse_program(*, owned: bool = False) -> str:
+    """Return the path of squashfuse if this user can use it, or nothing.
+
+    Args:
+        owned: Whether all files have to appear as the user's; only the program on libfuse's high level can do that.
+    """
+    names = PROGRAMS[1:] if owned else PROGRAMS
+    return find_program(*names) if os.access(DEVICE, os.R_OK | os.W_OK) else ""
+
+
+class FuseMount:
+    """A running squashfuse that serves a mount.
+
+    Attributes:
+        folder: Where the image is mounted.
+        pid: Process id of squashfuse.
+        owner: Process that is to end it.
+    """
+
+    def __init__(self, program: str, image: Image, folder: str, options: str) -> None:
+        """Note what is wanted.
+
+        Args:
+            program: Path of squashfuse.
+            image: What to mount.
+            folder: Mount point.
+            options: Options for squashfuse, each with a comma before it.
+        """
+        self.program = program
+        self.image = image
+        self.folder = folder
+        self.options = options
+        self.log = os.memfd_create("squashfuse")
+        self.pid = 0
+        self.owner = 0
+
+    def start(self, where: str, keep: tuple[int, ...] = ()) -> None:
+        """Start squashfuse on a mount point or on the name of an open mount."""
+        options = f"ro,nodev,nosuid,offset={self.image.offset}{self.options}"
+        argv = [self.program, "-f", "-o", options, self.image.name, where]
+        self.owner = os.getpid()
+        self.pid = spawn_helper(argv, self.log, [self.image.fd, *keep])
+
+    def serve(self, *, everybody: bool) -> None:
+        """Mount the image in this process's mount namespace and start squashfuse to serve it.
+
+        Nobody has to wait for the mount: who reads from it waits for squashfuse. Needs libfuse 3.3 (2018).
+
+        Args:
+            everybody: Whether other users may read it.
+        """
+        device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        data = f"fd={device},rootmode=40000,user_id=0,group_id=0{',allow_other' if everybody else ''}"
+        system.mount("squashfuse", self.folder, f"fuse.{os.path.basename(self.program)}", FLAGS, data)
+        self.start(f"/dev/fd/{device}", (device,))
+        os.close(device)
+
+    def settle(self, *, everybody: bool) -> None:
+        """Wait until files can be read; where squashfuse cannot serve a mount, it makes one itself.
+
+        Raises:
+            RunError: It can do neither; has squashfuse's own words.
+        """
+        try:
+            os.stat(self.folder)
+        except OSError:
+            self.end()
+            system.unmount(self.folder)
+            self.options += ",allow_other" if everybody else ""
+            self.mount()
+
+    def mount(self) -> None:
+        """Let squashfuse mount the image and wait for it; RunError if it does not."""
+        before = os.stat(self.folder).st_dev
+        until = time.monotonic() + START_SECONDS
+        self.start(self.folder)
+        while os.stat(self.folder).st_dev == before:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended or time.monotonic() > until:
+                self.end()
+                text = " ".join(os.pread(self.log, 2000, 0).decode("utf-8", "replace").split())
+                raise RunError(f"squashfuse did not mount the image: {text or 'it said nothing'}")
+            time.sleep(0.001)
+
+    def helpers(self) -> list[int]:
+        """Return the processes that must not end before those that use the image."""
+        return [self.pid]
+
+    def end(self) -> None:
+        """End squashfuse; its mount goes with the namespace."""
+        send(self.pid, signal.SIGKILL)
+        try:  # noqa: SIM105 - importing contextlib takes 3 ms
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:  # it is another process's child
+            pass
