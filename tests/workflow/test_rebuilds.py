@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sifmake.signing.pem import new_private, public_bytes
 from support.layers import file, folder, tar
+from support.signing import pgp_pair
 
 if TYPE_CHECKING:
     from support.counting_registry import CountingRegistry
@@ -185,3 +187,44 @@ def test_two_images_share_layers_while_built_side_by_side(
         layers, 1
     )
     assert len(project.packs()) == 6
+
+
+def trust_another_key(project: Folder, name: str) -> None:
+    folder = project.root / "config" / "keys"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.pem").write_bytes(public_bytes(new_private().public_key()))
+
+
+@pytest.mark.parametrize("key", ["development", "openpgp"])
+@pytest.mark.parametrize(("first", "second"), [ENGINES, ENGINES[::-1]])
+def test_other_trusted_keys_verify_again_and_publish_nothing(app: Folder, key: str, first: str, second: str) -> None:
+    """Whoever reads the finished file or its record has nothing to do, even where signatures differ each time."""
+    if key == "openpgp":
+        pgp_pair(app.root / "config")
+        app.config.update({"key": "config/pgp.sec.asc", "trusted-keys": ["config/pgp.asc", "config/keys"]})
+        (app.root / "config/keys").mkdir()
+        app.write()
+    app.build(first)
+    before, published = state(app), (app.root / "results/app/publish.json").read_bytes()
+    for engine in (first, second):
+        verified = app.record("verify", "app")
+        trust_another_key(app, engine)
+        app.build(engine)
+        assert app.record("verify", "app")["key"] != verified["key"]
+        for again in (engine, first, second):
+            app.build(again)
+            assert app.record("verify", "app")["result"] == verified["result"]
+            assert state(app) == before
+            assert (app.root / "results/app/publish.json").read_bytes() == published
+            assert not list((app.root / "results/app").glob("*.sif"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_damaged_finished_file_is_not_taken_for_verified(app: Folder, engine: str) -> None:
+    app.build(engine)
+    good = state(app)[1]
+    app.target("app").write_bytes(good[:-100] + bytes(100))
+    trust_another_key(app, "other")
+    app.build(engine)
+    assert state(app)[1] == good
+    assert not list((app.root / "results/app").glob("*.sif"))

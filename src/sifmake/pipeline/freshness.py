@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from sifmake.pipeline.declaration import STAGES, Stage, find_stage
+from sifmake.pipeline.declaration import SIGNED, STAGES, TARGET, Stage, find_stage
 from sifmake.pipeline.records import differences, digest_of, read_record
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def _verify_key(project: Project, lock: Lock) -> dict[str, Any]:
 
 
 def _publish_key(project: Project, lock: Lock) -> dict[str, Any]:
-    return {"verified": digest_of(_verify_key(project, lock))}
+    """Without the trusted keys: the same file is published whoever else is trusted."""
+    return {"signed": digest_of(_sign_key(project, lock))}
 
 
 _KEYS: dict[str, Callable[[Project, Lock], dict[str, Any]]] = {
@@ -73,13 +74,17 @@ def why_stale(project: Project, stage_name: str, image: str, lock: Lock) -> str:
     changed = differences(record["key"], stage_key(project, stage_name, lock))
     if changed:
         return "; ".join(changed)
-    if stage.temporary:
-        return ""
+    return "" if stage.temporary else _why_big_stale(project, stage, image, record["result"])
+
+
+def _why_big_stale(project: Project, stage: Stage, image: str, result: dict[str, Any]) -> str:
+    if TARGET in stage.big and project.path(SIGNED, image).exists():
+        return "a signed file waits for it"
     for pattern in stage.big:
         path = project.path(pattern, image)
         if not path.exists():
             return f"{path} is missing"
-        if path.stat().st_size != record["result"]["size"]:
+        if path.stat().st_size != result["size"]:
             return f"{path} is not the file that was made"
     return ""
 

@@ -19,27 +19,37 @@ if TYPE_CHECKING:
     from sifmake.pipeline.project import Project
     from sifmake.progress import Progress
 
+OWN_KEY = "name a key of yours as 'key' in config/config.yaml"
 REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
 """Set by the shipped schedules: nothing that only this machine trusts is published."""
 
 
-def sign_unsigned(project: Project, path: Path, objects: dict[str, str], lock: Lock) -> str:
+def check_key(project: Project, lock: Lock) -> None:
+    """Check that the configured key may sign what a lock describes.
+
+    Raises:
+        LockError: The lock asks for another key than the configuration names.
+        SigningError: It is the development key on a schedule.
+    """
+    if project.key_identity != lock.build.key:
+        what = f"the lock asks for the key {lock.build.key}, the configuration for {project.key_identity or 'none'}"
+        raise LockError(what, hint="run sifmake lock --offline")
+    if project.configuration.key == DEVELOPMENT:
+        _refuse_development()
+
+
+def sign_unsigned(project: Project, path: Path, objects: dict[str, str]) -> str:
     """Append the project's signature to a SIF and return the signer's fingerprint.
 
     Args:
         project: Names the key.
         path: The SIF; after an error it is as it was.
         objects: Digests of the SIF's objects from its record, so that the file is not read again.
-        lock: Says which key is to sign.
 
     Raises:
         SigningError: It cannot be signed.
         KeyFileError: The key is missing, or its passphrase is.
-        LockError: The lock asks for another key than the configuration names.
     """
-    if project.key_identity != lock.build.key:
-        what = f"the lock asks for the key {lock.build.key}, the configuration for {project.key_identity or 'none'}"
-        raise LockError(what, hint="run sifmake lock --offline")
     digests = {int(number): digest.removeprefix("sha256:") for number, digest in objects.items()}
     return _sign(project.configuration, path, digests, project.progress)
 
@@ -70,10 +80,13 @@ def _sign(configuration: Configuration, path: Path, digests: dict[int, str], pro
 
 
 def _warn_of_development(progress: Progress) -> None:
-    hint = "name a key of yours as 'key' in config/config.yaml"
+    _refuse_development()
+    progress.warning(f"signing with the development key, which only this machine trusts; {OWN_KEY}")
+
+
+def _refuse_development() -> None:
     if os.environ.get(REFUSE_VARIABLE):
-        raise SigningError("the development key signs nothing that is published on a schedule", hint=hint)
-    progress.warning(f"signing with the development key, which only this machine trusts; {hint}")
+        raise SigningError("the development key signs nothing that is published on a schedule", hint=OWN_KEY)
 
 
 def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
@@ -83,7 +96,7 @@ def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
         SigningError: It does not verify.
     """
     found: list[str] = []
-    thread = threading.Thread(target=lambda: found.append(_sha256(path)))
+    thread = threading.Thread(target=lambda: found.append(sha256_of(path)))
     thread.start()
     try:
         trust, signers = _judge(project.configuration, path) if lock.build.key else ("unsigned", [])
@@ -104,6 +117,7 @@ def _judge(configuration: Configuration, path: Path) -> tuple[str, list[str]]:
     return trust, sorted(signer.fingerprint for signer in signers)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as records have it."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -130,36 +130,68 @@ def _sif(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
 
 
 def _sign(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
-    from sifmake.pipeline.signing_stages import sign_unsigned
+    from sifmake.pipeline.signing_stages import check_key, sign_unsigned
 
-    built = _ensure(runner, "sif", UNSIGNED, image, lock)
     unsigned, signed = runner.project.path(UNSIGNED, image), runner.project.path(SIGNED, image)
-    signer = sign_unsigned(runner.project, unsigned, built["objects"], lock) if lock.build.key else "none"
+    if lock.build.key:
+        check_key(runner.project, lock)
+        if known := _link_finished(runner, image, lock):
+            return known
+    built = _ensure(runner, "sif", UNSIGNED, image, lock)
+    signer = sign_unsigned(runner.project, unsigned, built["objects"]) if lock.build.key else "none"
     size = unsigned.stat().st_size
     unsigned.replace(signed)
     return {"signer": signer, "size": size}
 
 
+def _link_finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | None:
+    """Let the finished file be the signed one where it is that of this lock: a signature may differ each time."""
+    finished = _finished(runner, image, lock)
+    if finished is None:
+        return None
+    signed = runner.project.path(SIGNED, image)
+    try:
+        signed.hardlink_to(runner.project.path(TARGET, image))
+    except OSError:
+        return None
+    return {name: finished[name] for name in ("signer", "size")}
+
+
+def _finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | None:
+    """Return what was published for this lock and is still there, byte for byte; None where it is not."""
+    from sifmake.pipeline.signing_stages import sha256_of
+
+    project = runner.project
+    record = read_record(project.record("publish", image))
+    if record is None or why_stale(project, "publish", image, lock):
+        return None
+    result: dict[str, Any] = record["result"]
+    return result if sha256_of(project.path(TARGET, image)) == result["sha256"] else None
+
+
 def _verify(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     from sifmake.pipeline.signing_stages import verify_signed
 
+    if _finished(runner, image, lock):
+        return verify_signed(runner.project, runner.project.path(TARGET, image), lock)
     _ensure(runner, "sign", SIGNED, image, lock)
     return verify_signed(runner.project, runner.project.path(SIGNED, image), lock)
 
 
 def _publish(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     project = runner.project
-    result = _ensure(runner, "verify", SIGNED, image, lock)
-    target, signed = project.path(TARGET, image), project.path(SIGNED, image)
-    before = read_record(project.record("publish", image))
-    if before and before["result"] == result and target.is_file() and target.stat().st_size == result["size"]:
-        signed.unlink()
+    signed_by = _known(runner, "sign", SIGNED, image, lock)
+    if signed_by is None:
+        signed_by = _make(runner, "sign", image, lock)
+        verified = _make(runner, "verify", image, lock)
     else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        signed.replace(target)
-        fsync_folder(target.parent)
+        verified = _ensure(runner, "verify", SIGNED, image, lock)
+    target, signed = project.path(TARGET, image), project.path(SIGNED, image)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    signed.replace(target)
+    fsync_folder(target.parent)
     project.path(TREE, image).unlink(missing_ok=True)
-    return result
+    return {"sha256": verified["sha256"], "signer": signed_by["signer"], "size": verified["size"]}
 
 
 _WORK: dict[str, Callable[[Runner, str, Lock], dict[str, Any]]] = {
@@ -174,12 +206,18 @@ _WORK: dict[str, Callable[[Runner, str, Lock], dict[str, Any]]] = {
 
 def _ensure(runner: Runner, stage: str, pattern: str, image: str, lock: Lock) -> dict[str, Any]:
     """Return the result of an earlier stage and see to it that its big output is there, made again if need be."""
+    known = _known(runner, stage, pattern, image, lock)
+    return _make(runner, stage, image, lock) if known is None else known
+
+
+def _known(runner: Runner, stage: str, pattern: str, image: str, lock: Lock) -> dict[str, Any] | None:
+    """Return the result of an earlier stage; None where it or its big output is missing or stale."""
     record = read_record(runner.project.record(stage, image))
-    if record is not None and not why_stale(runner.project, stage, image, lock):
-        path = runner.project.path(pattern, image)
-        if path.is_file() and path.stat().st_size == record["result"]["size"]:
-            return dict(record["result"])
-    return _make(runner, stage, image, lock)
+    if record is None or why_stale(runner.project, stage, image, lock):
+        return None
+    path = runner.project.path(pattern, image)
+    result: dict[str, Any] = record["result"]
+    return result if path.is_file() and path.stat().st_size == result["size"] else None
 
 
 @contextmanager
