@@ -40,6 +40,14 @@ CASES = {
         [[hardlink("q", "p"), file("p", b"src")]],
         {"p": "f 644 src", "q": "f 644 src"},
     ),
+    "b9 hard links before their targets, which are such links": (
+        [[hardlink("r", "q"), hardlink("q", "p"), hardlink("s", "r"), file("p", b"src")]],
+        dict.fromkeys("pqrs", "f 644 src"),
+    ),
+    "b9 two links of one name before their targets": (
+        [[hardlink("q", "a"), hardlink("q", "b"), file("a", b"1"), file("b", b"2")]],
+        {"a": "f 644 1", "b": "f 644 2", "q": "f 644 2"},
+    ),
     "b10 whiteout of an absolute symlink": (
         [[folder("abs"), file("abs/k"), symlink("x", "/abs")], [file(".wh.x")]],
         {"abs": "d 755", "abs/k": "f 644 "},
@@ -131,7 +139,20 @@ CASES = {
         [[file("x", b"file")], [file("x/y", b"1")]],
         {"x": "d 755", "x/y": "f 644 1"},
     ),
+    "b26 entry below a link to a file": (
+        [[file("x", b"file"), symlink("l", "x")], [file("l/y", b"1")]],
+        {"l": "l 777 x", "x": "d 755", "x/y": "f 644 1"},
+    ),
+    "b26 entry below one name of a file with two": (
+        [[file("a", b"1"), hardlink("b", "a")], [file("b/x", b"2")]],
+        {"a": "f 644 1", "b": "d 755", "b/x": "f 644 2"},
+    ),
     "b37 one name twice": ([[file("x", b"one"), file("x", b"two")]], {"x": "f 644 two"}),
+    "b37 the same hard link in two layers": (
+        [[file("a", b"1"), hardlink("b", "a")], [file("a", b"1"), hardlink("b", "a")]],
+        {"a": "f 644 1", "b": "f 644 1"},
+    ),
+    "b37 a link to itself changes nothing": ([[file("q", b"1")], [hardlink("q", "q")]], {"q": "f 644 1"}),
     "whiteout of a folder that the layer makes anew": (
         [[folder("d", mode=0o700), file("d/old")], [folder("d"), file("d/new"), file(".wh.d")]],
         {"d": "d 755", "d/new": "f 644 "},
@@ -189,6 +210,8 @@ def test_hard_links_share_one_inode_across_layers(tmp_path):
     ("layer", "says"),
     [
         ([hardlink("q", "nosuch")], "nosuch"),
+        ([hardlink("q", "q")], "'q', which does not exist"),
+        ([hardlink("q", "p"), hardlink("p", "q")], "which does not exist"),
         ([folder("d"), hardlink("q", "d")], "directory"),
         ([symlink("a", "b"), symlink("b", "a"), file("a/x")], "too many symbolic links"),
         ([file("./", b"x")], "root"),

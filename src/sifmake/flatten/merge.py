@@ -48,8 +48,10 @@ class Merger:
         self._aside, self._hidden = {}, {}
         self._hide(entries)
         self._forget()
-        late = [entry for entry in entries if entry.kind < WHITEOUT and not self._place(entry)]
-        for entry in late:
+        late = {entry.path: entry for entry in entries if entry.kind < WHITEOUT and not self._place(entry)}
+        # Links before their targets, first those to what comes last: a target may be such a link itself.
+        waiting = [entry for entry in reversed(late.values()) if not self._place(entry)]
+        for entry in reversed(waiting):
             if not self._place(entry):
                 raise FlattenError(
                     f"hard link to {ascii(entry.target)[2:-1]!r}, which does not exist",
