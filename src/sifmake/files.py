@@ -21,6 +21,15 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{TEMP_PREFIX}{path.name[:80]}-{os.getpid()}-{secrets.token_hex(6)}")
 
 
+def can_find(path: Path) -> bool:
+    """Tell whether there is anything at a path that may be looked at; a folder above it may be closed."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
 def fsync_folder(folder: Path) -> None:
     """Make renames in a folder durable; file systems that cannot are left alone."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -59,6 +59,12 @@ def test_the_first_folder_counts_alone(folders, environ, tmp_path):
     assert HostBook({}, {"XDG_CONFIG_HOME": str(tmp_path / "xdg"), **environ}).of(HOST).more_ca == (moved / "x.crt",)
 
 
+def test_e18_a_home_that_cannot_be_entered(folders):
+    """Looking there is an error for root too: a name of more than 255 bytes."""
+    place = fill(folders[1], HOST, "ca.crt")
+    assert HostBook({}, {"HOME": f"/{'h' * 300}"}).of(HOST).more_ca == (place / "ca.crt",)
+
+
 def test_docker_hub_by_its_name(folders, environ):
     place = fill(folders[1], "docker.io", "ca.crt")
     for name in ("docker.io", "registry-1.docker.io"):

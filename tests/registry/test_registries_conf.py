@@ -15,6 +15,9 @@ from sifmake.sources.oras import push_sif
 from support.pulling import pull, settings
 from support.registry import Answer, FakeRegistry
 
+CLOSED = f"/{'h' * 300}"
+"""Looking there is an error for root too: a name of more than 255 bytes."""
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
@@ -162,6 +165,11 @@ def test_nothing_is_nothing(place, environ):
     write(place / "etc/registries.conf.d/shortnames.conf", '[aliases]\n"alpine" = "example.com/alpine"\n')
     assert locations("alpine", environ) == []
     assert find_locations(parse_reference("alpine"), {}) == []
+
+
+def test_e18_a_home_that_cannot_be_entered(place):
+    write(place / "etc" / "registries.conf", MAIN)
+    assert locations("quay.io/group/x", {"HOME": CLOSED}) == ["internal.example/deep/group/x"]
 
 
 def test_a21_a_mirror_in_registries_conf_spares_the_registry(place, environ):

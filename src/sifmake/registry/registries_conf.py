@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError, RegistryError
+from sifmake.files import can_find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,9 +70,9 @@ def _files(environ: Mapping[str, str]) -> list[Path]:
     own = Path(environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config") / "containers"
     named = environ.get("CONTAINERS_REGISTRIES_CONF")
     main = [Path(named)] if named else [own / "registries.conf", SYSTEM_FOLDER / "registries.conf"]
-    found = [path for path in main if path.is_file()][:1]
-    for folder in (SYSTEM_FOLDER, own):
-        found += sorted((folder / "registries.conf.d").glob("*.conf"))
+    found = [path for path in main if can_find(path)][:1]
+    for folder in (SYSTEM_FOLDER / "registries.conf.d", own / "registries.conf.d"):
+        found += sorted(folder.glob("*.conf")) if can_find(folder) else []
     return found
 
 
