@@ -81,24 +81,11 @@ class FuseMount:
         self.start(f"/dev/fd/{device}", (device,))
         os.close(device)
 
-    def settle(self, *, everybody: bool) -> None:
-        """Wait until files can be read; where squashfuse cannot serve a mount, it makes one itself.
-
-        Raises:
-            RunError: It can do neither; has squashfuse's own words.
-        """
-        try:
-            os.stat(self.folder)
-        except OSError:
-            self.end()
-            system.unmount(self.folder)
-            self.options += ",allow_other" if everybody else ""
-            self.mount()
-
-    def mount(self) -> None:
+    def mount(self, *, everybody: bool) -> None:
         """Let squashfuse mount the image and wait for it; RunError if it does not."""
         before = os.stat(self.folder).st_dev
         until = time.monotonic() + START_SECONDS
+        self.options += ",allow_other" if everybody else ""
         self.start(self.folder)
         while os.stat(self.folder).st_dev == before:
             ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

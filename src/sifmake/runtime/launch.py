@@ -49,8 +49,6 @@ class Launch:
         cwd = lay_out(self.request, layout, self.caller)
         env = environment.build(self.request, view, self.caller.environ, cwd, self.caller.home_inside)
         words = program.arguments_of(self.request, view, env)
-        if self.tree.fuse:
-            read_ahead(view, words[0])
         self.warn(layout.warnings + env.warnings)
         files = self.account_files(view)
         information, write_end = os.pipe()
@@ -63,6 +61,8 @@ class Launch:
             *["--info-fd", str(write_end)],
         ]
         listing = file_of("\0".join([*arguments, ""]))
+        if self.tree.slow:
+            read_ahead(view, words[0])
         if self.request.no_umask:
             os.umask(0o022)
         keep = [listing, write_end, *(fd for _target, fd in files)]

@@ -35,17 +35,16 @@ def find_program(*names: str) -> str:
 def mount_points(needed: Iterable[str]) -> tuple[str, str]:
     """Return two folders that can be covered: none of the needed host paths lies in them."""
     paths = [os.path.realpath(path) for path in needed]
-    found = [
-        folder
-        for folder in MOUNT_POINTS
-        if os.path.isdir(folder) and not os.path.islink(folder) and not any(is_below(path, folder) for path in paths)
-    ]
-    if len(found) < 2:
-        raise RunError(
-            f"all but {len(found)} of {', '.join(MOUNT_POINTS)} are in use or missing",
-            hint="make two of them, empty, to mount the image on",
-        )
-    return found[0], found[1]
+    found: list[str] = []
+    for folder in MOUNT_POINTS:
+        if os.path.isdir(folder) and not os.path.islink(folder) and not any(is_below(path, folder) for path in paths):
+            found.append(folder)
+            if len(found) == 2:
+                return found[0], found[1]
+    raise RunError(
+        f"all but {len(found)} of {', '.join(MOUNT_POINTS)} are in use or missing",
+        hint="make two of them, empty, to mount the image on",
+    )
 
 
 def unpack(image: Image, folder: str) -> None:

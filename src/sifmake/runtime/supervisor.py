@@ -63,7 +63,7 @@ def run_kept(request: Request, image: Image) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     tree = Tree(request, image, Caller(request.home))
     try:
-        tree.begin(bwrap)
+        tree.enter(bwrap)
         status, error = run_keeper(Run(request, tree, bwrap, ignored))
     finally:
         end_all(tree.helpers())
@@ -80,9 +80,10 @@ def run_keeper(run: Run) -> tuple[int, bytes]:
     pid = os.fork()
     if pid == 0:
         os.close(report)
+        os.close(run.tree.tell)
         keep(run, report_end)
     os.close(report_end)
-    run.tree.warm()
+    run.tree.begin()
     status = wait_for(pid)
     return status, os.read(report, 65536)
 

@@ -16,14 +16,23 @@ if TYPE_CHECKING:
     from sifmake.runtime.scratch import Scratch
 
 
+KERNEL, FUSE, NONE = b"k", b"f", b"n"
+"""How the image has been mounted, as the process in the foreground tells the keeper."""
+
+
 class Tree:
-    """Where the image is. ``sifmake`` begins, the keeper settles, both end what they have begun.
+    """Where the image is.
+
+    ``sifmake`` enters the namespaces, starts the keeper and mounts; meanwhile the keeper gets ready, and then settles.
+    Both end what they have begun.
 
     Attributes:
         nested: Whether this process is root in a user namespace of its own.
         outside: Whether it has no namespace of its own, for none is allowed.
-        folder: The image's files, once settled.
+        point: Mount point in the namespace.
         cover: A folder that can be covered by a writable layer; empty if there is none.
+        folder: The image's files, once settled.
+        slow: Whether reading them takes another process, which can do it while this one goes on.
     """
 
     def __init__(self, request: Request, image: Image, caller: Caller) -> None:
@@ -32,13 +41,14 @@ class Tree:
         self.caller = caller
         self.nested = False
         self.outside = False
-        self.folder = ""
-        self.cover = ""
+        self.slow = False
+        self.point = self.cover = self.folder = ""
         self.fuse: FuseMount | None = None
         self.scratch: Scratch | None = None
+        self.news, self.tell = os.pipe()
 
-    def begin(self, bwrap: str) -> None:
-        """Enter namespaces and begin to mount.
+    def enter(self, bwrap: str) -> None:
+        """Enter namespaces.
 
         Raises:
             RunError: No namespace is allowed, and bwrap could not run without one either.
@@ -53,50 +63,78 @@ class Tree:
             self.outside, self.scratch = True, Scratch()
         else:
             sources = [item.partition(":")[0] for item in self.request.binds]
-            point, self.cover = mount_points([self.caller.cwd, self.caller.home, *sources])
-            self.folder = point if (not self.nested and self.loop(point)) or self.serve(point) else ""
+            self.point, self.cover = mount_points([self.caller.cwd, self.caller.home, *sources])
 
-    def loop(self, point: str) -> bool:
+    def begin(self) -> None:
+        """Mount the image by the kernel and read the program, or begin to mount it by squashfuse."""
+        by_kernel = not self.nested and not self.outside and self.loop()
+        by_fuse = not by_kernel and not self.outside and self.serve()
+        os.write(self.tell, KERNEL if by_kernel else FUSE if by_fuse else NONE)
+        if by_kernel:
+            from sifmake.runtime.warm import warm
+
+            warm(self.request, self.point)
+
+    def loop(self) -> bool:
         """Mount the image by the kernel; returns whether it could."""
         from sifmake.runtime.loop import mount_loop
 
         try:
-            mount_loop(self.image, point)
+            mount_loop(self.image, self.point)
         except OSError:
             return False
         return True
 
-    def serve(self, point: str) -> bool:
+    def serve(self) -> bool:
         """Begin to mount the image by squashfuse; returns whether that is possible."""
+        self.fuse = self.squashfuse()
+        try:
+            if self.fuse:
+                self.fuse.serve(everybody=not self.nested)
+        except OSError:
+            self.fuse = None
+        return self.fuse is not None
+
+    def squashfuse(self) -> FuseMount | None:
+        """Return a mount that squashfuse can make in this namespace, None if it cannot."""
         from sifmake.runtime.fuse import FuseMount, fuse_program
 
         # To change a file in the writable layer, the user must be its owner: nobody else is in the namespace.
         owned = self.nested and self.request.writable_tmpfs
         program = fuse_program(owned=owned)
-        if program:
-            self.fuse = FuseMount(program, self.image, point, ",uid=0,gid=0" if owned else "")
-            self.fuse.serve(everybody=not self.nested)
-        return bool(program)
+        return FuseMount(program, self.image, self.point, ",uid=0,gid=0" if owned else "") if program else None
 
-    def warm(self) -> None:
-        """Read the program while the keeper prepares the rest; squashfuse is busy enough with that."""
-        if self.folder and not self.fuse:
-            from sifmake.runtime.warm import warm
-
-            warm(self.request, self.folder)
-
-    def settle(self) -> str:
-        """Return the folder with the image when it can be read; where nothing mounts it, it is unpacked."""
+    def settle(self) -> None:
+        """Wait until the image can be read; where nothing mounts it, it is unpacked."""
+        how = os.read(self.news, 1)
+        if not how:
+            raise RunError("the process in the foreground has gone")
+        self.slow = how == FUSE
         try:
             if self.outside:
                 self.mount_outside()
-            elif self.fuse:
-                self.fuse.settle(everybody=not self.nested)
+            elif how == FUSE:
+                self.await_fuse()
+            elif how == KERNEL:
+                self.folder = self.point
         except RunError:
-            self.fuse, self.folder = None, ""
+            self.fuse = None
         if not self.folder:
             self.unpack()
-        return self.folder
+
+    def await_fuse(self) -> None:
+        """Wait until squashfuse answers; where it cannot serve a mount (old libfuse), it makes one itself."""
+        try:
+            os.stat(self.point)
+        except OSError:
+            from sifmake.runtime.system import unmount
+
+            unmount(self.point)
+            self.fuse = self.squashfuse()
+            if not self.fuse:
+                return
+            self.fuse.mount(everybody=not self.nested)
+        self.folder = self.point
 
     def mount_outside(self) -> None:
         """Let squashfuse mount the image on a folder of the host, if users can do that."""
@@ -104,7 +142,7 @@ class Tree:
 
         self.fuse = outside_mount(self.image, f"{self.temporary()}/mounted")
         if self.fuse:
-            self.fuse.mount()
+            self.fuse.mount(everybody=False)
             self.folder = self.fuse.folder
 
     def unpack(self) -> None:
@@ -123,7 +161,7 @@ class Tree:
 
     def helpers(self) -> frozenset[int]:
         """Return the processes that must outlive all others."""
-        return frozenset(self.fuse.helpers()) if self.fuse else frozenset()
+        return frozenset(self.fuse.helpers() if self.fuse else ())
 
     def inherit(self) -> None:
         """Take over what the process in the foreground has begun, for it has gone."""
