@@ -182,3 +182,19 @@ def test_c5_the_bytes_are_the_same_with_few_threads_or_none(
     assert main(["pull", "few.sif", "oci:app:1.0"]) == 0
     assert len(started) == allowed
     assert (folder / "few.sif").read_bytes() == (folder / "many.sif").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["oci:app", "out.sif"], 2, "the output file stands before the image; sifmake pull out.sif oci:app"),
+        (["/proc/none/out.sif", "oci:app:1.0"], 1, "/proc/none: No such file or directory; is the path right?"),
+    ],
+)
+def test_errors_say_where_and_what_to_do(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int, said: str
+) -> None:
+    blobs = Blobs()
+    write_layout(folder / "app", blobs, {"1.0": blobs.image([tar(file("a", b"a"))])})
+    assert main(["-q", "pull", *words]) == status
+    assert capsys.readouterr().err == f"sifmake: error: {said}\n"

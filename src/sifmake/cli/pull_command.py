@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
 def _words(words: list[str]) -> tuple[str, str]:
     if len(words) > 2:
         raise UsageError(f"too many arguments: {' '.join(words)}", hint="sifmake pull [OUT.sif] URI")
+    if len(words) == 2 and ":" in words[0] and words[1].endswith(".sif") and ":" not in words[1]:
+        raise UsageError("the output file stands before the image", hint=f"sifmake pull {words[1]} {words[0]}")
     return ("", words[0]) if len(words) == 1 else (words[0], words[1])
 
 
