@@ -6,6 +6,7 @@ unmounts however it ended.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -13,6 +14,7 @@ from sifmake.runtime.children import children_of, exit_status, send, spawn_helpe
 from sifmake.runtime.errors import RunError
 from sifmake.runtime.fuse import FuseMount, fuse_program
 from sifmake.runtime.rootfs import find_program
+from sifmake.runtime.scratch import MOUNTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,25 +78,35 @@ class OutsideMount(FuseMount):
         """Let squashfuse unmount and end; by force if it does not."""
         send(self.pid, signal.SIGTERM)
         until = time.monotonic() + END_SECONDS
-        while os.path.ismount(self.folder):
-            if time.monotonic() > until:
-                send(self.pid, signal.SIGKILL)
-                self.unmount()
-                break
+        while is_mounted(self.folder) and time.monotonic() < until:
             time.sleep(0.002)
         super().end()
-
-    def unmount(self) -> None:
-        """Ask fusermount to detach the mount, whoever uses it."""
-        argv = [find_program(*UNMOUNTERS), "-u", "-z", self.folder]
-        os.waitpid(spawn_helper(argv, self.log), 0)
+        detach(self.folder)
 
 
-def outside_mount(image: Image, folder: str) -> OutsideMount | None:
-    """Return a mount that can be made on a new folder; None where users cannot mount."""
+def is_mounted(folder: str) -> bool:
+    """Whether something is mounted on a folder, be it a file system that nobody serves any more."""
+    try:
+        return os.stat(folder).st_dev != os.stat(os.path.dirname(folder)).st_dev
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+
+
+def detach(folder: str) -> None:
+    """See to it that nothing is mounted on a folder, whoever uses it."""
+    program = find_program(*UNMOUNTERS)
+    if program and is_mounted(folder):
+        log = os.memfd_create("fusermount")
+        os.waitpid(spawn_helper([program, "-u", "-z", folder], log), 0)
+        os.close(log)
+
+
+def outside_mount(image: Image, temporary: str) -> OutsideMount | None:
+    """Return a mount that can be made in a temporary folder; None where users cannot mount."""
     program = fuse_program()
     if not program or not find_program(*UNMOUNTERS):
         return None
+    folder = f"{temporary}/{MOUNTED}"
     os.mkdir(folder, 0o700)
     return OutsideMount(program, image, folder, ",auto_unmount")
 

@@ -10,6 +10,9 @@ import stat
 
 from sifmake.runtime.rootfs import PREFIX
 
+MOUNTED = "mounted"
+"""Mount point in a temporary folder, where one is needed."""
+
 
 def temporary_parent() -> str:
     """Return where temporary folders go."""
@@ -37,7 +40,7 @@ class Scratch:
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
-        remove_tree(self.path)
+        clear(self.path)
         os.close(self.fd)
 
 
@@ -55,9 +58,18 @@ def sweep_one(path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(path)
+            clear(path)
         finally:
             os.close(fd)
+
+
+def clear(path: str) -> None:
+    """Remove one folder, and what a killed run has left mounted in it."""
+    if MOUNTED in os.listdir(path):
+        from sifmake.runtime.outside import detach
+
+        detach(f"{path}/{MOUNTED}")
+    remove_tree(path)
 
 
 def remove_tree(path: str) -> None:

@@ -140,7 +140,7 @@ class Tree:
         """Let squashfuse mount the image on a folder of the host, if users can do that."""
         from sifmake.runtime.outside import outside_mount
 
-        self.fuse = outside_mount(self.image, f"{self.temporary()}/mounted")
+        self.fuse = outside_mount(self.image, self.temporary())
         if self.fuse:
             self.fuse.mount(everybody=False)
             self.folder = self.fuse.folder
