@@ -31,7 +31,7 @@ EMULATORS |= {b"11": "s390x", b"12": "riscv64", b"13": "loongarch64"}
 class Image:
     """An open SIF file, and where in it the root file system lies.
 
-    It is opened once: what was verified is what is mounted, even if another file takes its name meanwhile.
+    It is opened once here: the file whose table was read is the one that is mounted, whatever takes its name meanwhile.
 
     Attributes:
         fd: File descriptor.
