@@ -162,6 +162,7 @@ def test_damaged_layers_that_nobody_wants_do_no_harm(tmp_path, blobs, image):
         (OTHER, "bad.tar: the layer does not have its DiffID"),
         (gzip.compress(OTHER), "bad.tar: the layer does not have its DiffID"),
     ],
+    ids=["cut short", "another", "another, compressed"],
 )
 def test_a_damaged_layer_of_a_docker_archive_is_named(tmp_path, blobs, image, bad, words):
     members = {"bad.tar": bad, "2": TWO, **docker_members(blobs, image, ["bad.tar", "2"])}
