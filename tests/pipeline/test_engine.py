@@ -11,6 +11,7 @@ import pytest
 from sifmake.errors import IntegrityError
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.oci.model import Descriptor, Image, ImageConfig, Layer, Platform
+from sifmake.pipeline import engine
 from sifmake.pipeline.engine import BuildSettings, drop_damaged, epoch_of, fetch_packs, flatten_packs, write_sif
 from sifmake.progress import Silent
 from sifmake.rootfs import Origin
@@ -154,3 +155,31 @@ def test_a_bomb_is_stopped_by_its_ratio(tmp_path):
 )
 def test_epoch_of_created(created, epoch):
     assert epoch_of(CountingSource([]).image(created)) == epoch
+
+
+class SlowSource(CountingSource):
+    """The layer that is opened first cannot be had; the others take their time."""
+
+    @contextmanager
+    def open_layer(self, layer: Layer):
+        with super().open_layer(layer) as reader:
+            if layer.diff_id == self.opened[0]:
+                raise IntegrityError("damaged")
+            threading.Event().wait(0.5)
+            yield reader
+
+
+def test_a_pull_that_fails_begins_no_further_layer(tmp_path):
+    """Six have their turn; those that wait for one give up."""
+    source = SlowSource([tar(file(str(number), bytes([number]) * 10)) for number in range(30)])
+    with pytest.raises(IntegrityError, match="damaged"):
+        fetch(source, tmp_path)
+    assert len(source.opened) <= 8
+
+
+def test_large_layers_come_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "PARALLEL_LAYERS", 1)
+    raws = [tar(file(str(size), b"x" * size)) for size in (1, 70_000, 9_000, 200_000)]
+    source = CountingSource(raws)
+    fetch(source, tmp_path)
+    assert set(source.opened[:2]) == {source.layers[1].diff_id, source.layers[3].diff_id}

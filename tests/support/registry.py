@@ -296,6 +296,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as servers do: else headers and body wait for each other
     server: _Server
 
     def handle(self) -> None:

@@ -17,6 +17,7 @@ from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, open_pack
 from sifmake.pipeline.provisional import has_pack
 from sifmake.pipeline.stopping import Stoppable
+from sifmake.pipeline.turns import Turns
 from sifmake.threads import Threads
 
 if TYPE_CHECKING:
@@ -72,16 +73,20 @@ def fetch_packs(
     if not all(has_pack(store, layer.diff_id) for layer in image.layers):
         source.read_through(image.digest)
     progress = Stoppable(progress)
-    with ExitStack() as opened, Workers() as workers, Threads(PARALLEL_LAYERS) as threads:
-        make = _Maker(source, store, codec, workers, limits, progress).find_or_make
+    turns = Turns(PARALLEL_LAYERS)
+    with ExitStack() as opened, Workers() as workers, Threads(2 * PARALLEL_LAYERS) as threads:
+        make = _Maker(source, store, codec, workers, limits, progress, turns).find_or_make
         layers = {layer.diff_id: layer for layer in image.layers}
-        futures = {threads.submit(make, layer): diff_id for diff_id, layer in layers.items()}
+        # The largest first: begun last, it would end alone.
+        order = sorted(layers.values(), key=lambda layer: layer.descriptor.size, reverse=True)
+        futures = {threads.submit(make, layer): layer.diff_id for layer in order}
         packs: dict[str, Pack] = {}
         try:
             for future in as_completed(futures):
                 packs[futures[future]] = opened.enter_context(future.result())
         except BaseException as error:
             threads.shutdown(wait=False, cancel_futures=True)
+            turns.close()
             if not isinstance(error, Exception):
                 progress.stop()
             raise
@@ -99,6 +104,7 @@ class _Maker:
     workers: Workers
     limits: Limits
     progress: Progress
+    turns: Turns
 
     def find_or_make(self, layer: Layer) -> Pack:
         key = pack_key(layer.diff_id, self.codec)
@@ -160,10 +166,11 @@ class _Maker:
         """Write a pack from what the source gives; return False when that was wrong and there is another place."""
         from sifmake.layers.pack_writer import write_pack
 
-        task = self.progress.task(short(layer.descriptor.digest), layer.descriptor.size)
+        size = layer.descriptor.size
         try:
-            with self.source.open_layer(layer) as reader, atomic_write(path) as file:
-                write_pack(file, reader, layer, self.codec, self.workers, self.limits, task)
+            with self.turns.turn() as turn, self.source.open_layer(layer) as reader, atomic_write(path) as file:
+                task = self.progress.task(short(layer.descriptor.digest), size)
+                write_pack(file, turn.watch(reader, size), layer, self.codec, self.workers, self.limits, task)
         except WrongBlobError as error:
             if not error.elsewhere:
                 raise
