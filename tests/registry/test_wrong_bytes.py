@@ -18,7 +18,7 @@ from sifmake.sources import open_sif_source, open_source
 from sifmake.store import Store
 from support.images import digest_of
 from support.layers import file, tar
-from support.pulling import Messages, settings
+from support.pulling import Memory, Messages, settings
 from support.registry import Answer, FakeRegistry
 
 DICE = random.Random(11)
@@ -58,13 +58,13 @@ def flipped(data):
     return data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]
 
 
-def fetch(registry, mirrors, folder):
+def fetch(registry, mirrors, folder, known=None):
     """Pull into packs and return what was warned of; packs are made only of bytes with the right digests."""
     told = Told()
     registries = {registry.host: HostSettings(mirrors=tuple(mirror.host for mirror in mirrors))}
     source = open_source(f"docker://{registry.host}/org/image:1", settings(registries=registries, progress=told))
     try:
-        image = source.image(source.resolve(parse_platform("amd64")).manifest_digest)
+        image = source.image(source.resolve(parse_platform("amd64"), known).manifest_digest)
         packs = fetch_packs(source, image, Store(folder / "store"), "gzip", DEFAULT_LIMITS, told)
     finally:
         source.close()
@@ -125,7 +125,7 @@ def test_a21_a_wrong_document_comes_from_the_registry(registry, mirror, tmp_path
     digest = image_of(registry)["digest"]
     digest = digest if what == "manifest" else registry.blobs.document(image_of(registry))["config"]["digest"]
     mirror.on("GET", digest, Answer(200, registry.blobs[digest].replace(b"amd64", b"amd65").replace(b"{", b"[", 1)))
-    (warning,) = fetch(registry, [mirror], tmp_path)
+    (warning,) = fetch(registry, [mirror], tmp_path, Memory(f"{registry.host}/org/image:1"))
     assert f"the mirror {mirror.host} is passed over: " in warning
     assert registry.count("GET", digest) == 1
 
@@ -177,3 +177,12 @@ def test_a21_a_wrong_sif_comes_from_the_registry(registry, mirror, tmp_path, cha
     source.close()
     assert (tmp_path / "x.sif").read_bytes() == data
     assert [mirror.host in text for text in told.warnings] == [True]
+
+
+def test_a21_a_document_that_is_not_what_its_answer_says_comes_from_the_registry(registry, mirror, tmp_path):
+    good = registry.blobs[image_of(registry)["digest"]]
+    headers = {"Docker-Content-Digest": image_of(registry)["digest"]}
+    mirror.on("GET", "/manifests/1", Answer(200, good.replace(b"{", b"[", 1), headers))
+    (warning,) = fetch(registry, [mirror], tmp_path)
+    assert f"the mirror {mirror.host} is passed over: " in warning
+    assert registry.count("GET", "/manifests/1") == 1

@@ -10,7 +10,7 @@ import pytest
 
 from sifmake.errors import RegistryError
 from sifmake.registry import Credentials, HostSettings
-from support.pulling import NO_ENVIRONMENT, pull
+from support.pulling import NO_ENVIRONMENT, Memory, pull
 from support.registry import Answer, FakeRegistry, TokenAuth, error
 
 ALICE = Credentials("alice", "pass:word")
@@ -117,8 +117,7 @@ def test_a12_a_token_service_that_wants_a_login(registry):
 
 def test_a13_a_registry_that_asks_for_nothing_is_asked_nothing(registry):
     pull_from(registry)
-    assert registry.log[0].method == "HEAD"
-    assert registry.count("GET", "/v2/ ") == 0
+    assert "/v2/" not in [request.path for request in registry.log]
 
 
 def test_a14_basic_authentication(registry):
@@ -194,7 +193,8 @@ def test_a21_a_lying_mirror_is_found_out_and_passed_over(registry):
     with FakeRegistry() as mirror:
         mirror.on("GET", digest, Answer(200, b'{"schemaVersion": 2}'))
         mirror.on("HEAD", "/manifests/", Answer(200, headers={"Docker-Content-Digest": digest}))
-        pulled = pull_from(registry, registries={registry.host: HostSettings(mirrors=(mirror.host,))})
+        mirrors = {registry.host: HostSettings(mirrors=(mirror.host,))}
+        pulled = pull_from(registry, registries=mirrors, known=Memory(f"{registry.host}/org/image:1"))
     assert pulled.image.digest == digest
     assert any("does not have the digest" in text for text in pulled.messages.warnings)
 

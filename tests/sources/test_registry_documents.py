@@ -49,6 +49,15 @@ def test_a1_no_document_is_fetched_twice(registry, blobs):
     assert len(paths) == len(set(paths)) == 4
 
 
+def test_a1_a_name_that_was_never_asked_for_is_no_head(registry, blobs):
+    """It could spare nothing: with or without it, one manifest is fetched, which is what quotas count."""
+    registry.tag("org/image", "1", blobs.image([b"x"]))
+    memory = Memory()
+    pull_from(registry, known=memory)
+    assert [request.method for request in registry.log[:2]] == ["GET", "GET"], "manifest and config"
+    assert registry.count("HEAD") == 0
+
+
 def test_a1_a_known_digest_is_not_asked_for(registry, blobs):
     image = blobs.image([b"x"])
     memory = Memory()
@@ -74,8 +83,8 @@ def test_a3_without_a_digest_in_the_head_the_document_is_hashed(registry, blobs,
     image = blobs.image([b"x"])
     registry.tag("org/image", "1", image)
     registry.on("HEAD", "/manifests/", answer)
-    assert pull_from(registry).index_digest == image["digest"]
-    assert registry.count("GET", "/manifests/") == 1
+    assert pull_from(registry, known=Memory(f"{registry.host}/org/image:1")).index_digest == image["digest"]
+    assert (registry.count("HEAD"), registry.count("GET", "/manifests/")) == (1, 1)
 
 
 def test_a28_attestations_are_passed_over(registry, blobs):
@@ -263,7 +272,6 @@ def test_a_config_without_platform_is_taken_as_wanted(registry, blobs):
     ids=["web page", "list", "cut", "deep", "ambiguous", "encoding", "empty", "huge"],
 )
 def test_documents_that_are_none(registry, blobs, body, words):
-    registry.on("HEAD", "/manifests/", Answer(405))
     registry.on("GET", "/manifests/1", Answer(200, body))
     with pytest.raises(IntegrityError, match=words):
         pull_from(registry)

@@ -13,7 +13,7 @@ import pytest
 
 from sifmake.errors import IntegrityError, RegistryError
 from sifmake.registry import HostSettings
-from support.pulling import FAST, pull
+from support.pulling import FAST, Memory, pull
 from support.registry import Answer, FakeRegistry, error
 
 RAW = random.Random(7).randbytes(300_000)
@@ -41,6 +41,11 @@ def pull_from(registry, **changes):
     return pull(f"docker://{registry.host}/org/image:1", **changes)
 
 
+def met(registry):
+    """Return a memory of an earlier pull, so that a HEAD comes first."""
+    return Memory(f"{registry.host}/org/image:1")
+
+
 def gets(registry, digest):
     return registry.asked("GET", digest)
 
@@ -50,22 +55,24 @@ def gets(registry, digest):
     ["1", lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=1.5), usegmt=True), None],
     ids=["seconds", "date", "none"],
 )
-def test_a4_too_many_requests_are_made_again_later(registry, image, header):
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a4_too_many_requests_are_made_again_later(registry, image, header, method):
     text = header() if callable(header) else header
     headers = {"Retry-After": text} if text else {}
-    registry.on("HEAD", "/manifests/1", error(429, "TOOMANYREQUESTS", **headers), times=2)
+    registry.on(method, "/manifests/1", error(429, "TOOMANYREQUESTS", **headers), times=2)
     began = time.monotonic()
-    pull_from(registry)
+    pull_from(registry, known=met(registry) if method == "HEAD" else None)
     seconds = time.monotonic() - began
-    assert registry.count("HEAD", "/manifests/1") == 3
+    assert registry.count(method, "/manifests/1") == 3
     assert seconds > (0.4 if text else 0)
 
 
-def test_a4_a_long_wait_is_refused_with_the_time(registry, image):
-    registry.on("HEAD", "/manifests/1", error(429, "TOOMANYREQUESTS", **{"Retry-After": "21600"}))
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a4_a_long_wait_is_refused_with_the_time(registry, image, method):
+    registry.on(method, "/manifests/1", error(429, "TOOMANYREQUESTS", **{"Retry-After": "21600"}))
     with pytest.raises(RegistryError, match=r"refuses further requests .*come back in 6:00:00"):
-        pull_from(registry)
-    assert registry.count("HEAD", "/manifests/1") == 1
+        pull_from(registry, known=met(registry) if method == "HEAD" else None)
+    assert registry.count(method, "/manifests/1") == 1
 
 
 def test_a22_a_dead_proxy_is_not_asked_for_this_machine(registry, image):
@@ -149,7 +156,7 @@ def test_a25_a_changed_document_is_refused(registry, image, what):
     digest = image["digest"] if what == "manifest" else registry.blobs.document(image)["config"]["digest"]
     registry.on("GET", digest, Answer(200, registry.blobs[digest].replace(b"amd64", b"amd65").replace(b"{", b"[", 1)))
     with pytest.raises(IntegrityError, match="does not have the digest it was asked by"):
-        pull_from(registry)
+        pull_from(registry, known=met(registry))
 
 
 def test_a26_a_short_body_with_its_own_length_is_refused(registry, image, layer):

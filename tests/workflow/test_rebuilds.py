@@ -55,7 +55,7 @@ def state(project: Folder) -> tuple[int, bytes]:
 def test_the_life_of_an_image(app: Folder, registry: CountingRegistry, engine: str) -> None:
     """First build, again, pushed again for another platform, changed config, changed layer, moved back."""
     app.build(engine)
-    assert registry.counts() == {"HEAD manifest": 1, "GET manifest": 2, "GET blob": 3}
+    assert registry.counts() == {"GET manifest": 2, "GET blob": 3}, "of a name that is new, a HEAD could tell nothing"
     assert len(app.packs()) == 2
     assert app.record("verify", "app")["result"]["trust"] == "development"
     assert not list((app.root / "results" / "app").glob("*.sif"))

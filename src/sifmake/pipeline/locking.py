@@ -11,6 +11,7 @@ from sifmake.oci.platform import parse_platform
 from sifmake.pipeline.image_cache import load_image, open_project_source
 from sifmake.pipeline.lock_file import Lock, LockedLayer, read_lock, write_lock
 from sifmake.pipeline.stopping import Stoppable
+from sifmake.sources.base import name_mark
 from sifmake.threads import Threads
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class KnownFromLock:
         lock = self._lock
         if lock is not None and (lock.digest, lock.platform) == (index_digest, str(platform)):
             return lock.manifest
+        if lock is not None and index_digest == name_mark(lock.name):
+            return lock.digest
         return self._known.find_manifest(index_digest, platform)
 
     def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:

@@ -151,12 +151,11 @@ class RegistryClient:
     def _manifest(self, place: Place, wanted: str, digest: str) -> tuple[bytes, str]:
         limit = self._settings.limits.manifest_bytes
         path = f"/v2/{place.repository}/manifests/{wanted}"
-        data = self._read(place.endpoint, Call("GET", path, place.repository, {"Accept": ACCEPT}), limit)
+        data, told = self._read(place.endpoint, Call("GET", path, place.repository, {"Accept": ACCEPT}), limit)
         if len(data) > limit:
             raise IntegrityError(f"the manifest has more than {limit} bytes", where=place.endpoint.host)
-        if digest:
-            check_bytes(data, digest)
-        return data, digest or digest_bytes(data)
+        digest = digest or (told if is_digest(told) else digest_bytes(data))
+        return check_bytes(data, digest), digest
 
     def _blob(self, place: Place, descriptor: Descriptor) -> bytes:
         step = Step(place.endpoint, partial(place.get_blob, descriptor.digest))
@@ -167,14 +166,14 @@ class RegistryClient:
             reader.close()
         return check_bytes(data, descriptor.digest, descriptor.size)
 
-    def _read(self, endpoint: Endpoint, call: Call, limit: int) -> bytes:
-        """Return a document, asked for again when the connection breaks."""
+    def _read(self, endpoint: Endpoint, call: Call, limit: int) -> tuple[bytes, str]:
+        """Return a document and the digest that the registry says of it, asked for again when the connection breaks."""
         for attempt in range(1, self._settings.retry.attempts + 1):
             response = endpoint.expect(call, 200)
             try:
                 data = response.read_all(limit)
                 if response.length in (None, len(data)) or len(data) > limit:
-                    return data
+                    return data, response.headers.get("Docker-Content-Digest", "")
             except BROKEN:
                 pass
             finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from sifmake.oci.digest import digest_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Collection
     from contextlib import AbstractContextManager
@@ -26,8 +28,17 @@ class Resolved:
     manifest_digest: str
 
 
+def name_mark(name: str) -> str:
+    """Return the digest under which it is noted that a name was asked for before, and what it meant then."""
+    return digest_bytes(f"name {name}".encode())
+
+
 class KnownIndexes(Protocol):
-    """A memory of which index led to which platform manifest, so that one HEAD can answer."""
+    """A memory of which index led to which platform manifest, so that one HEAD can answer.
+
+    Names are noted in it too, see :func:`name_mark`: the first time, a HEAD could tell nothing that makes a GET
+    needless.
+    """
 
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
         """Return the platform manifest's digest, or None when the index was never looked into."""

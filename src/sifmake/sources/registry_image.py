@@ -10,7 +10,7 @@ from sifmake.oci.documents import looks_like_config
 from sifmake.registry.client import RegistryClient
 from sifmake.registry.credentials import CredentialStore
 from sifmake.registry.settings import ClientSettings
-from sifmake.sources.base import Resolved
+from sifmake.sources.base import Resolved, name_mark
 from sifmake.sources.embedded import open_embedded
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RegistryImage:
     def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
         """Ask the registry: one HEAD when nothing changed, no request for a digest that is known."""
         try:
-            digest = self._reference.digest or self._look_up()
+            digest = self._reference.digest or self._look_up(platform, known)
             manifest_digest = known.find_manifest(digest, platform) if known else None
             if manifest_digest is None:
                 manifest_digest = self._find(digest, platform)
@@ -90,12 +90,16 @@ class RegistryImage:
     def _where(self) -> str:
         return f"docker://{self._reference.familiar}"
 
-    def _look_up(self) -> str:
-        """Return the digest that the tag stands for."""
-        digest = self._client.head(self._reference.tag).digest
+    def _look_up(self, platform: Platform, known: KnownIndexes | None) -> str:
+        """Return the digest that the tag stands for; by GET where a HEAD would not spare it."""
+        mark = name_mark(self.name)
+        met = known is not None and known.find_manifest(mark, platform) is not None
+        digest = self._client.head(self._reference.tag).digest if met else ""
         if not digest:
             data, digest = self._client.manifest(self._reference.tag)
             self._documents[digest] = data
+        if known and not met:
+            known.remember_manifest(mark, platform, digest)
         return digest
 
     def _find(self, digest: str, platform: Platform) -> str:
