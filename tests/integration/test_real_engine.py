@@ -65,9 +65,11 @@ def call(sock: str, method: str, path: str, body: bytes | None = None) -> tuple[
 @pytest.fixture(scope="module", params=[docker, podman], ids=["docker", "podman"])
 def engine(request, tmp_path_factory):
     """Run an engine with its own storage; return its socket."""
-    words = request.param(tmp_path_factory.mktemp("engine"), sock := f"{tempfile.mkdtemp()}/engine.sock")
-    if shutil.which(words[0]) is None or os.geteuid() != 0:
-        pytest.skip(f"{words[0]} is not installed" if os.geteuid() == 0 else "needs root")
+    program = request.param(Path(), "")[0]
+    if shutil.which(program) is None or os.geteuid() != 0:
+        pytest.skip(f"{program} is not installed" if os.geteuid() == 0 else "needs root")
+    place = Path(tempfile.mkdtemp())  # podman takes no folder of more than 50 characters, a socket's name none of 108
+    words = request.param(place, sock := f"{place}/engine.sock")
     log = tmp_path_factory.mktemp("log") / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(words, stdout=output, stderr=output)
@@ -77,7 +79,7 @@ def engine(request, tmp_path_factory):
     finally:
         process.terminate()
         process.wait(START)
-        shutil.rmtree(Path(sock).parent, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def wait_for(process: subprocess.Popen[bytes], sock: str, log: Path) -> None:
