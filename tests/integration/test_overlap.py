@@ -17,7 +17,7 @@ from sifmake.store import Store
 from support.pulling import settings
 from support.registry import FakeRegistry, Link
 
-LAYERS, FILES, FILE_BYTES = 12, 36, 250_000
+LAYERS, FILES, FILE_BYTES = 12, 36, 140_000
 LATENCY, RATE = 0.05, 20e6
 SERVER = "from test_overlap import serve; serve()"
 RUNS = 6
