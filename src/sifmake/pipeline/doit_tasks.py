@@ -8,7 +8,7 @@ import shutil
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from doit.exceptions import TaskFailed
+from doit.exceptions import InvalidDodoFile, TaskFailed
 
 from sifmake.errors import LockError, SifmakeError, SourceError
 from sifmake.pipeline.declaration import STAGES, TARGET, Stage
@@ -46,7 +46,7 @@ class DoitTasks:
     def lock_tasks(self) -> Iterator[Task]:
         """Yield ``lock``: ask registries what tags mean now; fails where they do not answer."""
         yield {"basename": "lock", "name": None, "doc": "ask registries what tags mean now and write lock files"}
-        for name in self.project.images:
+        for name in self._names():
             for basename, action in (("lock", self.lock), ("_lock", self.lock_if_possible)):
                 yield {
                     "basename": basename,
@@ -96,6 +96,13 @@ class DoitTasks:
             "verbosity": 2,
         }
 
+    def _names(self) -> list[str]:
+        """Return the images; doit shows a traceback for exceptions, and a line for this one."""
+        try:
+            return list(self.project.images)
+        except SifmakeError as error:
+            raise InvalidDodoFile(str(error)) from None
+
     def lock(self, name: str) -> TaskFailed | None:
         """Refresh a lock, or in a locked run check it."""
         outcome = self._outcome(name)
@@ -139,10 +146,13 @@ class DoitTasks:
             return False  # the action meets the same trouble and can report it
         return True
 
-    def outdated(self) -> bool:
+    def outdated(self) -> bool | TaskFailed:
         """Print what would run and why; fail when a registry could not be asked."""
         say = self.project.progress.info
-        outcomes = list(self._look())
+        try:
+            outcomes = list(self._look())
+        except SifmakeError as error:
+            return TaskFailed(str(error))
         for outcome in outcomes:
             if outcome.error is not None:
                 say(f"{outcome.name}: {outcome.error}")
@@ -166,6 +176,12 @@ class DoitTasks:
         return LockRefresher(self.project, check=True).refresh_all(list(self.project.images))
 
     def _outcome(self, name: str) -> Outcome:
+        try:
+            return self._find_outcome(name)
+        except SifmakeError as error:
+            return Outcome(name, FAILED, str(self.project.lock_path(name)), error=error)
+
+    def _find_outcome(self, name: str) -> Outcome:
         if self.project.modes.locked:
             return self._check(name)
         if not self._asked and multiprocessing.parent_process() is None:
