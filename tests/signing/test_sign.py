@@ -175,8 +175,8 @@ def test_signers_that_cannot_be(tmp_path, monkeypatch):
         ("missing", "no such key file"),
         ([str(pem.secret), str(pem.secret)], "the same key is given twice"),
         ([str(pem.secret), str(pgp.secret)], "only if all are PEM keys"),
-        (str(pem.public), "not a private key in PEM form"),
-        (str(pgp.public), "cannot sign"),
+        (str(pem.public), "this is a public key; signing takes the private key"),
+        (str(pgp.public), "this is a public key; signing takes the private key"),
     ]:
         with pytest.raises((KeyFileError, SigningError), match=words) as caught:
             load_signer(spec, NO_PASSPHRASE)

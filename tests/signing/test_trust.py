@@ -49,8 +49,8 @@ def test_binary_and_armored_certificates_are_the_same(tmp_path):
     ("content", "words"),
     [
         (b"", "not a key file"),
-        (b"garbage", "not an OpenPGP certificate"),
-        (b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", "not a public key in PEM form"),
+        (b"garbage", "not a key; a public PEM key or what gpg"),
+        (b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", "this is a certificate; openssl x509"),
         (b"-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n", "not a public key in PEM form"),
         (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----", "not an OpenPGP certif"),
     ],

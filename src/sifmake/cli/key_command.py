@@ -26,7 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="list the public keys that are trusted")
     listing.add_argument("-s", "--secret", action="store_true", help="list private keys instead")
     listing.add_argument("-j", "--json", action="store_true", help="print a JSON document")
-    imported = actions.add_parser("import", help="trust the public keys (PEM, OpenPGP) in a file")
+    imported = actions.add_parser(
+        "import", help="trust the public keys (PEM, OpenPGP) in a file, or keep a private PEM key under its file's name"
+    )
     imported.add_argument("file", type=Path, metavar="FILE")
     exported = actions.add_parser("export", help="write a key to a file or standard output")
     exported.add_argument("-s", "--secret", action="store_true", help="export the private key")

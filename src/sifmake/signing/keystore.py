@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import KeyFileError
 from sifmake.files import temporary_beside, write_atomic
+from sifmake.signing.key_forms import KINDS
 from sifmake.signing.passphrase import Passphrase
 from sifmake.signing.trust import TrustStore, is_pem, load_file, normalized, read_key_file
 
@@ -153,20 +154,29 @@ def import_keys(config: Path, path: Path) -> list[str]:
     if is_pem(data):
         name = path.stem if is_name(path.stem) else "key"
         return [import_one(folder / f"{name}.pem", data, store.keys[0].key_id)]
-    return [import_certificate(folder / f"{item.fingerprint}.asc", item) for item in store.certificates]
+    usable = [item for item in store.certificates if item.usable]
+    if not usable:
+        what = "the key is too weak, of a kind that is not supported, or has no strong signature of its own"
+        raise KeyFileError(what, where=str(path), hint=f"for OpenPGP, {KINDS}")
+    return [import_certificate(folder / f"{item.fingerprint}.asc", item) for item in usable]
 
 
 def import_secret(config: Path, path: Path) -> Path:
     """Keep a copy of a private PEM key; returns its file.
 
     Raises:
-        KeyFileError: The file's name cannot name a key, or the name is taken.
+        KeyFileError: It cannot sign, the file's name cannot name a key, or the name is taken. What an encrypted key
+            is cannot be seen here.
     """
+    from sifmake.signing.pem import load_plain
+
+    data = read_key_file(path)
+    load_plain(data, str(path))
     if not is_name(path.stem):
         raise KeyFileError(f"{path.stem!r:.80} cannot name a key", hint="rename the file")
     target = secret_path(config, path.stem)
     private_folder(target.parent)
-    write_new(target, read_key_file(path))
+    write_new(target, data)
     return target
 
 

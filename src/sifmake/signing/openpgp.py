@@ -14,6 +14,7 @@ from sifmake.errors import KeyFileError, SigningError
 from sifmake.sif import HashType
 from sifmake.signing.armor import canonical
 from sifmake.signing.cleartext import split
+from sifmake.signing.key_forms import foreign_form
 from sifmake.signing.metadata import MetadataError
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def read_certificates(data: bytes, where: str) -> list[Certificate]:
     except FAILURES:
         certs = []
     if not certs:
-        raise KeyFileError("not an OpenPGP certificate", where=where, hint="gpg --export writes one")
+        what = "not an OpenPGP certificate" if b"-----BEGIN PGP " in data else "not a key"
+        hint = "a public PEM key or what gpg --export writes is wanted"
+        raise foreign_form(data, where) or KeyFileError(what, where=where, hint=hint)
     if any(packet.tag in (Tag.SecretKey, Tag.SecretSubkey) for packet in packets(data)):
         raise KeyFileError("holds a secret OpenPGP key", where=where, hint="use what gpg --export writes")
     return [certificate(cert) for cert in certs]
@@ -258,11 +261,15 @@ def load_signer(data: bytes, where: str, passphrase: Passphrase) -> OpenPgpSigne
     Raises:
         KeyFileError: It is no secret key that can sign now, has no version 4 fingerprint, or the passphrase is wrong.
     """
+    if b"-----BEGIN PGP PUBLIC KEY BLOCK-----" in data:
+        raise KeyFileError("this is a public key", where=where, hint="signing takes the private key")
     try:
         key = pysequoia.Tsk.from_bytes(data)
         cert = key.extract_certificate()
     except FAILURES:
-        raise KeyFileError("not an OpenPGP key", where=where) from None
+        raise foreign_form(data, where) or KeyFileError(
+            "not a key", where=where, hint="a private PEM key or what gpg --export-secret-keys writes is wanted"
+        ) from None
     if len(cert.fingerprint) != 40:
         raise KeyFileError("SIF signatures name OpenPGP keys of version 4 only", where=where)
     handle = signing_handle(key, where, passphrase)
@@ -281,7 +288,7 @@ def signing_handle(key: pysequoia.Tsk, where: str, passphrase: Passphrase) -> py
     try:
         return key.signer(secret)
     except FAILURES:
-        raise KeyFileError("the passphrase does not open this key", where=where) from None
+        raise passphrase.wrong(where) from None
 
 
 def hash_type(message: bytes) -> HashType:

@@ -45,3 +45,13 @@ class Passphrase:
             hint = f"name a file with --passphrase-file or set {VARIABLE}"
             raise KeyFileError("the key has a passphrase and there is no terminal to ask on", where=key, hint=hint)
         return getpass.getpass(f"Passphrase of {key}: ")
+
+    def wrong(self, key: str) -> KeyFileError:
+        """Return the error for a passphrase that does not open a key: says where it came from."""
+        if self.file is not None:
+            hint = f"it came from the first line of {self.file}"
+        elif VARIABLE in os.environ:
+            hint = f"it came from the variable {VARIABLE}"
+        else:
+            hint = "try again"
+        return KeyFileError("the passphrase does not open this key", where=key, hint=hint)

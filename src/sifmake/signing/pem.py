@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import warnings
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -15,8 +16,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from sifmake.errors import KeyFileError
+from sifmake.signing.key_forms import KINDS, check_blocks, foreign_form
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sifmake.signing.passphrase import Passphrase
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -36,22 +40,30 @@ def load_private(data: bytes, where: str, passphrase: Passphrase) -> PrivateKey:
     Raises:
         KeyFileError: It is no such key, its kind is not supported, or the passphrase is wrong.
     """
-    if b"SIGSTORE PRIVATE KEY" in data or b"COSIGN PRIVATE KEY" in data:
-        raise KeyFileError("cosign's own key encryption is not supported", where=where, hint="use a PKCS#8 key")
-    key: object
-    try:
-        key = serialization.load_pem_private_key(data, None)
-    except TypeError:
-        key = load_encrypted(data, where, passphrase)
-    except (ValueError, UnsupportedAlgorithm):
-        raise KeyFileError("not a private key in PEM form", where=where, hint="PKCS#8, PKCS#1 and SEC1 work") from None
-    if not isinstance(key, PrivateKey):
-        raise KeyFileError(f"keys of type {type(key).__name__} cannot sign SIF files", where=where, hint=KINDS)
-    check_public(key.public_key(), where)
+    key = load_plain(data, where)
+    if key is None:
+        return check_private(load_encrypted(data, where, passphrase), where)
     return key
 
 
-KINDS = "RSA (2048 bits or more), ECDSA P-256, P-384 and P-521, and Ed25519 work"
+def load_plain(data: bytes, where: str) -> PrivateKey | None:
+    """Read a private key that is not encrypted; None where it is.
+
+    Raises:
+        KeyFileError: It is no private key, or its kind is not supported.
+    """
+    if b"PRIVATE KEY-----" not in data and b"PUBLIC KEY-----" in data:
+        raise KeyFileError("this is a public key", where=where, hint="signing takes the private key")
+    check_blocks(data, "PRIVATE", where)
+    try:
+        return check_private(quietly(lambda: serialization.load_pem_private_key(data, None)), where)
+    except TypeError:
+        return None
+    except (ValueError, UnsupportedAlgorithm):
+        known = foreign_form(data, where)
+        raise known or KeyFileError(
+            "not a private key in PEM form", where=where, hint="PKCS#8, PKCS#1 and SEC1 work"
+        ) from None
 
 
 def load_encrypted(data: bytes, where: str, passphrase: Passphrase) -> object:
@@ -60,7 +72,7 @@ def load_encrypted(data: bytes, where: str, passphrase: Passphrase) -> object:
     try:
         return serialization.load_pem_private_key(data, secret.encode())
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeyFileError("the passphrase does not open this key", where=where) from None
+        raise passphrase.wrong(where) from None
 
 
 def load_public(data: bytes, where: str) -> PublicKey:
@@ -71,11 +83,35 @@ def load_public(data: bytes, where: str) -> PublicKey:
     """
     if b"PRIVATE KEY-----" in data:
         raise KeyFileError("this is a private key", where=where, hint="verifying takes the public key")
+    check_blocks(data, "PUBLIC", where)
     try:
-        key = serialization.load_pem_public_key(data)
+        key = quietly(lambda: serialization.load_pem_public_key(data))
     except (ValueError, UnsupportedAlgorithm):
-        raise KeyFileError("not a public key in PEM form", where=where, hint="PUBLIC KEY blocks work") from None
+        known = foreign_form(data, where)
+        raise known or KeyFileError(
+            "not a public key in PEM form", where=where, hint="PUBLIC KEY and RSA PUBLIC KEY blocks work"
+        ) from None
     return check_public(key, where)
+
+
+def quietly(load: Callable[[], object]) -> object:
+    """Read a key without the library's warnings about kinds that are refused anyway."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load()
+
+
+def check_private(key: object, where: str) -> PrivateKey:
+    """Return the key if its kind and size can be used."""
+    if not isinstance(key, PrivateKey):
+        raise KeyFileError(f"{kind_name(key)} keys cannot sign SIF files", where=where, hint=KINDS)
+    check_public(key.public_key(), where)
+    return key
+
+
+def kind_name(key: object) -> str:
+    """Return the name of a kind of key, as Ed448."""
+    return type(key).__name__.lstrip("_").removesuffix("PrivateKey").removesuffix("PublicKey")
 
 
 def check_public(key: object, where: str) -> PublicKey:
@@ -85,7 +121,7 @@ def check_public(key: object, where: str) -> PublicKey:
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in CURVES:
         raise KeyFileError(f"the curve {key.curve.name} is not supported", where=where, hint=KINDS)
     if not isinstance(key, PublicKey):
-        raise KeyFileError(f"keys of type {type(key).__name__} are not supported", where=where, hint=KINDS)
+        raise KeyFileError(f"{kind_name(key)} keys are not supported", where=where, hint=KINDS)
     return key
 
 
