@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 class SifmakeError(Exception):
     """Base of all errors that sifmake raises on purpose; the command line prints it as one line.
@@ -34,6 +37,22 @@ class SifmakeError(Exception):
 def one_line(text: str) -> str:
     """Return the text with line breaks and control characters escaped, fit for one terminal line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def explain(error: OSError) -> str:
+    """Return where, what and what to do next for an error of the operating system."""
+    hints = {
+        errno.ENOENT: "is the path right?",
+        errno.EACCES: "may you read and write there?",
+        errno.EROFS: "name another folder",
+        errno.ENOSPC: "free some space there, or name another folder (SIFMAKE_CACHE for the store)",
+        errno.EDQUOT: "free some space there, or name another folder (SIFMAKE_CACHE for the store)",
+    }
+    if error.errno is None or not error.strerror:
+        return one_line(str(error))
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    hint = hints.get(error.errno)
+    return one_line(f"{where}{error.strerror}" + (f"; {hint}" if hint else ""))
 
 
 class UsageError(SifmakeError):

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from support.runtime import BUSYBOX, OPEN_FUSE, SIFMAKE, as_ordinary, environment, needs_root, needs_runtime
+from support.runtime import (
+    BUSYBOX,
+    OPEN_FUSE,
+    SIFMAKE,
+    as_ordinary,
+    end_processes_with,
+    environment,
+    needs_root,
+    needs_runtime,
+)
 
 NO_NAMESPACES = [sys.executable, str(Path(__file__).parents[1] / "support" / "no_namespaces.py")]
 SETUID = "cp /usr/bin/bwrap bwrap && chmod 4755 bwrap && mount --bind bwrap /usr/bin/bwrap\n"
@@ -35,6 +44,7 @@ def place():
     (folder / "tmp").mkdir()
     (folder / "tmp").chmod(0o777)
     yield folder
+    end_processes_with(str(folder))
     shutil.rmtree(folder)
 
 

@@ -19,6 +19,7 @@ from support.runtime import (
     BUSYBOX,
     SIFMAKE,
     as_ordinary,
+    end_processes_with,
     needs_root,
     needs_runtime,
     processes_with,
@@ -37,7 +38,10 @@ def sif():
     shutil.copy(BUSYBOX, path)
     path.chmod(0o644)
     yield str(path)
-    wait_until(lambda: not processes_with(str(folder)))
+    try:
+        wait_until(lambda: not processes_with(str(folder)))
+    finally:
+        end_processes_with(str(folder))
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     assert not [
         line for line in mounts if line[1] in MOUNT_POINTS and line[2] in ("squashfs", "overlay", "fuse.squashfuse_ll")

@@ -79,3 +79,11 @@ def test_a_checked_configuration_is_handed_on(tmp_path: Path, monkeypatch: pytes
     assert found == load_configuration(path, tmp_path)
     path.write_text("key: other.pem\n")
     assert load_configuration(path, tmp_path, thorough=False).key == "other.pem"
+
+
+def test_a_home_that_is_not_there_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.yaml").write_text("key: ~/key.pem\n")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    with pytest.raises(ConfigError, match=r"c\.yaml: a path begins with ~ and there is no home directory; set HOME"):
+        load_configuration(tmp_path / "c.yaml", tmp_path)

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import errno
+from typing import TYPE_CHECKING
+
 import pytest
 
-from sifmake.pipeline.doit_tasks import is_forced, selected_images
-from sifmake.pipeline.project import Modes
+from sifmake.errors import StoreError
+from sifmake.pipeline.doit_tasks import DoitTasks, is_forced, selected_images
+from sifmake.pipeline.project import Modes, Project
 from sifmake.pipeline.records import differences
+from sifmake.pipeline.stages import Runner
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAMES = ["a", "b", "lol.cow", "lol"]
 
@@ -63,3 +71,26 @@ def test_differences_are_told_in_words() -> None:
         "key: none -> x",
         "layers: 2 new, 1 gone",
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (StoreError("is full", where="/s", hint="empty it"), "/s: is full; empty it"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/p/a.sif"),
+            "/p/a.sif: No space left on device; free some space there, or name another folder (SIFMAKE_CACHE for",
+        ),
+        (OSError(errno.EACCES, "Permission denied", "/p/a\nb"), "/p/a\\nb: Permission denied; may you read and write"),
+    ],
+)
+def test_a_stage_that_fails_says_where_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, text: str
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Runner, "run", fail)
+    failure = DoitTasks(Project(tmp_path), []).run_stage("pull", "app")
+    assert failure is not None
+    assert failure.message.startswith(text)

@@ -153,3 +153,26 @@ def test_deny_list_in_the_trusted_folder_counts(tmp_path):
     assert verify_file(path, default_trust(config)).verdict is Verdict.VERIFIED
     (keystore.trusted_folder(config) / "denied.txt").write_text(signer.fingerprint)
     assert verify_file(path, default_trust(config)).verdict is Verdict.REVOKED
+
+
+CLOSED = f"/{'h' * 300}"
+"""Looking there is an error for root too: a name of more than 255 bytes."""
+
+
+def test_e18_a_home_that_cannot_be_entered(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", CLOSED)
+    with pytest.raises(KeyFileError, match=r"your keys cannot be looked for: .*; set SIFMAKE_CONFIG_DIR to a folder"):
+        default_trust()
+    monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path))
+    path, pair = write_sif(tmp_path / "a.sif"), pem_pair(tmp_path)
+    keystore.import_keys(tmp_path, pair.public)
+    assert verify_file(signed(path, pair), default_trust()).verdict is Verdict.VERIFIED
+
+
+def test_e18_no_home_at_all(tmp_path, monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    with pytest.raises(KeyFileError, match="there is no home directory with your keys; set SIFMAKE_CONFIG_DIR"):
+        default_trust()
+    monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path))
+    assert not default_trust().keys

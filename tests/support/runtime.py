@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -79,6 +81,18 @@ def processes_with(text: str) -> list[int]:
         if text.encode() in words:
             found.append(int(folder.name))
     return found
+
+
+def end_processes_with(text: str):
+    """Kill what a test that failed has left running: the processes with the text of its own, say its folder."""
+    for _ in range(100):
+        left = processes_with(text)
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def wait_until(condition, seconds: float = 10.0):

@@ -90,9 +90,8 @@ def secret_keys() -> Iterator[dict[str, Any]]:
 
 def trusted_keys() -> Iterator[dict[str, Any]]:
     """Give the trusted public keys, Apptainer's keyring among them."""
-    places = list(keystore.key_files(keystore.trusted_folder(keystore.config_folder())))
-    ring = keystore.apptainer_ring()
-    for path in [*places, *([ring] if ring.is_file() and ring.stat().st_size else [])]:
+    own = keystore.key_files(keystore.trusted_folder(keystore.config_folder()))
+    for path in [*own, *keystore.ring_files()]:
         yield from described(path)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 
 from sifmake import __version__
-from sifmake.errors import SifmakeError, one_line
+from sifmake.errors import SifmakeError, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if args.debug:
             raise
-        return complain(one_line(explain(error)), 1)
+        return complain(explain(error), 1)
     return status
 
 
@@ -122,24 +122,6 @@ def run_command(args: argparse.Namespace) -> int:
     from importlib import import_module
 
     return int(import_module(f"sifmake.cli.{args.command}_command").run(args))
-
-
-def explain(error: OSError) -> str:
-    """Return where, what and what to do next for an error of the operating system."""
-    import errno
-
-    hints = {
-        errno.ENOENT: "is the path right?",
-        errno.EACCES: "may you read and write there?",
-        errno.EROFS: "name another folder",
-        errno.ENOSPC: "free some space there, or name another folder (SIFMAKE_CACHE for the store)",
-        errno.EDQUOT: "free some space there, or name another folder (SIFMAKE_CACHE for the store)",
-    }
-    if error.errno is None or not error.strerror:
-        return str(error)
-    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
-    hint = hints.get(error.errno)
-    return f"{where}{error.strerror}" + (f"; {hint}" if hint else "")
 
 
 def leave(status: int) -> NoReturn:

@@ -63,6 +63,14 @@ def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Conf
     """
     if not path.exists():
         return Configuration()
+    try:
+        return _read(path, root, thorough=thorough)
+    except RuntimeError:
+        what = "a path begins with ~ and there is no home directory"
+        raise ConfigError(what, where=str(path), hint="set HOME, or write the path out") from None
+
+
+def _read(path: Path, root: Path, *, thorough: bool) -> Configuration:
     if not thorough and (value := _handed_on(path)) is not None:
         return _convert(value, root)
     from sifmake.pipeline.yaml_file import YamlFile

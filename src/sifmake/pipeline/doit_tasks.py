@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import InvalidDodoFile, TaskFailed
 
-from sifmake.errors import LockError, SifmakeError, SourceError
+from sifmake.errors import LockError, SifmakeError, SourceError, explain
 from sifmake.pipeline.declaration import STAGES, TARGET, Stage
 from sifmake.pipeline.freshness import renew, why_stale
 from sifmake.pipeline.locking import CHANGED, FAILED, LockRefresher, Outcome, describe, summarize
@@ -127,8 +127,10 @@ class DoitTasks:
         """Run a stage; see :meth:`Runner.run`. doit shows a traceback for exceptions, and a line for this."""
         try:
             self._runner.run(stage, name, force=self._force)
-        except (SifmakeError, OSError) as error:
+        except SifmakeError as error:
             return TaskFailed(str(error))
+        except OSError as error:
+            return TaskFailed(explain(error))
         return None
 
     def clean(self, name: str) -> None:

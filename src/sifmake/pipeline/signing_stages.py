@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, SigningError
 from sifmake.pipeline.configuration import DEVELOPMENT
 from sifmake.pipeline.keys import load_project_signer, load_project_trust
+from sifmake.threads import Threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,14 +95,10 @@ def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
     Raises:
         SigningError: It does not verify.
     """
-    found: list[str] = []
-    thread = threading.Thread(target=lambda: found.append(sha256_of(path)))
-    thread.start()
-    try:
+    with Threads(1) as threads:
+        digest = threads.submit(sha256_of, path)
         trust, signers = _judge(project.configuration, path) if lock.build.key else ("unsigned", [])
-    finally:
-        thread.join()
-    return {"sha256": found[0], "signers": signers, "size": path.stat().st_size, "trust": trust}
+    return {"sha256": digest.result(), "signers": signers, "size": path.stat().st_size, "trust": trust}
 
 
 def _judge(configuration: Configuration, path: Path) -> tuple[str, list[str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import KeyFileError
-from sifmake.files import temporary_beside, write_atomic
+from sifmake.files import can_find, temporary_beside, write_atomic
 from sifmake.signing.key_forms import KINDS
 from sifmake.signing.passphrase import Passphrase
 from sifmake.signing.trust import TrustStore, is_pem, load_file, normalized, read_key_file
@@ -25,15 +25,27 @@ if TYPE_CHECKING:
     from sifmake.signing.openpgp import Certificate
 
 DEVELOPMENT_NAME = "development"
+ELSEWHERE = "set SIFMAKE_CONFIG_DIR to a folder of yours, or name the key's file with --key"
 
 
 def config_folder() -> Path:
-    """Return ``$SIFMAKE_CONFIG_DIR``, else ``sifmake`` in ``$XDG_CONFIG_HOME`` or ``~/.config``."""
-    own = os.environ.get("SIFMAKE_CONFIG_DIR")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "sifmake"
+    """Return ``$SIFMAKE_CONFIG_DIR``, else ``sifmake`` in ``$XDG_CONFIG_HOME`` or ``~/.config``.
+
+    Raises:
+        KeyFileError: The folder cannot be looked into, or there is no home directory: to go on without the list of
+            denied keys would be to trust them.
+    """
+    own, base = os.environ.get("SIFMAKE_CONFIG_DIR"), os.environ.get("XDG_CONFIG_HOME")
+    try:
+        folder = Path(own) if own else (Path(base) if base else Path.home() / ".config") / "sifmake"
+    except RuntimeError:
+        raise KeyFileError("there is no home directory with your keys", hint=ELSEWHERE) from None
+    try:
+        (folder / "keys").exists()
+    except OSError as error:
+        what = f"your keys cannot be looked for: {error.strerror}"
+        raise KeyFileError(what, where=str(folder), hint=ELSEWHERE) from None
+    return folder
 
 
 def is_name(text: str) -> bool:
@@ -62,17 +74,21 @@ def apptainer_ring() -> Path:
     """Return Apptainer's keyring of public keys."""
     folder = os.environ.get("APPTAINER_KEYSDIR")
     base = os.environ.get("APPTAINER_CONFIGDIR")
-    keys = Path(folder) if folder else (Path(base) if base else Path.home() / ".apptainer") / "keys"
-    return keys / "pgp-public"
+    keys = Path(folder) if folder else (Path(base) if base else Path("~/.apptainer")) / "keys"
+    return Path(os.path.expanduser(keys / "pgp-public"))  # noqa: PTH111  # Path's own fails where there is no home
+
+
+def ring_files() -> list[Path]:
+    """Return Apptainer's keyring of public keys where it holds something that can be looked at."""
+    ring = apptainer_ring()
+    return [ring] if can_find(ring) and ring.is_file() and ring.stat().st_size else []
 
 
 def default_trust(config: Path | None = None) -> TrustStore:
     """Return what a user trusts: the trusted keys, Apptainer's public keyring and the user's development key."""
     config = config_folder() if config is None else config
-    folder, ring = trusted_folder(config), apptainer_ring()
-    store = TrustStore.load([folder] if folder.is_dir() else [])
-    if ring.is_file() and ring.stat().st_size:
-        store = store.merged(load_file(ring))
+    folder = trusted_folder(config)
+    store = TrustStore.load([*([folder] if folder.is_dir() else []), *ring_files()])
     return store.merged(development_trust(config))
 
 
