@@ -13,7 +13,7 @@ from sifmake.errors import SifmakeError, UsageError
 from sifmake.store import Store
 from sifmake.store.collect import choose, key_of, parse_age, parse_size, remove
 from sifmake.store.items import Item, list_items
-from sifmake.store.store import PACKS, SIFS
+from sifmake.store.naming import PACKS, SIFS
 from sifmake.store.sweep import sweep
 
 if TYPE_CHECKING:

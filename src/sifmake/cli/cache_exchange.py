@@ -13,7 +13,7 @@ from sifmake.layers.pack_reader import open_pack
 from sifmake.store.collect import target_of
 from sifmake.store.exchange import EXCHANGED, is_index_note
 from sifmake.store.items import Item, list_items
-from sifmake.store.store import sha256_of, split_sif_name
+from sifmake.store.naming import sha256_of, split_sif_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

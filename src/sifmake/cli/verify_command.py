@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sifmake.signing import Verification
-    from sifmake.signing.verify import SignatureCheck
+    from sifmake.signing.verdict import SignatureCheck
 
 HINTS = {
     Verdict.UNSIGNED: "sifmake sign adds a signature",

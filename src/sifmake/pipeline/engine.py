@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake import rootfs
-    from sifmake.assembly.image import SifSummary
+    from sifmake.assembly.image import SifContents, SifSummary
     from sifmake.layers.entry import Inode
     from sifmake.limits import Limits
     from sifmake.oci.model import Image, Layer
@@ -243,15 +243,27 @@ def write_sif(
     """
     # A process that runs one of the earlier stages does not pay for these.
     from sifmake import rootfs
-    from sifmake.assembly.image import Document, SifContents
     from sifmake.assembly.image import write_sif as write_image
-    from sifmake.sif import DataType
 
     epoch = epoch_of(image)
     prepared = rootfs.prepare(merged.tree, image, origin, settings.labels, epoch, partial(_read_head, packs))
     for warning in prepared.warnings:
         progress.warning(warning)
-    contents = SifContents(
+    contents = _contents(prepared, merged, packs, image)
+    task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in packs))
+    with Workers() as workers:
+        summary = write_image(target, contents, make_codec(settings.compression), workers, task, store)
+    task.finish()
+    for warning in summary.warnings:
+        progress.warning(warning)
+    return summary
+
+
+def _contents(prepared: rootfs.Prepared, merged: Merged, packs: Sequence[Pack], image: Image) -> SifContents:
+    from sifmake.assembly.image import Document, SifContents
+    from sifmake.sif import DataType
+
+    return SifContents(
         before=[
             Document(DataType.DEFINITION, "", prepared.objects.deffile),
             Document(DataType.GENERIC_JSON, "inspect-metadata.json", prepared.objects.inspect),
@@ -262,15 +274,8 @@ def write_sif(
         files=prepared.files,
         packs=packs,
         architecture=prepared.architecture,
-        mkfs_time=epoch,
+        mkfs_time=epoch_of(image),
     )
-    task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in packs))
-    with Workers() as workers:
-        summary = write_image(target, contents, make_codec(settings.compression), workers, task, store)
-    task.finish()
-    for warning in summary.warnings:
-        progress.warning(warning)
-    return summary
 
 
 def epoch_of(image: Image) -> int:

@@ -99,7 +99,16 @@ def plan(
         descriptors.append(place(item, slot, end, time))
         end = descriptors[-1].end
     check_architecture(descriptors, arch)
-    header = Header(
+    header = new_header(arch, launch, uuid, time, slots, slots - len(objects), end)
+    table = b"".join(item.pack() for item in descriptors)
+    head = (header.pack().ljust(TABLE_OFFSET, b"\0") + table).ljust(data_offset, b"\0")
+    return SifPlan(head, tuple(item.offset for item in descriptors), end)
+
+
+def new_header(arch: str, launch: bytes, uuid: bytes, time: int, slots: int, free: int, end: int) -> Header:
+    """Return the header of a new file whose descriptor table has so many slots and whose data ends at ``end``."""
+    table_size = slots * DESCRIPTOR.size
+    return Header(
         launch=launch,
         magic=MAGIC,
         version=VERSION,
@@ -107,16 +116,13 @@ def plan(
         uuid=uuid,
         created=time,
         modified=time,
-        free=slots - len(objects),
+        free=free,
         total=slots,
         table_offset=TABLE_OFFSET,
-        table_size=slots * DESCRIPTOR.size,
-        data_offset=data_offset,
-        data_size=end - data_offset,
+        table_size=table_size,
+        data_offset=TABLE_OFFSET + table_size,
+        data_size=end - TABLE_OFFSET - table_size,
     )
-    table = b"".join(item.pack() for item in descriptors)
-    head = (header.pack().ljust(TABLE_OFFSET, b"\0") + table).ljust(data_offset, b"\0")
-    return SifPlan(head, tuple(item.offset for item in descriptors), end)
 
 
 def place(item: NewObject, slot: int, end: int, time: int) -> Descriptor:

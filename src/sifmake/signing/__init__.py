@@ -5,7 +5,8 @@ from sifmake.signing.passphrase import Passphrase
 from sifmake.signing.sign import SignatureInfo, sign_file
 from sifmake.signing.signer import Signer, load_signer
 from sifmake.signing.trust import TrustStore
-from sifmake.signing.verify import Verdict, Verification, verify_file
+from sifmake.signing.verdict import Verdict, Verification
+from sifmake.signing.verify import verify_file, verify_open
 
 __all__ = [
     "Passphrase",
@@ -21,4 +22,5 @@ __all__ = [
     "load_signer",
     "sign_file",
     "verify_file",
+    "verify_open",
 ]

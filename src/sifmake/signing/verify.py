@@ -2,133 +2,29 @@
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field
+import os
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.sif import DataType, HashType, NotSifError, open_sif, problems, read_signature
+from sifmake.sif import DataType, HashType, NotSifError, problems, read_sif, read_signature
 from sifmake.sif.listing import TYPE_LABELS, name_of
 from sifmake.signing import cleartext, dsse, metadata
 from sifmake.signing.coverage import uncovered
 from sifmake.signing.hashing import ObjectHashes
+from sifmake.signing.judge import judge_cleartext, judge_envelope, judge_signers
 from sifmake.signing.metadata import Metadata, MetadataError
 from sifmake.signing.sign import SIGNATURE_BYTES, signature_kind
+from sifmake.signing.verdict import SEVERITY, SignatureCheck, SignerCheck, Verdict, Verification
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from sifmake.sif import Descriptor, Sif
-    from sifmake.signing.coverage import Span
     from sifmake.signing.metadata import Mismatch
-    from sifmake.signing.trust import TrustedKey, TrustStore
-
-
-class Verdict(enum.IntEnum):
-    """How a file stands; the value is the exit status of ``sifmake verify``."""
-
-    VERIFIED = 0
-    UNSIGNED = 10
-    INVALID = 11
-    UNTRUSTED = 12
-    REVOKED = 13
-
+    from sifmake.signing.trust import TrustStore
 
 MAX_SIGNATURES = 256
-SEVERITY = (Verdict.INVALID, Verdict.REVOKED, Verdict.UNTRUSTED, Verdict.UNSIGNED, Verdict.VERIFIED)
-"""What decides where signatures differ, first things first."""
-
-
-@dataclass(frozen=True)
-class SignerCheck:
-    """How one signer of one signature stands.
-
-    Attributes:
-        fingerprint: OpenPGP primary fingerprint or OpenSSH fingerprint; what the signature says where it is unknown.
-        name: User ID, or name of the trusted key's file; empty where unknown.
-        verdict: VERIFIED, or why not.
-        reason: A clause; empty when verified.
-        development: Whether it is the user's development key.
-    """
-
-    fingerprint: str
-    name: str
-    verdict: Verdict
-    reason: str = ""
-    development: bool = False
-
-
-@dataclass(frozen=True)
-class SignatureCheck:
-    """How one signature object stands.
-
-    Attributes:
-        id: Its object number.
-        group: The group that it is linked to.
-        kind: "dsse", "pgp" or "legacy".
-        verdict: VERIFIED, or why not.
-        reasons: Clauses that say what is wrong.
-        signers: Who signed.
-        objects: Numbers of the objects that it names and that are as they were signed.
-        walk: Numbers of the objects in their order up to the first that differs, and whether their data is as it was
-            signed: what the peers tell of a signature whose signer they know.
-    """
-
-    id: int
-    group: int
-    kind: str
-    verdict: Verdict
-    reasons: tuple[str, ...] = ()
-    signers: tuple[SignerCheck, ...] = ()
-    objects: tuple[int, ...] = ()
-    walk: tuple[tuple[int, bool], ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether no part of the signature was left unchecked."""
-        return all(signer.verdict is Verdict.VERIFIED for signer in self.signers)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How a SIF file stands.
-
-    Attributes:
-        path: The file.
-        verdict: The outcome.
-        reasons: Clauses that say why it is not verified.
-        signatures: Each signature that was looked at.
-        objects: The descriptors of the objects that good signatures cover.
-        uncovered: The bytes that no signature covers.
-        types: What each object of the file is, by number.
-        unsigned: Groups that have no signature.
-    """
-
-    path: Path
-    verdict: Verdict
-    reasons: tuple[str, ...] = ()
-    signatures: tuple[SignatureCheck, ...] = ()
-    objects: tuple[Descriptor, ...] = ()
-    uncovered: tuple[Span, ...] = ()
-    types: Mapping[int, str] = field(default_factory=dict)
-    unsigned: tuple[int, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """Exit status of ``sifmake verify``."""
-        return int(self.verdict)
-
-    @property
-    def signers(self) -> tuple[SignerCheck, ...]:
-        """The signers whose signatures hold, each once."""
-        found = {
-            signer.fingerprint: signer
-            for check in self.signatures
-            for signer in check.signers
-            if signer.verdict is Verdict.VERIFIED
-        }
-        return tuple(found.values())
 
 
 def verify_file(
@@ -147,9 +43,23 @@ def verify_file(
         SifError: There is no such group or object.
         OSError: It cannot be read.
     """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        with open_sif(path) as sif:
-            return Verifier(sif, trust, object_id).run(wanted_groups(sif, group, object_id))
+        return verify_open(fd, path, trust, group=group, object_id=object_id)
+    finally:
+        os.close(fd)
+
+
+def verify_open(
+    fd: int, path: Path, trust: TrustStore, *, group: int | None = None, object_id: int | None = None
+) -> Verification:
+    """Verify the SIF file that is open as ``fd``, whatever its name means meanwhile; ``path`` is for messages.
+
+    The other arguments and the errors are those of ``verify_file``.
+    """
+    try:
+        sif = read_sif(fd, path)
+        return Verifier(sif, trust, object_id).run(wanted_groups(sif, group, object_id))
     except (NotSifError, MissingError):
         raise
     except SifError as error:
@@ -290,63 +200,3 @@ def walk(numbers: Iterable[int], wrong: Iterable[Mismatch]) -> Iterator[tuple[in
         if first[number].data:
             yield number, False
         return
-
-
-def judge_signers(signers: tuple[SignerCheck, ...]) -> tuple[Verdict, list[str]]:
-    """Return how a signature with some signers stands: none may be bad or denied, and one must be trusted."""
-    for level in (Verdict.INVALID, Verdict.REVOKED):
-        reasons = [signer.reason for signer in signers if signer.verdict is level]
-        if reasons:
-            return level, reasons
-    if any(signer.verdict is Verdict.VERIFIED for signer in signers):
-        return Verdict.VERIFIED, []
-    return Verdict.UNTRUSTED, [signer.reason for signer in signers]
-
-
-def judge_envelope(envelope: dsse.Envelope, trust: TrustStore) -> tuple[SignerCheck, ...]:
-    """Check the signatures of an envelope with the keys that they name, or with all where they name none."""
-    message = dsse.pre_authentication(envelope.payload)
-    return tuple(judge_raw(signature, message, trust) for signature in envelope.signatures)
-
-
-def judge_raw(signature: dsse.DsseSignature, message: bytes, trust: TrustStore) -> SignerCheck:
-    """Check one raw signature."""
-    if signature.key_id in trust.denied:
-        reason = f"key {signature.key_id} is on the deny list"
-        return SignerCheck(signature.key_id, "", Verdict.REVOKED, reason)
-    candidates = [key for key in trust.keys if signature.key_id in (key.key_id, "")]
-    fitting = next((key for key in candidates if raw_holds(key, signature, message)), None)
-    if fitting is not None and fitting.key_id in trust.denied:
-        return SignerCheck(fitting.key_id, fitting.name, Verdict.REVOKED, f"key {fitting.key_id} is on the deny list")
-    if fitting is not None:
-        return SignerCheck(fitting.key_id, fitting.name, Verdict.VERIFIED, development=fitting.development)
-    if signature.key_id and candidates:
-        reason = f"the signature by key {signature.key_id} does not fit its text"
-        return SignerCheck(signature.key_id, candidates[0].name, Verdict.INVALID, reason)
-    name = f"key {signature.key_id}" if signature.key_id else "a key without a name"
-    return SignerCheck(signature.key_id, "", Verdict.UNTRUSTED, f"{name} is not among the trusted keys")
-
-
-def raw_holds(key: TrustedKey, signature: dsse.DsseSignature, message: bytes) -> bool:
-    """Whether a raw signature fits a key."""
-    from sifmake.signing.pem import verifies
-
-    return verifies(key.key, signature.value, message)
-
-
-def judge_cleartext(data: bytes, item: Descriptor, trust: TrustStore) -> tuple[SignerCheck, ...]:
-    """Check an OpenPGP signature, and that the descriptor names the key that made it."""
-    from sifmake.signing.openpgp import PgpState, verify
-
-    result = verify(data, trust.certificates, trust.denied)
-    verdict = {
-        PgpState.GOOD: Verdict.VERIFIED,
-        PgpState.INVALID: Verdict.INVALID,
-        PgpState.UNKNOWN: Verdict.UNTRUSTED,
-        PgpState.REVOKED: Verdict.REVOKED,
-    }[result.state]
-    named = read_signature(item)[1].hex().upper()
-    if verdict is Verdict.VERIFIED and named != result.fingerprint:
-        reason = f"the descriptor of signature {item.id} names another key than the one that made it"
-        return (SignerCheck(result.fingerprint, result.name, Verdict.INVALID, reason),)
-    return (SignerCheck(result.fingerprint, result.name, verdict, result.reason),)

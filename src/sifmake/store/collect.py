@@ -6,17 +6,17 @@ import re
 from typing import TYPE_CHECKING
 
 from sifmake.errors import UsageError
-from sifmake.store.store import name_target, split_sif_name
+from sifmake.store.naming import name_target, split_sif_name
 from sifmake.store.sweep import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from sifmake.store.items import Item
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?\Z", re.IGNORECASE)
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([hdw]?)\Z", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_BYTES = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t"))}
 _SECONDS = {"h": 3600, "": DAY, "d": DAY, "w": 7 * DAY}
 
 
@@ -104,10 +104,7 @@ def parse_size(text: str) -> int:
     Raises:
         UsageError: The text says no size.
     """
-    match = _SIZE.match(text.strip())
-    if not match:
-        raise UsageError(f"{text!r} is no size", hint="write it like 500M, 10G or 1.5T")
-    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+    return int(_parse(text, _SIZE, _BYTES, "size", "500M, 10G or 1.5T"))
 
 
 def parse_age(text: str) -> float:
@@ -116,7 +113,11 @@ def parse_age(text: str) -> float:
     Raises:
         UsageError: The text says no age.
     """
-    match = _AGE.match(text.strip())
+    return _parse(text, _AGE, _SECONDS, "age", "30d, 12h or 4w")
+
+
+def _parse(text: str, form: re.Pattern[str], units: Mapping[str, int], what: str, examples: str) -> float:
+    match = form.match(text.strip())
     if not match:
-        raise UsageError(f"{text!r} is no age", hint="write it like 30d, 12h or 4w")
-    return float(match[1]) * _SECONDS[match[2].lower()]
+        raise UsageError(f"{text!r} is no {what}", hint=f"write it like {examples}")
+    return float(match[1]) * units[match[2].lower()]

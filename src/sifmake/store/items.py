@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.files import TEMP_PREFIX
-from sifmake.store.store import BLOBS, INDEXES, NAMES, PACKS, PATCHES, SIFS
+from sifmake.store.naming import BLOBS, INDEXES, NAMES, PACKS, PATCHES, SIFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from sifmake.errors import StoreError
 from sifmake.files import fsync_folder, write_atomic
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.progress import Progress, Silent
 from sifmake.store import lock, place
+from sifmake.store.naming import (
+    LOCKS,
+    NAMES,
+    PACKS,
+    PATCHES,
+    SCRATCH,
+    SIFS,
+    blob_path,
+    candidates,
+    check_digest_form,
+    has_digest,
+    index_path,
+    is_digest,
+    is_key,
+    key_path,
+    name_target,
+    sha256_of,
+)
 from sifmake.store.sweep import sweep_daily
 from sifmake.store.trust import renew, why_not_trusted
 
@@ -23,14 +39,9 @@ if TYPE_CHECKING:
 
     from sifmake.oci.model import Platform
 
-BLOBS, PACKS, PATCHES, SIFS, INDEXES, NAMES = "blobs", "packs", "patches", "sif", "indexes", "names"
-SCRATCH, LOCKS = "tmp", "locks"
 LOCK_TIMEOUT = 1800.0
 """Seconds: longer than a healthy pull of one layer takes."""
 
-_DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,199}\Z")
-_SIF_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{2,199})\.([0-9a-f]{64})\.sif\Z")
 _LARGEST_BLOB = max(DEFAULT_LIMITS.config_bytes, DEFAULT_LIMITS.manifest_bytes)
 
 
@@ -89,11 +100,11 @@ class Store:
     def get_blob(self, digest: str) -> bytes | None:
         """Return a small blob (manifest, index, config), or None; a damaged one is dropped and counts as missing."""
         for root in self._roots():
-            path = _blob_path(root, digest)
+            path = blob_path(root, digest)
             data = _read(path, _LARGEST_BLOB)
             if data is None:
                 continue
-            if _has_digest(data, digest):
+            if has_digest(data, digest):
                 renew(path)
                 return data
             self.progress.warning(f"the blob {digest} in the store {root} is damaged and is not used")
@@ -107,25 +118,25 @@ class Store:
         Raises:
             StoreError: The data does not have that digest.
         """
-        if not _has_digest(data, digest):
+        if not has_digest(data, digest):
             raise StoreError("the data does not have the digest", where=digest)
-        self._keep(_blob_path(self.root, digest), data)
+        self._keep(blob_path(self.root, digest), data)
 
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
         """Return the manifest that an index gave for a platform, or None when it was never looked into."""
         for root in self._roots():
-            path = _index_path(root, index_digest, platform)
+            path = index_path(root, index_digest, platform)
             data = _read(path, 256)
             text = data.decode("ascii", "replace").strip() if data else ""
-            if _DIGEST.match(text):
+            if is_digest(text):
                 renew(path)
                 return text
         return None
 
     def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
         """Keep which manifest an index gives for a platform; the digest of the index makes that true for ever."""
-        _check_digest_form(manifest_digest)
-        self._keep(_index_path(self.root, index_digest, platform), f"{manifest_digest}\n".encode())
+        check_digest_form(manifest_digest)
+        self._keep(index_path(self.root, index_digest, platform), f"{manifest_digest}\n".encode())
 
     def pack_path(self, key: str) -> Path:
         """Return where the pack of this key is to be written; its folder exists.
@@ -142,13 +153,13 @@ class Store:
     def drop_pack(self, key: str) -> None:
         """Remove a damaged pack from the writable store; from now on this object finds none in the read-only ones."""
         self._dropped.add(key)
-        _unlink(_key_path(self.root, PACKS, key))
+        _unlink(key_path(self.root, PACKS, key))
 
     def pack_keys(self, prefix: str) -> list[str]:
         """Return the keys of all packs that begin with a prefix of two characters or more, sorted."""
         folders = [root / PACKS / prefix[:2] for root in self._roots()]
         names = {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()}
-        return sorted(name for name in names if name.startswith(prefix) and _KEY.match(name))
+        return sorted(name for name in names if name.startswith(prefix) and is_key(name))
 
     def patch_path(self, key: str) -> Path:
         """Return where the patch of this key is to be written; see :meth:`pack_path`."""
@@ -160,7 +171,7 @@ class Store:
 
     def drop_patch(self, key: str) -> None:
         """Remove a damaged patch from the writable store."""
-        _unlink(_key_path(self.root, PATCHES, key))
+        _unlink(key_path(self.root, PATCHES, key))
 
     def patch_paths(self, prefix: str) -> list[Path]:
         """Return all patches whose keys begin with a prefix of two characters or more, the latest used first."""
@@ -192,7 +203,7 @@ class Store:
             write(path)
             target = path.rename(folder / f"{key}.{sha256_of(path)}.sif")
         fsync_folder(folder)
-        for other in _candidates(self.root, SIFS, key):
+        for other in candidates(self.root, SIFS, key):
             if other != target:
                 _unlink(other)
         return target
@@ -237,7 +248,7 @@ class Store:
         except StoreError:
             yield False
             return
-        file_name = name if _KEY.match(name) else hashlib.sha256(name.encode()).hexdigest()
+        file_name = name if is_key(name) else hashlib.sha256(name.encode()).hexdigest()
         with lock.hold(folder / file_name, timeout, self.progress) as held:
             yield held
 
@@ -250,10 +261,10 @@ class Store:
         return (self.root, *self.read_only)
 
     def _name_path(self, name: str) -> Path:
-        return _key_path(self.root, NAMES, hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest())
+        return key_path(self.root, NAMES, hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest())
 
     def _path_to_write(self, kind: str, key: str) -> Path:
-        path = _key_path(self.root, kind, key)
+        path = key_path(self.root, kind, key)
         place.make_folder(self.root, path.parent)
         sweep_daily(self.root, self.scratch)
         return path
@@ -262,7 +273,7 @@ class Store:
         for root in self._roots():
             if kind == PACKS and key in self._dropped and root != self.root:
                 continue
-            for path in _candidates(root, kind, key):
+            for path in candidates(root, kind, key):
                 try:
                     objection = why_not_trusted(path, root, self._owners_of(root))
                 except OSError:
@@ -285,63 +296,6 @@ class Store:
             write_atomic(path, data)
         except (OSError, StoreError) as error:
             self.progress.warning(f"the store keeps nothing: {error}")
-
-
-def _blob_path(root: Path, digest: str) -> Path:
-    _check_digest_form(digest)
-    algorithm, _, name = digest.partition(":")
-    return root / BLOBS / algorithm / name[:2] / name
-
-
-def _index_path(root: Path, digest: str, platform: Platform) -> Path:
-    _check_digest_form(digest)
-    name = digest.partition(":")[2]
-    return root / INDEXES / name[:2] / f"{name}-{quote(str(platform), safe='')}"
-
-
-def _key_path(root: Path, kind: str, key: str) -> Path:
-    if not _KEY.match(key):
-        raise StoreError("the key is no file name", where=key)
-    return root / kind / key[:2] / key
-
-
-def _candidates(root: Path, kind: str, key: str) -> list[Path]:
-    """Return the files that may be what a key names: the name of a finished SIF has its SHA-256 too."""
-    path = _key_path(root, kind, key)
-    if kind != SIFS:
-        return [path]
-    try:
-        return sorted(one for one in path.parent.iterdir() if split_sif_name(one.name)[0] == key)
-    except OSError:
-        return []
-
-
-def split_sif_name(name: str) -> tuple[str, str]:
-    """Return key and SHA-256 of a finished SIF from its file's name; nothing where it has no such name."""
-    match = _SIF_NAME.match(name)
-    return (match[1], match[2]) if match else ("", "")
-
-
-def name_target(data: bytes) -> str:
-    """Return the key that the file of a name holds; empty where it is damaged."""
-    text = data.decode("ascii", "replace").strip()
-    return text if _KEY.match(text) else ""
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_digest_form(digest: str) -> None:
-    if not _DIGEST.match(digest):
-        raise StoreError("this is no digest", where=digest, hint="digests look like sha256:<64 hex digits>")
-
-
-def _has_digest(data: bytes, digest: str) -> bool:
-    algorithm, _, name = digest.partition(":")
-    return hashlib.new(algorithm, data).hexdigest() == name
 
 
 def _read(path: Path, largest: int) -> bytes | None:

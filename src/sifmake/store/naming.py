@@ -1,0 +1,94 @@
+"""Where things stand in a store: folders, file names, and the digests and keys that they are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from sifmake.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sifmake.oci.model import Platform
+
+BLOBS, PACKS, PATCHES, SIFS, INDEXES, NAMES = "blobs", "packs", "patches", "sif", "indexes", "names"
+SCRATCH, LOCKS = "tmp", "locks"
+
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,199}\Z")
+_SIF_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{2,199})\.([0-9a-f]{64})\.sif\Z")
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can be a key, and so the name of a file."""
+    return _KEY.match(text) is not None
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a digest in one of the forms that the store keeps."""
+    return _DIGEST.match(text) is not None
+
+
+def blob_path(root: Path, digest: str) -> Path:
+    """Return where a blob stands; StoreError if that is no digest."""
+    check_digest_form(digest)
+    algorithm, _, name = digest.partition(":")
+    return root / BLOBS / algorithm / name[:2] / name
+
+
+def index_path(root: Path, digest: str, platform: Platform) -> Path:
+    """Return where it stands which manifest an index gives for a platform; StoreError if that is no digest."""
+    check_digest_form(digest)
+    name = digest.partition(":")[2]
+    return root / INDEXES / name[:2] / f"{name}-{quote(str(platform), safe='')}"
+
+
+def key_path(root: Path, kind: str, key: str) -> Path:
+    """Return where the file of a key stands; StoreError if it cannot name one."""
+    if not is_key(key):
+        raise StoreError("the key is no file name", where=key)
+    return root / kind / key[:2] / key
+
+
+def candidates(root: Path, kind: str, key: str) -> list[Path]:
+    """Return the files that may be what a key names: the name of a finished SIF has its SHA-256 too."""
+    path = key_path(root, kind, key)
+    if kind != SIFS:
+        return [path]
+    try:
+        return sorted(one for one in path.parent.iterdir() if split_sif_name(one.name)[0] == key)
+    except OSError:
+        return []
+
+
+def split_sif_name(name: str) -> tuple[str, str]:
+    """Return key and SHA-256 of a finished SIF from its file's name; nothing where it has no such name."""
+    match = _SIF_NAME.match(name)
+    return (match[1], match[2]) if match else ("", "")
+
+
+def name_target(data: bytes) -> str:
+    """Return the key that the file of a name holds; empty where it is damaged."""
+    text = data.decode("ascii", "replace").strip()
+    return text if is_key(text) else ""
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_digest_form(digest: str) -> None:
+    """Check that a text is a digest; StoreError if not."""
+    if not is_digest(digest):
+        raise StoreError("this is no digest", where=digest, hint="digests look like sha256:<64 hex digits>")
+
+
+def has_digest(data: bytes, digest: str) -> bool:
+    """Whether data has a digest."""
+    algorithm, _, name = digest.partition(":")
+    return hashlib.new(algorithm, data).hexdigest() == name
