@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import image, peers, readback
+from benchmarks import image, peers, readback, startup
 from benchmarks.bench import median
 from benchmarks.image import CHANGED, FIRST
 from benchmarks.report import Figure
@@ -24,6 +24,9 @@ LAYOUT_FACTOR, REGISTRY_FACTOR, PEER_FACTOR = 1.6, 1.8, 2.8
 FIXED_SECONDS, SECONDS_PER_ENTRY, COPY_FACTOR = 0.3, 10e-6, 1.5
 FIXED_MEMORY, MEMORY_PER_ENTRY = 150 * MIB, 1536
 SIZE_FACTOR, READ_FACTOR = 1.005, 1.1
+EXEC_FACTOR, EXEC_RUNS = 1.5, 10
+EXEC_COMMANDS = {"sh -c :": EXEC_FACTOR, "python3 -c pass": EXEC_FACTOR, "busybox true": None}
+"""Against which limit; a static program starts in less time than Python, in which sifmake is written."""
 HELP_SECONDS, DOIT_SECONDS, DOIT_IMAGES = 0.15, 2.0, 100
 
 
@@ -141,6 +144,20 @@ def start_up(bench: Bench) -> None:
     bench.report.add(Figure("sifmake --help", median([bench.tool.help() for _ in range(11)]), HELP_SECONDS))
 
 
+def exec_start(bench: Bench) -> None:
+    """Start-up of ``sifmake exec`` on a SIF file, against bwrap and squashfuse by hand."""
+    if not peers.available("bwrap", "squashfuse", "fusermount"):
+        bench.report.skip("exec", "bwrap, squashfuse or fusermount is missing")
+        return
+    sif = bench.work / "programs.sif"
+    bench.tool.pull(f"oci:{image.programs(bench.work).layout}:{FIRST}", sif)
+    for command, limit in EXEC_COMMANDS.items():
+        seconds = startup.compare(bench.tool.script(), sif, command.split(), EXEC_RUNS * bench.scale.repeat)
+        note = ", ".join(f"{name} {value * 1e3:.0f} ms" for name, value in seconds.items())
+        ratio = seconds[startup.OURS] / seconds[startup.HAND]
+        bench.report.add(Figure(f"exec {command}, against doing it by hand", ratio, limit, "x", note=note))
+
+
 def up_to_date(bench: Bench) -> None:
     """``doit pull_image`` with a hundred images of which none has changed."""
     layout = bench.work / "hello"
@@ -177,6 +194,7 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
     "readback": read_back,
     "memory": memory,
     "help": start_up,
+    "exec": exec_start,
     "doit": up_to_date,
 }
 """Names for ``--only``, in the order of the table."""

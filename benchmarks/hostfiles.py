@@ -41,6 +41,17 @@ def choose(scale: Scale) -> list[list[str]]:
     raise SystemExit(f"this machine has {files} files with {content} bytes for an image: too few; use --quick")
 
 
+def of_packages(names: tuple[str, ...]) -> list[str]:
+    """Return absolute paths of the regular files and symlinks of those of these Debian packages that are installed."""
+    listings = [path for name in names for path in PACKAGE_LISTS.glob(f"{name}*.list") if _names(path) == name]
+    return sorted({path for listing in listings for path in _usable(listing.read_text().splitlines())})
+
+
+def _names(listing: Path) -> str:
+    """Return the package that a list is of: ``NAME.list`` or ``NAME:ARCHITECTURE.list``."""
+    return listing.name.removesuffix(".list").partition(":")[0]
+
+
 def _groups() -> Iterator[list[str]]:
     for listing in sorted(PACKAGE_LISTS.glob("*.list")):
         yield _usable(listing.read_text().splitlines())

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.hostfiles import choose
+from benchmarks.hostfiles import choose, of_packages
 from benchmarks.layerfile import EXTENTS, LayerFile
 from benchmarks.scale import MIB, Scale
 
@@ -21,6 +21,19 @@ VERSION = 4
 TYPE = "application/vnd.oci.image."
 FIRST, CHANGED = "first", "changed"
 BIG_FILE = 512 * MIB
+PROGRAMS = (
+    "busybox-static",
+    "dash",
+    "libc6",
+    "libexpat1",
+    "libpython3.11-minimal",
+    "python3-minimal",
+    "python3.11-minimal",
+    "zlib1g",
+)
+"""Debian packages with a static program, a shell and an interpreter."""
+MERGED = ("/bin", "/lib", "/lib64", "/sbin")
+"""Symlinks of a merged-usr system: the loader's path leads through one of them."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,21 @@ def layered(work: Path, scale: Scale) -> Image:
 def few_large_files(work: Path, scale: Scale) -> Image:
     """Return the image of few large files; kept from run to run."""
     return _kept(work / "big", lambda layout: _build_big(layout, scale))
+
+
+def programs(work: Path) -> Image:
+    """Return an image of one layer with the programs of :data:`PROGRAMS`; kept from run to run."""
+    return _kept(work / "programs", _build_programs)
+
+
+def _build_programs(layout: Path) -> Image:
+    layer = LayerFile(layout / "blobs" / "sha256")
+    tree = _with_folders(of_packages(PROGRAMS)) | {path for path in MERGED if Path(path).is_symlink()}
+    for path in sorted(tree):
+        layer.add_host(path)
+    descriptor = layer.finish()
+    _write_index(layout, {FIRST: [descriptor]})
+    return _facts(layout, [descriptor], [layer], len(tree))
 
 
 def _kept(layout: Path, build: Any) -> Image:

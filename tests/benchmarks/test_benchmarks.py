@@ -193,3 +193,14 @@ def test_the_command_explains_itself():
     command = [sys.executable, "-m", "benchmarks", "--help"]
     shown = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
     assert "--quick" in shown
+
+
+@pytest.mark.skipif(not Path("/var/lib/dpkg/info/libc6:amd64.list").exists(), reason="made of Debian's packages for amd64")
+def test_the_image_of_programs_has_the_packages_files(tmp_path):
+    found = image.programs(tmp_path)
+    with tarfile.open(found.blob(found.layers[0])) as tar:
+        names = {f"/{name}" for name in tar.getnames()}
+    listed = subprocess.run(["dpkg", "-L", "dash", "libc6"], check=True, capture_output=True, text=True).stdout.split()
+    files = [path for path in listed if os.path.isfile(path) and not path.startswith("/usr/share/doc")]
+    assert len(files) > 100
+    assert {os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)) for path in files} <= names
