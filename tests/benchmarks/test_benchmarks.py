@@ -195,7 +195,7 @@ def test_the_command_explains_itself():
     assert "--quick" in shown
 
 
-@pytest.mark.skipif(not Path("/var/lib/dpkg/info/libc6:amd64.list").exists(), reason="made of Debian's packages for amd64")
+@pytest.mark.skipif(not Path("/var/lib/dpkg/info/libc6:amd64.list").exists(), reason="made of Debian's amd64 packages")
 def test_the_image_of_programs_has_the_packages_files(tmp_path):
     found = image.programs(tmp_path)
     with tarfile.open(found.blob(found.layers[0])) as tar:
