@@ -1,7 +1,8 @@
 """Start-up of ``sifmake exec`` on a SIF file against bwrap and squashfuse by hand, and against the peers, in turns.
 
 By hand means a shell script as a person writes it: a mount point, squashfuse at the partition's offset, bwrap with the
-mounts that ``sifmake`` makes too, then unmounting. All run the same command of the image.
+mounts that ``sifmake`` makes too (but the home directory, for which an image has no mount point), then unmounting.
+All run the same command of the image.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ point=$(mktemp -d)
 squashfuse -o "ro,offset=$1" "$2" "$point"
 shift 2
 bwrap --ro-bind "$point" / --dev-bind /dev /dev --bind /proc /proc --bind /sys /sys --bind /tmp /tmp \\
-    --bind /var/tmp /var/tmp --chdir /tmp "$@"
+    --bind /var/tmp /var/tmp --ro-bind /etc/hosts /etc/hosts --ro-bind /etc/resolv.conf /etc/resolv.conf \\
+    --chdir /tmp "$@"
 fusermount -u "$point"
 rmdir "$point"
 """
