@@ -10,6 +10,7 @@ import pytest
 from sifmake.cli.main import main
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
+from support import layers
 from support.images import Blobs, write_layout
 from support.layers import file, tar
 
@@ -182,6 +183,33 @@ def test_c5_the_bytes_are_the_same_with_few_threads_or_none(
     assert main(["pull", "few.sif", "oci:app:1.0"]) == 0
     assert len(started) == allowed
     assert (folder / "few.sif").read_bytes() == (folder / "many.sif").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        ([file("app", b"a")], 1),
+        ([layers.folder("bin/"), file("bin/sh", b"a")], 0),
+        (
+            [
+                layers.folder("usr/"),
+                layers.folder("usr/bin/"),
+                file("usr/bin/sh", b"a"),
+                layers.symlink("bin", "usr/bin"),
+            ],
+            0,
+        ),
+    ],
+)
+def test_d16_an_image_without_a_shell_is_told_of_once(
+    folder: Path, capsys: pytest.CaptureFixture[str], layer: list, told: int
+) -> None:
+    blobs = Blobs()
+    write_layout(folder / "app", blobs, {"1.0": blobs.image([tar(*layer)])})
+    assert main(["pull", "app.sif", "oci:app:1.0"]) == 0
+    assert capsys.readouterr().err.count("the image has no /bin/sh: run and exec start its programs") == told
+    assert main(["-q", "pull", "-F", "app.sif", "oci:app:1.0"]) == 0
+    assert "/bin/sh" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -89,3 +89,37 @@ def test_damage_gives_an_error_and_no_loop(tmp_path: Path) -> None:
             except SquashfsError:
                 continue
             assert len(nodes) < 100_000
+
+
+@pytest.mark.parametrize("options", [(), ("-comp", "zstd"), ("-noX",)])
+def test_reads_attributes_and_devices(tmp_path: Path, options: tuple[str, ...]) -> None:
+    root = tmp_path / "tree"
+    (root / "folder").mkdir(parents=True)
+    capability = bytes.fromhex("0100000200200000000000000000000000000000")
+    shared = b"s" * 500
+    expected = {
+        b"": {},
+        b"folder": {b"user.note": b"on a folder", b"user.shared": shared},
+        b"plain": {},
+        b"ping": {b"security.capability": capability, b"user.shared": shared},
+        **{b"%d" % number: {b"user.%d" % number: os.urandom(200)} for number in range(60)},
+    }
+    for name, attributes in expected.items():
+        path = root / os.fsdecode(name)
+        if not path.exists():
+            path.write_bytes(name)
+        for key, value in attributes.items():
+            try:
+                os.setxattr(path, key, value)
+            except OSError as error:
+                pytest.skip(f"no such extended attributes here: {error}")
+    if os.geteuid() == 0:
+        os.mknod(root / "null", 0o20666, os.makedev(1, 3))
+        os.mknod(root / "disk", 0o60660, os.makedev(259, 300))
+    opened = reader(image(root, tmp_path / "image", *options))
+    nodes = {node.path: node for node in opened.walk()}
+    assert {name: opened.read_xattrs(nodes[name]) for name in expected} == expected
+    if os.geteuid() == 0:
+        # linux/kdev_t.h, new_encode_dev
+        assert (nodes[b"null"].kind, nodes[b"null"].device) == (5, 0x103)
+        assert (nodes[b"disk"].kind, nodes[b"disk"].device) == (4, (300 & 0xFF) | (259 << 8) | ((300 & ~0xFF) << 12))

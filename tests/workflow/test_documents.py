@@ -11,6 +11,7 @@ import pytest
 
 from support.docker_registry import MISSING, PASSWORD, USER, DockerRegistry, running
 from support.project import BIN, REPOSITORY, Folder
+from support.squashfs_tools import needs_tools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,7 @@ def stand_in(text: str, public: DockerRegistry, private: DockerRegistry, digest:
 
 @pytest.mark.registry
 @pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}")
+@needs_tools("unsquashfs")
 def test_the_user_guides_commands_run(tmp_path: Path) -> None:
     layout = REPOSITORY / "examples/hello/layout"
     project = Folder(tmp_path / "project", tmp_path / "home", environ={"HOME": str(tmp_path / "home")})

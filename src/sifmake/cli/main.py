@@ -27,7 +27,7 @@ COMMANDS: dict[str, str] = {
     "exec": "run a command in a SIF file or image",
     "shell": "run a shell in a SIF file or image",
     "test": "run the test script of a SIF file or image",
-    "sif": "look into the SIF format: list, header, dump",
+    "sif": "look into the SIF format: list, header, dump, digest",
     "key": "make, list, import, export and remove keys",
     "registry": "log in to and out of registries",
     "cache": "list, verify and clean the store",
@@ -132,11 +132,13 @@ def leave(status: int) -> NoReturn:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Return the options of a command line; a plain one of the commands in a hurry does without argparse."""
-    if arguments and arguments[0] in RUNNING:
+    chosen = chosen_command(arguments)
+    if chosen in RUNNING:
         from sifmake.cli.running import parse_plain
 
         gc.disable()  # nothing that is made before the program starts is in a circle
-        args = parse_plain(arguments)
+        at = arguments.index(chosen)
+        args = parse_plain([chosen, *arguments[:at], *arguments[at + 1 :]])
         if args is not None:
             return args
     if arguments and arguments[0] == "stage":
@@ -146,7 +148,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         stage = parse_stage(arguments[1:])
         if stage is not None:
             return stage
-    chosen = chosen_command(arguments)
     parser = build_parser(chosen if chosen in COMMANDS else None)
     args, rest = parser.parse_known_args(arguments)
     if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):

@@ -17,18 +17,29 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands list, header and dump."""
+    """Add the subcommands list, header, dump and digest."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="list the objects of a SIF file")
     header = actions.add_parser("header", help="show the global header of a SIF file")
     dump = actions.add_parser("dump", help="write the data of one object to standard output")
     dump.add_argument("id", type=int, metavar="ID", help="number of the object, as list shows it")
-    for action in (listing, header, dump):
+    digest = actions.add_parser(
+        "digest",
+        help="print a digest of what the image holds",
+        description="Print a digest of what the image holds: names, types, modes, owners, bytes and attributes of its "
+        "files. Times, compression, labels and signatures do not count, nor when and from where it was built.",
+    )
+    for action in (listing, header, dump, digest):
         action.add_argument("file", type=Path, metavar="SIF", help="the file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand; returns the exit status."""
+    if args.action == "digest":
+        from sifmake.pipeline.content_digest import content_digest
+
+        sys.stdout.write(content_digest(args.file) + "\n")
+        return 0
     with open_sif(args.file) as sif:
         if args.action == "dump":
             dump(sif, args.id)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import SifError
+from sifmake.errors import SifError, SquashfsError
 from sifmake.pipeline.packages import LARGEST_LIST, is_package_list, read_packages
 from sifmake.sif import Sif, open_sif
 from sifmake.squashfs.reader import FILE, Node, SquashfsReader
@@ -60,10 +60,7 @@ def open_contents(path: Path) -> Iterator[Contents]:
         SquashfsError: The squashfs is damaged or compressed in another way.
     """
     with open_sif(path) as sif:
-        primary = sif.primary()
-        if primary is None:
-            raise SifError("there is no root file system in it", where=str(path))
-        reader = SquashfsReader(lambda size, at: os.pread(sif.fd, size, primary.offset + at))
+        reader = _reader(sif)
         nodes = {node.path: node for node in reader.walk()}
         config = _document(sif, "oci-config.json")
         settings = config.get("config", config)
@@ -75,6 +72,23 @@ def open_contents(path: Path) -> Iterator[Contents]:
             packages=_packages(reader, nodes),
             reader=reader,
         )
+
+
+@contextmanager
+def open_reader(path: Path) -> Iterator[SquashfsReader]:
+    """Give a reader of a SIF file's root file system while the block lasts; raises as :func:`open_contents`."""
+    with open_sif(path) as sif:
+        yield _reader(sif)
+
+
+def _reader(sif: Sif) -> SquashfsReader:
+    primary = sif.primary()
+    if primary is None:
+        raise SifError("there is no root file system in it", where=str(sif.path))
+    try:
+        return SquashfsReader(lambda size, at: os.pread(sif.fd, size, primary.offset + at))
+    except SquashfsError as error:
+        raise error.within(str(sif.path)) from None
 
 
 def _document(sif: Sif, name: str) -> dict[str, Any]:

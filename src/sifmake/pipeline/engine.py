@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sifmake.store import Store
 
 PARALLEL_LAYERS = 6
+NO_SHELL = "the image has no /bin/sh: run and exec start its programs, shell and test find none to start"
 SIF_VERSION = 2
 """Raise it when the same tree would give another SIF file."""
 
@@ -249,6 +250,8 @@ def write_sif(
     prepared = rootfs.prepare(merged.tree, image, origin, settings.labels, epoch, partial(_read_head, packs))
     for warning in prepared.warnings:
         progress.warning(warning)
+    if merged.tree.resolve(b"bin/sh") is None:
+        progress.info(NO_SHELL)
     contents = _contents(prepared, merged, packs, image)
     task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in packs))
     with Workers() as workers:

@@ -34,12 +34,14 @@ class Node:
         mtime: Seconds since 1970.
         size: Bytes of a regular file.
         target: Of a symlink.
+        device: Device word of a device node, as the kernel packs it.
         number: Inode number; equal for hard links.
         start: Where the first block of a file is.
         blocks: Block words of a file.
         fragment: Number of the fragment block with the tail, or ``NONE_32``.
         offset: Of the tail in it.
         listing: Of a directory: block, offset and size of its entries.
+        xattrs: Number of its set of extended attributes, or ``NONE_32``.
     """
 
     path: bytes
@@ -51,11 +53,13 @@ class Node:
     number: int
     size: int = 0
     target: bytes = b""
+    device: int = 0
     start: int = 0
     blocks: tuple[int, ...] = ()
     fragment: int = fmt.NONE_32
     offset: int = 0
     listing: tuple[int, int, int] = (0, 0, 0)
+    xattrs: int = fmt.NONE_32
 
 
 class SquashfsReader:
@@ -82,7 +86,9 @@ class SquashfsReader:
             raise SquashfsError("this is no squashfs 4.0")
         self._inflate = _inflater(compression)
         self._root = values[11]
-        self._id_table, _, self._inode_table, self._directory_table, self._fragment_table = values[13:18]
+        self._id_table, self._xattr_table, self._inode_table, self._directory_table, self._fragment_table = values[
+            13:18
+        ]
         self._ids = self._read_ids(values[8])
 
     def walk(self) -> Iterator[Node]:
@@ -125,6 +131,38 @@ class SquashfsReader:
         if left:
             raise SquashfsError("a file is shorter than its size", where=node.path.decode("utf-8", "replace"))
 
+    def read_xattrs(self, node: Node) -> dict[bytes, bytes]:
+        """Return the extended attributes of a node, by full name.
+
+        Raises:
+            SquashfsError: The image is damaged.
+        """
+        if node.xattrs == fmt.NONE_32 or self._xattr_table == fmt.NONE_64:
+            return {}
+        entries, total, _ = fmt.XATTR_HEADER.unpack(self._exactly(fmt.XATTR_HEADER.size, self._xattr_table))
+        if node.xattrs >= total:
+            raise SquashfsError("there is no such set of attributes", where=node.path.decode("utf-8", "replace"))
+        block, place = divmod(node.xattrs, fmt.METADATA_SIZE // fmt.XATTR_SET.size)
+        at = self._xattr_table + fmt.XATTR_HEADER.size + 8 * block
+        (start,) = struct.unpack("<Q", self._exactly(8, at))
+        data = self._metadata(start, place * fmt.XATTR_SET.size, fmt.XATTR_SET.size)[0]
+        reference, count, _ = fmt.XATTR_SET.unpack(data)
+        take = _Taker(self, entries + (reference >> 16), reference & 0xFFFF)
+        return dict(self._xattr(take, entries) for _ in range(min(count, fmt.MAX_XATTR_LIST)))
+
+    def _xattr(self, take: _Taker, entries: int) -> tuple[bytes, bytes]:
+        kind, length = take(fmt.XATTR_ENTRY)
+        name = take.bytes(length)
+        (size,) = take(fmt.XATTR_SIZE)
+        if kind & fmt.XATTR_OUT_OF_LINE:
+            (reference,) = take(_PLACE)
+            take = _Taker(self, entries + (reference >> 16), reference & 0xFFFF)
+            (size,) = take(fmt.XATTR_SIZE)
+        prefix = _XATTR_PREFIXES.get(kind & ~fmt.XATTR_OUT_OF_LINE)
+        if prefix is None or size > fmt.MAX_XATTR_VALUE:
+            raise SquashfsError("an extended attribute is of no known kind, or too large")
+        return prefix + name, take.bytes(size)
+
     def _children(self, folder: Node) -> Iterator[Node]:
         block, offset, size = folder.listing
         data = self._metadata(self._directory_table + block, offset, size)[0] if size else b""
@@ -151,21 +189,26 @@ class SquashfsReader:
         if kind in (fmt.EXTENDED + FILE, FILE):
             return self._file(path, common, take, extended=kind != FILE)
         if kind in (fmt.EXTENDED + DIRECTORY, DIRECTORY):
-            return Node(path, DIRECTORY, *common, listing=_listing(take, extended=kind != DIRECTORY))
+            listing, xattrs = _listing(take, extended=kind != DIRECTORY)
+            return Node(path, DIRECTORY, *common, listing=listing, xattrs=xattrs)
         if kind in (fmt.EXTENDED + SYMLINK, SYMLINK):
             _, length = take(_TWO)
             if length > fmt.METADATA_SIZE:
                 raise SquashfsError("a symlink is too long")
-            return Node(path, SYMLINK, *common, target=take.bytes(length))
+            target = take.bytes(length)
+            return Node(path, SYMLINK, *common, target=target, xattrs=_last(take, extended=kind != SYMLINK))
         if not 0 < kind <= 2 * fmt.EXTENDED:
             raise SquashfsError(f"there is no inode type {kind}")
-        return Node(path, (kind - 1) % fmt.EXTENDED + 1, *common)
+        basic = (kind - 1) % fmt.EXTENDED + 1
+        _, device = take(_TWO) if basic in _DEVICES else (*take(_ONE), 0)
+        return Node(path, basic, *common, device=device, xattrs=_last(take, extended=kind != basic))
 
     def _file(self, path: bytes, common: tuple[int, ...], take: _Taker, *, extended: bool) -> Node:
         if extended:
-            start, size, _, _, fragment, offset, _ = take(_EXTENDED_FILE)
+            start, size, _, _, fragment, offset, xattrs = take(_EXTENDED_FILE)
         else:
             start, fragment, offset, size = take(_FILE)
+            xattrs = fmt.NONE_32
         count = size // self.block_size if fragment != fmt.NONE_32 else -(-size // self.block_size)
         if count > 1 << 24:
             raise SquashfsError("a file is too large", where=path.decode("utf-8", "replace"))
@@ -173,7 +216,7 @@ class SquashfsReader:
         mode, uid, gid, mtime, number = common
         return Node(
             path, FILE, mode, uid, gid, mtime, number, size,
-            start=start, blocks=blocks, fragment=fragment, offset=offset,
+            start=start, blocks=blocks, fragment=fragment, offset=offset, xattrs=xattrs,
         )  # fmt: skip
 
     def _read_ids(self, count: int) -> tuple[int, ...]:
@@ -255,15 +298,26 @@ _FILE = struct.Struct("<4I")
 _EXTENDED_FILE = struct.Struct("<3Q4I")
 _DIRECTORY = struct.Struct("<2I2HI")
 _EXTENDED_DIRECTORY = struct.Struct("<4I2HI")
+_ONE = struct.Struct("<I")
 _TWO = struct.Struct("<2I")
+_PLACE = struct.Struct("<Q")
+_DEVICES = (4, 5)
+"""Basic inode types of block and character devices."""
+_XATTR_PREFIXES = {number: prefix for prefix, number in fmt.XATTR_PREFIXES.items()}
 
 
-def _listing(take: _Taker, *, extended: bool) -> tuple[int, int, int]:
+def _listing(take: _Taker, *, extended: bool) -> tuple[tuple[int, int, int], int]:
+    xattrs = fmt.NONE_32
     if extended:
-        _, size, block, _, _, offset, _ = take(_EXTENDED_DIRECTORY)
+        _, size, block, _, _, offset, xattrs = take(_EXTENDED_DIRECTORY)
     else:
         block, _, size, offset, _ = take(_DIRECTORY)
-    return block, offset, max(size - fmt.DIRECTORY_EXTRA, 0)
+    return (block, offset, max(size - fmt.DIRECTORY_EXTRA, 0)), xattrs
+
+
+def _last(take: _Taker, *, extended: bool) -> int:
+    """Return the number of the attributes, which ends extended inodes."""
+    return take(_ONE)[0] if extended else fmt.NONE_32
 
 
 def _inflater(compression: int) -> Callable[[bytes, int], bytes]:
