@@ -156,6 +156,30 @@ def test_a_login_is_kept_private_and_beside_what_was_there(tmp_path):
     assert json.loads(path.read_text())["auths"] == {"a.io": auth("a")}
 
 
+def test_a_file_that_cannot_be_read_is_told_and_never_replaced(tmp_path):
+    """``sudo docker login`` leaves such files; a folder stands for one here, for root may read every file."""
+    path = tmp_path / ".docker/config.json"
+    path.mkdir(parents=True)
+    environ, messages = {"HOME": str(tmp_path)}, Messages()
+    assert CredentialStore(environ, messages).find("quay.io", "x") is None
+    assert messages.warnings == [f"{path}: the file with registry credentials cannot be read; going on without"]
+    for change in (
+        lambda: keep("quay.io", Credentials("u", "p"), environ),
+        lambda: forget("quay.io", environ),
+        lambda: who({}, auth_file=path),
+    ):
+        with pytest.raises(ConfigError, match=r"config.json: .* cannot be read; .*--authfile"):
+            change()
+    assert path.is_dir()
+
+
+def test_a_home_that_cannot_be_entered_is_none(tmp_path):
+    (tmp_path / "home").write_text("a file")
+    messages = Messages()
+    assert CredentialStore({"HOME": str(tmp_path / "home")}, messages).find("quay.io", "x") is None
+    assert messages.warnings == []
+
+
 def test_docker_hub_is_kept_under_dockers_own_name(tmp_path):
     store_entry(tmp_path / "c.json", "docker.io", Credentials("u", "p"))
     assert list(json.loads((tmp_path / "c.json").read_text())["auths"]) == ["https://index.docker.io/v1/"]
@@ -193,6 +217,22 @@ def test_a_helper_may_give_an_identity_token(tmp_path):
     environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "DOCKER_AUTH_CONFIG": '{"credHelpers": {"quay.io": "box"}}'}
     found = CredentialStore(environ, Messages()).find("quay.io", "x")
     assert (found.username, found.identity_token) == ("", "t")
+
+
+@pytest.mark.parametrize("names_it", [{"credHelpers": {"quay.io": "box"}}, {"credsStore": "box"}], ids=" ".join)
+@pytest.mark.parametrize(("known", "expected"), [("quay.io", "helper"), ("ghcr.io", "stale")])
+def test_a19_a_helper_comes_before_what_an_old_login_left_in_the_file(tmp_path, names_it, known, expected):
+    """As in Docker and Podman, which do not look at the entry any more once the host has a helper."""
+    program = write(
+        tmp_path / "docker-credential-box",
+        f'#!/bin/sh\nread -r host\nif [ "$host" != {known} ]; then echo "credentials not found"; exit 1; fi\n'
+        'echo \'{"Username": "helper", "Secret": "p"}\'\n',
+    )
+    program.chmod(0o755)
+    document = {"auths": {"quay.io": auth("stale"), "quay.io/own": auth("own")}, **names_it}
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "DOCKER_AUTH_CONFIG": json.dumps(document)}
+    assert who(environ) == expected
+    assert who(environ, repository="own/img") == "own", "an entry for the repository says more than any for the host"
 
 
 @pytest.mark.parametrize("name", ["../../bin/sh", "missing"])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sifmake.errors import UsageError
-
-if TYPE_CHECKING:
-    import argparse
 
 HOST_HELP = "registry, for example docker://quay.io, or docker.io for Docker Hub"
 
@@ -22,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     login = verbs.add_parser("login", help="keep credentials for a registry after trying them")
     login.add_argument("host", metavar="REGISTRY", help=HOST_HELP)
     login.add_argument("-u", "--username", metavar="NAME", help="user; asked for otherwise")
+    login.add_argument("-p", "--password", metavar="PASSWORD", help=argparse.SUPPRESS)
     login.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     login.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
     logout = verbs.add_parser("logout", help="forget the credentials for a registry")
@@ -43,12 +41,14 @@ def _login(args: argparse.Namespace) -> int:
     from sifmake.pipeline.project import Project
     from sifmake.registry import Credentials
     from sifmake.registry.login import Login, keep
+    from sifmake.registry.settings import COMMAND_LINE
     from sifmake.sources import SourceSettings
     from sifmake.sources.registry_image import client_settings
 
     host = _host(args.host)
+    _refuse_shown(args)
     username = args.username or _ask("Username: ")
-    credentials = Credentials(username, _password(args), origin="the command line")
+    credentials = Credentials(username, _password(args), origin=COMMAND_LINE)
     console = Console(quiet=args.quiet)
     settings = SourceSettings(
         registries=Project(Path.cwd()).configuration.registries,
@@ -88,12 +88,22 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _host(text: str) -> str:
+    from sifmake.reference.reference import is_host
     from sifmake.registry.auth_file import normal_key
 
     host = normal_key(text)
-    if not host or any(letter.isspace() for letter in host):
-        raise UsageError("this is no registry", where=text, hint="write its host name, for example quay.io")
+    if not is_host(host.partition("/")[0]):
+        raise UsageError("this is no registry", where=text or "''", hint="write its host name, for example quay.io")
     return host
+
+
+def _refuse_shown(args: argparse.Namespace) -> None:
+    """Refuse a password among the arguments: the list of processes shows them to everyone, and shells keep them."""
+    if args.password is not None:
+        raise UsageError(
+            "a password on the command line is shown to everyone on this machine",
+            hint=f"give it with --password-stdin: sifmake registry login --password-stdin {args.host} < FILE",
+        )
 
 
 def _password(args: argparse.Namespace) -> str:

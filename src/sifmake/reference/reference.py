@@ -96,6 +96,11 @@ def is_registry_host(text: str) -> bool:
     return "." in text or ":" in text or text == "localhost" or text.lower() != text
 
 
+def is_host(text: str) -> bool:
+    """Tell whether this is a host name or address, with a port or without."""
+    return _HOST.match(text) is not None
+
+
 def normal_host(host: str) -> str:
     """Return the one name of a registry host; lower case unless only upper case makes it a host."""
     lower = host.lower()

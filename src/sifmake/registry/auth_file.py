@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError
-from sifmake.files import write_atomic
+from sifmake.files import can_find, write_atomic
 from sifmake.reference.reference import DOCKER_HUB, normal_host
 from sifmake.registry.settings import Credentials
 
@@ -58,6 +58,22 @@ def read_auth_file(path: Path) -> AuthFile | None:
     return parse_auth_file(data, str(path))
 
 
+def open_auth_file(path: Path) -> AuthFile:
+    """Return a file that is to be changed; an empty one where there is none.
+
+    Raises:
+        ConfigError: It is damaged, or cannot be read: what is in it would be lost.
+    """
+    file = read_auth_file(path)
+    if file is None and can_find(path):
+        raise ConfigError(
+            "the file with registry credentials cannot be read",
+            where=str(path),
+            hint="whose is it? name another with --authfile",
+        )
+    return file or AuthFile(str(path))
+
+
 def parse_auth_file(data: bytes, origin: str) -> AuthFile:
     """Return the credentials in a document.
 
@@ -91,10 +107,10 @@ def store_entry(path: Path, host: str, credentials: Credentials | None) -> bool:
     """Write credentials into a file, or remove them; return whether the file was changed. It gets mode 0600.
 
     Raises:
-        ConfigError: The file is damaged.
+        ConfigError: The file is damaged or cannot be read.
         OSError: It cannot be written.
     """
-    file = read_auth_file(path) or AuthFile(str(path))
+    file = open_auth_file(path)
     document = dict(file.document)
     auths = {key: value for key, value in (document.get("auths") or {}).items() if normal_key(key) != host}
     changed = auths != (document.get("auths") or {})

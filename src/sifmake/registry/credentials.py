@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import ConfigError
+from sifmake.files import can_find
 from sifmake.registry import helper
-from sifmake.registry.auth_file import AuthFile, file_key, parse_auth_file, read_auth_file
+from sifmake.registry.auth_file import AuthFile, file_key, open_auth_file, parse_auth_file, read_auth_file
 from sifmake.registry.settings import Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from sifmake.progress import Progress
 
@@ -49,16 +50,23 @@ class CredentialStore:
         keys = list(_keys(host, repository))
         for key in keys:
             for file in files:
-                if key in file.entries:
-                    return file.entries[key]
                 if key == host and (found := self._ask_helper(file, host)):
                     return found
+                if key in file.entries:
+                    return file.entries[key]
         return None
 
     def _read(self) -> list[AuthFile]:
         if self._files is None:
             self._files = list(read_all(self._environ, self._auth_file))
+            self._tell_unread({file.origin for file in self._files})
         return self._files
+
+    def _tell_unread(self, read: Collection[str]) -> None:
+        for path in search_path(self._environ, self._auth_file):
+            if str(path) not in read and can_find(path):
+                what = "the file with registry credentials cannot be read"
+                self._progress.warning(f"{path}: {what}; going on without")
 
     def _ask_helper(self, file: AuthFile, host: str) -> Credentials | None:
         name = file.helpers.get(host) or file.store
@@ -84,22 +92,25 @@ def read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Itera
     """Yield what is read, in order: a named file alone, else the variable's content and the usual files.
 
     Raises:
-        ConfigError: A file is damaged, or a named one is missing.
+        ConfigError: A file is damaged, or ``auth_file`` is missing or cannot be read.
     """
-    named = named_file(environ, auth_file)
-    if named is not None:
-        file = read_auth_file(named)
-        if file is None and auth_file is not None:
-            raise ConfigError("there is no such file with registry credentials", where=str(named))
-        if file is not None:
-            yield file
+    if auth_file is not None and not can_find(auth_file):
+        raise ConfigError("there is no such file with registry credentials", where=str(auth_file))
+    if auth_file is not None:
+        yield open_auth_file(auth_file)
         return
-    if environ.get(CONTENT_VARIABLE):
+    if named_file(environ) is None and environ.get(CONTENT_VARIABLE):
         yield parse_auth_file(environ[CONTENT_VARIABLE].encode(), CONTENT_VARIABLE)
-    for path in usual_files(environ):
+    for path in search_path(environ):
         found = read_auth_file(path)
         if found is not None:
             yield found
+
+
+def search_path(environ: Mapping[str, str], auth_file: Path | None = None) -> list[Path]:
+    """Return the files that are looked into: the named one alone, else the usual ones, best first."""
+    named = named_file(environ, auth_file)
+    return [named] if named is not None else usual_files(environ)
 
 
 def named_file(environ: Mapping[str, str], auth_file: Path | None = None) -> Path | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from sifmake.errors import ConfigError, RegistryError
 from sifmake.reference.reference import Reference
 from sifmake.registry import helper
-from sifmake.registry.auth_file import AuthFile, file_key, normal_key, read_auth_file, store_entry
-from sifmake.registry.credentials import named_file, read_all, usual_files
+from sifmake.registry.auth_file import AuthFile, file_key, normal_key, open_auth_file, store_entry
+from sifmake.registry.credentials import named_file, read_all, search_path, usual_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,11 +63,11 @@ def keep(host: str, credentials: Credentials, environ: Mapping[str, str], auth_f
     """Keep credentials and return where: by the helper that the file names, else in the file itself.
 
     Raises:
-        ConfigError: The file is damaged, or the helper fails.
+        ConfigError: The file is damaged or cannot be read, or the helper fails.
         OSError: The file cannot be written.
     """
     path = target_file(environ, auth_file)
-    file = read_auth_file(path) or AuthFile(str(path))
+    file = open_auth_file(path)
     name = file.helpers.get(host) or file.store
     if name:
         helper.store(name, file_key(host), credentials, environ)
@@ -77,12 +77,14 @@ def keep(host: str, credentials: Credentials, environ: Mapping[str, str], auth_f
 
 
 def forget(host: str, environ: Mapping[str, str], auth_file: Path | None = None) -> list[str]:
-    """Remove a registry's credentials from all files and helpers; return where there were some."""
+    """Remove a registry's credentials from all files and helpers; return where there were some.
+
+    Raises:
+        ConfigError: A file is damaged or cannot be read, or a helper is missing.
+    """
     places = []
-    for path in _files(environ, auth_file):
-        file = read_auth_file(path)
-        if file is None:
-            continue
+    for path in search_path(environ, auth_file):
+        file = open_auth_file(path)
         name = file.helpers.get(host) or file.store
         if name and helper.erase(name, file_key(host), environ):
             places.append(f"docker-credential-{name}")
@@ -120,11 +122,6 @@ def target_file(environ: Mapping[str, str], auth_file: Path | None = None) -> Pa
     if not environ.get("HOME"):
         raise ConfigError("there is no home directory to keep credentials in", hint="name a file with --authfile")
     return Path(environ["HOME"]) / ".docker" / "config.json"
-
-
-def _files(environ: Mapping[str, str], auth_file: Path | None) -> list[Path]:
-    named = named_file(environ, auth_file)
-    return [named] if named is not None else usual_files(environ)
 
 
 def _rows(file: AuthFile, environ: Mapping[str, str]) -> Iterator[KnownRegistry]:

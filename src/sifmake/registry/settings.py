@@ -35,6 +35,10 @@ class HostSettings:
     mirrors: tuple[str, ...] = ()
 
 
+COMMAND_LINE = "the command line"
+"""Origin of credentials that were typed."""
+
+
 @dataclass(frozen=True)
 class Credentials:
     """Who asks a registry.

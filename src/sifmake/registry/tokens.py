@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from sifmake.errors import RegistryError
 from sifmake.registry.challenge import Challenge, parse_challenges, pull_scopes
 from sifmake.registry.proxies import is_loopback
+from sifmake.registry.settings import COMMAND_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +26,7 @@ SHORTEST_LIFE = 60.0
 """Seconds that a token lives which does not say."""
 LARGEST_ANSWER = 1 << 20
 CLIENT = "sifmake"
+_VARIABLE = re.compile(r"[A-Z_]+\Z")
 
 
 class Send(Protocol):
@@ -187,8 +190,16 @@ def refusal(host: str, status: int, credentials: Credentials | None) -> Registry
     return RegistryError(
         f"access was refused ({status}) with the credentials{who} from {credentials.origin or 'the settings'}",
         where=host,
-        hint=f"log in anew with sifmake registry login {host}",
+        hint=_remedy(host, credentials.origin),
     )
+
+
+def _remedy(host: str, origin: str) -> str:
+    if origin == COMMAND_LINE:
+        return "are user and password right?"
+    if _VARIABLE.match(origin):
+        return f"mend or unset {origin}: it comes before what sifmake registry login keeps"
+    return f"log in anew with sifmake registry login {host}"
 
 
 def _basic(credentials: Credentials) -> str:
