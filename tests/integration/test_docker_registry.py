@@ -16,11 +16,15 @@ import pytest
 
 from sifmake.cli.main import main
 from sifmake.errors import IntegrityError, RegistryError, SourceError
-from sifmake.oci import parse_platform
+from sifmake.oci import Descriptor, digest_bytes, parse_platform
+from sifmake.reference import parse_reference
 from sifmake.registry import Credentials, HostSettings, RetryPolicy
+from sifmake.registry.client import RegistryClient
 from sifmake.sources import SourceSettings, open_sif_source, open_source
+from sifmake.sources.registry_image import client_settings
 from support.docker_registry import PASSWORD, USER, needs_registry, running
 from support.images import Blobs, write_layout
+from support.proxy import Proxy
 from support.pulling import FAST, Memory, pull, read_layer, settings
 from support.sif_files import sif_of
 
@@ -97,6 +101,18 @@ def test_tls_of_a_private_authority(tmp_path, layout, options):
             asked = [query["scope"] for query in registry.tokens.asked if "account" not in query]
             assert set(map(tuple, asked)) == {("repository:org/image:pull",)}
             assert len(asked) == 2, "one refused, one for all requests of the pull"
+
+
+def test_a22_tls_goes_through_a_proxy_unopened(tmp_path, layout):
+    """The proxy is told the name alone; certificate and password are between the registry and us."""
+    with running(tmp_path / "r", tls=True, auth="htpasswd") as registry, Proxy(registry.host) as proxy:
+        registry.push(f"oci:{layout}:single", "org/image:1")
+        trusted = {"registry.example": HostSettings(ca_file=registry.authority.ca_file)}
+        uri, environ = "docker://registry.example/org/image:1", {"HTTPS_PROXY": proxy.url}
+        assert len(pull(uri, registries=trusted, credentials=ALICE, environ=environ).blobs) == 2
+        assert {*proxy.asked} == {"CONNECT registry.example:443"}
+        with pytest.raises(RegistryError, match=r"certificate .* is not trusted"):
+            pull(uri, credentials=ALICE, environ=environ)
 
 
 def test_a_client_certificate(tmp_path, layout):
@@ -257,6 +273,46 @@ def test_a_sif_is_pushed_and_pulled(tmp_path, auth, monkeypatch):
         source.close()
         assert (tmp_path / "copy.sif").read_bytes() == (tmp_path / "tool.sif").read_bytes()
         assert len(registry.requests("PUT", "/blobs/uploads/")) == 2, "the second push uploads nothing"
+
+
+class Upload(io.BytesIO):
+    """A body in the middle of which something happens, once."""
+
+    def __init__(self, data, event):
+        super().__init__(data)
+        self.event = event
+
+    def read(self, size=-1, /):
+        if self.event and self.tell() > len(self.getbuffer()) // 2:
+            event, self.event = self.event, None
+            event()
+        return super().read(size)
+
+
+def test_a_registry_that_dies_in_the_middle_of_an_upload_and_comes_back(tmp_path):
+    """The half that came is no beginning for a second try: docker-registry refuses to go on with it."""
+    data = random.Random(5).randbytes(8_000_000)
+    with running(tmp_path / "r") as registry:
+        back = threading.Timer(0.5, registry.start)
+        policy = RetryPolicy(base=0.1, longest_pause=0.5, attempts=30)
+        client = RegistryClient(parse_reference(f"{registry.host}/org/x"), client_settings(settings(retry=policy)))
+        body = Upload(data, lambda: (registry.stop(), back.start()))
+        client.uploader().put_blob(digest_bytes(data), len(data), body)
+        back.join()
+        assert client.blob(Descriptor("", digest_bytes(data), len(data)), len(data)) == data
+        client.close()
+        assert len(registry.requests("POST", "/blobs/uploads/")) == 2
+
+
+def test_what_a_registry_refuses_to_take_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "tool.sif").write_bytes(sif_of(b"data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with running(tmp_path / "r", auth="htpasswd") as registry:
+        uri = f"oras://{registry.host}/org/tool:1"
+        assert main(["push", str(tmp_path / "tool.sif"), uri]) == 1
+        assert f"error: {uri}: {registry.host}: access was refused (401): " in capsys.readouterr().err
+    assert main(["-q", "push", str(tmp_path / "tool.sif"), uri]) == 1
+    assert f"error: {uri}: cannot reach {registry.host} " in capsys.readouterr().err
 
 
 def test_push_and_login_use_the_projects_registries(tmp_path, monkeypatch):

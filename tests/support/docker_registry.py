@@ -77,7 +77,7 @@ class Authority:
 
     def _sign(self, subject: x509.Name, public_key, constraints: x509.BasicConstraints) -> x509.Certificate:
         now = datetime.now(UTC)
-        addresses = [x509.DNSName("localhost")]
+        addresses = [x509.DNSName("localhost"), x509.DNSName("registry.example")]
         usage = x509.KeyUsage(
             digital_signature=True,
             content_commitment=False,

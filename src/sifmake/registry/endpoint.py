@@ -111,7 +111,15 @@ class Endpoint:
         Raises:
             RegistryError: There is none, or access is refused.
         """
-        return self._repeat(lambda: self._authorised(call))
+        return self.repeat(lambda: self.attempt(call))
+
+    def attempt(self, call: Call) -> Response:
+        """Send a request once, and again only to authorise it; for what :meth:`repeat` repeats as a whole.
+
+        Raises:
+            RegistryError: There is no answer, or access is refused.
+        """
+        return self._authorised(call)
 
     def expect(self, call: Call, *statuses: int) -> Response:
         """Send a request whose answer must have one of the statuses.
@@ -133,7 +141,7 @@ class Endpoint:
         Raises:
             RegistryError: There is no answer.
         """
-        return self._repeat(lambda: self._follow(Call("GET", url, "", headers), url, ""))
+        return self.repeat(lambda: self._follow(Call("GET", url, "", headers), url, ""))
 
     def pause(self, attempt: int, seconds: float | None = None) -> None:
         """Wait before try number ``attempt``.
@@ -163,7 +171,12 @@ class Endpoint:
         """End all pauses."""
         self._closed.set()
 
-    def _repeat(self, attempt_once: Callable[[], Response]) -> Response:
+    def repeat(self, attempt_once: Callable[[], Response]) -> Response:
+        """Do something until it ends with an answer that no repetition would change; the caller closes it.
+
+        Raises:
+            RegistryError: As :meth:`send`.
+        """
         attempt = 0
         while True:
             attempt += 1
@@ -299,7 +312,7 @@ class Endpoint:
         if settings == HostSettings():  # the peers let a registry's CA count for the token service that it names
             own = self._settings
             settings = HostSettings(more_ca=(*([own.ca_file] if own.ca_file else []), *own.more_ca))
-        return self._repeat(lambda: self._transport.exchange(method, url, headers, settings, body=body))
+        return self.repeat(lambda: self._transport.exchange(method, url, headers, settings, body=body))
 
     def _settings_elsewhere(self, url: str) -> HostSettings:
         """Return what is configured for another host; a registry's CA counts for all ports of its name."""

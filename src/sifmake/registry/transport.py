@@ -131,9 +131,9 @@ class Transport:
             RegistryError: A certificate's file cannot be used.
         """
         common = {"User-Agent": f"sifmake/{__version__}", "Accept-Encoding": "identity"}
-        request = requests.Request(method, url, headers={**common, **headers}, data=body).prepare()
         if body is not None and not isinstance(body, bytes):
-            body.seek(0)
+            body.seek(0)  # first of all: what is left of it becomes its announced length
+        request = requests.Request(method, url, headers={**common, **headers}, data=body).prepare()
         proxy = find_proxy(url, self._environ)
         adapter = self._adapter(settings if url.startswith("https:") else None)
         try:
@@ -177,6 +177,13 @@ def _explain(error: requests.RequestException, url: str, proxy: str | None, sett
         return _explain_tls(text, host, settings)
     if isinstance(error, requests.Timeout):
         return TransportError(f"{host} does not answer ({text})", may_recover=True, reached=False, not_tls=True)
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return TransportError(
+            f"the proxy {_without_user(proxy or '')} cannot be used ({text})",
+            hint="name an http:// proxy in HTTPS_PROXY, or install PySocks for socks5://",
+            may_recover=False,
+            reached=False,
+        )
     unreachable = "refused" in text or "resolve" in text or "Name or service" in text or "unreachable" in text
     hint = "is the registry's name right, and does the machine have a network?" if unreachable else ""
     broken = isinstance(error, requests.ConnectionError)
@@ -194,7 +201,7 @@ def _explain_tls(text: str, host: str, settings: HostSettings) -> TransportError
     if "ALERT" in text.upper():
         hint = "does it want a client certificate? name one under registries: HOST: client-cert:"
         return TransportError(f"{host} refuses the TLS connection ({text})", hint=hint, may_recover=False, reached=True)
-    hint = "set plain-http for the host if it has no TLS"
+    hint = "use --no-https, or set plain-http for the host, if it has no TLS"
     return TransportError(
         f"{host} does not speak TLS ({text})", hint=hint, may_recover=True, reached=True, not_tls=True
     )

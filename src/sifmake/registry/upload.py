@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from sifmake.registry.endpoint import Endpoint
+    from sifmake.registry.transport import Response
 
 ACTIONS = "pull,push"
 
@@ -37,15 +38,12 @@ class Uploader:
         Raises:
             RegistryError: The registry refuses it.
         """
-        response = self._endpoint.expect(self._call("POST", "blobs/uploads/", {"Content-Length": "0"}), 202)
-        response.close()
-        location = self._endpoint.own_url(urljoin(response.url, response.headers.get("Location", "")))
-        if not location.startswith(("http://", "https://")):
-            raise RegistryError("the registry says no place for the upload", where=self._endpoint.host)
-        url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        call = Call("PUT", url, self._repository, headers, ACTIONS, body)
-        self._endpoint.expect(call, 201, 204).close()
+        response = self._endpoint.repeat(lambda: self._upload(digest, size, body))
+        try:
+            if response.status not in (201, 204):
+                raise self._refused(response)
+        finally:
+            response.close()
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> str:
         """Let a tag stand for a manifest and return its digest.
@@ -57,7 +55,7 @@ class Uploader:
         response = self._endpoint.send(call)
         try:
             if response.status not in (200, 201, 202):
-                raise explain(response, self._endpoint.host)
+                raise self._refused(response)
         finally:
             response.close()
         digest = digest_bytes(data)
@@ -65,6 +63,28 @@ class Uploader:
         if answered != digest:
             raise RegistryError(f"the registry stored {answered} instead of {digest}", where=self._endpoint.host)
         return digest
+
+    def _upload(self, digest: str, size: int, body: bytes | BinaryIO) -> Response:
+        """Try once, at a new place: what was begun and broke off, registries do not take for a beginning."""
+        response = self._endpoint.attempt(self._call("POST", "blobs/uploads/", {"Content-Length": "0"}))
+        if response.status != 202:
+            return response
+        response.close()
+        location = self._endpoint.own_url(urljoin(response.url, response.headers.get("Location", "")))
+        if not location.startswith(("http://", "https://")):
+            raise RegistryError("the registry says no place for the upload", where=self._endpoint.host)
+        url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        return self._endpoint.attempt(Call("PUT", url, self._repository, headers, ACTIONS, body))
+
+    def _refused(self, response: Response) -> RegistryError:
+        error = explain(response, self._endpoint.host)
+        if response.status == 404:
+            error.what = error.what.replace("the registry has no such image", "the registry has no place for it")
+            error.hint = "is the name right, and may one push there?"
+        if response.status == 403:
+            error.hint = "is the name right, and are you allowed to push there?"
+        return error
 
     def _call(self, method: str, what: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> Call:
         return Call(method, f"/v2/{self._repository}/{what}", self._repository, headers or {}, ACTIONS, body)

@@ -78,7 +78,7 @@ class OrasSource:
     def _write(self, layer: Descriptor, path: Path) -> str:
         """Write the SIF file and return its SHA-256; empty when it was wrong and there is another place to ask."""
         limit = self._settings.limits.layer_bytes
-        task = self._settings.progress.task(path.name, layer.size)
+        task = self._settings.progress.task(self._reference.familiar, layer.size)
         try:
             with self._client.open_blob(layer) as reader, _wrong_bytes():
                 return write_sif(path, reader.read, task, limit=limit, expected=layer.digest)
@@ -133,6 +133,13 @@ def push_sif(path: Path, reference: Reference, settings: SourceSettings) -> str:
         RegistryError: The registry refuses it.
     """
     layer = _describe(path)
+    try:
+        return _push(path, layer, reference, settings)
+    except SifmakeError as error:
+        raise error.within(f"oras://{reference.familiar}") from None
+
+
+def _push(path: Path, layer: Descriptor, reference: Reference, settings: SourceSettings) -> str:
     manifest = sif_manifest(layer)
     with closing(RegistryClient(reference, client_settings(settings))) as client, path.open("rb") as file:
         uploader = client.uploader()
