@@ -10,6 +10,7 @@ import socketserver
 import ssl
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -302,6 +303,39 @@ def test_an_engine_behind_ssh(ssh, environ, words):
 def test_what_ssh_complains_of_is_the_error(ssh):
     with pytest.raises(ConnectionError, match="Permission denied"):
         ask({"DOCKER_HOST": "ssh://host"})
+
+
+def test_ssh_needs_no_thread_and_leaves_no_process(ssh, listening, tmp_path, monkeypatch):
+    """A login node may allow no thread; and thousands of images are pulled by one process."""
+    listening(tmp_path / "far.sock")
+    here, start = threading.current_thread(), threading.Thread.start
+
+    def start_elsewhere(thread):
+        if threading.current_thread() is here:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_elsewhere)
+    ask({"DOCKER_HOST": "ssh://host"})
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.parametrize("ending", ["", "trap '' TERM; "], ids=["asked", "killed"])
+def test_an_ssh_that_stays_is_ended(tmp_path, monkeypatch, ending):
+    program = tmp_path / "ssh"
+    program.write_text(f"#!/bin/sh\n{ending}echo wait >&2; printf 'HTTP/1.1 200 OK\\r\\n\\r\\n'; sleep 9 & wait; wait")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(engine_connection, "END_TIMEOUT", 0.2)
+    connection = find_engine({"DOCKER_HOST": "ssh://host"}).connect()
+    connection.request("GET", "/")
+    assert connection.getresponse().status == 200
+    began = time.monotonic()
+    connection.close()
+    assert time.monotonic() - began < 5
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_without_ssh(monkeypatch, tmp_path):

@@ -11,7 +11,6 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,8 @@ PLAIN_PORT, TLS_PORT = 2375, 2376
 CONNECT_TIMEOUT = 30.0
 ANSWER_TIMEOUT = 600.0
 """Seconds: an engine packs a large image before it sends the first byte."""
+END_TIMEOUT = 2.0
+"""Seconds that ``ssh`` has to end by itself, and once more after it was told to."""
 LARGEST_FILE = 1 << 20
 
 
@@ -238,6 +239,8 @@ class _SshConnection(http.client.HTTPConnection):
         self._words = words
         self._stderr: BinaryIO | None = None
         self._complaint = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answering = False
 
     def connect(self) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
@@ -245,23 +248,42 @@ class _SshConnection(http.client.HTTPConnection):
         self.sock.settimeout(self.timeout)
         with theirs:
             ends = theirs.fileno()
-            process = subprocess.Popen(self._words, stdin=ends, stdout=ends, stderr=self._stderr)
-        threading.Thread(target=process.wait, daemon=True).start()
+            self._process = subprocess.Popen(self._words, stdin=ends, stdout=ends, stderr=self._stderr)
 
     def getresponse(self) -> http.client.HTTPResponse:
         """Return the answer; where there is none, what ``ssh`` said becomes the error."""
+        self._answering = True
         try:
             return super().getresponse()
         except (OSError, http.client.HTTPException) as error:
+            self._answering = False
             self.close()
             raise ConnectionError(self._complaint or str(error)) from None
+        finally:
+            self._answering = False
 
     def close(self) -> None:
+        """Close the connection; the library does so too when an answer takes it over, which ``ssh`` has to survive."""
         super().close()
+        if self._answering:
+            return
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
         if self._stderr is not None:
             self._complaint = _last_line(self._stderr)
             self._stderr.close()
             self._stderr = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process that has lost its input; one that stays is ended."""
+    for end in (process.terminate, process.kill):
+        try:
+            process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            end()
+    process.wait()
 
 
 def _last_line(file: BinaryIO) -> str:
