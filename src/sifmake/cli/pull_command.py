@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
-from sifmake.errors import TargetExistsError, UsageError
+from sifmake.errors import SifmakeError, TargetExistsError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -40,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
         raise TargetExistsError(
             "image file already exists", where=str(target), hint="will not overwrite without --force"
         )
+    if not target.parent.is_dir():
+        where = str(target.parent)
+        raise SifmakeError("there is no such folder for the image file", where=where, hint=f"mkdir -p {quote(where)}")
     console = Console(quiet=args.quiet)
     if args.compression == "zstd":
         console.warning(ZSTD_WARNING)
