@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME = re.compile(rf"[\s,]*({_WORD})(?=\s|,|\Z)")
+_BETWEEN = re.compile(r"[\s,]*")
+_SCHEME = re.compile(rf"({_WORD})(?=\s|,|\Z)")
 _PARAMETER = re.compile(rf'[\s,]*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
 _WORD68 = re.compile(r"\s+[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|\Z))")
 _ESCAPE = re.compile(r"\\(.)")
@@ -53,6 +54,8 @@ def pull_scopes(challenge: Challenge, repository: str, actions: str) -> list[str
 
 def _next_scheme(header: str, position: int) -> re.Match[str] | None:
     while position < len(header):
+        begin = _BETWEEN.match(header, position)
+        position = begin.end() if begin else position
         if match := _SCHEME.match(header, position):
             return match
         comma = header.find(",", position)
