@@ -28,6 +28,11 @@ class SifmakeError(Exception):
         head = f"{self.where}: {self.what}" if self.where else self.what
         return one_line(f"{head}; {self.hint}" if self.hint else head)
 
+    def advised(self, hint: str) -> SifmakeError:
+        """Return the same error with a hint if it has none."""
+        self.hint = self.hint or hint
+        return self
+
     def within(self, where: str) -> SifmakeError:
         """Return the same error with an outer place put before the inner one."""
         self.where = f"{where}: {self.where}" if self.where else where

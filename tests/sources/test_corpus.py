@@ -56,7 +56,7 @@ def test_what_skopeo_reads(uri):
         with pytest.raises(SourceError, match=OTHER_REFUSALS[short]):
             pull(uri)
     elif seen is None and short not in BEYOND_SKOPEO:
-        with pytest.raises(SourceError, match=r"^(oci|docker)[a-z-]*:.+: .+"):
+        with pytest.raises(SourceError, match=r"^(oci|docker)[a-z-]*:.+: .+; .+"):
             pull(uri)
     else:
         layers, platform = seen or (None, "linux/arm64" if short == "hello-world-cosign-manifest" else "linux/amd64")

@@ -87,10 +87,18 @@ def test_a3_without_a_digest_in_the_head_the_document_is_hashed(registry, blobs,
     assert (registry.count("HEAD"), registry.count("GET", "/manifests/")) == (1, 1)
 
 
-def test_a28_attestations_are_passed_over(registry, blobs):
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"platform": None}, {"platform": {"os": "linux", "architecture": "amd64"}}, {"annotations": {}}],
+    ids=["as buildx has it", "without a platform", "with the image's platform", "without annotations"],
+)
+def test_a28_attestations_are_passed_over(registry, blobs, changes):
     image = blobs.image([b"x"])
-    registry.tag("org/image", "1", blobs.index([blobs.attestation(image), image, blobs.attestation(image)]))
+    attestation = {**blobs.attestation(image), **changes}
+    registry.tag("org/image", "1", blobs.index([attestation, image, attestation]))
     assert pull_from(registry).image.digest == image["digest"]
+    with pytest.raises(SourceError, match=r"no image for linux/arm64, only for linux/amd64; "):
+        pull_from(registry, "linux/arm64")
 
 
 @pytest.mark.parametrize("offered", ["linux/arm64", "linux/arm64/v8"])
@@ -177,11 +185,15 @@ def test_a39_indexes_nested_too_deeply_are_refused(registry, blobs):
         pull_from(registry)
 
 
-def test_a40_zstd_layers_under_docker_types(registry, blobs):
-    image = blobs.image([b"x" * 1000], docker=True, compression="zstd")
-    assert blobs.document(image)["layers"][0]["mediaType"].endswith("diff.tar.zst")
-    registry.tag("org/image", "1", image)
-    assert len(pull_from(registry).blobs) == 1
+@pytest.mark.parametrize("ending", [".zst", ".zstd", "+zstd", ".gzip"])
+def test_a40_zstd_layers_under_docker_types(registry, blobs, ending):
+    """Buildkit and containerd write ``.zstd``, skopeo ``.zst``; and the word for gzip stood on zstd layers too."""
+    zstd = blobs.image([b"x" * 1000], docker=True, compression="zstd")
+    layer = {**blobs.document(zstd)["layers"][0], "mediaType": f"{DOCKER_LAYER}{ending}"}
+    registry.tag("org/image", "1", blobs.image([b"x" * 1000], docker=True, layer_descriptors=[layer]))
+    pulled = pull_from(registry)
+    assert pulled.image.layers[0].descriptor.media_type.endswith(f"diff.tar{ending}")
+    assert pulled.blobs[0].startswith(b"\x28\xb5\x2f\xfd")
 
 
 def test_sha512_digests(registry, blobs):
@@ -273,8 +285,10 @@ def test_a_config_without_platform_is_taken_as_wanted(registry, blobs):
 )
 def test_documents_that_are_none(registry, blobs, body, words):
     registry.on("GET", "/manifests/1", Answer(200, body))
-    with pytest.raises(IntegrityError, match=words):
+    with pytest.raises(IntegrityError, match=f"^docker://{registry.host}/org/image:1: .*{words}") as caught:
         pull_from(registry)
+    assert caught.value.hint
+    assert len(str(caught.value)) < 500
 
 
 def test_layers_without_diff_ids_are_refused(registry, blobs):

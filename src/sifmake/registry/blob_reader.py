@@ -115,7 +115,8 @@ class BlobReader:
         if self._attempt > most:
             what = f"the transfer broke off {most} times"
             after = f"lastly after {self._position} of {self._size} bytes ({str(error)[:120]})"
-            self._go_elsewhere(RegistryError(f"{what}, {after}", where=self._way.endpoint.host))
+            hint = "try again: what came whole is kept"
+            self._go_elsewhere(RegistryError(f"{what}, {after}", where=self._way.endpoint.host, hint=hint))
             return
         self._watch = _Watch(self._policy)
         self._way.endpoint.pause(self._attempt)

@@ -23,7 +23,7 @@ def explain(response: Response, host: str) -> RegistryError:
     """Return the error for an answer, with the registry's own words."""
     words = _words(response)
     if response.status == 404:
-        return NotFoundError(f"the registry has no such image{words}", where=host)
+        return NotFoundError(f"the registry has no such image{words}", where=host, hint="are name and tag right?")
     if response.status == 429:
         return RegistryError(
             f"the registry refuses further requests for now{words}",
@@ -34,7 +34,8 @@ def explain(response: Response, host: str) -> RegistryError:
         return RegistryError(
             f"access was refused (403){words}", where=host, hint="is the name right, and are you allowed to read it?"
         )
-    return RegistryError(f"the registry answered with status {response.status}{words}", where=host)
+    later = "try again later, or ask who runs it" if response.status >= 500 else "is this a registry?"
+    return RegistryError(f"the registry answered with status {response.status}{words}", where=host, hint=later)
 
 
 def _words(response: Response) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from sifmake.errors import SifmakeError
+from sifmake.errors import IntegrityError, SifmakeError
 from sifmake.sources.base import Resolved
 
 if TYPE_CHECKING:
@@ -87,4 +87,10 @@ class ArchiveSource(ABC):
 
     def _placed(self, error: SifmakeError) -> SifmakeError:
         where = f"{self.transport}:{self._reference.path}{self._reference.choice}"
-        return error if error.where.startswith(where) else error.within(where)
+        return advised(error if error.where.startswith(where) else error.within(where))
+
+
+def advised(error: SifmakeError) -> SifmakeError:
+    """Return an error about a place on this machine with a word on what to do."""
+    damaged = isinstance(error, IntegrityError)
+    return error.advised("it is damaged or was not copied whole: get it anew" if damaged else "is the path right?")

@@ -102,7 +102,7 @@ class HttpSif:
         first = self._ask({})
         try:
             if first.status != 200:
-                raise explain(first, self._endpoint.host)
+                raise _refused(explain(first, self._endpoint.host), first.status)
             task = self._settings.progress.task(self.name, first.length)
             read = self._reader(first)
             return write_sif(path, read, task, limit=self._settings.limits.layer_bytes, expected=expected)
@@ -121,3 +121,14 @@ class HttpSif:
 
     def _ask(self, headers: Mapping[str, str]) -> Response:
         return self._endpoint.fetch_elsewhere(self._url, headers)
+
+
+def _refused(error: RegistryError, status: int) -> RegistryError:
+    """Say of a web server what is said of registries."""
+    if status in (404, 410):
+        error.what, error.hint = "the server has no such file", "is the address right?"
+    elif status in (401, 403):
+        error.what = f"access was refused ({status})"
+        error.hint = "fetch it by other means, for example curl with a password, and name the file"
+    error.what = error.what.replace("the registry", "the server")
+    return error

@@ -162,7 +162,7 @@ class LayoutSource(ArchiveSource):
         if self._reference.tag:
             return self._by_tag(entries, self._reference.tag)
         if not entries:
-            raise SourceError("the layout is empty")
+            raise SourceError("the layout is empty", hint="is the path right?")
         return self._only(entries)
 
     def _by_digest(self, index: Index, digest: str) -> Descriptor:
@@ -180,7 +180,8 @@ class LayoutSource(ArchiveSource):
 
     def _by_number(self, entries: list[Descriptor], number: int) -> Descriptor:
         if number >= len(entries):
-            raise SourceError(f"the layout has {len(entries)} images, counted from 0")
+            what = f"the layout has {len(entries)} images, counted from 0"
+            raise SourceError(what, hint=f"it has {_list_refs(entries)}")
         return entries[number]
 
     def _by_tag(self, entries: list[Descriptor], tag: str) -> list[Descriptor]:

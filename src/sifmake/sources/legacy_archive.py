@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sifmake.sources.content import Content
 
 MOST_LAYERS = 500
+NOT_WHOLE = "it was not written whole"
 KEPT = ("architecture", "os", "variant", "created", "author", "config")
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -61,7 +62,7 @@ def _chain(content: Content, top: str, limits: Limits) -> list[tuple[str, dict[s
         try:
             document = load_json(read_small(content, f"{identity}/json", limits.config_bytes))
         except FileNotFoundError:
-            raise SourceError(f"the archive has no member '{identity}/json'") from None
+            raise SourceError(f"the archive has no member '{identity}/json'", hint=NOT_WHOLE) from None
         chain.insert(0, (identity, document))
         identity = document.get("parent")
     if not chain:
@@ -76,7 +77,7 @@ def _diff_id(content: Content, name: str, limits: Limits) -> str:
             with content.open(name) as member:
                 passed = measure(member, member.peek(8), "sha256", limits, lambda _: None)
     except FileNotFoundError:
-        raise SourceError(f"the archive has no member {name!r}") from None
+        raise SourceError(f"the archive has no member {name!r}", hint=NOT_WHOLE) from None
     return passed.diff_id
 
 

@@ -21,8 +21,10 @@ def open_sif(uri: Uri, settings: SourceSettings) -> LocalSif:
         SourceError: There is no such file.
     """
     path = Path(uri.rest)
+    if path.is_dir():
+        raise SourceError("this is a folder and no SIF file", where=str(path), hint="use oci: for a layout")
     if not path.is_file():
-        raise SourceError("there is no such file", where=str(path))
+        raise SourceError("there is no such file", where=str(path), hint="is the path right?")
     return LocalSif(path, settings)
 
 
@@ -48,7 +50,7 @@ class LocalSif:
 
     def fetch(self, path: Path, expected: str = "") -> str:
         """Copy the file."""
-        task = self._settings.progress.task(path.name, self._path.stat().st_size)
+        task = self._settings.progress.task(self.name, self._path.stat().st_size)
         try:
             with self._path.open("rb") as file:
                 return write_sif(path, file.read, task, limit=self._settings.limits.layer_bytes, expected=expected)

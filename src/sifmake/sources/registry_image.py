@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.errors import RegistryError, SifmakeError, SourceError
+from sifmake.errors import IntegrityError, RegistryError, SifmakeError, SourceError
 from sifmake.oci import Descriptor, find_manifest, load_image
 from sifmake.oci.documents import looks_like_config
 from sifmake.registry.client import RegistryClient
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sifmake.sources.settings import SourceSettings
 
 UNKNOWN_SIZE = -1
+STORED_DAMAGED = "the image was stored damaged, or something on the way changes it: push it again, or look at the proxy"
 
 
 def open_registry_image(reference: Reference, settings: SourceSettings) -> RegistryImage:
@@ -57,7 +58,7 @@ class RegistryImage:
                 if known:
                     known.remember_manifest(digest, platform, manifest_digest)
         except SifmakeError as error:
-            raise error.within(self._where) from None
+            raise self._placed(error) from None
         return Resolved(digest, manifest_digest)
 
     def image(self, manifest_digest: str) -> Image:
@@ -65,7 +66,7 @@ class RegistryImage:
         try:
             return load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self)
         except SifmakeError as error:
-            raise error.within(self._where) from None
+            raise self._placed(error) from None
 
     def read_through(self, manifest_digest: str) -> None:
         """Layers can be opened one by one."""
@@ -86,9 +87,9 @@ class RegistryImage:
         """Return a checked config."""
         return self._kept(descriptor, lambda: self._client.blob(descriptor, self._limits.config_bytes))
 
-    @property
-    def _where(self) -> str:
-        return f"docker://{self._reference.familiar}"
+    def _placed(self, error: SifmakeError) -> SifmakeError:
+        error = error.within(f"docker://{self._reference.familiar}")
+        return error.advised(STORED_DAMAGED) if isinstance(error, IntegrityError) else error
 
     def _look_up(self, platform: Platform, known: KnownIndexes | None) -> str:
         """Return the digest that the tag stands for; by GET where a HEAD would not spare it."""

@@ -49,7 +49,7 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
             file.write(data)
             task.advance(len(data))
         if total == 0:
-            raise SourceError("the file is empty")
+            raise SourceError("the file is empty", hint="get it anew from where it comes")
         actual = f"{algorithm}:{digest.hexdigest()}"
         if expected and actual != expected:
             raise IntegrityError(
@@ -61,5 +61,7 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
 
 def _check_magic(data: bytes) -> None:
     if MAGIC not in data[:MAGIC_WITHIN]:
-        page = data[:256].lstrip()[:1] == b"<"
-        raise SourceError("this is no SIF file", hint="a web page came instead: is the address right?" if page else "")
+        hint = "image archives are named by docker-archive: or oci-archive:"
+        if data[:256].lstrip()[:1] == b"<":
+            hint = "a web page came instead: is the address right?"
+        raise SourceError("this is no SIF file", hint=hint)

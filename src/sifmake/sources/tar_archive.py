@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from sifmake.errors import IntegrityError, SourceError
+from sifmake.sources.archive import advised
 from sifmake.sources.compression import is_compressed
 from sifmake.sources.content import AtHand, Member
 from sifmake.sources.tar_members import follow, walk
@@ -82,7 +83,7 @@ def open_archive(transport: str, path: Path, settings: SourceSettings) -> Conten
     try:
         return _open(path, settings)
     except SourceError as error:
-        raise error.within(f"{transport}:{path}") from None
+        raise advised(error.within(f"{transport}:{path}")) from None
 
 
 def _open(path: Path, settings: SourceSettings) -> Content:
