@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import random
 import time
@@ -11,8 +12,11 @@ from email.utils import format_datetime
 
 import pytest
 
+from sifmake.cli.main import main
 from sifmake.errors import IntegrityError, RegistryError
 from sifmake.registry import HostSettings
+from support.layers import file, tar
+from support.proxy import Proxy
 from support.pulling import FAST, Memory, pull
 from support.registry import Answer, FakeRegistry, error
 
@@ -80,6 +84,39 @@ def test_a22_a_dead_proxy_is_not_asked_for_this_machine(registry, image):
     assert pull_from(registry, environ=environ).image.digest == image["digest"]
 
 
+PLAIN = {"registry.example": HostSettings(plain_http=True)}
+
+
+def test_a22_a_proxy_leads_to_hosts_that_are_elsewhere(registry, image):
+    with Proxy(registry.host) as proxy:
+        environ = {"HTTP_PROXY": proxy.url.replace("//", "//user:word@")}
+        pulled = pull("docker://registry.example/org/image:1", registries=PLAIN, environ=environ)
+    assert pulled.image.digest == image["digest"]
+    assert len(proxy.asked) == 3, "manifest, config and layer"
+    assert all(line.startswith("GET http://registry.example/v2/org/image/") for line in proxy.asked)
+    assert {*proxy.credentials} == {"basic " + base64.b64encode(b"user:word").decode().lower()}
+    assert not any("proxy-authorization" in request.headers for request in registry.log)
+
+
+def test_a22_a_dead_proxy_is_named_without_its_password():
+    environ = {"HTTP_PROXY": "http://user:word@127.0.0.1:9"}
+    words = r"proxy http://127.0.0.1:9 does not lead to registry.example .*NO_PROXY"
+    with pytest.raises(RegistryError, match=words) as caught:
+        pull("docker://registry.example/org/image:1", registries=PLAIN, environ=environ)
+    assert "word" not in str(caught.value)
+
+
+def test_a37_foreign_layers_without_tls_are_for_this_machine_only(registry, image):
+    with FakeRegistry() as elsewhere, Proxy(registry.host) as proxy:
+        foreign = elsewhere.blobs.put(b"foreign", "application/vnd.oci.image.layer.nondistributable.v1.tar")
+        urls = [f"http://{elsewhere.host}/v2/a/blobs/{foreign['digest']}"]
+        descriptor = registry.blobs.image([b"foreign"], layer_descriptors=[{**foreign, "urls": urls}])
+        registry.tag("org/image", "2", descriptor)
+        with pytest.raises(RegistryError, match="no such blob"):
+            pull("docker://registry.example/org/image:2", registries=PLAIN, environ={"HTTP_PROXY": proxy.url})
+        assert elsewhere.log == []
+
+
 def test_a23_a_broken_transfer_is_made_again(registry, image, layer):
     registry.on("GET", layer, lambda request: request.served(cut=150_000), times=1)
     pull_from(registry)
@@ -143,12 +180,21 @@ def test_a_transfer_that_breaks_for_ever_ends(registry, image, layer):
         pull_from(registry)
 
 
-def test_a25_a_changed_byte_is_found_by_the_consumer(registry, image, layer):
-    data = bytearray(registry.blobs[layer])
-    data[1000] ^= 1
-    registry.on("GET", layer, Answer(200, bytes(data)))
-    with pytest.raises(AssertionError, match="digest"):
-        pull_from(registry)
+def test_a25_a_changed_byte_is_found_and_nothing_kept(registry, tmp_path, monkeypatch, capsys):
+    raw = tar(file("a", RAW))
+    image = registry.blobs.image([raw], compression="none")
+    registry.tag("org/image", "1", image)
+    layer = registry.blobs.document(image)["layers"][0]["digest"]
+    at = raw.index(RAW) + 1000
+    registry.on("GET", layer, Answer(200, raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]))
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["-q", "pull", "x.sif", f"docker://{registry.host}/org/image:1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "blob has the wrong digest" in line
+    assert layer in line
+    assert not (tmp_path / "x.sif").exists()
+    assert not [path for path in (tmp_path / "store/packs").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("what", ["manifest", "config"])
@@ -231,11 +277,14 @@ def test_a21_a_mirror_that_is_out_of_order_is_asked_once(registry, image):
     assert len([text for text in pulled.messages.warnings if "is passed over" in text]) == 1
 
 
-def test_a21_a_mirror_that_lacks_a_layer(registry, image, layer):
+def test_a21_a_mirror_that_lacks_a_layer_is_still_asked_for_the_others(registry):
+    image = registry.blobs.image([RAW, b"second", b"third"])
+    layer = registry.blobs.document(image)["layers"][0]["digest"]
     with FakeRegistry() as mirror:
         mirror.blobs.data = {digest: data for digest, data in registry.blobs.data.items() if digest != layer}
         mirror.tag("org/image", "1", image)
         pull_from(registry, registries=mirrored(registry, mirror))
+        assert mirror.count("GET", "/blobs/") == 4, "config and three layers"
     assert [request.path for request in registry.log] == [f"/v2/org/image/blobs/{layer}"]
 
 
