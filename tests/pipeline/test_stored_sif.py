@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
 from sifmake.errors import SourceError
@@ -10,6 +13,7 @@ from sifmake.progress import Silent
 from support.counting_registry import CountingRegistry
 from support.images import Blobs, write_layout
 from support.layers import file, tar
+from support.registry import FakeRegistry, TokenAuth
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +37,7 @@ def wanted(registry, what, **options):
     return Wanted(f"docker://{registry.host}/ns/tool{what}", plain_http=True, **options)
 
 
-def test_one_question_once_it_is_there(registry):
+def test_a1_one_question_once_it_is_there(registry):
     first = find_or_build(wanted(registry, ":1"), Silent())
     assert first.read_bytes()[32:41] == b"SIF_MAGIC"
     registry.forget()
@@ -70,3 +74,26 @@ def test_a_layout_that_changed_is_another_file(tmp_path):
         path = find_or_build(Wanted(f"oci:{layout}"), Silent())
         assert path.is_file()
     assert len(list(path.parents[1].rglob("*.sif"))) == 2
+
+
+def test_a20_a21_the_projects_registries_and_credentials_count(tmp_path, monkeypatch):
+    """What ``pull`` needs of the configuration ``exec`` needs too: mirrors, authorities, passwords, limits, store."""
+    with FakeRegistry() as registry:
+        TokenAuth(registry, user="Basic " + base64.b64encode(b"alice:word").decode())
+        registry.tag("org/image", "1", registry.blobs.image([tar(file("bin/one", b"1"))]))
+        configure(tmp_path, registry.host)
+        monkeypatch.chdir(tmp_path)
+        path = find_or_build(Wanted("docker://registry.invalid/org/image:1"), Silent())
+    assert path.is_relative_to(tmp_path / "own")
+
+
+def configure(folder, mirror):
+    (folder / "auth.json").write_text(json.dumps({"auths": {mirror: {"username": "alice", "password": "word"}}}))
+    configuration = {
+        "store": {"path": "own"},
+        "key": "no-such-key.pem",
+        "auth-file": "auth.json",
+        "registries": {"registry.invalid": {"mirrors": [mirror]}},
+    }
+    (folder / "config").mkdir()
+    (folder / "config/config.yaml").write_text(json.dumps(configuration))

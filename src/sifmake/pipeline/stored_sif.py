@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SourceError
@@ -15,9 +16,8 @@ from sifmake.oci.platform import host_platform
 from sifmake.pipeline.direct import Pull, pull
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sifmake.oci.model import Platform
+    from sifmake.pipeline.configuration import Configuration
     from sifmake.progress import Progress
     from sifmake.sources.base import Resolved
     from sifmake.sources.settings import SourceSettings
@@ -42,26 +42,32 @@ class Wanted:
 
 
 def find_or_build(wanted: Wanted, progress: Progress) -> Path:
-    """Return the SIF file of an image in the store; made now if it is not there.
+    """Return the SIF file of an image in the store; made now if it is not there, and never signed.
+
+    Store, registries and limits are those of the project in this folder, as for ``pull``.
 
     Raises:
+        ConfigError: The configuration cannot be read.
         SourceError: The image cannot be read, or the run is offline and the store lacks it.
         SifmakeError: No SIF file can be made of it.
     """
-    from sifmake.limits import DEFAULT_LIMITS
+    from sifmake.pipeline.project import Project
     from sifmake.pipeline.provisional import ProvisionalPacks
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import SIF_TRANSPORTS
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
 
-    store = Store.open(progress=progress)
+    options = replace(Project(Path.cwd()).configuration, key="")
+    store = Store.open(options.store, read_only=options.read_only_stores, progress=progress)
     if wanted.offline:
         return _noted(store, wanted.uri)
     settings = SourceSettings(
+        limits=options.limits,
+        registries=options.registries,
         no_https=wanted.plain_http,
-        auth_file=wanted.auth_file,
-        sink=ProvisionalPacks(store, "gzip", DEFAULT_LIMITS, progress),
+        auth_file=wanted.auth_file or options.auth_file,
+        sink=ProvisionalPacks(store, "gzip", options.limits, progress),
         progress=progress,
     )
     if parse_uri(wanted.uri).transport in SIF_TRANSPORTS:
@@ -69,9 +75,8 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
     platform = host_platform()
     resolved = _resolve(wanted, settings, store, platform)
     key = _key(resolved.manifest_digest)
-    path = store.find_sif(key) or _built(
-        store, replace(wanted, uri=_pinned(wanted.uri, resolved)), platform, key, progress
-    )
+    uri = _pinned(wanted.uri, resolved)
+    path = store.find_sif(key) or _built(store, replace(wanted, uri=uri), platform, key, settings, options)
     store.keep_name(_name(wanted.uri), key)
     return path
 
@@ -95,12 +100,16 @@ def _pinned(uri: str, resolved: Resolved) -> str:
     return f"{uri}@{resolved.digest}" if uri.startswith("docker:") and "@" not in uri else uri
 
 
-def _built(store: Store, wanted: Wanted, platform: Platform, key: str, progress: Progress) -> Path:
+def _built(
+    store: Store, wanted: Wanted, platform: Platform, key: str, settings: SourceSettings, configuration: Configuration
+) -> Path:
     with store.lock(key):
         found = store.find_sif(key)
         if found is None:
             options = (platform, "gzip", wanted.plain_http, wanted.auth_file)
-            found = store.add_sif(key, lambda path: pull(Pull(wanted.uri, path, *options), progress))
+            found = store.add_sif(
+                key, lambda path: pull(Pull(wanted.uri, path, *options), settings.progress, configuration)
+            )
     return found
 
 
