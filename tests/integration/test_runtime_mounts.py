@@ -83,7 +83,7 @@ def test_bind_by_environment(place):
     env = environment(APPTAINER_BIND=f"{place}/data:/from-environment")
     assert output([], place, "cat /from-environment/file; echo $APPTAINER_BIND", env=env) == [
         "content",
-        f"{place}/data:/from-environment",
+        "/from-environment",
     ]
 
 
@@ -152,7 +152,7 @@ def test_home(place):
 @needs_runtime
 def test_variables(place):
     (place / "variables").write_text("# comment\nA='one two'\nexport B=\"$A three\"\n")
-    options = ["--env-file", str(place / "variables"), "--env", "C=1,2,D=x"]
+    options = ["--env-file", str(place / "variables"), "--env", "C=1,2", "--env", "D=x"]
     assert output([], place, 'echo "$A|$B|$C|$D"', *options) == ["one two|one two three|1,2|x"]
     env = environment(APPTAINERENV_PREPEND_PATH="/first", SINGULARITYENV_X="s", APPTAINERENV_X="a")
     assert output([], place, 'echo "${PATH%%:*} $X"', env=env) == ["/first a"]

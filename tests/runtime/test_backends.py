@@ -8,17 +8,6 @@ import sys
 
 import pytest
 
-from sifmake.cli.main import build_parser
-from sifmake.cli.running import (
-    FLAGS,
-    LISTS,
-    Options,
-    parse_plain,
-    read_variables,
-    request_of,
-    split_variables,
-    values_of,
-)
 from sifmake.errors import SifmakeError
 from sifmake.runtime import rootfs, supervisor
 from sifmake.runtime.caller import Caller
@@ -48,20 +37,8 @@ def test_a_peer_on_path_runs_it(peer, tmp_path):
     words = done.stdout.decode().splitlines()
     assert done.returncode == 9
     assert words == [
-        *[
-            str(peer),
-            "--silent",
-            "exec",
-            "--bind",
-            "/a:/b",
-            "--env",
-            "A=1",
-            "--cleanenv",
-            "--contain",
-            "--pid",
-            "--ipc",
-        ],
-        *["--pwd", "/x", "--nv", "--overlay", "o.img", str(tmp_path / "x.sif"), "cmd", "--flag", "two words"],
+        *[str(peer), "--silent", "exec", "--bind", "/a:/b", "--containall", "--pwd", "/x", "--env", "A=1", "--nv"],
+        *["--overlay", "o.img", str(tmp_path / "x.sif"), "cmd", "--flag", "two words"],
     ]
 
 
@@ -88,72 +65,6 @@ def test_runtime_can_be_forced(peer, tmp_path):
     assert "install the package singularity" in done.stderr.decode()
 
 
-LINES = [
-    ["exec", "x.sif", "cmd", "-q", "--", "--env", "A"],
-    ["exec", "-e", "-C", "--bind", "a:b", "-B", "c", "--env=A=1", "--env", "B=2", "x.sif"],
-    ["run", "--pwd=/x", "-H", "/h", "--no-eval", "-q", "docker://a/b:c", ""],
-    ["shell", "-s", "/bin/zsh", "--runtime", "builtin", "--offline", "x.sif"],
-    ["test", "--debug", "--overlay", "o", "--nv", "--env-file", "f", "x.sif", "y", "--"],
-]
-
-
-@pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(line)[:40])
-def test_short_cut_parses_as_argparse(line):
-    plain = parse_plain(line)
-    full = build_parser(line[0]).parse_args(line)
-    names = set(vars(Options(line[0]))) - {"shell"} | ({"shell"} if line[0] == "shell" else set())
-    assert {name: getattr(plain, name) for name in names} == {name: getattr(full, name) for name in names}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        ["exec", "--help"],
-        ["exec"],
-        ["exec", "--bin", "a", "x"],
-        ["exec", "-eC", "x"],
-        ["exec", "--bind"],
-        ["exec", "-e=1", "x"],
-        ["exec", "--cleanenv=1", "x"],
-    ],
-)
-def test_short_cut_leaves_the_rest_to_argparse(line):
-    assert parse_plain(line) is None
-
-
-def test_every_option_is_in_one_table():
-    words = [word for table in (FLAGS, LISTS, values_of("shell")) for entry in table.values() for word in entry[0]]
-    assert len(words) == len(set(words))
-
-
-@pytest.mark.parametrize(
-    ("text", "want"),
-    [
-        ("A=1", ["A=1"]),
-        ("A=1,B=2", ["A=1", "B=2"]),
-        ("A=1,2,B=3", ["A=1,2", "B=3"]),
-        ("A=x y,c d=1", ["A=x y,c d=1"]),
-        ("A=", ["A="]),
-    ],
-)
-def test_variables_are_split_at_assignments(text, want):
-    assert split_variables(text) == want
-
-
-def test_variables_stand_for_options():
-    args = parse_plain(["exec", "--bind", "/c", "x.sif", "y"])
-    environ = {
-        "SINGULARITY_BIND": "/s",
-        "APPTAINER_BINDPATH": "/a,/b",
-        "APPTAINER_CONTAINALL": "1",
-        "APPTAINER_CWD": "/w",
-    }
-    read_variables(args, environ)
-    request = request_of(args, "exec", "/x.sif")
-    assert request.binds == ["/a", "/b", "/s", "/c"]
-    assert (request.contain, request.cleanenv, request.pid, request.cwd) == (True, True, True, "/w")
-
-
 @pytest.mark.parametrize(
     ("missing", "message"),
     [("bwrap", "install the package bubblewrap"), ("unsquashfs", "install squashfuse")],
@@ -163,7 +74,7 @@ def test_missing_tools_are_named(monkeypatch, tmp_path, missing, message):
     for module in (rootfs, supervisor):
         monkeypatch.setattr(module, "find_program", lambda *names: "" if missing in names else real(*names))
     image = Image(0, 4096, 4096, b"02")
-    request = Request("exec", "x.sif", ["true"])
+    request = Request("exec", "x.sif", arguments=["true"])
     with pytest.raises(RunError, match=message):
         supervisor.run_kept(request, image) if missing == "bwrap" else rootfs.unpack(image, str(tmp_path / "root"))
 

@@ -6,12 +6,14 @@ import subprocess
 
 import pytest
 
-from sifmake.cli.running import parse_plain, read_variables, request_of
+from sifmake.cli.running_parse import parse_plain, read_variables
+from sifmake.cli.running_request import request_of
 from sifmake.errors import SifmakeError
 from sifmake.runtime import environment, program
 from sifmake.runtime.caller import Caller
 from sifmake.runtime.image import check_machine, open_image
-from sifmake.runtime.mounts import Layout, lay_out
+from sifmake.runtime.layout import Layout
+from sifmake.runtime.mounts import lay_out
 from sifmake.runtime.view import View
 from support import golden
 from support.corpus import needs_corpus
@@ -50,7 +52,7 @@ def planned(run, sif, root, home):
     args = parse_plain([run.action, *run.options, str(sif), *run.arguments])
     assert args is not None
     read_variables(args, run.host)
-    request = request_of(args, run.action, str(sif))
+    request = request_of(args, run.host)
     caller = Caller()
     caller.home, caller.home_inside, caller.cwd, caller.environ = str(root / "tmp"), home, WORK, run.host
     try:

@@ -45,8 +45,17 @@ def as_ordinary(*, fuse: bool) -> list[str]:
 
 
 def environment(**values: str) -> dict[str, str]:
-    """Return the environment for a command; byte code is kept, so that only the first start compiles."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | values
+    """Return the environment for a command, without options for containers.
+
+    Byte code is kept, so that only the first start compiles.
+    """
+    left_out = ("PYTHONDONTWRITEBYTECODE", "APPTAINER", "SINGULARITY")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | values
+
+
+def peer_environment(program: str, **values: str) -> dict[str, str]:
+    """Return the environment for a command that uses a peer; what this machine tells it by variables is kept."""
+    return {**os.environ, "PATH": f"{Path(program).parent}:{os.environ['PATH']}"} | values
 
 
 def start(*words: str, before: list[str] | None = None, **options) -> subprocess.Popen[bytes]:
@@ -66,6 +75,11 @@ def run(*words: str, before: list[str] | None = None, **options) -> subprocess.C
     if "input" in options:
         del options["stdin"]
     return subprocess.run([*(before or []), *SIFMAKE, *words], capture_output=True, timeout=60, check=False, **options)
+
+
+def peer_program(name: str) -> str:
+    """Return the path of apptainer or singularity, from PATH or a folder in $SIFMAKE_PEERS; empty if there is none."""
+    return shutil.which(name, path=f"{os.environ.get('SIFMAKE_PEERS', '')}:{os.environ['PATH']}") or ""
 
 
 def processes_with(text: str) -> list[int]:

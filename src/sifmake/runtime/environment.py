@@ -12,7 +12,7 @@ from sifmake.runtime.words import NeedsShell, UnbalancedError, expand_quoted, is
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sifmake.runtime.request import Request
     from sifmake.runtime.view import View
@@ -62,7 +62,7 @@ def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home:
     variables = tool_variables(request, cwd)
     exported = set(variables)
     result = Environment({})
-    result.host = {} if request.cleanenv else forwarded(host)
+    result.host = {} if request.cleanenv else forwarded(host, request.no_env)
     result.injected = injected(request, host)
     names = script_names(view)
     before_base = [name for name in names if name < "99-base.sh"]
@@ -118,7 +118,7 @@ def tool_variables(request: Request, cwd: str) -> dict[str, str]:
     variables = {"APPTAINER_APPNAME": "", "APPTAINER_COMMAND": request.action, "APPTAINER_NAME": name}
     for prefix in OWN:
         variables |= {
-            f"{prefix}_BIND": ",".join(request.binds),
+            f"{prefix}_BIND": ",".join(bind.target for bind in request.binds),
             f"{prefix}_CONTAINER": request.sif,
             f"{prefix}_ENVIRONMENT": f"{ENV_FOLDER}/91-environment.sh",
         }
@@ -127,7 +127,7 @@ def tool_variables(request: Request, cwd: str) -> dict[str, str]:
     return variables | {"PWD": cwd}
 
 
-def forwarded(host: Mapping[str, str]) -> dict[str, str]:
+def forwarded(host: Mapping[str, str], blocked: Sequence[str]) -> dict[str, str]:
     """Return the host's variables that programs in the container may see."""
     kept = {
         name: value
@@ -135,7 +135,7 @@ def forwarded(host: Mapping[str, str]) -> dict[str, str]:
         if is_name(name) and name not in NOT_FORWARDED and not name.startswith(OWN)
     }
     kept.setdefault("USER_PATH", f"{host['PATH']}:{HOST_PATH_TAIL}" if host.get("PATH") else HOST_PATH_TAIL)
-    return kept
+    return {name: value for name, value in kept.items() if name not in blocked}
 
 
 def injected(request: Request, host: Mapping[str, str]) -> dict[str, str]:

@@ -7,9 +7,10 @@ do not get lost among those that a terminal sends to everyone.
 from __future__ import annotations
 
 import os
+import time
 
 from sifmake.runtime import system
-from sifmake.runtime.children import QUIETED, end_all, reap, send
+from sifmake.runtime.children import QUIETED, children_of, end_all, reap, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,8 +56,21 @@ class Keeper:
                 return status
             got = signal.sigtimedwait(AWAITED, LOOK_SECONDS)
             if got and got.si_signo in PASSED.values() and command:
-                send(command, got.si_signo - signal.SIGRTMIN)
+                send(self.program(command), got.si_signo - signal.SIGRTMIN)
         return 128 + signal.SIGKILL
+
+    def program(self, command: int) -> int:
+        """Return the process that gets signals: where bwrap's own is the first of its namespace, that one's child.
+
+        The first process of a namespace takes no signal that it does not handle.
+        """
+        request = self.wanted.request
+        if not request.pid or request.no_init:
+            return command
+        until = time.monotonic() + LOOK_SECONDS
+        while not (children := children_of(command)) and alive(command) and time.monotonic() < until:
+            time.sleep(0.002)
+        return children[0] if children else command
 
     def ended(self, monitor: int, command: int) -> int | None:
         """Return the program's exit status if it has ended.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from sifmake.runtime import accounts, environment, program, system
+from sifmake.runtime import accounts, environment, program
 from sifmake.runtime.children import spawn
-from sifmake.runtime.errors import RunError
-from sifmake.runtime.mounts import Layout, lay_out
+from sifmake.runtime.layout import Layout
+from sifmake.runtime.mounts import lay_out
+from sifmake.runtime.overlay import Cover, replace_file
 from sifmake.runtime.view import View
 from sifmake.runtime.warm import read_ahead
 
@@ -45,22 +46,24 @@ class Launch:
             RunError: The program, or something that was asked for, is not there.
         """
         view = View(self.tree.folder)
-        layout = Layout(view, overlay=self.overlay() if self.request.writable_tmpfs else "")
+        cover = Cover(self.tree.cover)
+        layout = Layout(view, overlay=cover.writable(self.tree.folder) if self.request.writable_tmpfs else "")
         cwd = lay_out(self.request, layout, self.caller)
         env = environment.build(self.request, view, self.caller.environ, cwd, self.caller.home_inside)
         words = program.arguments_of(self.request, view, env)
         self.warn(layout.warnings + env.warnings)
-        files = self.account_files(view)
+        self.accounts(layout)
+        self.add_files(layout, cover)
+        files = [(target, file_of(data)) for target, data in layout.files()]
         information, write_end = os.pipe()
         arguments = [
-            *layout.arguments(),
-            *[word for target, fd in files for word in ("--ro-bind-data", str(fd), target)],
+            *layout.arguments([word for target, fd in files for word in ("--ro-bind-data", str(fd), target)]),
             *self.identity(),
             *["--chdir", cwd],
             *[word for name, value in env.values.items() for word in ("--setenv", name, value)],
             *["--info-fd", str(write_end)],
         ]
-        listing = file_of("\0".join([*arguments, ""]))
+        listing = file_of("\0".join([*arguments, ""]).encode("utf-8", "surrogateescape"))
         if self.tree.slow:
             read_ahead(view, words[0])
         if self.request.no_umask:
@@ -70,38 +73,41 @@ class Launch:
         os.close(write_end)
         return pid, information
 
-    def overlay(self) -> str:
-        """Lay a writable tmpfs over the image and return the folder of both."""
-        folder = self.tree.cover
-        if not folder:
-            raise RunError("--writable-tmpfs needs user namespaces, which are not allowed here", hint="leave it out")
-        try:
-            system.mount("tmpfs", folder, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755")
-            for name in ("upper", "work", "root"):
-                os.mkdir(f"{folder}/{name}", 0o755)
-            options = f"lowerdir={self.tree.folder},upperdir={folder}/upper,workdir={folder}/work"
-            system.mount("overlay", f"{folder}/root", "overlay", 0, options)
-        except OSError as error:
-            raise RunError(
-                f"the image cannot be made writable: {error.strerror}",
-                hint="--writable-tmpfs needs overlay mounts (Linux 5.11 for ordinary users); leave it out",
-            ) from None
-        return f"{folder}/root"
+    def accounts(self, layout: Layout) -> None:
+        """Let the account files know the user, where the image's do not."""
+        caller, view = self.caller, layout.view
+        passwd = accounts.passwd_text(view, caller.uid, caller.gid, caller.home_inside)
+        for path, text in (("/etc/passwd", passwd), ("/etc/group", accounts.group_text(view, caller.gid))):
+            if text is not None:
+                layout.put(view.resolve(path).path, text.encode("utf-8", "surrogateescape"))
+
+    def add_files(self, layout: Layout, cover: Cover) -> None:
+        """Add the files that the image lacks: into the writable layer, or into one over their folder.
+
+        Where the system makes no layers, the folder's entries are mounted one by one.
+        """
+        for folder, files in layout.layers().items():
+            if layout.overlay:
+                for name, data in files.items():
+                    replace_file(f"{layout.overlay}{folder}/{name}", data)
+                continue
+            try:
+                layout.layered[folder] = cover.adding(self.tree.folder + folder, files)
+            except OSError:
+                layout.opened.add(folder)
 
     def identity(self) -> list[str]:
-        """Return the options about users and processes."""
-        words = ["--unshare-pid", "--unshare-ipc"] if self.request.pid else []
+        """Return the options about users, capabilities and namespaces."""
+        request = self.request
+        words = ["--unshare-pid", *(["--as-pid-1"] if request.no_init else [])] if request.pid else []
+        words += ["--unshare-ipc"] if request.ipc else []
+        words += ["--unshare-uts"] if request.uts else []
+        words += ["--hostname", request.hostname] if request.hostname else []
         if self.tree.nested and self.caller.uid != 0:
-            uid, gid = str(self.caller.uid), str(self.caller.gid)
-            words += ["--unshare-user", "--uid", uid, "--gid", gid, "--cap-drop", "ALL"]
+            words += ["--unshare-user", "--uid", str(self.caller.uid), "--gid", str(self.caller.gid)]
+        if request.no_privs or (self.tree.nested and self.caller.uid != 0):
+            words += ["--cap-drop", "ALL"]
         return words
-
-    def account_files(self, view: View) -> list[tuple[str, int]]:
-        """Return the account files that differ from the image's, as open files."""
-        caller = self.caller
-        passwd = accounts.passwd_text(view, caller.uid, caller.gid, caller.home_inside)
-        texts = (("/etc/passwd", passwd), ("/etc/group", accounts.group_text(view, caller.gid)))
-        return [(view.resolve(path).path, file_of(text)) for path, text in texts if text is not None]
 
     def warn(self, warnings: list[str]) -> None:
         """Tell warnings on standard error."""
@@ -112,10 +118,9 @@ class Launch:
             os.write(2, text.encode("utf-8", "surrogateescape"))
 
 
-def file_of(text: str) -> int:
-    """Return an anonymous file with a text in it, ready to be read."""
+def file_of(data: bytes) -> int:
+    """Return an anonymous file with these bytes, ready to be read."""
     fd = os.memfd_create("sifmake")
-    data = text.encode("utf-8", "surrogateescape")
     while data:
         data = data[os.write(fd, data) :]
     os.lseek(fd, 0, os.SEEK_SET)

@@ -1,8 +1,4 @@
-"""Which parts of the host the container sees, and where: Apptainer's defaults and the user's wishes.
-
-A mount point that the image lacks cannot be made in a read-only file system. So the folder in which it is missing, the
-root too, becomes a fresh tmpfs into which the image's entries of that folder are mounted one by one.
-"""
+"""Which parts of the host the container sees, and where: Apptainer's defaults and the user's wishes."""
 
 from __future__ import annotations
 
@@ -10,95 +6,25 @@ import os
 import stat
 
 from sifmake.runtime.errors import RunError
-from sifmake.runtime.view import View, is_below, mode_of
+from sifmake.runtime.layout import KERNEL_FOLDERS
+from sifmake.runtime.view import is_below, mode_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from sifmake.runtime.binds import Bind
     from sifmake.runtime.caller import Caller
+    from sifmake.runtime.layout import Layout
     from sifmake.runtime.request import Request
-    from sifmake.runtime.view import Place
 
-KERNEL_FOLDERS = ("/dev", "/proc", "/sys")
 SYSTEM_FOLDERS = frozenset({"/", "/etc", "/bin", "/mnt", "/usr", "/var", "/opt", "/sbin"})
 """Current directories that are not mounted, for they would hide the image's own."""
-MAX_OPENED = 2500
-"""Most entries of the image that are mounted one by one (bwrap takes 9,000 words)."""
-
-
-class Layout:
-    """The arguments by which bwrap builds the container's file tree.
-
-    Attributes:
-        view: The tree as it will be.
-        overlay: Folder of the image with a writable layer over it; empty if the image itself is mounted.
-        warnings: What the user should know.
-    """
-
-    def __init__(self, view: View, *, overlay: str = "") -> None:
-        self.view = view
-        self.overlay = overlay
-        self.warnings: list[str] = []
-        self.opened: set[str] = set()
-        self.steps: list[list[str]] = []
-
-    def step(self, option: str, target: str, source: str = "") -> None:
-        """Mount something; the target may be a path with links and need not exist."""
-        place = self.view.resolve(target)
-        if place.missing:
-            self.open_up(place, target)
-        self.steps.append([option, *([source] if source else []), place.path])
-        self.view.add(place.path, source)
-
-    def open_up(self, place: Place, target: str) -> None:
-        """See to it that a mount point can be made."""
-        if place.mounted:
-            raise RunError(f"cannot mount on {target}", where=place.path, hint="make this path on the host first")
-        folder = place.path
-        for _name in range(place.missing):
-            folder = folder.rpartition("/")[0] or "/"
-        mode = self.view.mode(folder)
-        if mode is None or not stat.S_ISDIR(mode):
-            raise RunError(f"cannot mount on {target}", where=folder, hint="it is a file in the image")
-        self.opened.add(folder)
-
-    def is_folder(self, path: str) -> bool:
-        """Whether a path will be a folder in the container."""
-        place = self.view.resolve(path)
-        mode = mode_of(place.host) if place.host else None
-        return place.path in self.view.mounts or (mode is not None and stat.S_ISDIR(mode))
-
-    def arguments(self) -> list[str]:
-        """Return all arguments, the image's own entries first."""
-        steps = [word for step in self.steps for word in step]
-        if self.overlay:
-            return ["--bind", self.overlay, "/", *steps]
-        image = self.view.image
-        words = [] if "/" in self.opened else ["--ro-bind", image, "/"]
-        for folder in sorted(self.opened):
-            if folder != "/":
-                words += ["--tmpfs", folder]
-            words += [word for entry in self.entries(folder) for word in entry]
-        closing = [word for folder in sorted(self.opened) for word in ("--remount-ro", folder)]
-        return [*words, *steps, *closing]
-
-    def entries(self, folder: str) -> Iterator[list[str]]:
-        """Give the steps that mount the image's entries of an opened folder."""
-        entries = sorted(os.scandir(self.view.image + folder), key=lambda entry: entry.name)
-        if len(entries) > MAX_OPENED:
-            raise RunError(
-                f"the image has {len(entries)} entries in {folder}, too many to add a mount point to it",
-                hint="--writable-tmpfs can do it",
-            )
-        for entry in entries:
-            path = f"{folder.rstrip('/')}/{entry.name}"
-            if path in KERNEL_FOLDERS:
-                continue
-            if entry.is_symlink():
-                yield ["--symlink", os.readlink(entry.path), path]
-            else:
-                yield ["--ro-bind", entry.path, path]
+HOST_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/localtime")
+UNMOUNTABLE = frozenset({"proc", "sys", "dev", "devpts", "tmp", "home", "cwd", "hostfs", "bind-paths"})
+"""What ``--no-mount`` knows besides paths."""
+MAX_HOST_FILE = 1 << 20
+"""Most bytes of a file of /etc."""
+TEMPORARY = (("/tmp", "tmp"), ("/var/tmp", "var_tmp"))  # noqa: S108 - mount points, not files
+"""Temporary folders, and their names in the working directory."""
 
 
 def lay_out(request: Request, layout: Layout, caller: Caller) -> str:
@@ -111,52 +37,99 @@ def lay_out(request: Request, layout: Layout, caller: Caller) -> str:
 
     Raises:
         RunError: Something that the user named cannot be mounted.
+        UsageError: A value is not well-formed.
     """
+    layout.warnings += [f"there is no mount of the name {name}" for name in request.no_mount if not is_mount(name)]
     kernel_mounts(request, layout)
-    scratch_mounts(request, layout)
+    temporary_mounts(request, layout)
     home_mount(request, layout, caller.home, caller.home_inside)
-    if not request.contain:
+    scratch_mounts(request, layout)
+    if not request.contain and "cwd" not in request.no_mount:
         cwd_mount(layout, caller.cwd)
-    for path in ("/etc/hosts", "/etc/resolv.conf", "/etc/localtime"):
-        file_mount(layout, path)
+    host_files(request, layout)
+    bound: set[str] = set()
     for bind in request.binds:
-        user_mount(layout, bind)
+        user_mount(layout, bind, bound)
     return start_folder(request, layout, caller.home_inside, caller.cwd)
+
+
+def is_mount(name: str) -> bool:
+    """Whether ``--no-mount`` knows a name."""
+    return name in UNMOUNTABLE or name.startswith("/")
 
 
 def kernel_mounts(request: Request, layout: Layout) -> None:
     """Mount /dev, /proc and /sys."""
+    steps = {
+        "/dev": ["--dev", "/dev"] if request.contain else ["--dev-bind", "/dev", "/dev"],
+        "/proc": ["--proc", "/proc"] if request.pid else ["--bind", "/proc", "/proc"],
+        "/sys": ["--bind", "/sys", "/sys"],
+    }
     for path in KERNEL_FOLDERS:
+        if path[1:] in request.no_mount:
+            continue
         mode = mode_of(layout.view.image + path)
         if mode is None or not stat.S_ISDIR(mode):
             layout.opened.add("/")
         layout.view.add(path, path)
-    layout.steps.append(["--dev", "/dev"] if request.contain else ["--dev-bind", "/dev", "/dev"])
-    layout.steps.append(["--proc", "/proc"] if request.pid else ["--bind", "/proc", "/proc"])
-    layout.steps.append(["--bind", "/sys", "/sys"])
+        layout.steps.append(steps[path])
+    if request.contain and "devpts" in request.no_mount and "dev" not in request.no_mount:
+        layout.steps.append(["--tmpfs", "/dev/pts"])
 
 
-def scratch_mounts(request: Request, layout: Layout) -> None:
-    """Mount /tmp and /var/tmp, the host's or empty ones."""
-    for path in ("/tmp", "/var/tmp"):  # noqa: S108 - mount points, not files
+def temporary_mounts(request: Request, layout: Layout) -> None:
+    """Mount /tmp and /var/tmp: the host's, empty ones, or those of the working directory."""
+    if "tmp" in request.no_mount:
+        return
+    for path, name in TEMPORARY:
         if layout.view.resolve(path).path in layout.view.mounts:
             continue
-        if request.contain:
+        if request.contain and request.workdir:
+            layout.step("--bind", path, kept_folder(request.workdir, name, 0o1777))
+        elif request.contain:
             layout.step("--tmpfs", path)
         elif is_folder(path):
             layout.step("--bind", path, os.path.realpath(path))
 
 
+def kept_folder(workdir: str, name: str, mode: int) -> str:
+    """Return a folder in the working directory, made if it is not there. RunError if it cannot be."""
+    path = os.path.realpath(workdir)
+    try:
+        for part in name.split("/"):
+            path = f"{path}/{part}"
+            if not os.path.isdir(path):
+                os.mkdir(path)
+                os.chmod(path, mode)
+    except OSError as error:
+        raise RunError(
+            f"the working directory cannot be used: {error.strerror}", where=path, hint="make it, or correct --workdir"
+        ) from None
+    return path
+
+
 def home_mount(request: Request, layout: Layout, source: str, target: str) -> None:
-    """Mount the home directory, unless it is not wanted or not there."""
-    if request.no_home or target == "/":
+    """Mount the home directory, unless it is not wanted; an empty one where there is none."""
+    if request.no_home or "home" in request.no_mount or target == "/":
         return
-    if request.contain and not request.home:
+    if request.contain and not request.home and request.workdir:
+        layout.step("--bind", target, kept_folder(request.workdir, "home", 0o700))
+    elif (request.contain and not request.home) or not is_folder(source):
         layout.step("--tmpfs", target)
-    elif is_folder(source):
+    else:
         layout.step("--bind", target, source)
-    elif request.home:
-        raise RunError("the home directory does not exist", where=source)
+
+
+def scratch_mounts(request: Request, layout: Layout) -> None:
+    """Mount folders that are empty at first and can be written to."""
+    for path in request.scratch:
+        if not path.startswith("/"):
+            raise RunError("a scratch folder is named by an absolute path", where=path)
+        target = os.path.normpath(path)
+        if request.workdir:
+            layout.step("--bind", target, kept_folder(request.workdir, f"scratch{target}", 0o750))
+        else:
+            layout.step("--tmpfs", target)
 
 
 def cwd_mount(layout: Layout, cwd: str) -> None:
@@ -172,36 +145,63 @@ def cwd_mount(layout: Layout, cwd: str) -> None:
         layout.warnings.append(f"the current directory is not mounted: {error}")
 
 
+def host_files(request: Request, layout: Layout) -> None:
+    """Give the container the host's name service and time zone, or what was asked for instead."""
+    for path in HOST_FILES:
+        if path in request.no_mount or "bind-paths" in request.no_mount:
+            continue
+        if request.dns and path == "/etc/resolv.conf":
+            layout.put(path, name_servers(request.dns))
+        else:
+            file_mount(layout, path)
+    if request.hostname:
+        layout.put("/etc/hostname", f"{request.hostname}\n".encode())
+
+
 def file_mount(layout: Layout, path: str) -> None:
-    """Mount a file of the host's /etc where the image has one of that name."""
+    """Mount a file of the host's /etc; a copy, where the image has a link or nothing of that name."""
     source = os.path.realpath(path)
-    inside = mode_of(layout.view.image + path)
-    mode = mode_of(source)
-    if inside is not None and stat.S_ISREG(inside) and mode is not None and stat.S_ISREG(mode):
+    mode, inside = mode_of(source), mode_of(layout.view.image + path)
+    if mode is None or not stat.S_ISREG(mode):
+        return
+    if inside is not None and stat.S_ISREG(inside):
         layout.step("--ro-bind", path, source)
+        return
+    with open(source, "rb") as file:
+        layout.put(path, file.read(MAX_HOST_FILE))
 
 
-def user_mount(layout: Layout, bind: str) -> None:
-    """Mount what ``SOURCE[:TARGET[:OPTIONS]]`` says."""
-    source, target, options = parse_bind(bind)
-    source = os.path.realpath(source)
+def name_servers(addresses: list[str]) -> bytes:
+    """Return the text of a resolv.conf. UsageError if something is no address."""
+    import ipaddress
+
+    for address in addresses:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            from sifmake.errors import UsageError
+
+            raise UsageError("is no IP address", where=address, hint="write --dns ADDRESS[,ADDRESS...]") from None
+    return "".join(f"nameserver {address}\n" for address in addresses).encode()
+
+
+def user_mount(layout: Layout, bind: Bind, bound: set[str]) -> None:
+    """Mount what the user asked for; of two on one place the first counts, as with Apptainer."""
+    target = os.path.normpath(bind.target)
+    source = os.path.realpath(bind.source)
+    if bind.data:
+        raise RunError(
+            "an image as the source of a bind needs apptainer or singularity",
+            where=bind.source,
+            hint="unpack it, and bind the folder",
+        )
     if not os.path.exists(source):
         raise RunError("there is nothing to bind", where=source, hint="make it first, or correct --bind")
-    layout.step("--ro-bind" if "ro" in options else "--bind", target, source)
-
-
-def parse_bind(bind: str) -> tuple[str, str, list[str]]:
-    """Split a bind specification; UsageError if it is not well-formed."""
-    from sifmake.errors import UsageError
-
-    parts = bind.split(":")
-    options = parts[2].split("+") if len(parts) == 3 else []
-    if len(parts) > 3 or not parts[0] or any(option not in ("ro", "rw") for option in options):
-        raise UsageError("cannot read the bind", where=bind, hint="write SOURCE[:TARGET[:ro|rw]]")
-    target = (parts[1] if len(parts) > 1 else "") or os.path.abspath(parts[0])
-    if not target.startswith("/"):
-        raise UsageError("the target is no absolute path", where=bind, hint="write SOURCE[:TARGET[:ro|rw]]")
-    return parts[0], os.path.normpath(target), options
+    if target in bound:
+        layout.warnings.append(f"{source} is not mounted on {target}: something else is")
+        return
+    bound.add(target)
+    layout.step("--ro-bind" if bind.readonly else "--bind", target, source)
 
 
 def start_folder(request: Request, layout: Layout, home: str, cwd: str) -> str:

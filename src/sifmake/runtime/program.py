@@ -57,7 +57,7 @@ def shell(request: Request, view: View, environment: Environment) -> list[str]:
             f"the image has no shell ({', '.join(SHELLS)})", where=request.sif, hint="run its program with exec"
         )
     environment.values["SHELL"] = found
-    return [found, *(["--norc"] if found.endswith("/bash") else []), *request.arguments]
+    return [found, *(["--norc"] if found.endswith("/bash") else [])]
 
 
 def test(request: Request, view: View, _environment: Environment) -> list[str]:
@@ -90,7 +90,7 @@ def runscript(request: Request, view: View, environment: Environment) -> list[st
         return exact
     try:
         values = environment.values if not environment.rest else environment.host | environment.values
-        return entrypoint + split_words(" ".join(f'"{word}"' for word in request.arguments), values)
+        return as_set(entrypoint + split_words(" ".join(f'"{word}"' for word in request.arguments), values))
     except UnbalancedError as error:
         raise RunError(
             f"an argument cannot be evaluated: {error}", hint="--no-eval passes arguments as they are"
@@ -103,6 +103,11 @@ def runscript(request: Request, view: View, environment: Environment) -> list[st
             where=request.sif,
             hint="--no-eval passes arguments as they are",
         ) from None
+
+
+def as_set(words: list[str]) -> list[str]:
+    """Return what ``set`` makes of words: a ``--`` at the beginning ends its options."""
+    return words[1:] if words[:1] == ["--"] and len(words) > 1 else words
 
 
 def oci_words(script: str, name: str) -> list[str]:

@@ -64,13 +64,18 @@ def unpack(image: Image, folder: str) -> None:
     os.close(log)
 
 
-def own_namespace(uid: int, gid: int) -> bool:
-    """Enter a mount namespace of our own; returns whether a user namespace was needed for it.
+def own_namespace(uid: int, gid: int, *, user: bool = False) -> bool:
+    """Enter a mount namespace of our own; returns whether it is in a user namespace of our own.
+
+    Args:
+        uid: The user.
+        gid: The user's group.
+        user: Whether a user namespace is wanted where it is not needed.
 
     Raises:
         OSError: The system allows neither.
     """
-    if uid == 0:
+    if uid == 0 and not user:
         try:
             system.unshare(system.CLONE_NEWNS)
             system.mount("", "/", "", system.MS_REC | system.MS_SLAVE)

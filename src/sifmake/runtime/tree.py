@@ -54,7 +54,7 @@ class Tree:
             RunError: No namespace is allowed, and bwrap could not run without one either.
         """
         try:
-            self.nested = own_namespace(self.caller.uid, self.caller.gid)
+            self.nested = own_namespace(self.caller.uid, self.caller.gid, user=self.request.userns)
         except OSError as error:
             from sifmake.runtime.outside import check_bwrap
             from sifmake.runtime.scratch import Scratch
@@ -62,13 +62,14 @@ class Tree:
             check_bwrap(bwrap, error.strerror or str(error))
             self.outside, self.scratch = True, Scratch()
         else:
-            sources = [item.partition(":")[0] for item in self.request.binds]
+            sources = [*(bind.source for bind in self.request.binds), self.request.workdir or "/"]
             self.point, self.cover = mount_points([self.caller.cwd, self.caller.home, *sources])
 
     def begin(self) -> None:
         """Mount the image by the kernel and read the program, or begin to mount it by squashfuse."""
-        by_kernel = not self.nested and not self.outside and self.loop()
-        by_fuse = not by_kernel and not self.outside and self.serve()
+        mount = not self.outside and self.request.unpack is not True
+        by_kernel = mount and not self.nested and self.loop()
+        by_fuse = mount and not by_kernel and self.serve()
         os.write(self.tell, KERNEL if by_kernel else FUSE if by_fuse else NONE)
         if by_kernel:
             from sifmake.runtime.warm import warm
@@ -111,7 +112,7 @@ class Tree:
             raise RunError("the process in the foreground has gone")
         self.slow = how == FUSE
         try:
-            if self.outside:
+            if self.outside and self.request.unpack is not True:
                 self.mount_outside()
             elif how == FUSE:
                 self.await_fuse()
@@ -149,6 +150,11 @@ class Tree:
         """Unpack the image into a temporary folder."""
         from sifmake.runtime.rootfs import unpack
 
+        if self.request.unpack is False:
+            raise RunError(
+                "the image cannot be mounted, and may not be unpacked",
+                hint="install squashfuse (and let users open /dev/fuse), or leave --no-tmp-sandbox out",
+            )
         self.folder = f"{self.temporary()}/root"
         unpack(self.image, self.folder)
 

@@ -1,0 +1,152 @@
+"""The SIF file that is run: opened once, and where the configuration asks for signatures, verified as it was opened."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sifmake.cli.running_parse import Options
+    from sifmake.pipeline.configuration import Configuration
+
+CONFIGURATION = "config/config.yaml"
+SIGNATURE_WORD = b"signature"
+"""Only where it stands in the configuration is that read as YAML, which takes a while."""
+DISGUISES = (b"\\", b"\0")
+"""What YAML could write the word with otherwise: escapes and UTF-16."""
+OWN_SIGNATURES = "signed files are run by name: `sifmake pull`, `sifmake sign`, or an oras:// URI of a signed SIF file"
+
+
+def opened_image(options: Options) -> tuple[str, int]:
+    """Return the absolute path of the SIF file to run and, where that matters, the file itself, open.
+
+    What was verified is what is run, whatever takes its name afterwards. Its bytes can still be changed by those who
+    may write to the file.
+
+    Returns:
+        The path, and a file descriptor: -1 where no signature is asked for, for then it is opened when it is mounted.
+
+    Raises:
+        SigningError: It does not verify, or there are no keys to verify it with.
+        ConfigError: The configuration cannot be read.
+    """
+    configuration = signing_configuration()
+    if is_path(options.image):
+        sif = options.image
+    else:
+        if configuration:
+            refuse_unsigned_kind(options.image)
+        sif = stored_sif(options)
+    sif = os.path.abspath(sif)
+    return sif, (verified(sif, configuration) if configuration else -1)
+
+
+def is_path(image: str) -> bool:
+    """Whether an image is named by a path: it exists, or nothing in it looks like a transport."""
+    return os.path.exists(image) or ":" not in image
+
+
+def stored_sif(options: Options) -> str:
+    """Return the SIF file in the store that an image's URI comes to, made now if it is not there."""
+    from pathlib import Path
+
+    from sifmake.cli.console import Console
+    from sifmake.pipeline.stored_sif import Wanted, find_or_build
+
+    refuse_own_options(options)
+    console = Console(quiet=options.quiet)
+    auth_file = Path(options.authfile) if options.authfile else None
+    try:
+        return str(find_or_build(Wanted(options.image, options.offline, options.no_https, auth_file), console))
+    finally:
+        console.close()
+
+
+def refuse_own_options(options: Options) -> None:
+    """Raise UsageError for options of Apptainer's that are done otherwise here."""
+    hints = {
+        "docker_login": "log in once by `sifmake registry login`",
+        "docker_host": "set the variable DOCKER_HOST to it",
+        "disable_cache": "the image is kept in the store; SIFMAKE_CACHE=DIR names another one, to be removed later",
+    }
+    for name, hint in hints.items():
+        if getattr(options, name):
+            from sifmake.errors import UsageError
+
+            raise UsageError(f"{options.given[name]} is not done here", hint=hint)
+
+
+def signing_configuration() -> Configuration | None:
+    """Return the project's configuration if it asks for signatures. Raises ConfigError if it cannot be read."""
+    try:
+        with open(CONFIGURATION, "rb") as file:
+            text = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if SIGNATURE_WORD not in text and not any(mark in text for mark in DISGUISES):
+        return None
+    from pathlib import Path
+
+    from sifmake.pipeline.project import Project
+
+    configuration = Project(Path.cwd()).configuration
+    return configuration if configuration.require_signature else None
+
+
+def refuse_unsigned_kind(uri: str) -> None:
+    """Refuse an image that cannot be signed, before it is pulled: a SIF file that is made of it has no signature."""
+    from sifmake.errors import SigningError
+    from sifmake.reference import parse_uri
+    from sifmake.reference.uri import SIF_TRANSPORTS
+
+    if parse_uri(uri).transport not in SIF_TRANSPORTS:
+        raise SigningError(
+            "is not run, for an image of this kind is not signed",
+            where=uri,
+            hint=f"require-signature stands in {CONFIGURATION}; {OWN_SIGNATURES}",
+        )
+
+
+def verified(sif: str, configuration: Configuration) -> int:
+    """Open a SIF file and verify it; returns its file descriptor.
+
+    Raises:
+        SigningError: It does not verify, or there are no keys to verify it with.
+    """
+    from pathlib import Path
+
+    from sifmake.errors import SigningError
+    from sifmake.pipeline.keys import load_project_trust
+    from sifmake.signing import verify_open
+
+    check_keys(configuration)
+    fd = os.open(sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    found = verify_open(fd, Path(sif), load_project_trust(configuration))
+    if found.exit_code:
+        raise SigningError(
+            f"is not run, for it does not verify: {'; '.join(found.reasons)}",
+            where=sif,
+            hint=f"require-signature stands in {CONFIGURATION}; sifmake sign signs it, trusted-keys names who may",
+        )
+    return fd
+
+
+def check_keys(configuration: Configuration) -> None:
+    """Raise SigningError if trusted keys cannot be read: what they refuse would be lost with what they allow."""
+    from sifmake.errors import SigningError
+    from sifmake.pipeline.configuration import DEVELOPMENT
+
+    for path in configuration.trusted_keys:
+        try:
+            if os.path.isdir(path):
+                os.listdir(path)
+            else:
+                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and configuration.key == DEVELOPMENT:
+                continue  # its own key is trusted without a file
+            raise SigningError(
+                f"trusted keys cannot be read: {error.strerror}",
+                where=str(path),
+                hint=f"require-signature stands in {CONFIGURATION}; put the keys there or correct trusted-keys",
+            ) from None

@@ -1,0 +1,190 @@
+"""Reading the command lines of ``run``, ``exec``, ``shell`` and ``test`` as Apptainer does, and the variables for them.
+
+argparse would take half of the time of a run and reads some lines otherwise, so it is only there for help and errors.
+"""
+
+from __future__ import annotations
+
+from sifmake.cli.running_options import FLAG, LIST, OWN, PEERS, SHARED, TEXTS, VALUE, all_rows
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from sifmake.cli.running_options import Row
+
+WRAPPED = {
+    "exec": "sifmake exec [options] SIF|URI COMMAND [ARGUMENT...]",
+    "run": "sifmake run [options] SIF|URI [ARGUMENT...]",
+    "shell": "sifmake shell [options] SIF|URI",
+    "test": "sifmake test [options] SIF|URI [ARGUMENT...]",
+}
+GLOBAL: tuple[Row, ...] = (("quiet", "-q --quiet", FLAG, "", "", ""), ("debug", "--debug", FLAG, "", "", ""))
+PREFIXES = ("APPTAINER_", "SINGULARITY_")
+"""Prefixes of variables that stand for options. The first one's win, empty ones too."""
+TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+"""The words for truth of Go's strconv.ParseBool, which the peers use."""
+
+
+class NotPlainError(Exception):
+    """The line is wrong or asks for help: argparse knows what to say."""
+
+
+class Options:
+    """Parsed options: an attribute for each row, what argparse's Namespace has too, and who gave them.
+
+    Attributes:
+        given: By attribute, the word or variable by which an option was set.
+    """
+
+    def __init__(self, action: str) -> None:
+        values = {"command": action, "quiet": False, "debug": False, "image": "", "arguments": [], "shell": ""}
+        self.__dict__.update(values)
+        for row in all_rows(action):
+            self.__dict__[row[0]] = False if row[2] is FLAG else "" if row[2] is VALUE else []
+        self.given: dict[str, str] = {}
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def take(self, row: Row, text: str, origin: str) -> None:
+        """Set an option to what a text says; ValueError if that is not for it."""
+        name, kind = row[0], row[2]
+        if kind is FLAG:
+            self.__dict__[name] = truth(text)
+        elif kind is VALUE:
+            self.__dict__[name] = text
+        else:
+            self.__dict__[name] = [*self.__dict__[name], text]
+        self.given[name] = origin
+
+
+def truth(text: str) -> bool:
+    """Return what a word for true or false means; ValueError if it is neither."""
+    if text in TRUE or text in FALSE:
+        return text in TRUE
+    raise ValueError(text)
+
+
+def configure(parser: argparse.ArgumentParser, action: str) -> None:
+    """Add the arguments of one of the actions, for help and for errors."""
+    import argparse
+
+    parser.usage = WRAPPED[action]
+    peers = parser.add_argument_group("options that only apptainer and singularity know")
+    for row in all_rows(action):
+        name, words, kind, _variables, shown, text = row
+        group = peers if row in PEERS or name == "runscript_timeout" else parser
+        if kind is FLAG:
+            group.add_argument(*words.split(), dest=name, action="store_true", help=text)
+        elif kind is VALUE:
+            group.add_argument(*words.split(), dest=name, default="", metavar=shown, help=text)
+        else:
+            group.add_argument(*words.split(), dest=name, action="append", default=[], metavar=shown, help=text)
+    parser.add_argument("image", metavar="SIF|URI", help="SIF file, or image as for pull")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="command or arguments")
+
+
+def parse_plain(words: list[str]) -> argparse.Namespace | None:
+    """Parse a command line; None if it is wrong or asks for help, which argparse says better.
+
+    Args:
+        words: The action, options, the image and its arguments. Everything behind the image belongs to the program.
+    """
+    options = Options(words[0])
+    known = {word: row for row in (*all_rows(words[0]), *GLOBAL) for word in row[1].split()}
+    pending = words[:0:-1]
+    try:
+        while pending and pending[-1].startswith("-") and pending[-1] != "-":
+            word = pending.pop()
+            if word == "--":
+                break
+            if word.startswith("--"):
+                take_long(options, known, word, pending)
+            else:
+                take_short(options, known, word, pending)
+    except NotPlainError:
+        return None
+    if not pending:
+        return None
+    options.__dict__.update(image=pending.pop(), arguments=pending[::-1])
+    return options  # type: ignore[return-value]  # it has all attributes that are asked for
+
+
+def take_long(options: Options, known: Mapping[str, Row], text: str, pending: list[str]) -> None:
+    """Take ``--word``, ``--word=value`` or ``--word value``."""
+    word, equals, value = text.partition("=")
+    row = row_of(known, word)
+    if not equals:
+        value = "true" if row[2] is FLAG else following(pending)
+    take(options, row, value, word)
+
+
+def take_short(options: Options, known: Mapping[str, Row], text: str, pending: list[str]) -> None:
+    """Take one or more options of one letter; what follows the first that has a value is the value."""
+    at = 1
+    while at < len(text):
+        word = f"-{text[at]}"
+        row = row_of(known, word)
+        rest = text[at + 1 :]
+        if row[2] is not FLAG or rest.startswith("="):
+            take(options, row, rest.removeprefix("=") if rest else following(pending), word)
+            return
+        take(options, row, "true", word)
+        at += 1
+
+
+def row_of(known: Mapping[str, Row], word: str) -> Row:
+    """Return the row of an option; NotPlainError if there is none."""
+    if word not in known:
+        raise NotPlainError(word)
+    return known[word]
+
+
+def take(options: Options, row: Row, text: str, word: str) -> None:
+    """Set an option; NotPlainError if the text is not for it."""
+    try:
+        options.take(row, text, word)
+    except ValueError:
+        raise NotPlainError(word) from None
+
+
+def following(pending: list[str]) -> str:
+    """Take the next word."""
+    if not pending:
+        raise NotPlainError
+    return pending.pop()
+
+
+def read_variables(options: Options, environ: Mapping[str, str], rows: Iterable[Row] = (*SHARED, *PEERS, *OWN)) -> None:
+    """Let ``APPTAINER_BIND`` and its like stand for options that are not given; binds and mounts add up.
+
+    Raises:
+        UsageError: A variable that is true or false is neither.
+    """
+    found = {name: value for name, value in environ.items() if name.startswith(PREFIXES)}
+    if not found:
+        return
+    for prefix in PREFIXES:
+        for row in rows:
+            for key in row[3].split():
+                if prefix + key in found and (prefix is PREFIXES[0] or PREFIXES[0] + key not in found):
+                    take_variable(options, row, prefix + key, found[prefix + key].strip())
+
+
+def take_variable(options: Options, row: Row, name: str, value: str) -> None:
+    """Set an option to a variable's value."""
+    if not value or (row[2] is not TEXTS and row[0] in options.given):
+        return
+    if row[2] is LIST:
+        value = ",".join(item.strip() for item in value.split(","))
+    try:
+        options.take(row, value, name)
+    except ValueError:
+        from sifmake.errors import UsageError
+
+        raise UsageError(f"is neither true nor false: {value}", where=name, hint="set it to 1 or 0") from None

@@ -1,0 +1,144 @@
+"""From parsed options to what is run: a request for the built-in back end, words for the peers."""
+
+from __future__ import annotations
+
+from sifmake.cli.running_options import FLAG, HINTS, VALUE, long_word, peer_rows, shared_rows
+from sifmake.runtime.binds import fields, parse_binds, parse_mount
+from sifmake.runtime.request import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sifmake.cli.running_parse import Options
+
+
+def request_of(options: Options, environ: Mapping[str, str]) -> Request:
+    """Return the request that the options make to the built-in back end; the image is still as it was named.
+
+    Args:
+        options: The options, those from variables too.
+        environ: The host's environment, for the files of ``--env-file``.
+
+    Raises:
+        UsageError: A value is not well-formed.
+        RunError: An option is only for the peers.
+    """
+    refuse_peer_options(options)
+    values = vars(options)
+    request = Request(options.command, options.image, arguments=options.arguments)
+    request.binds = [*parse_binds(options.bind), *map(parse_mount, options.mount)]
+    request.env = [*env_files(words_of(options.env_file), options, environ), *env_items(options.env)]
+    for name in ("no_env", "scratch", "no_mount", "dns"):
+        setattr(request, name, words_of(values[name]))
+    for name in ("workdir", "home", "hostname", "cwd", "ipc", "uts", "userns", "no_privs", "no_home", "quiet"):
+        setattr(request, name, values[name])
+    for name in ("writable_tmpfs", "no_eval", "no_umask", "no_init"):
+        setattr(request, name, values[name] or options.compat)
+    alone = options.containall or options.compat
+    request.cleanenv = options.cleanenv or alone
+    request.contain = options.contain or alone
+    request.pid = (options.pid or alone) and not options.no_pid
+    request.ipc = options.ipc or alone
+    request.uts = options.uts or bool(options.hostname)
+    request.unpack = True if options.unsquash or options.tmp_sandbox else False if options.no_tmp_sandbox else None
+    request.shell = options.shell if options.command == "shell" else ""
+    return request
+
+
+def refuse_peer_options(options: Options) -> None:
+    """Raise RunError for an option that only the peers know, and one that only root may use."""
+    from sifmake.runtime.errors import RunError
+
+    values = vars(options)
+    for row in peer_rows(options.command):
+        if values[row[0]]:
+            origin = options.given.get(row[0], long_word(row))
+            raise RunError(
+                f"{origin} needs apptainer or singularity, and neither is on PATH or chosen",
+                hint=f"install apptainer; {HINTS.get(row[0], 'or do without')}",
+            )
+    if options.keep_privs and not is_root():
+        raise RunError("--keep-privs is only for root", hint="leave it out")
+
+
+def is_root() -> bool:
+    """Whether this process is root's."""
+    import os
+
+    return os.geteuid() == 0
+
+
+def peer_words(options: Options) -> list[str]:
+    """Return the options as Apptainer and SingularityCE are to get them: those of the line, as they were given."""
+    words: list[str] = []
+    for row in (*shared_rows(options.command), *peer_rows(options.command)):
+        value = getattr(options, row[0])
+        if row[0] not in options.given:
+            continue
+        if row[2] is FLAG:
+            words.append(long_word(row) + ("" if value else "=false"))
+        else:
+            words += [word for text in ([value] if row[2] is VALUE else value) for word in (long_word(row), text)]
+    return words
+
+
+def words_of(texts: Iterable[str]) -> list[str]:
+    """Return the words of an option that may be given more than once, with several words each time."""
+    return [word for text in texts for word in fields(text) if word]
+
+
+def env_items(texts: Iterable[str]) -> list[str]:
+    """Return the assignments of ``--env``: one with commas in its value, or several with commas between them.
+
+    Raises:
+        UsageError: There is no assignment.
+    """
+    items: list[str] = []
+    for text in texts:
+        items += [text.strip('"')] if text.count("=") == 1 else fields(text)
+        bad = next((item for item in items if "=" not in item), None)
+        if bad is not None:
+            from sifmake.errors import UsageError
+
+            raise UsageError("is no assignment", where=bad, hint="write --env NAME=VALUE, or --env '\"A=1,2\",B=3'")
+    return items
+
+
+class Assignments(dict[str, str]):
+    """Variables to begin with, and note of those that are assigned."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(variables)
+        self.assigned: set[str] = set()
+
+    def __setitem__(self, name: str, value: str) -> None:
+        """Assign a variable."""
+        super().__setitem__(name, value)
+        self.assigned.add(name)
+
+
+def env_files(paths: Iterable[str], options: Options, environ: Mapping[str, str]) -> list[str]:
+    """Return the assignments in files; they can use the host's variables, and later files win.
+
+    Raises:
+        UsageError: A file has more than assignments.
+    """
+    items: list[str] = []
+    for path in paths:
+        from sifmake.errors import UsageError
+        from sifmake.runtime.environment import FIXED
+        from sifmake.runtime.words import NeedsShell, UnbalancedError, source
+
+        variables = Assignments(environ)
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            try:
+                source(file.read(), variables, set(), FIXED)
+            except (NeedsShell, UnbalancedError) as error:
+                raise UsageError(
+                    f"not a list of assignments: {error}",
+                    where=path,
+                    hint=f"write NAME=VALUE lines ({options.given['env_file']})",
+                ) from None
+        items += [f"{name}={variables[name]}" for name in sorted(variables.assigned) if name in variables]
+    return items

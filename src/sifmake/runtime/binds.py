@@ -1,0 +1,129 @@
+"""What ``--bind`` and ``--mount`` say, as Apptainer reads it."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sifmake.errors import UsageError
+
+BIND_FORM = "write SOURCE[:TARGET[:ro|rw]][,...]"
+MOUNT_FORM = "write type=bind,src=SOURCE,dst=TARGET[,ro]"
+SOURCES = ("source", "src")
+TARGETS = ("destination", "dst", "target")
+DATA = ("image-src", "id")
+"""Options by which a file is mounted that is itself an image."""
+
+
+class Bind:
+    """A path of the host, and where it is to be in the container.
+
+    Attributes:
+        source: Absolute path on the host.
+        target: Path in the container, as it was written.
+        readonly: Whether it may only be read.
+        data: Whether the source is an image whose files are meant.
+    """
+
+    def __init__(self, source: str, target: str, options: Iterable[str] = ()) -> None:
+        names = [option.partition("=")[0] for option in options]
+        self.source = os.path.abspath(source)
+        self.target = target or self.source
+        self.readonly = "ro" in names
+        self.data = any(name in DATA for name in names)
+
+
+def parse_binds(texts: Iterable[str]) -> list[Bind]:
+    """Read ``SOURCE[:TARGET[:OPTIONS]],...``; a backslash before a comma or a colon makes it a part of the path.
+
+    Options may be separated by commas too: what is an option and follows a target is one of that bind's.
+
+    Raises:
+        UsageError: A text is not of this form.
+    """
+    binds: list[list[str]] = []
+    for text in texts:
+        for item in map(str.strip, separated(text, ",")):
+            if is_option(item) and binds and len(binds[-1]) > 1:
+                binds[-1].append(item)
+            elif item:
+                binds.append(list(separated(item, ":")))
+                if len(binds[-1]) > 3:
+                    raise wrong("bind", item, BIND_FORM)
+    return [bind_of(parts) for parts in binds]
+
+
+def bind_of(parts: list[str]) -> Bind:
+    """Return the bind that source, target and options make."""
+    source, target = (part.replace("\\,", ",").replace("\\:", ":") for part in [*parts, ""][:2])
+    if not source or not all(is_option(part) for part in parts[2:]):
+        raise wrong("bind", ":".join(parts), BIND_FORM)
+    if len(parts) > 1 and not target.startswith("/"):
+        raise wrong("bind", ":".join(parts), BIND_FORM, "the target is no absolute path")
+    return Bind(source, target, parts[2:])
+
+
+def parse_mount(text: str) -> Bind:
+    """Read ``type=bind,src=SOURCE,dst=TARGET[,ro]``; a field with a comma in it stands between double quotes.
+
+    Raises:
+        UsageError: It is not of this form, or another type of mount.
+    """
+    source = target = ""
+    options: list[str] = []
+    for field in fields(text):
+        name, _equals, value = field.partition("=")
+        if name in SOURCES and value:
+            source = value
+        elif name in TARGETS and value:
+            target = value
+        elif name in ("ro", "readonly"):
+            options.append("ro")
+        elif name in DATA and value:
+            options.append(field)
+        elif field != "type=bind":
+            raise wrong("mount", text, MOUNT_FORM)
+    if not source or not target.startswith("/"):
+        raise wrong("mount", text, MOUNT_FORM)
+    return Bind(source, target, options)
+
+
+def separated(text: str, mark: str) -> Iterator[str]:
+    """Give the parts of a text between the marks that have no backslash before them."""
+    start = at = 0
+    while (at := text.find(mark, at)) >= 0:
+        if at == 0 or text[at - 1] != "\\":
+            yield text[start:at]
+            start = at + 1
+        at += 1
+    yield text[start:]
+
+
+def is_option(text: str) -> bool:
+    """Whether a text is an option of a bind."""
+    return text in ("ro", "rw") or text.partition("=")[0] in DATA
+
+
+def fields(text: str) -> list[str]:
+    """Return the fields of a line of comma-separated values; UsageError if a quote is left open."""
+    if '"' not in text:
+        return text.split(",")
+    import csv
+
+    try:
+        rows = list(csv.reader([text], strict=True))
+    except csv.Error as error:
+        from sifmake.errors import UsageError
+
+        raise UsageError(f"cannot read the list: {error}", where=text) from None
+    return rows[0] if rows else []
+
+
+def wrong(kind: str, text: str, form: str, why: str = "") -> UsageError:
+    """Return the error for a specification that is not well-formed."""
+    from sifmake.errors import UsageError
+
+    return UsageError(why or f"cannot read the {kind}", where=text, hint=form)

@@ -1,0 +1,89 @@
+"""Layers over the image, on a tmpfs that nobody else sees: one to write into, or one that adds files to a folder."""
+
+from __future__ import annotations
+
+import os
+
+from sifmake.runtime import system
+from sifmake.runtime.errors import RunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SEPARATORS = (":", ",", "\\")
+"""What the kernel takes apart in a list of layers."""
+
+
+class Cover:
+    """A folder of our own mount namespace, with a tmpfs on it once it is needed.
+
+    Attributes:
+        folder: The folder; empty if there is none.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.mounted = 0
+
+    def place(self) -> str:
+        """Return a new empty folder in the tmpfs. Raises OSError if there is none."""
+        if not self.folder:
+            raise OSError("there is no folder for layers")
+        if not self.mounted:
+            system.mount("tmpfs", self.folder, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755")
+        self.mounted += 1
+        path = f"{self.folder}/{self.mounted}"
+        os.mkdir(path, 0o755)
+        return path
+
+    def writable(self, image: str) -> str:
+        """Lay a writable folder over the image; returns the folder of both. RunError if the system cannot."""
+        if not self.folder:
+            raise RunError("--writable-tmpfs needs user namespaces, which are not allowed here", hint="leave it out")
+        try:
+            place = self.place()
+            for name in ("upper", "work", "root"):
+                os.mkdir(f"{place}/{name}", 0o755)
+            options = f"lowerdir={image},upperdir={place}/upper,workdir={place}/work"
+            system.mount("overlay", f"{place}/root", "overlay", 0, options)
+        except OSError as error:
+            raise RunError(
+                f"the image cannot be made writable: {error.strerror}",
+                hint="--writable-tmpfs needs overlay mounts (Linux 5.11 for ordinary users); leave it out",
+            ) from None
+        return f"{place}/root"
+
+    def adding(self, folder: str, files: Mapping[str, bytes]) -> str:
+        """Lay files over a folder of the image; returns the folder of both. OSError if the system cannot."""
+        if any(mark in folder for mark in SEPARATORS):
+            raise OSError("the name of the folder would be read as several")
+        place = self.place()
+        layer, both = f"{place}/layer", f"{place}/both"
+        status = os.stat(folder)
+        os.mkdir(both)
+        os.mkdir(layer)
+        for name, data in files.items():
+            write_file(f"{layer}/{name}", data)
+        os.chmod(layer, status.st_mode & 0o7777)
+        os.utime(layer, ns=(status.st_atime_ns, status.st_mtime_ns))
+        flags = system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV
+        system.mount("overlay", both, "overlay", flags, f"lowerdir={layer}:{folder}")
+        return both
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a file that everybody can read."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    os.fchmod(fd, 0o644)
+    os.write(fd, data)
+    os.close(fd)
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Write a file in the place of a link or of nothing."""
+    try:  # noqa: SIM105 - importing contextlib takes 3 ms
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    write_file(path, data)

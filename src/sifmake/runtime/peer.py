@@ -1,0 +1,95 @@
+"""Apptainer or SingularityCE as the back end: takes the place of this process."""
+
+from __future__ import annotations
+
+import os
+
+from sifmake.runtime.caller import current_folder, given_environment
+from sifmake.runtime.errors import RunError
+from sifmake.runtime.rootfs import MOUNT_POINTS, find_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sifmake.runtime.request import Request
+
+
+class Peer:
+    """A back end that is another program."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def is_there(self) -> bool:
+        """Whether it is on PATH."""
+        return bool(find_program(self.name))
+
+    def run(self, request: Request) -> int:
+        """Execute it; only a failure returns."""
+        program = find_program(self.name)
+        if not program:
+            raise RunError(
+                f"{self.name} is not on PATH", hint=f"install the package {self.name}, or use --runtime builtin"
+            )
+        environ = given_environment(os.environ)
+        sif = request.sif if request.fd < 0 else verified_path(request, environ)
+        os.execve(program, [self.name, *peer_line(request, sif)], environ)
+
+
+def peer_line(request: Request, sif: str) -> list[str]:
+    """Return the command line for Apptainer or SingularityCE."""
+    words = ["--silent"] if request.quiet else []
+    return [*words, request.action, *request.peer_words, sif, *request.arguments]
+
+
+def verified_path(request: Request, environ: Mapping[str, str]) -> str:
+    """Return a path of the file that was verified.
+
+    The peers open an image by its path, links followed, so that an open file cannot be handed to them. For root the
+    file gets a name in a mount namespace of our own, where nobody else can put another in its place. Others have no
+    such means that would not take the peers' setuid programs away; for them the file is compared once more.
+
+    Raises:
+        RunError: The path means another file than the one that was verified.
+    """
+    if os.geteuid() == 0:
+        return private_name(request, environ)
+    if not os.path.samestat(os.stat(request.sif), os.fstat(request.fd)):
+        raise replaced(request.sif)
+    return request.sif
+
+
+def private_name(request: Request, environ: Mapping[str, str]) -> str:
+    """Mount the file where only this process and its children see it, and return its path there."""
+    from sifmake.runtime import system
+
+    folder = unused_folder([*request.peer_words, *request.arguments, *environ.values(), current_folder()])
+    system.unshare(system.CLONE_NEWNS)
+    system.mount("", "/", "", system.MS_REC | system.MS_SLAVE)
+    file = os.open(request.sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # mounts of the old namespace do not count
+    if not os.path.samestat(os.fstat(file), os.fstat(request.fd)):
+        raise replaced(request.sif)
+    system.mount("tmpfs", folder, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755,size=64k")
+    path = f"{folder}/{os.path.basename(request.sif)}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+    system.mount(f"/proc/self/fd/{file}", path, "", system.MS_BIND)
+    os.close(file)
+    return path
+
+
+def unused_folder(texts: list[str]) -> str:
+    """Return a folder that can be covered: no text names it or what lies in it."""
+    for folder in reversed(MOUNT_POINTS):
+        named = any(folder in text for text in texts)
+        if os.path.isdir(folder) and not os.path.islink(folder) and not named:
+            return folder
+    raise RunError(
+        f"all of {', '.join(MOUNT_POINTS)} are in use or missing",
+        hint="make one of them, empty, or use --runtime builtin",
+    )
+
+
+def replaced(sif: str) -> RunError:
+    """Return the error for a file that is another one now."""
+    return RunError("was replaced while it was verified", where=sif, hint="run it again")
