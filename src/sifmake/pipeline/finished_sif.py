@@ -14,23 +14,34 @@ if TYPE_CHECKING:
     from sifmake.sources.base import SifSource
 
 
-def fetch_whole(source: SifSource, target: Path, uri: str) -> None:
+def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "") -> str:
     """Write a finished SIF file to ``target``, which stays as it was unless table and objects are all there.
 
     A file that was cut off where it lies has the length that its server tells, and often nobody knows a digest.
 
+    Args:
+        source: Has the file.
+        target: Where it goes.
+        uri: What messages call it.
+        expected: SHA-256 that it must have, as ``sha256:...``; empty for any.
+
+    Returns:
+        Its SHA-256.
+
     Raises:
         SourceError: It cannot be fetched.
+        IntegrityError: It does not have the digest.
         SifError: It is cut off or damaged; ``where`` is ``uri``.
     """
     temporary = temporary_beside(target)
     try:
-        source.fetch(temporary)
+        digest = source.fetch(temporary, expected)
         _check_whole(temporary, uri)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
     fsync_folder(target.parent)
+    return digest
 
 
 def _check_whole(path: Path, uri: str) -> None:

@@ -54,8 +54,8 @@ def load_images(path: Path) -> dict[str, ImageSettings]:
     for name, given in file.value["images"].items():
         where = file.place(["images", name])
         check_name(name, where)
-        _check_source(given["from"], where)
-        for image in _expand(name, {**defaults, **given, "labels": _labels(defaults, given)}, where):
+        _check_source(given, where)
+        for image in _expand(name, _with_defaults(defaults, given), where):
             check_name(image.name, where)
             if image.name in images:
                 other = images[image.name].where
@@ -75,20 +75,27 @@ def find_image(images: dict[str, ImageSettings], name: str) -> ImageSettings:
     return images[name]
 
 
-def _check_source(source: str, where: str) -> None:
-    from sifmake.reference import parse_uri
-    from sifmake.reference.uri import SIF_TRANSPORTS
+def _check_source(given: dict[str, Any], where: str) -> None:
+    from sifmake.reference.uri import FILE, SIF_TRANSPORTS, parse_uri
 
     try:
-        parsed = parse_uri(source)
+        parsed = parse_uri(given["from"])
     except BadReferenceError as error:
         raise ConfigError(f"{error.where}: {error.what}", where=where, hint=error.hint) from error
     if parsed.transport in SIF_TRANSPORTS:
-        raise ConfigError(f"{source} is a finished SIF file and no container image", where=where)
+        meaningless = ("labels", "compression", "platforms", *(("tags",) if parsed.transport == FILE else ()))
+        if found := [key for key in meaningless if key in given]:
+            what = f"'{found[0]}' changes nothing in a finished SIF file: {given['from']}"
+            raise ConfigError(what, where=where, hint="leave it out, or name the container image")
 
 
-def _labels(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
-    return {**defaults.get("labels", {}), **given.get("labels", {})}
+def _with_defaults(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return an image's settings; of the defaults, those that a finished SIF file cannot have are left out."""
+    from sifmake.reference.uri import is_sif_uri
+
+    if is_sif_uri(given["from"]):
+        return {**{key: defaults[key] for key in ("platform", "sign") if key in defaults}, **given, "labels": {}}
+    return {**defaults, **given, "labels": {**defaults.get("labels", {}), **given.get("labels", {})}}
 
 
 def _expand(name: str, given: dict[str, Any], where: str) -> Iterator[ImageSettings]:

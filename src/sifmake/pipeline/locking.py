@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, SifmakeError
 from sifmake.oci.platform import parse_platform
+from sifmake.pipeline.finished_images import lock_finished
 from sifmake.pipeline.image_cache import load_image, open_project_source
 from sifmake.pipeline.lock_file import Lock, LockedLayer, read_lock, write_lock
 from sifmake.pipeline.stopping import Stoppable
+from sifmake.reference.uri import is_sif_uri
 from sifmake.sources.base import name_mark
 from sifmake.threads import Threads
 
@@ -158,6 +160,8 @@ def _asked_lock(project: Project, image: ImageSettings, old: Lock | None, progre
     pinned = _PINNED.search(image.source)
     if usable and pinned and pinned[1] == usable.digest:
         return usable.with_build(build)
+    if is_sif_uri(image.source):
+        return lock_finished(project, image, usable)
     source = open_project_source(project, image.source, build.compression, progress)
     try:
         resolved = source.resolve(parse_platform(image.platform), KnownFromLock(usable, project.store))
@@ -187,6 +191,8 @@ def _fits(lock: Lock, image: ImageSettings) -> bool:
 def _what(old: Lock | None, new: Lock, trouble: str) -> str:
     if old is None:
         return trouble
+    if old.manifest != new.manifest and is_sif_uri(new.source):
+        return "the file is another one"
     if old.manifest != new.manifest:
         kept = {layer.digest for layer in old.layers}
         fresh = sum(layer.digest not in kept for layer in new.layers)

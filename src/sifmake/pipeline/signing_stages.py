@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sifmake.progress import Progress
 
 OWN_KEY = "name a key of yours as 'key' in config/config.yaml"
+KEPT = "as it came"
 REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
 """Set by the shipped schedules: nothing that only this machine trusts is published."""
 
@@ -44,12 +45,18 @@ def sign_unsigned(project: Project, path: Path, objects: dict[str, str]) -> str:
     Args:
         project: Names the key.
         path: The SIF; after an error it is as it was.
-        objects: Digests of the SIF's objects from its record, so that the file is not read again.
+        objects: Digests of the SIF's objects from its record, so that the file is not read again; none of a file that
+            was finished when it came.
+
+    Returns:
+        The signer's fingerprint; :data:`KEPT` for a file that came with signatures: those are for the stage verify.
 
     Raises:
         SigningError: It cannot be signed.
         KeyFileError: The key is missing, or its passphrase is.
     """
+    if not objects and _is_signed(path):
+        return KEPT
     digests = {int(number): digest.removeprefix("sha256:") for number, digest in objects.items()}
     return _sign(project.configuration, path, digests, project.progress)
 
@@ -69,6 +76,13 @@ def sign_and_verify(configuration: Configuration, path: Path, digests: dict[int,
     """
     _sign(configuration, path, digests, progress)
     _judge(configuration, path)
+
+
+def _is_signed(path: Path) -> bool:
+    from sifmake.sif import DataType, open_sif
+
+    with open_sif(path) as sif:
+        return bool(sif.find(DataType.SIGNATURE))
 
 
 def _sign(configuration: Configuration, path: Path, digests: dict[int, str], progress: Progress) -> str:

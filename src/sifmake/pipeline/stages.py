@@ -10,6 +10,7 @@ from sifmake.files import fsync_folder
 from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED, ZSTD_WARNING
 from sifmake.pipeline.freshness import renew, stage_key, why_stale
 from sifmake.pipeline.records import read_record, write_record
+from sifmake.reference.uri import is_sif_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,10 +97,19 @@ def _check_formats(lock: Lock, stage: str) -> None:
 
 def _make(runner: Runner, stage: str, image: str, lock: Lock) -> dict[str, Any]:
     """Run a stage's work, then write its record: a record stands for finished outputs."""
-    result = _WORK[stage](runner, image, lock)
+    result = _work(runner, stage, image, lock)
     key = stage_key(runner.project, stage, lock)
     write_record(runner.project.record(stage, image), stage, key, result)
     return result
+
+
+def _work(runner: Runner, stage: str, image: str, lock: Lock) -> dict[str, Any]:
+    if is_sif_uri(lock.source):
+        from sifmake.pipeline import finished_images
+
+        if stage in finished_images.WORK:
+            return finished_images.WORK[stage](runner.project, image, lock)
+    return _WORK[stage](runner, image, lock)
 
 
 def _pull(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:

@@ -66,6 +66,11 @@ def parse_uri(text: str) -> Uri:
     raise BadReferenceError("the image has no transport", where=text or "''", hint=_suggest(text))
 
 
+def is_sif_uri(text: str) -> bool:
+    """Whether an image URI names a finished SIF file and no image with layers; raises as :func:`parse_uri`."""
+    return parse_uri(text).transport in SIF_TRANSPORTS
+
+
 def _known(text: str, transport: str, rest: str) -> Uri:
     if not rest:
         raise BadReferenceError("nothing stands behind the transport", where=text)

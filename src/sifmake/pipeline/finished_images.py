@@ -1,0 +1,166 @@
+"""Images of a project that are finished SIF files already: locked by their SHA-256, fetched, and signed or verified.
+
+In the lock of such a file ``manifest`` is its SHA-256 and the one layer is the file itself; ``config`` is what its
+source says of it without sending it (a manifest's digest, a server's marks), so that the next look costs no transfer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import IntegrityError, SourceError
+from sifmake.files import atomic_write
+from sifmake.oci.platform import parse_platform
+from sifmake.pipeline.declaration import TREE, UNSIGNED
+from sifmake.pipeline.finished_sif import fetch_whole
+from sifmake.pipeline.image_cache import source_settings
+from sifmake.pipeline.lock_file import Lock, LockedLayer
+from sifmake.reference.uri import FILE, parse_uri
+from sifmake.sif import open_sif
+from sifmake.sif.format import arch_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sifmake.pipeline.images import ImageSettings
+    from sifmake.pipeline.project import Project
+    from sifmake.sources.base import SifSource
+
+
+def lock_finished(project: Project, image: ImageSettings, old: Lock | None) -> Lock:
+    """Return the lock of a finished SIF file as its source has it now.
+
+    Args:
+        project: Has settings and store.
+        image: Which file.
+        old: The lock before, if it is of the same source and platform.
+
+    Raises:
+        SourceError: There is no such file, or it is for another platform.
+        SifError: It is damaged.
+    """
+    build = project.wanted_build(image)
+    source = _open(project, image.source)
+    try:
+        mark = source.resolve() or ""
+        if old is not None and mark and old.config == mark:
+            return old.with_build(build)
+        local = _local_path(project, image.source)
+        path, digest = (local, mark) if local else _fetched(project, source, image.source)
+        name, by_digest = source.name.partition("@")[0], source.transport == "oras"
+    finally:
+        source.close()
+    _check_platform(path, image)
+    return Lock(
+        source=image.source,
+        name=name,
+        digest=mark if by_digest else digest,
+        platform=image.platform,
+        manifest=digest,
+        config=mark,
+        layers=(LockedLayer(digest, path.stat().st_size),),
+        build=build,
+    )
+
+
+def _check_platform(path: Path, image: ImageSettings) -> None:
+    with open_sif(path) as sif:
+        found = arch_name(sif.header.arch)
+    wanted = parse_platform(image.platform).architecture
+    if found not in {wanted, "unknown"}:
+        hint = f"write 'platform: linux/{found}' if it is meant"
+        raise SourceError(f"the file is for {found} and not for {wanted}", where=image.source, hint=hint)
+
+
+def pull_finished(project: Project, _name: str, lock: Lock) -> dict[str, Any]:
+    """See to it that the file is at hand: fetched into the store, or where it was."""
+    if _local_path(project, lock.source) is None:
+        _stored(project, lock)
+    return {"manifest": lock.manifest, "diff_ids": [], "packs": 0}
+
+
+def flatten_finished(project: Project, name: str, lock: Lock) -> dict[str, Any]:
+    """Write a tree file that only names the SIF file, which has its tree inside."""
+    with atomic_write(project.path(TREE, name)) as file:
+        file.write(f"{lock.manifest}\n".encode())
+    return {"tree": lock.manifest, "entries": 0}
+
+
+def sif_finished(project: Project, name: str, lock: Lock) -> dict[str, Any]:
+    """Copy the file to where the unsigned one of other images is.
+
+    Raises:
+        IntegrityError: It is not the file that was locked.
+    """
+    target = project.path(UNSIGNED, name)
+    try:
+        _copy(project, _local_path(project, lock.source) or _stored(project, lock), target, lock.manifest)
+    except IntegrityError:
+        hint = f"run sifmake lock {name}"
+        raise IntegrityError("the file is not the one that was locked", where=lock.source, hint=hint) from None
+    with open_sif(target) as sif:
+        architecture = arch_name(sif.header.arch)
+    return {"architecture": architecture, "objects": {}, "size": target.stat().st_size, "tree": lock.manifest}
+
+
+WORK: dict[str, Callable[[Project, str, Lock], dict[str, Any]]] = {
+    "pull": pull_finished,
+    "flatten": flatten_finished,
+    "sif": sif_finished,
+}
+"""The work of the stages that are others for a finished file."""
+
+
+def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
+    source = _open_exactly(project, f"{FILE}:{path}")
+    try:
+        source.fetch(target, digest)
+    finally:
+        source.close()
+
+
+def _stored(project: Project, lock: Lock) -> Path:
+    """Return the file in the store; fetched now if it is not there."""
+    found = project.store.find_sif(_key(lock.manifest))
+    if found is not None:
+        return found
+    uri = f"oras://{lock.image}" if lock.source.startswith("oras:") else lock.source
+    source = _open(project, uri)
+    try:
+        return _fetched(project, source, uri, lock.manifest)[0]
+    finally:
+        source.close()
+
+
+def _fetched(project: Project, source: SifSource, uri: str, expected: str = "") -> tuple[Path, str]:
+    """Fetch a file into the store; return where it is and its SHA-256."""
+    store = project.store
+    with TemporaryDirectory(dir=store.temporary_folder()) as scratch:
+        path = Path(scratch, "fetched.sif")
+        digest = fetch_whole(source, path, uri, expected)
+        return store.add_sif(_key(digest), path.replace), digest
+
+
+def _open(project: Project, uri: str) -> SifSource:
+    local = _local_path(project, uri)
+    if local is None and project.modes.offline:
+        raise SourceError("is not in the store, and the run is offline", where=uri)
+    return _open_exactly(project, uri if local is None else f"{FILE}:{local}")
+
+
+def _open_exactly(project: Project, uri: str) -> SifSource:
+    from sifmake.sources.opening import open_sif_source
+
+    return open_sif_source(uri, source_settings(project))
+
+
+def _local_path(project: Project, uri: str) -> Path | None:
+    """Return where a file on this machine is; relative paths start from the project's folder."""
+    parsed = parse_uri(uri)
+    return project.root / parsed.rest if parsed.transport == FILE else None
+
+
+def _key(digest: str) -> str:
+    return f"{digest.partition(':')[2]}-finished"
