@@ -59,6 +59,11 @@ def test_an_image_that_is_not_there(environ, image):
         pull("docker-daemon:nope", environ=environ)
 
 
+def test_an_id_that_was_cut_short(environ, image):
+    with pytest.raises(SourceError, match=r"the engine has no such image; an ID is written as sha256: and 64 digits"):
+        pull(f"docker-daemon:{image[7:19]}", environ=environ)
+
+
 def test_an_export_that_breaks_off(engine, environ, image):
     engine.cut = 1500
     with pytest.raises(IntegrityError, match="cut off"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sifmake.sources.settings import SourceSettings
 
 LARGEST_ANSWER = 8 << 20
+_SHORT_ID = re.compile(r"[0-9a-f]{12}(?::latest)?\Z")
 
 
 def open_docker_daemon(rest: str, settings: SourceSettings) -> DaemonSource:
@@ -134,7 +136,10 @@ class DaemonSource:
             hint = f"is it running, and may you use {self._engine.name}? DOCKER_HOST names another"
             raise SourceError(f"the Docker engine cannot be reached ({error})", hint=hint) from None
         if response.status == 404:
-            raise SourceError("the engine has no such image", hint=f"docker pull {self.name} gets it")
+            hint = f"docker pull {self.name} gets it"
+            if _SHORT_ID.match(self.name):
+                hint = "an ID is written as sha256: and 64 digits, which docker images --no-trunc shows"
+            raise SourceError("the engine has no such image", hint=hint)
         if response.status != 200:
             raise SourceError(f"the engine answered with status {response.status} ({_message(response)})")
         return response
