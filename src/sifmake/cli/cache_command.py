@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.cli.actions import add_action, examples
 from sifmake.cli.console import Console, human_size
 from sifmake.errors import SifmakeError, UsageError
 from sifmake.store import Store
@@ -31,25 +32,32 @@ NOUNS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
-    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of a project, for its store")
+    parser.add_argument(
+        "--root", type=Path, default=Path(), metavar="DIR", help="folder of a project, for its store (default: here)"
+    )
+    parser.epilog = examples(
+        "sifmake cache gc --max-size 20G            # at night, by cron",
+        "sifmake cache export images.tar            # then, where there is no network: sifmake cache import images.tar",
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="show what the store holds")
+    listing = add_action(actions, "list", "show what the store holds")
     listing.add_argument("-v", "--verbose", action="store_true", help="show every file")
     listing.add_argument("--json", action="store_true", help="print a JSON document")
-    actions.add_parser("verify", help="check every file against its digest or checksums; damaged ones are removed")
-    collect = actions.add_parser("gc", help="remove what was not used for longest; what was used within a day stays")
+    add_action(actions, "verify", "check every file against its digest or checksums; damaged ones are removed")
+    more = "At least one of the two limits is needed."
+    collect = add_action(actions, "gc", "remove what was not used for longest; what was used within a day stays", more)
     collect.add_argument("--max-size", metavar="SIZE", help="what may remain, like 500M or 20G")
     collect.add_argument("--max-age", metavar="AGE", help="remove what was not used for that long, like 30d or 12h")
-    clean = actions.add_parser("clean", help="empty the store")
+    clean = add_action(actions, "clean", "empty the store")
     clean.add_argument("-f", "--force", action="store_true", help="do not ask")
     for action in (collect, clean):
         action.add_argument("-n", "--dry-run", action="store_true", help="show what would be removed")
-    out = actions.add_parser("export", help="write images' files into a tar archive, for a site without a network")
+    out = add_action(actions, "export", "write images' files into a tar archive, for a site without a network")
     out.add_argument("file", type=Path, metavar="FILE", help="the archive to write")
     out.add_argument(
         "images", nargs="*", metavar="IMAGE", help="digest, name@digest, lock file, or image with a lock; all without"
     )
-    into = actions.add_parser("import", help="take an exported archive into the store, each file after its check")
+    into = add_action(actions, "import", "take an exported archive into the store, each file after its check")
     into.add_argument("file", type=Path, metavar="FILE", help="the archive")
 
 

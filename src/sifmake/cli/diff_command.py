@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.cli.actions import examples
 from sifmake.errors import UsageError, one_line
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
-    parser.add_argument("old", metavar="OLD", type=Path, help="SIF file or lock file")
+    parser.add_argument("old", metavar="OLD", type=Path, help="SIF file, or lock file (.yaml)")
     parser.add_argument("new", metavar="NEW", type=Path, help="another one of the same kind")
+    parser.epilog = examples("git show HEAD:config/locks/a.yaml > old.yaml; sifmake diff old.yaml config/locks/a.yaml")
     parser.add_argument("--json", action="store_true", help="print a JSON document")
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sifmake.cli.actions import examples
+
 if TYPE_CHECKING:
     import argparse
 
@@ -32,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--app", default="", metavar="NAME", help="show one SCIF app instead of the container")
     parser.add_argument("-j", "--json", action="store_true", help="print JSON instead of text")
+    parser.epilog = examples("sifmake inspect IMAGE.sif", "sifmake inspect --runscript IMAGE.sif")
     parser.add_argument("--all", action="store_true", help="show everything, as JSON")
     parser.add_argument("file", type=Path, metavar="SIF", help="the file")
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sifmake.cli.actions import add_action, examples
 from sifmake.errors import KeyFileError, one_line
 from sifmake.signing import Passphrase, keystore
 from sifmake.signing.trust import is_pem, load_file, read_key_file
@@ -20,23 +21,30 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    pair = actions.add_parser("newpair", help="make an Ed25519 key pair and trust its public half")
-    pair.add_argument("name", metavar="NAME", nargs="?", default="default", help="name of the pair (default)")
+    parser.epilog = examples(
+        "sifmake key newpair mine                   # then: sifmake sign --key mine IMAGE.sif",
+        "sifmake key export mine mine.pem           # for those who verify: sifmake key import mine.pem",
+        "gpg --armor --export FINGERPRINT > theirs.asc; sifmake key import theirs.asc",
+    )
+    more = (
+        "Without a passphrase from the file, SIFMAKE_PASSPHRASE or the terminal, the private key is kept unencrypted."
+    )
+    pair = add_action(actions, "newpair", "make an Ed25519 key pair and trust its public half", more)
+    pair.add_argument("name", metavar="NAME", nargs="?", default="default", help="its name; 'default' without one")
     pair.add_argument("--passphrase-file", type=Path, metavar="FILE", help="first line protects the private key")
-    listing = actions.add_parser("list", help="list the public keys that are trusted")
+    listing = add_action(actions, "list", "list the public keys that are trusted", "Apptainer's keyring is among them.")
     listing.add_argument("-s", "--secret", action="store_true", help="list private keys instead")
     listing.add_argument("-j", "--json", action="store_true", help="print a JSON document")
-    imported = actions.add_parser(
-        "import", help="trust the public keys (PEM, OpenPGP) in a file, or keep a private PEM key under its file's name"
-    )
-    imported.add_argument("file", type=Path, metavar="FILE")
-    exported = actions.add_parser("export", help="write a key to a file or standard output")
-    exported.add_argument("-s", "--secret", action="store_true", help="export the private key")
-    exported.add_argument("key", metavar="KEY", help="name or fingerprint")
-    exported.add_argument("output", type=Path, metavar="FILE", nargs="?")
-    removed = actions.add_parser("remove", help="forget a key")
-    removed.add_argument("-s", "--secret", action="store_true", help="remove the private key")
-    removed.add_argument("key", metavar="KEY", help="name or fingerprint")
+    what = "trust the public keys in a file, or keep a private PEM key"
+    imported = add_action(actions, "import", what, "A private key is kept under its file's name.")
+    imported.add_argument("file", type=Path, metavar="FILE", help="public keys (PEM, OpenPGP) or one private PEM key")
+    exported = add_action(actions, "export", "write a key to a file or standard output")
+    exported.add_argument("-s", "--secret", action="store_true", help="export the private key of that name")
+    exported.add_argument("key", metavar="KEY", help="name or fingerprint, as list shows them")
+    exported.add_argument("output", type=Path, metavar="FILE", nargs="?", help="where to; standard output without one")
+    removed = add_action(actions, "remove", "trust a public key no longer, or delete a private key")
+    removed.add_argument("-s", "--secret", action="store_true", help="delete the private key of that name")
+    removed.add_argument("key", metavar="KEY", help="name or fingerprint, as list shows them")
 
 
 def run(args: argparse.Namespace) -> int:

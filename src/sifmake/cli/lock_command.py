@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.cli.actions import examples
+
 if TYPE_CHECKING:
     import argparse
 
@@ -19,11 +21,17 @@ OUTDATED = 3
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
-    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml; all without one")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml; all without a name")
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 3 when a lock is outdated")
     parser.add_argument("--offline", action="store_true", help="ask no registry, write changed settings only")
     parser.add_argument("--json", action="store_true", help="print a JSON document on standard output")
-    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the project")
+    parser.add_argument(
+        "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
+    )
+    parser.epilog = examples(
+        "sifmake lock                    # one request for each image that did not change",
+        "sifmake lock --check python     # is there something newer?",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

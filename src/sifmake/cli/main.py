@@ -46,22 +46,25 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     import argparse
     from importlib import import_module
 
-    parser = argparse.ArgumentParser(prog="sifmake", description="Container images in, signed SIF files out.")
+    from sifmake.cli.actions import add_global_options
+
+    parser = argparse.ArgumentParser(
+        prog="sifmake",
+        description="Container images in, signed SIF files out.",
+        epilog="'sifmake COMMAND --help' tells the options of a command. In a project (config/images.yaml), 'doit' and "
+        "'snakemake' build all images.",
+    )
     parser.add_argument("--version", action="version", version=f"sifmake {__version__}")
     add_global_options(parser, default=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        description = text[0].upper() + text[1:] + "."
+        form = argparse.RawDescriptionHelpFormatter  # examples keep their lines
+        sub = commands.add_parser(name, help=text, description=description, formatter_class=form)
         if name == chosen:
             add_global_options(sub, default=argparse.SUPPRESS)
             import_module(f"sifmake.cli.{name}_command").configure(sub)
     return parser
-
-
-def add_global_options(parser: argparse.ArgumentParser, *, default: object) -> None:
-    """Add the options that may stand before and behind the subcommand."""
-    parser.add_argument("-q", "--quiet", action="store_true", default=default, help="show warnings and errors only")
-    parser.add_argument("--debug", action="store_true", default=default, help="show tracebacks")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.cli.actions import examples
+
 if TYPE_CHECKING:
     import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
-    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml; all without one")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml; all without a name")
     parser.add_argument(
         "--snakemake-prefix",
         type=Path,
@@ -19,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="what the other workflow is given as --apptainer-prefix (default there: .snakemake/singularity)",
     )
-    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the project")
+    parser.add_argument(
+        "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
+    )
+    parser.epilog = examples("sifmake seed --snakemake-prefix ~/other/.snakemake/singularity")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.cli.actions import add_action, examples
 from sifmake.errors import one_line
 from sifmake.sif import open_sif, problems
 from sifmake.sif.listing import header_lines, list_lines
@@ -18,17 +19,20 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands list, header, dump and digest."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="list the objects of a SIF file")
-    header = actions.add_parser("header", help="show the global header of a SIF file")
-    dump = actions.add_parser("dump", help="write the data of one object to standard output")
-    dump.add_argument("id", type=int, metavar="ID", help="number of the object, as list shows it")
-    digest = actions.add_parser(
-        "digest",
-        help="print a digest of what the image holds",
-        description="Print a digest of what the image holds: names, types, modes, owners, bytes and attributes of its "
-        "files. Times, compression, labels and signatures do not count, nor when and from where it was built.",
+    parser.epilog = examples(
+        "sifmake sif list IMAGE.sif",
+        "sifmake sif dump 4 IMAGE.sif > root.squashfs      # 4 where list shows the type FS",
     )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = add_action(actions, "list", "list the objects of a SIF file")
+    header = add_action(actions, "header", "show the global header of a SIF file")
+    dump = add_action(actions, "dump", "write the data of one object to standard output")
+    dump.add_argument("id", type=int, metavar="ID", help="number of the object, as list shows it")
+    more = (
+        "Names, types, modes, owners, bytes and extended attributes of its files count; times, compression, labels and "
+        "signatures do not, nor when and from where it was built."
+    )
+    digest = add_action(actions, "digest", "print one digest of what the image holds", more)
     for action in (listing, header, dump, digest):
         action.add_argument("file", type=Path, metavar="SIF", help="the file")
 

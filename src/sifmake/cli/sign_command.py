@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.cli.actions import examples
 from sifmake.errors import one_line
 from sifmake.signing import Passphrase, load_signer, sign_file
 
@@ -20,8 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--key",
         action="append",
         metavar="KEY",
-        help="private key to sign with: a PEM or OpenPGP file, or the name of a key made by key newpair; "
-        "several PEM keys make one signature that each of them verifies",
+        help="private key to sign with: a PEM or OpenPGP file, or the name of a key made by 'sifmake key newpair'; "
+        "given several times, PEM keys make one signature that any of their public keys verifies",
     )
     who.add_argument("--gpg", metavar="FPR", help="sign through gpg with its secret key of this fingerprint")
     parser.add_argument(
@@ -32,12 +33,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_selectors(parser, "sign")
     parser.add_argument("file", type=Path, metavar="SIF", help="the file; the signature is added to it")
+    parser.epilog = examples(
+        "sifmake sign --key mine IMAGE.sif          # after: sifmake key newpair mine",
+        "sifmake sign --key key.pem IMAGE.sif",
+        "sifmake sign --gpg FINGERPRINT IMAGE.sif",
+    )
 
 
 def add_selectors(parser: argparse.ArgumentParser, verb: str) -> None:
     """Add the options that choose a part of the file."""
     part = parser.add_mutually_exclusive_group()
-    part.add_argument("-g", "--group-id", type=int, metavar="N", help=f"{verb} this object group only")
+    part.add_argument("-g", "--group-id", type=int, metavar="N", help=f"{verb} this object group only (default: all)")
     part.add_argument("-i", "--sif-id", type=int, metavar="N", help=f"{verb} this object only")
 
 

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
-    parser.add_argument("stage", choices=STAGE_NAMES, metavar="NAME", help=", ".join(STAGE_NAMES))
+    parser.add_argument("stage", choices=STAGE_NAMES, metavar="NAME", help=f"one of {', '.join(STAGE_NAMES)}")
     parser.add_argument("image", metavar="IMAGE", help="name in config/images.yaml")
-    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the project")
+    parser.add_argument(
+        "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
+    )
     parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
 
 

@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sifmake.cli.actions import examples
 from sifmake.cli.sign_command import add_selectors
 from sifmake.errors import SifError, one_line
 from sifmake.sif.listing import list_lines
@@ -55,8 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_selectors(parser, "verify")
     parser.add_argument("file", type=Path, metavar="SIF", help="the file")
     parser.epilog = (
-        "exit status: 0 verified, 10 not signed, 11 altered or invalid signature, 12 signer not trusted, "
-        "13 key expired or revoked, 1 not a SIF file"
+        "Without --key, the keys count that 'sifmake key list' shows: yours, imported ones and Apptainer's keyring.\n\n"
+        "exit status: 0 verified, 10 not signed, 11 altered or invalid signature,\n"
+        "  12 signer not trusted, 13 key expired or revoked, 1 not a SIF file\n\n"
+        + examples("sifmake verify IMAGE.sif", "sifmake verify --key theirs.pem IMAGE.sif")
     )
 
 

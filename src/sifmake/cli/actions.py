@@ -1,0 +1,43 @@
+"""Subcommands of subcommands, as ``key import``: each says what it does and takes the options that all have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import argparse
+
+    Actions: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # it has no other name
+
+
+def add_global_options(parser: argparse.ArgumentParser, *, default: object) -> None:
+    """Add the options that may stand before and behind every subcommand."""
+    parser.add_argument("-q", "--quiet", action="store_true", default=default, help="show warnings and errors only")
+    parser.add_argument("--debug", action="store_true", default=default, help="show tracebacks")
+
+
+def add_action(actions: Actions, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
+    """Add a subcommand of a subcommand.
+
+    Args:
+        actions: What ``add_subparsers`` returned.
+        name: Its word.
+        text: What it does, a clause for the list.
+        more: Further sentences for its own help.
+    """
+    from argparse import SUPPRESS
+
+    parser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}".rstrip())
+    add_global_options(parser, default=SUPPRESS)
+    return parser
+
+
+def add_root(parser: argparse.ArgumentParser, what: str = "folder of the project") -> None:
+    """Add the option that names a project."""
+    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help=f"{what} (default: here)")
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: lines that can be typed."""
+    return "\n  ".join(("examples:", *lines))

@@ -1,0 +1,54 @@
+"""Every command and every subcommand explains itself and takes the options that all take."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sifmake.cli.main import COMMANDS, main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ACTIONS = {
+    "sif": ["list", "header", "dump", "digest"],
+    "key": ["newpair", "list", "import", "export", "remove"],
+    "cache": ["list", "verify", "gc", "clean", "export", "import"],
+}
+WORDS = [[name] for name in COMMANDS] + [[name, action] for name, actions in ACTIONS.items() for action in actions]
+
+
+def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--help"])
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+def test_every_command_says_what_it_does_and_what_its_words_mean(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = help_of(words, capsys)
+    usage, sentence = text.split("\n\n")[:2]
+    assert re.fullmatch(r"[A-Z].*\.\n?", sentence, re.DOTALL), sentence
+    assert "show this help message" in text
+    assert "--quiet" in text
+    bare = re.findall(r"^  (?:-\S+(?:, --\S+)?(?: [A-Z]+)?|[A-Z]+)\n(?!     )", text, re.MULTILINE)
+    assert [name for name in bare if name.strip() not in {"COMMAND", "ACTION"}] == [], "without a word of help"
+    assert usage.startswith("usage: sifmake " + " ".join(words))
+
+
+def test_the_lists_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, actions in ACTIONS.items():
+        assert re.findall(r"^    ([a-z]+) ", help_of([name], capsys), re.MULTILINE) == actions
+
+
+def test_options_for_all_may_stand_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "cache"))
+    for words in (["key", "list"], ["cache", "list"], ["cache", "gc", "--max-age", "1d"]):
+        assert main([*words, "-q"]) == 0
