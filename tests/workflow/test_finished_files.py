@@ -96,6 +96,15 @@ def test_h23_a_file_stays_as_it_is_where_nothing_signs(project: Folder, tool: Pa
     assert project.target("tool").read_bytes() == tool.read_bytes()
 
 
+def test_h23_a_local_file_that_is_gone_is_told_of_at_once(project: Folder, tool: Path) -> None:
+    project.run("sifmake", "lock")
+    tool.unlink()
+    text = project.run("sifmake", "stage", "pull", "tool", status=1)
+    assert "files/tool.sif: there is no such file; is the path right?" in text
+    text = project.run("sifmake", "cache", "export", "a.tar", "tool", status=2)
+    assert "tool: is a finished SIF file, which archives do not hold; copy the file itself: ./files/tool.sif" in text
+
+
 def test_h23_a_file_from_a_registry(project: Folder, registry: CountingRegistry) -> None:
     del project.config["key"]
     project.images["tool"] = {"from": f"oras://{registry.host}/org/tool:1"}

@@ -85,13 +85,18 @@ def manifests_of(words: Iterable[str], project: Path) -> list[str]:
 
 def _manifest_of(word: str, project: Path) -> str:
     from sifmake.pipeline.lock_file import read_lock
+    from sifmake.reference.uri import is_sif_uri
 
     name, _, digest = word.rpartition("@")
     if digest.startswith(("sha256:", "sha512:")):
         return digest
     for path in (Path(word), project / "config" / "locks" / f"{name or word}.yaml"):
         if path.suffix in (".yaml", ".yml") and path.is_file():
-            return read_lock(path).manifest
+            lock = read_lock(path)
+            if is_sif_uri(lock.source):
+                hint = f"copy the file itself: {lock.source}"
+                raise UsageError("is a finished SIF file, which archives do not hold", where=word, hint=hint)
+            return lock.manifest
     raise UsageError(
         "is no digest, no lock file and no image with a lock", where=word, hint="name it like sha256:<64 hex digits>"
     )

@@ -75,9 +75,16 @@ def _check_platform(path: Path, image: ImageSettings) -> None:
 
 
 def pull_finished(project: Project, _name: str, lock: Lock) -> dict[str, Any]:
-    """See to it that the file is at hand: fetched into the store, or where it was."""
+    """See to it that the file is at hand: fetched into the store, or where it was.
+
+    Raises:
+        SourceError: It is not.
+        IntegrityError: It is not the file that was locked.
+    """
     if _local_path(project, lock.source) is None:
         _stored(project, lock)
+    else:
+        _open(project, lock.source).close()
     return {"manifest": lock.manifest, "diff_ids": [], "packs": 0}
 
 
