@@ -85,6 +85,11 @@ def test_what_is_not_there(plain):
         pull(f"docker://{plain.host}/org/image@{config}")
 
 
+def test_a38_an_image_behind_oras_is_named(plain, tmp_path):
+    with pytest.raises(SourceError, match=r"a container image with 2 layers and no SIF file; use docker://localhost"):
+        open_sif_source(f"oras://{plain.host}/org/image:1", settings()).fetch(tmp_path / "x.sif")
+
+
 @pytest.mark.parametrize("options", [{}, {"auth": "htpasswd"}, {"auth": "token"}], ids=["open", "htpasswd", "token"])
 def test_tls_of_a_private_authority(tmp_path, layout, options):
     with running(tmp_path / "r", tls=True, **options) as registry:

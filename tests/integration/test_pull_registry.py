@@ -142,8 +142,8 @@ def no_tar(registry, tmp_path, name):
 BAD = {
     "wrong-digest": (wrong_byte, "digest"),
     "wrong-diff-id": (wrong_diff_id, "uncompressed layer has the wrong digest"),
-    "truncated": (truncated, ""),
-    "missing": (missing, ""),
+    "truncated": (truncated, r"offers \d+ bytes, the manifest says \d+"),
+    "missing": (missing, "no such blob"),
     "bomb": (bomb, "ratio|times|more than|limit"),
     "no-image": (no_image, "Helm chart"),
     "no-tar": (no_tar, "tar"),
@@ -162,6 +162,7 @@ def test_a_bad_image_is_one_line_and_no_file(kind, registry, tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("sifmake: error: ")
+    assert "; " in lines[0], "what to do next"
     assert re.search(says, lines[0]), lines[0]
     assert list(target.parent.iterdir()) == []
     assert not list((tmp_path / "cache").rglob(".tmp-*"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sifmake.errors import PackDamagedError, SifmakeError, WrongBlobError
+from sifmake.errors import IntegrityError, PackDamagedError, SifmakeError, WrongBlobError
 from sifmake.files import atomic_write
 from sifmake.flatten.flattened import FORMAT, Flattened, Merged, flatten, merge, short
 from sifmake.layers.blocks import Workers
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sifmake.store import Store
 
 PARALLEL_LAYERS = 6
+DAMAGED_LAYER = "the layer was made or stored damaged: have the image built and pushed again"
 NO_SHELL = "the image has no /bin/sh: run and exec start its programs, shell and test find none to start"
 SIF_VERSION = 2
 """Raise it when the same tree would give another SIF file."""
@@ -160,7 +161,8 @@ class _Maker:
             while not self._write(layer, path):
                 pass
         except SifmakeError as error:
-            raise error.within(f"{self.source.name}: layer {short(layer.descriptor.digest)}") from None
+            placed = error.within(f"{self.source.name}: layer {short(layer.descriptor.digest)}")
+            raise placed.advised(DAMAGED_LAYER if isinstance(error, IntegrityError) else "") from None
         return open_pack(path)
 
     def _write(self, layer: Layer, path: Path) -> bool:

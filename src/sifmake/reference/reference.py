@@ -78,6 +78,9 @@ def parse_reference(text: str) -> Reference:
     Raises:
         BadReferenceError: It does not follow the grammar.
     """
+    if "://" in text:
+        hint = "leave out everything up to ://; a registry without TLS is asked with --no-https or plain-http"
+        raise _bad(text, "an image reference has no scheme", hint)
     name, at, digest = text.partition("@")
     if at and not DIGEST.match(digest):
         raise _bad(text, "the part after @ is no digest", "write @sha256: and 64 hex digits")
@@ -132,8 +135,6 @@ def _split_registry(text: str, name: str) -> tuple[str, str]:
 def _check_repository(text: str, repository: str) -> None:
     if all(_COMPONENT.match(part) for part in repository.split("/")):
         return
-    if "://" in text:
-        raise _bad(text, "an image reference has no scheme", "leave out everything up to ://")
     if repository.lower() != repository:
         raise _bad(text, "image names are lower-case", f"try {text.lower()}")
     raise _bad(text, f"{repository.removeprefix('library/')!r} is no image name", _EXAMPLE)

@@ -23,7 +23,8 @@ def explain(response: Response, host: str) -> RegistryError:
     """Return the error for an answer, with the registry's own words."""
     words = _words(response)
     if response.status == 404:
-        return NotFoundError(f"the registry has no such image{words}", where=host, hint="are name and tag right?")
+        hint = "is the name right, with its tag or digest?"
+        return NotFoundError(f"the registry has no such image{words}", where=host, hint=hint)
     if response.status == 429:
         return RegistryError(
             f"the registry refuses further requests for now{words}",
