@@ -48,6 +48,7 @@ def explain(error: OSError) -> str:
     """Return where, what and what to do next for an error of the operating system."""
     hints = {
         errno.ENOENT: "is the path right?",
+        errno.EISDIR: "name a file",
         errno.EACCES: "may you read and write there?",
         errno.EROFS: "name another folder",
         errno.ENOSPC: "free some space there, or name another folder (SIFMAKE_CACHE for the store)",

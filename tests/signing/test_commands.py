@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -278,3 +279,64 @@ def test_selectors_exclude_each_other_and_a_key_is_needed(tmp_path, capsys):
             main(words)
         assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_bytes_that_are_no_text_are_no_traceback(tmp_path, capsys):
+    sif = str(write_sif(tmp_path / "a.sif"))
+    (tmp_path / "deny").write_bytes(b"# caf\xe9\n\xff\xfe\n")
+    assert main(["verify", "--deny", str(tmp_path / "deny"), sif]) == 1
+    assert r"deny, line 2: '\\xff\\xfe' is not a fingerprint" in capsys.readouterr().err
+    for words in (b"caf\xe9\r\nsecond line\n", b"caf\xc3\xa9"):
+        (tmp_path / "pass").write_bytes(words)
+        key = f"k{len(words)}"
+        assert main(["-q", "key", "newpair", key, "--passphrase-file", str(tmp_path / "pass")]) == 0
+        assert main(["-q", "sign", "--key", key, "--passphrase-file", str(tmp_path / "pass"), sif]) == 0
+        # What openssl takes are the bytes of the first line.
+        secret = tmp_path / "config" / "keys" / "secret" / f"{key}.pem"
+        (tmp_path / "first").write_bytes(words.splitlines()[0] + b"\n")
+        subprocess.run(["openssl", "pkey", "-in", secret, "-passin", f"file:{tmp_path}/first", "-noout"], check=True)
+
+
+def test_a_passphrase_is_no_reason_to_read_for_ever(tmp_path, capsys):
+    pair = [str(tmp_path / "config" / "keys" / "secret" / "work.pem"), str(write_sif(tmp_path / "a.sif"))]
+    (tmp_path / "pass").write_text("sesame")
+    assert main(["-q", "key", "newpair", "work", "--passphrase-file", str(tmp_path / "pass")]) == 0
+    assert main(["sign", "--key", pair[0], "--passphrase-file", "/dev/zero", pair[1]]) == 1
+    assert "the passphrase does not open this key; it came from the first line of /dev/zero" in capsys.readouterr().err
+
+
+def test_keys_may_come_through_pipes(tmp_path):
+    pair, pgp = pem_pair(tmp_path), pgp_pair(tmp_path)
+    for keys in (pair, pgp):
+        sif = str(write_sif(tmp_path / "a.sif"))
+        with_pipe(keys.secret, lambda pipe, sif=sif: main(["-q", "sign", "--key", pipe, sif]))
+        with_pipe(keys.public, lambda pipe, sif=sif: main(["-q", "verify", "--key", pipe, sif]))
+        with_pipe(keys.public, lambda pipe: main(["-q", "key", "import", pipe]))
+        assert main(["-q", "verify", sif]) == 0
+
+
+def with_pipe(content, run):
+    """Call a command with the name of a pipe, as a shell's ``<(...)`` gives it, and expect success."""
+    read, write = os.pipe()
+    os.write(write, content.read_bytes())
+    os.close(write)
+    try:
+        assert run(f"/dev/fd/{read}") == 0
+    finally:
+        os.close(read)
+
+
+def test_what_is_no_file_and_names_that_are_taken(tmp_path, capsys):
+    sif = str(write_sif(tmp_path / "a.sif"))
+    (tmp_path / "empty.pem").touch()
+    for words, text in [
+        (["sign", "--key", str(pem_pair(tmp_path).secret), str(tmp_path)], "Is a directory; name a file"),
+        (["sign", "--key", str(tmp_path), sif], "not a key file; name a file with a PEM or OpenPGP key"),
+        (["verify", "--key", str(tmp_path / "empty.pem"), sif], "the file is empty; name a file with a PEM or"),
+        (["verify", "--key", str(tmp_path / "no.pem"), sif], "no such key file; is the path right?"),
+        (["key", "newpair", "development"], "'development' is the name of the key that builds make for themselves"),
+    ]:
+        assert main(words) == 1
+        error = capsys.readouterr().err
+        assert text in error
+        assert error.count("\n") == 1

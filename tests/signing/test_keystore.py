@@ -22,6 +22,10 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
+def import_keys(config, path):
+    return keystore.import_keys(config, path, read_key_file(path))
+
+
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -126,17 +130,17 @@ def test_import_find_and_update(tmp_path):
 
     pem, pgp = pem_pair(tmp_path), pgp_pair(tmp_path)
     config = tmp_path / "c"
-    assert keystore.import_keys(config, pem.public) == [pem.signer.fingerprint]
-    assert keystore.import_keys(config, pem.public) == [pem.signer.fingerprint]
-    (label,) = keystore.import_keys(config, pgp.public)
+    assert import_keys(config, pem.public) == [pem.signer.fingerprint]
+    assert import_keys(config, pem.public) == [pem.signer.fingerprint]
+    (label,) = import_keys(config, pgp.public)
     fingerprint = label.split()[0]
     assert keystore.find_trusted(config, pem.signer.fingerprint).name == "ed25519.pub.pem"
     assert keystore.find_trusted(config, fingerprint.lower()).name == f"{fingerprint}.asc"
     key = pysequoia.Tsk.from_file(str(pgp.secret))
     cert = key.extract_certificate()
     (tmp_path / "revoked.gpg").write_bytes(bytes(cert) + bytes(cert.revoke(key.certifier())))
-    keystore.import_keys(config, tmp_path / "revoked.gpg")
-    keystore.import_keys(config, pgp.public)
+    import_keys(config, tmp_path / "revoked.gpg")
+    import_keys(config, pgp.public)
     assert default_trust(config).certificates[0].revoked
     with pytest.raises(KeyFileError, match="no such trusted key"):
         keystore.find_trusted(config, "nobody")
@@ -165,7 +169,7 @@ def test_e18_a_home_that_cannot_be_entered(tmp_path, monkeypatch):
         default_trust()
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path))
     path, pair = write_sif(tmp_path / "a.sif"), pem_pair(tmp_path)
-    keystore.import_keys(tmp_path, pair.public)
+    import_keys(tmp_path, pair.public)
     assert verify_file(signed(path, pair), default_trust()).verdict is Verdict.VERIFIED
 
 

@@ -48,7 +48,7 @@ def test_binary_and_armored_certificates_are_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not a key file"),
+        (b"", "the file is empty"),
         (b"garbage", "not a key; a public PEM key or what gpg"),
         (b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", "this is a certificate; openssl x509"),
         (b"-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n", "not a public key in PEM form"),

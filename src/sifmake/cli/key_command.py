@@ -125,9 +125,9 @@ def import_keys(args: argparse.Namespace) -> None:
     """Trust the keys in a file, or keep a private PEM key."""
     config, data = keystore.config_folder(), read_key_file(args.file)
     if is_pem(data) and b"PRIVATE KEY-----" in data:
-        say(args, f"private key: {keystore.import_secret(config, args.file)}")
+        say(args, f"private key: {keystore.import_secret(config, args.file, data)}")
         return
-    for label in keystore.import_keys(config, args.file):
+    for label in keystore.import_keys(config, args.file, data):
         say(args, f"trusted from now on: {label}")
 
 

@@ -80,7 +80,7 @@ def run_gpg(arguments: Sequence[str], message: bytes, passphrase: str | None) ->
         return finish([*command, *arguments], message, ())
     reader, writer = os.pipe()
     try:
-        os.write(writer, passphrase.encode() + b"\n")
+        os.write(writer, os.fsencode(passphrase) + b"\n")
         os.close(writer)
         extra = ["--pinentry-mode", "loopback", "--passphrase-fd", str(reader)]
         return finish([*command, *extra, *arguments], message, (reader,))

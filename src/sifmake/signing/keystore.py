@@ -17,7 +17,7 @@ from sifmake.errors import KeyFileError
 from sifmake.files import can_find, temporary_beside, write_atomic
 from sifmake.signing.key_forms import KINDS
 from sifmake.signing.passphrase import Passphrase
-from sifmake.signing.trust import TrustStore, is_pem, load_file, normalized, read_key_file
+from sifmake.signing.trust import TrustStore, is_pem, load_file, load_keys, normalized, read_key_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,6 +147,9 @@ def new_pair(config: Path, name: str, passphrase: str) -> tuple[Path, Path]:
 
     if not is_name(name):
         raise KeyFileError(f"{name!r:.80} cannot name a key", hint="use letters, digits and ._@+-")
+    if name == DEVELOPMENT_NAME:
+        what = f"{name!r} is the name of the key that builds make for themselves"
+        raise KeyFileError(what, hint="choose another name")
     secret, public = secret_path(config, name), trusted_folder(config) / f"{name}.pem"
     if public.exists():
         raise KeyFileError("there is a key of this name", where=str(public), hint="remove it first")
@@ -158,15 +161,14 @@ def new_pair(config: Path, name: str, passphrase: str) -> tuple[Path, Path]:
     return secret, public
 
 
-def import_keys(config: Path, path: Path) -> list[str]:
-    """Trust the public keys in a file; returns a line for each.
+def import_keys(config: Path, path: Path, data: bytes) -> list[str]:
+    """Trust the public keys in a file with that content; returns a line for each.
 
     Raises:
         KeyFileError: The file holds no public key, or one of that name is there already with other content.
     """
-    data = read_key_file(path)
     folder = trusted_folder(config)
-    store = load_file(path)
+    store = load_keys(data, path)
     if is_pem(data):
         name = path.stem if is_name(path.stem) else "key"
         return [import_one(folder / f"{name}.pem", data, store.keys[0].key_id)]
@@ -177,8 +179,8 @@ def import_keys(config: Path, path: Path) -> list[str]:
     return [import_certificate(folder / f"{item.fingerprint}.asc", item) for item in usable]
 
 
-def import_secret(config: Path, path: Path) -> Path:
-    """Keep a copy of a private PEM key; returns its file.
+def import_secret(config: Path, path: Path, data: bytes) -> Path:
+    """Keep a copy of a private PEM key, the content of a file; returns the copy.
 
     Raises:
         KeyFileError: It cannot sign, the file's name cannot name a key, or the name is taken. What an encrypted key
@@ -186,9 +188,8 @@ def import_secret(config: Path, path: Path) -> Path:
     """
     from sifmake.signing.pem import load_plain
 
-    data = read_key_file(path)
     load_plain(data, str(path))
-    if not is_name(path.stem):
+    if not is_name(path.stem) or path.stem == DEVELOPMENT_NAME:
         raise KeyFileError(f"{path.stem!r:.80} cannot name a key", hint="rename the file")
     target = secret_path(config, path.stem)
     private_folder(target.parent)

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VARIABLE = "SIFMAKE_PASSPHRASE"
+LONGEST = 4096
+"""Bytes of a passphrase that are read."""
 
 
 @dataclass(frozen=True)
 class Passphrase:
-    """Gives passphrases when keys need them.
+    """Gives passphrases when keys need them; bytes that are no UTF-8 are kept by Python's surrogates.
 
     Attributes:
         file: A file whose first line is the passphrase; None to look in ``SIFMAKE_PASSPHRASE``, else on the terminal.
@@ -29,7 +31,8 @@ class Passphrase:
     def known(self) -> str | None:
         """Return the passphrase that the file or the variable holds; None if there is neither."""
         if self.file is not None:
-            return self.file.read_text("utf-8").split("\n", 1)[0].removesuffix("\r")
+            with self.file.open("rb") as file:
+                return os.fsdecode(file.readline(LONGEST).removesuffix(b"\n").removesuffix(b"\r"))
         return os.environ.get(VARIABLE)
 
     def __call__(self, key: str) -> str:

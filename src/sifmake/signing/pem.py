@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import warnings
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def load_encrypted(data: bytes, where: str, passphrase: Passphrase) -> object:
     """Read an encrypted private key with the passphrase that is asked for."""
     secret = passphrase(where)
     try:
-        return serialization.load_pem_private_key(data, secret.encode())
+        return serialization.load_pem_private_key(data, os.fsencode(secret))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise passphrase.wrong(where) from None
 
@@ -178,7 +179,7 @@ def new_private() -> PrivateKey:
 def private_bytes(key: PrivateKey, passphrase: str = "") -> bytes:
     """Return a key in PKCS#8 PEM, encrypted where there is a passphrase."""
     protection = (
-        serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
+        serialization.BestAvailableEncryption(os.fsencode(passphrase)) if passphrase else serialization.NoEncryption()
     )
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
 

@@ -82,18 +82,19 @@ def load_signer(spec: str | Sequence[str], passphrase: Passphrase) -> Signer:
     if not specs:
         raise SigningError("no key to sign with", hint="name one with --key or --gpg")
     if specs == [DEVELOPMENT]:
-        return pem_signer([keystore.development_key(keystore.config_folder())], passphrase)
+        path = keystore.development_key(keystore.config_folder())
+        return pem_signer([(path, read_key_file(path))], passphrase)
     if len(specs) == 1 and specs[0].startswith("gpg:"):
         return gpg_signer(specs[0].removeprefix("gpg:"), passphrase)
     paths = [key_path(item) for item in specs]
-    raw = [is_pem(read_key_file(path)) for path in paths]
-    if all(raw):
-        return pem_signer(paths, passphrase)
+    files = [(path, read_key_file(path)) for path in paths]  # once: one may be a pipe
+    if all(is_pem(data) for _, data in files):
+        return pem_signer(files, passphrase)
     if len(specs) > 1:
         raise SigningError("several keys can sign together only if all are PEM keys", hint="sign with one OpenPGP key")
     from sifmake.signing import openpgp
 
-    return openpgp.load_signer(read_key_file(paths[0]), str(paths[0]), passphrase)
+    return openpgp.load_signer(files[0][1], str(paths[0]), passphrase)
 
 
 def key_path(spec: str) -> Path:
@@ -107,11 +108,11 @@ def key_path(spec: str) -> Path:
     return own
 
 
-def pem_signer(paths: Sequence[Path], passphrase: Passphrase) -> DsseSigner:
-    """Return the signer for raw private keys in files."""
+def pem_signer(files: Sequence[tuple[Path, bytes]], passphrase: Passphrase) -> DsseSigner:
+    """Return the signer for raw private keys in files, given with their content."""
     from sifmake.signing.pem import key_id, load_private
 
-    keys = [load_private(read_key_file(path), str(path), passphrase) for path in paths]
+    keys = [load_private(data, str(path), passphrase) for path, data in files]
     named = {key_id(key.public_key()): key for key in keys}
     if len(named) != len(keys):
         raise SigningError("the same key is given twice")

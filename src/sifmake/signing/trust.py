@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -92,7 +93,11 @@ def load_from_folder(file: Path) -> TrustStore:
 
 def load_file(path: Path, *, development: bool = False) -> TrustStore:
     """Read a file with one raw public key or with OpenPGP certificates."""
-    data = read_key_file(path)
+    return load_keys(read_key_file(path), path, development=development)
+
+
+def load_keys(data: bytes, path: Path, *, development: bool = False) -> TrustStore:
+    """Return the keys in the content of a file."""
     where = str(path)
     if is_pem(data):
         from sifmake.signing.pem import key_id, load_public
@@ -105,14 +110,16 @@ def load_file(path: Path, *, development: bool = False) -> TrustStore:
 
 
 def read_key_file(path: Path) -> bytes:
-    """Return the content of a key file; KeyFileError if it is missing, empty or absurdly large."""
+    """Return the content of a key file or of a pipe with one; KeyFileError if it is missing, empty or too large."""
     try:
-        size = path.stat().st_size
-        data = path.read_bytes() if path.is_file() and size <= KEY_FILE_BYTES else b""
+        usable = path.is_file() or path.is_fifo()
+        with path.open("rb") if usable or not path.exists() else io.BytesIO() as file:
+            data = file.read(KEY_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise KeyFileError("no such key file", where=str(path)) from None
-    if not data:
-        raise KeyFileError("not a key file", where=str(path))
+        raise KeyFileError("no such key file", where=str(path), hint="is the path right?") from None
+    if not data or len(data) > KEY_FILE_BYTES:
+        what = "the file is empty" if usable and not data else "not a key file"
+        raise KeyFileError(what, where=str(path), hint="name a file with a PEM or OpenPGP key")
     return data
 
 
@@ -128,7 +135,7 @@ def read_denied(path: Path) -> frozenset[str]:
         KeyFileError: A line is no fingerprint.
     """
     denied: set[str] = set()
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text("utf-8", "backslashreplace").splitlines(), 1):
         text = line.partition("#")[0].strip()
         if text:
             denied.add(normalized(text, f"{path}, line {number}"))
