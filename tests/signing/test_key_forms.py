@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 
+import pysequoia
 import pytest
 
 from sifmake.cli.main import main
@@ -234,3 +235,15 @@ def test_gpgs_halves_are_not_taken_for_each_other(gpg_keys, tmp_path, capsys):
     assert "this is a public key; signing takes the private key" in capsys.readouterr().err
     assert main(["sign", "--key", str(gpg_keys / "weak.sec"), sif]) == 1
     assert "cannot sign: " in capsys.readouterr().err
+
+
+def test_a_ring_with_several_secret_keys(tmp_path, capsys):
+    """As Apptainer's ``pgp-secret`` is: packets of one key behind those of another."""
+    sif = str(write_sif(tmp_path / "a.sif"))
+    keys = [pysequoia.Tsk.generate(name) for name in ("Ann", "Ben")]
+    for count, status in ((1, 0), (2, 1)):
+        (tmp_path / "ring").write_bytes(b"".join(bytes(key) for key in keys[:count]))
+        assert main(["sign", "--key", str(tmp_path / "ring"), sif]) == status
+    assert "ring: holds 2 OpenPGP keys; write one into a file of its own: gpg --export-secret-keys FPR" in (
+        capsys.readouterr().err
+    )

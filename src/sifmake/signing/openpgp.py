@@ -267,13 +267,24 @@ def load_signer(data: bytes, where: str, passphrase: Passphrase) -> OpenPgpSigne
         key = pysequoia.Tsk.from_bytes(data)
         cert = key.extract_certificate()
     except FAILURES:
-        raise foreign_form(data, where) or KeyFileError(
-            "not a key", where=where, hint="a private PEM key or what gpg --export-secret-keys writes is wanted"
-        ) from None
+        raise no_single_key(data, where) from None
     if len(cert.fingerprint) != 40:
         raise KeyFileError("SIF signatures name OpenPGP keys of version 4 only", where=where)
     handle = signing_handle(key, where, passphrase)
     return OpenPgpSigner(cert.fingerprint.upper(), first_user(cert), handle)
+
+
+def no_single_key(data: bytes, where: str) -> KeyFileError:
+    """Return the error for a file from which no secret key can be read."""
+    try:
+        count = len(pysequoia.Cert.split_bytes(data))
+    except FAILURES:
+        count = 0
+    if count > 1:
+        hint = "write one into a file of its own: gpg --export-secret-keys FPR, apptainer key export --secret FILE"
+        return KeyFileError(f"holds {count} OpenPGP keys", where=where, hint=hint)
+    hint = "a private PEM key or what gpg --export-secret-keys writes is wanted"
+    return foreign_form(data, where) or KeyFileError("not a key", where=where, hint=hint)
 
 
 def signing_handle(key: pysequoia.Tsk, where: str, passphrase: Passphrase) -> pysequoia.PySigner:
