@@ -115,6 +115,16 @@ def test_json_comes_before_the_error_too(capsys, name, status, data):
     assert captured.err.count("\n") == 1
 
 
+def test_json_for_a_file_that_is_not_there(tmp_path, capsys):
+    """``apptainer verify --json`` prints its two members then, too."""
+    assert main(["verify", "--json", "--key", str(pem_pair(tmp_path).public), str(tmp_path / "no.sif")]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document == {
+        **{"Signatures": 0, "SignerKeys": None, "Verdict": "error", "ExitCode": 1},
+        **{"Reasons": ["No such file or directory"], "Uncovered": []},
+    }
+
+
 def verified(capsys, *words):
     """Run ``verify --json``; return status, number of signatures, and name, partition and check of each entry."""
     status = main(["verify", "--json", *map(str, words)])

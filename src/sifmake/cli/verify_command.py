@@ -65,12 +65,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify the file; returns the exit status."""
+    trust = trust_of(args)
     try:
-        result = verify_file(args.file, trust_of(args), group=args.group_id, object_id=args.sif_id)
-    except SifError as error:
+        result = verify_file(args.file, trust, group=args.group_id, object_id=args.sif_id)
+    except (SifError, OSError) as error:
         if args.json:
-            members = {"Signatures": 0, "SignerKeys": None, "Verdict": "error", "ExitCode": error.exit_code}
-            write_document({**members, "Reasons": [error.what], "Uncovered": []})
+            reason = error.what if isinstance(error, SifError) else error.strerror or str(error)
+            members = {"Signatures": 0, "SignerKeys": None, "Verdict": "error", "ExitCode": SifError.exit_code}
+            write_document({**members, "Reasons": [reason], "Uncovered": []})
         raise
     if args.json:
         write_document(document(result))
