@@ -120,8 +120,12 @@ def test_json_for_a_file_that_is_not_there(tmp_path, capsys):
     assert main(["verify", "--json", "--key", str(pem_pair(tmp_path).public), str(tmp_path / "no.sif")]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document == {
-        **{"Signatures": 0, "SignerKeys": None, "Verdict": "error", "ExitCode": 1},
-        **{"Reasons": ["No such file or directory"], "Uncovered": []},
+        "Signatures": 0,
+        "SignerKeys": None,
+        "Verdict": "error",
+        "ExitCode": 1,
+        "Reasons": ["No such file or directory"],
+        "Uncovered": [],
     }
 
 

@@ -49,7 +49,8 @@ def lock_finished(project: Project, image: ImageSettings, old: Lock | None) -> L
             return old.with_build(build)
         local = _local_path(project, image.source)
         path, digest = (local, mark) if local else _fetched(project, source, image.source)
-        name, by_digest = source.name.partition("@")[0], source.transport == "oras"
+        by_digest = source.transport == "oras"
+        name = source.name.partition("@")[0] if by_digest else source.name
     finally:
         source.close()
     _check_platform(path, image)
