@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import PackDamagedError, StoreError, UsageError
+from sifmake.files import sha256_of
 from sifmake.layers.codec import Codec
 from sifmake.layers.pack_format import pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import open_pack
 from sifmake.store.collect import target_of
 from sifmake.store.exchange import EXCHANGED, is_index_note
 from sifmake.store.items import Item, list_items
-from sifmake.store.naming import sha256_of, split_sif_name
+from sifmake.store.naming import split_sif_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

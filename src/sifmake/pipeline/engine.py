@@ -253,7 +253,7 @@ def write_sif(
     for warning in prepared.warnings:
         progress.warning(warning)
     if merged.tree.resolve(b"bin/sh") is None:
-        progress.info(NO_SHELL)
+        progress.info(f"{origin.name}: {NO_SHELL}")
     contents = _contents(prepared, merged, packs, image)
     task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in packs))
     with Workers() as workers:

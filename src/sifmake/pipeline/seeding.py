@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError, SifmakeError
-from sifmake.files import atomic_write, temporary_beside
+from sifmake.files import atomic_write, sha256_of, temporary_beside
 from sifmake.pipeline.declaration import STAGE_NAMES, TARGET
 from sifmake.pipeline.freshness import why_stale
 from sifmake.pipeline.records import read_record
@@ -56,9 +56,7 @@ def spellings(lock: Lock) -> list[str]:
 
 def _check_bytes(project: Project, name: str, target: Path) -> None:
     record = read_record(project.record("publish", name))
-    with target.open("rb") as file:
-        found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    if record is None or record["result"]["sha256"] != found:
+    if record is None or record["result"]["sha256"] != f"sha256:{sha256_of(target)}":
         raise SifmakeError("is not the file that was published", where=str(target), hint="delete it and build again")
 
 

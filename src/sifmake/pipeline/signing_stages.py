@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, SigningError
+from sifmake.files import sha256_of
 from sifmake.pipeline.configuration import DEVELOPMENT
 from sifmake.pipeline.keys import load_project_signer, load_project_trust
 from sifmake.threads import Threads
@@ -112,7 +112,7 @@ def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
     with Threads(1) as threads:
         digest = threads.submit(sha256_of, path)
         trust, signers = _judge(project.configuration, path) if lock.build.key else ("unsigned", [])
-    return {"sha256": digest.result(), "signers": signers, "size": path.stat().st_size, "trust": trust}
+    return {"sha256": f"sha256:{digest.result()}", "signers": signers, "size": path.stat().st_size, "trust": trust}
 
 
 def _judge(configuration: Configuration, path: Path) -> tuple[str, list[str]]:
@@ -125,9 +125,3 @@ def _judge(configuration: Configuration, path: Path) -> tuple[str, list[str]]:
     signers = [signer for check in found.signatures for signer in check.signers]
     trust = DEVELOPMENT if any(signer.development for signer in signers) else "trusted"
     return trust, sorted(signer.fingerprint for signer in signers)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as records have it."""
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, PackDamagedError, SifmakeError
-from sifmake.files import fsync_folder
+from sifmake.files import fsync_folder, sha256_of
 from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED, ZSTD_WARNING
 from sifmake.pipeline.freshness import renew, stage_key, why_stale
 from sifmake.pipeline.records import read_record, write_record
@@ -169,14 +169,12 @@ def _link_finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | N
 
 def _finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | None:
     """Return what was published for this lock and is still there, byte for byte; None where it is not."""
-    from sifmake.pipeline.signing_stages import sha256_of
-
     project = runner.project
     record = read_record(project.record("publish", image))
     if record is None or why_stale(project, "publish", image, lock):
         return None
     result: dict[str, Any] = record["result"]
-    return result if sha256_of(project.path(TARGET, image)) == result["sha256"] else None
+    return result if f"sha256:{sha256_of(project.path(TARGET, image))}" == result["sha256"] else None
 
 
 def _verify(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sifmake.errors import KeyFileError
 from sifmake.files import can_find, temporary_beside, write_atomic
 from sifmake.signing.key_forms import KINDS
 from sifmake.signing.passphrase import Passphrase
-from sifmake.signing.trust import TrustStore, is_pem, load_file, load_keys, normalized, read_key_file
+from sifmake.signing.trust import SUFFIXES, TrustStore, is_pem, load_file, load_keys, normalized, read_key_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,4 +242,4 @@ def fingerprint_matches(path: Path, wanted: str) -> bool:
 def key_files(folder: Path) -> Sequence[Path]:
     """Return the key files in a folder, by name."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in found if path.suffix in (".pem", ".asc", ".gpg", ".pgp", ".pub") and path.is_file()]
+    return [path for path in found if path.suffix in SUFFIXES and path.is_file()]

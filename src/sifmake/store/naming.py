@@ -76,12 +76,6 @@ def name_target(data: bytes) -> str:
     return text if is_key(text) else ""
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_digest_form(digest: str) -> None:
     """Check that a text is a digest; StoreError if not."""
     if not is_digest(digest):

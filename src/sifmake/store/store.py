@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
-from sifmake.files import fsync_folder, write_atomic
+from sifmake.files import fsync_folder, sha256_of, write_atomic
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.progress import Progress, Silent
 from sifmake.store import lock, place
@@ -29,7 +29,6 @@ from sifmake.store.naming import (
     is_key,
     key_path,
     name_target,
-    sha256_of,
 )
 from sifmake.store.sweep import sweep_daily
 from sifmake.store.trust import renew, why_not_trusted
