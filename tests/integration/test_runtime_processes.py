@@ -72,8 +72,28 @@ def test_status_of_the_program(sif, script, status):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 @pytest.mark.parametrize("caught", [True, False])
 def test_signal_is_passed_on(sif, number, caught):
+    passed_on(sif, number, caught=caught)
+
+
+@needs_runtime
+@needs_root
+@pytest.mark.parametrize("user", ["root", "ordinary"])
+@pytest.mark.parametrize(
+    ("options", "caught"),
+    [(["--pid"], True), (["--pid"], False), (["--containall"], False), (["--compat"], True)],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_signal_is_passed_into_a_process_namespace(sif, user, options, caught):
+    """Without --no-init (--compat), which makes the program process 1: that one takes what it handles, nothing else."""
+    before = as_ordinary(fuse=True) if user == "ordinary" else []
+    passed_on(sif, signal.SIGTERM, options, caught=caught, before=before)
+
+
+def passed_on(sif, number, options=(), *, caught, before=()):
+    """Send a signal to sifmake and see what the program makes of it."""
     trap = f"trap 'echo got; exit 3' {number.name[3:]}; " if caught else ""
-    process = start("exec", sif, "sh", "-c", trap + "echo ready; while :; do sleep 0.05; done")
+    script = trap + "echo ready; while :; do sleep 0.05; done"
+    process = start("exec", *options, sif, "sh", "-c", script, before=list(before))
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(number)
     output, _ = process.communicate(timeout=10)
@@ -187,20 +207,32 @@ def test_a_hundred_at_once(sif):
     ]
 
 
+FULL = "mount -t tmpfs -o size=4k,nr_inodes=2,mode=1777 full /tmp; echo x > /tmp/x; "
+"""Shell text that leaves neither bytes nor names in /tmp."""
+
+
 @needs_runtime
 @needs_root
-def test_full_tmp(sif):
-    copy = "/var/tmp/full-test.sif"
-    fill = "mount -t tmpfs -o size=4k,nr_inodes=2 full /tmp; echo x > /tmp/x"
-    script = f'cp "$0" {copy}; {fill}; cd /; exec "$@"'
+@pytest.mark.parametrize("user", ["root", "ordinary", "ordinary, no FUSE"])
+def test_full_tmp(sif, user):
+    """What is mounted needs no space; an image that has to be unpacked there says so and leaves nothing."""
+    copy = f"/var/tmp/{Path(sif).parent.name}.sif"
+    fuse = as_ordinary(fuse=True)[:6] if user == "ordinary" else []
+    user_words = [] if user == "root" else as_ordinary(fuse=False)
+    script = f'cp "$0" {copy}; chmod 644 {copy}; {FULL} cd /; "$@"; s=$?; ls /tmp >&2; exit $s'
+    before = [*fuse, "unshare", "-m", "sh", "-c", script, sif, *user_words]
     try:
-        done = run(
-            "exec", copy, "sh", "-c", "echo ok; df /tmp | tail -1", before=["unshare", "-m", "sh", "-c", script, sif]
-        )
+        done = run("exec", copy, "sh", "-c", "echo ok; df /tmp | tail -1", before=before)
     finally:
         Path(copy).unlink()
-    assert (done.returncode, done.stdout.split(b"\n")[0]) == (0, b"ok"), done.stderr
-    assert b"100% /tmp" in done.stdout
+    if user == "ordinary, no FUSE":
+        assert (done.returncode, done.stdout) == (255, b"")
+        assert done.stderr.count(b"\n") == 2
+        assert b"No space left on device" in done.stderr
+    else:
+        assert (done.returncode, done.stdout.split(b"\n")[0]) == (0, b"ok"), done.stderr
+        assert b"100% /tmp" in done.stdout
+    assert done.stderr.splitlines()[-1] == b"x"
 
 
 @needs_runtime
