@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -123,3 +124,41 @@ def test_reads_attributes_and_devices(tmp_path: Path, options: tuple[str, ...]) 
         # linux/kdev_t.h, new_encode_dev
         assert (nodes[b"null"].kind, nodes[b"null"].device) == (5, 0x103)
         assert (nodes[b"disk"].kind, nodes[b"disk"].device) == (4, (300 & 0xFF) | (259 << 8) | ((300 & ~0xFF) << 12))
+
+
+@pytest.mark.parametrize("field", range(8))
+@pytest.mark.parametrize("value", [1 << 63, (1 << 64) - 2, 1 << 40])
+def test_places_that_no_system_takes_are_an_error(tmp_path: Path, field: int, value: int) -> None:
+    """The eight 64-bit fields that end the superblock: root, size, and the places of the tables."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    (root / "file").write_bytes(b"x" * 100)
+    data = bytearray(image(root, tmp_path / "image"))
+    data[32 + 8 * field : 40 + 8 * field] = value.to_bytes(8, "little")
+    (tmp_path / "image").write_bytes(data)
+    with (tmp_path / "image").open("rb") as file:
+        try:
+            opened = SquashfsReader(lambda size, at: os.pread(file.fileno(), size, at))
+            nodes = list(opened.walk())
+            read = [(b"".join(opened.chunks(node)), opened.read_xattrs(node)) for node in nodes if node.kind == FILE]
+        except SquashfsError:
+            return
+    assert read == [(b"x" * 100, {})], "a field that reading does not need"
+
+
+def test_damaged_attributes_give_an_error(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    root.mkdir()
+    for number in range(40):
+        path = root / str(number)
+        path.touch()
+        try:
+            os.setxattr(path, "user.name", os.urandom(100))
+        except OSError as error:
+            pytest.skip(f"no such extended attributes here: {error}")
+    data = image(root, tmp_path / "image", "-noX", "-noI")
+    for at in range(0, len(data), 7):
+        with contextlib.suppress(SquashfsError):
+            opened = reader(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+            for node in opened.walk():
+                opened.read_xattrs(node)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
-import sys
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SquashfsError
 from sifmake.squashfs import format as fmt
+from sifmake.squashfs.inflate import inflater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +18,10 @@ MOST_ENTRIES = 10_000_000
 _UNCOMPRESSED = 1 << 24
 _LARGEST_BLOCK = 1 << 20
 _CACHED_BLOCKS = 64
+_LAST_PLACE = (1 << 63) - 1
+"""The system takes no larger offset."""
+_MOST_XATTR_BYTES = 1 << 20
+"""Of one node; the kernel lists no more than 64 KiB of names."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class SquashfsReader:
         magic, self._inodes, _, self.block_size, self._fragments, compression = values[:6]
         if (magic, values[9:11]) != (fmt.MAGIC, fmt.VERSION) or not 0 < self.block_size <= _LARGEST_BLOCK:
             raise SquashfsError("this is no squashfs 4.0")
-        self._inflate = _inflater(compression)
+        self._inflate = inflater(compression)
         self._root = values[11]
         self._id_table, self._xattr_table, self._inode_table, self._directory_table, self._fragment_table = values[
             13:18
@@ -148,7 +151,15 @@ class SquashfsReader:
         data = self._metadata(start, place * fmt.XATTR_SET.size, fmt.XATTR_SET.size)[0]
         reference, count, _ = fmt.XATTR_SET.unpack(data)
         take = _Taker(self, entries + (reference >> 16), reference & 0xFFFF)
-        return dict(self._xattr(take, entries) for _ in range(min(count, fmt.MAX_XATTR_LIST)))
+        found: dict[bytes, bytes] = {}
+        total = 0
+        for _ in range(count):
+            name, value = self._xattr(take, entries)
+            found[name] = value
+            total += len(name) + len(value)
+            if total > _MOST_XATTR_BYTES:
+                raise SquashfsError("there are too many attributes", where=node.path.decode("utf-8", "replace"))
+        return found
 
     def _xattr(self, take: _Taker, entries: int) -> tuple[bytes, bytes]:
         kind, length = take(fmt.XATTR_ENTRY)
@@ -271,7 +282,7 @@ class SquashfsReader:
         return data[:wanted] if word & _UNCOMPRESSED else self._inflate(data, self.block_size)[:wanted]
 
     def _exactly(self, size: int, place: int) -> bytes:
-        data = self._read_at(size, place)
+        data = self._read_at(size, place) if place <= _LAST_PLACE else b""
         if len(data) != size:
             raise SquashfsError("the image ends too early")
         return data
@@ -318,31 +329,3 @@ def _listing(take: _Taker, *, extended: bool) -> tuple[tuple[int, int, int], int
 def _last(take: _Taker, *, extended: bool) -> int:
     """Return the number of the attributes, which ends extended inodes."""
     return take(_ONE)[0] if extended else fmt.NONE_32
-
-
-def _inflater(compression: int) -> Callable[[bytes, int], bytes]:
-    if compression == fmt.COMPRESSION_IDS["gzip"]:
-        return _inflate_zlib
-    if compression == fmt.COMPRESSION_IDS["zstd"]:
-        return _inflate_zstd
-    raise SquashfsError("the blocks are compressed neither by gzip nor by zstd")
-
-
-def _inflate_zlib(data: bytes, largest: int) -> bytes:
-    inflater = zlib.decompressobj()
-    try:
-        return inflater.decompress(data, largest)
-    except zlib.error as error:
-        raise SquashfsError(f"a block is damaged ({error})") from None
-
-
-def _inflate_zstd(data: bytes, largest: int) -> bytes:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-
-    try:
-        return zstd.ZstdDecompressor().decompress(data, largest)
-    except zstd.ZstdError as error:
-        raise SquashfsError(f"a block is damaged ({error})") from None
