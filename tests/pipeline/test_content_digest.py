@@ -11,7 +11,7 @@ from sifmake.pipeline.content_digest import content_digest
 from support.corpus import SIF_FROM_PEERS, needs_corpus
 from support.images import Blobs, write_layout
 from support.layers import file, folder, hardlink, symlink, tar
-from support.signing import pem_pair, signed
+from support.signing import pem_pair, signed, write_sif
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,3 +79,12 @@ def test_h7_a_signature_of_a_peer_does_not_count(capsys: pytest.CaptureFixture[s
     first, second = capsys.readouterr().out.split()
     assert first == second
     assert first.startswith("sha256:")
+
+
+def test_what_has_no_root_file_system_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_sif(tmp_path / "a.sif")
+    assert main(["sif", "digest", str(path)]) == 1
+    assert capsys.readouterr().err == (
+        f"sifmake: error: {path}: the root file system cannot be read: this is no squashfs 4.0; "
+        "sifmake sif list shows what it has\n"
+    )

@@ -35,6 +35,7 @@ def mode(path):
     [
         ({}, "home/.config/sifmake"),
         ({"XDG_CONFIG_HOME": "/x"}, "/x/sifmake"),
+        ({"XDG_CONFIG_HOME": "x"}, "home/.config/sifmake"),
         ({"XDG_CONFIG_HOME": "/x", "SIFMAKE_CONFIG_DIR": "/y"}, "/y"),
     ],
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_DOCUMENT = 16 << 20
+LIST = "sifmake sif list shows what it has"
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,13 @@ def open_reader(path: Path) -> Iterator[SquashfsReader]:
 def _reader(sif: Sif) -> SquashfsReader:
     primary = sif.primary()
     if primary is None:
-        raise SifError("there is no root file system in it", where=str(sif.path))
+        raise SifError("there is no root file system in it", where=str(sif.path), hint=LIST)
     try:
         return SquashfsReader(lambda size, at: os.pread(sif.fd, size, primary.offset + at))
     except SquashfsError as error:
-        raise error.within(str(sif.path)) from None
+        raise SquashfsError(
+            f"the root file system cannot be read: {error.what}", where=str(sif.path), hint=LIST
+        ) from None
 
 
 def _document(sif: Sif, name: str) -> dict[str, Any]:

@@ -31,13 +31,15 @@ ELSEWHERE = "set SIFMAKE_CONFIG_DIR to a folder of yours, or name the key's file
 def config_folder() -> Path:
     """Return ``$SIFMAKE_CONFIG_DIR``, else ``sifmake`` in ``$XDG_CONFIG_HOME`` or ``~/.config``.
 
+    A relative ``XDG_CONFIG_HOME`` is ignored (XDG base directory specification 0.8).
+
     Raises:
         KeyFileError: The folder cannot be looked into, or there is no home directory: to go on without the list of
             denied keys would be to trust them.
     """
-    own, base = os.environ.get("SIFMAKE_CONFIG_DIR"), os.environ.get("XDG_CONFIG_HOME")
+    own, base = os.environ.get("SIFMAKE_CONFIG_DIR"), Path(os.environ.get("XDG_CONFIG_HOME", ""))
     try:
-        folder = Path(own) if own else (Path(base) if base else Path.home() / ".config") / "sifmake"
+        folder = Path(own) if own else (base if base.is_absolute() else Path.home() / ".config") / "sifmake"
     except RuntimeError:
         raise KeyFileError("there is no home directory with your keys", hint=ELSEWHERE) from None
     try:
