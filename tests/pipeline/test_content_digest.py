@@ -8,6 +8,8 @@ import pytest
 
 from sifmake.cli.main import main
 from sifmake.pipeline.content_digest import content_digest
+from sifmake.sif import DataType, FsType, NewObject, PartType, partition_extra
+from sifmake.sif.append import Addition, append_objects, open_for_append
 from support.corpus import SIF_FROM_PEERS, needs_corpus
 from support.images import Blobs, write_layout
 from support.layers import file, folder, hardlink, symlink, tar
@@ -88,3 +90,16 @@ def test_what_has_no_root_file_system_is_said(tmp_path: Path, capsys: pytest.Cap
         f"sifmake: error: {path}: the root file system cannot be read: this is no squashfs 4.0; "
         "sifmake sif list shows what it has\n"
     )
+
+
+def test_a_writable_overlay_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = build(tmp_path, base())
+    before = content_digest(path)
+    extra = partition_extra(FsType.EXT3, PartType.OVERLAY, "amd64")
+    with open_for_append(path, path) as sif:
+        append_objects(sif, [Addition(NewObject(DataType.PARTITION, 4, group=1, extra=extra), b"ext3")])
+    capsys.readouterr()
+    assert main(["sif", "digest", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{before}\n"
+    assert "it has further file systems, as a writable overlay, which the digest leaves out" in captured.err

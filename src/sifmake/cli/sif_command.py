@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.cli.actions import add_action, examples
 from sifmake.errors import one_line
-from sifmake.sif import open_sif, problems
+from sifmake.sif import DataType, open_sif, problems
 from sifmake.sif.listing import header_lines, list_lines
 
 if TYPE_CHECKING:
@@ -43,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
         from sifmake.pipeline.content_digest import content_digest
 
         sys.stdout.write(content_digest(args.file) + "\n")
-        return 0
     with open_sif(args.file) as sif:
         if args.action == "dump":
             dump(sif, args.id)
+        elif args.action == "digest":
+            warn_of_layers(sif)
         else:
             show(sif, args.action)
     return 0
@@ -57,6 +58,13 @@ def dump(sif: Sif, number: int) -> None:
     for piece in sif.chunks(sif.get(number)):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
+
+
+def warn_of_layers(sif: Sif) -> None:
+    """Say that a writable overlay, or another further file system, is not part of the digest."""
+    if len(sif.find(DataType.PARTITION)) > 1:
+        what = "it has further file systems, as a writable overlay, which the digest leaves out"
+        sys.stderr.write(f"sifmake: warning: {one_line(f'{sif.path}: {what}')}\n")
 
 
 def show(sif: Sif, action: str) -> None:
