@@ -181,3 +181,12 @@ def test_e18_no_home_at_all(tmp_path, monkeypatch):
         default_trust()
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path))
     assert not default_trust().keys
+
+
+def test_files_of_any_name_are_imported_beside_each_other(tmp_path):
+    for number, name in enumerate(("a b.pem", "é.pem", "-x.pub", f"{'n' * 99}.pem")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        import_keys(tmp_path / "c", pem_pair(folder).public.rename(folder / name))
+    found = {path.name for path in keystore.trusted_folder(tmp_path / "c").iterdir()}
+    assert found == {"a-b.pem", "key.pem", "x.pem", f"{'n' * 99}.pem"}

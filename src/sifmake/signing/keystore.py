@@ -172,7 +172,7 @@ def import_keys(config: Path, path: Path, data: bytes) -> list[str]:
     folder = trusted_folder(config)
     store = load_keys(data, path)
     if is_pem(data):
-        name = path.stem if is_name(path.stem) else "key"
+        name = re.sub(r"[^A-Za-z0-9._@+-]+", "-", path.stem).strip("-._") or "key"
         return [import_one(folder / f"{name}.pem", data, store.keys[0].key_id)]
     usable = [item for item in store.certificates if item.usable]
     if not usable:
