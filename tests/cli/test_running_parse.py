@@ -81,7 +81,7 @@ def test_help_names_every_option(action, capsys):
 def parsed(line, environ):
     """Return a line's options with those from variables."""
     options = parse_plain(line.split())
-    read_variables(options, environ, all_rows(options.command))
+    read_variables(options, environ)
     return options
 
 
@@ -119,6 +119,11 @@ def test_variables_stand_for_options(environ, want):
 def test_a_variable_that_is_neither_true_nor_false(value):
     with pytest.raises(UsageError, match=f"APPTAINER_CLEANENV: is neither true nor false: {value}"):
         parsed("exec x.sif y", {"APPTAINER_CLEANENV": value})
+
+
+def test_variables_of_one_action():
+    assert parsed("shell x.sif", {"APPTAINER_SHELL": "/bin/zsh"}).shell == "/bin/zsh"
+    assert "shell" not in parsed("exec x.sif y", {"APPTAINER_SHELL": "/bin/zsh"}).given
 
 
 def test_a_given_option_beats_its_variable():

@@ -19,7 +19,7 @@ from support.corpus import CORPUS
 from support.golden_runs import differences, numbers_marked, runs
 from support.golden_sif import build_golden_sif
 from support.images import Blobs, write_layout
-from support.layers import file, tar
+from support.layers import file, symlink, tar
 from support.runtime import as_ordinary, environment, needs_root, needs_runtime, run
 from support.signing import pem_pair, signed
 
@@ -210,3 +210,51 @@ def test_kernel_mounts_where_fuse_does_not_work(folder):
     }
     assert b" squashfs " in done.stdout
     assert str(sif) not in subprocess.run(["losetup", "-l"], capture_output=True, text=True, check=True).stdout
+
+
+ZONE = "usr/share/zoneinfo/Etc/Elsewhere"
+LOCALTIME = {
+    "file": [file("etc/localtime", b"image\n")],
+    "nothing": [],
+    "link": [symlink("etc/localtime", f"/{ZONE}"), file(ZONE, b"zone\n")],
+    "dangling link": [symlink("etc/localtime", "../no/such/zone")],
+}
+
+
+@needs_runtime
+@needs_root
+@pytest.mark.parametrize("user", ["root", "ordinary", "ordinary, no FUSE"])
+@pytest.mark.parametrize("name", LOCALTIME)
+def test_the_time_zone_is_the_hosts(folder, name, user):
+    """As with Apptainer: a file of its own, whatever the image has there; what a link leads to stays as it is."""
+    host = Path("/etc/localtime")
+    if not host.is_file():
+        pytest.skip("this machine has no /etc/localtime")
+    sif = folder / f"zone-{name.replace(' ', '-')}.sif"
+    if not sif.exists():
+        base = gzip.decompress((OFFICIAL / "musl" / "amd64" / "rootfs.tar.gz").read_bytes())
+        blobs = Blobs()
+        layers = [without(base, "etc/localtime"), tar(*LOCALTIME[name])]
+        layout = write_layout(folder / sif.stem, blobs, [blobs.image(layers, config={"Env": ["PATH=/bin"]})])
+        assert run("pull", str(sif), f"oci:{layout}", cwd=folder).returncode == 0
+    before = [] if user == "root" else as_ordinary(fuse="no FUSE" not in user)
+    script = (
+        f"test -L /etc/localtime || cat /etc/localtime; cat /{ZONE} 2>/dev/null; stat -c %a /etc; cat /etc/network/*"
+    )
+    done = run("exec", str(sif), "sh", "-c", script, before=before, cwd="/")
+    zone = b"zone\n" if name == "link" else b""
+    assert done.stdout == host.read_bytes() + zone + b"755\n", done.stderr
+    done = run(
+        "exec", "--no-mount", "/etc/localtime", str(sif), "sh", "-c", "cat /etc/localtime", before=before, cwd="/"
+    )
+    assert done.stdout == {"file": b"image\n", "link": b"zone\n"}.get(name, b"")
+
+
+def without(data, left_out):
+    """Return a tar archive without one of its entries."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(data)) as old, tarfile.open(fileobj=raw, mode="w") as new:
+        for info in old:
+            if info.name.removeprefix("./") != left_out:
+                new.addfile(info, old.extractfile(info) if info.isreg() else None)
+    return raw.getvalue()

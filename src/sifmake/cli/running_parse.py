@@ -5,7 +5,7 @@ argparse would take half of the time of a run and reads some lines otherwise, so
 
 from __future__ import annotations
 
-from sifmake.cli.running_options import FLAG, LIST, OWN, PEERS, SHARED, TEXTS, VALUE, all_rows
+from sifmake.cli.running_options import FLAG, LIST, PEERS, TEXTS, VALUE, all_rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,8 +160,13 @@ def following(pending: list[str]) -> str:
     return pending.pop()
 
 
-def read_variables(options: Options, environ: Mapping[str, str], rows: Iterable[Row] = (*SHARED, *PEERS, *OWN)) -> None:
+def read_variables(options: Options, environ: Mapping[str, str], rows: Iterable[Row] = ()) -> None:
     """Let ``APPTAINER_BIND`` and its like stand for options that are not given; binds and mounts add up.
+
+    Args:
+        options: Changed.
+        environ: The environment.
+        rows: The options that are looked at; all of the action if none is named.
 
     Raises:
         UsageError: A variable that is true or false is neither.
@@ -170,7 +175,7 @@ def read_variables(options: Options, environ: Mapping[str, str], rows: Iterable[
     if not found:
         return
     for prefix in PREFIXES:
-        for row in rows:
+        for row in rows or all_rows(options.command):
             for key in row[3].split():
                 if prefix + key in found and (prefix is PREFIXES[0] or PREFIXES[0] + key not in found):
                     take_variable(options, row, prefix + key, found[prefix + key].strip())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sifmake.cli.running_options import FLAG, HINTS, VALUE, long_word, peer_rows, shared_rows
-from sifmake.runtime.binds import fields, parse_binds, parse_mount
 from sifmake.runtime.request import Request
 
 TYPE_CHECKING = False
@@ -27,7 +26,10 @@ def request_of(options: Options, environ: Mapping[str, str]) -> Request:
     refuse_peer_options(options)
     values = vars(options)
     request = Request(options.command, options.image, arguments=options.arguments)
-    request.binds = [*parse_binds(options.bind), *map(parse_mount, options.mount)]
+    if options.bind or options.mount:
+        from sifmake.runtime.binds import parse_binds, parse_mount
+
+        request.binds = [*parse_binds(options.bind), *map(parse_mount, options.mount)]
     request.env = [*env_files(words_of(options.env_file), options, environ), *env_items(options.env)]
     for name in ("no_env", "scratch", "no_mount", "dns"):
         setattr(request, name, words_of(values[name]))
@@ -85,7 +87,12 @@ def peer_words(options: Options) -> list[str]:
 
 def words_of(texts: Iterable[str]) -> list[str]:
     """Return the words of an option that may be given more than once, with several words each time."""
-    return [word for text in texts for word in fields(text) if word]
+    words: list[str] = []
+    for text in texts:
+        from sifmake.runtime.binds import fields
+
+        words += [word for word in fields(text) if word]
+    return words
 
 
 def env_items(texts: Iterable[str]) -> list[str]:
@@ -96,6 +103,8 @@ def env_items(texts: Iterable[str]) -> list[str]:
     """
     items: list[str] = []
     for text in texts:
+        from sifmake.runtime.binds import fields
+
         items += [text.strip('"')] if text.count("=") == 1 else fields(text)
         bad = next((item for item in items if "=" not in item), None)
         if bad is not None:

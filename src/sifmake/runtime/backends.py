@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from sifmake.runtime.peer import Peer
+import os
+
+from sifmake.runtime.caller import given_environment
+from sifmake.runtime.errors import RunError
+from sifmake.runtime.rootfs import find_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +24,33 @@ if TYPE_CHECKING:
 
         def run(self, request: Request) -> int:
             """Run a program and return its exit status; RunError if it cannot be started."""
+
+
+class Peer:
+    """Apptainer or SingularityCE: takes the place of this process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def is_there(self) -> bool:
+        """Whether it is on PATH."""
+        return bool(find_program(self.name))
+
+    def run(self, request: Request) -> int:
+        """Execute it; only a failure returns."""
+        program = find_program(self.name)
+        if not program:
+            raise RunError(
+                f"{self.name} is not on PATH", hint=f"install the package {self.name}, or use --runtime builtin"
+            )
+        environ, sif = given_environment(os.environ), request.sif
+        if request.fd >= 0:
+            from sifmake.runtime.peer import verified_path
+
+            sif = verified_path(request, environ)
+        quiet = ["--silent"] if request.quiet else []
+        words = [self.name, *quiet, request.action, *request.peer_words, sif, *request.arguments]
+        os.execve(program, words, environ)
 
 
 class BuiltIn:

@@ -8,7 +8,6 @@ from sifmake.runtime import accounts, environment, program
 from sifmake.runtime.children import spawn
 from sifmake.runtime.layout import Layout
 from sifmake.runtime.mounts import lay_out
-from sifmake.runtime.overlay import Cover, replace_file
 from sifmake.runtime.view import View
 from sifmake.runtime.warm import read_ahead
 
@@ -46,14 +45,13 @@ class Launch:
             RunError: The program, or something that was asked for, is not there.
         """
         view = View(self.tree.folder)
-        cover = Cover(self.tree.cover)
-        layout = Layout(view, overlay=cover.writable(self.tree.folder) if self.request.writable_tmpfs else "")
+        layout = Layout(view, overlay=self.writable() if self.request.writable_tmpfs else "")
         cwd = lay_out(self.request, layout, self.caller)
         env = environment.build(self.request, view, self.caller.environ, cwd, self.caller.home_inside)
         words = program.arguments_of(self.request, view, env)
         self.warn(layout.warnings + env.warnings)
         self.accounts(layout)
-        self.add_files(layout, cover)
+        self.add_files(layout)
         files = [(target, file_of(data)) for target, data in layout.files()]
         information, write_end = os.pipe()
         arguments = [
@@ -81,12 +79,24 @@ class Launch:
             if text is not None:
                 layout.put(view.resolve(path).path, text.encode("utf-8", "surrogateescape"))
 
-    def add_files(self, layout: Layout, cover: Cover) -> None:
+    def writable(self) -> str:
+        """Lay a writable folder over the image; returns the folder of both. RunError if the system cannot."""
+        from sifmake.runtime.overlay import Cover
+
+        return Cover(self.tree.cover).writable(self.tree.folder)
+
+    def add_files(self, layout: Layout) -> None:
         """Add the files that the image lacks: into the writable layer, or into one over their folder.
 
         Where the system makes no layers, the folder's entries are mounted one by one.
         """
-        for folder, files in layout.layers().items():
+        layers = layout.layers()
+        if not layers:
+            return
+        from sifmake.runtime.overlay import Cover, replace_file
+
+        cover = Cover(self.tree.cover)
+        for folder, files in layers.items():
             if layout.overlay:
                 for name, data in files.items():
                     replace_file(f"{layout.overlay}{folder}/{name}", data)

@@ -1,46 +1,18 @@
-"""Apptainer or SingularityCE as the back end: takes the place of this process."""
+"""The file that was verified, under a path that a peer can open."""
 
 from __future__ import annotations
 
 import os
 
-from sifmake.runtime.caller import current_folder, given_environment
+from sifmake.runtime.caller import current_folder
 from sifmake.runtime.errors import RunError
-from sifmake.runtime.rootfs import MOUNT_POINTS, find_program
+from sifmake.runtime.rootfs import MOUNT_POINTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sifmake.runtime.request import Request
-
-
-class Peer:
-    """A back end that is another program."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def is_there(self) -> bool:
-        """Whether it is on PATH."""
-        return bool(find_program(self.name))
-
-    def run(self, request: Request) -> int:
-        """Execute it; only a failure returns."""
-        program = find_program(self.name)
-        if not program:
-            raise RunError(
-                f"{self.name} is not on PATH", hint=f"install the package {self.name}, or use --runtime builtin"
-            )
-        environ = given_environment(os.environ)
-        sif = request.sif if request.fd < 0 else verified_path(request, environ)
-        os.execve(program, [self.name, *peer_line(request, sif)], environ)
-
-
-def peer_line(request: Request, sif: str) -> list[str]:
-    """Return the command line for Apptainer or SingularityCE."""
-    words = ["--silent"] if request.quiet else []
-    return [*words, request.action, *request.peer_words, sif, *request.arguments]
 
 
 def verified_path(request: Request, environ: Mapping[str, str]) -> str:
