@@ -46,6 +46,9 @@ def test_transports(text, transport, rest):
         ("ftp://x/y", "'ftp' is not known"),
         ("docker://", "nothing stands behind"),
         ("docker://UPPER", "lower-case"),
+        ("http://[bad/x.sif", "no address of a file; write https://HOST/PATH"),
+        ("https://a:99999/x.sif", "no address of a file"),
+        ("https:///x.sif", "no address of a file"),
         ("", "no transport"),
     ],
 )

@@ -241,6 +241,7 @@ def test_names_and_ports(address, variables, name):
         ("ssh://", "cannot be asked"),
         ("docker.sock", "cannot be asked"),
         ("tcp://engine:many", "no number"),
+        ("tcp://alice:secret@[bad", "address of the engine is none"),
         ("ssh://alice:secret@engine", "holds a password"),
         ("ftp://alice:secret@engine", "cannot be asked"),
     ],

@@ -18,7 +18,7 @@ from sifmake.registry import HostSettings
 from support.layers import file, tar
 from support.proxy import Proxy
 from support.pulling import FAST, Memory, pull
-from support.registry import Answer, FakeRegistry, error
+from support.registry import Answer, FakeRegistry, TokenAuth, error
 
 RAW = random.Random(7).randbytes(300_000)
 
@@ -241,6 +241,38 @@ def test_a_trickling_transfer_is_broken_off(registry, image, layer):
     pull_from(registry)
     assert time.monotonic() - began < 5
     assert len(gets(registry, layer)) == 2
+
+
+BREAKS = [{"trickle": 0.05}, {"cut": 3}, {"cut": 3, "stall": 20}]
+
+
+@pytest.mark.parametrize("change", BREAKS, ids=["trickles", "cut", "stalls"])
+def test_a_manifest_that_breaks_off_or_trickles_is_asked_for_again(registry, image, change):
+    """A byte now and then is no time-out: at one a minute a manifest would take a night."""
+    registry.on("GET", "/manifests/1", lambda request: request.served(**change), times=1)
+    began = time.monotonic()
+    pull_from(registry, retry=replace(FAST, read_timeout=0.3))
+    assert time.monotonic() - began < 3
+    assert registry.count("GET", "/manifests/1") == 2
+
+
+@pytest.mark.parametrize("change", BREAKS, ids=["trickles", "cut", "stalls"])
+def test_a_token_that_breaks_off_or_trickles_is_asked_for_again(registry, image, change):
+    token = Answer(200, b'{"token": "' + b"x" * 1000 + b'"}')
+    registry.on("GET", "/token", replace(token, **change), times=2)
+    auth = TokenAuth(registry, uses=2)
+    pull_from(registry, retry=replace(FAST, read_timeout=0.3))
+    assert registry.count("GET", "/token") == 2 + len(auth.issued)
+
+
+def test_a_proxy_that_wants_a_password_is_told_from_the_registry(registry):
+    for method in ("GET", "HEAD"):
+        registry.on(method, "/v2/", Answer(407))
+    with (
+        Proxy(registry.host) as proxy,
+        pytest.raises(RegistryError, match="the proxy wants a user and a password; name"),
+    ):
+        pull("docker://registry.example/org/image:1", registries=PLAIN, environ={"HTTP_PROXY": proxy.url})
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])

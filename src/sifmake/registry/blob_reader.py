@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import IntegrityError, RegistryError, SourceError, WrongBlobError
 from sifmake.registry.places import MIRROR_ATTEMPTS
 from sifmake.registry.problem import NotFoundError, explain
-from sifmake.registry.transport import BROKEN
+from sifmake.registry.transport import BROKEN, Watch
 
 if TYPE_CHECKING:
     from sifmake.registry.places import BlobWay
@@ -20,10 +20,6 @@ PROGRESS = 64 * 1024
 """Bytes that have to come through before the count of tries begins anew."""
 SKIP_CHUNK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z")
-
-
-class StalledError(Exception):
-    """A transfer is so slow that it counts as broken."""
 
 
 class BlobReader:
@@ -49,7 +45,7 @@ class BlobReader:
         self._etag = ""
         self._may_range = True
         self._response: Response | None = None
-        self._watch = _Watch(policy)
+        self._watch = Watch(policy)
 
     def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes, empty at the end.
@@ -61,7 +57,7 @@ class BlobReader:
         while self._position < self._size:
             try:
                 data = self._read_some(min(size, self._size - self._position))
-            except (*BROKEN, StalledError) as error:
+            except BROKEN as error:
                 self._recover(error)
                 continue
             except SourceError as error:
@@ -118,7 +114,7 @@ class BlobReader:
             hint = "try again: what came whole is kept"
             self._go_elsewhere(RegistryError(f"{what}, {after}", where=self._way.endpoint.host, hint=hint))
             return
-        self._watch = _Watch(self._policy)
+        self._watch = Watch(self._policy)
         self._way.endpoint.pause(self._attempt)
 
     def _go_elsewhere(self, error: SourceError) -> None:
@@ -128,7 +124,7 @@ class BlobReader:
             raise error from None
         self._attempt, self._mark = 1, self._position
         self._etag, self._may_range = "", True
-        self._watch = _Watch(self._policy)
+        self._watch = Watch(self._policy)
 
     def _connect(self) -> Response:
         """Ask for the rest of the blob; return an answer whose body begins where it broke off."""
@@ -195,26 +191,3 @@ class BlobReader:
         if surplus:
             raise WrongBlobError(f"the registry sends more than the {self._size} bytes that the manifest says")
         self.close()
-
-
-class _Watch:
-    """Notices a transfer that trickles. Only time spent waiting for the network counts, not the consumer's own."""
-
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._seconds = 0.0
-        self._bytes = 0
-
-    def note(self, count: int, seconds: float) -> None:
-        """Count what came in a time.
-
-        Raises:
-            StalledError: It was too little.
-        """
-        self._seconds += seconds
-        self._bytes += count
-        if self._seconds < self._policy.stall_time:
-            return
-        if self._bytes < self._policy.stall_bytes:
-            raise StalledError(f"{self._bytes} bytes in {self._seconds:.0f} s")
-        self._seconds, self._bytes = 0.0, 0

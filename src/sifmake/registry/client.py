@@ -179,7 +179,8 @@ class RegistryClient:
             finally:
                 response.close()
             endpoint.pause(attempt + 1)
-        raise RegistryError("the connection broke off again and again", where=endpoint.host)
+        what = "the connection broke off again and again"
+        raise RegistryError(what, where=endpoint.host, hint="try again later, or look at the network between")
 
     def _way_to(self, descriptor: Descriptor) -> BlobWay:
         steps = [Step(place.endpoint, partial(place.get_blob, descriptor.digest)) for place in self._places]

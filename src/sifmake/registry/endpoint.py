@@ -6,9 +6,10 @@ import threading
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from sifmake.errors import RegistryError
+from sifmake.reference.address import whole_address
 from sifmake.registry.problem import explain
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.retry import RETRIED, pause_before, retry_after
@@ -31,6 +32,7 @@ AUTHORISATIONS = 2
 """Times that a refused request is made again with fresh authorisation."""
 SERVER_FAULT_ATTEMPTS = 3
 """Tries of a request that the registry answers with 500: most often a fault that stays."""
+STRANGE = "is this a registry, and is there a proxy in between? ask who runs it"
 LARGEST_REFUSAL = 1 << 16
 """Bytes of a refusal that are read so that its connection can be used again."""
 PROBE_TIMEOUT = 4.0
@@ -275,7 +277,7 @@ class Endpoint:
                 return response
             response.close()
             url = self._redirect(url, target)
-        raise RegistryError("redirects lead in a circle", where=self.host)
+        raise RegistryError("redirects lead in a circle", where=self.host, hint=STRANGE)
 
     def _exchange(
         self, call: Call, url: str, headers: dict[str, str], *, at_home: bool, connect_timeout: float | None
@@ -289,12 +291,12 @@ class Endpoint:
         return response
 
     def _redirect(self, url: str, target: str) -> str:
-        new = urljoin(url, target)
+        new = whole_address(url, target)
+        if not new:
+            raise RegistryError(f"the registry redirects to {target[:80]!r}", where=self.host, hint=STRANGE)
         scheme, host = urlsplit(new).scheme, urlsplit(new).hostname or ""
-        if scheme not in {"http", "https"} or not host:
-            raise RegistryError(f"the registry redirects to {new[:80]!r}", where=self.host)
         if scheme == "http" and url.startswith("https:") and not is_loopback(host):
-            raise RegistryError(f"the registry redirects to {host} without TLS", where=self.host)
+            raise RegistryError(f"the registry redirects to {host} without TLS", where=self.host, hint=STRANGE)
         return new
 
     def _is_home(self, url: str) -> bool:

@@ -35,6 +35,9 @@ def explain(response: Response, host: str) -> RegistryError:
         return RegistryError(
             f"access was refused (403){words}", where=host, hint="is the name right, and are you allowed to read it?"
         )
+    if response.status == 407:
+        hint = "name them in HTTPS_PROXY or HTTP_PROXY: http://USER:PASSWORD@PROXY:PORT"
+        return RegistryError("the proxy wants a user and a password", where=host, hint=hint)
     later = "try again later, or ask who runs it" if response.status >= 500 else "is this a registry?"
     return RegistryError(f"the registry answered with status {response.status}{words}", where=host, hint=later)
 

@@ -30,7 +30,7 @@ def retry_after(header: str, now: datetime | None = None) -> float | None:
         return float(header)
     try:
         moment = parsedate_to_datetime(header)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

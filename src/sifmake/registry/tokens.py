@@ -9,12 +9,14 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from sifmake.errors import RegistryError
+from sifmake.reference.address import whole_address
 from sifmake.registry.challenge import Challenge, parse_challenges, pull_scopes
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.settings import COMMAND_LINE
+from sifmake.registry.transport import BROKEN, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 SHORTEST_LIFE = 60.0
 """Seconds that a token lives which does not say."""
+LONGEST_LIFE = 86_400.0
 LARGEST_ANSWER = 1 << 20
 CLIENT = "sifmake"
 _VARIABLE = re.compile(r"[A-Z_]+\Z")
@@ -112,9 +115,8 @@ class Authorizer:
                 self._basic = _basic(credentials)
                 return True
             if challenges and not {"basic", "bearer"} & set(challenges):
-                raise RegistryError(
-                    f"the registry wants to be authenticated to by {', '.join(challenges)}", where=self._host
-                )
+                what = f"the registry wants to be authenticated to by {', '.join(challenges)}"
+                raise RegistryError(what, where=self._host, hint="Basic and Bearer are known: ask who runs it")
             return False
 
     def _fetch(self, challenge: Challenge, repository: str, actions: str) -> str:
@@ -151,16 +153,15 @@ class Authorizer:
         return self._send("POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
 
     def _realm(self, challenge: Challenge, credentials: Credentials | None) -> str:
-        realm = urljoin(
-            f"{'https' if self._secure() else 'http'}://{self._host}/", challenge.parameters.get("realm", "")
-        )
+        base = f"{'https' if self._secure() else 'http'}://{self._host}/"
+        realm = whole_address(base, challenge.parameters.get("realm", ""))
+        if not realm:
+            what = f"the registry names no token service but {challenge.parameters.get('realm', '')[:80]!r}"
+            raise RegistryError(what, where=self._host, hint="is this a registry? ask who runs it")
         parts = urlsplit(realm)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise RegistryError("the registry names no token service", where=self._host)
-        if credentials and parts.scheme == "http" and self._secure() and not is_loopback(parts.hostname):
-            raise RegistryError(
-                f"the registry wants credentials sent to {parts.hostname} without TLS", where=self._host
-            )
+        if credentials and parts.scheme == "http" and self._secure() and not is_loopback(parts.hostname or ""):
+            what = f"the registry wants credentials sent to {parts.hostname} without TLS"
+            raise RegistryError(what, where=self._host, hint="ask who runs it")
         return realm
 
     def _read(self, response: Response, credentials: Credentials | None) -> tuple[str, float]:
@@ -170,11 +171,15 @@ class Authorizer:
             document = json.loads(response.read_all(LARGEST_ANSWER))
             token = document.get("token") or document.get("access_token")
             life = document.get("expires_in")
+        except BROKEN as error:
+            what = f"the token service broke off ({str(error)[:120]})"
+            raise TransportError(what, may_recover=True, reached=True) from None
         except (ValueError, AttributeError, RecursionError):
             token = life = None
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-            raise RegistryError("the token service gave no token", where=self._host)
-        seconds = float(life) if isinstance(life, (int, float)) and life > 0 else SHORTEST_LIFE
+            hint = "is there a proxy in between? ask who runs the registry"
+            raise RegistryError("the token service gave no token", where=self._host, hint=hint)
+        seconds = float(min(life, LONGEST_LIFE)) if isinstance(life, (int, float)) and life > 0 else SHORTEST_LIFE
         return f"Bearer {token}", seconds * 0.9
 
 

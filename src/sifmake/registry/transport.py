@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from requests.adapters import HTTPAdapter
 
 from sifmake import __version__
 from sifmake.errors import RegistryError
+from sifmake.reference.address import whole_address
 from sifmake.registry.proxies import find_proxy
 from sifmake.registry.settings import DEFAULT_RETRY, HostSettings, RetryPolicy
 from sifmake.registry.tls import make_context
@@ -26,6 +28,33 @@ if TYPE_CHECKING:
 _OBJECT = re.compile(r"^(?:<[^>]*>|\w+\(.*?\)): ")
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 """What reading a body raises when the connection breaks."""
+
+
+class StalledError(OSError):
+    """A transfer is so slow that it counts as broken."""
+
+
+class Watch:
+    """Notices a transfer that trickles. Only time spent waiting for the network counts, not the consumer's own."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._seconds = 0.0
+        self._bytes = 0
+
+    def note(self, count: int, seconds: float) -> None:
+        """Count what came in a time.
+
+        Raises:
+            StalledError: It was too little.
+        """
+        self._seconds += seconds
+        self._bytes += count
+        if self._seconds < self._policy.stall_time:
+            return
+        if self._bytes < self._policy.stall_bytes:
+            raise StalledError(f"{self._bytes} bytes in {self._seconds:.0f} s")
+        self._seconds, self._bytes = 0.0, 0
 
 
 class TransportError(RegistryError):
@@ -58,6 +87,7 @@ class Response:
     headers: Mapping[str, str]
     url: str
     _response: requests.Response
+    _policy: RetryPolicy = DEFAULT_RETRY
 
     def read(self, size: int) -> bytes:
         """Return what has come of the body, up to ``size`` bytes, undecoded; wait for some; empty at the end.
@@ -69,11 +99,19 @@ class Response:
         return data
 
     def read_all(self, limit: int) -> bytes:
-        """Return the whole body, or its first ``limit + 1`` bytes."""
-        parts, left = [], limit + 1
+        """Return the whole body, or its first ``limit + 1`` bytes.
+
+        Raises:
+            requests.RequestException, urllib3.exceptions.HTTPError, OSError: The connection broke or trickles.
+        """
+        parts, left, watch = [], limit + 1, Watch(self._policy)
+        began = time.monotonic()
         while left > 0 and (data := self.read(left)):
             parts.append(data)
             left -= len(data)
+            now = time.monotonic()
+            watch.note(len(data), now - began)
+            began = now
         return b"".join(parts)
 
     @property
@@ -133,21 +171,20 @@ class Transport:
         common = {"User-Agent": f"sifmake/{__version__}", "Accept-Encoding": "identity"}
         if body is not None and not isinstance(body, bytes):
             body.seek(0)  # first of all: what is left of it becomes its announced length
-        request = requests.Request(method, url, headers={**common, **headers}, data=body).prepare()
         proxy = find_proxy(url, self._environ)
         adapter = self._adapter(settings if url.startswith("https:") else None)
         try:
             response = adapter.send(
-                request,
+                requests.Request(method, url, headers={**common, **headers}, data=body).prepare(),
                 stream=True,
                 timeout=(connect_timeout or self._policy.connect_timeout, self._policy.read_timeout),
                 proxies={urlsplit(url).scheme: proxy} if proxy else {},
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.LocationParseError) as error:
             raise _explain(error, url, proxy, settings) from None
         except OSError as error:
             raise TransportError(str(error), may_recover=False, reached=False) from None
-        return Response(response.status_code, response.raw.headers, url, response)
+        return Response(response.status_code, response.raw.headers, url, response, self._policy)
 
     def close(self) -> None:
         """Close all connections."""
@@ -163,9 +200,14 @@ class Transport:
             return self._adapters[settings]
 
 
-def _explain(error: requests.RequestException, url: str, proxy: str | None, settings: HostSettings) -> TransportError:
+def _explain(error: Exception, url: str, proxy: str | None, settings: HostSettings) -> TransportError:
     host = urlsplit(url).netloc
     text = _innermost(error)
+    if isinstance(error, (requests.exceptions.InvalidURL, urllib3.exceptions.LocationParseError)):
+        what, hint = f"{url[:80]!r} is no address that can be asked ({text[:80]})", "where does it come from?"
+        if proxy and not whole_address("", f"http:{proxy.partition(':')[2]}"):
+            what, hint = f"the proxy {_without_user(proxy)!r} is no address", "write http://PROXY:PORT in HTTPS_PROXY"
+        return TransportError(what, hint=hint, may_recover=False, reached=False)
     if isinstance(error, requests.exceptions.ProxyError):
         return TransportError(
             f"the proxy {_without_user(proxy or '')} does not lead to {host} ({text})",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from sifmake.errors import RegistryError
 from sifmake.oci.digest import digest_bytes
+from sifmake.reference.address import whole_address
 from sifmake.registry.endpoint import Call
 from sifmake.registry.problem import explain
 
@@ -70,9 +71,11 @@ class Uploader:
         if response.status != 202:
             return response
         response.close()
-        location = self._endpoint.own_url(urljoin(response.url, response.headers.get("Location", "")))
-        if not location.startswith(("http://", "https://")):
-            raise RegistryError("the registry says no place for the upload", where=self._endpoint.host)
+        given = whole_address(response.url, response.headers.get("Location", ""))
+        if not given:
+            what = "the registry says no place for the upload"
+            raise RegistryError(what, where=self._endpoint.host, hint="is this a registry? ask who runs it")
+        location = self._endpoint.own_url(given)
         url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         return self._endpoint.attempt(Call("PUT", url, self._repository, headers, ACTIONS, body))

@@ -98,7 +98,10 @@ class _Tls:
 
 
 def _at(address: str, environ: Mapping[str, str], tls: _Tls | None, *, podman: bool = False) -> Engine:
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise SourceError(f"the address of the engine is none ({error})", hint="look at DOCKER_HOST") from None
     if parts.scheme == "unix" and parts.path:
         return _unix(parts.path)
     if parts.scheme in {"tcp", "http", "https"} and parts.hostname:
