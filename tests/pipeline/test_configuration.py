@@ -87,3 +87,38 @@ def test_a_home_that_is_not_there_is_no_traceback(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
     with pytest.raises(ConfigError, match=r"c\.yaml: a path begins with ~ and there is no home directory; set HOME"):
         load_configuration(tmp_path / "c.yaml", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "host"),
+    [
+        ("index.docker.io", "docker.io"),
+        ("https://registry-1.docker.io/", "docker.io"),
+        ("https://Quay.IO", "quay.io"),
+        ("localhost:5000", "localhost:5000"),
+    ],
+)
+def test_a21_registries_and_mirrors_are_copied_with_their_scheme(tmp_path: Path, written: str, host: str) -> None:
+    """Docker's own settings name mirrors by address; a name that nothing matches would leave the mirror unused."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f'registries: {{"{written}": {{mirrors: ["https://mirror.example/hub", "other:5000"]}}}}\n')
+    found = load_configuration(path, tmp_path).registries
+    assert found == {host: HostSettings(mirrors=("mirror.example/hub", "other:5000"))}
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('{a.io: {mirrors: ["http://mirror"]}}', "registries.a.io.mirrors.0: 'http://mirror'"),
+        ('{a.io: {mirrors: ["ftp://mirror/x"]}}', "registries.a.io.mirrors.0: 'ftp://mirror/x'"),
+        ('{"http://a.io": {}}', "registries: 'http://a.io'"),
+        ("{a.io/org: {}}", "registries: 'a.io/org'"),
+    ],
+)
+def test_what_is_no_registry_or_mirror_says_how_it_is_written(tmp_path: Path, text: str, where: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"registries: {text}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(path, tmp_path)
+    assert f"{where} is not written as it should be; Write HOST" in str(caught.value)
+    assert "plain-http" in str(caught.value)

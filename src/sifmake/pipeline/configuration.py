@@ -113,7 +113,7 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
         key=_key(given.get("key", ""), root),
         trusted_keys=_paths(given.get("trusted-keys", ["config/keys"]), root),
         auth_file=_path(given.get("auth-file"), root),
-        registries={host: _registry(options, root) for host, options in given.get("registries", {}).items()},
+        registries=dict(_registry(host, options, root) for host, options in given.get("registries", {}).items()),
         parallel_requests=given.get("parallel-requests", 16),
         limits=Limits(**{name.replace("-", "_"): value for name, value in given.get("limits", {}).items()}),
         notify=tuple(given.get("notify", ())),
@@ -129,15 +129,17 @@ def _key(text: str, root: Path) -> str:
     return str(path) if "/" in text or path.exists() else text
 
 
-def _registry(given: dict[str, Any], root: Path) -> HostSettings:
+def _registry(host: str, given: dict[str, Any], root: Path) -> tuple[str, HostSettings]:
+    """Return a registry's one name and its settings: people copy addresses with their scheme; Docker Hub has many."""
+    from sifmake.registry.auth_file import normal_key
     from sifmake.registry.settings import HostSettings
 
-    return HostSettings(
+    return normal_key(host), HostSettings(
         plain_http=given.get("plain-http", False),
         ca_file=_path(given.get("ca-file"), root),
         client_cert=_path(given.get("client-cert"), root),
         client_key=_path(given.get("client-key"), root),
-        mirrors=tuple(given.get("mirrors", ())),
+        mirrors=tuple(mirror.removeprefix("https://") for mirror in given.get("mirrors", ())),
     )
 
 

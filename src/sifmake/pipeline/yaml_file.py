@@ -98,6 +98,9 @@ class YamlFile:
             what = f"{error.instance!r} is not known"
             hint = nearest(str(error.instance), [str(value) for value in allowed])
             return ConfigError(what, where=self.place(keys), hint=hint)
+        if error.validator == "pattern" and schema.get("description"):
+            what = f"{error.instance!r} is not written as it should be"
+            return ConfigError(what, where=self.place(keys), hint=schema["description"])
         return ConfigError(error.message, where=self.place(keys), hint=schema.get("description", ""))
 
     def _not_yaml(self, error: Any) -> ConfigError:
