@@ -223,6 +223,19 @@ def test_clean_asks_first(store, tmp_path, capsys, monkeypatch):
         assert len(packs(store)) == left
 
 
+def test_no_answer_is_no_yes(store, capsys, monkeypatch):
+    put_image(store, b"one")
+
+    def end_of_input(_):
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", end_of_input)
+    assert main(["cache", "clean"]) == 1
+    assert capsys.readouterr().err == "sifmake: error: no answer was given\n"
+    assert packs(store)
+
+
 def test_an_image_goes_to_another_machine(store, tmp_path, capsys, monkeypatch):
     wanted, other = put_image(store, b"one", b"two"), put_image(store, b"two", b"three")
     store.remember_manifest(INDEX, Platform(), wanted)

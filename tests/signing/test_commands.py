@@ -1,11 +1,14 @@
 """``sifmake sign``, ``verify``, ``key`` and ``sif`` as a user runs them."""
 
+import contextlib
 import io
 import json
 import os
+import pty
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -354,3 +357,31 @@ def test_what_is_no_file_and_names_that_are_taken(tmp_path, capsys):
         error = capsys.readouterr().err
         assert text in error
         assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["sign", "--key", "work", "a.sif"], ["key", "newpair", "other"]])
+def test_the_end_of_the_terminals_input_is_no_traceback(tmp_path, monkeypatch, words):
+    write_sif(tmp_path / "a.sif")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIFMAKE_PASSPHRASE", "sesame")
+    assert main(["-q", "key", "newpair", "work"]) == 0
+    monkeypatch.delenv("SIFMAKE_PASSPHRASE")
+    status, output = on_a_terminal(words, "Passphrase" if words[0] == "sign" else "New passphrase", b"\x04")
+    assert status == 1
+    assert output.endswith(b"sifmake: error: no passphrase was given\r\n")
+
+
+def on_a_terminal(words, question, answer):
+    """Run ``sifmake WORDS`` on a terminal and answer its question; return status and what was on the screen."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "sifmake", *words])  # noqa: S606
+    output = b""
+    with os.fdopen(terminal, "r+b", 0) as screen, contextlib.suppress(OSError):
+        while question.encode() not in output:
+            output += screen.read(1000)
+        time.sleep(0.1)  # getpass drops what was typed before it asks
+        screen.write(answer)
+        while part := screen.read(1000):
+            output += part
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), output

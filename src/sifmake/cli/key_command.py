@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sifmake.cli.actions import add_action, examples
 from sifmake.errors import KeyFileError, one_line
 from sifmake.signing import Passphrase, keystore
+from sifmake.signing.passphrase import ask
 from sifmake.signing.trust import is_pem, load_file, read_key_file
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def new_passphrase(file: Path | None) -> str:
     known = Passphrase(file).known()
     if known is not None or sys.stdin is None or not sys.stdin.isatty():
         return known or ""
-    first = getpass.getpass("New passphrase (empty for none): ")
-    if first != getpass.getpass("Again: "):
+    first = ask("New passphrase (empty for none): ")
+    if first != ask("Again: "):
         raise KeyFileError("the two passphrases differ")
     return first
 

@@ -98,22 +98,23 @@ def run(arguments: list[str]) -> int:
         status = run_command(args)
         if sys.stdout is not None:  # it is None where standard output is closed
             sys.stdout.flush()
-    except SifmakeError as error:
-        if args.debug:
-            raise
-        return complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        if args.debug:
-            raise
-        return complain("interrupted", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
+    except (SifmakeError, OSError, EOFError, KeyboardInterrupt) as error:
         if args.debug:
             raise
-        return complain(explain(error), 1)
+        return complain(*in_words(error))
     return status
+
+
+def in_words(error: BaseException) -> tuple[str, int]:
+    """Return the line for an error that ends a command, and the exit status."""
+    if isinstance(error, SifmakeError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        return explain(error), 1
+    return ("interrupted", 130) if isinstance(error, KeyboardInterrupt) else ("no answer was given", 1)
 
 
 def run_command(args: argparse.Namespace) -> int:

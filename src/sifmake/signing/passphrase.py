@@ -47,7 +47,7 @@ class Passphrase:
         if sys.stdin is None or not sys.stdin.isatty():
             hint = f"name a file with --passphrase-file or set {VARIABLE}"
             raise KeyFileError("the key has a passphrase and there is no terminal to ask on", where=key, hint=hint)
-        return getpass.getpass(f"Passphrase of {key}: ")
+        return ask(f"Passphrase of {key}: ")
 
     def wrong(self, key: str) -> KeyFileError:
         """Return the error for a passphrase that does not open a key: says where it came from."""
@@ -58,3 +58,15 @@ class Passphrase:
         else:
             hint = "try again"
         return KeyFileError("the passphrase does not open this key", where=key, hint=hint)
+
+
+def ask(question: str) -> str:
+    """Ask for a passphrase on the terminal.
+
+    Raises:
+        KeyFileError: The terminal's input ends without an answer (Ctrl-D).
+    """
+    try:
+        return getpass.getpass(question)
+    except EOFError:
+        raise KeyFileError("no passphrase was given") from None
