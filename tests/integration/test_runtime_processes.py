@@ -163,27 +163,17 @@ def test_background_processes_end_with_the_program(sif):
 
 
 @needs_runtime
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_files(sif, closed, tmp_path):
+@pytest.mark.parametrize(("closed", "numbers"), [("<&-", "0"), (">&-", "1"), ("2>&-", "2"), ("<&- >&- 2>&-", "012")])
+def test_closed_standard_files(sif, closed, numbers, tmp_path):
+    """As with the peers, the program finds /dev/null there, and no other file."""
     result = tmp_path / "result"
-    command = f'"$@" {closed}'
-    words = [
-        "sh",
-        "-c",
-        command,
-        "sh",
-        *SIFMAKE,
-        "exec",
-        "--bind",
-        str(tmp_path),
-        sif,
-        "sh",
-        "-c",
-        f"cat; echo done > {result}; exit 6",
-    ]
+    script = f'files=$(for n in 0 1 2; do readlink /proc/$$/fd/$n; done); echo "$files" > {result}; cat; exit 6'
+    command = [*SIFMAKE, "exec", "--bind", str(tmp_path), sif, "sh", "-c", script]
+    words = ["sh", "-c", f'"$@" {closed}', "sh", *command]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
     assert done.returncode == 6
-    assert result.read_text() == "done\n"
+    found = result.read_text().splitlines()
+    assert [found[int(number)] for number in numbers] == ["/dev/null"] * len(numbers)
 
 
 @needs_runtime
