@@ -25,7 +25,7 @@ from sifmake.sources.registry_image import client_settings
 from support.docker_registry import PASSWORD, USER, needs_registry, running
 from support.images import Blobs, write_layout
 from support.proxy import Proxy
-from support.pulling import FAST, Memory, pull, read_layer, settings
+from support.pulling import FAST, Memory, Messages, pull, read_layer, settings
 from support.sif_files import sif_of
 
 pytestmark = needs_registry
@@ -223,8 +223,8 @@ def test_a_registry_that_dies_in_the_middle_of_a_layer_and_comes_back(tmp_path):
     layout = write_layout(tmp_path / "layout", blobs, {"t": image})
     with running(tmp_path / "r") as registry:
         registry.push(f"oci:{layout}:t", "org/image:1")
-        policy = RetryPolicy(base=0.1, longest_pause=0.5, attempts=30)
-        source = open_source(f"docker://{registry.host}/org/image:1", settings(retry=policy))
+        policy, told = RetryPolicy(base=0.1, longest_pause=0.5, attempts=30), Messages()
+        source = open_source(f"docker://{registry.host}/org/image:1", settings(retry=policy, progress=told))
         pulled = source.image(source.resolve(parse_platform("amd64")).manifest_digest)
         first, second = pulled.layers
         read_layer(source, first)
@@ -238,6 +238,7 @@ def test_a_registry_that_dies_in_the_middle_of_a_layer_and_comes_back(tmp_path):
         timer.join()
         source.close()
         assert f"sha256:{digest.hexdigest()}" == second.descriptor.digest
+        assert len([text for text in told.warnings if "trying again" in text]) == 1, "not once for each try"
         assert len(registry.requests("GET", first.descriptor.digest)) == 1
         resumed = [line for line in registry.log.read_text().splitlines() if f"{second.descriptor.digest} HTTP" in line]
         assert '" 206 ' in resumed[-1], "the rest alone came the second time"

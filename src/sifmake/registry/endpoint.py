@@ -103,6 +103,7 @@ class Endpoint:
         self._reached = False
         self._closed = threading.Event()
         self._told_quota = False
+        self._trouble = ""
         self.authorizer = Authorizer(
             host, find_credentials, self._send_to_token_service, lambda: self._scheme == "https"
         )
@@ -212,7 +213,10 @@ class Endpoint:
     def _announce(self, attempt: int, seconds: float | None, error: RegistryError) -> None:
         if attempt > 1 or (seconds or 0) > 2:
             wait = f" in {seconds:.0f} s" if seconds else ""
-            self._progress.warning(f"{self.host}: {error.what}; trying again{wait}")
+            text = f"{self.host}: {error.what}; trying again{wait}"
+            if text != self._trouble:  # all transfers meet it, again and again
+                self._progress.warning(text)
+            self._trouble = text
 
     def _authorised(self, call: Call) -> Response:
         for round_ in range(AUTHORISATIONS + 1):
@@ -287,7 +291,7 @@ class Endpoint:
             call.method, url, headers, settings, body=call.body, connect_timeout=connect_timeout
         )
         if at_home:
-            self._reached = True
+            self._reached, self._trouble = True, ""
         return response
 
     def _redirect(self, url: str, target: str) -> str:
