@@ -52,3 +52,18 @@ def test_options_for_all_may_stand_at_the_end(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "cache"))
     for words in (["key", "list"], ["cache", "list"], ["cache", "gc", "--max-age", "1d"]):
         assert main([*words, "-q"]) == 0
+
+
+def test_a_defect_is_one_line_and_a_traceback_only_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def defect(*_: object) -> None:
+        raise ValueError("two\nlines")
+
+    monkeypatch.setattr("sifmake.cli.main.run_command", defect)
+    assert main(["cache", "list"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("sifmake: error: ValueError: two\\nlines; this is a defect of sifmake: please report it")
+    assert error.count("\n") == 1
+    with pytest.raises(ValueError, match="two"):
+        main(["--debug", "cache", "list"])

@@ -7,7 +7,7 @@ import os
 import sys
 
 from sifmake import __version__
-from sifmake.errors import SifmakeError, explain
+from sifmake.errors import SifmakeError, explain, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (SifmakeError, OSError, EOFError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # a traceback helps only who asked for it
         if args.debug:
             raise
         return complain(*in_words(error))
@@ -114,7 +114,10 @@ def in_words(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, OSError):
         return explain(error), 1
-    return ("interrupted", 130) if isinstance(error, KeyboardInterrupt) else ("no answer was given", 1)
+    if isinstance(error, KeyboardInterrupt | EOFError):
+        return ("interrupted", 130) if isinstance(error, KeyboardInterrupt) else ("no answer was given", 1)
+    what = one_line(f"{type(error).__name__}: {error}")
+    return f"{what}; this is a defect of sifmake: please report it with what --debug shows", 1
 
 
 def run_command(args: argparse.Namespace) -> int:
