@@ -49,6 +49,7 @@ def explain(error: OSError) -> str:
     hints = {
         errno.ENOENT: "is the path right?",
         errno.EISDIR: "name a file",
+        errno.EFBIG: "files are limited to a smaller size here (ulimit -f, or the file system)",
         errno.EACCES: "may you read and write there?",
         errno.EROFS: "name another folder",
         errno.ENOSPC: "free some space there, or name another folder (SIFMAKE_CACHE for the store)",

@@ -71,10 +71,15 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
-            error.filename = str(path)
+        name_where_no_room_is(error, path)
         raise
     fsync_folder(path.parent)
+
+
+def name_where_no_room_is(error: BaseException, path: Path) -> None:
+    """Let an error of writing that has no path and tells of no room name the file."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+        error.filename = str(path)
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:

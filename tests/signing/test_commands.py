@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import resource
 import stat
 import subprocess
 import sys
@@ -331,6 +332,21 @@ def test_keys_may_come_through_pipes(tmp_path):
         with_pipe(keys.public, lambda pipe, sif=sif: main(["-q", "verify", "--key", pipe, sif]))
         with_pipe(keys.public, lambda pipe: main(["-q", "key", "import", pipe]))
         assert main(["-q", "verify", sif]) == 0
+
+
+def test_e17_no_room_for_the_signature(tmp_path):
+    sif, pair = write_sif(tmp_path / "a.sif"), pem_pair(tmp_path)
+    before = sif.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "sifmake", "sign", "--key", pair.secret, sif],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), len(before))),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"{sif}: File too large; files are limited to a smaller size here (ulimit -f" in done.stderr
+    assert sif.read_bytes() == before
 
 
 def with_pipe(content, run):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.files import fsync_folder, temporary_beside
+from sifmake.files import fsync_folder, name_where_no_room_is, temporary_beside
 from sifmake.sif.format import DESCRIPTOR, ZERO_TIME, Descriptor, Header
 from sifmake.sif.plan import place
 from sifmake.sif.reader import problems, read_sif
@@ -45,11 +45,24 @@ def open_for_append(source: Path, target: Path) -> Iterator[Sif]:
         SifError: The source is no well-formed SIF, or another process is adding to it.
         OSError: As open, copy and rename do.
     """
-    if source == target or (target.exists() and source.samefile(target)):
-        with opened(source) as fd:
-            lock(fd, source)
-            yield read_sif(fd, source)
-        return
+    in_place = source == target or (target.exists() and source.samefile(target))
+    try:
+        with _open_in_place(source) if in_place else _open_copy(source, target) as sif:
+            yield sif
+    except OSError as error:
+        name_where_no_room_is(error, target)
+        raise
+
+
+@contextmanager
+def _open_in_place(source: Path) -> Iterator[Sif]:
+    with opened(source) as fd:
+        lock(fd, source)
+        yield read_sif(fd, source)
+
+
+@contextmanager
+def _open_copy(source: Path, target: Path) -> Iterator[Sif]:
     temporary = temporary_beside(target)
     try:
         copy_file(source, temporary)
