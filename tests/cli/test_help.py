@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,3 +69,20 @@ def test_a_defect_is_one_line_and_a_traceback_only_when_asked_for(
     assert error.count("\n") == 1
     with pytest.raises(ValueError, match="two"):
         main(["--debug", "cache", "list"])
+
+
+@pytest.mark.parametrize(("closed", "said"), [("1", ("", "warning: this goes to standard error")), ("2", ("{}", ""))])
+def test_closed_files_take_what_is_written(tmp_path: Path, closed: str, said: tuple[str, str]) -> None:
+    script = (
+        "import sys\nfrom sifmake.cli import main\n"
+        "def write(args):\n"
+        "    sys.stdout.write('{}')\n"
+        "    sys.stderr.write('warning: this goes to standard error')\n"
+        "    return 0\n"
+        "main.run_command = write\n"
+        "sys.exit(main.main(['cache', 'list']))\n"
+    )
+    (tmp_path / "run.py").write_text(script)
+    command = f"exec {closed}>&-; exec {sys.executable} {tmp_path}/run.py"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == said

@@ -94,9 +94,11 @@ def run_single_stage(arguments: list[str]) -> int:
 def run(arguments: list[str]) -> int:
     """Run one command and return the exit status."""
     args = parse(arguments)
+    if args.command not in RUNNING:  # those hand their files on as they are
+        open_closed_files()
     try:
         status = run_command(args)
-        if sys.stdout is not None:  # it is None where standard output is closed
+        if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,6 +108,13 @@ def run(arguments: list[str]) -> int:
             raise
         return complain(*in_words(error))
     return status
+
+
+def open_closed_files() -> None:
+    """Let what is written to a closed standard output or error go nowhere; Python has None in their place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def in_words(error: BaseException) -> tuple[str, int]:
