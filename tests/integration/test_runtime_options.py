@@ -79,6 +79,7 @@ CASES = {
     "home that is missing": Case(
         "--home /nope", "echo $HOME; ls -A /nope; touch /nope/x && echo writable", ["/nope", "writable"]
     ),
+    "pwd, odd": Case("--pwd usr/../etc", "pwd; echo $PWD", ["/etc", "/etc"]),
     "pwd": Case("--pwd /etc --cwd /usr", "pwd", ["/usr"]),
     "no env": Case(
         "--no-env FOO,BAR --env BAR=3", 'echo "[$FOO][$BAR]"', ["[][3]"], {"FOO": "1", "BAR": "2"}, APPTAINER

@@ -207,8 +207,9 @@ def user_mount(layout: Layout, bind: Bind, bound: set[str]) -> None:
 def start_folder(request: Request, layout: Layout, home: str, cwd: str) -> str:
     """Return the directory to start in: what was asked for, else the current one, home or the root."""
     if request.cwd:
-        if layout.is_folder(request.cwd):
-            return request.cwd
+        wanted = os.path.normpath(os.path.join("/", request.cwd))
+        if layout.is_folder(wanted):
+            return wanted
         raise RunError("the directory to start in is not in the container", where=request.cwd)
     for path in [home] if request.contain else [cwd, home]:
         if layout.is_folder(path):
