@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sifmake.cli.running_options import FLAG, HINTS, VALUE, long_word, peer_rows, shared_rows
 from sifmake.runtime.request import Request
 
@@ -60,15 +62,8 @@ def refuse_peer_options(options: Options) -> None:
                 f"{origin} needs apptainer or singularity, and neither is on PATH or chosen",
                 hint=f"install apptainer; {HINTS.get(row[0], 'or do without')}",
             )
-    if options.keep_privs and not is_root():
+    if options.keep_privs and os.geteuid() != 0:
         raise RunError("--keep-privs is only for root", hint="leave it out")
-
-
-def is_root() -> bool:
-    """Whether this process is root's."""
-    import os
-
-    return os.geteuid() == 0
 
 
 def peer_words(options: Options) -> list[str]:
