@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import loopback
 from support.corpus import CORPUS
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell that starts the tests in the background has them ignore interrupts, and so would all that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+loopback.watch()
 
 REQUIRED = frozenset({"kernel", "umoci", "squashfs_tools", "registry"})
 """Markers of tests that compare with real tools; CI installs the tools, so a skip there hides a fault."""
@@ -30,6 +33,14 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(home / "configuration"))
     for name in ("CI", "SIFMAKE_LOCKED", "SIFMAKE_OFFLINE", "SIFMAKE_PASSPHRASE", "SIFMAKE_REFUSE_DEVELOPMENT"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """Fail a test that asks for a host elsewhere, even where the code under test takes the refusal well."""
+    loopback.reached_beyond()
+    yield
+    assert not (hosts := loopback.reached_beyond()), f"the test reached beyond loopback: {hosts}"
 
 
 @pytest.hookimpl(wrapper=True)

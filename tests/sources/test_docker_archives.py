@@ -95,6 +95,20 @@ def test_layers_that_are_links(tmp_path, blobs, image):
     assert pull(f"docker-archive:{tmp_path}/x.tar").blobs == [ONE, TWO]
 
 
+def test_a_config_that_is_not_what_its_name_says(tmp_path, blobs, image):
+    """Docker names it by its digest since version 25: ``blobs/sha256/...``, as in a layout."""
+    _, members = old_members(blobs, image)
+    config = members.pop("config.json")
+    document = [{"Config": f"blobs/{digest(config).replace(':', '/')}", "Layers": ["a/layer.tar", "b/layer.tar"]}]
+    members |= {"a/layer.tar": ONE, "manifest.json": json.dumps(document).encode(), document[0]["Config"]: config}
+    (tmp_path / "x.tar").write_bytes(plain_tar(members))
+    assert pull(f"docker-archive:{tmp_path}/x.tar").blobs == [ONE, TWO]
+    members[document[0]["Config"]] = config + b" "
+    (tmp_path / "x.tar").write_bytes(plain_tar(members))
+    with pytest.raises(IntegrityError, match="does not have the digest it was asked by"):
+        pull(f"docker-archive:{tmp_path}/x.tar")
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [("a/layer.tar", "no member"), ("../../../etc/passwd", "no member"), ("layer.tar", "lead in a circle")],

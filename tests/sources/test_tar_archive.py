@@ -55,11 +55,11 @@ def test_links_and_the_last_of_two_names(tmp_path):
         member("dir/real", b"new"),
         member("sub/link", kind=tarfile.SYMTYPE, link="../dir/real"),
         member("again", kind=tarfile.SYMTYPE, link="sub/link"),
-        member("hard", kind=tarfile.LNKTYPE, link="dir/real"),
+        member("sub/hard", kind=tarfile.LNKTYPE, link="dir/real"),
         member("absolute", kind=tarfile.SYMTYPE, link="/dir/real"),
     ]
     archive = archive_of(write(tarfile.PAX_FORMAT, members), tmp_path)
-    for name in ("dir/real", "sub/link", "again", "hard"):
+    for name in ("dir/real", "sub/link", "again", "sub/hard"):
         assert archive.open(name).read() == b"new"
     archive.close()
 
