@@ -120,8 +120,9 @@ def test_a_pinned_sif_from_a_web_server(registry, tmp_path):
     assert resolve(pinned) == DIGEST
     assert registry.log == []
     assert fetch(pinned, tmp_path / "x.sif") == DIGEST
-    with pytest.raises(IntegrityError, match="expected was sha256:000"):
-        fetch(url, tmp_path / "y.sif", f"sha256:{'0' * 64}")
+    for uri, expected in ((url, f"sha256:{'0' * 64}"), (f"{url}#sha256={'0' * 64}", "")):
+        with pytest.raises(IntegrityError, match="expected was sha256:000"):
+            fetch(uri, tmp_path / "y.sif", expected)
     assert not (tmp_path / "y.sif").exists()
 
 
@@ -139,8 +140,19 @@ def test_a_web_page_instead_of_a_sif(registry, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_says_nothing_of_versions(registry):
-    assert resolve(serve(registry)) is None
+@pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"1"'}, {"ETag": 'W/"1"', "Last-Modified": "now"}])
+def test_a_server_that_says_nothing_of_versions(registry, headers):
+    """A weak mark stays when bytes change that mean nothing to the server; they do to a signature."""
+    assert resolve(serve(registry, **headers)) is None
+
+
+def test_another_version_has_another_mark(registry):
+    marks = [{"ETag": '"1"'}, {"ETag": '"2"'}, {"Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}]
+    found = []
+    for headers in marks:
+        registry._rules.clear()
+        found.append(resolve(serve(registry, **headers)))
+    assert len({*found, None}) == 4
 
 
 @pytest.mark.parametrize("uri", ["https://user@host/x.sif", "https://host/x.sif#md5=1", "https:///x"])

@@ -246,6 +246,30 @@ def test_an_unchanged_archive_is_not_read_again(tmp_path, blobs, image, openings
     again.close()
 
 
+@pytest.mark.parametrize("dated_back", [False, True])
+def test_an_archive_that_was_written_over_is_read_again(tmp_path, blobs, image, monkeypatch, dated_back):
+    """Same inode, same size, and where someone sets it back, the same time of modification."""
+    monkeypatch.setattr("sifmake.sources.streamed.SETTLED", 0)
+    path = write_docker_archive(tmp_path / "x", blobs, {"x:1": image}, compression="zstd")
+    other = write_docker_archive(tmp_path / "y", blobs, {"x:1": blobs.image([OTHER])}, compression="zstd").read_bytes()
+    size = max(path.stat().st_size, len(other)) + 100
+    path.write_bytes(padded(path.read_bytes(), size))
+    before, memory = path.stat(), Memory()
+    first = open_source(f"docker-archive:{path}", settings()).resolve(AMD64, memory)
+    with path.open("r+b") as file:
+        file.write(padded(other, size))
+    if dated_back:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_ino, path.stat().st_size) == (before.st_ino, before.st_size)
+    assert open_source(f"docker-archive:{path}", settings()).resolve(AMD64, memory) != first
+
+
+def padded(data, size):
+    """Return a zstd stream with a skippable frame behind it (RFC 8878, section 3.1.2)."""
+    left = size - len(data) - 8
+    return data + b"\x50\x2a\x4d\x18" + left.to_bytes(4, "little") + bytes(left)
+
+
 def test_an_archive_that_was_changed_just_now_is_not_trusted_to_stay(tmp_path, blobs, image):
     path = write_docker_archive(tmp_path / "x", blobs, {"x:1": image}, compression="gzip")
     memory = Memory()
