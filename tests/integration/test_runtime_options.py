@@ -171,6 +171,16 @@ def test_built_in(place, name, user):
 
 @needs_runtime
 @needs_root
+def test_programs_of_roots_that_become_others_can_read_what_was_made(place):
+    before = ["setpriv", "--groups", "0,4242", "--"]
+    script = "stat -c %a /etc/resolv.conf /etc/hostname /etc/localtime /etc/group; grep -c :4242: /etc/group"
+    options = ["--runtime", "builtin", "--dns", "1.2.3.4", "--hostname", "h"]
+    done = run("exec", *options, str(place / "tool.sif"), "sh", "-c", script, before=before, cwd=place)
+    assert done.stdout.decode().split() == ["644"] * 4 + ["1"], done.stderr
+
+
+@needs_runtime
+@needs_root
 @pytest.mark.parametrize("name", ["scratch", "hostname", "dns", "no proc", "contained in workdir"])
 def test_built_in_on_an_unpacked_image(place, name):
     found, errors = output(CASES[name], place, environment(), as_ordinary(fuse=False), "--runtime", "builtin")

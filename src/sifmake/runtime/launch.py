@@ -13,6 +13,7 @@ from sifmake.runtime.warm import read_ahead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sifmake.runtime.overlay import Cover
     from sifmake.runtime.request import Request
     from sifmake.runtime.tree import Tree
 
@@ -24,12 +25,14 @@ class Launch:
         request: What is to run.
         tree: The image's files.
         caller: Who wants it.
+        layers: The place for layers and files, once one is needed.
     """
 
     def __init__(self, request: Request, tree: Tree) -> None:
         self.request = request
         self.tree = tree
         self.caller = tree.caller
+        self.layers: Cover | None = None
 
     def start(self, bwrap: str, *, ignored: frozenset[int]) -> tuple[int, int]:
         """Start the program.
@@ -45,17 +48,18 @@ class Launch:
             RunError: The program, or something that was asked for, is not there.
         """
         view = View(self.tree.folder)
-        layout = Layout(view, overlay=self.writable() if self.request.writable_tmpfs else "")
+        overlay = self.cover().writable(self.tree.folder) if self.request.writable_tmpfs else ""
+        layout = Layout(view, overlay=overlay)
         cwd = lay_out(self.request, layout, self.caller)
         env = environment.build(self.request, view, self.caller.environ, cwd, self.caller.home_inside)
         words = program.arguments_of(self.request, view, env)
         self.warn(layout.warnings + env.warnings)
         self.accounts(layout)
         self.add_files(layout)
-        files = [(target, file_of(data)) for target, data in layout.files()]
+        files, opened = self.file_words(layout)
         information, write_end = os.pipe()
         arguments = [
-            *layout.arguments([word for target, fd in files for word in ("--ro-bind-data", str(fd), target)]),
+            *layout.arguments(files),
             *self.identity(),
             *["--chdir", cwd],
             *[word for name, value in env.values.items() for word in ("--setenv", name, value)],
@@ -66,7 +70,7 @@ class Launch:
             read_ahead(view, words[0])
         if self.request.no_umask:
             os.umask(0o022)
-        keep = [listing, write_end, *(fd for _target, fd in files)]
+        keep = [listing, write_end, *opened]
         pid = spawn([bwrap, "--args", str(listing), "--", *words], keep=keep, ignored=ignored)
         os.close(write_end)
         return pid, information
@@ -79,11 +83,28 @@ class Launch:
             if text is not None:
                 layout.put(view.resolve(path).path, text.encode("utf-8", "surrogateescape"))
 
-    def writable(self) -> str:
-        """Lay a writable folder over the image; returns the folder of both. RunError if the system cannot."""
-        from sifmake.runtime.overlay import Cover
+    def cover(self) -> Cover:
+        """Return the place for layers and files; there is one for each run."""
+        if self.layers is None:
+            from sifmake.runtime.overlay import Cover
 
-        return Cover(self.tree.cover).writable(self.tree.folder)
+            self.layers = Cover(self.tree.cover)
+        return self.layers
+
+    def file_words(self, layout: Layout) -> tuple[list[str], list[int]]:
+        """Return the arguments that make the layout's files, and the files that are open for them.
+
+        A program of root's may become another user, who could not read the files that bwrap makes (mode 0600).
+        """
+        words: list[str] = []
+        opened: list[int] = []
+        for target, data in layout.files():
+            if self.caller.uid == 0 and self.tree.cover:
+                words += ["--ro-bind", self.cover().file(data), target]
+            else:
+                opened.append(file_of(data))
+                words += ["--ro-bind-data", str(opened[-1]), target]
+        return words, opened
 
     def add_files(self, layout: Layout) -> None:
         """Add the files that the image lacks: into the writable layer, or into one over their folder.
@@ -93,16 +114,15 @@ class Launch:
         layers = layout.layers()
         if not layers:
             return
-        from sifmake.runtime.overlay import Cover, replace_file
+        from sifmake.runtime.overlay import replace_file
 
-        cover = Cover(self.tree.cover)
         for folder, files in layers.items():
             if layout.overlay:
                 for name, data in files.items():
                     replace_file(f"{layout.overlay}{folder}/{name}", data)
                 continue
             try:
-                layout.layered[folder] = cover.adding(self.tree.folder + folder, files)
+                layout.layered[folder] = self.cover().adding(self.tree.folder + folder, files)
             except OSError:
                 layout.opened.add(folder)
 

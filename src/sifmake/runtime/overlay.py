@@ -37,6 +37,12 @@ class Cover:
         os.mkdir(path, 0o755)
         return path
 
+    def file(self, data: bytes) -> str:
+        """Return the path of a new file with these bytes, which everybody can read. Raises OSError if it cannot be."""
+        path = f"{self.place()}/file"
+        write_file(path, data)
+        return path
+
     def writable(self, image: str) -> str:
         """Lay a writable folder over the image; returns the folder of both. RunError if the system cannot."""
         if not self.folder:
