@@ -58,9 +58,10 @@ def refuse_peer_options(options: Options) -> None:
     for row in peer_rows(options.command):
         if values[row[0]]:
             origin = options.given.get(row[0], long_word(row))
+            instead = "leave it out" if origin.startswith("-") else "unset it"
             raise RunError(
                 f"{origin} needs apptainer or singularity, and neither is on PATH or chosen",
-                hint=f"install apptainer; {HINTS.get(row[0], 'or do without')}",
+                hint=f"install apptainer; {HINTS[row[0]]}" if row[0] in HINTS else f"install apptainer, or {instead}",
             )
     if options.keep_privs and os.geteuid() != 0:
         raise RunError("--keep-privs is only for root", hint="leave it out")
