@@ -6,6 +6,8 @@ again where they are on the machine.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sifmake.cli.main import build_parser, parse
@@ -76,6 +78,12 @@ def test_help_names_every_option(action, capsys):
         build_parser(action).parse_args([action, "--help"])
     text = capsys.readouterr().out
     assert [word for row in all_rows(action) for word in row[1].split() if word not in text] == []
+
+
+def test_the_guide_names_every_option_of_ours():
+    guide = (Path(__file__).parents[2] / "docs" / "running.md").read_text()
+    rows = [row for row in all_rows("shell") if row not in PEERS]
+    assert [long_word(row) for row in rows if f"`{long_word(row)}`" not in guide] == []
 
 
 def parsed(line, environ):

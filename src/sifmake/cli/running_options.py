@@ -102,7 +102,7 @@ PEERS: tuple[Row, ...] = (
 OWN: tuple[Row, ...] = (
     ("runtime", "--runtime", VALUE, "", "apptainer|singularity|builtin", "what runs it"),
     ("offline", "--offline", FLAG, "", "", "ask no registry; the image must be in the store"),
-    ("no_https", "--no-https --nohttps", FLAG, "NOHTTPS NO_HTTPS", "", "speak plain http to the registry"),
+    ("no_https", "--nohttps --no-https", FLAG, "NOHTTPS NO_HTTPS", "", "speak plain http to the registry"),
     ("authfile", "--authfile", VALUE, "AUTH_FILE", "FILE", "registry credentials in Docker's form"),
     ("disable_cache", "--disable-cache", FLAG, "DISABLE_CACHE", "", "refused; SIFMAKE_CACHE=DIR is another store"),
     ("docker_host", "--docker-host", VALUE, "DOCKER_HOST", "URL", "refused; DOCKER_HOST names the engine"),
