@@ -31,6 +31,11 @@ class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         super().__init__(str(path), Handler)
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
+    def server_close(self):
+        """End the loop too: on a closed socket, whose number another file takes, it would spin."""
+        self.shutdown()
+        super().server_close()
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Engine
