@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ACTIONS = {
     "sif": ["list", "header", "dump", "digest"],
     "key": ["newpair", "list", "import", "export", "remove"],
+    "registry": ["login", "logout", "list"],
     "cache": ["list", "verify", "gc", "clean", "export", "import"],
 }
 WORDS = [[name] for name in COMMANDS] + [[name, action] for name, actions in ACTIONS.items() for action in actions]

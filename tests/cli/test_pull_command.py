@@ -46,6 +46,27 @@ def test_the_default_name_and_the_word_order_are_apptainers(layout: Path, folder
     assert (folder / "sub/named.sif").exists()
 
 
+def test_the_architecture_and_its_variant_are_named_as_for_apptainer(
+    layout: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pull", "--arch", "arm", "--arch-variant", "7", "pi.sif", "oci:app:1.0"]) == 0
+    assert architecture(folder / "pi.sif") == "arm"
+    capsys.readouterr()
+    assert main(["pull", "--arch", "arm", "--arch-variant", "v6", "old.sif", "oci:app:1.0"]) == 1
+    assert "linux/arm/v6" in capsys.readouterr().err
+    assert main(["pull", "--platform", "linux/arm", "--arch-variant", "v6", "old.sif", "oci:app:1.0"]) == 2
+    assert not (folder / "old.sif").exists()
+
+
+def test_options_that_change_nothing_stop_no_pull(
+    layout: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pull", "plain.sif", "oci:app:1.0"]) == 0
+    assert main(["pull", "--disable-cache", "--reproducible", "same.sif", "oci:app:1.0"]) == 0
+    assert (folder / "same.sif").read_bytes() == (folder / "plain.sif").read_bytes()
+    assert "SIFMAKE_CACHE" in capsys.readouterr().err
+
+
 def test_an_existing_file_stays_without_force(layout: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "out.sif").write_bytes(b"precious")
     assert main(["pull", "out.sif", "oci:app:1.0"]) == 1

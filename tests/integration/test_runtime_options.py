@@ -25,6 +25,7 @@ from support.runtime import (
     run,
 )
 
+HELLO = Path(__file__).parents[2] / "examples" / "hello" / "layout"
 USERS = {"root": [], "ordinary": as_ordinary(fuse=True)}
 
 
@@ -227,13 +228,23 @@ def test_refusals(place, options, message):
     [
         ("--docker-login", "sifmake registry login"),
         ("--docker-host=tcp://localhost:1", "DOCKER_HOST"),
-        ("--disable-cache", "SIFMAKE_CACHE=DIR"),
     ],
 )
 def test_what_is_done_otherwise_for_uris(place, option, hint):
     done = run("exec", option, "docker://localhost:1/a/b", "true")
     assert (done.returncode, hint in done.stderr.decode()) == (2, True)
     assert run("exec", option, str(place / "tool.sif"), "true").returncode == 0
+
+
+@needs_runtime
+@pytest.mark.parametrize(
+    ("option", "variables"), [("--disable-cache", {}), ("--env=A=1", {"APPTAINER_DISABLE_CACHE": "1"})]
+)
+def test_a_cache_that_is_not_wanted_stops_no_run(tmp_path, option, variables):
+    env = environment(SIFMAKE_CACHE=str(tmp_path), **variables)
+    done = run("run", "--runtime", "builtin", option, f"oci:{HELLO}", "reader", env=env)
+    assert (done.returncode, done.stdout) == (0, b"Hello, reader!\n")
+    assert b"SIFMAKE_CACHE=DIR" in done.stderr
 
 
 @needs_runtime

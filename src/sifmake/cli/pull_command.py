@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from sifmake.cli.actions import examples
 from sifmake.errors import SifmakeError, TargetExistsError, UsageError
 
 if TYPE_CHECKING:
@@ -13,18 +14,35 @@ if TYPE_CHECKING:
 
     from sifmake.oci.model import Platform
 
+NO_CACHE = "layers are kept in the store all the same; SIFMAKE_CACHE=DIR names another one, to be removed later"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
     parser.usage = "sifmake pull [options] [OUT.sif] URI"
+    parser.epilog = examples(
+        "sifmake pull docker://alpine:3.20                      # alpine_3.20.sif",
+        "sifmake pull --arch arm --arch-variant 6 pi.sif docker://alpine:3.20",
+        "sifmake pull app.sif docker-archive:saved.tar:app:1.0",
+        "docker save app:1.0 | sifmake pull app.sif docker-archive:/dev/stdin",
+    )
     parser.add_argument("words", metavar="[OUT.sif] URI", nargs="+", help="output file and image")
     parser.add_argument("-F", "--force", action="store_true", help="replace an existing output file")
-    parser.add_argument("--dir", type=Path, default=Path(), metavar="DIR", help="folder of the output file")
-    parser.add_argument("--arch", metavar="ARCH", help="architecture of the image, for example arm64")
-    parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image")
-    parser.add_argument("--compression", choices=("gzip", "zstd"), default="gzip", help="of the squashfs blocks")
+    parser.add_argument(
+        "--dir", type=Path, default=Path(), metavar="DIR", help="folder of the output file (default: here)"
+    )
+    parser.add_argument(
+        "--arch", metavar="ARCH", help="architecture of the image, for example arm64 (default: this machine's)"
+    )
+    parser.add_argument("--arch-variant", metavar="VARIANT", help="variant of the architecture, for example v7")
+    parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image, instead of both")
+    parser.add_argument(
+        "--compression", choices=("gzip", "zstd"), default="gzip", help="of the squashfs blocks (default: gzip)"
+    )
     parser.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
     parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's form")
+    parser.add_argument("--reproducible", action="store_true", help="no effect: every SIF file is, to the byte")
+    parser.add_argument("--disable-cache", action="store_true", help="no effect; SIFMAKE_CACHE=DIR is another store")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(quiet=args.quiet)
     if args.compression == "zstd":
         console.warning(ZSTD_WARNING)
+    if args.disable_cache:
+        console.warning(f"--disable-cache: {NO_CACHE}")
     request = Pull(
         uri=uri,
         target=target,
@@ -74,7 +94,9 @@ def _words(words: list[str]) -> tuple[str, str]:
 def _platform(args: argparse.Namespace) -> Platform:
     from sifmake.oci.platform import host_platform, parse_platform
 
-    if args.platform and args.arch:
+    if args.platform and (args.arch or args.arch_variant):
         raise UsageError("--arch and --platform are both given", hint="--platform says it all")
     given = args.platform or args.arch
+    if args.arch_variant:
+        given = f"{args.arch or host_platform().architecture}/{args.arch_variant}"
     return parse_platform(given) if given else host_platform()

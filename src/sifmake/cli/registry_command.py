@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from sifmake.cli.actions import add_action, examples
 from sifmake.errors import UsageError
 
 HOST_HELP = "registry, for example docker://quay.io, or docker.io for Docker Hub"
@@ -15,25 +16,29 @@ HOST_HELP = "registry, for example docker://quay.io, or docker.io for Docker Hub
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
-    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
-    login = verbs.add_parser("login", help="keep credentials for a registry after trying them")
+    parser.epilog = examples(
+        "sifmake registry login --username me --password-stdin docker://ghcr.io < token.txt",
+        "sifmake registry logout docker://ghcr.io",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    login = add_action(actions, "login", "keep credentials for a registry after trying them")
     login.add_argument("host", metavar="REGISTRY", help=HOST_HELP)
     login.add_argument("-u", "--username", metavar="NAME", help="user; asked for otherwise")
     login.add_argument("-p", "--password", metavar="PASSWORD", help=argparse.SUPPRESS)
     login.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     login.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
-    logout = verbs.add_parser("logout", help="forget the credentials for a registry")
+    logout = add_action(actions, "logout", "forget the credentials for a registry")
     logout.add_argument("host", metavar="REGISTRY", help=HOST_HELP)
-    listing = verbs.add_parser("list", help="list the registries with credentials")
+    listing = add_action(actions, "list", "list the registries with credentials")
     listing.add_argument("--json", action="store_true", help="print JSON")
-    for verb in (login, logout, listing):
-        verb.add_argument("--authfile", type=Path, metavar="FILE", help="the file with credentials")
+    for action in (login, logout, listing):
+        action.add_argument("--authfile", type=Path, metavar="FILE", help="the file with credentials")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what the subcommand says."""
-    verbs = {"login": _login, "logout": _logout, "list": _list}
-    return verbs[args.verb](args)
+    actions = {"login": _login, "logout": _logout, "list": _list}
+    return actions[args.action](args)
 
 
 def _login(args: argparse.Namespace) -> int:

@@ -14,6 +14,9 @@ SIGNATURE_WORD = b"signature"
 """Only where it stands in the configuration is that read as YAML, which takes a while."""
 DISGUISES = (b"\\", b"\0")
 """What YAML could write the word with otherwise: escapes and UTF-16."""
+NO_CACHE = (
+    "images named by URI are kept in the store all the same; SIFMAKE_CACHE=DIR names another one, to be removed later"
+)
 OWN_SIGNATURES = "signed files are run by name: `sifmake pull`, `sifmake sign`, or an oras:// URI of a signed SIF file"
 
 
@@ -55,6 +58,8 @@ def stored_sif(options: Options) -> str:
 
     refuse_own_options(options)
     console = Console(quiet=options.quiet)
+    if options.disable_cache:
+        console.warning(f"{options.given['disable_cache']}: {NO_CACHE}")
     auth_file = Path(options.authfile) if options.authfile else None
     try:
         return str(find_or_build(Wanted(options.image, options.offline, options.no_https, auth_file), console))
@@ -67,7 +72,6 @@ def refuse_own_options(options: Options) -> None:
     hints = {
         "docker_login": "log in once by `sifmake registry login`",
         "docker_host": "set the variable DOCKER_HOST to it",
-        "disable_cache": "the image is kept in the store; SIFMAKE_CACHE=DIR names another one, to be removed later",
     }
     for name, hint in hints.items():
         if getattr(options, name):

@@ -104,7 +104,7 @@ OWN: tuple[Row, ...] = (
     ("offline", "--offline", FLAG, "", "", "ask no registry; the image must be in the store"),
     ("no_https", "--nohttps --no-https", FLAG, "NOHTTPS NO_HTTPS", "", "speak plain http to the registry"),
     ("authfile", "--authfile", VALUE, "AUTH_FILE", "FILE", "registry credentials in Docker's form"),
-    ("disable_cache", "--disable-cache", FLAG, "DISABLE_CACHE", "", "refused; SIFMAKE_CACHE=DIR is another store"),
+    ("disable_cache", "--disable-cache", FLAG, "DISABLE_CACHE", "", "no effect; SIFMAKE_CACHE=DIR is another store"),
     ("docker_host", "--docker-host", VALUE, "DOCKER_HOST", "URL", "refused; DOCKER_HOST names the engine"),
     ("docker_login", "--docker-login", FLAG, "DOCKER_LOGIN", "", "refused; sifmake registry login keeps a login"),
 )
