@@ -134,6 +134,7 @@ def test_nobody_can_swap_what_root_hands_to_a_peer(project, peer):
 
 @needs_runtime
 @needs_root
+@pytest.mark.peers
 @pytest.mark.parametrize("name", ["apptainer", "singularity"])
 def test_a_real_peer_runs_the_verified_file(project, name):
     program = peer_program(name)

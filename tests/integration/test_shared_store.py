@@ -227,7 +227,7 @@ def test_e17_a_limit_on_the_size_of_files_is_one_line_and_nothing_half_done(layo
         check=False,
     )
     assert done.returncode == 1
-    assert re.fullmatch(rf"sifmake: error: {tmp_path}/store/packs/.*: File too large\n", done.stderr)
+    assert re.fullmatch(rf"sifmake: error: {tmp_path}/store/packs/.*: File too large; .*ulimit -f.*\n", done.stderr)
     assert not (tmp_path / "x.sif").exists()
     assert leftovers(tmp_path) == []
 
