@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -26,6 +27,7 @@ from support.docker_registry import PASSWORD, USER, needs_registry, running
 from support.images import Blobs, write_layout
 from support.proxy import Proxy
 from support.pulling import FAST, Memory, Messages, pull, read_layer, settings
+from support.runtime import wait_until
 from support.sif_files import sif_of
 
 pytestmark = needs_registry
@@ -240,8 +242,10 @@ def test_a_registry_that_dies_in_the_middle_of_a_layer_and_comes_back(tmp_path):
         assert f"sha256:{digest.hexdigest()}" == second.descriptor.digest
         assert len([text for text in told.warnings if "trying again" in text]) == 1, "not once for each try"
         assert len(registry.requests("GET", first.descriptor.digest)) == 1
-        resumed = [line for line in registry.log.read_text().splitlines() if f"{second.descriptor.digest} HTTP" in line]
-        assert '" 206 ' in resumed[-1], "the rest alone came the second time"
+        # The server writes its log after the last byte, so perhaps a little after we have it.
+        asked = re.compile(rf'"GET \S*{second.descriptor.digest} HTTP\S* (\d+) ')
+        wait_until(lambda: "206" in asked.findall(registry.log.read_text()))
+        assert asked.findall(registry.log.read_text())[-1] == "206", "the rest alone came the second time"
 
 
 def test_a_blob_that_was_damaged_in_the_registry(tmp_path, layout):
