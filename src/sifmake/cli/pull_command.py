@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from sifmake.oci.model import Platform
 
-NO_CACHE = "layers are kept in the store all the same; SIFMAKE_CACHE=DIR names another one, to be removed later"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
@@ -66,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if args.compression == "zstd":
         console.warning(ZSTD_WARNING)
     if args.disable_cache:
+        from sifmake.cli.running_image import NO_CACHE
+
         console.warning(f"--disable-cache: {NO_CACHE}")
     request = Pull(
         uri=uri,

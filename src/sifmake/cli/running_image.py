@@ -14,9 +14,7 @@ SIGNATURE_WORD = b"signature"
 """Only where it stands in the configuration is that read as YAML, which takes a while."""
 DISGUISES = (b"\\", b"\0")
 """What YAML could write the word with otherwise: escapes and UTF-16."""
-NO_CACHE = (
-    "images named by URI are kept in the store all the same; SIFMAKE_CACHE=DIR names another one, to be removed later"
-)
+NO_CACHE = "what is pulled is kept in the store all the same; SIFMAKE_CACHE=DIR names another one, to be removed later"
 OWN_SIGNATURES = "signed files are run by name: `sifmake pull`, `sifmake sign`, or an oras:// URI of a signed SIF file"
 
 
