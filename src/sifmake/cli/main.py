@@ -150,9 +150,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Return the options of a command line; a plain one of the commands in a hurry does without argparse."""
     chosen = chosen_command(arguments)
     if chosen in RUNNING:
+        gc.disable()  # nothing that is made before the program starts is in a circle
         from sifmake.cli.running import parse_plain
 
-        gc.disable()  # nothing that is made before the program starts is in a circle
         at = arguments.index(chosen)
         args = parse_plain([chosen, *arguments[:at], *arguments[at + 1 :]])
         if args is not None:

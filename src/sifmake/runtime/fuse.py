@@ -99,9 +99,13 @@ class FuseMount:
         """Return the processes that must not end before those that use the image."""
         return [self.pid]
 
-    def end(self) -> None:
-        """End squashfuse; its mount goes with the namespace."""
+    def dismiss(self) -> None:
+        """Let squashfuse end; its mount goes with the namespace."""
         send(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """End squashfuse and wait until it has gone."""
+        self.dismiss()
         try:  # noqa: SIM105 - importing contextlib takes 3 ms
             os.waitpid(self.pid, 0)
         except ChildProcessError:  # it is another process's child

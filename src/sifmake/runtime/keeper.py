@@ -87,7 +87,9 @@ class Keeper:
     def clean(self) -> None:
         """End all processes that are left, then what makes the image readable."""
         end_all(self.tree.helpers())
-        if os.getppid() != self.wanted.parent:
+        if os.getppid() == self.wanted.parent:
+            self.tree.dismiss()
+        else:
             self.tree.inherit()
         self.tree.end()
 

@@ -9,7 +9,7 @@ from sifmake.runtime.children import spawn
 from sifmake.runtime.layout import Layout
 from sifmake.runtime.mounts import lay_out
 from sifmake.runtime.view import View
-from sifmake.runtime.warm import read_ahead
+from sifmake.runtime.warm import announce, open_file, open_libraries, read_ahead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,26 +53,24 @@ class Launch:
         cwd = lay_out(self.request, layout, self.caller)
         env = environment.build(self.request, view, self.caller.environ, cwd, self.caller.home_inside)
         words = program.arguments_of(self.request, view, env)
+        ahead = open_file(view, words[0]) if self.tree.by_fuse else []
+        announce(ahead)
         self.warn(layout.warnings + env.warnings)
         self.accounts(layout)
         self.add_files(layout)
         files, opened = self.file_words(layout)
         information, write_end = os.pipe()
-        arguments = [
-            *layout.arguments(files),
-            *self.identity(),
-            *["--chdir", cwd],
-            *[word for name, value in env.values.items() for word in ("--setenv", name, value)],
-            *["--info-fd", str(write_end)],
-        ]
+        setenv = [word for name, value in env.values.items() for word in ("--setenv", name, value)]
+        arguments = [*layout.arguments(files), *self.identity(), "--chdir", cwd, *setenv, "--info-fd", str(write_end)]
         listing = file_of("\0".join([*arguments, ""]).encode("utf-8", "surrogateescape"))
-        if self.tree.slow:
-            read_ahead(view, words[0])
+        ahead += open_libraries(view, ahead[0]) if ahead else []
+        announce(ahead[1:])
         if self.request.no_umask:
             os.umask(0o022)
         keep = [listing, write_end, *opened]
         pid = spawn([bwrap, "--args", str(listing), "--", *words], keep=keep, ignored=ignored)
         os.close(write_end)
+        read_ahead(ahead)
         return pid, information
 
     def accounts(self, layout: Layout) -> None:

@@ -64,6 +64,7 @@ def run_kept(request: Request, image: Image) -> int:
     tree = Tree(request, image, Caller(request.home))
     try:
         tree.enter(bwrap)
+        tree.begin()
         status, error = run_keeper(Run(request, tree, bwrap, ignored))
     finally:
         end_all(tree.helpers())
@@ -80,10 +81,9 @@ def run_keeper(run: Run) -> tuple[int, bytes]:
     pid = os.fork()
     if pid == 0:
         os.close(report)
-        os.close(run.tree.tell)
         keep(run, report_end)
     os.close(report_end)
-    run.tree.begin()
+    run.tree.warm()
     status = wait_for(pid)
     return status, os.read(report, 65536)
 

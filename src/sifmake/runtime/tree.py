@@ -16,15 +16,11 @@ if TYPE_CHECKING:
     from sifmake.runtime.scratch import Scratch
 
 
-KERNEL, FUSE, NONE = b"k", b"f", b"n"
-"""How the image has been mounted, as the process in the foreground tells the keeper."""
-
-
 class Tree:
     """Where the image is.
 
-    ``sifmake`` enters the namespaces, starts the keeper and mounts; meanwhile the keeper gets ready, and then settles.
-    Both end what they have begun.
+    ``sifmake`` enters the namespaces, mounts, and only then starts the keeper, which gets ready while squashfuse does:
+    of three processes that start at once, two would share a processor. Both end what they have begun.
 
     Attributes:
         nested: Whether this process is root in a user namespace of its own.
@@ -32,7 +28,8 @@ class Tree:
         point: Mount point in the namespace.
         cover: A folder that can be covered by a writable layer; empty if there is none.
         folder: The image's files, once settled.
-        slow: Whether reading them takes another process, which can do it while this one goes on.
+        by_kernel: Whether the kernel has mounted it.
+        by_fuse: Whether squashfuse serves it, or is about to: a process that can read while this one goes on.
     """
 
     def __init__(self, request: Request, image: Image, caller: Caller) -> None:
@@ -41,11 +38,10 @@ class Tree:
         self.caller = caller
         self.nested = False
         self.outside = False
-        self.slow = False
+        self.by_kernel = self.by_fuse = False
         self.point = self.cover = self.folder = ""
         self.fuse: FuseMount | None = None
         self.scratch: Scratch | None = None
-        self.news, self.tell = os.pipe()
 
     def enter(self, bwrap: str) -> None:
         """Enter namespaces.
@@ -66,12 +62,15 @@ class Tree:
             self.point, self.cover = mount_points([self.caller.cwd, self.caller.home, *sources])
 
     def begin(self) -> None:
-        """Mount the image by the kernel and read the program, or begin to mount it by squashfuse."""
-        mount = not self.outside and self.request.unpack is not True
-        by_kernel = mount and not self.nested and self.loop()
-        by_fuse = mount and not by_kernel and self.serve()
-        os.write(self.tell, KERNEL if by_kernel else FUSE if by_fuse else NONE)
-        if by_kernel:
+        """Mount the image by the kernel, or begin to mount it by squashfuse."""
+        if self.outside or self.request.unpack is True:
+            return
+        self.by_kernel = not self.nested and self.loop()
+        self.by_fuse = not self.by_kernel and self.serve()
+
+    def warm(self) -> None:
+        """Read the program, where the kernel has mounted the image: it decompresses in the process that reads."""
+        if self.by_kernel:
             from sifmake.runtime.warm import warm
 
             warm(self.request, self.point)
@@ -107,16 +106,12 @@ class Tree:
 
     def settle(self) -> None:
         """Wait until the image can be read; where nothing mounts it, it is unpacked."""
-        how = os.read(self.news, 1)
-        if not how:
-            raise RunError("the process in the foreground has gone")
-        self.slow = how == FUSE
         try:
             if self.outside and self.request.unpack is not True:
                 self.mount_outside()
-            elif how == FUSE:
+            elif self.by_fuse:
                 self.await_fuse()
-            elif how == KERNEL:
+            elif self.by_kernel:
                 self.folder = self.point
         except RunError:
             self.fuse = None
@@ -169,11 +164,15 @@ class Tree:
         """Return the processes that must outlive all others."""
         return frozenset(self.fuse.helpers() if self.fuse else ())
 
+    def dismiss(self) -> None:
+        """Let squashfuse end, which the process in the foreground waits for: nobody needs the image any more."""
+        if self.by_fuse and self.fuse:
+            self.fuse.dismiss()
+
     def inherit(self) -> None:
-        """Take over what the process in the foreground has begun, for it has gone."""
-        for part in (self.fuse, self.scratch):
-            if part:
-                part.owner = os.getpid()
+        """Take over the folder of the process in the foreground, which has gone and squashfuse with it."""
+        if self.scratch:
+            self.scratch.owner = os.getpid()
 
     def end(self) -> None:
         """End squashfuse and remove temporary folders, as far as they are this process's."""
