@@ -15,6 +15,7 @@ import pytest
 
 from sifmake.runtime.children import children_of
 from sifmake.runtime.rootfs import MOUNT_POINTS
+from support.corpus import SIF_FROM_PEERS
 from support.runtime import (
     BUSYBOX,
     SIFMAKE,
@@ -27,6 +28,7 @@ from support.runtime import (
     start,
     wait_until,
 )
+from support.sif_files import partition_of
 
 
 @pytest.fixture
@@ -188,12 +190,33 @@ def test_a_reader_that_goes_away(sif):
     assert subprocess.run(words, capture_output=True, timeout=30, check=False).stdout == b"y"
 
 
+LABELS = ".singularity.d/labels.json"
+
+
+def labels_of(sif):
+    """Return what unsquashfs reads from an image."""
+    partition = partition_of(Path(sif))
+    return subprocess.run(["unsquashfs", "-cat", partition, LABELS], capture_output=True, check=True).stdout
+
+
 @needs_runtime
-def test_a_hundred_at_once(sif):
+@needs_root
+@pytest.mark.parametrize("user", ["root", "ordinary"])
+def test_a_hundred_at_once(sif, user):
+    """They are of two images: who got another one's mount would show it."""
+    other = Path(sif).with_name("other.sif")
+    shutil.copy(SIF_FROM_PEERS / "alpine-odd.apptainer.sif", other)
+    images, before = [sif, str(other)] * 50, as_ordinary(fuse=True) if user == "ordinary" else []
+
+    def start_one(number):
+        return run("exec", images[number], "sh", "-c", f"cat /{LABELS}; echo {number}", before=before)
+
     with ThreadPoolExecutor(100) as pool:
-        done = list(pool.map(lambda number: run("exec", sif, "echo", str(number)), range(100)))
+        done = list(pool.map(start_one, range(100)))
+    labels = [labels_of(image) for image in images[:2]]
+    assert labels[0] != labels[1]
     assert [(item.returncode, item.stdout, item.stderr) for item in done] == [
-        (0, f"{n}\n".encode(), b"") for n in range(100)
+        (0, labels[number % 2] + f"{number}\n".encode(), b"") for number in range(100)
     ]
 
 
