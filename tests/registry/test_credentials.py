@@ -150,10 +150,24 @@ def test_a_login_is_kept_private_and_beside_what_was_there(tmp_path):
     assert document["detachKeys"] == "ctrl-e"
     assert document["auths"]["quay.io"] == auth("u", "p:w")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [(row.registry, row.username) for row in known_registries(environ)] == [("a.io", "a"), ("quay.io", "u")]
+    assert [(row.registry, row.username) for row in known_registries(environ, Messages())] == [
+        ("a.io", "a"),
+        ("quay.io", "u"),
+    ]
     assert forget("quay.io", environ) == [str(path)]
     assert forget("quay.io", environ) == []
     assert json.loads(path.read_text())["auths"] == {"a.io": auth("a")}
+
+
+@pytest.mark.parametrize("variable", ["SIFMAKE_AUTH_FILE", "APPTAINER_AUTH_FILE", "REGISTRY_AUTH_FILE"])
+def test_a_file_that_a_variable_names_and_that_is_not_there_is_told(tmp_path, variable):
+    path = write(tmp_path / "auth.json", "{}")
+    environ, messages = {variable: str(path), "HOME": str(tmp_path)}, Messages()
+    assert CredentialStore(environ, messages).find("quay.io", "x") is None
+    assert messages.warnings == []
+    path.unlink()
+    assert CredentialStore(environ, messages).find("quay.io", "x") is None
+    assert messages.warnings == [f"{path}: there is no such file with registry credentials; going on without"]
 
 
 def test_a_file_that_cannot_be_read_is_told_and_never_replaced(tmp_path):
@@ -163,6 +177,8 @@ def test_a_file_that_cannot_be_read_is_told_and_never_replaced(tmp_path):
     environ, messages = {"HOME": str(tmp_path)}, Messages()
     assert CredentialStore(environ, messages).find("quay.io", "x") is None
     assert messages.warnings == [f"{path}: the file with registry credentials cannot be read; going on without"]
+    assert known_registries(environ, messages) == []
+    assert len(messages.warnings) == 2
     for change in (
         lambda: keep("quay.io", Credentials("u", "p"), environ),
         lambda: forget("quay.io", environ),
@@ -207,7 +223,7 @@ def test_a_helper_keeps_gives_lists_and_forgets(tmp_path):
     assert json.loads((tmp_path / "box").read_text()) == {"ServerURL": "quay.io", "Username": "u", "Secret": "hunter2"}
     (tmp_path / "box").write_text('{"Username": "u", "Secret": "hunter2"}')
     assert who(environ) == "u"
-    assert [(row.registry, row.username) for row in known_registries(environ)] == [("quay.io", "u")]
+    assert [(row.registry, row.username) for row in known_registries(environ, Messages())] == [("quay.io", "u")]
     assert forget("quay.io", environ) == ["docker-credential-box"]
 
 

@@ -79,9 +79,10 @@ def _logout(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from sifmake.cli.console import Console
     from sifmake.registry.login import known_registries
 
-    rows = known_registries(os.environ, args.authfile)
+    rows = known_registries(os.environ, Console(quiet=args.quiet), args.authfile)
     if args.json:
         document = [{"registry": row.registry, "username": row.username, "origin": row.origin} for row in rows]
         sys.stdout.write(json.dumps(document, indent=2) + "\n")

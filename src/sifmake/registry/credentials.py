@@ -12,7 +12,7 @@ from sifmake.registry.auth_file import AuthFile, file_key, open_auth_file, parse
 from sifmake.registry.settings import Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from sifmake.progress import Progress
 
@@ -58,15 +58,8 @@ class CredentialStore:
 
     def _read(self) -> list[AuthFile]:
         if self._files is None:
-            self._files = list(read_all(self._environ, self._auth_file))
-            self._tell_unread({file.origin for file in self._files})
+            self._files = read_told(self._environ, self._progress, self._auth_file)
         return self._files
-
-    def _tell_unread(self, read: Collection[str]) -> None:
-        for path in search_path(self._environ, self._auth_file):
-            if str(path) not in read and can_find(path):
-                what = "the file with registry credentials cannot be read"
-                self._progress.warning(f"{path}: {what}; going on without")
 
     def _ask_helper(self, file: AuthFile, host: str) -> Credentials | None:
         name = file.helpers.get(host) or file.store
@@ -105,6 +98,22 @@ def read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Itera
         found = read_auth_file(path)
         if found is not None:
             yield found
+
+
+def read_told(environ: Mapping[str, str], progress: Progress, auth_file: Path | None = None) -> list[AuthFile]:
+    """Return what :func:`read_all` yields, and tell of files that should have been read and were not.
+
+    Raises:
+        ConfigError: As there.
+    """
+    files = list(read_all(environ, auth_file))
+    read, named = {file.origin for file in files}, named_file(environ, auth_file)
+    for path in search_path(environ, auth_file):
+        if str(path) not in read and can_find(path):
+            progress.warning(f"{path}: the file with registry credentials cannot be read; going on without")
+        elif str(path) not in read and path == named:
+            progress.warning(f"{path}: there is no such file with registry credentials; going on without")
+    return files
 
 
 def search_path(environ: Mapping[str, str], auth_file: Path | None = None) -> list[Path]:

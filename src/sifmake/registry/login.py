@@ -11,11 +11,12 @@ from sifmake.errors import ConfigError, RegistryError
 from sifmake.reference.reference import Reference
 from sifmake.registry import helper
 from sifmake.registry.auth_file import AuthFile, file_key, normal_key, open_auth_file, store_entry
-from sifmake.registry.credentials import named_file, read_all, search_path, usual_files
+from sifmake.registry.credentials import named_file, read_told, search_path, usual_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from sifmake.progress import Progress
     from sifmake.registry.settings import ClientSettings, Credentials
 
 
@@ -93,10 +94,12 @@ def forget(host: str, environ: Mapping[str, str], auth_file: Path | None = None)
     return places
 
 
-def known_registries(environ: Mapping[str, str], auth_file: Path | None = None) -> list[KnownRegistry]:
-    """Return what there are credentials for, without the secrets."""
+def known_registries(
+    environ: Mapping[str, str], progress: Progress, auth_file: Path | None = None
+) -> list[KnownRegistry]:
+    """Return what there are credentials for, without the secrets; files that cannot be read are told."""
     rows: dict[str, KnownRegistry] = {}
-    for file in read_all(environ, auth_file):
+    for file in read_told(environ, progress, auth_file):
         for row in _rows(file, environ):
             rows.setdefault(row.registry, row)
     return sorted(rows.values(), key=lambda row: row.registry)
