@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from support.corpus import CORPUS
-from support.golden_runs import differences, numbers_marked, runs
 from support.golden_sif import build_golden_sif
 from support.images import Blobs, write_layout
 from support.layers import file, symlink, tar
@@ -25,7 +24,6 @@ from support.signing import pem_pair, signed
 
 OFFICIAL = CORPUS / "images" / "busybox-official-amd64"
 PYTHON = "/usr/bin/python3"
-GOLDEN = ("ep-only", "ep-special", "env-quoting", "scratch-static", "sdir-present", "wd-user-name", "ep-relative")
 
 
 @pytest.fixture(scope="module")
@@ -35,29 +33,6 @@ def folder():
     path.chmod(0o777)
     yield path
     shutil.rmtree(path)
-
-
-@needs_runtime
-@needs_root
-@pytest.mark.parametrize("user", ["root", "ordinary"])
-@pytest.mark.parametrize("name", GOLDEN)
-def test_programs_see_what_apptainer_gives(name, user, folder):
-    """A choice of the golden runs for real; the others are planned only (tests/runtime/test_golden_runs.py)."""
-    sif = build_golden_sif(name, folder)
-    before, home = ([], "/root") if user == "root" else (as_ordinary(fuse=True), "/home/cloudsdk")
-    chosen = [item for item in runs(name, home) if item.label in ("exec show", "env rich") or "$HOME" in item.label]
-    for item in chosen:
-        line = [item.action, *item.options, str(sif), *item.arguments]
-        done = run(*line, before=before, env=item.host, cwd=folder)
-        shown = json.loads(done.stdout)
-        pairs = [text.encode("latin-1").decode().partition("=") for text in shown["env"]]
-        env = {
-            key: value.replace(f"{folder}/", "<WORK>/").replace(str(folder), "<WORK>/cwd") for key, _, value in pairs
-        }
-        argv = [word.encode("latin-1").decode() for word in shown["argv"]]
-        got = {"exit": done.returncode, "argv": argv, "env": numbers_marked(env), "umask": f"{shown['umask']:03o}"}
-        assert differences(name, item, got) == []
-    assert chosen
 
 
 @needs_runtime

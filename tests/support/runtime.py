@@ -18,7 +18,7 @@ from support.corpus import SIF_FROM_PEERS
 ORDINARY = 1000
 BUSYBOX = SIF_FROM_PEERS / "busybox-musl.apptainer.sif"
 OPEN_FUSE = (
-    'd=$(mktemp -d) && mount -t tmpfs -o dev fuse "$d" && mknod "$d/fuse" c 10 229 && chmod 666 "$d/fuse" &&'
+    'd=$(mktemp -d -p /tmp) && mount -t tmpfs -o dev fuse "$d" && mknod "$d/fuse" c 10 229 && chmod 666 "$d/fuse" &&'
     ' mount --bind "$d/fuse" /dev/fuse && umount -l "$d" && rmdir "$d" && exec "$@"'
 )
 """Shell text: run "$@" where everybody may open /dev/fuse, as on most machines; nobody else sees it."""
