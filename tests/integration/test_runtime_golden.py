@@ -1,4 +1,7 @@
-"""What a program sees in every golden image, with every recorded argument vector, is what Apptainer's record says."""
+"""What a program sees in every golden image, with every recorded argument vector, is what Apptainer's record says.
+
+As root these are only the runs in which a user has a part: the others would take half a minute more.
+"""
 
 from __future__ import annotations
 
@@ -56,22 +59,29 @@ def recorded(text: str, folder: Path) -> str:
     return text.replace(f"{folder}/", "<WORK>/").replace(str(folder), "<WORK>/cwd")
 
 
-@needs_corpus
-@needs_runtime
-@needs_root
-@pytest.mark.parametrize("user", list(HOMES))
-@pytest.mark.parametrize("name", IMAGES)
-def test_programs_see_what_apptainer_gives(name, user, folder):
-    sif = build_golden_sif(name, folder)
+def differing(name: str, user: str, sif: Path, folder: Path) -> list[str]:
+    """Do a user's runs of an image and return how they differ from the records."""
     before = [] if user == "root" else as_ordinary(fuse=True)
-    compared = 0
+    found: list[str] = []
     for item in runs(name, HOMES[user]):
-        line = [item.action, *item.options, str(sif), *item.arguments]
-        done = run(*line, before=before, env=item.host, cwd=folder)
+        if user == "root" and item.label not in ("exec show", "env rich") and "$HOME" not in item.label:
+            continue
+        done = run(item.action, *item.options, str(sif), *item.arguments, before=before, env=item.host, cwd=folder)
         got = seen(done, folder)
         if name == "root-links" and user == "ordinary":
             got.pop("cwd", None)  # the record has root's home behind a link of its own
-        assert ("argv" in got) == ("argv" in item.want) or got["exit"] != 0 or item.action == "test", done.stderr
-        assert differences(name, item, got) == []
-        compared += 1
-    assert compared > 0
+        if got["exit"] == 0 and "argv" in item.want and "argv" not in got:
+            found.append(f"{item.label}: nothing is shown: {done.stderr.decode()}")
+        found += differences(name, item, got)
+    return found
+
+
+@needs_corpus
+@needs_runtime
+@needs_root
+@pytest.mark.parametrize("name", IMAGES)
+def test_programs_see_what_apptainer_gives(name, folder):
+    sif = build_golden_sif(name, folder)
+    labels = [item.label for item in runs(name, HOMES["root"])]
+    assert "exec show" in labels
+    assert {user: differing(name, user, sif, folder) for user in HOMES} == {user: [] for user in HOMES}
