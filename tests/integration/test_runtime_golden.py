@@ -6,9 +6,7 @@ As root these are only the runs in which a user has a part: the others would tak
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from pathlib import Path
+import pwd
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,10 +15,11 @@ from support import golden
 from support.corpus import needs_corpus
 from support.golden_runs import differences, numbers_marked, runs
 from support.golden_sif import build_golden_sif
-from support.runtime import as_ordinary, needs_root, needs_runtime, run
+from support.runtime import ORDINARY, as_ordinary, needs_root, needs_runtime, open_folder, run
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
 
 CANNOT_BE_PULLED = {
     "arm64-lie": "the config says arm64, and sifmake takes it with --platform only",
@@ -29,16 +28,14 @@ CANNOT_BE_PULLED = {
     "etc-dangling": "likewise",
 }
 IMAGES = sorted(set(golden.names()) - set(CANNOT_BE_PULLED))
-HOMES = {"root": "/root", "ordinary": "/home/cloudsdk"}
+KNOWN = [entry.pw_dir for entry in pwd.getpwall() if entry.pw_uid == ORDINARY]
+HOMES = {"root": "/root", "ordinary": KNOWN[0] if KNOWN else "/home/ordinary"}
 
 
 @pytest.fixture(scope="module")
 def folder():
-    """A folder that everybody can read and write."""
-    path = Path(tempfile.mkdtemp(prefix="sifmake-test-", dir="/var/lib"))
-    path.chmod(0o777)
-    yield path
-    shutil.rmtree(path)
+    with open_folder() as path:
+        yield path
 
 
 def seen(done: subprocess.CompletedProcess[bytes], folder: Path) -> dict[str, Any]:

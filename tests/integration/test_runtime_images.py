@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from support.corpus import CORPUS
 from support.golden_sif import build_golden_sif
 from support.images import Blobs, write_layout
 from support.layers import file, symlink, tar
-from support.runtime import as_ordinary, environment, needs_root, needs_runtime, run
+from support.runtime import as_ordinary, environment, needs_root, needs_runtime, open_folder, run
 from support.signing import pem_pair, signed
 
 OFFICIAL = CORPUS / "images" / "busybox-official-amd64"
@@ -28,11 +27,8 @@ PYTHON = "/usr/bin/python3"
 
 @pytest.fixture(scope="module")
 def folder():
-    """A folder that everybody can read and write."""
-    path = Path(tempfile.mkdtemp(prefix="sifmake-test-", dir="/var/lib"))
-    path.chmod(0o777)
-    yield path
-    shutil.rmtree(path)
+    with open_folder() as path:
+        yield path
 
 
 @needs_runtime

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def needs_runtime(test):
     test = pytest.mark.skipif(bool(missing), reason=f"not on this machine: {', '.join(missing)}")(test)
     test = pytest.mark.skipif(not BUSYBOX.is_file(), reason="../shared/corpus is not on this machine")(test)
     return pytest.mark.squashfs_tools(pytest.mark.corpus(test))
+
+
+@contextlib.contextmanager
+def open_folder():
+    """Give a folder on a disk that everybody can read and write, and remove it afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="sifmake-test-", dir="/var/lib"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
 
 
 def needs_root(test):

@@ -41,6 +41,8 @@ class Keeper:
         from sifmake.runtime.launch import Launch, command_id  # read while squashfuse starts
 
         try:
+            if os.getppid() != self.wanted.parent:  # it went before it could be noticed
+                return 128 + signal.SIGKILL
             self.tree.settle()
             launch = Launch(self.wanted.request, self.tree)
             monitor, information = launch.start(self.wanted.bwrap, ignored=self.wanted.ignored)
