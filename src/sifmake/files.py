@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMP_PREFIX = ".tmp-"
+CANNOT_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What file systems say that have no fsync for folders."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -38,14 +40,40 @@ def sha256_of(path: Path) -> str:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames in a folder durable; file systems that cannot are left alone."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Make new names in a folder durable; file systems that cannot, and folders closed to reading, are left alone.
+
+    Raises:
+        OSError: The disk could not write the folder. The names are there, but a power failure may take them away.
+    """
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return
     try:
         os.fsync(fd)
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            what = f"what was written is in place, but the folder cannot be synced ({error.strerror})"
+            raise OSError(error.errno, what, str(folder)) from error
     finally:
         os.close(fd)
+
+
+def make_folders(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder and those above it that are missing, durably.
+
+    Args:
+        folder: One that is there is left as it is.
+        mode: Its permission bits before the umask.
+
+    Raises:
+        OSError: As mkdir and fsync do.
+    """
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(mode, exist_ok=True)
+    fsync_folder(folder.parent)
 
 
 @contextmanager
@@ -60,7 +88,7 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         OSError: As open, write, fsync and rename do; nothing is left behind then. Where there is no room, it names
             the target.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     temporary = temporary_beside(path)
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:

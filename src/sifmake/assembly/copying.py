@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
+from sifmake.ranges import READ_SIZE, copy_some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sifmake.assembly.placing import Extent
-    from sifmake.layers.blocks import Workers
+    from sifmake.layers.syncing import BackgroundSync
     from sifmake.progress import Task
 
 COPY_SIZE = 16 << 20
 SYNC_BYTES = 64 << 20
-READ_SIZE = 1 << 20
+"""Copied bytes after which the disk is set to work."""
 
 
-def copy_extents(target: int, at: int, extents: Sequence[Extent], workers: Workers, task: Task) -> None:
+def copy_extents(target: int, at: int, extents: Sequence[Extent], syncing: BackgroundSync, task: Task) -> None:
     """Have the kernel copy extents one behind the other; on file systems that can, it shares the blocks instead.
 
     Args:
         target: File to write to.
         at: Offset in it of the first extent.
         extents: What is copied.
-        workers: Have the thread that pushes written bytes to the disk.
+        syncing: Pushes written bytes to the disk; whoever finishes the file waits for it.
         task: Told the progress.
 
     Raises:
         PackDamagedError: A source ends too early.
+        OSError: As copying and syncing do.
     """
-    unsynced = 0
     for extent in extents:
         copy_range(extent.fd, extent.start, target, at, extent.size, task)
         at += extent.size
-        unsynced += extent.size
-        if unsynced >= SYNC_BYTES:
-            workers.sync_soon(target)
-            unsynced = 0
+        if syncing.is_due(extent.size):
+            syncing.start(target)
 
 
 def copy_range(source: int, start: int, target: int, offset: int, size: int, task: Task) -> None:
@@ -51,23 +49,13 @@ def copy_range(source: int, start: int, target: int, offset: int, size: int, tas
         PackDamagedError: The source ends too early.
     """
     while size > 0:
-        copied = _copy_some(source, start, target, offset, min(size, COPY_SIZE))
+        copied = copy_some(source, start, target, offset, min(size, COPY_SIZE))
         if not copied:
             raise _cut_off()
         task.advance(copied)
         start += copied
         offset += copied
         size -= copied
-
-
-def _copy_some(source: int, start: int, target: int, offset: int, size: int) -> int:
-    try:
-        return os.copy_file_range(source, target, size, start, offset)
-    except OSError as error:
-        # Old kernels and some file systems cannot, or not from one file system to another.
-        if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
-            raise
-    return os.pwrite(target, os.pread(source, min(size, READ_SIZE), start), offset)
 
 
 def hash_extents(head: bytes, extents: Iterable[Extent], tail: bytes) -> str:

@@ -8,12 +8,13 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from sifmake.assembly.copying import copy_extents, hash_extents
+from sifmake.assembly.copying import SYNC_BYTES, copy_extents, hash_extents
 from sifmake.assembly.patches import PatchMaker
 from sifmake.assembly.placing import NOWHERE, SUPERBLOCK_SIZE, DataPlan, place_files, place_tails, plan_packs
 from sifmake.errors import SifmakeError
-from sifmake.files import atomic_write
+from sifmake.files import atomic_write, make_folders
 from sifmake.layers.blocks import BlockWriter
+from sifmake.layers.syncing import BackgroundSync
 from sifmake.sif import (
     PARTITION_ALIGNMENT,
     DataType,
@@ -116,7 +117,7 @@ def write_sif(
         PackDamagedError: A pack does not match its checksum; the target is as it was.
         OSError: As writing does.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(target.parent)
     with (
         tempfile.TemporaryFile(dir=target.parent) as spool,
         atomic_write(target, 0o777) as file,
@@ -143,30 +144,35 @@ class _Writer:
         data, tails = plan_packs(contents.tree, contents.packs)
         # Where the bytes of packs go is settled; the kernel copies them while the rest is worked out.
         end, taken = data.end, len(data.extents)
-        copying = submit(self._copy, at + SUPERBLOCK_SIZE, data.extents[:])
+        syncs = [BackgroundSync(self.workers, SYNC_BYTES) for _ in range(2)]
+        copying = submit(self._copy, at + SUPERBLOCK_SIZE, data.extents[:], syncs[0])
         added = self._add_files(data, spool)
         patching = submit(lambda: [patches.make(some) for some in tails])
         draft = self._draft(data, place_tails(data, tails), added)
         for patch in patching.result():
             data.take_patch(patch)
-        rest = submit(self._copy, at + end, data.extents[taken:])
+        rest = submit(self._copy, at + end, data.extents[taken:], syncs[1])
         checking = submit(_check, copying, contents.packs)
         tables = draft.finish(data.fragments, data.end)
         layout = self._write_small(at, data.end, tables)
-        syncing = submit(self._sync, copying, rest)
+        syncing = submit(self._sync, (copying, rest), syncs, spool)
         partition = hash_extents(tables.superblock, data.extents, tables.tail)
         for work in (checking, syncing):
             work.result()
         digests = [*map(_sha256, contents.before), partition, *map(_sha256, contents.after)]
         return SifSummary(layout.size, dict(enumerate(digests, 1)), contents.architecture, tables.warnings)
 
-    def _copy(self, at: int, extents: Sequence[Extent]) -> None:
-        copy_extents(self.file.fileno(), at, extents, self.workers, self.task)
+    def _copy(self, at: int, extents: Sequence[Extent], syncing: BackgroundSync) -> None:
+        copy_extents(self.file.fileno(), at, extents, syncing, self.task)
 
-    def _sync(self, *copies: Future[None]) -> None:
+    def _sync(self, copies: Sequence[Future[None]], syncs: Sequence[BackgroundSync], spool: BinaryIO) -> None:
         """Have the disk finish while the processor hashes."""
         for copy in copies:
             copy.result()
+        for sync in syncs:
+            sync.wait()
+        # What the disk lost of the spool may have been copied from there: only a sync tells.
+        os.fdatasync(spool.fileno())
         os.fsync(self.file.fileno())
 
     def _add_files(self, data: DataPlan, spool: BinaryIO) -> list[Content]:

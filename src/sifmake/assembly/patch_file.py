@@ -19,6 +19,7 @@ from isal.isal_zlib import crc32
 
 from sifmake.errors import PackDamagedError
 from sifmake.layers.codec import BLOCK_SIZE
+from sifmake.ranges import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ class PatchFile:
         Raises:
             PackDamagedError: They do not match the checksum.
         """
-        data = os.pread(self.fd, group.stored, start)
+        data = read_at(self.fd, group.stored, start)
         if len(data) != group.stored or crc32(data) != group.crc:
             raise PackDamagedError("its data are damaged")
         return data
@@ -113,14 +114,14 @@ def load_patch(fd: int) -> PatchFile:
         PackDamagedError: It is no whole patch of this version.
     """
     size = os.fstat(fd).st_size
-    raw = os.pread(fd, FOOTER.size, max(0, size - FOOTER.size))
+    raw = read_at(fd, FOOTER.size, max(0, size - FOOTER.size))
     if len(raw) != FOOTER.size or struct.unpack("<I", raw[-4:])[0] != crc32(raw[:-4]):
         raise PackDamagedError("it is no whole patch")
     magic, version, index_crc, index_size, _ = FOOTER.unpack(raw)
     data_size = size - FOOTER.size - index_size
     if magic != MAGIC or version != PATCH_VERSION or data_size < 0:
         raise PackDamagedError("it is no patch of this version")
-    encoded = os.pread(fd, index_size, data_size)
+    encoded = read_at(fd, index_size, data_size)
     if crc32(encoded) != index_crc:
         raise PackDamagedError("its index is damaged")
     try:

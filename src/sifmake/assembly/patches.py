@@ -116,12 +116,12 @@ class PatchMaker:
                 groups = self._write(file, tails, known)
                 write_index(file, key, groups)
                 file.flush()
+                # The image copies from here: what the disk cannot take must not be found out after that.
+                os.fdatasync(file.fileno())
                 self._unfinished.push(begun.pop_all())
         except (OSError, StoreError) as error:
             self._warn(error)
             return self._spooled(tails, known)
-        # Little is left for the fsync at the end then.
-        self._workers.sync_soon(file.fileno())
         return Patch(file.fileno(), 0, [word for group in groups for word in group.words])
 
     def _spooled(self, tails: LiveTails, known: _Known) -> Patch:

@@ -12,6 +12,7 @@ from isal.isal_zlib import crc32
 
 from sifmake.layers.codec import BLOCK_SIZE, STORED_UNCOMPRESSED, Codec
 from sifmake.layers.entry import Content
+from sifmake.layers.syncing import BackgroundSync
 from sifmake.threads import Threads
 
 if TYPE_CHECKING:
@@ -42,9 +43,17 @@ class Workers:
         """Run ``work`` on a compressing thread."""
         return self._pool.submit(work, *args)
 
-    def sync_soon(self, fd: int) -> Future[Any]:
-        """Write a file's dirty pages out in the background."""
-        return self._sync.submit(os.fdatasync, fd)
+    def sync_soon(self, fd: int) -> Future[None]:
+        """Write a file's dirty pages out in the background.
+
+        Returns:
+            The result, which must be looked at: see :class:`~sifmake.layers.syncing.BackgroundSync`.
+        """
+        # The file may be closed before its turn comes, and the number be another file's, whose error this would take.
+        own = os.dup(fd)
+        future = self._sync.submit(_sync_and_close, own)
+        future.add_done_callback(lambda done: os.close(own) if done.cancelled() else None)
+        return future
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +61,13 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._sync.shutdown(wait=True, cancel_futures=True)
+
+
+def _sync_and_close(fd: int) -> None:
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
 
 
 _Batch = list[tuple[Content | None, "Buffer"]]
@@ -99,8 +115,7 @@ class BlockWriter:
         self._batch: _Batch = []
         self._pending: deque[tuple[_Batch, Future[Any]]] = deque()
         self._most_pending = 2 + 2 * workers.threads
-        self._unsynced = 0
-        self._syncing: Future[Any] | None = None
+        self._syncing = BackgroundSync(workers, SYNC_BYTES)
 
     def add_small(self, data: bytes | memoryview) -> int:
         """Store the whole content of a file of 1 byte to less than a block; return its content's index."""
@@ -142,14 +157,17 @@ class BlockWriter:
         return place
 
     def finish(self) -> None:
-        """Write everything that is still on its way."""
+        """Write everything that is still on its way.
+
+        Raises:
+            OSError: As write and fdatasync do, for all that was written since the beginning.
+        """
         if self._tails:
             self._end_fragment()
         self._send_batch()
         while self._pending:
             self._write_next()
-        if self._syncing is not None:
-            self._syncing.result()
+        self._syncing.wait()
 
     def _register(self, content: Content) -> int:
         index = len(self.contents)
@@ -198,7 +216,9 @@ class BlockWriter:
             self._file.write(data)
             self.crc = crc32(data, self.crc)
             self.position += len(data)
-            self._sync_now_and_then(len(data))
+            if self._syncing.is_due(len(data)):
+                self._file.flush()
+                self._syncing.start(self._file.fileno())
 
     def _note_block(self, content: Content, word: int, stored: int) -> None:
         words = self._words[id(content)]
@@ -210,10 +230,3 @@ class BlockWriter:
             content.sparse += BLOCK_SIZE
         if len(words) == content.size // BLOCK_SIZE * 4:
             content.blocks = bytes(self._words.pop(id(content)))
-
-    def _sync_now_and_then(self, written: int) -> None:
-        self._unsynced += written
-        if self._unsynced >= SYNC_BYTES and (self._syncing is None or self._syncing.done()):
-            self._unsynced = 0
-            self._file.flush()
-            self._syncing = self._workers.sync_soon(self._file.fileno())

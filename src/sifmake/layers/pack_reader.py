@@ -14,6 +14,7 @@ from sifmake.errors import PackDamagedError
 from sifmake.layers.codec import BLOCK_SIZE, Codec
 from sifmake.layers.entry import Content, Entry, Inode
 from sifmake.layers.pack_format import FOOTER, FRAGMENT, Footer, Meta
+from sifmake.ranges import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,15 +69,10 @@ class Pack:
         Raises:
             PackDamagedError: The file is shorter than that.
         """
-        parts = []
-        while size > 0:
-            part = os.pread(self.fd, size, start)
-            if not part:
-                raise PackDamagedError("layer pack is cut off", where=str(self.path))
-            parts.append(part)
-            start += len(part)
-            size -= len(part)
-        return b"".join(parts)
+        data = read_at(self.fd, size, start)
+        if len(data) < size:
+            raise PackDamagedError("layer pack is cut off", where=str(self.path))
+        return data
 
     def blocks_of(self, content: Content) -> Iterator[bytes | bytearray]:
         """Yield the uncompressed full blocks of a file's content; the tail is in a fragment."""
@@ -156,10 +152,10 @@ def open_pack(path: Path) -> Pack:
 
 def _load(path: Path, fd: int) -> Pack:
     size = os.fstat(fd).st_size
-    footer = Footer.decode(os.pread(fd, FOOTER.size, max(0, size - FOOTER.size)))
+    footer = Footer.decode(read_at(fd, FOOTER.size, max(0, size - FOOTER.size)))
     if footer is None or footer.data_size + footer.index_size + FOOTER.size != size:
         raise PackDamagedError("not a whole layer pack", where=str(path))
-    raw = os.pread(fd, footer.index_size, footer.data_size)
+    raw = read_at(fd, footer.index_size, footer.data_size)
     if len(raw) != footer.index_size or crc32(raw) != footer.index_crc:
         raise PackDamagedError("index of the layer pack is damaged", where=str(path))
     index = {}

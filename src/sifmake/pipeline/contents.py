@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifError, SquashfsError
 from sifmake.pipeline.packages import LARGEST_LIST, is_package_list, read_packages
+from sifmake.ranges import read_at
 from sifmake.sif import Sif, open_sif
 from sifmake.squashfs.reader import FILE, Node, SquashfsReader
 
@@ -87,7 +87,7 @@ def _reader(sif: Sif) -> SquashfsReader:
     if primary is None:
         raise SifError("there is no root file system in it", where=str(sif.path), hint=LIST)
     try:
-        return SquashfsReader(lambda size, at: os.pread(sif.fd, size, primary.offset + at))
+        return SquashfsReader(lambda size, at: read_at(sif.fd, size, primary.offset + at))
     except SquashfsError as error:
         raise SquashfsError(
             f"the root file system cannot be read: {error.what}", where=str(sif.path), hint=LIST

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
-from sifmake.files import fsync_folder, temporary_beside
+from sifmake.files import fsync_folder, make_folders, temporary_beside
 from sifmake.oci.model import Platform
 from sifmake.pipeline.configuration import Configuration
 from sifmake.pipeline.origin import make_origin
@@ -71,7 +71,7 @@ def pull(request: Pull, progress: Progress, configuration: Configuration | None 
         sink=ProvisionalPacks(store, request.compression, options.limits, progress),
         progress=progress,
     )
-    request.target.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(request.target.parent)
     if parse_uri(request.uri).transport in SIF_TRANSPORTS:
         _fetch(request, settings)
     elif options.key:

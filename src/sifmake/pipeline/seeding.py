@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError, SifmakeError
-from sifmake.files import atomic_write, sha256_of, temporary_beside
+from sifmake.files import atomic_write, make_folders, sha256_of, temporary_beside
 from sifmake.pipeline.declaration import STAGE_NAMES, TARGET
 from sifmake.pipeline.freshness import why_stale
 from sifmake.pipeline.records import read_record
@@ -36,7 +36,7 @@ def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]
         if why := why_stale(project, stage, name, lock):
             raise LockError(f"{stage} is not up to date: {why}", where=name, hint="build it first")
     _check_bytes(project, name, target)
-    prefix.mkdir(parents=True, exist_ok=True)
+    make_folders(prefix)
     for spelling in spellings(lock):
         path = prefix / f"{hashlib.md5(spelling.encode(), usedforsecurity=False).hexdigest()}{SUFFIX}"
         _put(target, path)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import LockError, PackDamagedError, SifmakeError
-from sifmake.files import fsync_folder, sha256_of
+from sifmake.files import fsync_folder, make_folders, sha256_of
 from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED, ZSTD_WARNING
 from sifmake.pipeline.freshness import renew, stage_key, why_stale
 from sifmake.pipeline.records import read_record, write_record
@@ -151,6 +151,8 @@ def _sign(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     signer = sign_unsigned(runner.project, unsigned, built["objects"]) if lock.build.key else "none"
     size = unsigned.stat().st_size
     unsigned.replace(signed)
+    # A record says that its file is there, also after a power failure.
+    fsync_folder(signed.parent)
     return {"signer": signer, "size": size}
 
 
@@ -164,6 +166,7 @@ def _link_finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | N
         signed.hardlink_to(runner.project.path(TARGET, image))
     except OSError:
         return None
+    fsync_folder(signed.parent)
     return {name: finished[name] for name in ("signer", "size")}
 
 
@@ -195,7 +198,7 @@ def _publish(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     else:
         verified = _ensure(runner, "verify", SIGNED, image, lock)
     target, signed = project.path(TARGET, image), project.path(SIGNED, image)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(target.parent)
     signed.replace(target)
     fsync_folder(target.parent)
     project.path(TREE, image).unlink(missing_ok=True)

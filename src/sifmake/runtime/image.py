@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from sifmake.ranges import read_at
 from sifmake.runtime.errors import RunError
 
 HEADER_SIZE = 128
@@ -67,7 +68,7 @@ def open_image(path: str, fd: int = -1) -> Image:
     if fd < 0:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        table = read_table(fd, os.pread(fd, HEADER_SIZE, 0))
+        table = read_table(fd, read_at(fd, HEADER_SIZE, 0))
     except IsADirectoryError:
         raise RunError("is a folder, not a SIF file", where=path, hint="--runtime apptainer can run it") from None
     types = set()
@@ -95,7 +96,7 @@ def read_table(fd: int, head: bytes) -> bytes:
     total, offset = number(head, 88, 8), number(head, 96, 8)
     if not 0 < total <= MAX_SLOTS or offset < HEADER_SIZE:
         return b""
-    return os.pread(fd, total * DESCRIPTOR_SIZE, offset)
+    return read_at(fd, total * DESCRIPTOR_SIZE, offset)
 
 
 def checked(path: str, kind: int, image: Image) -> Image:

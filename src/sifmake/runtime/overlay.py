@@ -82,7 +82,8 @@ def write_file(path: str, data: bytes) -> None:
     """Write a file that everybody can read."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     os.fchmod(fd, 0o644)
-    os.write(fd, data)
+    while data:
+        data = data[os.write(fd, data) :]
     os.close(fd)
 
 

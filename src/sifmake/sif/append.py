@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.files import fsync_folder, name_where_no_room_is, temporary_beside
+from sifmake.files import fsync_folder, make_folders, name_where_no_room_is, temporary_beside
+from sifmake.ranges import copy_some, write_at
 from sifmake.sif.format import DESCRIPTOR, ZERO_TIME, Descriptor, Header
 from sifmake.sif.plan import place
 from sifmake.sif.reader import problems, read_sif
@@ -159,20 +160,11 @@ def check_sound(sif: Sif) -> None:
         raise SifError(found[0], where=str(sif.path), hint="build the file again")
 
 
-def write_at(fd: int, data: bytes, offset: int) -> None:
-    """Write all of the data at an offset."""
-    view = memoryview(data)
-    while view:
-        done = os.pwrite(fd, view, offset)
-        view = view[done:]
-        offset += done
-
-
 def copy_file(source: Path, target: Path) -> None:
     """Copy content and permission bits to a new file, inside the kernel; clone where the file system can."""
     with source.open("rb") as reader:
         mode = os.fstat(reader.fileno()).st_mode & 0o777
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(target.parent)
         fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.fchmod(fd, mode)
@@ -186,19 +178,8 @@ def copy_file(source: Path, target: Path) -> None:
 def copy_bytes(source: int, target: int) -> None:
     """Copy the whole content from one file descriptor to another."""
     offset, size = 0, os.fstat(source).st_size
-    try:
-        while offset < size:
-            done = os.copy_file_range(source, target, size - offset)
-            if not done:
-                break
-            offset += done
-    except OSError:
-        copy_through_memory(source, target)
-
-
-def copy_through_memory(source: int, target: int) -> None:
-    """Copy the whole content where the kernel cannot do it, as between some file systems."""
-    offset = 0
-    while piece := os.pread(source, 1 << 20, offset):
-        write_at(target, piece, offset)
-        offset += len(piece)
+    while offset < size:
+        copied = copy_some(source, offset, target, offset, size - offset)
+        if not copied:
+            raise SifError("the file became shorter while it was copied", hint="try again")
+        offset += copied

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
+from sifmake.ranges import read_at
 from sifmake.sif.extra import read_partition
 from sifmake.sif.format import DESCRIPTOR, GROUP_MASK, HEADER, MAGIC, VERSION, Descriptor, Header
 
@@ -248,16 +249,3 @@ def object_problems(item: Descriptor, groups: set[int], numbers: set[int]) -> It
         yield f"object {item.id} is linked to group {item.linked_group}, which is not there"
     if item.linked_object and item.linked_object not in numbers:
         yield f"object {item.id} is linked to object {item.linked_object}, which is not there"
-
-
-def read_at(fd: int, size: int, offset: int) -> bytes:
-    """Return ``size`` bytes at an offset, fewer only at the end of the file."""
-    parts: list[bytes] = []
-    while size > 0:
-        part = os.pread(fd, min(size, 1 << 30), offset)
-        if not part:
-            break
-        parts.append(part)
-        size -= len(part)
-        offset += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sifmake.ranges import read_at
 from sifmake.sif.format import DESCRIPTOR, HEADER, DataType
-from sifmake.sif.reader import read_at
 from sifmake.signing import cleartext, dsse
 from sifmake.signing.metadata import MetadataError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import KeyFileError
-from sifmake.files import can_find, temporary_beside, write_atomic
+from sifmake.files import can_find, make_folders, temporary_beside, write_atomic
 from sifmake.signing.key_forms import KINDS
 from sifmake.signing.passphrase import Passphrase
 from sifmake.signing.trust import SUFFIXES, TrustStore, is_pem, load_file, load_keys, normalized, read_key_file
@@ -67,7 +67,7 @@ def trusted_folder(config: Path) -> Path:
 
 def private_folder(folder: Path) -> None:
     """Make a folder of keys that only the user can enter."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folders(folder, 0o700)
     for part in (folder, folder.parent):
         part.chmod(0o700)
 

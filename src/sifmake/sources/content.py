@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING, Protocol, Self
 
 from sifmake.errors import IntegrityError, SourceError
+from sifmake.ranges import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,13 +33,13 @@ class Member:
     def read(self, size: int = -1, /) -> bytes:
         """Return up to ``size`` bytes, all that is left when negative; empty at the end."""
         left = self._end - self._position
-        data = os.pread(self._fd, left if size < 0 else min(size, left), self._position)
+        data = read_at(self._fd, left if size < 0 else min(size, left), self._position)
         self._position += len(data)
         return data
 
     def peek(self, size: int) -> bytes:
         """Return the next bytes without going on."""
-        return os.pread(self._fd, min(size, self._end - self._position), self._position)
+        return read_at(self._fd, min(size, self._end - self._position), self._position)
 
     def close(self) -> None:
         """Close the file if it belongs to this member alone."""

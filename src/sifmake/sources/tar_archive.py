@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from sifmake.errors import IntegrityError, SourceError
+from sifmake.ranges import read_at
 from sifmake.sources.archive import advised
 from sifmake.sources.compression import is_compressed
 from sifmake.sources.content import AtHand, Member
@@ -63,7 +64,7 @@ class _FileBytes:
         self._end = os.fstat(fd).st_size
 
     def take(self, size: int) -> bytes:
-        data = os.pread(self._fd, size, self.position)
+        data = read_at(self._fd, size, self.position)
         self.position += len(data)
         return data
 
@@ -104,7 +105,7 @@ def _open(path: Path, settings: SourceSettings) -> Content:
 
 def _is_compressed(fd: int) -> bool:
     try:
-        return is_compressed(os.pread(fd, 8, 0))
+        return is_compressed(read_at(fd, 8, 0))
     except IntegrityError:
         os.close(fd)
         raise

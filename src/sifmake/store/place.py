@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
+from sifmake.files import make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +57,7 @@ def make_root(root: Path) -> None:
     """
     try:
         if not root.is_dir():
-            root.parent.mkdir(parents=True, exist_ok=True)
-            root.mkdir(mode=0o700, exist_ok=True)
+            make_folders(root, 0o700)
     except OSError as error:
         raise StoreError(f"the store cannot be made ({error.strerror or error})", where=str(root), hint=HINT) from error
 
@@ -70,7 +70,7 @@ def make_folder(root: Path, folder: Path) -> Path:
     """
     make_root(root)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
     except OSError as error:
         raise StoreError(
             f"the store cannot be written ({error.strerror or error})", where=str(folder), hint=HINT

@@ -1,0 +1,50 @@
+"""Reading and copying ranges of open files: all of a range, however little one call of the system does."""
+
+from __future__ import annotations
+
+import os
+
+READ_SIZE = 1 << 20
+
+
+def read_at(fd: int, size: int, offset: int) -> bytes:
+    """Return ``size`` bytes at an offset, fewer only at the end of the file.
+
+    One ``pread`` may return less before the end: on some file systems, and always beyond 2 GiB.
+    """
+    parts: list[bytes] = []
+    while size > 0:
+        part = os.pread(fd, min(size, 1 << 30), offset)
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+        offset += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write all of the data at an offset."""
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view = view[done:]
+        offset += done
+
+
+def copy_some(source: int, start: int, target: int, offset: int, size: int) -> int:
+    """Copy up to ``size`` bytes from one open file to another; return how many, 0 only at the end of the source.
+
+    The kernel copies, and shares the blocks where the file system can. Where it refuses, for whatever reason, or says
+    that there is nothing (both happen on file systems that read and write well), the bytes are read and written:
+    an error that is real then comes again.
+    """
+    try:
+        copied = os.copy_file_range(source, target, size, start, offset)
+    except OSError:
+        copied = 0
+    if copied:
+        return copied
+    data = os.pread(source, min(size, READ_SIZE), start)
+    write_at(target, data, offset)
+    return len(data)

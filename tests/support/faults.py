@@ -1,0 +1,70 @@
+"""What the tests of faults share: an image that takes every path of the code, and a pull of it in this process."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from sifmake.pipeline.configuration import Configuration
+from sifmake.pipeline.direct import Pull, pull
+from sifmake.progress import Silent
+from support.images import Blobs, write_layout
+from support.layers import file, folder, hardlink, symlink, tar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+MIB = 1 << 20
+PLATFORM = "linux/amd64"
+
+
+class Listener(Silent):
+    """A progress that keeps its warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def sync_often(monkeypatch: pytest.MonkeyPatch, every: int = MIB // 4) -> None:
+    """Have files of a few hundred KiB synced in the background, as large ones are."""
+    monkeypatch.setattr("sifmake.layers.blocks.SYNC_BYTES", every)
+    monkeypatch.setattr("sifmake.assembly.image.SYNC_BYTES", every)
+
+
+def layers(size: int = 2 * MIB) -> list[bytes]:
+    """Return layers of an image with everything that an image can have: half of the small files are deleted again."""
+    noise = random.Random(5)
+    small = {f"usr/share/f{n:03}": noise.randbytes(15_000) * 2 for n in range(120)}
+    lower = tar(
+        *(folder(name) for name in ("bin", "etc", "usr", "usr/share")),
+        file("bin/sh", b"\x7fELF\x02\x01\x01" + bytes(11) + b"\x3e\x00" + noise.randbytes(3000), mode=0o755),
+        file("usr/large", noise.randbytes(size)),
+        *(file(name, data) for name, data in small.items()),
+    )
+    gone = [name.replace("/f", "/.wh.f") for name in list(small)[::2]]
+    upper = tar(
+        *(file(name) for name in gone),
+        file("etc/motd", b"hello\n"),
+        file("usr/moved", lower[:0] + list(small.values())[1]),
+        symlink("usr/link", "large"),
+        hardlink("usr/same", "usr/large"),
+    )
+    return [lower, upper]
+
+
+def write_image(folder_: Path, size: int = 2 * MIB) -> str:
+    """Write the image as an OCI layout; return its URI."""
+    blobs = Blobs()
+    write_layout(folder_, blobs, {"latest": blobs.image(layers(size), config={"Cmd": ["/bin/sh"]})})
+    return f"oci:{folder_}:latest"
+
+
+def pull_image(uri: str, target: Path, store: Path, progress: Silent | None = None) -> bytes:
+    """Pull an image in this process; return the file's bytes."""
+    pull(Pull(uri, target), progress or Silent(), Configuration(store=store))
+    return target.read_bytes()
