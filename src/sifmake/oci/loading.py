@@ -50,13 +50,18 @@ def find_manifest(root: Descriptor, platform: Platform, documents: Documents, li
 
 def choose_leaf(index: Index, platform: Platform, documents: Documents, limits: Limits) -> Descriptor:
     """Return the best entry of an index and of the indexes in it; see :func:`find_manifest`."""
-    leaves = list(_leaves(index, platform, documents, limits.index_depth, set()))
+    leaves = leaves_of(index, platform, documents, limits)
     named = [leaf for leaf in leaves if leaf.platform]
     try:
         return choose_manifest(named, platform)
     except SourceError:
         unnamed = [leaf for leaf in leaves if not leaf.platform]
         return _choose_by_config(named, unnamed, platform, documents)
+
+
+def leaves_of(index: Index, platform: Platform, documents: Documents, limits: Limits) -> list[Descriptor]:
+    """Return the images under an index and the indexes in it, as far as these may have one for the platform."""
+    return list(_leaves(index, platform, documents, limits.index_depth, set()))
 
 
 def load_image(manifest: Descriptor, documents: Documents) -> Image:

@@ -1,0 +1,110 @@
+"""Proof that a manifest belongs to an index: an index names its images by digest, so its bytes prove which they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.errors import IntegrityError, SourceError
+from sifmake.limits import DEFAULT_LIMITS, Limits
+from sifmake.oci.choosing import choose_manifest, images_in, is_index
+from sifmake.oci.digest import check_bytes
+from sifmake.oci.documents import Index, Manifest, parse_document
+from sifmake.oci.loading import MOST_DOCUMENTS, leaves_of
+from sifmake.oci.model import Descriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sifmake.oci.loading import Documents
+    from sifmake.oci.model import Platform
+
+UNKNOWN_SIZE = -1
+"""Of a descriptor that was made from a digest alone."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The manifests that can be the image for a platform.
+
+    Attributes:
+        manifests: Digests. One, unless an index has several entries without a platform.
+        by_config: Whether no index names the platform, so that the image's config has to.
+    """
+
+    manifests: tuple[str, ...]
+    by_config: bool
+
+
+def find_candidates(digest: str, platform: Platform, documents: Documents, limits: Limits) -> Candidates:
+    """Return the manifests that an index or manifest can mean for a platform; only indexes are read.
+
+    Args:
+        digest: Of the index or manifest.
+        platform: What the image is to run on.
+        documents: Gives each index; an exception of it goes through.
+        limits: Bound the depth of nested indexes.
+
+    Raises:
+        IntegrityError: An index is damaged, or indexes are nested too deeply.
+        SourceError: It has no image for the platform.
+    """
+    document = parse_document(documents.manifest(Descriptor("", digest, UNKNOWN_SIZE)))
+    if isinstance(document, Manifest):
+        return Candidates((digest,), by_config=True)
+    leaves = leaves_of(document, platform, documents, limits)
+    try:
+        return Candidates(
+            (choose_manifest([leaf for leaf in leaves if leaf.platform], platform).digest,), by_config=False
+        )
+    except SourceError:
+        unnamed = dict.fromkeys(leaf.digest for leaf in leaves if not leaf.platform)
+        if not unnamed:
+            raise
+    return Candidates(tuple(unnamed), by_config=True)
+
+
+def is_member(
+    document: bytes, manifest_digest: str, find: Callable[[str], bytes | None], limits: Limits = DEFAULT_LIMITS
+) -> bool:
+    """Tell whether an index names a manifest, itself or by an index in it, for whatever platform.
+
+    Args:
+        document: An index; a manifest has itself as its only member.
+        manifest_digest: Of the manifest.
+        find: Returns an index in the index by its digest, or None where it is not at hand.
+        limits: Bound the depth of nested indexes.
+
+    Returns:
+        False also where the document is damaged, or where an index that could name the manifest is not at hand.
+    """
+    waiting = [(document, limits.index_depth)]
+    seen: set[str] = set()
+    while waiting:
+        data, depth = waiting.pop()
+        images = _images(data)
+        if manifest_digest in {image.digest for image in images} or _has_digest(data, manifest_digest):
+            return True
+        indexes = {image.digest for image in images if is_index(image)} if depth > 1 else set()
+        for digest in sorted(indexes - seen)[: MOST_DOCUMENTS - len(seen)]:
+            seen.add(digest)
+            if (nested := find(digest)) is not None:
+                waiting.append((nested, depth - 1))
+    return False
+
+
+def _images(data: bytes) -> list[Descriptor]:
+    """Return the images and indexes in an index; none of what is not an index."""
+    try:
+        document = parse_document(data)
+    except SourceError:
+        return []
+    return images_in(document) if isinstance(document, Index) else []
+
+
+def _has_digest(data: bytes, digest: str) -> bool:
+    try:
+        check_bytes(data, digest)
+    except IntegrityError:
+        return False
+    return True
