@@ -10,22 +10,11 @@ import pytest
 
 from sifmake.errors import SourceError
 from sifmake.oci import digest_bytes, parse_document
-from support.corpus import CORPUS, needs_corpus
+from support.corpus import CORPUS, IMAGE_URIS, needs_corpus
 from support.pulling import pull
 
-OCI_TOOLS = CORPUS / "oci/sylabs+oci-tools/test/images"
-DIVE = CORPUS / "oci/wagoodman+dive/.data"
 needs_skopeo = pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not on this machine")
 
-LAYOUTS = sorted(OCI_TOOLS.glob("*")) + sorted((CORPUS / "generated/skopeo").glob("*.oci"))
-LAYOUTS += sorted((CORPUS / "images/busybox-official-amd64").glob("*/*"))
-ARCHIVES = {f"oci-archive:{path}" for path in DIVE.glob("*-oci-*.tar")}
-ARCHIVES |= {f"oci-archive:{path}" for path in (CORPUS / "generated/skopeo").glob("*.oci-archive.tar")}
-ARCHIVES |= {f"docker-archive:{path}" for path in DIVE.glob("*.tar") if "-oci-" not in path.name}
-ARCHIVES |= {f"docker-archive:{path}" for path in (CORPUS / "generated").glob("*/*.docker*.tar")}
-ARCHIVES |= {f"docker-archive:{path}" for path in CORPUS.glob("oci/google+osv-scalibr/**/*.tar")}
-ARCHIVES |= {f"docker-archive:{path}" for path in CORPUS.glob("oci/eth-cscs+sarus/**/*.tar")}
-URIS = sorted({f"oci:{path}" for path in LAYOUTS} | ARCHIVES)
 BEYOND_SKOPEO = {"hello-world-cosign-manifest", "hello-world-cosign-manifest-list"}
 """Layouts of several entries of which one is an image: skopeo wants to be told which."""
 OTHER_REFUSALS = {"overlayfs-docker-v2-manifest": "squashfs", "aufs-docker-v2-manifest": "525 were announced"}
@@ -48,7 +37,7 @@ def skopeo(uri):
 
 @needs_corpus
 @needs_skopeo
-@pytest.mark.parametrize("uri", URIS, ids=name_of)
+@pytest.mark.parametrize("uri", IMAGE_URIS, ids=name_of)
 def test_what_skopeo_reads(uri):
     short = name_of(uri).rpartition("/")[2]
     seen = skopeo(uri)

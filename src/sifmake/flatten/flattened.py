@@ -1,16 +1,25 @@
 """A finished tree with its digest, and the file that carries it from one process to the next.
 
-The file names contents by their SHA-256, not by where some pack keeps them, so it depends on the image alone and
-its own digest identifies what the image holds.
+::
+
+    listing   FORMAT, then msgpack: one row per path; the digest covers it
+    layers    msgpack: for each row with a content, the number of the pack that its entry came with
+    footer    size of the listing, CRC-32 of the layers
+
+The listing names contents by their SHA-256, not by where some pack keeps them, so it depends on the image alone. If
+several packs have a content, an image takes it from the lowest one that an entry of the tree came with. A tree that
+was read from a file must know that too, or the same lock would give other bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from isal.isal_zlib import crc32
 
 from sifmake.errors import FlattenError, SifmakeError
 from sifmake.files import write_atomic
@@ -29,6 +38,8 @@ FORMAT = b"sifmake tree 1\n"
 
 _Row = tuple[bytes, int, int, int, int, int, int, bytes, bytes, int, int, tuple[tuple[bytes, bytes], ...]]
 """Path, kind, mode, uid, gid, mtime, size, SHA-256, target, major, minor, xattrs."""
+
+_FOOTER = struct.Struct("<QI")
 
 
 @dataclass(frozen=True)
@@ -53,21 +64,25 @@ class Flattened(Merged):
     Attributes:
         digest: ``sha256:`` and the digest of the canonical listing of the tree.
         encoded: The canonical listing.
+        layers: Numbers of the packs that the contents of its rows came with, in their order.
     """
 
     digest: str
     encoded: bytes
+    layers: list[int]
 
     def save(self, path: Path) -> None:
         """Write the tree file."""
-        write_atomic(path, self.encoded)
+        layers = msgspec.msgpack.encode(self.layers)
+        write_atomic(path, self.encoded + layers + _FOOTER.pack(len(self.encoded), crc32(layers)))
 
 
 def flatten(packs: Sequence[Pack], epoch: int) -> Flattened:
     """Merge the layers and take the tree's listing; see :func:`merge`."""
     merged = merge(packs, epoch)
-    encoded = encode(merged.tree, packs)
-    return Flattened(merged.tree, merged.entries, merged.warnings, digest_of(encoded), encoded)
+    layers: list[int] = []
+    encoded = encode(merged.tree, packs, layers)
+    return Flattened(merged.tree, merged.entries, merged.warnings, digest_of(encoded), encoded, layers)
 
 
 def merge(packs: Sequence[Pack], epoch: int) -> Merged:
@@ -105,13 +120,19 @@ def digest_of(encoded: bytes) -> str:
     return f"sha256:{hashlib.sha256(encoded).hexdigest()}"
 
 
-def encode(tree: Tree, packs: Sequence[Pack]) -> bytes:
-    """Return the canonical listing: every path once, sorted within its directory, parents first."""
+def encode(tree: Tree, packs: Sequence[Pack], layers: list[int]) -> bytes:
+    """Return the canonical listing: every path once, sorted within its directory, parents first.
+
+    Args:
+        tree: The finished tree.
+        packs: Have the contents.
+        layers: Is added to: the number of the pack of each row that has a content.
+    """
     digests = [[content.sha256 for content in pack.contents] for pack in packs]
-    return FORMAT + msgspec.msgpack.encode(list(_rows(tree, digests)))
+    return FORMAT + msgspec.msgpack.encode(list(_rows(tree, digests, layers)))
 
 
-def _rows(tree: Tree, digests: list[list[bytes]]) -> Iterator[_Row]:
+def _rows(tree: Tree, digests: list[list[bytes]], layers: list[int]) -> Iterator[_Row]:
     first: dict[int, bytes] = {}
     for path, inode in tree.walk():
         kind = inode.kind
@@ -120,7 +141,10 @@ def _rows(tree: Tree, digests: list[list[bytes]]) -> Iterator[_Row]:
             if known is not path:
                 yield path, HARDLINK, 0, 0, 0, 0, 0, b"", known, 0, 0, ()
                 continue
-        digest = digests[inode.layer][inode.content] if inode.content >= 0 else b""
+        digest = b""
+        if inode.content >= 0:
+            digest = digests[inode.layer][inode.content]
+            layers.append(inode.layer)
         yield (
             path,
             kind,
@@ -144,26 +168,31 @@ def load(path: Path, packs: Sequence[Pack]) -> Flattened:
         FlattenError: The file is damaged, or no pack has one of the contents.
         OSError: It cannot be read.
     """
-    encoded = path.read_bytes()
-    places = {
-        content.sha256: (number, index)
-        for number, pack in reversed(list(enumerate(packs)))
-        for index, content in enumerate(pack.contents)
-    }
+    data = path.read_bytes()
+    places = [{content.sha256: index for index, content in enumerate(pack.contents)} for pack in packs]
     try:
+        encoded, layers = _split(data)
         rows = msgspec.msgpack.decode(encoded.removeprefix(FORMAT), type=list[_Row])
-        if not encoded.startswith(FORMAT):
-            raise ValueError("other format")  # noqa: TRY301
-        tree = _build(rows, places)
-    except (ValueError, KeyError, msgspec.MsgspecError) as error:
+        tree = _build(rows, places, layers)
+    except (ValueError, LookupError, struct.error, msgspec.MsgspecError) as error:
         raise FlattenError(
             f"the tree does not fit to its packs ({error})", where=str(path), hint="delete it; it is made again"
         ) from None
-    return Flattened(tree, len(rows), (), digest_of(encoded), encoded)
+    return Flattened(tree, len(rows), (), digest_of(encoded), encoded, layers)
 
 
-def _build(rows: list[_Row], places: dict[bytes, tuple[int, int]]) -> Tree:
+def _split(data: bytes) -> tuple[bytes, list[int]]:
+    """Return the listing in a tree file and the layers behind it; ValueError where it is none."""
+    size, crc = _FOOTER.unpack(data[-_FOOTER.size :])
+    encoded, behind = data[:size], data[size : -_FOOTER.size]
+    if not encoded.startswith(FORMAT) or crc32(behind) != crc:
+        raise ValueError("other format")
+    return encoded, msgspec.msgpack.decode(behind, type=list[int])
+
+
+def _build(rows: list[_Row], places: list[dict[bytes, int]], layers: list[int]) -> Tree:
     tree = Tree(new_directory(b"", mtime=0))
+    own = iter(layers)
     by_path: dict[bytes, Inode] = {b"": tree.root}
     for path, kind, mode, uid, gid, mtime, size, digest, target, major, minor, xattrs in rows:
         if kind == HARDLINK:
@@ -174,7 +203,8 @@ def _build(rows: list[_Row], places: dict[bytes, tuple[int, int]]) -> Tree:
             if kind == DIR:
                 inode.children = {}
             elif kind == FILE and size:
-                inode.layer, inode.content = places[digest]
+                inode.layer = next(own, len(places))
+                inode.content = places[inode.layer][digest]
         by_path[path] = inode
         folder, _, name = path.rpartition(b"/")
         if name:

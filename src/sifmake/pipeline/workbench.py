@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import FlattenError, PackDamagedError
 from sifmake.pipeline import engine
 from sifmake.pipeline.declaration import TREE
+from sifmake.pipeline.freshness import why_stale
 from sifmake.pipeline.image_cache import LazySource, load_image
 from sifmake.pipeline.origin import source_origin
 from sifmake.pipeline.records import read_record
@@ -127,7 +128,7 @@ class Workbench:
         from sifmake.flatten.flattened import load
 
         record = read_record(self._project.record("flatten", self.name))
-        if record is None:
+        if record is None or why_stale(self._project, "flatten", self.name, self.lock):
             return None
         try:
             flattened = load(self._project.path(TREE, self.name), self.packs)
