@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from sifmake.files import sha256_of
 from sifmake.layers.codec import Codec
 from sifmake.layers.pack_format import pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import open_pack
+from sifmake.oci.membership import indexes_in, is_member
 from sifmake.store.collect import target_of
 from sifmake.store.exchange import EXCHANGED, is_index_note
 from sifmake.store.items import Item, list_items
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sifmake.store import Store
+
+
+_SHA256_DIGITS = 64
 
 
 def check_pack(path: Path) -> str:
@@ -134,17 +139,47 @@ def _by_place(store: Store) -> dict[str, Item]:
 
 
 def _of_image(store: Store, items: dict[str, Item], digest: str) -> list[Item]:
-    indexes = [item for item in items.values() if item.kind == "index"]
-    known = {item: item.path.read_text().strip() for item in indexes}
-    manifests = {known[item] for item in indexes if item.name.startswith(digest.partition(":")[2] + "-")} or {digest}
-    chosen = [item for item in indexes if known[item] in manifests]
+    notes = _index_notes(store, items)
+    manifests = {note.manifest for note in notes if note.index == digest} or {digest}
+    about = [note for note in notes if note.manifest in manifests]
+    chosen = [note.item for note in about]
+    indexes = {name for note in about for name in _index_blobs(store, note.index)}
     for manifest in sorted(manifests):
         config = _document(store, manifest)["config"]["digest"]
-        names = {digest, manifest, config}
+        names = {digest, manifest, config, *indexes}
         chosen += [item for item in items.values() if item.kind == "blob" and item.name in names]
         for diff_id in _document(store, config)["rootfs"]["diff_ids"]:
             chosen += _packs(items, diff_id)
     return chosen
+
+
+@dataclass(frozen=True)
+class _IndexNote:
+    """A note that an index has a manifest."""
+
+    item: Item
+    index: str
+    manifest: str
+
+
+def _index_notes(store: Store, items: dict[str, Item]) -> list[_IndexNote]:
+    """Return the notes on indexes but those that an index in the store disproves."""
+    notes = []
+    for item in items.values():
+        if item.kind == "index":
+            name = item.name.partition("-")[0]
+            index = f"{'sha512' if len(name) > _SHA256_DIGITS else 'sha256'}:{name}"
+            note = _IndexNote(item, index, item.path.read_text().strip())
+            data = store.get_blob(index)
+            if data is None or is_member(data, note.manifest, store.get_blob):
+                notes.append(note)
+    return notes
+
+
+def _index_blobs(store: Store, digest: str) -> list[str]:
+    """Return the digests of an index and of the indexes in it, as far as they are in the store."""
+    data = store.get_blob(digest)
+    return [] if data is None else [digest, *indexes_in(data, store.get_blob)]
 
 
 def _packs(items: dict[str, Item], diff_id: str) -> list[Item]:

@@ -4,7 +4,7 @@ from sifmake.oci.choosing import choose_manifest
 from sifmake.oci.digest import check_bytes, digest_bytes, is_digest
 from sifmake.oci.documents import Index, Manifest, parse_config, parse_document, parse_index, parse_manifest
 from sifmake.oci.loading import Documents, find_manifest, load_image
-from sifmake.oci.membership import Candidates, find_candidates, is_member
+from sifmake.oci.membership import Candidates, find_candidates, indexes_in, is_member
 from sifmake.oci.model import Descriptor, Image, ImageConfig, Layer, Platform
 from sifmake.oci.platform import host_platform, parse_platform
 
@@ -24,6 +24,7 @@ __all__ = [
     "find_candidates",
     "find_manifest",
     "host_platform",
+    "indexes_in",
     "is_digest",
     "is_member",
     "load_image",

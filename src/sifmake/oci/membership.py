@@ -14,7 +14,7 @@ from sifmake.oci.loading import MOST_DOCUMENTS, leaves_of
 from sifmake.oci.model import Descriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sifmake.oci.loading import Documents
     from sifmake.oci.model import Platform
@@ -78,19 +78,48 @@ def is_member(
     Returns:
         False also where the document is damaged, or where an index that could name the manifest is not at hand.
     """
+    for data, images in _walk(document, find, limits):
+        if manifest_digest in {image.digest for image in images} or _has_digest(data, manifest_digest):
+            return True
+    return False
+
+
+def indexes_in(document: bytes, find: Callable[[str], bytes | None], limits: Limits = DEFAULT_LIMITS) -> list[str]:
+    """Return the digests of the indexes in an index, and of those in these, as far as they are at hand.
+
+    Args:
+        document: An index.
+        find: See :func:`is_member`.
+        limits: Bound the depth of nested indexes.
+    """
+    found: list[str] = []
+
+    def noted(digest: str) -> bytes | None:
+        data = find(digest)
+        if data is not None:
+            found.append(digest)
+        return data
+
+    for _ in _walk(document, noted, limits):
+        pass
+    return found
+
+
+def _walk(
+    document: bytes, find: Callable[[str], bytes | None], limits: Limits
+) -> Iterator[tuple[bytes, list[Descriptor]]]:
+    """Yield a document and each index under it that is at hand, with the images and indexes that each of them lists."""
     waiting = [(document, limits.index_depth)]
     seen: set[str] = set()
     while waiting:
         data, depth = waiting.pop()
         images = _images(data)
-        if manifest_digest in {image.digest for image in images} or _has_digest(data, manifest_digest):
-            return True
+        yield data, images
         indexes = {image.digest for image in images if is_index(image)} if depth > 1 else set()
         for digest in sorted(indexes - seen)[: MOST_DOCUMENTS - len(seen)]:
             seen.add(digest)
             if (nested := find(digest)) is not None:
                 waiting.append((nested, depth - 1))
-    return False
 
 
 def _images(data: bytes) -> list[Descriptor]:

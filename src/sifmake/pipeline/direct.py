@@ -110,12 +110,13 @@ def _fetch(request: Pull, settings: SourceSettings) -> None:
 
 def _pull_layers(request: Pull, settings: SourceSettings, store: Store) -> SifSummary:
     from sifmake.pipeline.image_cache import load_image
+    from sifmake.pipeline.indexes import resolve_image
     from sifmake.sources.opening import open_source
 
     progress = settings.progress
     source = open_source(request.uri, settings)
     try:
-        resolved = source.resolve(request.platform, store)
+        resolved = resolve_image(store, source, request.platform, settings.limits)
         image = load_image(store, source, resolved.manifest_digest)
         try:
             return _build(source, image, store, request, settings)

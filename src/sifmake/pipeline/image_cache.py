@@ -53,6 +53,10 @@ class LazySource:
         """Ask the source; see :class:`~sifmake.sources.base.Source`."""
         return self._source().image(manifest_digest)
 
+    def document(self, digest: str) -> bytes:
+        """Ask the source; see :class:`~sifmake.sources.base.Source`."""
+        return self._source().document(digest)
+
     def read_through(self, manifest_digest: str) -> None:
         """Ask the source; see :class:`~sifmake.sources.base.Source`."""
         self._source().read_through(manifest_digest)

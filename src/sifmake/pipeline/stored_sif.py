@@ -83,11 +83,12 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
 
 def _resolve(wanted: Wanted, settings: SourceSettings, store: Store, platform: Platform) -> Resolved:
     from sifmake.pipeline.image_cache import load_image
+    from sifmake.pipeline.indexes import resolve_image
     from sifmake.sources.opening import open_source
 
     source = open_source(wanted.uri, settings)
     try:
-        resolved = source.resolve(platform, store)
+        resolved = resolve_image(store, source, platform, settings.limits)
         if store.find_sif(_key(resolved.manifest_digest)) is None:
             load_image(store, source, resolved.manifest_digest)
         return resolved

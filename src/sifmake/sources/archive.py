@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, SifmakeError
+from sifmake.errors import IntegrityError, SifmakeError, SourceError
 from sifmake.sources.base import Resolved
 
 if TYPE_CHECKING:
@@ -56,6 +56,13 @@ class ArchiveSource(ABC):
         except SifmakeError as error:
             raise self._placed(error) from None
 
+    def document(self, digest: str) -> bytes:
+        """Return an index or manifest, if the place keeps any under their digests."""
+        try:
+            return self._manifest(digest)
+        except SifmakeError as error:
+            raise self._placed(error) from None
+
     def read_through(self, manifest_digest: str) -> None:
         """Let the layers of a streamed archive go to the sink, which keeps those of the image."""
         if self._content.streamed:
@@ -76,6 +83,9 @@ class ArchiveSource(ABC):
     @abstractmethod
     def _image(self, manifest_digest: str) -> Image:
         """Read manifest and config, and keep the layers."""
+
+    def _manifest(self, digest: str) -> bytes:
+        raise SourceError(f"there are no documents by digest, and so no {digest}")
 
     def _identity(self) -> str:
         """Return a digest that stands for the place's bytes and the chosen image; empty where nothing does."""

@@ -134,6 +134,14 @@ class Source(Protocol):
             IntegrityError: Bytes do not have the digest or size they should have.
         """
 
+    def document(self, digest: str) -> bytes:
+        """Return an index or manifest, checked against its digest.
+
+        Raises:
+            SourceError: The source has none of this digest.
+            IntegrityError: It is damaged.
+        """
+
     def read_through(self, manifest_digest: str) -> None:
         """Where layers come by once only, let them go to the sink now; elsewhere there is nothing to do.
 

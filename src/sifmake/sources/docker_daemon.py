@@ -74,6 +74,10 @@ class DaemonSource:
         """Return the image as the engine exports it."""
         return self._archive().image(manifest_digest)
 
+    def document(self, digest: str) -> bytes:
+        """Raise SourceError: an engine exports images, not documents by digest."""
+        return self._archive().document(digest)
+
     def read_through(self, manifest_digest: str) -> None:
         """Let the exported layers go to the sink."""
         self._archive().read_through(manifest_digest)

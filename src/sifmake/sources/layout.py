@@ -120,6 +120,9 @@ class LayoutSource(ArchiveSource):
         """Return a checked config."""
         return self._document(descriptor, self._limits.config_bytes)
 
+    def _manifest(self, digest: str) -> bytes:
+        return self.manifest(Descriptor("", digest, UNKNOWN_SIZE))
+
     def _document(self, descriptor: Descriptor, limit: int) -> bytes:
         if descriptor.data is not None:
             return descriptor.data

@@ -68,6 +68,13 @@ class RegistryImage:
         except SifmakeError as error:
             raise self._placed(error) from None
 
+    def document(self, digest: str) -> bytes:
+        """Fetch an index or manifest by its digest, if it is not here yet."""
+        try:
+            return self.manifest(Descriptor("", digest, UNKNOWN_SIZE))
+        except SifmakeError as error:
+            raise self._placed(error) from None
+
     def read_through(self, manifest_digest: str) -> None:
         """Layers can be opened one by one."""
 
@@ -99,7 +106,7 @@ class RegistryImage:
         if not digest:
             data, digest = self._client.manifest(self._reference.tag)
             self._documents[digest] = data
-        if known and not met:
+        if known:
             known.remember_manifest(mark, platform, digest)
         return digest
 
