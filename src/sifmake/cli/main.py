@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "cache": "list, verify and clean the store",
     "seed": "put SIF files where Snakemake looks for container images",
     "push": "upload a SIF file to a registry",
+    "completion": "print a script that completes commands in bash, zsh or fish",
 }
 """Subcommands and their help; module ``sifmake.cli.NAME_command`` has ``configure(parser)`` and ``run(args)``."""
 
