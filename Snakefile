@@ -1,7 +1,9 @@
 # The workflow stands in workflow/. This file lets `snakemake` find it from the top of the repository.
 
+from sifmake.pipeline.snakemake_support import checked
 
-configfile: "config/config.yaml"
+
+configfile: checked("config/config.yaml", workflow)
 
 
 rule all:

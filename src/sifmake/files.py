@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -31,6 +32,23 @@ def can_find(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the first bytes of a regular file; a link in a repository may lead to a device that never ends.
+
+    Args:
+        path: The file.
+        most: Bytes to read; give one more than are allowed, to see that there are too many.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read(most)
 
 
 def sha256_of(path: Path) -> str:

@@ -28,6 +28,12 @@ class Limits:
         sparse_regions: Most data regions in one sparse tar member.
         xattr_bytes: Largest sum of names and values of one entry's extended attributes, bytes.
         index_depth: How deep image indexes may be nested.
+        yaml_bytes: Largest configuration or lock file, as it is and with all aliases expanded, bytes.
+        yaml_nodes: Most keys, values, lists and mappings in such a file, with all aliases expanded.
+        yaml_depth: How deep lists and mappings may be nested in such a file.
+        json_depth: How deep objects and lists may be nested in a JSON document.
+        json_containers: Most objects and lists in a JSON document.
+        images: Most images that one images.yaml may stand for, with ``tags`` and ``platforms`` expanded.
     """
 
     manifest_bytes: int = 4 * MIB
@@ -44,6 +50,12 @@ class Limits:
     sparse_regions: int = 100_000
     xattr_bytes: int = 256 * KIB
     index_depth: int = 4
+    yaml_bytes: int = 1 * MIB
+    yaml_nodes: int = 10_000
+    yaml_depth: int = 50
+    json_depth: int = 100
+    json_containers: int = 400_000
+    images: int = 10_000
 
 
 DEFAULT_LIMITS = Limits()

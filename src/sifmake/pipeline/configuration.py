@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError
+from sifmake.json_text import parse_json
 from sifmake.limits import Limits
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 DEVELOPMENT = "development"
 HANDED_ON = "SIFMAKE_CHECKED_CONFIGURATION"
+LARGEST_VARIABLE = 100_000
+"""Linux starts no program that has a variable of 128 KiB (MAX_ARG_STRLEN of execve(2))."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,21 @@ def hand_on(path: Path, environ: MutableMapping[str, str] = os.environ) -> None:
     """Leave the content of a checked configuration for the processes that are started: they need no YAML parser."""
     from sifmake.pipeline.yaml_file import YamlFile
 
-    if path.exists():
-        stamp = _stamp(path)
-        environ[HANDED_ON] = json.dumps({"stamp": stamp, "value": YamlFile.read(path).value or {}})
+    if not path.exists():
+        return
+    text = json.dumps({"stamp": _stamp(path), "value": YamlFile.read(path).value or {}})
+    if len(text) <= LARGEST_VARIABLE:
+        environ[HANDED_ON] = text
 
 
 def _handed_on(path: Path) -> dict[str, Any] | None:
     """Return what a parent process has left, if the file has not changed since."""
-    given = json.loads(os.environ.get(HANDED_ON, "null"))
-    return given["value"] if given and given["stamp"] == _stamp(path) else None
+    try:
+        given = parse_json(os.environ.get(HANDED_ON, "null"))
+        value = given["value"] if given and given["stamp"] == _stamp(path) else None
+    except (LookupError, TypeError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _stamp(path: Path) -> list[Any]:
@@ -114,8 +123,8 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
         trusted_keys=_paths(given.get("trusted-keys", ["config/keys"]), root),
         auth_file=_path(given.get("auth-file"), root),
         registries=dict(_registry(host, options, root) for host, options in given.get("registries", {}).items()),
-        parallel_requests=given.get("parallel-requests", 16),
-        limits=Limits(**{name.replace("-", "_"): value for name, value in given.get("limits", {}).items()}),
+        parallel_requests=int(given.get("parallel-requests", 16)),
+        limits=Limits(**{name.replace("-", "_"): int(value) for name, value in given.get("limits", {}).items()}),
         notify=tuple(given.get("notify", ())),
         require_signature=given.get("require-signature", False) or given.get("require_signature", False),
     )

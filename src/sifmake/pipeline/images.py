@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import BadReferenceError, ConfigError, UsageError
+from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.pipeline.names import check_name
 from sifmake.pipeline.yaml_file import YamlFile, nearest
 
@@ -41,19 +42,24 @@ class ImageSettings:
     where: str = ""
 
 
-def load_images(path: Path) -> dict[str, ImageSettings]:
+def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageSettings]:
     """Read the images of a project, ``tags:`` and ``platforms:`` expanded, in the order of the file.
 
     Raises:
-        ConfigError: The file does not follow its schema, or two images would share a target.
+        ConfigError: The file does not follow its schema, is beyond a limit, or two images would share a target.
     """
-    file = YamlFile.read(path)
+    file = YamlFile.read(path, limits)
     file.validate("images")
     defaults = file.value.get("defaults") or {}
     images: dict[str, ImageSettings] = {}
+    count = 0
     for name, given in file.value["images"].items():
         where = file.place(["images", name])
         check_name(name, where)
+        count += len(given.get("tags", [0])) * len(given.get("platforms", [0]))
+        if count > limits.images:
+            what = f"the file stands for more than {limits.images} images (limit images)"
+            raise ConfigError(what, where=where, hint="split the project, or raise the limit in config/config.yaml")
         _check_source(given, where)
         for image in _expand(name, _with_defaults(defaults, given), where):
             check_name(image.name, where)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError, LockError
-from sifmake.files import write_atomic
+from sifmake.files import read_regular, write_atomic
+from sifmake.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+
+LARGEST_SIZE = 1 << 62
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 HEAD = '# Written by "sifmake lock". Commit it. After editing the digest in "image", run "sifmake lock".\n'
 
@@ -109,28 +114,38 @@ def write_lock(path: Path, lock: Lock) -> bool:
     return True
 
 
-def read_lock(path: Path) -> Lock:
+def read_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> Lock:
     """Read a lock file.
 
     Raises:
         LockError: It is missing, damaged, or was edited so that its parts no longer fit together.
     """
+    hint = f"run sifmake lock {path.stem}"
+    try:
+        data = read_regular(path, limits.yaml_bytes + 1)
+    except FileNotFoundError:
+        raise LockError("there is no lock", where=str(path), hint=hint) from None
+    except OSError as error:
+        raise LockError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+    return _read_written(data) or _read_edited(path, limits, hint)
+
+
+def _read_edited(path: Path, limits: Limits, hint: str) -> Lock:
+    """Return the lock of a file that people or other tools have written."""
     from sifmake.pipeline.yaml_file import YamlFile
 
-    hint = f"run sifmake lock {path.stem}"
-    if not path.exists():
-        raise LockError("there is no lock", where=str(path), hint=hint)
-    data = path.read_bytes()
-    if lock := _read_written(data):
-        return lock
     try:
-        document = YamlFile.read(path).value
+        document = YamlFile.read(path, limits).value
         given = document.pop("checksum")
         lock = _parse(document)
     except ConfigError as error:
-        raise LockError(error.what, where=error.where, hint=hint) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise LockError(f"is no lock file ({error!r})", where=str(path), hint=hint) from error
+        raise LockError(error.what, where=error.where, hint=error.hint if "limit" in error.what else hint) from error
+    except KeyError as error:
+        raise LockError(f"is not a lock file: {error.args[0]!r} is missing", where=str(path), hint=hint) from error
+    except (AttributeError, TypeError) as error:
+        raise LockError("is not a lock file", where=str(path), hint=hint) from error
+    except ValueError as error:
+        raise LockError(f"is not a lock file: {error}", where=str(path), hint=hint) from error
     if given != checksum(document):
         what = f"was edited ({lock.image}) and its parts no longer fit together"
         raise LockError(what, where=str(path), hint=hint)
@@ -145,7 +160,7 @@ def _read_written(data: bytes) -> Lock | None:
     try:
         document = _nested(data.decode().splitlines()[1:])
         lock = _parse(document)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
         return None
     return lock if format_lock(lock) == data else None
 
@@ -187,18 +202,58 @@ def _value(text: str) -> Any:
 
 
 def _parse(document: dict[str, Any]) -> Lock:
-    name, _, digest = document["image"].rpartition("@")
-    build = document["build"]
+    name, _, digest = _text(document, "image").rpartition("@")
+    source, build = _text(document, "from"), document["build"]
+    config = _text(document, "config")  # of finished SIF files it is what their server says of them
     return Lock(
-        source=document["from"],
+        source=source,
         name=name,
-        digest=digest,
-        platform=document["platform"],
-        manifest=document["manifest"],
-        config=document["config"],
-        layers=tuple(LockedLayer(layer["digest"], layer["size"]) for layer in document["layers"]),
-        build=Build(build["compression"], build["labels"], build["key"], build["formats"]),
+        digest=_digest(digest),
+        platform=_text(document, "platform"),
+        manifest=_digest(document["manifest"]),
+        config=config,
+        layers=tuple(LockedLayer(_digest(layer["digest"]), _size(layer["size"])) for layer in document["layers"]),
+        build=Build(_compression(build), _texts(build, "labels"), _text(build, "key"), _formats(build)),
     )
+
+
+def _text(document: dict[str, Any], key: str) -> str:
+    if isinstance(document[key], str):
+        return str(document[key])
+    raise ValueError(f"{key!r} is not text")
+
+
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ValueError(f"{str(value)[:80]!r} is not a digest")
+    return value
+
+
+def _size(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_SIZE:
+        raise ValueError(f"{str(value)[:40]!r} is not a size")
+    return value
+
+
+def _compression(build: dict[str, Any]) -> str:
+    value = _text(build, "compression")
+    if value not in {"gzip", "zstd"}:
+        raise ValueError(f"{value[:40]!r} is not a compression")
+    return value
+
+
+def _texts(build: dict[str, Any], key: str) -> dict[str, str]:
+    values: dict[Any, Any] = build[key]
+    if not all(isinstance(value, str) for value in [*values.keys(), *values.values()]):
+        raise ValueError(f"{key!r} has something that is not text")
+    return values
+
+
+def _formats(build: dict[str, Any]) -> dict[str, int | str]:
+    values: dict[Any, Any] = build["formats"]
+    if not all(isinstance(name, str) and isinstance(value, int | str) for name, value in values.items()):
+        raise ValueError("'formats' has something that is neither a number nor text")
+    return values
 
 
 def _lines(value: dict[str, Any], indent: str) -> list[str]:

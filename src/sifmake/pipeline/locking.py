@@ -138,7 +138,7 @@ def _read_old(project: Project, name: str) -> tuple[Lock | None, str]:
     if not path.exists():
         return None, "there was no lock"
     try:
-        return read_lock(path), ""
+        return read_lock(path, project.configuration.limits), ""
     except LockError as error:
         return None, error.what
 

@@ -89,7 +89,7 @@ class Project:
         """Images of ``config/images.yaml`` by name."""
         from sifmake.pipeline.images import load_images
 
-        return load_images(self.root / "config" / "images.yaml")
+        return load_images(self.root / "config" / "images.yaml", self.configuration.limits)
 
     @cached_property
     def store(self) -> Store:
@@ -137,7 +137,7 @@ class Project:
         stamp, last = _stamp(path), self._last_lock
         if stamp is not None and last is not None and last[0] == stamp:
             return last[1]
-        lock = read_lock(path)
+        lock = read_lock(path, self.configuration.limits)
         self._last_lock = (stamp, lock)
         return lock
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from snakemake.exceptions import WorkflowError
 
 from sifmake.errors import SifmakeError
-from sifmake.pipeline.configuration import hand_on
+from sifmake.pipeline.configuration import hand_on, load_configuration
 from sifmake.pipeline.keys import trusted_files
 from sifmake.pipeline.project import Modes, Project
 from sifmake.pipeline.yaml_file import YamlFile
@@ -21,6 +21,29 @@ if TYPE_CHECKING:
 
 OWN_KEYS = frozenset({"root", "locked", "offline"})
 """Keys of Snakemake's config that do not stand in config.yaml."""
+
+
+def checked(path: str, workflow: Any) -> str:
+    """Return the path of a configuration for ``configfile:`` once it has been checked.
+
+    Snakemake reads the file before any line of a workflow sees it: aliases that lead to themselves have no end there,
+    and with ``__use_yte__`` it runs Python code out of the file.
+
+    Args:
+        path: The file.
+        workflow: Snakemake's, which knows whether the file is read at all: a module that was given ``config:`` reads
+            none, and a file of that name may be another workflow's.
+
+    Raises:
+        WorkflowError: The file is not valid.
+    """
+    if workflow.modifier.skip_configfile:
+        return path
+    try:
+        load_configuration(Path(path), Path())
+    except SifmakeError as error:
+        raise WorkflowError(str(error)) from None
+    return path
 
 
 class Workflow:
