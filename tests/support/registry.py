@@ -131,6 +131,10 @@ class FakeRegistry:
         """Let a tag stand for a manifest or index."""
         self._tags[repository, tag] = descriptor
 
+    def serve_digest(self, repository: str, tag: str) -> str:
+        """Return what a tag stands for."""
+        return str(self._tags[repository, tag]["digest"])
+
     def on(
         self,
         method: str,

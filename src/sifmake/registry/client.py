@@ -13,7 +13,6 @@ from sifmake.oci.media_types import ACCEPT, is_foreign
 from sifmake.registry.blob_reader import BlobReader
 from sifmake.registry.endpoint import Call, Endpoint
 from sifmake.registry.places import BlobWay, Place, Places, Step
-from sifmake.registry.problem import explain
 from sifmake.registry.transport import BROKEN, Transport
 from sifmake.registry.upload import Uploader
 
@@ -30,12 +29,14 @@ class Head:
     """What a HEAD told.
 
     Attributes:
-        digest: Empty where the registry does not say.
-        media_type: Likewise.
+        digest: Of the manifest or index.
+        media_type: Empty where the registry does not say.
+        document: The manifest or index itself, where the HEAD failed or told no digest and a GET followed.
     """
 
     digest: str
     media_type: str
+    document: bytes = b""
 
 
 class RegistryClient:
@@ -48,7 +49,9 @@ class RegistryClient:
         self._begun: dict[str, BlobWay] = {}
 
     def head(self, wanted: str) -> Head:
-        """Ask what a tag or digest stands for, without counting as a pull.
+        """Ask what a tag or digest stands for, without counting as a pull; by a GET where the HEAD fails.
+
+        Registries and proxies that answer every GET are known to answer HEAD with 400, 403, 404, 405, 500 or 501.
 
         Raises:
             RegistryError: There is no such image, or no answer.
@@ -136,17 +139,13 @@ class RegistryClient:
 
     def _head(self, place: Place, wanted: str) -> Head:
         path = f"/v2/{place.repository}/manifests/{wanted}"
-        response = place.endpoint.send(Call("HEAD", path, place.repository, {"Accept": ACCEPT}))
-        try:
-            if response.status in (405, 501):
-                return Head("", "")
-            if response.status != 200:
-                raise explain(response, place.endpoint.host)
-        finally:
-            response.close()
+        response = place.endpoint.send_head(Call("HEAD", path, place.repository, {"Accept": ACCEPT}))
+        response.close()
         digest = response.headers.get("Docker-Content-Digest", "")
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        return Head(digest if is_digest(digest) else "", media_type)
+        if response.status != 200 or not is_digest(digest):
+            data, digest = self._manifest(place, wanted, wanted if is_digest(wanted) else "")
+            return Head(digest, "", data)
+        return Head(digest, response.headers.get("Content-Type", "").partition(";")[0].strip())
 
     def _manifest(self, place: Place, wanted: str, digest: str) -> tuple[bytes, str]:
         limit = self._settings.limits.manifest_bytes

@@ -12,13 +12,13 @@ from sifmake.errors import RegistryError
 from sifmake.reference.address import whole_address
 from sifmake.registry.problem import explain
 from sifmake.registry.proxies import is_loopback
-from sifmake.registry.retry import RETRIED, pause_before, retry_after
+from sifmake.registry.retry import RETRIED, RETRIED_HEAD, pause_before, retry_after
 from sifmake.registry.settings import HostSettings
 from sifmake.registry.tokens import Authorizer, refusal
 from sifmake.registry.transport import BROKEN, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from typing import BinaryIO
 
     from sifmake.progress import Progress
@@ -116,6 +116,14 @@ class Endpoint:
         """
         return self.repeat(lambda: self.attempt(call))
 
+    def send_head(self, call: Call) -> Response:
+        """Send a HEAD that a GET follows where it fails, so that a server's fault is an answer; the caller closes it.
+
+        Raises:
+            RegistryError: As :meth:`send`.
+        """
+        return self.repeat(lambda: self.attempt(call), RETRIED_HEAD)
+
     def attempt(self, call: Call) -> Response:
         """Send a request once, and again only to authorise it; for what :meth:`repeat` repeats as a whole.
 
@@ -174,8 +182,12 @@ class Endpoint:
         """End all pauses."""
         self._closed.set()
 
-    def repeat(self, attempt_once: Callable[[], Response]) -> Response:
+    def repeat(self, attempt_once: Callable[[], Response], retried: Collection[int] = RETRIED) -> Response:
         """Do something until it ends with an answer that no repetition would change; the caller closes it.
+
+        Args:
+            attempt_once: Sends and returns the answer.
+            retried: Statuses that may be gone next time.
 
         Raises:
             RegistryError: As :meth:`send`.
@@ -186,7 +198,7 @@ class Endpoint:
             seconds = patience = None
             try:
                 response = attempt_once()
-                if response.status not in RETRIED:
+                if response.status not in retried:
                     return response
                 seconds = retry_after(response.headers.get("Retry-After", ""))
                 patience = SERVER_FAULT_ATTEMPTS if response.status == 500 else None

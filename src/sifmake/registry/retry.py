@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may be gone next time."""
 
+RETRIED_HEAD = frozenset({429})
+"""The same for a HEAD: all else may be a fault with HEAD alone, and the GET that follows is repeated anyway."""
+
 
 def pause_before(attempt: int, policy: RetryPolicy) -> float:
     """Return the seconds to wait before try number ``attempt`` (the first repetition is 2): exponential, with jitter.

@@ -29,7 +29,7 @@ class Uploader:
 
     def has_blob(self, digest: str) -> bool:
         """Tell whether the repository has a blob."""
-        response = self._endpoint.send(self._call("HEAD", f"blobs/{digest}"))
+        response = self._endpoint.send_head(self._call("HEAD", f"blobs/{digest}"))
         response.close()
         return response.status == 200
 

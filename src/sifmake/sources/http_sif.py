@@ -72,7 +72,7 @@ class HttpSif:
         if self._pin:
             return self._pin
         try:
-            response = self._endpoint.send(Call("HEAD", self._url, "", {}))
+            response = self._endpoint.send_head(Call("HEAD", self._url, "", {}))
         except SifmakeError as error:
             raise error.within(self._url) from None
         response.close()

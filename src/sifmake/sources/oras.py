@@ -89,7 +89,7 @@ class OrasSource:
             return ""
 
     def _look_up(self) -> str:
-        return self._client.head(self._reference.tag).digest or self._client.manifest(self._reference.tag)[1]
+        return self._client.head(self._reference.tag).digest
 
     def _manifest(self) -> dict[str, Any]:
         data, _ = self._client.manifest(self._reference.wanted, self._reference.digest)

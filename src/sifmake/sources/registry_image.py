@@ -102,9 +102,12 @@ class RegistryImage:
         """Return the digest that the tag stands for; by GET where a HEAD would not spare it."""
         mark = name_mark(self.name)
         met = known is not None and known.find_manifest(mark, platform) is not None
-        digest = self._client.head(self._reference.tag).digest if met else ""
-        if not digest:
+        if met:
+            head = self._client.head(self._reference.tag)
+            data, digest = head.document, head.digest
+        else:
             data, digest = self._client.manifest(self._reference.tag)
+        if data:
             self._documents[digest] = data
         if known:
             known.remember_manifest(mark, platform, digest)
