@@ -34,6 +34,8 @@ class Limits:
         json_depth: How deep objects and lists may be nested in a JSON document.
         json_containers: Most objects and lists in a JSON document.
         images: Most images that one images.yaml may stand for, with ``tags`` and ``platforms`` expanded.
+        signatures: Most signatures of a SIF file that are looked at: those in one envelope or clear-signed text count.
+        signature_bytes: Largest signature object of a SIF file, bytes (a signed object takes 220).
     """
 
     manifest_bytes: int = 4 * MIB
@@ -56,6 +58,8 @@ class Limits:
     json_depth: int = 100
     json_containers: int = 400_000
     images: int = 10_000
+    signatures: int = 64
+    signature_bytes: int = 1 * MIB
 
 
 DEFAULT_LIMITS = Limits()

@@ -123,7 +123,7 @@ def verified(sif: str, configuration: Configuration) -> int:
 
     check_keys(configuration)
     fd = os.open(sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    found = verify_open(fd, Path(sif), load_project_trust(configuration))
+    found = verify_open(fd, Path(sif), load_project_trust(configuration), limits=configuration.limits)
     if found.exit_code:
         raise SigningError(
             f"is not run, for it does not verify: {'; '.join(found.reasons)}",

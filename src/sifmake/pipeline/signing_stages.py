@@ -118,7 +118,7 @@ def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
 def _judge(configuration: Configuration, path: Path) -> tuple[str, list[str]]:
     from sifmake.signing import verify_file
 
-    found = verify_file(path, load_project_trust(configuration))
+    found = verify_file(path, load_project_trust(configuration), limits=configuration.limits)
     if found.exit_code:
         hint = "see 'trusted-keys' in config/config.yaml"
         raise SigningError(f"does not verify: {'; '.join(found.reasons)}", where=str(path), hint=hint)

@@ -13,6 +13,8 @@ from sifmake.signing.metadata import MetadataError
 
 SIGNATURE_TAG = 2
 VERSION_4 = 4
+WITH_INTEGERS = {1, 3, 17, 19, 22}
+"""Algorithms whose signatures are multiprecision integers: RSA, DSA, ECDSA, EdDSA (RFC 9580, section 5.2.3)."""
 BEGIN = b"-----BEGIN PGP SIGNATURE-----"
 END = b"-----END PGP SIGNATURE-----"
 
@@ -28,7 +30,12 @@ def canonical(armor: bytes) -> bytes:
         rewritten = b"".join(rewrite(tag, body) for tag, body in packets(data))
     except (IndexError, ValueError):
         raise MetadataError("the OpenPGP signature is damaged") from None
-    text = base64.b64encode(rewritten)
+    return armored(rewritten)
+
+
+def armored(data: bytes) -> bytes:
+    """Return a signature block with some packets."""
+    text = base64.b64encode(data)
     lines = [text[start : start + 64] for start in range(0, len(text), 64)]
     return b"\n".join([BEGIN, b"", *lines, END, b""])
 
@@ -72,12 +79,17 @@ def header(data: bytes) -> tuple[int, int, int]:
 
 def rewrite(tag: int, body: bytes) -> bytes:
     """Return a packet, with canonical integers if it is a version 4 signature."""
-    if tag == SIGNATURE_TAG and body[0] == VERSION_4:
+    if tag == SIGNATURE_TAG and body[0] == VERSION_4 and body[2] in WITH_INTEGERS:
         hashed_end = 6 + int.from_bytes(body[4:6])
         start = hashed_end + 2 + int.from_bytes(body[hashed_end : hashed_end + 2]) + 2
         if start > len(body):
             raise ValueError
         body = body[:start] + canonical_integers(body[start:])
+    return packed(tag, body)
+
+
+def packed(tag: int, body: bytes) -> bytes:
+    """Return a packet with a header of the one form that all readers know."""
     return bytes([0xC0 | tag, 255]) + len(body).to_bytes(4) + body
 
 

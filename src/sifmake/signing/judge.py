@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from sifmake.sif import read_signature
@@ -9,8 +10,14 @@ from sifmake.signing import dsse
 from sifmake.signing.verdict import SignerCheck, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sifmake.sif import Descriptor
     from sifmake.signing.trust import TrustedKey, TrustStore
+
+
+OTHER_KEYS = 64
+"""Keys that a raw signature is tried with besides the one that it names."""
 
 
 def judge_signers(signers: tuple[SignerCheck, ...]) -> tuple[Verdict, list[str]]:
@@ -25,27 +32,36 @@ def judge_signers(signers: tuple[SignerCheck, ...]) -> tuple[Verdict, list[str]]
 
 
 def judge_envelope(envelope: dsse.Envelope, trust: TrustStore) -> tuple[SignerCheck, ...]:
-    """Check the signatures of an envelope with the keys that they name, or with all where they name none."""
+    """Check the signatures of an envelope.
+
+    The name of a key in an envelope is not signed. It is a hint which key to try first; the deny list is asked about
+    the key that made the signature, whatever it is called there.
+    """
     message = dsse.pre_authentication(envelope.payload)
     return tuple(judge_raw(signature, message, trust) for signature in envelope.signatures)
 
 
 def judge_raw(signature: dsse.DsseSignature, message: bytes, trust: TrustStore) -> SignerCheck:
     """Check one raw signature."""
-    if signature.key_id in trust.denied:
-        reason = f"key {signature.key_id} is on the deny list"
-        return SignerCheck(signature.key_id, "", Verdict.REVOKED, reason)
-    candidates = [key for key in trust.keys if signature.key_id in (key.key_id, "")]
-    fitting = next((key for key in candidates if raw_holds(key, signature, message)), None)
-    if fitting is not None and fitting.key_id in trust.denied:
-        return SignerCheck(fitting.key_id, fitting.name, Verdict.REVOKED, f"key {fitting.key_id} is on the deny list")
-    if fitting is not None:
-        return SignerCheck(fitting.key_id, fitting.name, Verdict.VERIFIED, development=fitting.development)
-    if signature.key_id and candidates:
+    maker = next((key for key in raw_candidates(signature, trust) if raw_holds(key, signature, message)), None)
+    denied = next((name for name in (maker and maker.key_id, signature.key_id) if name in trust.denied), None)
+    if denied:
+        name = maker.name if maker is not None and maker.key_id == denied else ""
+        return SignerCheck(denied, name, Verdict.REVOKED, f"key {denied} is on the deny list")
+    if maker is not None and signature.key_id in (maker.key_id, ""):
+        return SignerCheck(maker.key_id, maker.name, Verdict.VERIFIED, development=maker.development)
+    named = next((key for key in trust.keys if key.key_id == signature.key_id), None)
+    if named is not None:
         reason = f"the signature by key {signature.key_id} does not fit its text"
-        return SignerCheck(signature.key_id, candidates[0].name, Verdict.INVALID, reason)
+        return SignerCheck(signature.key_id, named.name, Verdict.INVALID, reason)
     name = f"key {signature.key_id}" if signature.key_id else "a key without a name"
     return SignerCheck(signature.key_id, "", Verdict.UNTRUSTED, f"{name} is not among the trusted keys")
+
+
+def raw_candidates(signature: dsse.DsseSignature, trust: TrustStore) -> Iterator[TrustedKey]:
+    """Give the keys that may have made a raw signature, the one first that it names."""
+    yield from (key for key in trust.keys if key.key_id == signature.key_id)
+    yield from itertools.islice((key for key in trust.keys if key.key_id != signature.key_id), OTHER_KEYS)
 
 
 def raw_holds(key: TrustedKey, signature: dsse.DsseSignature, message: bytes) -> bool:
@@ -55,8 +71,15 @@ def raw_holds(key: TrustedKey, signature: dsse.DsseSignature, message: bytes) ->
     return verifies(key.key, signature.value, message)
 
 
+def count_cleartext(data: bytes) -> int:
+    """Return how many signatures a clear-signed text has; MetadataError if they cannot be read."""
+    from sifmake.signing.openpgp import count_signatures
+
+    return count_signatures(data)
+
+
 def judge_cleartext(data: bytes, item: Descriptor, trust: TrustStore) -> tuple[SignerCheck, ...]:
-    """Check an OpenPGP signature, and that the descriptor names the key that made it."""
+    """Check an OpenPGP signature, and that the descriptor names a key that made it."""
     from sifmake.signing.openpgp import PgpState, verify
 
     result = verify(data, trust.certificates, trust.denied)
@@ -67,7 +90,8 @@ def judge_cleartext(data: bytes, item: Descriptor, trust: TrustStore) -> tuple[S
         PgpState.REVOKED: Verdict.REVOKED,
     }[result.state]
     named = read_signature(item)[1].hex().upper()
-    if verdict is Verdict.VERIFIED and named != result.fingerprint:
+    makers = (result, *result.others)
+    if verdict is Verdict.VERIFIED and all(maker.fingerprint != named for maker in makers):
         reason = f"the descriptor of signature {item.id} names another key than the one that made it"
         return (SignerCheck(result.fingerprint, result.name, Verdict.INVALID, reason),)
-    return (SignerCheck(result.fingerprint, result.name, verdict, result.reason),)
+    return tuple(SignerCheck(maker.fingerprint, maker.name, verdict, maker.reason) for maker in makers)

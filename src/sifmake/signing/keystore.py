@@ -22,7 +22,7 @@ from sifmake.signing.trust import SUFFIXES, TrustStore, is_pem, load_file, load_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sifmake.signing.openpgp import Certificate
+    from sifmake.signing.certificates import Certificate
 
 DEVELOPMENT_NAME = "development"
 ELSEWHERE = "set SIFMAKE_CONFIG_DIR to a folder of yours, or name the key's file with --key"
@@ -209,7 +209,7 @@ def import_one(target: Path, data: bytes, label: str) -> str:
 
 def import_certificate(target: Path, item: Certificate) -> str:
     """Write or update one trusted OpenPGP certificate; returns its label."""
-    from sifmake.signing.openpgp import united
+    from sifmake.signing.certificates import united
 
     private_folder(target.parent)
     known = load_file(target).certificates if target.exists() else ()

@@ -1,65 +1,45 @@
-"""OpenPGP in process, by ``pysequoia``: certificates, clear-signing, and verifying with reasons."""
+"""OpenPGP clear-signed texts: which trusted key made each signature, and how that key stands.
+
+A signature says who made it, mostly in a part that is not signed. That is taken for a hint at best: each signature is
+checked with one key at a time, and the key that it verifies with is the one that is judged and reported. What the
+signed part says must agree with it. The checking itself is done by ``pysequoia``.
+"""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pysequoia
-from pysequoia.packet import PacketPile, SignatureType, Tag
 
-from sifmake.errors import KeyFileError, SigningError
-from sifmake.sif import HashType
-from sifmake.signing.armor import canonical
+from sifmake.signing.armor import SIGNATURE_TAG, armored, canonical, packed
+from sifmake.signing.certificates import FAILURES, key_ends
 from sifmake.signing.cleartext import split
-from sifmake.signing.key_forms import foreign_form
-from sifmake.signing.metadata import MetadataError
+from sifmake.signing.pgp_packets import BINARY, TEXT, means, signatures_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from sifmake.signing.certificates import Certificate
     from sifmake.signing.cleartext import ClearSigned
-    from sifmake.signing.passphrase import Passphrase
-
-FAILURES = (RuntimeError, ValueError, OSError)
-"""What pysequoia raises; its messages carry a stack trace, so that only their first line is of use."""
+    from sifmake.signing.pgp_packets import SignaturePacket
 
 STRONG = {"SHA224", "SHA256", "SHA384", "SHA512"}
-HASH_TYPES = {"SHA256": HashType.SHA256, "SHA384": HashType.SHA384, "SHA512": HashType.SHA512}
+WEAK = {"MD5", "SHA1", "RipeMD"}
+OTHER_KEYS = 64
+"""Keys that a signature is tried with besides those that it names."""
 
 
 class PgpState(enum.Enum):
-    """How one clear-signed text stands."""
+    """How one clear-signed text stands; the worst first."""
 
-    GOOD = "good"
     INVALID = "invalid"
-    UNKNOWN = "unknown"
     REVOKED = "revoked"
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """An OpenPGP certificate, which is a public key with what belongs to it.
-
-    Attributes:
-        fingerprint: Of the primary key, upper-case hexadecimal.
-        name: First user ID; may be empty.
-        expires: When it ends, None for never.
-        revoked: Whether its owner has revoked it.
-        keys: Fingerprints and key IDs of primary key and subkeys, lower-case hexadecimal.
-        cert: The library's object.
-        usable: Whether its own signatures are there and strong enough; else nothing is known of its limits.
-    """
-
-    fingerprint: str
-    name: str
-    expires: datetime | None
-    revoked: bool
-    keys: frozenset[str]
-    cert: pysequoia.Cert
-    usable: bool = True
+    UNKNOWN = "unknown"
+    GOOD = "good"
 
 
 @dataclass(frozen=True)
@@ -68,72 +48,22 @@ class PgpResult:
 
     Attributes:
         state: How it stands.
-        fingerprint: Primary fingerprint of the signer, else what the signature says about its key.
+        fingerprint: Primary fingerprint of the key that made it, else what the signature says about its key.
         name: User ID of the signer; empty where unknown.
         reason: A clause that says why it is not good; empty if it is.
+        others: How the further signatures of a good text stand: all are good.
     """
 
     state: PgpState
     fingerprint: str = ""
     name: str = ""
     reason: str = ""
+    others: tuple[PgpResult, ...] = ()
 
 
-def read_certificates(data: bytes, where: str) -> list[Certificate]:
-    """Read the certificates in an armored or binary file.
-
-    Raises:
-        KeyFileError: It holds none, is damaged, or holds secret keys.
-    """
-    try:
-        certs = pysequoia.Cert.split_bytes(data)
-    except FAILURES:
-        certs = []
-    if not certs:
-        what = "not an OpenPGP certificate" if b"-----BEGIN PGP " in data else "not a key"
-        hint = "a public PEM key or what gpg --export writes is wanted"
-        raise foreign_form(data, where) or KeyFileError(what, where=where, hint=hint)
-    if any(packet.tag in (Tag.SecretKey, Tag.SecretSubkey) for packet in packets(data)):
-        raise KeyFileError("holds a secret OpenPGP key", where=where, hint="use what gpg --export writes")
-    return [certificate(cert) for cert in certs]
-
-
-def united(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
-    """Return each certificate once, with what all its copies say, so that a revocation in one of them counts."""
-    found: dict[str, Certificate] = {}
-    for item in certificates:
-        known = found.get(item.fingerprint)
-        found[item.fingerprint] = item if known is None else certificate(known.cert.merge(item.cert))
-    return tuple(found.values())
-
-
-def certificate(cert: pysequoia.Cert) -> Certificate:
-    """Return what is asked of a certificate in one value."""
-    keys = {name for packet in packets(bytes(cert)) if is_key(packet) for name in (packet.fingerprint, packet.key_id)}
-    known = frozenset(key for key in keys if key)
-    fingerprint = cert.fingerprint.upper()
-    try:
-        return Certificate(fingerprint, first_user(cert), cert.expiration, cert.is_revoked, known, cert)
-    except FAILURES:
-        return Certificate(fingerprint, "", None, revoked=False, keys=known, cert=cert, usable=False)
-
-
-def first_user(cert: pysequoia.Cert) -> str:
-    """Return the first user ID of a certificate; empty if it has none."""
-    return next((str(user) for user in cert.user_ids), "")
-
-
-def packets(data: bytes) -> list[Any]:
-    """Return the OpenPGP packets in data; MetadataError if they cannot be read."""
-    try:
-        return list(PacketPile.from_bytes(data))
-    except FAILURES:
-        raise MetadataError("damaged OpenPGP packets") from None
-
-
-def is_key(packet: Any) -> bool:
-    """Whether a packet holds a public key or subkey."""
-    return packet.tag in (Tag.PublicKey, Tag.PublicSubkey)
+def count_signatures(data: bytes) -> int:
+    """Return how many signatures a clear-signed text has; raises as :func:`verify`."""
+    return len(signatures_in(split(data).armor))
 
 
 def verify(data: bytes, certificates: Iterable[Certificate], denied: frozenset[str]) -> PgpResult:
@@ -142,179 +72,122 @@ def verify(data: bytes, certificates: Iterable[Certificate], denied: frozenset[s
     Args:
         data: The clear-signed text, as it stands in the file.
         certificates: Those that are trusted.
-        denied: Fingerprints that are not accepted, upper-case hexadecimal.
+        denied: Fingerprints of keys and subkeys that are not accepted, upper-case hexadecimal.
+
+    Returns:
+        How the worst of its signatures stands.
 
     Raises:
         MetadataError: It is no clear-signed text.
     """
     signed = split(data)
-    armor = canonical(signed.armor)
-    found = [item for item in packets(armor) if item.tag == Tag.Signature]
-    weak = [name for item in found if (name := str(item.hash_algorithm).rpartition(".")[2]) not in STRONG]
-    if not found or weak:
-        reason = f"the signature uses the weak hash {weak[0]}" if weak else "there is no signature in the armor"
-        return PgpResult(PgpState.INVALID, reason=reason)
-    known = list(certificates)
-    results = [judge_issuer(item, known, denied) for item in found]
-    bad = next((item for item in results if item.state is not PgpState.GOOD), None)
-    if bad is not None:
-        return bad
-    frame = data[: signed.start + len(signed.text)] + b"\n" + armor
-    return results[0] if holds(frame, signed, known, len(found)) else broken(results[0])
-
-
-def broken(result: PgpResult) -> PgpResult:
-    """Return the result for a signature by a known key that does not hold."""
-    return PgpResult(PgpState.INVALID, result.fingerprint, result.name, "the signature does not fit its text")
-
-
-def judge_issuer(signature: Any, certificates: Iterable[Certificate], denied: frozenset[str]) -> PgpResult:
-    """Say whether the key that a signature names is known, allowed and alive; the signature itself is not checked."""
-    issuer = signature.issuer_fingerprint or signature.issuer_key_id or ""
-    signer = next((item for item in certificates if issuer in item.keys), None)
-    if issuer.upper() in denied or (signer is not None and signer.fingerprint in denied):
-        fingerprint = signer.fingerprint if signer is not None else issuer.upper()
-        return PgpResult(PgpState.REVOKED, fingerprint, reason=f"key {fingerprint} is on the deny list")
-    if signer is None:
-        return PgpResult(PgpState.UNKNOWN, issuer.upper(), reason=f"key {issuer.upper()} is not among the trusted keys")
-    if not signer.usable:
-        reason = f"key {signer.fingerprint} has no strong signature of its own that says what it is good for"
-        return PgpResult(PgpState.UNKNOWN, signer.fingerprint, reason=reason)
-    now = datetime.now(UTC)
-    ended = list(key_ends(signer, issuer, now))
-    expiry = signature.signature_expiration_time
-    if expiry is not None and expiry < now:
-        ended.append(f"the signature expired on {expiry:%Y-%m-%d}")
-    if ended:
-        return PgpResult(PgpState.REVOKED, signer.fingerprint, signer.name, ended[0])
-    return PgpResult(PgpState.GOOD, signer.fingerprint, signer.name)
-
-
-def key_ends(signer: Certificate, issuer: str, now: datetime) -> Iterator[str]:
-    """Give the reasons why a certificate or the signing key in it is not good any more."""
-    if signer.revoked:
-        yield f"key {signer.fingerprint} is revoked"
-    if signer.expires is not None and signer.expires < now:
-        yield f"key {signer.fingerprint} expired on {signer.expires:%Y-%m-%d}"
-    created: datetime | None = None
-    inside = False
-    newest: Any = None
-    for packet in packets(bytes(signer.cert)):
-        if is_key(packet):
-            inside = issuer in (packet.fingerprint, packet.key_id)
-            created = packet.key_created if inside else created
-        elif inside and packet.signature_type == SignatureType.SubkeyRevocation:
-            yield f"signing subkey {issuer.upper()} is revoked"
-        elif inside and packet.signature_type == SignatureType.SubkeyBinding:
-            newest = max(newest or packet, packet, key=lambda item: item.signature_created or now)
-    period = newest.key_validity_period if newest is not None else None
-    if created is not None and period and created + period < now:
-        yield f"signing subkey {issuer.upper()} expired on {created + period:%Y-%m-%d}"
-
-
-def holds(data: bytes, signed: ClearSigned, certificates: list[Certificate], count: int) -> bool:
-    """Whether all ``count`` signatures over a text are valid and by known keys, and the text is the one we read."""
-
-    def wanted(names: list[str]) -> list[pysequoia.Cert]:
-        return [item.cert for item in certificates if item.keys & {name.lower() for name in names}]
-
-    try:
-        result = pysequoia.verify(data, store=wanted)
-    except FAILURES:
-        return False
-    text = (result.bytes or b"").replace(b"\r\n", b"\n")
-    return len(result.valid_sigs) == count and text == signed.text.replace(b"\r\n", b"\n")
+    found = signatures_in(canonical(signed.armor))
+    if not found:
+        return PgpResult(PgpState.INVALID, reason="there is no signature in the armor")
+    checker = Checker(data, signed, tuple(certificates), denied)
+    results = [checker.check(item) for item in found]
+    worst = min(results, key=lambda item: list(PgpState).index(item.state))
+    return worst if worst.state is not PgpState.GOOD else replace(results[0], others=tuple(results[1:]))
 
 
 @dataclass(frozen=True)
-class OpenPgpSigner:
-    """Clear-signs with a secret key from a file.
+class Checker:
+    """Checks the signatures of one text.
 
     Attributes:
-        fingerprint: Primary fingerprint, upper-case hexadecimal.
-        name: User ID.
-        handle: The library's signer.
+        data: The clear-signed text.
+        signed: The same, taken apart.
+        certificates: Those that are trusted.
+        denied: Fingerprints that are not accepted, upper-case hexadecimal.
     """
 
-    fingerprint: str
-    name: str
-    handle: pysequoia.PySigner
+    data: bytes
+    signed: ClearSigned
+    certificates: tuple[Certificate, ...]
+    denied: frozenset[str]
 
-    kind = "pgp"
+    def check(self, signature: SignaturePacket) -> PgpResult:
+        """Say which key made a signature, and how that key stands."""
+        if reason := unfit(signature):
+            return PgpResult(PgpState.INVALID, reason=reason)
+        maker = next((pair for pair in self.candidates(signature) if self.made_by(signature, *pair)), None)
+        return self.without_maker(signature) if maker is None else self.judge(signature, *maker)
 
-    @property
-    def entity(self) -> bytes:
-        """The bytes of the fingerprint for the signature's descriptor."""
-        return bytes.fromhex(self.fingerprint)
+    def candidates(self, signature: SignaturePacket) -> Iterator[tuple[Certificate, str]]:
+        """Give the keys that may have made a signature, those first that it names."""
+        pairs = [(owner, key) for owner in self.certificates for key in owner.keys]
+        names = signature.issuers | signature.hints
+        yield from (pair for pair in pairs if is_named(pair[1], names))
+        yield from itertools.islice((pair for pair in pairs if not is_named(pair[1], names)), OTHER_KEYS)
 
-    def sign(self, message: bytes) -> bytes:
-        """Return the clear-signed message; it carries a random salt, so that no two are equal."""
+    def made_by(self, signature: SignaturePacket, owner: Certificate, key: str) -> bool:
+        """Whether a key made a signature of the text that we read."""
+        packet = packed(SIGNATURE_TAG, signature.hinting_at(key))
+        frame = self.data[: self.signed.start + len(self.signed.text)] + b"\n" + armored(packet)
         try:
-            return pysequoia.sign(self.handle, message, mode=pysequoia.SignatureMode.CLEAR)
-        except FAILURES as error:
-            raise SigningError(f"OpenPGP cannot sign: {first_line(error)}", where=self.fingerprint) from None
+            result = pysequoia.verify(frame, store=lambda _: [owner.cert])
+        except FAILURES:
+            return False
+        text = (result.bytes or b"").replace(b"\r\n", b"\n")
+        makers = [valid.signing_key for valid in result.valid_sigs]
+        return makers == [key] and text == self.signed.text.replace(b"\r\n", b"\n")
+
+    def judge(self, signature: SignaturePacket, owner: Certificate, key: str) -> PgpResult:
+        """Say how a signature stands that was made by a key of a certificate."""
+        result = PgpResult(PgpState.GOOD, owner.fingerprint, owner.name)
+        other = next((name for name in sorted(signature.issuers) if not means(name, key)), None)
+        if other is not None:
+            reason = f"the signature names key {other.upper()} and was made by key {key.upper()}"
+            return replace(result, state=PgpState.INVALID, reason=reason)
+        ended = [*self.denials(key), *key_ends(owner, key)]
+        return replace(result, state=PgpState.REVOKED, reason=ended[0]) if ended else result
+
+    def denials(self, key: str) -> Iterator[str]:
+        """Give the reasons why the deny list refuses a key: itself, or a certificate that it belongs to."""
+        owners = [item.fingerprint for item in self.certificates if key in item.keys]
+        yield from (f"key {name} is on the deny list" for name in [*owners, key.upper()] if name in self.denied)
+
+    def without_maker(self, signature: SignaturePacket) -> PgpResult:
+        """Say how a signature stands that no trusted key has made, by what it says itself."""
+        names = signature.claims
+        shown = max(names, key=len, default="").upper()
+        denied = sorted(item for item in self.denied if is_named(item, names))
+        pairs = [(owner, key) for owner in self.certificates for key in owner.keys if is_named(key, names)]
+        ended = [f"key {item} is on the deny list" for item in denied]
+        ended += [reason for _, key in pairs for reason in self.denials(key)]
+        ended += [reason for owner, key in pairs if owner.usable for reason in key_ends(owner, key)]
+        ended += signature_ends(signature) if pairs else []
+        owner = pairs[0][0] if pairs else None
+        if ended:
+            fingerprint = owner.fingerprint if owner is not None else denied[0]
+            return PgpResult(PgpState.REVOKED, fingerprint, "", ended[0])
+        if owner is None:
+            what = f"key {shown}" if shown else "a key without a name"
+            return PgpResult(PgpState.UNKNOWN, shown, reason=f"{what} is not among the trusted keys")
+        if not owner.usable:
+            reason = f"key {owner.fingerprint} has no strong signature of its own that says what it is good for"
+            return PgpResult(PgpState.UNKNOWN, owner.fingerprint, reason=reason)
+        return PgpResult(PgpState.INVALID, owner.fingerprint, owner.name, "the signature does not fit its text")
 
 
-def load_signer(data: bytes, where: str, passphrase: Passphrase) -> OpenPgpSigner:
-    """Read a secret key, armored or binary.
-
-    Raises:
-        KeyFileError: It is no secret key that can sign now, has no version 4 fingerprint, or the passphrase is wrong.
-    """
-    if b"-----BEGIN PGP PUBLIC KEY BLOCK-----" in data:
-        raise KeyFileError("this is a public key", where=where, hint="signing takes the private key")
-    try:
-        key = pysequoia.Tsk.from_bytes(data)
-        cert = key.extract_certificate()
-    except FAILURES:
-        raise no_single_key(data, where) from None
-    if len(cert.fingerprint) != 40:
-        raise KeyFileError("SIF signatures name OpenPGP keys of version 4 only", where=where)
-    handle = signing_handle(key, where, passphrase)
-    return OpenPgpSigner(cert.fingerprint.upper(), first_user(cert), handle)
+def unfit(signature: SignaturePacket) -> str:
+    """Return why a signature is refused whoever made it; empty if it is not."""
+    name = signature.hash_name
+    if name in WEAK:
+        return f"the signature uses the weak hash {name}"
+    if name not in STRONG:
+        return f"the signature uses the hash {name}, which is not supported"
+    return "" if signature.kind in {BINARY, TEXT} else f"the signature is of type {signature.kind}, not of a text"
 
 
-def no_single_key(data: bytes, where: str) -> KeyFileError:
-    """Return the error for a file from which no secret key can be read."""
-    try:
-        count = len(pysequoia.Cert.split_bytes(data))
-    except FAILURES:
-        count = 0
-    if count > 1:
-        hint = "write one into a file of its own: gpg --export-secret-keys FPR, apptainer key export --secret FILE"
-        return KeyFileError(f"holds {count} OpenPGP keys", where=where, hint=hint)
-    hint = "a private PEM key or what gpg --export-secret-keys writes is wanted"
-    return foreign_form(data, where) or KeyFileError("not a key", where=where, hint=hint)
+def is_named(fingerprint: str, names: Iterable[str]) -> bool:
+    """Whether one of some fingerprints and key IDs means a key."""
+    return any(means(name, fingerprint) for name in names)
 
 
-def signing_handle(key: pysequoia.Tsk, where: str, passphrase: Passphrase) -> pysequoia.PySigner:
-    """Return a signer for a secret key; the passphrase is asked for only if it needs one."""
-    try:
-        return key.signer()
-    except FAILURES as error:
-        if "encrypted" not in str(error).lower():
-            hint = "it needs a secret key with the sign flag that is neither expired nor revoked"
-            raise KeyFileError(f"cannot sign: {first_line(error)}", where=where, hint=hint) from None
-    secret = passphrase(where)
-    try:
-        return key.signer(secret)
-    except FAILURES:
-        raise passphrase.wrong(where) from None
-
-
-def hash_type(message: bytes) -> HashType:
-    """Return the hash of a clear-signed message as the signature's descriptor names it.
-
-    Raises:
-        SigningError: The message is not one, or its hash is none that the format knows.
-    """
-    try:
-        found = packets(split(message).armor)
-        return HASH_TYPES[str(found[0].hash_algorithm).rpartition(".")[2]]
-    except (MetadataError, IndexError, KeyError):
-        raise SigningError("the OpenPGP signature is not clear-signed by SHA-256, SHA-384 or SHA-512") from None
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's text without the stack trace that the library adds."""
-    return str(error).split("\n", 1)[0]
+def signature_ends(signature: SignaturePacket) -> Iterator[str]:
+    """Give the reason why a signature is not good any more by its own word; the library then finds no maker."""
+    if signature.created is not None and signature.valid_for is not None:
+        end = signature.created + signature.valid_for
+        if end < datetime.now(UTC):
+            yield f"the signature expired on {end:%Y-%m-%d}"

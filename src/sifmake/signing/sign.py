@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SigningError
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.sif import DataType, NewObject, group_link, signature_extra
 from sifmake.sif.append import Addition, append_objects, open_for_append
 from sifmake.signing import dsse, metadata
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from sifmake.sif import Descriptor, Sif
     from sifmake.signing.signer import Signer
 
-SIGNATURE_BYTES = 8 << 20
-"""Largest signature object that is read."""
 LEGACY = b"SIFHASH:"
 KIND_NAMES = {"dsse": "PEM keys (DSSE)", "pgp": "OpenPGP"}
 
@@ -102,7 +101,7 @@ def refuse_mixing(sif: Sif, signer: Signer, groups: set[int]) -> tuple[int, ...]
     """Return the numbers of earlier signatures of some groups; SigningError if any in the file is of the other kind."""
     earlier: list[int] = []
     for item in sif.find(DataType.SIGNATURE):
-        kind = signature_kind(sif.read(item, SIGNATURE_BYTES))
+        kind = signature_kind(sif.read(item, DEFAULT_LIMITS.signature_bytes))
         if kind not in (signer.kind, "legacy"):
             raise SigningError(
                 f"the file is signed with {KIND_NAMES[kind]}, so that {KIND_NAMES[signer.kind]} cannot be added",

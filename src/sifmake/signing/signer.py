@@ -92,9 +92,9 @@ def load_signer(spec: str | Sequence[str], passphrase: Passphrase) -> Signer:
         return pem_signer(files, passphrase)
     if len(specs) > 1:
         raise SigningError("several keys can sign together only if all are PEM keys", hint="sign with one OpenPGP key")
-    from sifmake.signing import openpgp
+    from sifmake.signing import pgp_signer
 
-    return openpgp.load_signer(files[0][1], str(paths[0]), passphrase)
+    return pgp_signer.load_signer(files[0][1], str(paths[0]), passphrase)
 
 
 def key_path(spec: str) -> Path:
@@ -130,6 +130,6 @@ def signature_hash(signer: Signer, data: bytes) -> HashType:
     """Return the hash that the descriptor of a signature names."""
     if signer.kind == "dsse":
         return HashType.SHA256
-    from sifmake.signing.openpgp import hash_type
+    from sifmake.signing.pgp_signer import hash_type
 
     return hash_type(data)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from sifmake.signing.openpgp import Certificate
+    from sifmake.signing.certificates import Certificate
     from sifmake.signing.pem import PublicKey
 
 DENY_FILE = "denied.txt"
@@ -77,7 +77,7 @@ class TrustStore:
         keys = {item.key_id: item for item in (*other.keys, *self.keys)}
         certificates = self.certificates or other.certificates
         if self.certificates and other.certificates:
-            from sifmake.signing.openpgp import united
+            from sifmake.signing.certificates import united
 
             certificates = united((*self.certificates, *other.certificates))
         return TrustStore(tuple(keys.values()), certificates, self.denied | other.denied)
@@ -104,7 +104,7 @@ def load_keys(data: bytes, path: Path, *, development: bool = False) -> TrustSto
 
         key = load_public(data, where)
         return TrustStore(keys=(TrustedKey(key_id(key), path.name, key, development),))
-    from sifmake.signing.openpgp import read_certificates
+    from sifmake.signing.certificates import read_certificates
 
     return TrustStore(certificates=tuple(read_certificates(data, where)))
 

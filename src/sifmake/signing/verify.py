@@ -6,29 +6,34 @@ import os
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.sif import DataType, HashType, NotSifError, problems, read_sif, read_signature
 from sifmake.sif.listing import TYPE_LABELS, name_of
 from sifmake.signing import cleartext, dsse, metadata
 from sifmake.signing.coverage import uncovered
 from sifmake.signing.hashing import ObjectHashes
-from sifmake.signing.judge import judge_cleartext, judge_envelope, judge_signers
+from sifmake.signing.judge import count_cleartext, judge_cleartext, judge_envelope, judge_signers
 from sifmake.signing.metadata import Metadata, MetadataError
-from sifmake.signing.sign import SIGNATURE_BYTES, signature_kind
+from sifmake.signing.sign import signature_kind
 from sifmake.signing.verdict import SEVERITY, SignatureCheck, SignerCheck, Verdict, Verification
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from sifmake.limits import Limits
     from sifmake.sif import Descriptor, Sif
     from sifmake.signing.metadata import Mismatch
     from sifmake.signing.trust import TrustStore
 
-MAX_SIGNATURES = 256
-
 
 def verify_file(
-    path: Path, trust: TrustStore, *, group: int | None = None, object_id: int | None = None
+    path: Path,
+    trust: TrustStore,
+    *,
+    group: int | None = None,
+    object_id: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Verification:
     """Verify a SIF file against keys that are at hand; the network is never asked.
 
@@ -37,6 +42,7 @@ def verify_file(
         trust: The keys.
         group: Look at this group only.
         object_id: Look at this object only.
+        limits: How many signatures are looked at, and how large.
 
     Raises:
         NotSifError: The file is no SIF at all.
@@ -45,13 +51,19 @@ def verify_file(
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        return verify_open(fd, path, trust, group=group, object_id=object_id)
+        return verify_open(fd, path, trust, group=group, object_id=object_id, limits=limits)
     finally:
         os.close(fd)
 
 
 def verify_open(
-    fd: int, path: Path, trust: TrustStore, *, group: int | None = None, object_id: int | None = None
+    fd: int,
+    path: Path,
+    trust: TrustStore,
+    *,
+    group: int | None = None,
+    object_id: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Verification:
     """Verify the SIF file that is open as ``fd``, whatever its name means meanwhile; ``path`` is for messages.
 
@@ -59,7 +71,7 @@ def verify_open(
     """
     try:
         sif = read_sif(fd, path)
-        return Verifier(sif, trust, object_id).run(wanted_groups(sif, group, object_id))
+        return Verifier(sif, trust, object_id, limits).run(wanted_groups(sif, group, object_id))
     except (NotSifError, MissingError):
         raise
     except SifError as error:
@@ -87,17 +99,18 @@ def wanted_groups(sif: Sif, group: int | None, object_id: int | None) -> list[in
 class Verifier:
     """Looks at one open file; the data of each object is read at most once."""
 
-    def __init__(self, sif: Sif, trust: TrustStore, object_id: int | None) -> None:
+    def __init__(self, sif: Sif, trust: TrustStore, object_id: int | None, limits: Limits) -> None:
         self.sif = sif
         self.trust = trust
         self.object_id = object_id
+        self.limits = limits
+        self.looked_at = 0
         self.hashes = ObjectHashes(sif)
 
     def run(self, groups: list[int]) -> Verification:
         """Check all signatures of some groups."""
         found = self.sif.find(DataType.SIGNATURE)
-        if len(found) > MAX_SIGNATURES:
-            raise SifError(f"the file has {len(found)} signatures, at most {MAX_SIGNATURES} are looked at")
+        self.check_count(len(found))
         checks = [self.check(item) for item in found if item.linked_group in groups]
         legacy = any(self.is_legacy(item) for item in found)
         modern = [check for check in checks if check.kind != "legacy"]
@@ -130,7 +143,7 @@ class Verifier:
 
     def is_legacy(self, item: Descriptor) -> bool:
         """Whether a signature is in the format of old."""
-        return item.size <= SIGNATURE_BYTES and signature_kind(self.sif.read(item)) == "legacy"
+        return item.size <= self.limits.signature_bytes and signature_kind(self.sif.read(item)) == "legacy"
 
     def file_findings(self, groups: Iterable[int], checks: Iterable[SignatureCheck]) -> list[str]:
         """Return what is wrong with the file as a whole once something in it is signed."""
@@ -145,19 +158,41 @@ class Verifier:
     def check(self, item: Descriptor) -> SignatureCheck:
         """Check one signature: who made it, and whether the file is as it was signed."""
         try:
-            data = self.sif.read(item, SIGNATURE_BYTES)
+            data = self.read(item)
             kind = signature_kind(data)
             if kind == "legacy":
                 return SignatureCheck(item.id, item.linked_group, kind, Verdict.UNSIGNED)
             if kind == "dsse":
                 envelope = dsse.decode(data)
-                signers, signed = judge_envelope(envelope, self.trust), metadata.decode(envelope.payload)
+                self.count(len(envelope.signatures))
+                signed = metadata.decode(envelope.payload)
+                signers = judge_envelope(envelope, self.trust)
             else:
-                signers, signed = judge_cleartext(data, item, self.trust), metadata.decode(cleartext.split(data).text)
+                signed = metadata.decode(cleartext.split(data).text)
+                self.count(count_cleartext(data))
+                signers = judge_cleartext(data, item, self.trust)
         except (MetadataError, SifError) as error:
             reason = f"signature {item.id}: {error.what}"
             return SignatureCheck(item.id, item.linked_group, "invalid", Verdict.INVALID, (reason,))
         return self.compared(item, kind, signers, signed)
+
+    def read(self, item: Descriptor) -> bytes:
+        """Return the data of a signature; SifError where it is larger than is allowed."""
+        most = self.limits.signature_bytes
+        if item.size > most:
+            raise SifError(f"it has {item.size} bytes, at most {most} are read (limit signature-bytes)")
+        return self.sif.read(item, most)
+
+    def count(self, number: int) -> None:
+        """Count signatures; SifError where the file has more than are looked at."""
+        self.looked_at += number
+        self.check_count(self.looked_at)
+
+    def check_count(self, number: int) -> None:
+        """Raise SifError where the file has more signatures than are looked at."""
+        most = self.limits.signatures
+        if number > most:
+            raise SifError(f"the file has {number} signatures, at most {most} are looked at (limit signatures)")
 
     def compared(
         self, item: Descriptor, kind: str, signers: tuple[SignerCheck, ...], signed: Metadata

@@ -1,0 +1,154 @@
+"""OpenPGP certificates by ``pysequoia``: reading, uniting, and when a key in one is not good any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pysequoia
+from pysequoia.packet import PacketPile, Tag
+
+from sifmake.errors import KeyFileError
+from sifmake.signing.armor import SIGNATURE_TAG, packets
+from sifmake.signing.key_forms import foreign_form
+from sifmake.signing.metadata import MetadataError
+from sifmake.signing.pgp_packets import (
+    PUBLIC_KEY,
+    PUBLIC_SUBKEY,
+    SUBKEY_BINDING,
+    SUBKEY_REVOCATION,
+    USER_ID,
+    fingerprint_of,
+    read_signature,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pysequoia.packet import Packet
+
+    from sifmake.signing.pgp_packets import SignaturePacket
+
+FAILURES = (RuntimeError, ValueError, OSError)
+"""What pysequoia raises; its messages carry a stack trace, so that only their first line is of use."""
+DAMAGED_HINT = "get the key again from its owner: gpg --armor --export FINGERPRINT writes it"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """An OpenPGP certificate, which is a public key with what belongs to it.
+
+    Attributes:
+        fingerprint: Of the primary key, upper-case hexadecimal.
+        name: First user ID; may be empty.
+        expires: When it ends, None for never.
+        revoked: Whether its owner has revoked it.
+        keys: Fingerprints of primary key and subkeys of version 4, lower-case hexadecimal.
+        cert: The library's object.
+        usable: Whether its own signatures are there and strong enough; else nothing is known of its limits.
+    """
+
+    fingerprint: str
+    name: str
+    expires: datetime | None
+    revoked: bool
+    keys: tuple[str, ...]
+    cert: pysequoia.Cert
+    usable: bool = True
+
+
+def read_certificates(data: bytes, where: str) -> list[Certificate]:
+    """Read the certificates in an armored or binary file.
+
+    Raises:
+        KeyFileError: It holds none, is damaged, or holds secret keys.
+    """
+    try:
+        certs = pysequoia.Cert.split_bytes(data)
+    except FAILURES:
+        certs = []
+    if not certs:
+        what = "not an OpenPGP certificate" if b"-----BEGIN PGP " in data else "not a key"
+        hint = "a public PEM key or what gpg --export writes is wanted"
+        raise foreign_form(data, where) or KeyFileError(what, where=where, hint=hint)
+    try:
+        if any(is_secret(packet) for packet in PacketPile.from_bytes(data)):
+            raise KeyFileError("holds a secret OpenPGP key", where=where, hint="use what gpg --export writes")
+        return [whole(certificate(cert)) for cert in certs]
+    except (*FAILURES, IndexError):
+        raise KeyFileError("the OpenPGP certificate is damaged", where=where, hint=DAMAGED_HINT) from None
+
+
+def is_secret(packet: Packet) -> bool:
+    """Whether a packet holds a secret key or subkey; the library fails on the tags that it does not know."""
+    try:
+        return packet.tag in (Tag.SecretKey, Tag.SecretSubkey)
+    except FAILURES:
+        return False
+
+
+def whole(found: Certificate) -> Certificate:
+    """Return a certificate; ``ValueError`` if neither a user ID nor a signature of its own came with the key."""
+    if not found.usable and all(tag != USER_ID for tag, _ in packets(bytes(found.cert))):
+        raise ValueError
+    return found
+
+
+def united(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
+    """Return each certificate once, with what all its copies say, so that a revocation in one of them counts."""
+    found: dict[str, Certificate] = {}
+    for item in certificates:
+        known = found.get(item.fingerprint)
+        found[item.fingerprint] = item if known is None else certificate(known.cert.merge(item.cert))
+    return tuple(found.values())
+
+
+def certificate(cert: pysequoia.Cert) -> Certificate:
+    """Return what is asked of a certificate in one value; raises as the library does where it is damaged."""
+    bodies = (body for tag, body in packets(bytes(cert)) if tag in {PUBLIC_KEY, PUBLIC_SUBKEY})
+    keys = tuple(name for body in bodies if (name := fingerprint_of(body)))
+    fingerprint = cert.fingerprint.upper()
+    try:
+        return Certificate(fingerprint, first_user(cert), cert.expiration, cert.is_revoked, keys, cert)
+    except FAILURES:
+        return Certificate(fingerprint, "", None, revoked=False, keys=keys, cert=cert, usable=False)
+
+
+def first_user(cert: pysequoia.Cert) -> str:
+    """Return the first user ID of a certificate; empty if it has none."""
+    return next((str(user) for user in cert.user_ids), "")
+
+
+def key_ends(owner: Certificate, key: str) -> Iterator[str]:
+    """Give the reasons why a certificate, or the key in it with a fingerprint, is not good any more."""
+    now = datetime.now(UTC)
+    if owner.revoked:
+        yield f"key {owner.fingerprint} is revoked"
+    if owner.expires is not None and owner.expires < now:
+        yield f"key {owner.fingerprint} expired on {owner.expires:%Y-%m-%d}"
+    body, bindings = own_signatures(owner, key)
+    if any(item.kind == SUBKEY_REVOCATION for item in bindings):
+        yield f"signing subkey {key.upper()} is revoked"
+    said = [item for item in bindings if item.kind == SUBKEY_BINDING and item.created]
+    newest = max(said, key=lambda item: item.created or now, default=None)
+    if newest is not None and newest.key_valid_for is not None:
+        end = datetime.fromtimestamp(int.from_bytes(body[1:5]), UTC) + newest.key_valid_for
+        if end < now:
+            yield f"signing subkey {key.upper()} expired on {end:%Y-%m-%d}"
+
+
+def own_signatures(owner: Certificate, key: str) -> tuple[bytes, list[SignaturePacket]]:
+    """Return the body of a key packet and the signatures behind it; those of other versions mean nothing here."""
+    found: list[SignaturePacket] = []
+    body, inside = b"", False
+    for tag, content in packets(bytes(owner.cert)):
+        if tag in {PUBLIC_KEY, PUBLIC_SUBKEY}:
+            inside = fingerprint_of(content) == key
+            body = content if inside else body
+        elif tag == SIGNATURE_TAG and inside:
+            try:
+                found.append(read_signature(content))
+            except (MetadataError, ValueError, IndexError):
+                continue
+    return body, found

@@ -1,0 +1,162 @@
+"""OpenPGP signatures and keys of version 4 as bytes (RFC 9580, sections 5.2.3 and 5.5), read without a library.
+
+A library that meets a hash, a packet or a subpacket that it does not know gives no answer at all; here such a thing
+has a number, which a message can name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from sifmake.signing.armor import SIGNATURE_TAG, VERSION_4, dearmored, packets
+from sifmake.signing.metadata import MetadataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PUBLIC_KEY, PUBLIC_SUBKEY, USER_ID = 6, 14, 13
+BINARY, TEXT, SUBKEY_BINDING, SUBKEY_REVOCATION = 0x00, 0x01, 0x18, 0x28
+CREATED, EXPIRES, KEY_EXPIRES, ISSUER, ISSUER_FINGERPRINT = 2, 3, 9, 16, 33
+"""Types of subpackets."""
+HASHES: Final[Mapping[int, str]] = {
+    1: "MD5",
+    2: "SHA1",
+    3: "RipeMD",
+    8: "SHA256",
+    9: "SHA384",
+    10: "SHA512",
+    11: "SHA224",
+    12: "SHA3-256",
+    14: "SHA3-512",
+}
+KEY_ID_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class SignaturePacket:
+    """What a version 4 signature says about itself; nothing of it is checked here.
+
+    Attributes:
+        body: The packet without its header.
+        kind: Signature type.
+        hash_name: Name of its hash, or its number where that has no name.
+        created: When it was made, as it says; None if it does not say.
+        valid_for: How long it is valid; None for ever.
+        key_valid_for: How long the key is valid that it binds; None for ever or where it binds none.
+        issuers: Who made it as the signed part says: fingerprints and key IDs, lower-case hexadecimal.
+        hints: The same from the part that is not signed, which anyone can change.
+    """
+
+    body: bytes
+    kind: int
+    hash_name: str
+    created: datetime | None
+    valid_for: timedelta | None
+    key_valid_for: timedelta | None
+    issuers: frozenset[str]
+    hints: frozenset[str]
+
+    @property
+    def claims(self) -> frozenset[str]:
+        """Who made it as far as it says so: the signed part first, then a key ID, which is what gpg goes by."""
+        return self.issuers or frozenset(name for name in self.hints if len(name) == KEY_ID_DIGITS) or self.hints
+
+    def hinting_at(self, fingerprint: str) -> bytes:
+        """Return the body with one hint in the unsigned part: the key ID of a key."""
+        end = 6 + int.from_bytes(self.body[4:6])
+        rest = self.body[end + 2 + int.from_bytes(self.body[end : end + 2]) :]
+        hint = bytes([9, ISSUER]) + bytes.fromhex(key_id(fingerprint))
+        return self.body[:end] + len(hint).to_bytes(2) + hint + rest
+
+
+def signatures_in(armor: bytes) -> list[SignaturePacket]:
+    """Return the signatures in an armored block.
+
+    Raises:
+        MetadataError: It is damaged, or holds something else or signatures of another version.
+    """
+    try:
+        found = packets(dearmored(armor))
+        other = next((tag for tag, _ in found if tag != SIGNATURE_TAG), None)
+        if other is not None:
+            raise MetadataError(f"there is an OpenPGP packet of type {other} beside the signature")
+        return [read_signature(body) for _, body in found]
+    except (IndexError, ValueError):
+        raise MetadataError("the OpenPGP signature is damaged") from None
+
+
+def read_signature(body: bytes) -> SignaturePacket:
+    """Read the body of a signature packet.
+
+    Raises:
+        MetadataError: It is of another version than 4.
+        ValueError, IndexError: It is damaged.
+    """
+    if body[0] != VERSION_4:
+        raise MetadataError(f"the OpenPGP signature is of version {body[0]}; SIF files have version 4 only")
+    end = 6 + int.from_bytes(body[4:6])
+    unhashed = end + 2 + int.from_bytes(body[end : end + 2])
+    if unhashed + 2 > len(body):
+        raise ValueError
+    signed = list(subpackets(body[6:end]))
+    created = next((int.from_bytes(data) for kind, data in signed if kind == CREATED), None)
+    return SignaturePacket(
+        body,
+        body[1],
+        HASHES.get(body[3], str(body[3])),
+        None if created is None else datetime.fromtimestamp(created, UTC),
+        shortest(signed, EXPIRES),
+        shortest(signed, KEY_EXPIRES),
+        issuers(signed),
+        issuers(subpackets(body[end + 2 : unhashed])),
+    )
+
+
+def subpackets(area: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give types and contents of the subpackets in an area; ``ValueError`` if they do not fill it exactly."""
+    while area:
+        width = 1 if area[0] < 192 else 2 if area[0] < 255 else 5
+        size = (
+            area[0]
+            if width == 1
+            else ((area[0] - 192) << 8) + area[1] + 192
+            if width == 2
+            else int.from_bytes(area[1:5])
+        )
+        if not 0 < size <= len(area) - width:
+            raise ValueError
+        yield area[width] & 0x7F, area[width + 1 : width + size]
+        area = area[width + size :]
+
+
+def shortest(found: list[tuple[int, bytes]], wanted: int) -> timedelta | None:
+    """Return the shortest period of a type; zero means for ever."""
+    periods = [int.from_bytes(data[:4]) for kind, data in found if kind == wanted]
+    return min((timedelta(seconds=period) for period in periods if period), default=None)
+
+
+def issuers(found: list[tuple[int, bytes]] | Iterator[tuple[int, bytes]]) -> frozenset[str]:
+    """Return the keys that subpackets name as the maker."""
+    names = {ISSUER: 0, ISSUER_FINGERPRINT: 1}
+    return frozenset(data[names[kind] :].hex() for kind, data in found if kind in names)
+
+
+def fingerprint_of(body: bytes) -> str:
+    """Return the fingerprint of a key packet, lower-case hexadecimal; empty for other versions than 4."""
+    if body[:1] != bytes([VERSION_4]) or len(body) > 0xFFFF:
+        return ""
+    return hashlib.sha1(b"\x99" + len(body).to_bytes(2) + body, usedforsecurity=False).hexdigest()
+
+
+def key_id(fingerprint: str) -> str:
+    """Return the key ID in a version 4 fingerprint."""
+    return fingerprint[-KEY_ID_DIGITS:]
+
+
+def means(name: str, fingerprint: str) -> bool:
+    """Whether a fingerprint or key ID means the key with a fingerprint, whatever the case of their letters."""
+    name, fingerprint = name.lower(), fingerprint.lower()
+    return name in {fingerprint, key_id(fingerprint)}
