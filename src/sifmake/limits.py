@@ -36,6 +36,12 @@ class Limits:
         images: Most images that one images.yaml may stand for, with ``tags`` and ``platforms`` expanded.
         signatures: Most signatures of a SIF file that are looked at: those in one envelope or clear-signed text count.
         signature_bytes: Largest signature object of a SIF file, bytes (a signed object takes 220).
+        layers: Most layers of one image; each needs an open file while it is built.
+        answer_seconds: Longest wait for the first byte of a server's answer, each try, seconds.
+        head_seconds: Longest time from there to the end of the answer's head, interim answers (1xx) included, seconds.
+        head_bytes: Largest head, and most that a body may hold besides its content, bytes.
+        stall_seconds: Time over which the rate of a transfer is looked at, seconds.
+        slowest_rate: Rate below which a transfer is broken off and resumed, bytes per second.
     """
 
     manifest_bytes: int = 4 * MIB
@@ -60,6 +66,12 @@ class Limits:
     images: int = 10_000
     signatures: int = 64
     signature_bytes: int = 1 * MIB
+    layers: int = 500
+    answer_seconds: int = 120
+    head_seconds: int = 30
+    head_bytes: int = 64 * KIB
+    stall_seconds: int = 120
+    slowest_rate: int = 1 * KIB
 
 
 DEFAULT_LIMITS = Limits()

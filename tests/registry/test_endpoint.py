@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sifmake.errors import RegistryError
 from sifmake.registry import Credentials, HostSettings
 from sifmake.registry.certs_d import HostBook
 from sifmake.registry.endpoint import Call, Endpoint
@@ -16,6 +17,8 @@ NOTHING = HostSettings()
 
 class Answer:
     """An answer without a body."""
+
+    place = ""
 
     def __init__(self, status, **headers):
         self.status, self.headers, self.url = status, {k.replace("_", "-"): v for k, v in headers.items()}, ""
@@ -118,12 +121,49 @@ def test_another_host_cannot_ask_for_credentials():
     [
         ("http://registry.example/v2/x/blobs/uploads/1?s=2", "https://registry.example/v2/x/blobs/uploads/1?s=2"),
         ("https://registry.example/u", "https://registry.example/u"),
-        ("http://store.example/u", "http://store.example/u"),
+        ("https://store.example/u", "https://store.example/u"),
     ],
 )
 def test_a_registry_that_calls_itself_plain_is_still_spoken_to_by_tls(given, used):
     endpoint = Endpoint("registry.example", NOTHING, Recorder({}), FAST, Messages(), lambda: None)
     assert endpoint.own_url(given) == used
+
+
+def test_uploads_do_not_go_from_tls_to_a_host_without():
+    endpoint = Endpoint("registry.example", NOTHING, Recorder({}), FAST, Messages(), lambda: None)
+    with pytest.raises(RegistryError, match=r"wants uploads sent to store\.example without TLS"):
+        endpoint.own_url("http://user:hunter2@store.example/u")
+    allowed = HostSettings(allow_http_redirects=True)
+    endpoint = Endpoint("registry.example", allowed, Recorder({}), FAST, Messages(), lambda: None)
+    assert endpoint.own_url("http://store.example/u") == "http://store.example/u"
+
+
+@pytest.mark.parametrize("target", ["http://cdn.example/x", "http://127.0.0.1/x", "http://localhost:5000/x"])
+def test_a_redirect_from_tls_to_none_is_followed_where_it_is_allowed(target):
+    answers = {"https://registry.example/v2/": Answer(307, Location=target), target: Answer(200)}
+    status, urls, _ = ask(answers)
+    assert "without TLS" in str(status)
+    assert "allow-http-redirects" in str(status)
+    assert urls == ["https://registry.example/v2/"]
+    assert ask(answers, settings=HostSettings(allow_http_redirects=True))[0] == 200
+
+
+@pytest.mark.parametrize("realm", ["http://auth.example/token", "http://127.0.0.1/token"])
+def test_a_token_service_without_tls_is_asked_where_it_is_allowed_and_never_with_credentials(realm):
+    challenge = Answer(401, WWW_Authenticate=f'Bearer realm="{realm}"')
+    token = Answer(200)
+    token.read_all = lambda _limit: b'{"token": "t"}'
+    answers = {"https://registry.example/v2/": [challenge, Answer(200)], realm: token}
+    status, urls, _ = ask(answers)
+    assert "names a token service at" in str(status)
+    assert urls == ["https://registry.example/v2/"]
+    allowed = HostSettings(allow_http_redirects=True)
+    answers["https://registry.example/v2/"] = [challenge, Answer(200)]
+    assert ask(answers, settings=allowed)[0] == 200
+    answers["https://registry.example/v2/"] = [challenge, Answer(200)]
+    status, urls, _ = ask(answers, settings=allowed, credentials=Credentials("alice", "hunter2"))
+    assert "credentials sent to" in str(status)
+    assert urls == ["https://registry.example/v2/"]
 
 
 def test_credentials_are_not_sent_by_plain_http_to_a_registry_with_tls():

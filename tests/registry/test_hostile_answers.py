@@ -21,7 +21,13 @@ ADDRESSES = [
     f"http://{'a' * 300}/",
     "http://",
     "mailto:x",
-    "https://user:word@127.0.0.1:1/x",
+    "https://user:hunter2@127.0.0.1:1/x",
+    "https://user:hunter2@[bad/x",
+    "https://user:hunter2@a b/x",
+    "https://user:hun/ter@hunter2@127.0.0.1:1/x",
+    "ftp://user:hunter2@127.0.0.1/x",
+    "https://127.0.0.1:1/x?X-Amz-Signature=hunter2",
+    "https://127.0.0.1:port/x?sig=hunter2#hunter2",
 ]
 
 
@@ -39,6 +45,7 @@ def refused(registry, **changes):
     assert "\n" not in text
     assert len(text) < 600
     assert "hunter2" not in text
+    assert "user:" not in text
     assert caught.value.hint
     return text
 

@@ -13,7 +13,7 @@ from sifmake.sources.base import name_mark
 
 NO_ENVIRONMENT = {"HOME": "/nonexistent"}
 FAST = RetryPolicy(
-    attempts=5, first_attempts=2, base=0.01, longest_pause=0.05, read_timeout=2.0, stall_time=0.5, stall_bytes=1024
+    attempts=5, first_attempts=2, base=0.01, longest_pause=0.05, answer_timeout=2.0, stall_time=0.5, stall_bytes=1024
 )
 
 

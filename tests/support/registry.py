@@ -110,21 +110,21 @@ class FakeRegistry:
     """See the module.
 
     Attributes:
-        host: ``127.0.0.1:PORT``.
+        host: ``127.0.0.1:PORT``, or of another address of this machine.
         blobs: Content; add to it.
         log: All requests so far.
         link: Set it to shape the traffic.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.blobs = Blobs()
         self.log: list[Request] = []
         self.link: Link | None = None
         self._tags: dict[tuple[str, str], dict[str, Any]] = {}
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), self)
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
+        self._server = _Server((address, 0), self)
+        self.host = f"{address}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def tag(self, repository: str, tag: str, descriptor: dict[str, Any]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING
 
 from sifmake.errors import IntegrityError, RegistryError, SourceError, WrongBlobError
 from sifmake.registry.places import MIRROR_ATTEMPTS
 from sifmake.registry.problem import NotFoundError, explain
-from sifmake.registry.transport import BROKEN, Watch
+from sifmake.registry.transport import BROKEN
 
 if TYPE_CHECKING:
     from sifmake.registry.places import BlobWay
@@ -45,7 +44,6 @@ class BlobReader:
         self._etag = ""
         self._may_range = True
         self._response: Response | None = None
-        self._watch = Watch(policy)
 
     def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes, empty at the end.
@@ -94,9 +92,7 @@ class BlobReader:
     def _read_some(self, size: int) -> bytes:
         if self._response is None:
             self._response = self._connect()
-        began = time.monotonic()
         data = self._response.read(size)
-        self._watch.note(len(data), time.monotonic() - began)
         if not data:
             raise ConnectionError(f"the connection ended after {self._position} of {self._size} bytes")
         return data
@@ -114,7 +110,6 @@ class BlobReader:
             hint = "try again: what came whole is kept"
             self._go_elsewhere(RegistryError(f"{what}, {after}", where=self._way.endpoint.host, hint=hint))
             return
-        self._watch = Watch(self._policy)
         self._way.endpoint.pause(self._attempt)
 
     def _go_elsewhere(self, error: SourceError) -> None:
@@ -124,7 +119,6 @@ class BlobReader:
             raise error from None
         self._attempt, self._mark = 1, self._position
         self._etag, self._may_range = "", True
-        self._watch = Watch(self._policy)
 
     def _connect(self) -> Response:
         """Ask for the rest of the blob; return an answer whose body begins where it broke off."""
@@ -162,9 +156,7 @@ class BlobReader:
         self._etag = etag if etag.startswith('"') else ""
         left = self._position
         while left > 0:
-            began = time.monotonic()
             data = response.read(min(left, SKIP_CHUNK))
-            self._watch.note(len(data), time.monotonic() - began)
             if not data:
                 response.close()
                 raise ConnectionError("the connection ended")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import IntegrityError, RegistryError, SourceError, WrongBlobError
 from sifmake.oci.digest import check_bytes, digest_bytes, is_digest
 from sifmake.oci.media_types import ACCEPT, is_foreign
+from sifmake.reference.address import whole_address
 from sifmake.registry.blob_reader import BlobReader
 from sifmake.registry.endpoint import Call, Endpoint
 from sifmake.registry.places import BlobWay, Place, Places, Step
@@ -190,7 +191,7 @@ class RegistryClient:
 
     def _usable(self, urls: Sequence[str]) -> list[str]:
         schemes = ("https://", "http://") if self._places.origin.endpoint.is_local else ("https://",)
-        return [url for url in urls if url.startswith(schemes)]
+        return [whole for url in urls if (whole := whole_address("", url)).startswith(schemes)]
 
     def _pass_over(self, endpoint: Endpoint, error: SourceError) -> None:
         if endpoint is not self._places.origin.endpoint:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sifmake.errors import RegistryError
-from sifmake.reference.address import whole_address
+from sifmake.reference.address import shown_address, whole_address
+from sifmake.registry.failure import TransportError
 from sifmake.registry.problem import explain
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.retry import RETRIED, RETRIED_HEAD, pause_before, retry_after
+from sifmake.registry.reach import ELSEWHERE, LOOPBACK
 from sifmake.registry.settings import HostSettings
 from sifmake.registry.tokens import Authorizer, refusal
-from sifmake.registry.transport import BROKEN, TransportError
+from sifmake.registry.transport import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -101,11 +103,12 @@ class Endpoint:
         self._probing = may_be_plain and not settings.plain_http
         self._probe_lock = threading.Lock()
         self._reached = False
+        self._place: str | None = None
         self._closed = threading.Event()
         self._told_quota = False
         self._trouble = ""
         self.authorizer = Authorizer(
-            host, find_credentials, self._send_to_token_service, lambda: self._scheme == "https"
+            host, find_credentials, self._send_to_token_service, self._check_step, lambda: self._scheme == "https"
         )
 
     def send(self, call: Call) -> Response:
@@ -172,9 +175,13 @@ class Endpoint:
         """Return a URL that the registry gave, with its own scheme where it is on its own host.
 
         Registries behind a proxy that ends TLS often name themselves by ``http``.
+
+        Raises:
+            RegistryError: It leads from TLS to another host without.
         """
         parts = urlsplit(url)
         if parts.netloc.lower() != self.host.lower():
+            self._check_step(f"{self._scheme}://{self.host}/", url, "wants uploads sent to")
             return url
         return parts._replace(scheme=self._scheme).geturl()
 
@@ -282,38 +289,59 @@ class Endpoint:
 
     def _follow(self, call: Call, url: str, authorization: str, connect_timeout: float | None = None) -> Response:
         """Send one request and follow redirects; what is secret goes to the registry only."""
+        sender = ELSEWHERE if self._place is None else self._place
         for _ in range(MOST_REDIRECTS + 1):
             at_home = self._is_home(url)
             headers = dict(call.headers)
             if authorization and at_home:
                 headers["Authorization"] = authorization
-            response = self._exchange(call, url, headers, at_home=at_home, connect_timeout=connect_timeout)
+            response = self._exchange(call, url, headers, self._place if at_home else sender, connect_timeout)
             target = response.headers.get("Location", "")
             if response.status not in REDIRECTS or not target or call.body is not None:
                 return response
             response.close()
-            url = self._redirect(url, target)
+            sender = response.place if at_home or response.place == sender else ELSEWHERE
+            url = self._redirect(url, target, sender)
         raise RegistryError("redirects lead in a circle", where=self.host, hint=STRANGE)
 
     def _exchange(
-        self, call: Call, url: str, headers: dict[str, str], *, at_home: bool, connect_timeout: float | None
+        self, call: Call, url: str, headers: dict[str, str], sender: str | None, connect_timeout: float | None
     ) -> Response:
+        at_home = self._is_home(url)
         settings = self._settings if at_home else self._settings_elsewhere(url)
         response = self._transport.exchange(
-            call.method, url, headers, settings, body=call.body, connect_timeout=connect_timeout
+            call.method, url, headers, settings, body=call.body, connect_timeout=connect_timeout, sender=sender
         )
         if at_home:
             self._reached, self._trouble = True, ""
+            self._place = response.place if self._place in (None, response.place) else ELSEWHERE
         return response
 
-    def _redirect(self, url: str, target: str) -> str:
+    def _redirect(self, url: str, target: str, sender: str) -> str:
         new = whole_address(url, target)
         if not new:
-            raise RegistryError(f"the registry redirects to {target[:80]!r}", where=self.host, hint=STRANGE)
-        scheme, host = urlsplit(new).scheme, urlsplit(new).hostname or ""
-        if scheme == "http" and url.startswith("https:") and not is_loopback(host):
-            raise RegistryError(f"the registry redirects to {host} without TLS", where=self.host, hint=STRANGE)
+            what = f"the registry redirects to {shown_address(target)[:80]!r}"
+            raise RegistryError(what, where=self.host, hint=STRANGE)
+        self._check_step(url, new, "redirects to", sender)
         return new
+
+    def _check_step(self, url: str, new: str, what: str, sender: str | None = None) -> None:
+        """Look whether one address may lead to another: from TLS to none only where the settings say so.
+
+        Raises:
+            RegistryError: It may not.
+        """
+        parts = urlsplit(new)
+        if parts.scheme != "http" or not url.startswith("https:") or self._settings.allow_http_redirects:
+            return
+        sender = self._place if sender is None else sender
+        if sender == LOOPBACK and is_loopback(parts.hostname or ""):
+            return
+        raise RegistryError(
+            f"the registry {what} {parts.hostname} without TLS",
+            where=self.host,
+            hint=f"ask who runs it, or set allow-http-redirects: true for {self.host} under registries",
+        )
 
     def _is_home(self, url: str) -> bool:
         """Tell whether a URL is the registry's own, spoken to as it should be."""
@@ -330,7 +358,8 @@ class Endpoint:
         if settings == HostSettings():  # the peers let a registry's CA count for the token service that it names
             own = self._settings
             settings = HostSettings(more_ca=(*([own.ca_file] if own.ca_file else []), *own.more_ca))
-        return self.repeat(lambda: self._transport.exchange(method, url, headers, settings, body=body))
+        sender = ELSEWHERE if self._place is None else self._place
+        return self.repeat(lambda: self._transport.exchange(method, url, headers, settings, body=body, sender=sender))
 
     def _settings_elsewhere(self, url: str) -> HostSettings:
         """Return what is configured for another host; a registry's CA counts for all ports of its name."""

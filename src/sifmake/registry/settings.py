@@ -25,6 +25,7 @@ class HostSettings:
         client_cert: PEM certificate that is shown to it; may hold the key too.
         client_key: PEM key of ``client_cert``.
         mirrors: ``host[:port][/prefix]`` of registries that are asked before it, in this order.
+        allow_http_redirects: Whether it may lead from TLS to addresses without; credentials are never sent there.
     """
 
     plain_http: bool = False
@@ -33,6 +34,14 @@ class HostSettings:
     client_cert: Path | None = None
     client_key: Path | None = None
     mirrors: tuple[str, ...] = ()
+    allow_http_redirects: bool = False
+
+    @property
+    def for_tls(self) -> HostSettings:
+        """What a connection by TLS depends on; hosts that have it in common share a context."""
+        return HostSettings(
+            ca_file=self.ca_file, more_ca=self.more_ca, client_cert=self.client_cert, client_key=self.client_key
+        )
 
 
 COMMAND_LINE = "the command line"
@@ -69,7 +78,9 @@ class RetryPolicy:
         longest_pause: Bound on a pause.
         longest_wait: Longest ``Retry-After`` that is waited for.
         connect_timeout: For connecting.
-        read_timeout: For the next bytes to come.
+        answer_timeout: For the first byte of an answer: proxies that fetch a layer first need minutes.
+        head_time: For the rest of an answer's head, interim answers (1xx) included.
+        head_bytes: Most bytes of a head, and of what a body holds besides content.
         stall_time: A transfer is broken off when it had less than ``stall_bytes`` in this time.
         stall_bytes: See there.
     """
@@ -80,12 +91,25 @@ class RetryPolicy:
     longest_pause: float = 15.0
     longest_wait: float = 300.0
     connect_timeout: float = 15.0
-    read_timeout: float = 60.0
-    stall_time: float = 60.0
-    stall_bytes: int = 32 * 1024
+    answer_timeout: float = 120.0
+    head_time: float = 30.0
+    head_bytes: int = 64 * 1024
+    stall_time: float = 120.0
+    stall_bytes: int = 120 * 1024
 
 
 DEFAULT_RETRY = RetryPolicy()
+
+
+def patience(limits: Limits) -> RetryPolicy:
+    """Return the policy that follows from a site's limits."""
+    return RetryPolicy(
+        answer_timeout=float(limits.answer_seconds),
+        head_time=float(limits.head_seconds),
+        head_bytes=limits.head_bytes,
+        stall_time=float(limits.stall_seconds),
+        stall_bytes=limits.stall_seconds * limits.slowest_rate,
+    )
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode, urlsplit
 
 from sifmake.errors import RegistryError
-from sifmake.reference.address import whole_address
+from sifmake.reference.address import shown_address, whole_address
 from sifmake.registry.challenge import Challenge, parse_challenges, pull_scopes
+from sifmake.registry.failure import TransportError
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.settings import COMMAND_LINE
-from sifmake.registry.transport import BROKEN, TransportError
+from sifmake.registry.transport import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,15 +54,22 @@ class Authorizer:
         host: The registry's host, for messages.
         find: Returns the credentials; asked once, when the registry wants some.
         send: Asks token services.
+        check_step: Raises an error where one address must not lead to another.
         secure: Whether the registry is spoken to by TLS.
     """
 
     def __init__(
-        self, host: str, find: Callable[[], Credentials | None], send: Send, secure: Callable[[], bool]
+        self,
+        host: str,
+        find: Callable[[], Credentials | None],
+        send: Send,
+        check_step: Callable[[str, str, str], None],
+        secure: Callable[[], bool],
     ) -> None:
         self._host = host
         self._find = find
         self._send = send
+        self._check_step = check_step
         self._secure = secure
         self._lock = threading.Lock()
         self._tokens: dict[str, _Token] = {}
@@ -149,19 +157,26 @@ class Authorizer:
         scope = " ".join(value for name, value in fields if name == "scope")
         service = dict(fields).get("service", "")
         form = {"grant_type": "refresh_token", "refresh_token": identity_token, "client_id": CLIENT}
-        body = urlencode({**form, "service": service, "scope": scope}).encode()
+        body = urlencode({**form, "service": service, "scope": scope}, errors="surrogateescape").encode()
         return self._send("POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
 
     def _realm(self, challenge: Challenge, credentials: Credentials | None) -> str:
         base = f"{'https' if self._secure() else 'http'}://{self._host}/"
         realm = whole_address(base, challenge.parameters.get("realm", ""))
         if not realm:
-            what = f"the registry names no token service but {challenge.parameters.get('realm', '')[:80]!r}"
+            given = shown_address(challenge.parameters.get("realm", ""))[:80]
+            what = f"the registry names no token service but {given!r}"
             raise RegistryError(what, where=self._host, hint="is this a registry? ask who runs it")
         parts = urlsplit(realm)
-        if credentials and parts.scheme == "http" and self._secure() and not is_loopback(parts.hostname or ""):
+        if (
+            credentials
+            and parts.scheme == "http"
+            and self._secure()
+            and not (is_loopback(urlsplit(base).hostname or "") and is_loopback(parts.hostname or ""))
+        ):
             what = f"the registry wants credentials sent to {parts.hostname} without TLS"
             raise RegistryError(what, where=self._host, hint="ask who runs it")
+        self._check_step(base, realm, "names a token service at")
         return realm
 
     def _read(self, response: Response, credentials: Credentials | None) -> tuple[str, float]:
@@ -208,5 +223,5 @@ def _remedy(host: str, origin: str) -> str:
 
 
 def _basic(credentials: Credentials) -> str:
-    pair = f"{credentials.username}:{credentials.password}".encode()
+    pair = f"{credentials.username}:{credentials.password}".encode(errors="surrogateescape")
     return f"Basic {base64.b64encode(pair).decode()}"

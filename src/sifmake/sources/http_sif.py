@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from sifmake.errors import BadReferenceError, RegistryError, SifmakeError
+from sifmake.reference.address import shown_address
 from sifmake.registry.blob_reader import BlobReader
 from sifmake.registry.endpoint import Call, Endpoint
 from sifmake.registry.places import BlobWay, Step
@@ -39,9 +40,12 @@ def open_sif(uri: Uri, settings: SourceSettings) -> HttpSif:
     parts = urlsplit(url)
     match = _PIN.match(pin)
     if not parts.hostname or "@" in parts.netloc:
-        raise BadReferenceError("this is no address of a file", where=url, hint="write https://HOST/PATH")
+        hint = "write https://HOST/PATH; a user and a password belong into the file of sifmake registry login"
+        raise BadReferenceError("this is no address of a file", where=shown_address(url), hint=hint)
     if pin and not match:
-        raise BadReferenceError("the part after # is no digest", where=url, hint="write #sha256= and 64 hex digits")
+        raise BadReferenceError(
+            "the part after # is no digest", where=shown_address(url), hint="write #sha256= and 64 hex digits"
+        )
     return HttpSif(url, f"sha256:{match[1]}" if match else "", settings)
 
 
@@ -60,11 +64,11 @@ class HttpSif:
         self._url = url
         self._pin = pin
         self._settings = settings
-        self._transport = Transport(settings.environ, settings.retry)
+        self._transport = Transport(settings.environ, settings.policy)
         configured = settings.registries.get(parts.netloc, HostSettings())
         host_settings = replace(configured, plain_http=parts.scheme == "http")
         self._endpoint = Endpoint(
-            parts.netloc, host_settings, self._transport, settings.retry, settings.progress, lambda: None
+            parts.netloc, host_settings, self._transport, settings.policy, settings.progress, lambda: None
         )
 
     def resolve(self) -> str | None:
@@ -115,7 +119,7 @@ class HttpSif:
         if first.length is None:
             return first.read
         way = BlobWay([Step(self._endpoint, self._ask)], lambda *_: None)
-        reader = BlobReader(way, first.length, self._settings.retry)
+        reader = BlobReader(way, first.length, self._settings.policy)
         reader.take(first)
         return reader.read
 

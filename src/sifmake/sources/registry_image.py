@@ -152,5 +152,5 @@ def client_settings(settings: SourceSettings) -> ClientSettings:
         settings.no_https,
         settings.environ,
         settings.progress,
-        settings.retry,
+        settings.policy,
     )

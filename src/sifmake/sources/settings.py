@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.progress import Progress, Silent
-from sifmake.registry.settings import DEFAULT_RETRY, Credentials, HostSettings, RetryPolicy
+from sifmake.registry.settings import Credentials, HostSettings, RetryPolicy, patience
 from sifmake.sources.measuring import Measuring
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class SourceSettings:
         sink: Gets the layers of archives that are read as a stream.
         progress: Told messages.
         environ: Environment variables: credentials, proxies, ``DOCKER_HOST``.
-        retry: When requests are made again.
+        retry: When requests are made again; None for what follows from the limits.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -42,4 +42,9 @@ class SourceSettings:
     sink: LayerSink = field(default_factory=Measuring)
     progress: Progress = field(default_factory=Silent)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    retry: RetryPolicy = DEFAULT_RETRY
+    retry: RetryPolicy | None = None
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """When requests are made again."""
+        return self.retry or patience(self.limits)

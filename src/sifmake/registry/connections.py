@@ -1,0 +1,120 @@
+"""Connections of one transport: bounded answers, and no way to this machine for those who are elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+
+from sifmake.registry.reach import ELSEWHERE, may_lead, place_of
+from sifmake.registry.wire import Answer
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Iterator, Mapping
+
+    import urllib3
+
+    from sifmake.registry.settings import RetryPolicy
+
+POOLS = 32
+"""Hosts whose connections are kept."""
+
+
+class ForbiddenPlaceError(OSError):
+    """Someone elsewhere leads to this machine or its link."""
+
+
+class Rules:
+    """What holds for the connections of one transport, and for whom this thread asks just now."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self.policy = policy
+        self._local = threading.local()
+
+    @contextmanager
+    def on_behalf_of(self, sender: str | None) -> Iterator[None]:
+        """Let requests of this thread go only where a place may send to; None is a person, who may send anywhere."""
+        self._local.sender = sender
+        try:
+            yield
+        finally:
+            self._local.sender = None
+
+    def check(self, place: str) -> None:
+        """Look whether the request may go to a place.
+
+        Raises:
+            ForbiddenPlaceError: It may not.
+        """
+        sender: str | None = getattr(self._local, "sender", None)
+        if sender is not None and not may_lead(sender, place):
+            raise ForbiddenPlaceError(place)
+
+
+class Bounded(HTTPConnection):
+    """Mixed into the library's connections.
+
+    Attributes:
+        place: Where it leads to; elsewhere for all that is behind a proxy.
+    """
+
+    rules: Rules
+    place = ELSEWHERE
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if self.proxy is None:
+            self.place = place_of(str(sock.getpeername()[0]), str(sock.getsockname()[0]))
+            try:
+                self.rules.check(self.place)
+            except ForbiddenPlaceError:
+                sock.close()
+                raise
+        return sock
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send a request, also over a connection that was made for someone else."""
+        self.rules.check(self.place)
+        super().request(*args, **options)
+
+
+class Adapter(HTTPAdapter):
+    """Connections that share one idea of whom to trust, one pool per host."""
+
+    def __init__(self, context: ssl.SSLContext | None, rules: Rules) -> None:
+        self._context = context
+        self._rules = rules
+        super().__init__(pool_connections=POOLS, pool_maxsize=16)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the pools of hosts that are asked directly."""
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+        _bound(self.poolmanager, self._rules)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> urllib3.ProxyManager:
+        """Return the pools of hosts behind a proxy."""
+        known = proxy in self.proxy_manager
+        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, ssl_context=self._context, **options)
+        if not known:
+            _bound(manager, self._rules)
+        return manager
+
+    def cert_verify(self, *_: Any) -> None:
+        """The context knows already; the library would load a list of its own."""
+
+
+def _bound(manager: urllib3.PoolManager, rules: Rules) -> None:
+    pools: Mapping[str, Any] = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _bounded_pool(pool, rules) for scheme, pool in pools.items()}
+
+
+def _bounded_pool(pool: Any, rules: Rules) -> Any:
+    answer = partial(Answer, rules.policy)
+    connection = type("Connection", (Bounded, pool.ConnectionCls), {"rules": rules, "response_class": answer})
+    return type("Pool", (pool,), {"ConnectionCls": connection})

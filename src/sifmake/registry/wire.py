@@ -1,0 +1,146 @@
+"""The reading end of a connection: an answer's head ends in time and in size, its body moves (RFC 9112)."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+
+    from _typeshed import WriteableBuffer
+
+    from sifmake.registry.settings import RetryPolicy
+
+_INTERIM = re.compile(rb"HTTP/1\.\d 1\d\d[ \r\n]")
+
+
+class StalledError(OSError):
+    """A transfer is so slow that it counts as broken."""
+
+
+class EndlessAnswerError(OSError):
+    """The part of an answer that is no content takes too long or is too large; a further try would not help."""
+
+
+class Watch:
+    """Notices a transfer that trickles. Only time spent waiting for the network counts, not the consumer's own."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._seconds = 0.0
+        self._bytes = 0
+
+    def note(self, count: int, seconds: float) -> None:
+        """Count what came in a time.
+
+        Raises:
+            StalledError: It was too little.
+        """
+        self._seconds += seconds
+        self._bytes += count
+        if self._seconds < self._policy.stall_time:
+            return
+        if self._bytes < self._policy.stall_bytes:
+            raise StalledError(f"{self._bytes} bytes in {self._seconds:.0f} s")
+        self._seconds, self._bytes = 0.0, 0
+
+
+class _Wire(io.RawIOBase):
+    """Bytes from a socket: the first in time, all of a head in time, then at a rate."""
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, policy: RetryPolicy) -> None:
+        super().__init__()
+        self._sock = sock
+        self._raw = raw
+        self._policy = policy
+        self._until = time.monotonic() + policy.answer_timeout
+        self._begun = False
+        self._watch: Watch | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        began = time.monotonic()
+        if self._watch is not None:
+            count = self._raw.readinto(buffer)
+            self._watch.note(count or 0, time.monotonic() - began)
+            return count
+        try:
+            self._sock.settimeout(max(0.001, self._until - began))
+            count = self._raw.readinto(buffer)
+        except TimeoutError:
+            if not self._begun:
+                raise
+            raise EndlessAnswerError(
+                f"its answer has no end of its head after {self._policy.head_time:.0f} s"
+            ) from None
+        if not self._begun:
+            self._begun, self._until = True, time.monotonic() + self._policy.head_time
+        return count
+
+    def begin_body(self) -> None:
+        """Go on by the rules of a body: the head is whole."""
+        self._sock.settimeout(self._policy.stall_time)
+        self._watch = Watch(self._policy)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Lines(io.BufferedReader):
+    """What an answer is parsed from: bounds what it holds besides content; passes over interim answers (1xx)."""
+
+    def __init__(self, raw: _Wire, most: int) -> None:
+        super().__init__(raw)
+        self._most = most
+        self._count = 0
+        self._awaits_status = True
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = self._next(size)
+        while self._awaits_status and _INTERIM.match(line):
+            while self._next(size) not in (b"\r\n", b"\n", b""):
+                pass
+            line = self._next(size)
+        self._awaits_status = False
+        return line
+
+    def read1(self, size: int = -1, /) -> bytes:
+        self._count = 0
+        return super().read1(size)
+
+    def _next(self, size: int | None) -> bytes:
+        line = super().readline(size)
+        self._count += len(line)
+        if self._count > self._most:
+            raise EndlessAnswerError(f"its answer has more than {self._most} bytes that are no content")
+        return line
+
+
+class Answer(http.client.HTTPResponse):
+    """An answer that is read within the bounds of a policy."""
+
+    def __init__(self, policy: RetryPolicy, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._wire = _Wire(sock, self.fp.detach(), policy)
+        self.fp = _Lines(self._wire, policy.head_bytes)
+
+    def begin(self) -> None:
+        """Read the head.
+
+        Raises:
+            EndlessAnswerError: It is too large or takes too long.
+        """
+        try:
+            super().begin()
+        except http.client.HTTPException as error:
+            if type(error) in {http.client.HTTPException, http.client.LineTooLong}:  # too many headers, too long a one
+                raise EndlessAnswerError(f"its answer's head is too large ({error})") from None
+            raise
+        self._wire.begin_body()
