@@ -189,3 +189,10 @@ def test_the_manifest_that_is_pushed_is_apptainers():
     assert document["config"]["digest"] == "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     assert document["layers"][0]["mediaType"] == LAYER_TYPE
     assert document["layers"][0]["annotations"] == {"org.opencontainers.image.title": "x.sif"}
+
+
+@pytest.mark.parametrize("rest", ["127.0.0.1:1/x.sif", "[bad/x.sif", "127.0.0.1:1/x.sif#sha256=1"])
+def test_a_password_in_an_address_is_not_repeated(rest):
+    with pytest.raises(BadReferenceError) as caught:
+        open_sif_source(f"https://user:hunter2@{rest}", settings())
+    assert "hunter2" not in str(caught.value)

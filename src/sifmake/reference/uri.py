@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from sifmake.errors import BadReferenceError
-from sifmake.reference.address import whole_address
+from sifmake.reference.address import shown_address, whole_address
 from sifmake.reference.reference import parse_reference
 
 FILE = "file"
@@ -78,7 +78,8 @@ def _known(text: str, transport: str, rest: str) -> Uri:
     if transport in REGISTRY_TRANSPORTS:
         parse_reference(rest)
     if transport in {"http", "https"} and not whole_address("", f"{transport}://{rest}"):
-        raise BadReferenceError("this is no address of a file", where=text, hint="write https://HOST/PATH")
+        where = shown_address(text)
+        raise BadReferenceError("this is no address of a file", where=where, hint="write https://HOST/PATH")
     return Uri(transport, rest)
 
 

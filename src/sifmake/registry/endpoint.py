@@ -13,8 +13,8 @@ from sifmake.reference.address import shown_address, whole_address
 from sifmake.registry.failure import TransportError
 from sifmake.registry.problem import explain
 from sifmake.registry.proxies import is_loopback
-from sifmake.registry.retry import RETRIED, RETRIED_HEAD, pause_before, retry_after
 from sifmake.registry.reach import ELSEWHERE, LOOPBACK
+from sifmake.registry.retry import RETRIED, RETRIED_HEAD, pause_before, retry_after
 from sifmake.registry.settings import HostSettings
 from sifmake.registry.tokens import Authorizer, refusal
 from sifmake.registry.transport import BROKEN
