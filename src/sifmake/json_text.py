@@ -8,6 +8,10 @@ from typing import Any, NoReturn
 from sifmake.limits import DEFAULT_LIMITS, Limits
 
 
+class BeyondLimitError(ValueError):
+    """The text may be JSON, but it has more than is read."""
+
+
 def parse_json(data: bytes | str, limits: Limits = DEFAULT_LIMITS) -> Any:
     """Return the value of a JSON text (RFC 8259); a byte order mark is left out.
 
@@ -16,12 +20,13 @@ def parse_json(data: bytes | str, limits: Limits = DEFAULT_LIMITS) -> Any:
         limits: ``json_depth`` and ``json_containers`` are used.
 
     Raises:
-        ValueError: It is not JSON, beyond a limit, or has a number that is not finite.
+        BeyondLimitError: It has more than is read.
+        ValueError: It is not JSON, or has a number that is not finite.
     """
     text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
     containers = text.count("[") + text.count("{")
     if containers > limits.json_containers:
-        raise ValueError(f"more than {limits.json_containers} objects and lists")
+        raise BeyondLimitError(f"more than {limits.json_containers} objects and lists")
     try:
         value = _DECODER.decode(text)
     except RecursionError:
@@ -42,8 +47,8 @@ def _check_depth(value: Any, limits: Limits) -> None:
     raise _too_deep(limits)
 
 
-def _too_deep(limits: Limits) -> ValueError:
-    return ValueError(f"nested more than {limits.json_depth} deep")
+def _too_deep(limits: Limits) -> BeyondLimitError:
+    return BeyondLimitError(f"nested too deeply: more than {limits.json_depth} levels")
 
 
 def _no_constant(text: str) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from sifmake.files import sha256_of
 from sifmake.layers.codec import Codec
 from sifmake.layers.pack_format import pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import open_pack
+from sifmake.oci.documents import load_json
 from sifmake.oci.membership import indexes_in, is_member
 from sifmake.store.collect import target_of
 from sifmake.store.exchange import EXCHANGED, is_index_note
@@ -194,5 +194,4 @@ def _document(store: Store, digest: str) -> dict[str, Any]:
     data = store.get_blob(digest)
     if data is None:
         raise StoreError("the store does not have this image", where=digest, hint="pull it first")
-    document: dict[str, Any] = json.loads(data)
-    return document
+    return load_json(data)

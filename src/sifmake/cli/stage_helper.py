@@ -13,7 +13,6 @@ The answer is the exit status, or ``null`` where the client has to do the stage 
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import shutil
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from sifmake.cli.stage_client import REFUSED, VARIABLE, identity
+from sifmake.json_text import parse_json
 
 LOADED = (
     "sifmake.assembly.image",
@@ -122,8 +122,13 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]
     while more and not more.endswith(b"\n") and len(line) < LARGEST_REQUEST:
         more = connection.recv(1 << 20)
         line += more
-    request = json.loads(line)
-    known = same_user(connection) and request["sender"] == identity()
+    if not same_user(connection):
+        return None, streams
+    try:
+        request = parse_json(line)
+        known = request["sender"] == identity()
+    except (ValueError, LookupError, TypeError):  # cut off, or from something that is no client
+        return None, streams
     return request if known else None, streams
 
 

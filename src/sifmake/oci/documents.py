@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from sifmake.errors import IntegrityError, SourceError
+from sifmake.json_text import BeyondLimitError, parse_json
 from sifmake.oci.digest import check_bytes, is_digest
 from sifmake.oci.media_types import CONFIGS, INDEXES, MANIFESTS, SCHEMA_1, is_layer, what_it_is
 from sifmake.oci.model import Descriptor, ImageConfig, Platform
@@ -157,9 +157,9 @@ def load_json(data: bytes) -> dict[str, Any]:
         IntegrityError: They are no UTF-8, no JSON, or no object.
     """
     try:
-        document = json.loads(data.decode("utf-8-sig"))
-    except RecursionError:
-        raise IntegrityError("the document is nested too deeply") from None
+        document = parse_json(data)
+    except BeyondLimitError as error:
+        raise IntegrityError(f"the document is beyond a limit: {error}") from None
     except ValueError as error:
         raise IntegrityError(f"the document is no JSON ({error})", hint=_hint_for(data)) from None
     if not isinstance(document, dict):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifError, SquashfsError
+from sifmake.json_text import parse_json
 from sifmake.pipeline.packages import LARGEST_LIST, is_package_list, read_packages
 from sifmake.ranges import read_at
 from sifmake.sif import Sif, open_sif
@@ -64,9 +64,9 @@ def open_contents(path: Path) -> Iterator[Contents]:
         reader = _reader(sif)
         nodes = {node.path: node for node in reader.walk()}
         config = _document(sif, "oci-config.json")
-        settings = config.get("config", config)
+        settings = _object(config, "config") if "config" in config else config
         yield Contents(
-            layers=tuple(layer["digest"] for layer in _document(sif, "oci-manifest.json").get("layers", ())),
+            layers=_layers(_document(sif, "oci-manifest.json")),
             settings={key: value for key, value in settings.items() if key != "Labels" and value},
             labels=_labels(sif),
             nodes=nodes,
@@ -96,14 +96,30 @@ def _reader(sif: Sif) -> SquashfsReader:
 
 def _document(sif: Sif, name: str) -> dict[str, Any]:
     for item in sif.find(name=name):
-        value = json.loads(sif.read(item, MOST_DOCUMENT))
+        try:
+            value = parse_json(sif.read(item, MOST_DOCUMENT))
+        except ValueError as error:
+            raise SifError(f"{name} is damaged ({error})", where=str(sif.path), hint=LIST) from None
         return value if isinstance(value, dict) else {}
     return {}
 
 
+def _object(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the object that keys lead to in a document that anyone may have written; an empty one without it."""
+    value: Any = document
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _layers(manifest: dict[str, Any]) -> tuple[str, ...]:
+    items = manifest.get("layers")
+    layers = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return tuple(str(layer["digest"]) for layer in layers if "digest" in layer)
+
+
 def _labels(sif: Sif) -> dict[str, str]:
-    attributes = _document(sif, "inspect-metadata.json").get("data", {}).get("attributes", {})
-    labels = attributes.get("labels") or {}
+    labels = _object(_document(sif, "inspect-metadata.json"), "data", "attributes", "labels")
     return {str(key): str(value) for key, value in labels.items()}
 
 

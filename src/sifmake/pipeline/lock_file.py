@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError, LockError
 from sifmake.files import read_regular, write_atomic
+from sifmake.json_text import parse_json
 from sifmake.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _key_and_rest(text: str) -> tuple[str, str]:
 
 
 def _value(text: str) -> Any:
-    return json.loads(text) if text[0] in '"{[' or text.isdigit() else text
+    return parse_json(text) if text[0] in '"{[' or text.isdigit() else text
 
 
 def _parse(document: dict[str, Any]) -> Lock:

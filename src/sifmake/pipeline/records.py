@@ -6,10 +6,15 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sifmake.files import write_atomic
+from sifmake.files import read_regular, write_atomic
+from sifmake.json_text import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+LARGEST_RECORD = 4 << 20
+"""Bytes; a record that someone has cut is none."""
 
 
 def canonical(value: Any) -> str:
@@ -37,7 +42,7 @@ def write_record(path: Path, stage: str, key: dict[str, Any], result: dict[str, 
 def read_record(path: Path) -> dict[str, Any] | None:
     """Return a record, or None when it is missing or damaged, which is the same: the stage runs again."""
     try:
-        record = json.loads(path.read_bytes())
+        record = parse_json(read_regular(path, LARGEST_RECORD))
     except (OSError, ValueError):
         return None
     if isinstance(record, dict) and isinstance(record.get("key"), dict) and isinstance(record.get("result"), dict):

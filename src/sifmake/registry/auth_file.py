@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError
 from sifmake.files import can_find, write_atomic
+from sifmake.json_text import parse_json
 from sifmake.reference.reference import DOCKER_HUB, normal_host
 from sifmake.registry.settings import Credentials
 
@@ -81,12 +82,12 @@ def parse_auth_file(data: bytes, origin: str) -> AuthFile:
         ConfigError: It is damaged.
     """
     try:
-        document = json.loads(data or b"{}")
+        document = parse_json(data or b"{}")
         auths, helpers = document.get("auths") or {}, document.get("credHelpers") or {}
         entries = {normal_key(key): _entry(value, origin) for key, value in auths.items() if value}
         named = {normal_key(host): str(helper) for host, helper in helpers.items()}
         return AuthFile(origin, document, entries, named, str(document.get("credsStore") or ""))
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except (ValueError, AttributeError, TypeError):
         raise ConfigError("the file with registry credentials is damaged", where=origin) from None
 
 

@@ -8,6 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from sifmake.errors import ConfigError
+from sifmake.json_text import parse_json
 from sifmake.registry.settings import Credentials
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def get(name: str, server: str, environ: Mapping[str, str]) -> Credentials | Non
             return None
         raise _failed(name, result.stderr or result.stdout)
     try:
-        document = json.loads(result.stdout)
+        document = parse_json(result.stdout)
         username, secret = str(document.get("Username") or ""), str(document.get("Secret") or "")
     except (ValueError, AttributeError):
         raise _failed(name, "its answer is no JSON object") from None
@@ -70,7 +71,7 @@ def servers(name: str, environ: Mapping[str, str]) -> dict[str, str]:
     """
     result = _run(name, "list", "", environ)
     try:
-        return {str(server): str(user) for server, user in json.loads(result.stdout or "{}").items()}
+        return {str(server): str(user) for server, user in parse_json(result.stdout or "{}").items()}
     except (ValueError, AttributeError):
         raise _failed(name, result.stderr or result.stdout) from None
 

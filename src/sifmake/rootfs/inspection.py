@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from sifmake.json_text import parse_json
 from sifmake.layers.entry import DIR, FILE
 from sifmake.rootfs.gojson import clean, compact
 
@@ -94,8 +94,8 @@ def _filled(found: Mapping[str, Any], order: tuple[str, ...]) -> dict[str, Any]:
 
 def _labels(text: str) -> dict[str, str]:
     try:
-        value = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
+        value = parse_json(text) if text else {}
+    except ValueError:
         return {}
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         return {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifError
+from sifmake.json_text import parse_json
 from sifmake.rootfs.gojson import clean, indented
 from sifmake.rootfs.inspection import APP_ATTRIBUTES, ATTRIBUTES
 
@@ -25,9 +25,9 @@ def parse_inspection(data: bytes) -> Attributes:
         SifError: It is not a document of this kind.
     """
     try:
-        document = json.loads(data)
+        document = parse_json(data)
         attributes = document["data"]["attributes"]
-    except (ValueError, RecursionError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError):
         raise _malformed("no JSON document of that kind") from None
     found = _attributes(attributes, ATTRIBUTES)
     apps = attributes.get("apps") or {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import re
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sifmake.errors import SifmakeError, SourceError
+from sifmake.json_text import parse_json
 from sifmake.oci import is_digest
 from sifmake.reference import LocalReference, parse_reference
 from sifmake.sources.base import Resolved
@@ -104,8 +104,8 @@ class DaemonSource:
         connection = self._engine.connect()
         try:
             response = self._get(connection, "json")
-            document = json.loads(response.read(LARGEST_ANSWER))
-        except (ValueError, RecursionError):
+            document = parse_json(response.read(LARGEST_ANSWER))
+        except ValueError:
             document = None
         finally:
             connection.close()
@@ -176,7 +176,7 @@ class _Unbroken:
 
 def _message(response: http.client.HTTPResponse) -> str:
     try:
-        document: Any = json.loads(response.read(LARGEST_ANSWER))
+        document: Any = parse_json(response.read(LARGEST_ANSWER))
         return str(document["message"])[:200]
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return "no reason given"

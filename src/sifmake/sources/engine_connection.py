@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import os
 import shlex
 import socket
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from sifmake.errors import SourceError
+from sifmake.json_text import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -188,8 +188,8 @@ def _of_context(name: str, environ: Mapping[str, str]) -> Engine:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            document = json.loads(file.read(LARGEST_FILE))
-    except (OSError, ValueError, RecursionError):
+            document = parse_json(file.read(LARGEST_FILE))
+    except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
 
