@@ -34,19 +34,22 @@ def can_find(path: Path) -> bool:
     return True
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: Path, most: int, *, pipes: bool = False) -> bytes:
     """Return the first bytes of a regular file; a link in a repository may lead to a device that never ends.
 
     Args:
         path: The file.
         most: Bytes to read; give one more than are allowed, to see that there are too many.
+        pipes: Whether a named pipe is waited for and read too; one that a link leads to is not.
 
     Raises:
         OSError: It cannot be read, or is not a regular file.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    waits = pipes and stat.S_ISFIFO(os.lstat(path).st_mode)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NOFOLLOW if waits else os.O_NONBLOCK))
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        mode = os.fstat(fd).st_mode
+        if not (stat.S_ISREG(mode) or (waits and stat.S_ISFIFO(mode))):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         return file.read(most)
 

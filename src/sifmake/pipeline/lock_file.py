@@ -123,7 +123,7 @@ def read_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> Lock:
     """
     hint = f"run sifmake lock {path.stem}"
     try:
-        data = read_regular(path, limits.yaml_bytes + 1)
+        data = read_regular(path, limits.yaml_bytes + 1, pipes=True)
     except FileNotFoundError:
         raise LockError("there is no lock", where=str(path), hint=hint) from None
     except OSError as error:
