@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,21 +150,17 @@ def test_a_record_that_is_a_device_is_none(tmp_path: Path) -> None:
     assert read_record(tmp_path / "record.json") is None
 
 
-class Connection:
-    """A connection to the stage helper that sends one line."""
-
-    def __init__(self, line: bytes) -> None:
-        self._line = line
-
-    def recv(self, _size: int) -> bytes:
-        return b""
-
-
-def test_a_line_that_is_no_request_is_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_helper, "same_user", lambda _: True)
-    for line in (data, b"5\n", b"[]\n", b'{"a": 1}\n'):
-        monkeypatch.setattr(stage_helper.socket, "recv_fds", lambda *_, line=line: (line, [], 0, None))
-        assert stage_helper.receive(Connection(line)) == (None, [])  # type: ignore[arg-type]
+def test_the_stage_helper_takes_no_line_that_is_no_request(data: bytes) -> None:
+    here, there = socket.socketpair()
+    here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+    writer = threading.Thread(target=lambda: (here.sendall(data + b"\n"), here.close()))
+    with there:
+        writer.start()
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            stage_helper.receive(there)
+        while there.recv(1 << 20):
+            pass
+        writer.join()
 
 
 def test_json_of_strangers_is_read_in_one_way_only() -> None:

@@ -122,13 +122,8 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]
     while more and not more.endswith(b"\n") and len(line) < LARGEST_REQUEST:
         more = connection.recv(1 << 20)
         line += more
-    if not same_user(connection):
-        return None, streams
-    try:
-        request = parse_json(line)
-        known = request["sender"] == identity()
-    except (ValueError, LookupError, TypeError):  # cut off, or from something that is no client
-        return None, streams
+    request = parse_json(line)
+    known = same_user(connection) and request["sender"] == identity()
     return request if known else None, streams
 
 
