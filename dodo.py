@@ -28,7 +28,7 @@ DOIT_CONFIG = {
     "dep_file": ":memory:",
 }
 
-MODES = Modes.find(locked=get_var("locked"), offline=get_var("offline"))
+MODES = Modes.find(locked=get_var("locked"), offline=get_var("offline"), check=get_var("check"))
 TASKS = DoitTasks(Project(Path(), MODES, Console()), sys.argv[1:])
 
 

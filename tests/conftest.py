@@ -33,7 +33,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     home = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("SIFMAKE_CACHE", str(home / "cache"))
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(home / "configuration"))
-    for name in ("CI", "SIFMAKE_LOCKED", "SIFMAKE_OFFLINE", "SIFMAKE_PASSPHRASE", "SIFMAKE_REFUSE_DEVELOPMENT"):
+    modes = ("SIFMAKE_LOCKED", "SIFMAKE_OFFLINE", "SIFMAKE_CHECK")
+    for name in ("CI", *modes, "SIFMAKE_PASSPHRASE", "SIFMAKE_REFUSE_DEVELOPMENT"):
         monkeypatch.delenv(name, raising=False)
 
 

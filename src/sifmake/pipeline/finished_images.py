@@ -20,6 +20,7 @@ from sifmake.pipeline.lock_file import Lock, LockedLayer
 from sifmake.reference.uri import FILE, parse_uri
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
+from sifmake.sif.frame import frame_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +110,14 @@ def sif_finished(project: Project, name: str, lock: Lock) -> dict[str, Any]:
         hint = f"run sifmake lock {name}"
         raise IntegrityError("the file is not the one that was locked", where=lock.source, hint=hint) from None
     with open_sif(target) as sif:
-        architecture = arch_name(sif.header.arch)
-    return {"architecture": architecture, "objects": {}, "size": target.stat().st_size, "tree": lock.manifest}
+        architecture, frame = arch_name(sif.header.arch), frame_digest(sif)
+    return {
+        "architecture": architecture,
+        "frame": frame,
+        "objects": {},
+        "size": target.stat().st_size,
+        "tree": lock.manifest,
+    }
 
 
 WORK: dict[str, Callable[[Project, str, Lock], dict[str, Any]]] = {

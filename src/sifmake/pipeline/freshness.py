@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from sifmake.files import sha256_of
 from sifmake.pipeline.declaration import SIGNED, STAGES, TARGET, Stage, find_stage
 from sifmake.pipeline.records import differences, digest_of, read_record
 
@@ -86,6 +87,8 @@ def _why_big_stale(project: Project, stage: Stage, image: str, result: dict[str,
             return f"{path} is missing"
         if path.stat().st_size != result["size"]:
             return f"{path} is not the file that was made"
+        if project.modes.check and f"sha256:{sha256_of(path)}" != result["sha256"]:
+            return f"{path} does not have the bytes that were made"
     return ""
 
 

@@ -31,20 +31,28 @@ class Modes:
     Attributes:
         locked: Build what the locks say: no registry is asked what a tag means, no lock is written.
         offline: No registry is asked at all; locks may be rewritten for changed settings.
+        check: A finished file is up to date only if it has the bytes that were published; else its size is compared.
     """
 
     locked: bool = False
     offline: bool = False
+    check: bool = False
 
     @classmethod
     def find(
-        cls, environ: Mapping[str, str] = os.environ, *, locked: str | None = None, offline: str | None = None
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        locked: str | None = None,
+        offline: str | None = None,
+        check: str | None = None,
     ) -> Modes:
-        """Return the modes that arguments, else ``SIFMAKE_LOCKED``, ``SIFMAKE_OFFLINE`` and ``CI`` ask for."""
+        """Return the modes that arguments, else ``SIFMAKE_LOCKED``, ``_OFFLINE``, ``_CHECK`` and ``CI`` ask for."""
         in_ci = environ.get("CI", "")
         return cls(
             locked=_is_yes(environ.get("SIFMAKE_LOCKED", in_ci) if locked is None else locked),
             offline=_is_yes(environ.get("SIFMAKE_OFFLINE", "") if offline is None else offline),
+            check=_is_yes(environ.get("SIFMAKE_CHECK", "") if check is None else check),
         )
 
 

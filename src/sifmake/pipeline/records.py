@@ -36,16 +36,25 @@ def write_record(path: Path, stage: str, key: dict[str, Any], result: dict[str, 
         key: Everything that the result depends on.
         result: What was made.
     """
-    write_atomic(path, canonical({"stage": stage, "key": key, "result": result}).encode())
+    content = {"stage": stage, "key": key, "result": result}
+    write_atomic(path, canonical({**content, "checksum": digest_of(content)}).encode())
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """Return a record, or None when it is missing or damaged, which is the same: the stage runs again."""
+    """Return a record, or None when it is missing or damaged, which is the same: the stage runs again.
+
+    One without a checksum is of an earlier version.
+    """
     try:
         record = parse_json(read_regular(path, LARGEST_RECORD))
     except (OSError, ValueError):
         return None
-    if isinstance(record, dict) and isinstance(record.get("key"), dict) and isinstance(record.get("result"), dict):
+    if not isinstance(record, dict):
+        return None
+    checksum = record.pop("checksum", None)
+    if checksum is not None and checksum != digest_of(record):
+        return None
+    if isinstance(record.get("key"), dict) and isinstance(record.get("result"), dict):
         return record
     return None
 

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 from snakemake.exceptions import WorkflowError
 
 from sifmake.errors import SifmakeError
+from sifmake.files import sha256_of
 from sifmake.pipeline.configuration import hand_on, load_configuration
+from sifmake.pipeline.declaration import TARGET
 from sifmake.pipeline.keys import trusted_files
 from sifmake.pipeline.project import Modes, Project
+from sifmake.pipeline.records import read_record
 from sifmake.pipeline.yaml_file import YamlFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OWN_KEYS = frozenset({"root", "locked", "offline"})
+MODES = ("locked", "offline", "check")
+OWN_KEYS = frozenset({"root", *MODES})
 """Keys of Snakemake's config that do not stand in config.yaml."""
 
 
@@ -70,6 +74,8 @@ class Workflow:
             for name in self.images:
                 if name not in self.missing or project.modes.locked:
                     project.check_lock(project.images[name])
+            if project.modes.check:
+                _check_targets(project, self.images)
             self.trusted = [str(path.relative_to(root)) for path in _inside(project, root)]
         except SifmakeError as error:
             raise WorkflowError(str(error)) from None
@@ -93,8 +99,18 @@ def _inside(project: Project, root: Path) -> list[Path]:
 
 
 def _modes(config: Mapping[str, Any]) -> Modes:
-    given = {key: str(config[key]) for key in ("locked", "offline") if key in config}
-    return Modes.find(locked=given.get("locked"), offline=given.get("offline"))
+    given = {key: str(config[key]) for key in MODES if key in config}
+    return Modes.find(locked=given.get("locked"), offline=given.get("offline"), check=given.get("check"))
+
+
+def _check_targets(project: Project, names: list[str]) -> None:
+    """Refuse finished files with other bytes than were published: Snakemake itself looks at their times alone."""
+    for name in names:
+        target = project.path(TARGET, name)
+        record = read_record(project.record("publish", name))
+        if record and target.exists() and record["result"]["sha256"] != f"sha256:{sha256_of(target)}":
+            what = f"{target} does not have the bytes that were published"
+            raise SifmakeError(what, hint=f"build it again: snakemake --force {target}")
 
 
 def _check_config(config: Mapping[str, Any], path: Path) -> None:
@@ -113,6 +129,7 @@ def pass_on(modes: Modes) -> None:
         os.environ["PATH"] = folder + os.pathsep + os.environ.get("PATH", os.defpath)
     os.environ["SIFMAKE_LOCKED"] = str(int(modes.locked))
     os.environ["SIFMAKE_OFFLINE"] = str(int(modes.offline))
+    os.environ["SIFMAKE_CHECK"] = str(int(modes.check))
 
 
 def project_root(path: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import LockError, PackDamagedError, SifmakeError
+from sifmake.errors import LockError, PackDamagedError, SifError, SifmakeError, SigningError
 from sifmake.files import fsync_folder, make_folders, sha256_of
+from sifmake.pipeline.as_made import Seen, frame_of, has_frame, has_objects
 from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED, ZSTD_WARNING
 from sifmake.pipeline.freshness import renew, stage_key, why_stale
 from sifmake.pipeline.records import read_record, write_record
@@ -14,6 +15,7 @@ from sifmake.reference.uri import is_sif_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from sifmake.pipeline.lock_file import Lock
     from sifmake.pipeline.project import Project
@@ -25,10 +27,12 @@ class Runner:
 
     Attributes:
         project: The project.
+        seen: The big files that are known to be whole.
     """
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        self.seen = Seen()
         self._bench: Workbench | None = None
 
     def run(self, stage: str, image: str, *, force: bool = False) -> bool:
@@ -131,8 +135,11 @@ def _sif(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     bench = runner.bench(image, lock)
     flattened = bench.take_flattened()
     summary = bench.write_sif(flattened)
+    unsigned = runner.project.path(UNSIGNED, image)
+    runner.seen.note(unsigned)
     return {
         "architecture": summary.architecture,
+        "frame": frame_of(unsigned),
         "objects": {str(number): f"sha256:{digest}" for number, digest in summary.objects.items()},
         "size": summary.size,
         "tree": flattened.digest,
@@ -147,13 +154,39 @@ def _sign(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
         check_key(runner.project, lock)
         if known := _link_finished(runner, image, lock):
             return known
-    built = _ensure(runner, "sif", UNSIGNED, image, lock)
+    built = _ensure_unsigned(runner, image, lock)
+    whole = runner.seen.is_unchanged(unsigned)
     signer = sign_unsigned(runner.project, unsigned, built["objects"]) if lock.build.key else "none"
-    size = unsigned.stat().st_size
+    size, frame = unsigned.stat().st_size, frame_of(unsigned)
     unsigned.replace(signed)
     # A record says that its file is there, also after a power failure.
     fsync_folder(signed.parent)
-    return {"signer": signer, "size": size}
+    if whole:
+        runner.seen.note(signed)
+    return {"frame": frame, "signer": signer, "size": size}
+
+
+def _ensure_unsigned(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
+    """Return the result of the stage sif; a file that another process left must have the frame that was made.
+
+    What a signature covers is left to the stage verify, which reads it all in any case.
+    """
+    built = _ensure(runner, "sif", UNSIGNED, image, lock)
+    unsigned = runner.project.path(UNSIGNED, image)
+    if runner.seen.is_unchanged(unsigned):
+        return built
+    if built["objects"]:
+        whole = has_frame(unsigned, built)
+    elif whole := f"sha256:{sha256_of(unsigned)}" == lock.manifest:
+        runner.seen.note(unsigned)
+    return built if whole else _make_again(runner, "sif", unsigned, image, lock)
+
+
+def _make_again(runner: Runner, stage: str, path: Path, image: str, lock: Lock) -> dict[str, Any]:
+    """Remove a big file that is damaged and make it again, with what it was made of if that is gone."""
+    runner.project.progress.warning(f"{path} was damaged after it was made; it is made again")
+    path.unlink(missing_ok=True)
+    return _make(runner, stage, image, lock)
 
 
 def _link_finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | None:
@@ -167,7 +200,8 @@ def _link_finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | N
     except OSError:
         return None
     fsync_folder(signed.parent)
-    return {name: finished[name] for name in ("signer", "size")}
+    runner.seen.note(signed)
+    return {"frame": frame_of(signed), "signer": finished["signer"], "size": finished["size"]}
 
 
 def _finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | None:
@@ -183,10 +217,43 @@ def _finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | None:
 def _verify(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     from sifmake.pipeline.signing_stages import verify_signed
 
+    project, signed = runner.project, runner.project.path(SIGNED, image)
     if _finished(runner, image, lock):
-        return verify_signed(runner.project, runner.project.path(TARGET, image), lock)
-    _ensure(runner, "sign", SIGNED, image, lock)
-    return verify_signed(runner.project, runner.project.path(SIGNED, image), lock)
+        return verify_signed(project, project.path(TARGET, image), lock)
+    made = _ensure(runner, "sign", SIGNED, image, lock)
+    if not _is_whole(runner, image, lock, made, thorough=not lock.build.key):
+        _make_again(runner, "sign", signed, image, lock)
+    try:
+        result = verify_signed(project, signed, lock)
+    except (SigningError, SifError):
+        if _is_whole(runner, image, lock, made, thorough=True):
+            raise
+        _make_again(runner, "sign", signed, image, lock)
+        result = verify_signed(project, signed, lock)
+    runner.seen.note(signed)
+    return result
+
+
+def _is_whole(runner: Runner, image: str, lock: Lock, made: dict[str, Any], *, thorough: bool) -> bool:
+    """Tell whether the signed file is as the stages sif and sign made it.
+
+    Args:
+        runner: Has the project.
+        image: The image's name.
+        lock: Its lock.
+        made: The result of the stage sign.
+        thorough: Whether all data are read; else what a signature covers is left to it.
+    """
+    signed = runner.project.path(SIGNED, image)
+    if runner.seen.is_unchanged(signed):
+        return True
+    record = read_record(runner.project.record("sif", image))
+    if record is None or not has_frame(signed, made):
+        return False
+    if not thorough:
+        return True
+    objects = record["result"]["objects"]
+    return has_objects(signed, objects) if objects else f"sha256:{sha256_of(signed)}" == lock.manifest
 
 
 def _publish(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
@@ -198,6 +265,9 @@ def _publish(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     else:
         verified = _ensure(runner, "verify", SIGNED, image, lock)
     target, signed = project.path(TARGET, image), project.path(SIGNED, image)
+    if not runner.seen.is_unchanged(signed) and f"sha256:{sha256_of(signed)}" != verified["sha256"]:
+        signed_by = _make_again(runner, "sign", signed, image, lock)
+        verified = _make(runner, "verify", image, lock)
     make_folders(target.parent)
     signed.replace(target)
     fsync_folder(target.parent)
