@@ -276,6 +276,7 @@ def test_a_sif_is_pushed_and_pulled(tmp_path, auth, monkeypatch):
         if auth:
             monkeypatch.setenv("SIFMAKE_DOCKER_USERNAME", USER)
             monkeypatch.setenv("SIFMAKE_DOCKER_PASSWORD", PASSWORD)
+            monkeypatch.setenv("SIFMAKE_DOCKER_REGISTRY", registry.host)
         assert main(["--quiet", "push", str(tmp_path / "tool.sif"), uri]) == 0
         assert main(["--quiet", "push", str(tmp_path / "tool.sif"), uri]) == 0
         source = open_sif_source(uri, SourceSettings(retry=FAST))

@@ -174,6 +174,8 @@ def test_a19_an_identity_token_is_exchanged(registry, tmp_path):
 def test_a20_credentials_in_variables(registry, prefix):
     TokenAuth(registry, user=BASIC)
     environ = {f"{prefix}DOCKER_USERNAME": "alice", f"{prefix}DOCKER_PASSWORD": "pass:word", **NO_ENVIRONMENT}
+    if prefix == "SIFMAKE_":
+        environ["SIFMAKE_DOCKER_REGISTRY"] = registry.host
     assert len(pull_from(registry, environ=environ).blobs) == 4
 
 

@@ -106,6 +106,7 @@ def source_settings(project: Project) -> SourceSettings:
         limits=options.limits,
         registries=options.registries,
         auth_file=options.auth_file,
+        typed=False,
         progress=project.progress,
     )
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import ConfigError
 from sifmake.files import can_find
+from sifmake.reference.reference import DOCKER_HUB
 from sifmake.registry import helper
-from sifmake.registry.auth_file import AuthFile, file_key, open_auth_file, parse_auth_file, read_auth_file
+from sifmake.registry.auth_file import AuthFile, file_key, normal_key, open_auth_file, parse_auth_file, read_auth_file
 from sifmake.registry.settings import Credentials
 
 if TYPE_CHECKING:
@@ -16,13 +17,20 @@ if TYPE_CHECKING:
 
     from sifmake.progress import Progress
 
-USER_PREFIXES = ("SIFMAKE_DOCKER_", "APPTAINER_DOCKER_", "SINGULARITY_DOCKER_", "DOCKER_")
+OWN_PREFIX = "SIFMAKE_DOCKER_"
+PEERS_PREFIXES = ("APPTAINER_DOCKER_", "SINGULARITY_DOCKER_", "DOCKER_")
+REGISTRY_VARIABLE = "SIFMAKE_DOCKER_REGISTRY"
+"""Names the registry, or a part of it (``HOST/PATH``), that user and password in variables are for."""
 FILE_VARIABLES = ("SIFMAKE_AUTH_FILE", "APPTAINER_AUTH_FILE", "SINGULARITY_AUTHFILE", "REGISTRY_AUTH_FILE")
 CONTENT_VARIABLE = "DOCKER_AUTH_CONFIG"
 
 
 class CredentialStore:
-    """All credentials that the settings and the environment lead to; files are read once, when first asked."""
+    """All credentials that the settings and the environment lead to; files are read once, when first asked.
+
+    Files say of each entry which registry it is for. Variables do not, so they are bound to one: otherwise whoever may
+    change a ``from:`` or a mirror could have them sent anywhere.
+    """
 
     def __init__(
         self,
@@ -31,21 +39,42 @@ class CredentialStore:
         *,
         auth_file: Path | None = None,
         explicit: Credentials | None = None,
+        typed: bool = True,
     ) -> None:
+        """Take notes; nothing is read.
+
+        Args:
+            environ: Variables.
+            progress: Told warnings.
+            auth_file: Asked instead of the usual files.
+            explicit: For the registry that is named, before anything else.
+            typed: Whether a person has typed the name of the registry; else it comes from a file of a project.
+        """
+        self._typed = typed
         self._environ = environ
         self._progress = progress
         self._auth_file = auth_file
-        self._explicit = explicit or from_variables(environ)
+        self._explicit = explicit
         self._files: list[AuthFile] | None = None
 
-    def find(self, host: str, repository: str) -> Credentials | None:
+    def find(self, host: str, repository: str, *, named: bool = True) -> Credentials | None:
         """Return the credentials for a repository of a host (``docker.io`` for Docker Hub), or None.
+
+        Args:
+            host: Who is asked.
+            repository: What it is called there.
+            named: Whether the reference names this host; a mirror gets what files have for it, and nothing else.
 
         Raises:
             ConfigError: A file is damaged.
         """
+        if not named:
+            return self._in_files(host, repository)
         if self._explicit is not None:
             return self._explicit
+        return from_variables(self._environ, host, repository, typed=self._typed) or self._in_files(host, repository)
+
+    def _in_files(self, host: str, repository: str) -> Credentials | None:
         files = self._read()
         keys = list(_keys(host, repository))
         for key in keys:
@@ -72,13 +101,22 @@ class CredentialStore:
             return None
 
 
-def from_variables(environ: Mapping[str, str]) -> Credentials | None:
-    """Return the credentials in ``APPTAINER_DOCKER_USERNAME`` and ``_PASSWORD`` and their siblings, or None."""
-    for prefix in USER_PREFIXES:
-        username, password = environ.get(f"{prefix}USERNAME", ""), environ.get(f"{prefix}PASSWORD", "")
-        if username and password:
-            return Credentials(username, password, origin=f"{prefix}USERNAME")
-    return None
+def from_variables(environ: Mapping[str, str], host: str, repository: str, *, typed: bool = True) -> Credentials | None:
+    """Return the credentials that variables have for a repository, or None.
+
+    ``SIFMAKE_DOCKER_USERNAME`` and ``_PASSWORD`` are for the registry in ``SIFMAKE_DOCKER_REGISTRY``, by default Docker
+    Hub. Those of Apptainer and SingularityCE are for it too and, as with these programs, for any registry that a person
+    has typed.
+    """
+    bound = normal_key(environ.get(REGISTRY_VARIABLE) or DOCKER_HUB) in _keys(host, repository)
+    prefixes = [OWN_PREFIX] if bound else []
+    prefixes += PEERS_PREFIXES if bound or typed else ()
+    return next((found for prefix in prefixes if (found := _pair(environ, prefix))), None)
+
+
+def _pair(environ: Mapping[str, str], prefix: str) -> Credentials | None:
+    username, password = environ.get(f"{prefix}USERNAME", ""), environ.get(f"{prefix}PASSWORD", "")
+    return Credentials(username, password, origin=f"{prefix}USERNAME") if username and password else None
 
 
 def read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Iterator[AuthFile]:

@@ -50,6 +50,7 @@ class Places:
     def __init__(self, reference: Reference, settings: ClientSettings, transport: Transport) -> None:
         self._settings = settings
         self._transport = transport
+        self._registry = reference.registry
         self._hosts = HostBook(settings.registries, settings.environ)
         *mirrors, origin = _locations(reference, settings)
         self._mirrors = [self._place(location, mirror=True) for location in mirrors]
@@ -92,6 +93,7 @@ class Places:
         if mirror:
             policy = replace(policy, attempts=MIRROR_ATTEMPTS, first_attempts=1)
         registry, repository = location.host, location.repository
+        named = not mirror and registry == self._registry
         host = DOCKER_HUB_API if registry == DOCKER_HUB else registry
         endpoint = Endpoint(
             host,
@@ -99,7 +101,7 @@ class Places:
             self._transport,
             policy,
             settings.progress,
-            lambda: settings.credentials.find(registry, repository),
+            lambda: settings.credentials.find(registry, repository, named=named),
             may_be_plain=settings.no_https or location.insecure or is_loopback(urlsplit(f"//{host}").hostname or ""),
             others=self._hosts,
         )

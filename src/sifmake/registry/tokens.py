@@ -204,7 +204,7 @@ def refusal(host: str, status: int, credentials: Credentials | None) -> Registry
         return RegistryError(
             f"access was refused ({status}): the image is private, or there is none of that name",
             where=host,
-            hint=f"log in with sifmake registry login {host}",
+            hint=f"log in with sifmake registry login {host}; users in variables are for SIFMAKE_DOCKER_REGISTRY alone",
         )
     who = f" of {credentials.username}" if credentials.username else ""
     return RegistryError(

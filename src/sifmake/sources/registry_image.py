@@ -143,7 +143,11 @@ class RegistryImage:
 def client_settings(settings: SourceSettings) -> ClientSettings:
     """Return what a registry client needs of the settings."""
     credentials = CredentialStore(
-        settings.environ, settings.progress, auth_file=settings.auth_file, explicit=settings.credentials
+        settings.environ,
+        settings.progress,
+        auth_file=settings.auth_file,
+        explicit=settings.credentials,
+        typed=settings.typed,
     )
     return ClientSettings(
         settings.limits,

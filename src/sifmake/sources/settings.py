@@ -26,7 +26,8 @@ class SourceSettings:
         limits: Bounds on what is read.
         registries: By ``host[:port]`` as it stands in references (``docker.io`` for Docker Hub).
         auth_file: Credentials in Docker's form; asked instead of the usual files.
-        credentials: Used for every registry, before anything else.
+        credentials: Used for the registry that a reference names, before anything else.
+        typed: Whether a person has typed the references; those of a project's files get less from variables.
         no_https: Whether every registry may be spoken to without TLS, where TLS does not answer.
         sink: Gets the layers of archives that are read as a stream.
         progress: Told messages.
@@ -38,6 +39,7 @@ class SourceSettings:
     registries: Mapping[str, HostSettings] = field(default_factory=dict)
     auth_file: Path | None = None
     credentials: Credentials | None = None
+    typed: bool = True
     no_https: bool = False
     sink: LayerSink = field(default_factory=Measuring)
     progress: Progress = field(default_factory=Silent)
