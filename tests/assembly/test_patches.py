@@ -11,10 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
+from isal.isal_zlib import crc32
 
 from sifmake.assembly import patches
 from sifmake.assembly.image import SifContents, write_sif
+from sifmake.assembly.patch_file import FOOTER, MAGIC, PATCH_VERSION, load_patch
 from sifmake.assembly.tails import GROUP
 from sifmake.errors import PackDamagedError
 from sifmake.flatten.flattened import flatten
@@ -160,6 +163,73 @@ def test_a_damaged_group_of_a_similar_patch_is_not_taken(packs, store, compresse
     found = build(changed, tmp_path / "x.sif", store)
     assert len(compressed) == 2
     assert found == build(changed, tmp_path / "x.sif", None)
+
+
+def test_a_patch_of_another_pack_under_a_similar_name_is_not_taken(packs, store, compressed, tmp_path):
+    """Its groups have the same layout, and so the same keys: only the patch's own key tells."""
+    chance = random.Random(8)
+    twin = tar(
+        file("large", chance.randbytes(3 * BLOCK_SIZE)), *(file(name, chance.randbytes(30_000) * 2) for name in FILES)
+    )
+    build([packs(LOWER), packs(EVERY_OTHER)], tmp_path / "x.sif", store)
+    (path,) = kept(store)
+    other = Store(tmp_path / "other")
+    build([packs(twin), packs(EVERY_OTHER)], tmp_path / "y.sif", other)
+    path.write_bytes(kept(other)[0].read_bytes())
+    compressed.clear()
+    changed = [packs(LOWER), packs(EVERY_OTHER), packs(tar(file(".wh.f071")))]
+    assert build(changed, tmp_path / "x.sif", store) == build(changed, tmp_path / "x.sif", None)
+    assert any("it is the patch of something else" in text for text in store.progress.warnings)
+
+
+def tampered(path, change):
+    """Write other groups into a patch, with checksums that fit."""
+    with path.open("rb") as file:
+        patch = load_patch(file.fileno(), path.name)
+    size = sum(group.stored for group in patch.index.groups)
+    index = msgspec.msgpack.encode(change(msgspec.to_builtins(patch.index)))
+    footer = FOOTER.pack(MAGIC, PATCH_VERSION, crc32(index), len(index), 0)[:-4]
+    path.write_bytes(path.read_bytes()[:size] + index + footer + crc32(footer).to_bytes(4, "little"))
+
+
+def words(change):
+    def changed(index):
+        index["groups"] = [[key, change(list(words)), crc] for key, words, crc in index["groups"]]
+        return index
+
+    return changed
+
+
+TAMPERED = {
+    "no map": lambda _: [],
+    "no groups": lambda index: {**index, "groups": None},
+    "negative word": words(lambda found: [-1, *found[1:]]),
+    "word of 26 bits": words(lambda found: [found[0] | 1 << 25, *found[1:]]),
+    "word of 64 bits": words(lambda found: [found[0] + (1 << 62), *found[1:]]),
+    "an empty block": words(lambda found: [0, *found]),
+    "more than a block": words(lambda found: [found[0] + found[1], *found[2:]]),
+}
+
+
+@pytest.mark.parametrize("which", TAMPERED)
+def test_a_tampered_patch_is_made_again(which, packs, store, compressed, tmp_path):
+    paths = [packs(LOWER), packs(EVERY_OTHER)]
+    good = build(paths, tmp_path / "x.sif", store)
+    (path,) = kept(store)
+    whole = path.read_bytes()
+    tampered(path, TAMPERED[which])
+    assert build(paths, tmp_path / "x.sif", store) == good
+    assert "is made again" in store.progress.warnings[0]
+    assert path.read_bytes() == whole
+
+
+def test_a_fifo_is_no_patch(packs, store, compressed, tmp_path):
+    paths = [packs(LOWER), packs(EVERY_OTHER)]
+    good = build(paths, tmp_path / "x.sif", store)
+    (path,) = kept(store)
+    path.unlink()
+    os.mkfifo(path)
+    assert build(paths, tmp_path / "x.sif", store) == good
 
 
 def test_patches_of_a_read_only_store_are_used(packs, store, compressed, tmp_path):

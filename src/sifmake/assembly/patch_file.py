@@ -10,15 +10,18 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import msgspec
 from isal.isal_zlib import crc32
 
 from sifmake.errors import PackDamagedError
-from sifmake.layers.codec import BLOCK_SIZE
+from sifmake.layers.decoding import decode
+from sifmake.layers.pack_checks import is_block_word, stored_size
+from sifmake.layers.pack_format import LARGEST_INDEX
 from sifmake.ranges import read_at
 
 if TYPE_CHECKING:
@@ -42,13 +45,13 @@ class Group(msgspec.Struct, array_like=True, frozen=True):
     """
 
     key: bytes
-    words: tuple[int, ...]
-    crc: int
+    words: tuple[Annotated[int, msgspec.Meta(ge=1, lt=1 << 25)], ...]
+    crc: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 
     @property
     def stored(self) -> int:
         """Bytes of all blocks."""
-        return sum(word & 0xFFFFFF for word in self.words)
+        return sum(map(stored_size, self.words))
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -75,14 +78,12 @@ class PatchFile:
     fd: int
     index: Index
 
-    def check(self, key: str) -> None:
-        """Check that this is the patch of that key, and all its data.
+    def check(self) -> None:
+        """Check all its data.
 
         Raises:
-            PackDamagedError: It is not, or a checksum does not match.
+            PackDamagedError: A checksum does not match.
         """
-        if self.index.key != key:
-            raise PackDamagedError("it is the patch of something else")
         start = 0
         for group in self.index.groups:
             self.read(start, group)
@@ -107,28 +108,38 @@ def write_index(file: BinaryIO, key: str, groups: Sequence[Group]) -> None:
     file.write(index + footer + struct.pack("<I", crc32(footer)))
 
 
-def load_patch(fd: int) -> PatchFile:
+def load_patch(fd: int, key: str) -> PatchFile:
     """Read and check footer and index of an open file.
 
+    Args:
+        fd: The file.
+        key: What it is asked for by: the file's name says nothing of what is in it.
+
     Raises:
-        PackDamagedError: It is no whole patch of this version.
+        PackDamagedError: It is no whole patch of this version, or the patch of something else.
     """
-    size = os.fstat(fd).st_size
-    raw = read_at(fd, FOOTER.size, max(0, size - FOOTER.size))
+    encoded, data_size = _read_index(fd)
+    index: Index = decode(encoded, Index, "its index")
+    if index.key != key:
+        raise PackDamagedError("it is the patch of something else")
+    words = [word for group in index.groups for word in group.words]
+    if sum(map(stored_size, words)) != data_size or not all(map(is_block_word, words)):
+        raise PackDamagedError("its index does not fit to its data")
+    return PatchFile(fd, index)
+
+
+def _read_index(fd: int) -> tuple[bytes, int]:
+    """Return the encoded index and the size of the data in front of it."""
+    status = os.fstat(fd)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    raw = read_at(fd, FOOTER.size, size - FOOTER.size) if size >= FOOTER.size else b""
     if len(raw) != FOOTER.size or struct.unpack("<I", raw[-4:])[0] != crc32(raw[:-4]):
         raise PackDamagedError("it is no whole patch")
     magic, version, index_crc, index_size, _ = FOOTER.unpack(raw)
     data_size = size - FOOTER.size - index_size
-    if magic != MAGIC or version != PATCH_VERSION or data_size < 0:
+    if magic != MAGIC or version != PATCH_VERSION or data_size < 0 or index_size > LARGEST_INDEX:
         raise PackDamagedError("it is no patch of this version")
     encoded = read_at(fd, index_size, data_size)
-    if crc32(encoded) != index_crc:
+    if len(encoded) != index_size or crc32(encoded) != index_crc:
         raise PackDamagedError("its index is damaged")
-    try:
-        index = msgspec.msgpack.decode(encoded, type=Index)
-    except msgspec.MsgspecError as error:
-        raise PackDamagedError(f"its index is damaged ({error})") from None
-    sizes = [word & 0xFFFFFF for group in index.groups for word in group.words]
-    if sum(sizes) != data_size or not all(0 < stored <= BLOCK_SIZE for stored in sizes):
-        raise PackDamagedError("its index does not fit to its data")
-    return PatchFile(fd, index)
+    return encoded, data_size

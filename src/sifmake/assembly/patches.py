@@ -100,10 +100,10 @@ class PatchMaker:
     def _stored(self, store: Store, key: str, tails: LiveTails) -> Patch | None:
         """Return the patch that the store has, checked to the last byte."""
         path = store.find_patch(key)
-        found = self._open(store, path) if path is not None else None
+        found = self._open(store, path, key) if path is not None else None
         if found is None:
             return None
-        if why := _why_not(found, key, tails):
+        if why := _why_not(found, tails):
             self._drop(store, key, why)
             return None
         return Patch(found.fd, 0, [word for group in found.index.groups for word in group.words])
@@ -152,7 +152,7 @@ class PatchMaker:
         wanted = {group.key: group.blocks for group in tails.groups}
         known: _Known = {}
         for path in store.patch_paths(tails.key_prefix(self._codec))[:SIBLINGS]:
-            patch = self._open(store, path)
+            patch = self._open(store, path, path.name)
             start = 0
             for group in patch.index.groups if patch is not None else ():
                 if patch is not None and wanted.get(group.key) == len(group.words):
@@ -160,16 +160,16 @@ class PatchMaker:
                 start += group.stored
         return known
 
-    def _open(self, store: Store, path: Path) -> PatchFile | None:
+    def _open(self, store: Store, path: Path, key: str) -> PatchFile | None:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return None
         self._opened.callback(os.close, fd)
         try:
-            return load_patch(fd)
+            return load_patch(fd, key)
         except PackDamagedError as error:
-            self._drop(store, path.name, error.what)
+            self._drop(store, key, error.what)
             return None
 
     def _drop(self, store: Store, key: str, why: str) -> None:
@@ -181,13 +181,13 @@ class PatchMaker:
             self._store.progress.warning(f"the store keeps no patch: {error}")
 
 
-def _why_not(found: PatchFile, key: str, tails: LiveTails) -> str:
+def _why_not(found: PatchFile, tails: LiveTails) -> str:
     """Say why a file is not the patch of these tails; empty when it is."""
     held = [(group.key, len(group.words)) for group in found.index.groups]
     if held != [(group.key, group.blocks) for group in tails.groups]:
         return "it holds something else"
     try:
-        found.check(key)
+        found.check()
     except PackDamagedError as error:
         return error.what
     return ""

@@ -85,6 +85,9 @@ class DataPlan:
 
     def place_tail(self, content: Content, fragment: int, offset: int) -> None:
         """Say which fragment block holds a content's tail."""
+        if not content.blocks:
+            self.places[content.sha256] = Placement(0, b"", fragment, offset, 0)
+            return
         placed = self.places.get(content.sha256, NOWHERE)
         self.places[content.sha256] = Placement(placed.start, placed.blocks, fragment, offset, placed.sparse)
 
@@ -117,7 +120,7 @@ def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[LiveTa
     plan = DataPlan()
     tails: list[LiveTails] = []
     for pack, used in zip(packs, _used_contents(tree, packs), strict=True):
-        fresh = [content for index, content in enumerate(pack.contents) if used[index] and _claim(plan, content)]
+        fresh = _claim(plan, [content for content, is_used in zip(pack.contents, used, strict=True) if is_used])
         half_dead = [piece for piece in _pieces(pack, fresh) if not _place(plan, pack, piece)]
         if half_dead:
             tails.append(group_tails(pack, [HalfDead(piece.fragment, piece.contents) for piece in half_dead]))
@@ -161,12 +164,12 @@ def place_tails(plan: DataPlan, tails: Sequence[LiveTails]) -> int:
     return first
 
 
-def _claim(plan: DataPlan, content: Content) -> bool:
-    """Note that a content is taken from here; False when an earlier pack has it."""
-    if content.sha256 in plan.places:
-        return False
-    plan.places[content.sha256] = NOWHERE
-    return True
+def _claim(plan: DataPlan, contents: list[Content]) -> list[Content]:
+    """Return the contents that no earlier pack has, and note that they are taken from here."""
+    places = plan.places
+    fresh = [content for content in contents if content.sha256 not in places]
+    places.update(dict.fromkeys([content.sha256 for content in fresh], NOWHERE))
+    return fresh
 
 
 def _used_contents(tree: Tree, packs: Sequence[Pack]) -> list[bytearray]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import PackDamagedError, StoreError, UsageError
 from sifmake.files import sha256_of
-from sifmake.layers.codec import Codec
-from sifmake.layers.pack_format import pack_key, pack_key_prefix
+from sifmake.layers.pack_format import pack_key_prefix
 from sifmake.layers.pack_reader import open_pack
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.documents import load_json
 from sifmake.oci.membership import indexes_in, is_member
 from sifmake.store.collect import target_of
@@ -21,24 +21,24 @@ from sifmake.store.naming import split_sif_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sifmake.limits import Limits
     from sifmake.store import Store
 
 
 _SHA256_DIGITS = 64
 
 
-def check_pack(path: Path) -> str:
-    """Check all of a pack and return the key that it should have.
+def check_pack(path: Path, limits: Limits = DEFAULT_LIMITS) -> str:
+    """Check all of a pack that can be checked without its layer, and return the key that it should have.
 
     Raises:
-        PackDamagedError: A checksum is wrong.
+        PackDamagedError: It is damaged.
     """
+    from sifmake.layers.pack_audit import check_pack as check_whole
+
     with open_pack(path) as pack:
-        pack.check_data()
-        meta = pack.meta
-    known = pack_key(meta.diff_id, Codec(meta.codec, meta.level))
-    # The encoder that made it may be another machine's: its own word for it stands in the name.
-    return known[: known.rindex("-") + 1] + meta.fingerprint
+        check_whole(pack, limits)
+        return pack.meta.key
 
 
 def why_damaged(store: Store, item: Item) -> str:
@@ -69,7 +69,7 @@ def _why_patch_damaged(item: Item) -> str:
 
     with item.path.open("rb") as file:
         try:
-            load_patch(file.fileno()).check(item.name)
+            load_patch(file.fileno(), item.name).check()
         except PackDamagedError as error:
             return error.what
     return ""

@@ -170,6 +170,10 @@ class Merger:
     def _directory(self, folder: bytes) -> Inode:
         stack = [self.tree.root]
         todo = folder.split(b"/")[::-1] if folder else []
+        if b".." in todo:
+            raise FlattenError(
+                "a path leads upwards", where=ascii(folder)[2:-1], hint="the layer is hostile or damaged"
+            )
         followed = 0
         while todo:
             part = todo.pop()

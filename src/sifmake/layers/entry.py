@@ -5,6 +5,8 @@ Entries are stored in the index of a layer pack and become, without a copy, the 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 DIR = 1
@@ -19,8 +21,20 @@ WHITEOUT = 9
 OPAQUE = 10
 """Kinds 1 to 7 are inodes and carry squashfs's numbers; 8 to 10 are instructions to the flattening."""
 
+LARGEST = (1 << 62) - 1
+"""Bound on sizes and offsets that are read back: sums of two still fit into what the operating system takes."""
 
-class Entry(msgspec.Struct, array_like=True, gc=False):
+# What decoding enforces, so that damaged or hostile numbers never reach code that packs or indexes with them.
+Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+Number32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+NumberOrNone = Annotated[int, msgspec.Meta(ge=-1, le=LARGEST)]
+# Fields that an index does not have: a pack that names them anyway may only repeat the default, or no dict at all.
+Unset = Annotated[int, msgspec.Meta(ge=0, le=0)]
+UnsetReference = Annotated[int, msgspec.Meta(ge=-1, le=-1)]
+_NO_DICT = msgspec.Meta(min_length=LARGEST)
+
+
+class Entry(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """One entry of a layer in tar order.
 
     Attributes:
@@ -40,16 +54,16 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     """
 
     path: bytes
-    kind: int
-    mode: int
-    uid: int
-    gid: int
+    kind: Annotated[int, msgspec.Meta(ge=DIR, le=OPAQUE)]
+    mode: Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
+    uid: Number32
+    gid: Number32
     mtime: int
-    size: int = 0
-    content: int = -1
+    size: Number = 0
+    content: NumberOrNone = -1
     target: bytes = b""
-    major: int = 0
-    minor: int = 0
+    major: Number32 = 0
+    minor: Number32 = 0
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -67,11 +81,11 @@ class Inode(Entry, array_like=True, gc=False):
         ref: Squashfs inode reference, set when the image is written.
     """
 
-    layer: int = 0
-    children: dict[bytes, Inode] | None = None
-    number: int = 0
-    links: int = 0
-    ref: int = -1
+    layer: Unset = 0
+    children: Annotated[dict[bytes, Inode], _NO_DICT] | None = None
+    number: Unset = 0
+    links: Unset = 0
+    ref: UnsetReference = -1
 
 
 class Content(msgspec.Struct, array_like=True, gc=False):
@@ -89,11 +103,11 @@ class Content(msgspec.Struct, array_like=True, gc=False):
         sparse: Bytes in blocks of zeros.
     """
 
-    sha256: bytes
-    size: int
-    start: int
-    stored: int
+    sha256: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    size: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
+    start: Number
+    stored: Number
     blocks: bytes
-    fragment: int = -1
-    offset: int = 0
-    sparse: int = 0
+    fragment: NumberOrNone = -1
+    offset: Number = 0
+    sparse: Number = 0

@@ -8,6 +8,7 @@ from sifmake.errors import LayerError
 from sifmake.layers.codec import BLOCK_SIZE
 from sifmake.layers.entry import BLOCK, CHAR, DIR, FIFO, FILE, HARDLINK, OPAQUE, SYMLINK, WHITEOUT, Entry
 from sifmake.layers.names import marker, normalise
+from sifmake.layers.pack_format import MOST_WARNINGS
 
 if TYPE_CHECKING:
     from sifmake.layers.blocks import BlockWriter
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 KINDS = {b"0": FILE, b"1": HARDLINK, b"2": SYMLINK, b"3": CHAR, b"4": BLOCK, b"5": DIR, b"6": FIFO}
-MOST_WARNINGS = 20
 MACHINES_OWN = frozenset((b"security.selinux", b"system.nfs4_acl"))
 """Extended attributes that mean nothing elsewhere."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 from isal.isal_zlib import crc32
@@ -23,6 +24,12 @@ PACK_VERSION = 1
 MAGIC = b"SIFMPACK"
 FOOTER = struct.Struct("<8sIIQQQQQII")
 FRAGMENT = struct.Struct("<QII")
+
+LARGEST_INDEX = 1 << 30
+"""Bytes of all index parts: some 100 for an entry, so more than the most entries of a layer take."""
+
+MOST_WARNINGS = 20
+"""Warnings of a layer that are kept one by one; one more line counts the rest."""
 
 
 class Meta(msgspec.Struct):
@@ -42,7 +49,12 @@ class Meta(msgspec.Struct):
     level: int
     fingerprint: str
     block_size: int
-    warnings: list[str]
+    warnings: Annotated[list[str], msgspec.Meta(max_length=MOST_WARNINGS + 1)]
+
+    @property
+    def key(self) -> str:
+        """The key of this pack by its own words; see :func:`pack_key`."""
+        return _key(self.diff_id, f"{self.codec}{self.level}", self.block_size, self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -91,8 +103,11 @@ class Footer:
 
 def pack_key(diff_id: str, codec: Codec) -> str:
     """Return the store's name of the pack of a layer: everything that decides its bytes."""
-    codec_part = f"{codec.name}{codec.level}-{BLOCK_SIZE >> 10}k-v{PACK_VERSION}-{codec.fingerprint}"
-    return pack_key_prefix(diff_id) + codec_part
+    return _key(diff_id, f"{codec.name}{codec.level}", BLOCK_SIZE, codec.fingerprint)
+
+
+def _key(diff_id: str, codec: str, block_size: int, fingerprint: str) -> str:
+    return f"{pack_key_prefix(diff_id)}{codec}-{block_size >> 10}k-v{PACK_VERSION}-{fingerprint}"
 
 
 def pack_key_prefix(diff_id: str) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
 from isal.isal_zlib import crc32
 
 from sifmake.errors import PackDamagedError
 from sifmake.layers.codec import BLOCK_SIZE, Codec
+from sifmake.layers.decoding import decode
 from sifmake.layers.entry import Content, Entry, Inode
-from sifmake.layers.pack_format import FOOTER, FRAGMENT, Footer, Meta
+from sifmake.layers.pack_checks import check_contents, check_entries, check_fragments
+from sifmake.layers.pack_format import FOOTER, FRAGMENT, LARGEST_INDEX, Footer, Meta
+from sifmake.oci.digest import is_digest
 from sifmake.ranges import read_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 READ_SIZE = 1 << 20
@@ -38,25 +41,46 @@ class Pack:
     fd: int
     footer: Footer
     meta: Meta
-    _index: dict[str, bytes] = field(repr=False)
+    _index: dict[str, memoryview] = field(repr=False)
 
     def entries(self) -> list[Inode]:
-        """Return all entries in tar order; they are new objects at each call."""
-        return msgspec.msgpack.decode(self._index["entries"], type=list[Inode])
+        """Return all entries in tar order; they are new objects at each call.
+
+        Raises:
+            PackDamagedError: They cannot be decoded or do not fit to the contents; as with all parts of the index.
+        """
+        entries: list[Inode] = self._decoded("entries", list[Inode])
+        self._checked(check_entries, entries, self.contents)
+        return entries
 
     def stored_entries(self) -> list[Entry]:
         """Return all entries in tar order as the index has them."""
-        return msgspec.msgpack.decode(self._index["entries"], type=list[Entry])
+        entries: list[Entry] = self._decoded("entries", list[Entry])
+        self._checked(check_entries, entries, self.contents)
+        return entries
 
     @cached_property
     def contents(self) -> list[Content]:
         """Where the pack keeps the bytes of each distinct file."""
-        return msgspec.msgpack.decode(self._index["contents"], type=list[Content])
+        contents: list[Content] = self._decoded("contents", list[Content])
+        self._checked(check_contents, contents, self.fragments, self.footer.data_size)
+        return contents
 
     @cached_property
     def fragments(self) -> list[tuple[int, int, int]]:
         """Start, squashfs block word and uncompressed size of each fragment block."""
-        return list(FRAGMENT.iter_unpack(self._index["fragments"]))
+        fragments = list(FRAGMENT.iter_unpack(self._index["fragments"]))
+        self._checked(check_fragments, fragments, self.footer.data_size)
+        return fragments
+
+    def _decoded(self, part: str, kind: Any) -> Any:
+        return decode(self._index[part], kind, "index of the layer pack", str(self.path))
+
+    def _checked(self, check: Callable[..., None], *parts: object) -> None:
+        try:
+            check(*parts)
+        except PackDamagedError as error:
+            raise error.within(str(self.path)) from None
 
     @property
     def codec(self) -> Codec:
@@ -135,33 +159,60 @@ class Pack:
         self.close()
 
 
-def open_pack(path: Path) -> Pack:
-    """Open a pack and check footer and index.
+def open_pack(path: Path, key: str | None = None) -> Pack:
+    """Open a pack and check footer, index and that it is the one that was asked for.
+
+    Args:
+        path: The file.
+        key: What it is asked for by: the file's name in a store says nothing of what is in it. None only where the
+            caller compares :attr:`Meta.key` itself.
 
     Raises:
-        PackDamagedError: The file is no whole pack of this version.
+        PackDamagedError: The file is no whole pack of this version, or the pack of something else.
         OSError: It cannot be read.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return load_pack(path, fd, key)
+
+
+def load_pack(path: Path, fd: int, key: str | None) -> Pack:
+    """Do as :func:`open_pack` does with a file that is open; the descriptor belongs to the pack, also when it fails.
+
+    Raises:
+        PackDamagedError: As :func:`open_pack`.
+    """
     try:
-        return _load(path, fd)
+        pack = _load(path, fd)
+        _demand_key(pack, key)
     except BaseException:
         os.close(fd)
         raise
+    return pack
+
+
+def _demand_key(pack: Pack, key: str | None) -> None:
+    """Refuse the pack of another layer, codec, level or encoder, whatever name it has."""
+    meta = pack.meta
+    if not is_digest(meta.diff_id) or meta.block_size != BLOCK_SIZE or key not in (None, meta.key):
+        raise PackDamagedError("this is the layer pack of something else", where=str(pack.path))
 
 
 def _load(path: Path, fd: int) -> Pack:
-    size = os.fstat(fd).st_size
-    footer = Footer.decode(read_at(fd, FOOTER.size, max(0, size - FOOTER.size)))
+    status = os.fstat(fd)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    footer = Footer.decode(read_at(fd, FOOTER.size, size - FOOTER.size)) if size >= FOOTER.size else None
     if footer is None or footer.data_size + footer.index_size + FOOTER.size != size:
         raise PackDamagedError("not a whole layer pack", where=str(path))
+    if footer.index_size > LARGEST_INDEX:
+        raise PackDamagedError(f"layer pack with an index of more than {LARGEST_INDEX} bytes", where=str(path))
     raw = read_at(fd, footer.index_size, footer.data_size)
-    if len(raw) != footer.index_size or crc32(raw) != footer.index_crc:
+    if len(raw) != footer.index_size or crc32(raw) != footer.index_crc or footer.fragments_size % FRAGMENT.size:
         raise PackDamagedError("index of the layer pack is damaged", where=str(path))
     index = {}
     at = 0
     for name in ("entries", "contents", "fragments", "meta"):
         length: int = getattr(footer, f"{name}_size")
-        index[name] = raw[at : at + length]
+        index[name] = memoryview(raw)[at : at + length]
         at += length
-    return Pack(path, fd, footer, msgspec.msgpack.decode(index["meta"], type=Meta), index)
+    meta: Meta = decode(index["meta"], Meta, "index of the layer pack", str(path))
+    return Pack(path, fd, footer, meta, index)

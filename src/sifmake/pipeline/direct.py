@@ -139,8 +139,9 @@ def _build(source: Source, image: Image, store: Store, request: Pull, settings: 
         origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
         build = engine.BuildSettings(request.compression)
         return engine.write_sif(request.target, merged, packs, image, origin, build, progress, store)
-    except PackDamagedError:
-        engine.drop_damaged(packs, store)
+    except engine.SUSPECT as error:
+        if engine.drop_damaged(packs, store, error):
+            raise PackDamagedError(error.what, where=error.where, hint="the layer is packed again") from None
         raise
     finally:
         engine.close_packs(packs)

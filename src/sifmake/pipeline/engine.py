@@ -8,13 +8,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, PackDamagedError, SifmakeError, WrongBlobError
+from sifmake.errors import (
+    FlattenError,
+    IntegrityError,
+    PackDamagedError,
+    SifmakeError,
+    SquashfsError,
+    WrongBlobError,
+)
 from sifmake.files import atomic_write
 from sifmake.flatten.flattened import FORMAT, Flattened, Merged, flatten, merge, short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, open_pack
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.pipeline.provisional import has_pack
 from sifmake.pipeline.stopping import Stoppable
 from sifmake.pipeline.turns import Turns
@@ -36,6 +44,8 @@ if TYPE_CHECKING:
 PARALLEL_LAYERS = 6
 DAMAGED_LAYER = "the layer was made or stored damaged: have the image built and pushed again"
 NO_SHELL = "the image has no /bin/sh: run and exec start its programs, shell and test find none to start"
+SUSPECT = (PackDamagedError, FlattenError, SquashfsError)
+"""What a damaged pack may end in, one whose checksums somebody made fit included; see :func:`drop_damaged`."""
 SIF_VERSION = 2
 """Raise it when the same tree would give another SIF file."""
 
@@ -126,7 +136,7 @@ class _Maker:
         if path is None:
             return None
         try:
-            return open_pack(path)
+            return open_pack(path, key)
         except FileNotFoundError:
             return None
         except PackDamagedError as error:
@@ -152,7 +162,7 @@ class _Maker:
                 self.store.drop_pack(other)
                 continue
             task.finish()
-            return open_pack(path)
+            return open_pack(path, key)
         return None
 
     def _make(self, layer: Layer, key: str) -> Pack:
@@ -163,7 +173,7 @@ class _Maker:
         except SifmakeError as error:
             placed = error.within(f"{self.source.name}: layer {short(layer.descriptor.digest)}")
             raise placed.advised(DAMAGED_LAYER if isinstance(error, IntegrityError) else "") from None
-        return open_pack(path)
+        return open_pack(path, key)
 
     def _write(self, layer: Layer, path: Path) -> bool:
         """Write a pack from what the source gives; return False when that was wrong and there is another place."""
@@ -183,15 +193,23 @@ class _Maker:
         return True
 
 
-def drop_damaged(packs: Sequence[Pack], store: Store) -> bool:
-    """Remove packs from the store that do not match their checksums; return whether there were any.
+def drop_damaged(packs: Sequence[Pack], store: Store, error: SifmakeError | None = None) -> bool:
+    """Remove packs from the store that are not what packing writes; return whether there were any.
 
-    Call it after :class:`PackDamagedError`, then fetch again.
+    Call it after one of :data:`SUSPECT`, then fetch again.
+
+    Args:
+        packs: The image's.
+        store: Where they come from.
+        error: What happened: blocks are inflated only where they can be behind it.
     """
+    from sifmake.layers.pack_audit import check_index, check_pack
+
+    check = check_index if isinstance(error, FlattenError | SquashfsError) else check_pack
     damaged = False
     for pack in packs:
         try:
-            pack.check_data()
+            check(pack, DEFAULT_LIMITS)
         except PackDamagedError:
             damaged = True
             store.drop_pack(pack.path.name)

@@ -10,6 +10,7 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from sifmake.errors import PackDamagedError
 from sifmake.files import atomic_write, fsync_folder, temporary_beside
 
 if TYPE_CHECKING:
@@ -96,4 +97,17 @@ def has_pack(store: Store, diff_id: str) -> bool:
     """Tell whether a store has a pack of a layer, of whatever codec: from that any other can be made."""
     from sifmake.layers.pack_format import pack_key_prefix
 
-    return bool(store.pack_keys(pack_key_prefix(diff_id)))
+    return any(_is_pack(store, key) for key in store.pack_keys(pack_key_prefix(diff_id)))
+
+
+def _is_pack(store: Store, key: str) -> bool:
+    """Tell whether a file with a pack's name is that pack: a layer that went by cannot be asked for again."""
+    from sifmake.layers.pack_reader import open_pack
+
+    path = store.find_pack(key)
+    try:
+        if path is not None:
+            open_pack(path, key).close()
+    except (OSError, PackDamagedError):
+        return False
+    return path is not None

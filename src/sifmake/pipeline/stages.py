@@ -5,7 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import LockError, PackDamagedError, SifError, SifmakeError, SigningError
+from sifmake.errors import (
+    FlattenError,
+    LockError,
+    PackDamagedError,
+    SifError,
+    SifmakeError,
+    SigningError,
+    SquashfsError,
+)
 from sifmake.files import fsync_folder, make_folders, sha256_of
 from sifmake.pipeline.as_made import Seen, frame_of, has_frame, has_objects
 from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED, ZSTD_WARNING
@@ -71,8 +79,8 @@ class Runner:
         """Make a stage's outputs; a pack that turns out to be damaged is made anew in the same run."""
         try:
             _make(self, stage, image, lock)
-        except PackDamagedError as error:
-            if not self.bench(image, lock).drop_damaged():
+        except (PackDamagedError, FlattenError, SquashfsError) as error:
+            if not self.bench(image, lock).drop_damaged(error):
                 raise
             self.project.progress.warning(str(error))
             self.close()

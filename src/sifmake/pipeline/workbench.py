@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from sifmake.errors import FlattenError, PackDamagedError
+from sifmake.errors import FlattenError
 from sifmake.pipeline import engine
 from sifmake.pipeline.declaration import TREE
 from sifmake.pipeline.freshness import why_stale
@@ -15,6 +15,7 @@ from sifmake.pipeline.records import read_record
 
 if TYPE_CHECKING:
     from sifmake.assembly.image import SifSummary
+    from sifmake.errors import SifmakeError
     from sifmake.flatten.flattened import Flattened
     from sifmake.layers.pack_reader import Pack
     from sifmake.oci.model import Image
@@ -93,16 +94,7 @@ class Workbench:
         return flattened or self._load_tree() or engine.flatten_packs(self.packs, self.image, self._project.progress)
 
     def write_sif(self, flattened: Flattened) -> SifSummary:
-        """Write the unsigned SIF; a pack that turns out to be damaged is made anew first."""
-        try:
-            return self._write_sif(flattened)
-        except PackDamagedError as error:
-            self._project.progress.warning(str(error))
-            engine.drop_damaged(self.packs, self._project.store)
-            engine.close_packs(vars(self).pop("packs"))
-            return self._write_sif(self.flatten())
-
-    def _write_sif(self, flattened: Flattened) -> SifSummary:
+        """Write the unsigned SIF."""
         build = self.lock.build
         return engine.write_sif(
             self._project.path("results/{image}/unsigned.sif", self.name),
@@ -115,9 +107,15 @@ class Workbench:
             self._project.store,
         )
 
-    def drop_damaged(self) -> bool:
-        """Take packs that do not match their checksums out of the store; return whether there were any."""
-        return engine.drop_damaged(self.packs, self._project.store)
+    def drop_damaged(self, error: SifmakeError) -> bool:
+        """Take damaged packs out of the store after an error, and the tree that came of them; return whether any were.
+
+        See :func:`~sifmake.pipeline.engine.drop_damaged`.
+        """
+        damaged = engine.drop_damaged(self.packs, self._project.store, error)
+        if damaged:
+            self._project.path(TREE, self.name).unlink(missing_ok=True)
+        return damaged
 
     def close(self) -> None:
         """Close packs and source."""

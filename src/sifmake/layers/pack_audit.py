@@ -1,0 +1,129 @@
+"""Everything that can be checked of a pack without its layer: where packs come in from outside, or are suspected.
+
+A build does not pay for this: what it relies on is checked while the index is decoded
+(:mod:`~sifmake.layers.pack_checks`), and a wrong byte shows in the checksum of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from sifmake.errors import PackDamagedError
+from sifmake.layers.codec import BLOCK_SIZE
+from sifmake.layers.entry import FILE, HARDLINK
+from sifmake.layers.members import most_bytes
+from sifmake.layers.names import normalise
+from sifmake.layers.pack_checks import is_block_word, stored_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sifmake.layers.entry import Content, Entry
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.limits import Limits
+
+_Range = tuple[int, int]
+
+
+def check_pack(pack: Pack, limits: Limits) -> None:
+    """Check all of a pack: checksums, index, and that every file inflates to its size and has its SHA-256.
+
+    Memory stays at the index and a block; time is bounded by what a layer of the pack's size may inflate to.
+
+    Args:
+        pack: The pack.
+        limits: ``layer_entries``, ``name_bytes``, ``layer_bytes``, ``inflate_ratio`` and ``inflate_ratio_from`` apply.
+
+    Raises:
+        PackDamagedError: Something is wrong, or beyond a limit.
+    """
+    pack.check_data()
+    check_index(pack, limits)
+    most = most_bytes(pack.footer.data_size + pack.footer.index_size, limits)
+    if sum(content.size for content in pack.contents) > most:
+        what = f"files of more than {most} bytes in all, far more than a layer pack of this size may hold"
+        raise PackDamagedError(what, where=str(pack.path), hint="allow more by limits: inflate-ratio, layer-bytes")
+    _check_files(pack)
+
+
+def check_index(pack: Pack, limits: Limits) -> None:
+    """Check what the index says: paths, and that no two blocks or tails share bytes.
+
+    Raises:
+        PackDamagedError: Something is wrong, or beyond a limit.
+    """
+    entries, contents, fragments = pack.stored_entries(), pack.contents, pack.fragments
+    try:
+        _check_entries(entries, limits)
+        for content in contents:
+            _check_words(content)
+        blocks = [(content.start, content.start + content.stored) for content in contents if content.stored]
+        blocks += [(start, start + stored_size(word)) for start, word, _ in fragments]
+        _check_disjoint(blocks, "blocks")
+        _check_disjoint([_tail_range(content) for content in contents if content.fragment >= 0], "tails")
+    except PackDamagedError as error:
+        raise error.within(str(pack.path)) from None
+
+
+def _check_entries(entries: Sequence[Entry], limits: Limits) -> None:
+    if len(entries) > limits.layer_entries:
+        raise PackDamagedError(f"more than {limits.layer_entries} entries in the layer pack")
+    for entry in entries:
+        if max(len(entry.path), len(entry.target)) > limits.name_bytes:
+            raise PackDamagedError(f"a name or link target of more than {limits.name_bytes} bytes in the layer pack")
+        if not is_path(entry.path) or (entry.kind == HARDLINK and not is_path(entry.target)):
+            raise PackDamagedError("the layer pack has a path that no layer leads to", where=_printable(entry))
+        if b"\0" in entry.target or (entry.content >= 0 and entry.kind != FILE):
+            raise PackDamagedError("the layer pack has an entry that no layer leads to", where=_printable(entry))
+
+
+def _printable(entry: Entry) -> str:
+    return ascii(entry.path[:300])[2:-1]
+
+
+def is_path(path: bytes) -> bool:
+    """Tell whether a path is one as packing writes it; see :attr:`~sifmake.layers.entry.Entry.path`."""
+    return b"\0" not in path and normalise(path) == path
+
+
+def _check_words(content: Content) -> None:
+    """Check the block words of a content against what else is said of it."""
+    stored = zeros = 0
+    for word in memoryview(content.blocks).cast("I"):
+        if word and not is_block_word(word):
+            raise PackDamagedError("a block of the layer pack is out of range")
+        stored += stored_size(word)
+        zeros += not word
+    if stored != content.stored or zeros * BLOCK_SIZE != content.sparse:
+        raise PackDamagedError("blocks of the layer pack do not make up their file")
+
+
+def _tail_range(content: Content) -> _Range:
+    """Return where a tail is, counted as if every fragment block were full."""
+    start = content.fragment * BLOCK_SIZE + content.offset
+    return start, start + content.size % BLOCK_SIZE
+
+
+def _check_disjoint(ranges: Sequence[_Range], what: str) -> None:
+    before = 0
+    for start, end in sorted(ranges):
+        if start < before:
+            raise PackDamagedError(f"{what} of the layer pack overlap")
+        before = end
+
+
+def _check_files(pack: Pack) -> None:
+    """Inflate every block once; files in the order of their tails, so that no fragment block is inflated twice."""
+    number, fragment = -1, memoryview(b"")
+    for content in sorted(pack.contents, key=lambda content: content.fragment):
+        digest = hashlib.sha256()
+        for block in pack.blocks_of(content):
+            digest.update(block)
+        if content.fragment >= 0:
+            if content.fragment != number:
+                number, fragment = content.fragment, memoryview(pack.read_fragment(content.fragment))
+            digest.update(fragment[content.offset : content.offset + content.size % BLOCK_SIZE])
+        if digest.digest() != content.sha256:
+            what = f"file with SHA-256 {content.sha256.hex()[:12]} is damaged"
+            raise PackDamagedError(what, where=str(pack.path), hint="it is made again from upstream when it is needed")

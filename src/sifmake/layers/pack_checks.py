@@ -1,0 +1,90 @@
+"""What the parts of a pack's index must say of each other, checked whenever they are decoded.
+
+The checksums in a pack are its maker's own: whoever can write to a store can make them fit. Decoding bounds each number
+by itself (:mod:`~sifmake.layers.entry`); this module checks what later code relies on when it looks from one part into
+another. That takes a tenth of the time of decoding; what costs more is in :mod:`~sifmake.layers.pack_audit`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import PackDamagedError
+from sifmake.layers.codec import BLOCK_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sifmake.layers.entry import Content, Entry
+
+_WORD_BITS = 25
+"""A squashfs block word: 24 bits of size, one that says "not compressed"."""
+
+
+def stored_size(word: int) -> int:
+    """Return how many bytes of the file a block takes; 0 for a block of zeros."""
+    return word & 0xFFFFFF
+
+
+def is_block_word(word: int) -> bool:
+    """Tell whether a word is one of a block that is stored: not empty, not larger than a full block."""
+    return 0 < stored_size(word) <= BLOCK_SIZE and not word >> _WORD_BITS
+
+
+def check_fragments(fragments: Sequence[tuple[int, int, int]], data_size: int) -> None:
+    """Check that fragment blocks are inside the data region and no larger than a block.
+
+    Raises:
+        PackDamagedError: One is not.
+    """
+    for start, word, size in fragments:
+        if not is_block_word(word) or not 0 < size <= BLOCK_SIZE or start + stored_size(word) > data_size:
+            raise PackDamagedError("a fragment block of the layer pack is out of range")
+
+
+def check_contents(contents: Sequence[Content], fragments: Sequence[tuple[int, int, int]], data_size: int) -> None:
+    """Check that full blocks are inside the data region, as many as the size says, and tails inside their fragment.
+
+    Raises:
+        PackDamagedError: Something does not fit.
+    """
+    sizes = [fragment[2] for fragment in fragments]
+    last = len(sizes) - 1
+    for content in contents:
+        fragment = content.fragment
+        if content.size >= BLOCK_SIZE:
+            if not _large_fits(content, data_size, sizes):
+                raise _misfit()
+        elif not 0 <= fragment <= last or content.offset + content.size > sizes[fragment] or content.blocks:
+            raise _misfit()
+
+
+def _large_fits(content: Content, data_size: int, sizes: Sequence[int]) -> bool:
+    """Tell whether a content of a block or more has its blocks in the data region, and a tail if it needs one."""
+    tail = content.size % BLOCK_SIZE
+    return (
+        len(content.blocks) == content.size // BLOCK_SIZE * 4
+        and content.start + content.stored <= data_size
+        and content.sparse <= content.size
+        and content.fragment < len(sizes)
+        and (content.fragment >= 0) == (tail > 0)
+        and (not tail or content.offset + tail <= sizes[content.fragment])
+    )
+
+
+def _misfit() -> PackDamagedError:
+    return PackDamagedError("a file of the layer pack is out of range")
+
+
+def check_entries(entries: Sequence[Entry], contents: Sequence[Content]) -> None:
+    """Check that each entry that has a content has its size, and the others none.
+
+    Raises:
+        PackDamagedError: An entry names a content that is not there, or one of another size.
+    """
+    # The last one stands for entries without a content, whose number is -1.
+    sizes = [*[content.size for content in contents], 0]
+    last = len(contents)
+    for entry in entries:
+        if entry.content >= last or entry.size != sizes[entry.content]:
+            raise PackDamagedError("an entry of the layer pack does not fit to its content")
