@@ -10,9 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import IntegrityError, SourceError
+from sifmake.errors import IntegrityError, SifError, SourceError
 from sifmake.files import atomic_write
 from sifmake.oci.platform import parse_platform
+from sifmake.pipeline.checked_sif import add_checked, find_checked
 from sifmake.pipeline.declaration import TREE, UNSIGNED
 from sifmake.pipeline.finished_sif import fetch_whole
 from sifmake.pipeline.image_cache import source_settings
@@ -105,7 +106,7 @@ def sif_finished(project: Project, name: str, lock: Lock) -> dict[str, Any]:
     """
     target = project.path(UNSIGNED, name)
     try:
-        _copy(project, _local_path(project, lock.source) or _stored(project, lock), target, lock.manifest)
+        _copy_locked(project, lock, target)
     except IntegrityError:
         hint = f"run sifmake lock {name}"
         raise IntegrityError("the file is not the one that was locked", where=lock.source, hint=hint) from None
@@ -128,6 +129,21 @@ WORK: dict[str, Callable[[Project, str, Lock], dict[str, Any]]] = {
 """The work of the stages that are others for a finished file."""
 
 
+def _copy_locked(project: Project, lock: Lock, target: Path) -> None:
+    """Copy the file; one in the store that turns out to be damaged is fetched anew first."""
+    local = _local_path(project, lock.source)
+    if local is not None:
+        _copy(project, local, target, lock.manifest)
+        return
+    path = _stored(project, lock)
+    try:
+        _copy(project, path, target, lock.manifest)
+    except (SourceError, SifError):
+        project.progress.warning(f"{path} is damaged; it is fetched again")
+        project.store.drop_sif(path)
+        _copy(project, _stored(project, lock), target, lock.manifest)
+
+
 def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
     source = _open_exactly(project, f"{FILE}:{path}")
     try:
@@ -138,7 +154,7 @@ def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
 
 def _stored(project: Project, lock: Lock) -> Path:
     """Return the file in the store; fetched now if it is not there."""
-    found = project.store.find_sif(_key(lock.manifest))
+    found = find_checked(project.store, _key(lock.manifest))
     if found is not None:
         return found
     uri = f"oras://{lock.image}" if lock.source.startswith("oras:") else lock.source
@@ -155,7 +171,7 @@ def _fetched(project: Project, source: SifSource, uri: str, expected: str = "") 
     with TemporaryDirectory(dir=store.temporary_folder()) as scratch:
         path = Path(scratch, "fetched.sif")
         digest = fetch_whole(source, path, uri, expected)
-        return store.add_sif(_key(digest), path.replace), digest
+        return add_checked(store, _key(digest), path.replace), digest
 
 
 def _open(project: Project, uri: str) -> SifSource:

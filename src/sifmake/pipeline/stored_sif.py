@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
+from sifmake.pipeline.checked_sif import add_checked, find_checked
 from sifmake.pipeline.direct import Pull, pull
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
     resolved = _resolve(wanted, settings, store, platform)
     key = _key(resolved.manifest_digest)
     uri = _pinned(wanted.uri, resolved)
-    path = store.find_sif(key) or _built(store, replace(wanted, uri=uri), platform, key, settings, options)
-    store.keep_name(_name(wanted.uri), key)
+    path = find_checked(store, key) or _built(store, replace(wanted, uri=uri), platform, key, settings, options)
+    _keep(store, wanted.uri, key)
     return path
 
 
@@ -89,7 +90,7 @@ def _resolve(wanted: Wanted, settings: SourceSettings, store: Store, platform: P
     source = open_source(wanted.uri, settings)
     try:
         resolved = resolve_image(store, source, platform, settings.limits)
-        if store.find_sif(_key(resolved.manifest_digest)) is None:
+        if not store.sif_paths(_key(resolved.manifest_digest)):
             load_image(store, source, resolved.manifest_digest)
         return resolved
     finally:
@@ -105,11 +106,11 @@ def _built(
     store: Store, wanted: Wanted, platform: Platform, key: str, settings: SourceSettings, configuration: Configuration
 ) -> Path:
     with store.lock(key):
-        found = store.find_sif(key)
+        found = find_checked(store, key)
         if found is None:
             options = (platform, "gzip", wanted.plain_http, wanted.auth_file)
-            found = store.add_sif(
-                key, lambda path: pull(Pull(wanted.uri, path, *options), settings.progress, configuration)
+            found = add_checked(
+                store, key, lambda path: pull(Pull(wanted.uri, path, *options), settings.progress, configuration)
             )
     return found
 
@@ -123,12 +124,12 @@ def _fetched(store: Store, wanted: Wanted, settings: SourceSettings) -> Path:
     try:
         digest = source.resolve()
         key = _key(digest or f"sha256:{hashlib.sha256(wanted.uri.encode()).hexdigest()}")
-        found = store.find_sif(key) if digest else None
+        found = find_checked(store, key) if digest else None
         if found is None:
-            found = store.add_sif(key, lambda path: fetch_whole(source, path, wanted.uri))
+            found = add_checked(store, key, lambda path: fetch_whole(source, path, wanted.uri))
     finally:
         source.close()
-    store.keep_name(_name(wanted.uri), key)
+    _keep(store, wanted.uri, key)
     return found
 
 
@@ -144,8 +145,18 @@ def _name(uri: str) -> str:
     return f"{uri} {host_platform()}"
 
 
+def _keep(store: Store, uri: str, key: str) -> None:
+    """Keep what a name meant, and in another file that it did: the notes of two names may take each other's place."""
+    name = _name(uri)
+    store.keep_name(name, key)
+    store.keep_name(f"{key} for {name}", key)
+
+
 def _noted(store: Store, uri: str) -> Path:
-    found = store.find_named(_name(uri))
+    name = _name(uri)
+    key = store.find_name(name)
+    confirmed = key and store.find_name(f"{key} for {name}") == key
+    found = find_checked(store, key) if confirmed else None
     if found is None:
         raise SourceError("is not in the store, and the run is offline", where=uri, hint="run it once with network")
     return found

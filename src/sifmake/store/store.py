@@ -208,17 +208,30 @@ class Store:
         return target
 
     def find_sif(self, key: str) -> Path | None:
-        """Return the finished SIF of this key, or None; see :meth:`find_pack`."""
+        """Return the finished SIF of this key, or None; see :meth:`find_pack`. Its SHA-256 is not checked."""
         return self._find(SIFS, key)
+
+    def sif_paths(self, key: str) -> list[Path]:
+        """Return where finished SIFs of this key are, in all stores; nothing is changed and nobody's word is taken."""
+        return [path for root in self._roots() for path in candidates(root, SIFS, key)]
+
+    def drop_sif(self, path: Path) -> None:
+        """Remove a damaged finished SIF from the writable store; one of a read-only store is not found any more."""
+        self._dropped.add(path.name)
+        if path.is_relative_to(self.root):
+            _unlink(path)
 
     def keep_name(self, name: str, key: str) -> None:
         """Keep which finished SIF a name meant last."""
         self._keep(self._name_path(name), f"{key}\n".encode())
 
+    def find_name(self, name: str) -> str:
+        """Return the key that was kept for a name; empty where there is none."""
+        return name_target(_read(self._name_path(name), 256) or b"")
+
     def find_named(self, name: str) -> Path | None:
         """Return the finished SIF that a name meant when it was kept, or None."""
-        data = _read(self._name_path(name), 256)
-        key = name_target(data or b"")
+        key = self.find_name(name)
         return self.find_sif(key) if key else None
 
     def temporary_folder(self) -> Path:
@@ -270,9 +283,9 @@ class Store:
 
     def _find(self, kind: str, key: str) -> Path | None:
         for root in self._roots():
-            if kind == PACKS and key in self._dropped and root != self.root:
-                continue
             for path in candidates(root, kind, key):
+                if path.name in self._dropped and root != self.root:
+                    continue
                 try:
                     objection = why_not_trusted(path, root, self._owners_of(root))
                 except OSError:
