@@ -134,7 +134,7 @@ class YamlFile:
 
 def _decode(path: Path, data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ConfigError("is UTF-16 text", where=f"{path}:1", hint="save it as UTF-8")
+        raise ConfigError("is not UTF-8 but UTF-16 text", where=f"{path}:1", hint="save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import stat
 
-from sifmake.ranges import read_at
+from sifmake.errors import SifError
 from sifmake.runtime.errors import RunError
+from sifmake.sif_table import EXTRA, OFFSET, SIZE, TYPE, read_table
 
-HEADER_SIZE = 128
-DESCRIPTOR_SIZE = 585
-MAGIC = b"SIF_MAGIC\0"
-MAX_SLOTS = 16384
-PARTITION, OCI_ROOT_INDEX = 0x4004, 0x400A
-SQUASHFS, PRIMARY = 1, 2
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sifmake.sif_table import Table
+
+OCI_ROOT_INDEX = 0x400A
+SQUASHFS = 1
 MACHINES = {
     b"01": ("i386", "i486", "i586", "i686", "x86_64"),
     b"02": ("x86_64",),
@@ -66,61 +68,28 @@ def open_image(path: str, fd: int = -1) -> Image:
         OSError: It cannot be read.
     """
     if fd < 0:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        raise RunError("is a folder, not a SIF file", where=path, hint="--runtime apptainer can run it")
     try:
-        table = read_table(fd, read_at(fd, HEADER_SIZE, 0))
-    except IsADirectoryError:
-        raise RunError("is a folder, not a SIF file", where=path, hint="--runtime apptainer can run it") from None
-    types = set()
-    for at in range(0, len(table) - DESCRIPTOR_SIZE + 1, DESCRIPTOR_SIZE):
-        if not table[at + 4]:
-            continue
-        kind = number(table, at, 4)
-        types.add(kind)
-        if kind == PARTITION and number(table, at + 205, 4) == PRIMARY:
-            arch = table[at + 209 : at + 211]
-            image = Image(fd, number(table, at + 17, 8), number(table, at + 25, 8), arch)
-            return checked(path, number(table, at + 201, 4), image)
-    raise refusal(path, types)
-
-
-def number(data: bytes, at: int, size: int) -> int:
-    """Return the number at a place of the header or table."""
-    return int.from_bytes(data[at : at + size], "little", signed=True)
-
-
-def read_table(fd: int, head: bytes) -> bytes:
-    """Return the descriptor table, or nothing where the header cannot be true."""
-    if len(head) < HEADER_SIZE or head[32:42] != MAGIC:
-        return b""
-    total, offset = number(head, 88, 8), number(head, 96, 8)
-    if not 0 < total <= MAX_SLOTS or offset < HEADER_SIZE:
-        return b""
-    return read_at(fd, total * DESCRIPTOR_SIZE, offset)
-
-
-def checked(path: str, kind: int, image: Image) -> Image:
-    """Refuse a partition that lies outside of the file or is no squashfs."""
-    if image.offset < HEADER_SIZE or image.size <= 0 or image.offset + image.size > os.fstat(image.fd).st_size:
-        raise refusal(path, set())
-    if kind != SQUASHFS:
+        table = read_table(fd)
+    except SifError as error:
+        raise error.within(path) from None
+    row = table.primary
+    if row is None or not row[SIZE]:
+        raise refusal(path, table)
+    if int.from_bytes(row[EXTRA][:4], "little", signed=True) != SQUASHFS:
         raise RunError(
             "the root file system is no plain squashfs",
             where=path,
             hint="run it with --runtime apptainer or singularity",
         )
-    return image
+    return Image(fd, row[OFFSET], row[SIZE], row[EXTRA][8:10])
 
 
-def refusal(path: str, types: set[int]) -> RunError:
-    """Return why a file cannot be run; the full reader knows more, and raises SifError."""
-    from pathlib import Path
-
-    from sifmake.sif import open_sif
-
-    with open_sif(Path(path)):
-        pass
-    if OCI_ROOT_INDEX in types:
+def refusal(path: str, table: Table) -> RunError:
+    """Return why a file without a root file system cannot be run."""
+    if any(row[TYPE] == OCI_ROOT_INDEX for row in table.rows):
         return RunError(
             "an OCI-SIF has no root file system of its own", where=path, hint="run it with --runtime singularity"
         )

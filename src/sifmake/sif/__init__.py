@@ -13,7 +13,8 @@ from sifmake.sif.extra import (
 )
 from sifmake.sif.format import DataType, Descriptor, Header, group_link
 from sifmake.sif.plan import PARTITION_ALIGNMENT, NewObject, SifPlan, plan
-from sifmake.sif.reader import NotSifError, Sif, open_sif, problems, read_sif
+from sifmake.sif.reader import Sif, open_sif, problems, read_sif
+from sifmake.sif_table import NotSifError
 
 __all__ = [
     "PARTITION_ALIGNMENT",

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from sifmake.errors import SifError
 from sifmake.files import fsync_folder, make_folders, name_where_no_room_is, temporary_beside
 from sifmake.ranges import copy_some, write_at
-from sifmake.sif.format import DESCRIPTOR, ZERO_TIME, Descriptor, Header
+from sifmake.sif.format import ZERO_TIME, Descriptor, Header
 from sifmake.sif.plan import place
 from sifmake.sif.reader import problems, read_sif
+from sifmake.sif_table import DESCRIPTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,15 +5,12 @@ All numbers are little-endian and packed without padding. Offsets in this module
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-HEADER: Final = struct.Struct("<32s10s3s3s16s8q")
-DESCRIPTOR: Final = struct.Struct("<iBIIIqqqqqqq128s384s")
-MAGIC: Final = b"SIF_MAGIC\0"
-VERSION: Final = b"01\0"
+from sifmake.sif_table import DESCRIPTOR, HEADER
+
 LAUNCH: Final = b"#!/usr/bin/env run-singularity\n"
 TABLE_OFFSET: Final = 4096
 DEFAULT_SLOTS: Final = 48

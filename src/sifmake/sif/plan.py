@@ -9,15 +9,12 @@ from sifmake.errors import SifError
 from sifmake.sif.extra import read_partition
 from sifmake.sif.format import (
     DEFAULT_SLOTS,
-    DESCRIPTOR,
     EXTRA_BYTES,
     GROUP_MASK,
     LAUNCH,
-    MAGIC,
     NAME_BYTES,
     NIL_UUID,
     TABLE_OFFSET,
-    VERSION,
     ZERO_TIME,
     DataType,
     Descriptor,
@@ -25,6 +22,7 @@ from sifmake.sif.format import (
     arch_code,
     arch_name,
 )
+from sifmake.sif_table import DESCRIPTOR, MAGIC, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,21 +10,17 @@ from typing import TYPE_CHECKING
 from sifmake.errors import SifError
 from sifmake.ranges import read_at
 from sifmake.sif.extra import read_partition
-from sifmake.sif.format import DESCRIPTOR, GROUP_MASK, HEADER, MAGIC, VERSION, Descriptor, Header
+from sifmake.sif.format import GROUP_MASK, Descriptor, Header
+from sifmake.sif_table import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sifmake.sif.format import DataType
 
-MAX_SLOTS = 16384
 SMALL_OBJECT = 16 << 20
 """Bytes of the largest object that is read into memory unless the caller says otherwise."""
-
-
-class NotSifError(SifError):
-    """The file does not begin as a SIF file of a known version does."""
 
 
 @dataclass(frozen=True)
@@ -127,91 +121,9 @@ def read_sif(fd: int, path: Path) -> Sif:
 
 def checked(fd: int, path: Path) -> Sif:
     """Read and check everything but the data."""
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        raise NotSifError("not a regular file", hint="give the path of a SIF file")
-    header = read_header(fd)
-    check_header(header, status.st_size)
-    table = read_at(fd, header.total * DESCRIPTOR.size, header.table_offset)
-    objects, leftovers = split_table(table)
-    check_ids(objects)
-    check_places(objects, header, status.st_size)
-    return Sif(path, fd, status.st_size, header, tuple(objects), tuple(leftovers))
-
-
-def read_header(fd: int) -> Header:
-    """Return the header; NotSifError if magic or version are not those of a SIF."""
-    data = read_at(fd, HEADER.size, 0)
-    if data[32:42] != MAGIC:
-        raise NotSifError("not a SIF file", hint="the magic SIF_MAGIC is missing in its first 128 bytes")
-    if len(data) < HEADER.size:
-        raise SifError("the header is cut off", hint="get the file again")
-    header = Header.unpack(data)
-    if header.version != VERSION:
-        shown = header.version.rstrip(b"\0").decode("ascii", "backslashreplace")
-        raise NotSifError(f"SIF version {shown} is not supported", hint="only version 01 is known")
-    return header
-
-
-def check_header(header: Header, size: int) -> None:
-    """Refuse a descriptor table that cannot be there."""
-    if not 0 <= header.total <= MAX_SLOTS:
-        raise SifError(f"the header claims {header.total} descriptors, at most {MAX_SLOTS} are accepted")
-    if header.table_offset < HEADER.size:
-        raise SifError(f"the descriptor table cannot begin at {header.table_offset}")
-    if header.table_size < header.total * DESCRIPTOR.size:
-        raise SifError(f"{header.total} descriptors do not fit into a table of {header.table_size} bytes")
-    if header.table_offset + header.total * DESCRIPTOR.size > size:
-        raise SifError(f"the descriptor table ends behind the end of the file ({size} bytes); the file is cut off")
-    if header.data_offset < header.table_offset + header.total * DESCRIPTOR.size:
-        raise SifError(f"data cannot begin at {header.data_offset}, inside header or descriptor table")
-
-
-def split_table(table: bytes) -> tuple[list[Descriptor], list[int]]:
-    """Return the used descriptors, and the unused slots that are not empty."""
-    used: list[Descriptor] = []
-    leftovers: list[int] = []
-    empty = bytes(DESCRIPTOR.size)
-    for slot in range(len(table) // DESCRIPTOR.size):
-        raw = table[slot * DESCRIPTOR.size : (slot + 1) * DESCRIPTOR.size]
-        if raw[4]:
-            used.append(Descriptor.unpack(slot, raw))
-        elif raw != empty:
-            leftovers.append(slot)
-    return used, leftovers
-
-
-def check_ids(objects: Sequence[Descriptor]) -> None:
-    """Refuse object numbers that name nothing or two things."""
-    seen: set[int] = set()
-    for item in objects:
-        if item.id == 0:
-            raise SifError(f"descriptor slot {item.slot} has the object number 0; numbers begin at 1")
-        if item.id in seen:
-            raise SifError(f"two objects have the number {item.id}")
-        seen.add(item.id)
-    primaries = [str(item.id) for item in objects if is_primary(item)]
-    if len(primaries) > 1:
-        raise SifError(f"objects {' and '.join(primaries[:2])} both claim to be the primary partition")
-
-
-def check_places(objects: Sequence[Descriptor], header: Header, size: int) -> None:
-    """Refuse objects outside of the file, over header or table, or over each other."""
-    table_end = header.table_offset + header.total * DESCRIPTOR.size
-    for item in objects:
-        if item.offset < 0 or item.size < 0:
-            raise SifError(f"object {item.id} has a negative offset or size ({item.offset}, {item.size})")
-        if item.offset < table_end:
-            raise SifError(f"object {item.id} at {item.offset} lies over the header or the descriptor table")
-        if item.end > size:
-            raise SifError(
-                f"object {item.id} ends at {item.end}, behind the end of the file ({size} bytes); "
-                "the file is cut off or damaged"
-            )
-    ordered = sorted((item for item in objects if item.size), key=lambda item: item.offset)
-    for before, after in itertools.pairwise(ordered):
-        if before.end > after.offset:
-            raise SifError(f"objects {before.id} and {after.id} lie over each other")
+    table = read_table(fd)
+    objects = tuple(Descriptor(*row) for row in table.rows)
+    return Sif(path, fd, table.size, Header.unpack(table.head), objects, tuple(table.leftovers))
 
 
 def is_primary(item: Descriptor) -> bool:

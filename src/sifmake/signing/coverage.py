@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.ranges import read_at
-from sifmake.sif.format import DESCRIPTOR, HEADER, DataType
+from sifmake.sif.format import DataType
+from sifmake.sif_table import DESCRIPTOR, HEADER
 from sifmake.signing import cleartext, dsse
 from sifmake.signing.metadata import MetadataError
 

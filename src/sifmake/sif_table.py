@@ -1,0 +1,163 @@
+"""Header and descriptor table of a SIF file, checked: the one opinion on them, for verifying as for running.
+
+All that starts a program pays for what it imports, so there are no dataclasses and no enums here; ``sifmake.sif`` makes
+values of what this module returns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from struct import Struct
+
+from sifmake.errors import SifError
+from sifmake.ranges import read_at
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    Row = tuple[Any, ...]
+
+HEADER: Final = Struct("<32s10s3s3s16s8q")
+DESCRIPTOR: Final = Struct("<iBIIIqqqqqqq128s384s")
+MAGIC: Final = b"SIF_MAGIC\0"
+VERSION: Final = b"01\0"
+MAX_SLOTS: Final = 16384
+PARTITION: Final = 0x4004
+PRIMARY_SYSTEM: Final = 2
+TYPE, ID, OFFSET, SIZE, EXTRA = 1, 3, 6, 7, 14
+"""Places in a row: the slot, then the fields of a descriptor in their order."""
+
+
+class NotSifError(SifError):
+    """The file does not begin as a SIF file of a known version does."""
+
+
+class Table:
+    """What has been checked of a SIF file: everything but the objects' data.
+
+    Attributes:
+        size: Bytes of the file.
+        head: The 128 bytes of the header.
+        total: Descriptor slots.
+        offset: Where the descriptor table begins.
+        rows: The used descriptors in the order of the table: slot, then the fields in their order.
+        leftovers: Slots that are not in use and yet hold bytes.
+    """
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.size = size
+        self.head = read_head(fd)
+        self.total, self.offset, table_size, self.data_offset = HEADER.unpack(self.head)[8:12]
+        check_header(self, table_size)
+        self.rows, self.leftovers = split(read_at(fd, self.total * DESCRIPTOR.size, self.offset))
+        check_ids(self.rows)
+        check_places(self)
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte behind the descriptor table."""
+        return int(self.offset + self.total * DESCRIPTOR.size)
+
+    @property
+    def primary(self) -> Row | None:
+        """The row of the primary partition, if there is one."""
+        return next((row for row in self.rows if is_primary(row)), None)
+
+
+def read_table(fd: int) -> Table:
+    """Read and check the SIF file that is open as ``fd``.
+
+    Raises:
+        NotSifError: It is no SIF file of version 01.
+        SifError: Its header, table or an object's place cannot be true.
+        OSError: It cannot be read.
+    """
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotSifError("not a regular file", hint="give the path of a SIF file")
+    return Table(fd, status.st_size)
+
+
+def read_head(fd: int) -> bytes:
+    """Return the header; NotSifError if magic or version are not those of a SIF."""
+    data = read_at(fd, HEADER.size, 0)
+    if data[32:42] != MAGIC:
+        raise NotSifError("not a SIF file", hint="the magic SIF_MAGIC is missing in its first 128 bytes")
+    if len(data) < HEADER.size:
+        raise SifError("the header is cut off", hint="get the file again")
+    version = data[42:45]
+    if version != VERSION:
+        shown = version.rstrip(b"\0").decode("ascii", "backslashreplace")
+        raise NotSifError(f"SIF version {shown} is not supported", hint="only version 01 is known")
+    return data
+
+
+def check_header(table: Table, table_size: int) -> None:
+    """Refuse a descriptor table that cannot be there."""
+    if not 0 <= table.total <= MAX_SLOTS:
+        raise SifError(f"the header claims {table.total} descriptors, at most {MAX_SLOTS} are accepted")
+    if table.offset < HEADER.size:
+        raise SifError(f"the descriptor table cannot begin at {table.offset}")
+    if table_size < table.total * DESCRIPTOR.size:
+        raise SifError(f"{table.total} descriptors do not fit into a table of {table_size} bytes")
+    if table.end > table.size:
+        raise SifError(
+            f"the descriptor table ends behind the end of the file ({table.size} bytes); the file is cut off"
+        )
+    if table.data_offset < table.end:
+        raise SifError(f"data cannot begin at {table.data_offset}, inside header or descriptor table")
+
+
+def split(table: bytes) -> tuple[list[Row], list[int]]:
+    """Return the used descriptors, and the unused slots that are not empty."""
+    used: list[Row] = []
+    leftovers: list[int] = []
+    empty = bytes(DESCRIPTOR.size)
+    for slot in range(len(table) // DESCRIPTOR.size):
+        raw = table[slot * DESCRIPTOR.size : (slot + 1) * DESCRIPTOR.size]
+        if raw[4]:
+            used.append((slot, *DESCRIPTOR.unpack(raw)))
+        elif raw != empty:
+            leftovers.append(slot)
+    return used, leftovers
+
+
+def is_primary(row: Row) -> bool:
+    """Whether a row is that of a primary system partition."""
+    return row[TYPE] == PARTITION and int.from_bytes(row[EXTRA][4:8], "little", signed=True) == PRIMARY_SYSTEM
+
+
+def check_ids(rows: list[Row]) -> None:
+    """Refuse object numbers that name nothing or two things, and two primary partitions."""
+    seen: set[int] = set()
+    for row in rows:
+        if row[ID] == 0:
+            raise SifError(f"descriptor slot {row[0]} has the object number 0; numbers begin at 1")
+        if row[ID] in seen:
+            raise SifError(f"two objects have the number {row[ID]}")
+        seen.add(row[ID])
+    primaries = [str(row[ID]) for row in rows if is_primary(row)]
+    if len(primaries) > 1:
+        raise SifError(f"objects {' and '.join(primaries[:2])} both claim to be the primary partition")
+
+
+def check_places(table: Table) -> None:
+    """Refuse objects outside of the file, over header or table, or over each other."""
+    for row in table.rows:
+        number, offset, size = row[ID], row[OFFSET], row[SIZE]
+        if offset < 0 or size < 0:
+            raise SifError(f"object {number} has a negative offset or size ({offset}, {size})")
+        if offset < table.end:
+            raise SifError(f"object {number} at {offset} lies over the header or the descriptor table")
+        if offset + size > table.size:
+            raise SifError(
+                f"object {number} ends at {offset + size}, behind the end of the file ({table.size} bytes); "
+                "the file is cut off or damaged"
+            )
+    ordered = sorted((row for row in table.rows if row[SIZE]), key=lambda row: (row[OFFSET], row[0]))
+    for before, after in itertools.pairwise(ordered):
+        if before[OFFSET] + before[SIZE] > after[OFFSET]:
+            raise SifError(f"objects {before[ID]} and {after[ID]} lie over each other")
