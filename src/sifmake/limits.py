@@ -42,6 +42,14 @@ class Limits:
         head_bytes: Largest head, and most that a body may hold besides its content, bytes.
         stall_seconds: Time over which the rate of a transfer is looked at, seconds.
         slowest_rate: Rate below which a transfer is broken off and resumed, bytes per second.
+        image_entries: Most names in the squashfs of an image that is read.
+        image_listing_bytes: Memory for the names of a squashfs, 512 bytes, path and target for each; larger images may
+            take as much as their own size.
+        image_table_bytes: Inflated bytes of a squashfs's tables; larger images may take four times their own size.
+        image_bytes_ratio: Bytes of all files in a squashfs, holes included, for each byte of its own size ...
+        image_bytes_from: ... above these bytes, which every image may have.
+        package_list_bytes: Bytes of all package lists of an image that are read for ``sifmake diff``.
+        packages: Most packages in the lists of an image.
     """
 
     manifest_bytes: int = 4 * MIB
@@ -72,6 +80,13 @@ class Limits:
     head_bytes: int = 64 * KIB
     stall_seconds: int = 120
     slowest_rate: int = 1 * KIB
+    image_entries: int = 5_000_000
+    image_listing_bytes: int = 96 * MIB
+    image_table_bytes: int = 256 * MIB
+    image_bytes_ratio: int = 100
+    image_bytes_from: int = 1 * GIB
+    package_list_bytes: int = 64 * MIB
+    packages: int = 100_000
 
 
 DEFAULT_LIMITS = Limits()

@@ -9,6 +9,7 @@ SIF_IMAGES = CORPUS / "sif" / "sylabs+sif" / "test" / "images"
 SIF_KEYS = CORPUS / "sif" / "sylabs+sif" / "test" / "keys"
 SIF_FROM_PEERS = CORPUS / "generated" / "sif"
 SIF_BROKEN = CORPUS / "generated" / "sif-broken"
+SECURITY = CORPUS / "security"
 
 _DIVE = CORPUS / "oci/wagoodman+dive/.data"
 _LAYOUTS = sorted((CORPUS / "oci/sylabs+oci-tools/test/images").glob("*")) + sorted(

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _compare(old: Path, new: Path) -> Comparison:
     from sifmake.pipeline.comparison import compare, contents_of_lock
+    from sifmake.pipeline.configuration import limits_here
     from sifmake.pipeline.contents import open_contents
     from sifmake.pipeline.lock_file import read_lock
 
@@ -51,5 +52,6 @@ def _compare(old: Path, new: Path) -> Comparison:
         return compare(contents_of_lock(read_lock(old)), contents_of_lock(read_lock(new)))
     if any(locks):
         raise UsageError("a lock file and a SIF file cannot be compared", where=f"{old}, {new}")
-    with open_contents(old) as before, open_contents(new) as after:
+    limits = limits_here()
+    with open_contents(old, limits) as before, open_contents(new, limits) as after:
         return compare(before, after)

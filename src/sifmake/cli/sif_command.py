@@ -40,9 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand; returns the exit status."""
     if args.action == "digest":
+        from sifmake.pipeline.configuration import limits_here
         from sifmake.pipeline.content_digest import content_digest
 
-        sys.stdout.write(content_digest(args.file) + "\n")
+        sys.stdout.write(content_digest(args.file, limits_here()) + "\n")
     with open_sif(args.file) as sif:
         if args.action == "dump":
             dump(sif, args.id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.pipeline.contents import Contents
 from sifmake.squashfs.reader import FILE
+from sifmake.squashfs.same import FileComparison
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -73,7 +74,10 @@ def contents_of_lock(lock: Lock) -> Contents:
 def compare(old: Contents, new: Contents) -> Comparison:
     """Return how two images differ.
 
-    Files of the same size, time and attributes count as equal; files that differ only in their time are read.
+    Bytes of files of the same size are compared, whatever their times say: who made an image chose the times, too.
+
+    Raises:
+        SquashfsError: An image is damaged, or its files come to more bytes than the limit for them.
     """
     files = {kind: [path.decode("utf-8", "backslashreplace") for path in paths] for kind, paths in _files(old, new)}
     return Comparison(
@@ -108,20 +112,25 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
 def _files(old: Contents, new: Contents) -> Iterator[tuple[str, list[bytes]]]:
     yield "added", sorted(new.nodes.keys() - old.nodes.keys())
     yield "removed", sorted(old.nodes.keys() - new.nodes.keys())
-    both = sorted(old.nodes.keys() & new.nodes.keys())
-    yield "changed", [path for path in both if _differs(old, old.nodes[path], new, new.nodes[path])]
+    yield "changed", list(_changed(old, new))
 
 
-def _differs(old: Contents, before: Node, new: Contents, after: Node) -> bool:
-    if _attributes(before) != _attributes(after):
-        return True
-    if before.kind != FILE or before.mtime == after.mtime:
-        return False
-    return old.digest(before) != new.digest(after)
+def _changed(old: Contents, new: Contents) -> Iterator[bytes]:
+    if old.reader is None or new.reader is None:
+        return
+    files = FileComparison(old.reader, new.reader)
+    for path in sorted(old.nodes.keys() & new.nodes.keys()):
+        before, after = old.nodes[path], new.nodes[path]
+        if (
+            _attributes(before) != _attributes(after)
+            or old.reader.read_xattrs(before) != new.reader.read_xattrs(after)
+            or (before.kind == FILE and not files.same(before, after))
+        ):
+            yield path
 
 
 def _attributes(node: Node) -> tuple[Any, ...]:
-    return node.kind, node.mode, node.uid, node.gid, node.size, node.target
+    return node.kind, node.mode, node.uid, node.gid, node.size, node.target, node.device
 
 
 def describe(found: Comparison) -> Iterator[str]:

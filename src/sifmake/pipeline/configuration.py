@@ -73,6 +73,11 @@ def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Conf
         raise ConfigError(what, where=str(path), hint="set HOME, or write the path out") from None
 
 
+def limits_here() -> Limits:
+    """Return the limits of the project in this folder, or the defaults; raises as :func:`load_configuration`."""
+    return load_configuration(Path("config/config.yaml"), Path()).limits
+
+
 def _read(path: Path, root: Path, *, thorough: bool) -> Configuration:
     if not thorough and (value := _handed_on(path)) is not None:
         return _convert(value, root)

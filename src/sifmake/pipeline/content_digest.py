@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.pipeline.contents import open_reader
 from sifmake.squashfs.reader import FILE
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from sifmake.limits import Limits
     from sifmake.squashfs.reader import Node, SquashfsReader
 
 FORMAT = b"sifmake content 1\n"
@@ -20,29 +22,30 @@ TELLS_OF_THE_BUILD = frozenset({b".singularity.d/labels.json", b".singularity.d/
 """Files that say when, from where and by which program the image was made."""
 
 
-def content_digest(path: Path) -> str:
+def content_digest(path: Path, limits: Limits = DEFAULT_LIMITS) -> str:
     """Return ``sha256:`` and the digest of a listing of a SIF file's root file system.
 
     Counted are names, types, modes, owners, bytes of files, targets, device numbers, hard links and extended
     attributes; not counted are times, the order and compression of blocks, signatures, labels and all other objects.
 
+    Args:
+        path: The SIF file.
+        limits: Bounds on what reading may cost.
+
     Raises:
         SifError: It is no SIF file, or its root file system is no squashfs.
-        SquashfsError: The squashfs is damaged or compressed in another way.
+        SquashfsError: The squashfs is damaged, compressed in another way or beyond a limit.
     """
     total = hashlib.sha256(FORMAT)
-    with open_reader(path) as reader:
-        nodes = sorted((node for node in reader.walk() if node.path not in TELLS_OF_THE_BUILD), key=_path)
+    with open_reader(path, limits) as reader:
         first: dict[int, bytes] = {}
-        for node in nodes:
-            link = first.setdefault(node.number, node.path)
+        for node in reader.walk():
+            if node.path in TELLS_OF_THE_BUILD:
+                continue
+            link = first.setdefault(node.reference, node.path)
             row = (b"link", node.path, link) if link != node.path else _row(reader, node)
             total.update(_framed(row))
     return f"sha256:{total.hexdigest()}"
-
-
-def _path(node: Node) -> bytes:
-    return node.path
 
 
 def _row(reader: SquashfsReader, node: Node) -> Iterator[bytes]:
@@ -50,10 +53,7 @@ def _row(reader: SquashfsReader, node: Node) -> Iterator[bytes]:
     yield node.path
     yield node.target
     if node.kind == FILE:
-        content = hashlib.sha256()
-        for chunk in reader.chunks(node):
-            content.update(chunk)
-        yield content.digest()
+        yield reader.digest(node)
     for name, value in sorted(reader.read_xattrs(node).items()):
         yield name
         yield value

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifError, SquashfsError
-from sifmake.json_text import parse_json
-from sifmake.pipeline.packages import LARGEST_LIST, is_package_list, read_packages
-from sifmake.ranges import read_at
+from sifmake.json_text import BeyondLimitError, parse_json
+from sifmake.limits import DEFAULT_LIMITS, Limits
+from sifmake.pipeline.packages import PackageLists, is_package_list
 from sifmake.sif import Sif, open_sif
 from sifmake.squashfs.reader import FILE, Node, SquashfsReader
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MOST_DOCUMENT = 16 << 20
 LIST = "sifmake sif list shows what it has"
 
 
@@ -44,88 +42,93 @@ class Contents:
     packages: dict[str, str] = field(default_factory=dict)
     reader: SquashfsReader | None = None
 
-    def digest(self, node: Node) -> bytes:
-        """Return the SHA-256 of a file's bytes."""
-        total = hashlib.sha256()
-        for chunk in self.reader.chunks(node) if self.reader else ():
-            total.update(chunk)
-        return total.digest()
-
 
 @contextmanager
-def open_contents(path: Path) -> Iterator[Contents]:
+def open_contents(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Contents]:
     """Gather what a SIF file holds; it stays open while the block lasts.
 
+    Args:
+        path: The file.
+        limits: Bounds on what reading may cost.
+
     Raises:
-        SifError: It is no SIF file, or its root file system is no squashfs.
-        SquashfsError: The squashfs is damaged or compressed in another way.
+        SifError: It is no SIF file, its root file system is no squashfs, or its documents are damaged.
+        SquashfsError: The squashfs is damaged, compressed in another way or beyond a limit.
     """
     with open_sif(path) as sif:
-        reader = _reader(sif)
+        reader = _reader(sif, limits)
         nodes = {node.path: node for node in reader.walk()}
-        config = _document(sif, "oci-config.json")
-        settings = _object(config, "config") if "config" in config else config
+        documents = _Documents(sif, limits)
+        config = documents.read("oci-config.json")
+        settings = _object(config["config"]) if "config" in config else config
         yield Contents(
-            layers=_layers(_document(sif, "oci-manifest.json")),
+            layers=documents.layers(),
             settings={key: value for key, value in settings.items() if key != "Labels" and value},
-            labels=_labels(sif),
+            labels=documents.labels(),
             nodes=nodes,
-            packages=_packages(reader, nodes),
+            packages=_packages(reader, nodes, limits, path),
             reader=reader,
         )
 
 
 @contextmanager
-def open_reader(path: Path) -> Iterator[SquashfsReader]:
+def open_reader(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[SquashfsReader]:
     """Give a reader of a SIF file's root file system while the block lasts; raises as :func:`open_contents`."""
     with open_sif(path) as sif:
-        yield _reader(sif)
+        yield _reader(sif, limits)
 
 
-def _reader(sif: Sif) -> SquashfsReader:
-    primary = sif.primary()
+def _reader(sif: Sif, limits: Limits) -> SquashfsReader:
+    primary, name = sif.primary(), str(sif.path)
     if primary is None:
-        raise SifError("there is no root file system in it", where=str(sif.path), hint=LIST)
+        raise SifError("there is no root file system in it", where=name, hint=LIST)
     try:
-        return SquashfsReader(lambda size, at: read_at(sif.fd, size, primary.offset + at))
+        return SquashfsReader(lambda size, at: sif.pread(primary, size, at), limits, name=name)
     except SquashfsError as error:
-        raise SquashfsError(
-            f"the root file system cannot be read: {error.what}", where=str(sif.path), hint=LIST
-        ) from None
+        what = f"the root file system cannot be read: {error.what}"
+        raise SquashfsError(what, where=name, hint=error.hint or LIST) from None
 
 
-def _document(sif: Sif, name: str) -> dict[str, Any]:
-    for item in sif.find(name=name):
-        try:
-            value = parse_json(sif.read(item, MOST_DOCUMENT))
-        except ValueError as error:
-            raise SifError(f"{name} is damaged ({error})", where=str(sif.path), hint=LIST) from None
-        return value if isinstance(value, dict) else {}
-    return {}
+class _Documents:
+    """The JSON documents of a SIF file."""
+
+    def __init__(self, sif: Sif, limits: Limits) -> None:
+        self._sif = sif
+        self._where = str(sif.path)
+        self._limits = limits
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a document, empty where there is none or it is not an object."""
+        for item in self._sif.find(name=name):
+            data = self._sif.read(item, self._limits.config_bytes)
+            try:
+                return _object(parse_json(data, self._limits))
+            except BeyondLimitError as error:
+                raise SifError(f"{name} is not read: it has {error} (a limit)", where=self._where, hint=LIST) from None
+            except ValueError as error:
+                raise SifError(f"{name} is damaged ({error})", where=self._where, hint=LIST) from None
+        return {}
+
+    def layers(self) -> tuple[str, ...]:
+        """Return the digests of the image's layers."""
+        items = self.read("oci-manifest.json").get("layers")
+        layers = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+        return tuple(str(layer["digest"]) for layer in layers if "digest" in layer)
+
+    def labels(self) -> dict[str, str]:
+        """Return the image's labels."""
+        attributes = _object(_object(self.read("inspect-metadata.json").get("data")).get("attributes"))
+        return {str(key): str(value) for key, value in _object(attributes.get("labels")).items()}
 
 
-def _object(document: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Return the object that keys lead to in a document that anyone may have written; an empty one without it."""
-    value: Any = document
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
+def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _layers(manifest: dict[str, Any]) -> tuple[str, ...]:
-    items = manifest.get("layers")
-    layers = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-    return tuple(str(layer["digest"]) for layer in layers if "digest" in layer)
-
-
-def _labels(sif: Sif) -> dict[str, str]:
-    labels = _object(_document(sif, "inspect-metadata.json"), "data", "attributes", "labels")
-    return {str(key): str(value) for key, value in labels.items()}
-
-
-def _packages(reader: SquashfsReader, nodes: dict[bytes, Node]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _packages(reader: SquashfsReader, nodes: dict[bytes, Node], limits: Limits, image: Path) -> dict[str, str]:
+    lists = PackageLists(limits, str(image))
     for path, node in nodes.items():
-        if node.kind == FILE and node.size <= LARGEST_LIST and is_package_list(path):
-            found |= read_packages(path, b"".join(reader.chunks(node)))
-    return found
+        if node.kind == FILE and is_package_list(path):
+            lists.count(node.size)
+            lists.read(path, b"".join(reader.chunks(node)))
+    return lists.found

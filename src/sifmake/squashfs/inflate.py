@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def inflater(compression: int) -> Callable[[bytes, int], bytes]:
+def inflater(compression: int, block_size: int) -> Callable[[bytes, int], bytes]:
     """Return what inflates a block: takes its bytes and the most that may come out.
 
     Args:
         compression: As the superblock has it.
+        block_size: Bytes of the image's largest block, which bound zstd's window as they do in Linux.
 
     Raises:
         SquashfsError: It is neither gzip nor zstd; the function raises it for a damaged block.
@@ -25,25 +26,39 @@ def inflater(compression: int) -> Callable[[bytes, int], bytes]:
     if compression == fmt.COMPRESSION_IDS["gzip"]:
         return _inflate_zlib
     if compression == fmt.COMPRESSION_IDS["zstd"]:
-        return _inflate_zstd
+        return _zstd_inflater(max(block_size, fmt.METADATA_SIZE))
     raise SquashfsError("the blocks are compressed neither by gzip nor by zstd")
 
 
 def _inflate_zlib(data: bytes, largest: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        return inflater.decompress(data, largest)
+        content = inflater.decompress(data, largest + 1)
     except zlib.error as error:
         raise SquashfsError(f"a block is damaged ({error})") from None
+    return _whole(content, largest, whole=inflater.eof)
 
 
-def _inflate_zstd(data: bytes, largest: int) -> bytes:
+def _zstd_inflater(window: int) -> Callable[[bytes, int], bytes]:
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:
         from backports import zstd
 
-    try:
-        return zstd.ZstdDecompressor().decompress(data, largest)
-    except zstd.ZstdError as error:
-        raise SquashfsError(f"a block is damaged ({error})") from None
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: max(window.bit_length() - 1, 10)}
+
+    def inflate(data: bytes, largest: int) -> bytes:
+        inflater = zstd.ZstdDecompressor(options=options)
+        try:
+            content = inflater.decompress(data, largest + 1)
+        except zstd.ZstdError as error:
+            raise SquashfsError(f"a block is damaged ({error})") from None
+        return _whole(content, largest, whole=inflater.eof)
+
+    return inflate
+
+
+def _whole(content: bytes, largest: int, *, whole: bool) -> bytes:
+    if not whole or len(content) > largest:
+        raise SquashfsError(f"a block is damaged (it does not end within {largest} bytes)")
+    return content

@@ -1,0 +1,75 @@
+"""What reading one image may cost, counted while it is read: in proportion to the image's own size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SquashfsError
+
+if TYPE_CHECKING:
+    from sifmake.limits import Limits
+
+NAME_COST = 512
+"""Bytes that each name counts beside its path and its target: about what a reader keeps of it."""
+TABLE_RATIO = 4
+"""Bytes of inflated tables for each byte of the image; real images need less than one."""
+
+
+class Budget:
+    """Counts down what one image may still cost; every limit has its own message.
+
+    Args:
+        limits: ``image_*``, ``file_bytes`` and ``name_bytes`` apply.
+        size: Bytes of the image.
+    """
+
+    def __init__(self, limits: Limits, size: int) -> None:
+        self.limits = limits
+        self._names = limits.image_entries
+        self._listing = max(limits.image_listing_bytes, size)
+        self._tables = max(limits.image_table_bytes, TABLE_RATIO * size)
+        self._data = limits.image_bytes_from + limits.image_bytes_ratio * size
+
+    def count_name(self, path: bytes, target: bytes) -> None:
+        """Count one name of the listing.
+
+        Raises:
+            SquashfsError: The path is too long, or the listing has too many names or takes too much memory.
+        """
+        self._names -= 1
+        self._listing -= NAME_COST + len(path) + len(target)
+        if self._names < 0:
+            raise _limit(f"it has more than {self.limits.image_entries} names", "image-entries")
+        if len(path) > self.limits.name_bytes:
+            raise _limit(f"a path has {len(path)} bytes, {self.limits.name_bytes} are allowed", "name-bytes")
+        if self._listing < 0:
+            what = "its listing takes more memory than is allowed for an image of its size"
+            raise _limit(what, "image-listing-bytes")
+
+    def count_table(self, size: int) -> None:
+        """Count bytes of a metadata block that was inflated; SquashfsError where there are too many."""
+        self._tables -= size
+        if self._tables < 0:
+            what = "its tables come to more bytes than are allowed for an image of its size"
+            raise _limit(what, "image-table-bytes")
+
+    def check_data(self, size: int) -> None:
+        """Refuse bytes that would be too many, before work is done for them."""
+        if size > self._data:
+            ratio, base = self.limits.image_bytes_ratio, self.limits.image_bytes_from
+            what = f"its files come to more than {ratio} times its own size and {base} bytes"
+            raise _limit(what, "image-bytes-ratio or limits.image-bytes-from")
+
+    def count_data(self, size: int) -> None:
+        """Count bytes of files, holes included; SquashfsError where there are too many."""
+        self.check_data(size)
+        self._data -= size
+
+    def check_file(self, size: int) -> None:
+        """Refuse a file that is larger than any may be."""
+        if size > self.limits.file_bytes:
+            raise _limit(f"a file has {size} bytes, {self.limits.file_bytes} are allowed", "file-bytes")
+
+
+def _limit(what: str, name: str) -> SquashfsError:
+    return SquashfsError(f"{what} (a limit)", hint=f"raise limits.{name} in config/config.yaml if you trust the image")

@@ -1,0 +1,41 @@
+"""Whether files of two images have the same bytes, without inflating what is stored alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sifmake.squashfs.reader import Block, Node, SquashfsReader
+
+
+class FileComparison:
+    """Compares files of two images; remembers which fragment blocks are stored alike."""
+
+    def __init__(self, old: SquashfsReader, new: SquashfsReader) -> None:
+        self._old = old
+        self._new = new
+        self._fragments: dict[tuple[int, int, int, int], bool] = {}
+
+    def same(self, before: Node, after: Node) -> bool:
+        """Whether a file of the old image and one of the new have the same bytes.
+
+        Raises:
+            SquashfsError: An image is damaged, or its files come to more bytes than the limit for them.
+        """
+        if before.size != after.size:
+            return False
+        if self._old.block_size != self._new.block_size:
+            return self._old.digest(before) == self._new.digest(after)
+        pairs = zip(self._old.blocks(before), self._new.blocks(after), strict=True)
+        return all(self._alike(*pair) or self._old.content(pair[0]) == self._new.content(pair[1]) for pair in pairs)
+
+    def _alike(self, first: Block, second: Block) -> bool:
+        if first.offset != second.offset:
+            return False
+        if first.offset is None:
+            return self._old.stored(first) == self._new.stored(second)
+        key = (first.place, first.word, second.place, second.word)
+        known = self._fragments.get(key)
+        if known is None:
+            known = self._fragments[key] = self._old.stored(first) == self._new.stored(second)
+        return known
