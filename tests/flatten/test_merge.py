@@ -77,6 +77,13 @@ CASES = {
         [[folder(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", b"x"), hardlink("a", ".wh..wh.plnk/1.2")]],
         {"a": "f 644 x"},
     ),
+    "files of AUFS below the root": (
+        [
+            [folder("a"), file("a/.wh..wh.x", b"x"), folder("a/.wh..wh.plnk"), file("a/.wh..wh.plnk/1.2", b"y")],
+            [file("a/.wh..wh.plnk/1.4", b"w"), hardlink("a/d", "a/.wh..wh.plnk/1.4"), file("a/b", b"b")],
+        ],
+        {"a": "d 755", "a/d": "f 644 w", "a/b": "f 644 b"},
+    ),
     "b16 opaque marker behind its siblings": (
         [
             [folder("a"), folder("a/b"), file("a/b/old"), file("a/gone")],
@@ -188,6 +195,31 @@ def test_b28_the_root_takes_mode_and_owner_of_its_entry(tmp_path):
         flattened, _ = flatten_layers(tmp_path, [tar(folder("./", mode=0o555, uid=7, gid=8))], stack)
         root = flattened.tree.root
         assert (root.mode, root.uid, root.gid, root.mtime) == (0o555, 7, 8, 1_600_000_000)
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        (
+            [[file("f", b"x"), symlink("l", "f")], [file("l/new")]],
+            "f, which is no folder, gives way to the folder l",
+        ),
+        ([[file("f", b"x")], [file("f/new")]], "f, which is no folder, gives way to the folder f"),
+        ([[file("d/.wh..wh.x", b"x")]], "left out d/.wh..wh.x: AUFS kept such names for itself"),
+    ],
+)
+def test_what_is_lost_is_said(layers, says, tmp_path):
+    with ExitStack() as stack:
+        flattened, _ = flatten_layers(tmp_path, [tar(*layer) for layer in layers], stack)
+    assert [text.partition(": ")[2] for text in flattened.warnings] == [says]
+    assert flattened.warnings[0].startswith("layer sha256:")
+
+
+def test_warnings_of_a_layer_are_bounded(tmp_path):
+    with ExitStack() as stack:
+        flattened, _ = flatten_layers(tmp_path, [tar(*(file(f"d/.wh..wh.{n}") for n in range(100)))], stack)
+    assert len(flattened.warnings) == 21
+    assert flattened.warnings[-1].endswith("and more like these")
 
 
 @pytest.mark.parametrize("marker", [".wh.p", ".wh.d", "d/.wh..wh..opq"])

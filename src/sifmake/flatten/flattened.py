@@ -106,6 +106,7 @@ def merge(packs: Sequence[Pack], epoch: int) -> Merged:
             merger.apply(entries, number)
         except SifmakeError as error:
             raise error.within(f"layer {short(pack.meta.diff_id)}") from None
+        warnings += [f"layer {short(pack.meta.diff_id)}: {text}" for text in merger.warnings]
     return Merged(merger.tree, count, tuple(warnings))
 
 

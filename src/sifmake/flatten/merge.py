@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _Directory = dict[bytes, Inode]
+_BELOW_AUFS = b"/" + AUFS_PREFIX
+MOST_WARNINGS = 20
+"""Per layer."""
 
 
 class Merger:
@@ -20,6 +23,7 @@ class Merger:
 
     Attributes:
         tree: What has come together so far.
+        warnings: What the layer that was applied last holds that an image should not.
     """
 
     def __init__(self, epoch: int) -> None:
@@ -35,6 +39,7 @@ class Merger:
         self._children: _Directory = _children(self.tree.root)
         self._aside: dict[bytes, Inode] = {}
         self._hidden: dict[bytes, Inode] = {}
+        self.warnings: list[str] = []
 
     def apply(self, entries: Sequence[Inode], layer: int) -> None:
         """Put one layer over the tree; the entries become its inodes.
@@ -45,7 +50,7 @@ class Merger:
             FlattenError: An entry cannot be placed; ``where`` names its path.
         """
         self._layer = layer
-        self._aside, self._hidden = {}, {}
+        self._aside, self._hidden, self.warnings = {}, {}, []
         self._hide(entries)
         self._forget()
         late = {entry.path: entry for entry in entries if entry.kind < WHITEOUT and not self._place(entry)}
@@ -98,7 +103,9 @@ class Merger:
         if not name:
             self._place_root(entry)
             return True
-        if entry.path.startswith(AUFS_PREFIX):
+        if entry.path.startswith(AUFS_PREFIX) or _BELOW_AUFS in entry.path:
+            if not entry.path.startswith(AUFS_PREFIX):
+                self._warn(f"left out {_shown(entry.path)}: AUFS kept such names for itself")
             entry.layer = self._layer
             self._aside[entry.path] = entry
             return True
@@ -195,9 +202,21 @@ class Merger:
                 todo += [p for p in reversed(child.target.split(b"/")) if p not in (b"", b".")]
                 continue
             if child is None or child.kind != DIR:
+                if child is not None:
+                    self._warn(f"{_shown(child.path)}, which is no folder, gives way to the folder {_shown(folder)}")
                 child = here[part] = new_directory(folder, mtime=self._epoch, layer=self._layer)
             stack.append(child)
         return stack[-1]
+
+    def _warn(self, text: str) -> None:
+        if len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append(text)
+        elif len(self.warnings) == MOST_WARNINGS:
+            self.warnings.append("and more like these")
+
+
+def _shown(path: bytes) -> str:
+    return ascii(path)[2:-1]
 
 
 def _children(directory: Inode) -> _Directory:
