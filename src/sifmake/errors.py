@@ -84,6 +84,10 @@ class IntegrityError(SourceError):
     """Bytes do not have the digest, size or form that they were announced with."""
 
 
+class LimitError(IntegrityError):
+    """An image needs more of something than a limit allows; it is not damaged, and nobody else has a better one."""
+
+
 class WrongBlobError(IntegrityError):
     """A blob's bytes are not those that its descriptor names.
 

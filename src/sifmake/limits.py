@@ -16,7 +16,9 @@ class Limits:
     Attributes:
         manifest_bytes: Largest manifest or index that is read, bytes (registries commonly refuse above 4 MiB).
         config_bytes: Largest image config that is read, bytes.
-        documents_bytes: Most that is kept in memory of the documents in an archive that is read as a stream, bytes.
+        documents_bytes: Most that is kept in memory of the documents of an image, or of an archive that is read as a
+            stream, bytes.
+        documents_fetched: Most that is fetched of the documents of one image, bytes.
         layer_bytes: Largest uncompressed layer, bytes.
         inflate_ratio: Largest uncompressed/compressed ratio once ``inflate_ratio_from`` bytes have come out.
         inflate_ratio_from: Uncompressed bytes of one layer below which no ratio is checked.
@@ -55,6 +57,7 @@ class Limits:
     manifest_bytes: int = 4 * MIB
     config_bytes: int = 8 * MIB
     documents_bytes: int = 64 * MIB
+    documents_fetched: int = 1 * GIB
     layer_bytes: int = 256 * GIB
     inflate_ratio: int = 250
     inflate_ratio_from: int = 1 * GIB

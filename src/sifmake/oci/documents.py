@@ -7,7 +7,7 @@ import binascii
 from dataclasses import dataclass
 from typing import Any
 
-from sifmake.errors import IntegrityError, SourceError
+from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.json_text import BeyondLimitError, parse_json
 from sifmake.oci.digest import check_bytes, is_digest
 from sifmake.oci.media_types import CONFIGS, INDEXES, MANIFESTS, SCHEMA_1, is_layer, what_it_is
@@ -16,6 +16,7 @@ from sifmake.oci.model import Descriptor, ImageConfig, Platform
 LARGEST_SIZE = 1 << 62
 MOST_ENTRIES = 10_000
 """Descriptors in one document."""
+REBUILD = "have its owner build the image with less in it"
 
 
 @dataclass(frozen=True)
@@ -155,11 +156,12 @@ def load_json(data: bytes) -> dict[str, Any]:
 
     Raises:
         IntegrityError: They are no UTF-8, no JSON, or no object.
+        LimitError: They have too many values, or are nested too deeply.
     """
     try:
         document = parse_json(data)
     except BeyondLimitError as error:
-        raise IntegrityError(f"the document is beyond a limit: {error}") from None
+        raise LimitError(f"the document is beyond a limit: {error}", hint=REBUILD) from None
     except ValueError as error:
         raise IntegrityError(f"the document is no JSON ({error})", hint=_hint_for(data)) from None
     if not isinstance(document, dict):
@@ -197,6 +199,8 @@ def _list(document: dict[str, Any], key: str) -> list[Any]:
     value = document.get(key)
     if value is None:
         return []
-    if not isinstance(value, list) or len(value) > MOST_ENTRIES:
-        raise IntegrityError(f"{key!r} is no list of at most {MOST_ENTRIES} descriptors")
+    if not isinstance(value, list):
+        raise IntegrityError(f"{key!r} is no list of descriptors")
+    if len(value) > MOST_ENTRIES:
+        raise LimitError(f"{key!r} has {len(value)} entries, more than {MOST_ENTRIES} are not read", hint=REBUILD)
     return value

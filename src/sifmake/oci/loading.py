@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from sifmake.errors import IntegrityError, SourceError
+from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.oci.choosing import choose_manifest, images_in, is_index, no_match
 from sifmake.oci.digest import short
-from sifmake.oci.documents import Index, Manifest, parse_config, parse_document
+from sifmake.oci.documents import MOST_ENTRIES, Index, Manifest, parse_config, parse_document
 from sifmake.oci.model import Image, ImageConfig, Layer
 from sifmake.oci.platform import is_served_by, rank
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 MOST_DOCUMENTS = 1000
 """Indexes that are looked into for one image, and entries without a platform whose config is asked."""
+
+
+BY_DIGEST = "name the manifest by its digest"
 
 
 class Documents(Protocol):
@@ -39,7 +43,8 @@ def find_manifest(root: Descriptor, platform: Platform, documents: Documents, li
 
     Raises:
         SourceError: There is no image for the platform.
-        IntegrityError: A document is damaged, or indexes are nested too deeply.
+        IntegrityError: A document is damaged.
+        LimitError: Indexes are nested too deeply, or have too many entries.
     """
     document = parse_document(documents.manifest(root))
     if isinstance(document, Manifest):
@@ -61,20 +66,30 @@ def choose_leaf(index: Index, platform: Platform, documents: Documents, limits: 
 
 def leaves_of(index: Index, platform: Platform, documents: Documents, limits: Limits) -> list[Descriptor]:
     """Return the images under an index and the indexes in it, as far as these may have one for the platform."""
-    return list(_leaves(index, platform, documents, limits.index_depth, set()))
+    leaves = list(islice(_leaves(index, platform, documents, limits.index_depth, set()), MOST_ENTRIES + 1))
+    if len(leaves) > MOST_ENTRIES:
+        raise LimitError(f"the image's indexes have more than {MOST_ENTRIES} entries together", hint=BY_DIGEST)
+    return leaves
 
 
-def load_image(manifest: Descriptor, documents: Documents) -> Image:
+def load_image(manifest: Descriptor, documents: Documents, limits: Limits | None = None) -> Image:
     """Fetch manifest and config of one image.
 
+    Args:
+        manifest: Of the image.
+        documents: Gives both.
+        limits: Bound the layers before the config is fetched; None where whoever reads them does.
+
     Raises:
-        SourceError: It is no container image.
+        SourceError: It is no container image, or has too many layers.
         IntegrityError: A document is damaged or lists no DiffID for a layer.
     """
     data = documents.manifest(manifest)
     document = parse_document(data)
     if isinstance(document, Index):
         raise IntegrityError("the digest is of an index, not of one platform's manifest", where=manifest.digest)
+    if limits is not None:
+        check_layers(len(document.layers), limits)
     config = _config(document, documents)
     if len(config.diff_ids) != len(document.layers):
         raise IntegrityError(
@@ -86,6 +101,19 @@ def load_image(manifest: Descriptor, documents: Documents) -> Image:
     return Image(manifest.digest, data, document.config, config, layers)
 
 
+def check_layers(count: int, limits: Limits) -> None:
+    """Look whether an image may have so many layers.
+
+    Raises:
+        LimitError: It may not.
+    """
+    if count > limits.layers:
+        raise LimitError(
+            f"the image has {count} layers, more than {limits.layers} are allowed",
+            hint="have its owner build it with fewer, or set layers under limits",
+        )
+
+
 def _leaves(index: Index, platform: Platform, documents: Documents, depth: int, seen: set[str]) -> Iterator[Descriptor]:
     """Yield images under an index; an index in it that is said to be for another platform stands for its images."""
     for entry in images_in(index):
@@ -95,8 +123,10 @@ def _leaves(index: Index, platform: Platform, documents: Documents, depth: int, 
         if entry.digest in seen:
             continue
         seen.add(entry.digest)
-        if depth <= 1 or len(seen) > MOST_DOCUMENTS:
-            raise IntegrityError("image indexes are nested too deeply", where=short(entry.digest))
+        if depth <= 1:
+            raise LimitError("image indexes are nested too deeply", where=short(entry.digest), hint=BY_DIGEST)
+        if len(seen) > MOST_DOCUMENTS:
+            raise LimitError(f"an image index has more than {MOST_DOCUMENTS} indexes in it", hint=BY_DIGEST)
         nested = parse_document(documents.manifest(entry))
         if isinstance(nested, Index):
             yield from _leaves(nested, platform, documents, depth - 1, seen)
@@ -108,11 +138,15 @@ def _choose_by_config(
     named: list[Descriptor], unnamed: list[Descriptor], platform: Platform, documents: Documents
 ) -> Descriptor:
     """Choose among entries whose platform only their config tells; artifacts among them are passed over."""
+    if len(unnamed) > MOST_DOCUMENTS:
+        what = f"{len(unnamed)} entries of the image's index name no platform, more than {MOST_DOCUMENTS} are not asked"
+        raise LimitError(what, hint=BY_DIGEST)
     told = []
     objection = None
-    for leaf in unnamed[:MOST_DOCUMENTS]:
+    known: dict[str, Platform] = {}
+    for leaf in unnamed:
         try:
-            told.append(replace(leaf, platform=_platform_of(leaf, platform, documents)))
+            told.append(replace(leaf, platform=_platform_of(leaf, platform, documents, known)))
         except IntegrityError:
             raise
         except SourceError as error:
@@ -125,11 +159,15 @@ def _choose_by_config(
         raise no_match([*named, *told], platform) from None
 
 
-def _platform_of(leaf: Descriptor, wanted: Platform, documents: Documents) -> Platform:
+def _platform_of(leaf: Descriptor, wanted: Platform, documents: Documents, known: dict[str, Platform]) -> Platform:
+    """Return the platform of an entry by its config; ``known`` has those of the configs that were read before."""
     document = parse_document(documents.manifest(leaf))
     if isinstance(document, Index):
         raise IntegrityError("an index is announced as a manifest", where=short(leaf.digest))
-    platform = _config(document, documents).platform
+    digest = document.config.digest
+    if digest not in known:
+        known[digest] = _config(document, documents).platform
+    platform = known[digest]
     return platform if platform.os or platform.architecture else wanted
 
 

@@ -23,6 +23,8 @@ from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, open_pack
 from sifmake.limits import DEFAULT_LIMITS
+from sifmake.oci.loading import check_layers
+from sifmake.open_files import allow_files
 from sifmake.pipeline.provisional import has_pack
 from sifmake.pipeline.stopping import Stoppable
 from sifmake.pipeline.turns import Turns
@@ -77,10 +79,12 @@ def fetch_packs(
     Each layer is fetched and packed once, whatever other processes do; several at the same time.
 
     Raises:
-        SourceError: A layer cannot be read.
+        SourceError: A layer cannot be read, or there are too many.
         IntegrityError: A layer is not what the manifest says. Packs of other layers are kept.
         StoreError: The store cannot be written.
     """
+    check_layers(len(image.layers), limits)
+    allow_files(len({layer.diff_id for layer in image.layers}))
     codec = make_codec(compression)
     if not all(has_pack(store, layer.diff_id) for layer in image.layers):
         source.read_through(image.digest)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, RegistryError, SourceError, WrongBlobError
+from sifmake.errors import LimitError, RegistryError, SourceError, WrongBlobError
 from sifmake.oci.digest import check_bytes, digest_bytes, is_digest
 from sifmake.oci.media_types import ACCEPT, is_foreign
 from sifmake.reference.address import whole_address
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Descriptor
     from sifmake.reference import Reference
     from sifmake.registry.settings import ClientSettings
+
+
+RAISE = "set manifest-bytes or config-bytes under limits"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class RegistryClient:
 
         Raises:
             RegistryError: There is no such document, or no answer.
-            IntegrityError: It does not have the digest, or is too large.
+            IntegrityError: It does not have the digest.
+        LimitError: It is too large.
         """
         return self._places.anywhere(lambda place: self._manifest(place, wanted, digest))
 
@@ -77,11 +81,12 @@ class RegistryClient:
 
         Raises:
             RegistryError: There is no such blob, or no answer.
-            IntegrityError: It does not have its digest or size, or is too large.
+            IntegrityError: It does not have its digest or size.
+            LimitError: It is too large.
         """
         if descriptor.size > limit:
-            raise IntegrityError(
-                f"the document has {descriptor.size} bytes, more than {limit}", where=descriptor.digest
+            raise LimitError(
+                f"the document has {descriptor.size} bytes, more than {limit}", where=descriptor.digest, hint=RAISE
             )
         return self._places.anywhere(lambda place: self._blob(place, descriptor))
 
@@ -153,7 +158,7 @@ class RegistryClient:
         path = f"/v2/{place.repository}/manifests/{wanted}"
         data, told = self._read(place.endpoint, Call("GET", path, place.repository, {"Accept": ACCEPT}), limit)
         if len(data) > limit:
-            raise IntegrityError(f"the manifest has more than {limit} bytes", where=place.endpoint.host)
+            raise LimitError(f"the manifest has more than {limit} bytes", where=place.endpoint.host, hint=RAISE)
         digest = digest or (told if is_digest(told) else digest_bytes(data))
         return check_bytes(data, digest), digest
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sifmake.errors import BadReferenceError, IntegrityError, SourceError
 from sifmake.oci import Descriptor, check_bytes, digest_bytes, is_digest, parse_config
 from sifmake.oci.documents import load_json
+from sifmake.oci.loading import check_layers
 from sifmake.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from sifmake.oci.model import Image, Layer
 from sifmake.oci.platform import is_served_by
@@ -98,6 +99,7 @@ class DockerArchiveSource(ArchiveSource):
         if len(config.diff_ids) != len(self._saved.layers):
             found, wanted = len(self._saved.layers), len(config.diff_ids)
             raise IntegrityError(f"the archive has {found} layers, the config {wanted} DiffIDs")
+        check_layers(len(config.diff_ids), self._limits)
         sizes = {diff_id: self._uncompressed_size(name, diff_id) for diff_id, name in self._members(config).items()}
         layers = [Layer(Descriptor(OCI_LAYER, diff_id, sizes[diff_id]), diff_id) for diff_id in config.diff_ids]
         return make_image(config, layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, SourceError
+from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.oci import check_bytes, find_manifest, load_image
 from sifmake.oci.choosing import images_in
 from sifmake.oci.documents import Index, load_json, looks_like_config, parse_document, parse_index
@@ -73,7 +73,7 @@ class LayoutSource(ArchiveSource):
         return Resolved(digest, digest)
 
     def _image(self, manifest_digest: str) -> Image:
-        image = load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self)
+        image = load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self, self._limits)
         for layer in image.layers:
             self._check_passed(layer)
         self._content.keep({layer.diff_id for layer in image.layers})
@@ -128,7 +128,8 @@ class LayoutSource(ArchiveSource):
             return descriptor.data
         with self._open(descriptor.digest) as member:
             if member.size > limit:
-                raise IntegrityError(f"the document has {member.size} bytes, more than {limit}")
+                what = f"the document has {member.size} bytes, more than {limit}"
+                raise LimitError(what, hint="set manifest-bytes or config-bytes under limits")
             size = None if descriptor.size == UNKNOWN_SIZE else descriptor.size
             return check_bytes(member.read(), descriptor.digest, size)
 

@@ -11,6 +11,7 @@ from sifmake.registry.client import RegistryClient
 from sifmake.registry.credentials import CredentialStore
 from sifmake.registry.settings import ClientSettings
 from sifmake.sources.base import Resolved, name_mark
+from sifmake.sources.documents import FetchedDocuments
 from sifmake.sources.embedded import open_embedded
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def open_registry_image(reference: Reference, settings: SourceSettings) -> Regis
 
 
 class RegistryImage:
-    """An image in a registry. Documents are kept, so that none is fetched twice.
+    """An image in a registry. Documents are kept within a budget, so that none is fetched twice.
 
     Attributes:
         transport: ``docker``.
@@ -46,7 +47,7 @@ class RegistryImage:
         self._reference = reference
         self._limits = settings.limits
         self._client = RegistryClient(reference, client_settings(settings))
-        self._documents: dict[str, bytes] = {}
+        self._documents = FetchedDocuments(settings.limits)
 
     def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
         """Ask the registry: one HEAD when nothing changed, no request for a digest that is known."""
@@ -64,7 +65,7 @@ class RegistryImage:
     def image(self, manifest_digest: str) -> Image:
         """Fetch manifest and config, as far as they are not here yet."""
         try:
-            return load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self)
+            return load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self, self._limits)
         except SifmakeError as error:
             raise self._placed(error) from None
 
@@ -108,7 +109,7 @@ class RegistryImage:
         else:
             data, digest = self._client.manifest(self._reference.tag)
         if data:
-            self._documents[digest] = data
+            self._documents.put(digest, data)
         if known:
             known.remember_manifest(mark, platform, digest)
         return digest
@@ -118,7 +119,7 @@ class RegistryImage:
         try:
             return find_manifest(root, platform, self, self._limits).digest
         except RegistryError:
-            if digest in self._documents or digest != self._reference.digest:
+            if self._documents.get(digest) is not None or digest != self._reference.digest:
                 raise
             self._explain_pin(digest)
             raise
@@ -135,9 +136,11 @@ class RegistryImage:
     def _kept(self, descriptor: Descriptor, fetch: Callable[[], bytes]) -> bytes:
         if descriptor.data is not None:
             return descriptor.data
-        if descriptor.digest not in self._documents:
-            self._documents[descriptor.digest] = fetch()
-        return self._documents[descriptor.digest]
+        data = self._documents.get(descriptor.digest)
+        if data is None:
+            data = fetch()
+            self._documents.put(descriptor.digest, data)
+        return data
 
 
 def client_settings(settings: SourceSettings) -> ClientSettings:
