@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -20,9 +20,14 @@ CANNOT_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSU
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
+def temporary_name(name: str) -> str:
+    """Return a new name for a file or folder that is not finished yet."""
+    return f"{TEMP_PREFIX}{name[:80]}-{os.getpid()}-{secrets.token_hex(6)}"
+
+
 def temporary_beside(path: Path) -> Path:
     """Return a new name in the folder of ``path`` for a file that is not finished yet."""
-    return path.with_name(f"{TEMP_PREFIX}{path.name[:80]}-{os.getpid()}-{secrets.token_hex(6)}")
+    return path.with_name(temporary_name(path.name))
 
 
 def can_find(path: Path) -> bool:
@@ -60,14 +65,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path, at: int | None = None) -> None:
     """Make new names in a folder durable; file systems that cannot, and folders closed to reading, are left alone.
+
+    Args:
+        folder: Its path.
+        at: The folder itself, open; then the path is for messages only.
 
     Raises:
         OSError: The disk could not write the folder. The names are there, but a power failure may take them away.
     """
     try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(folder if at is None else ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
     except PermissionError:
         return
     try:
@@ -98,31 +107,43 @@ def make_folders(folder: Path, mode: int = 0o777) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact: bool = False) -> Iterator[BinaryIO]:
     """Open a file beside ``path`` for writing; rename it to ``path`` when the block ends well.
 
     Args:
         path: The target; its folder is made when missing.
-        mode: Permission bits before the umask.
+        mode: Permission bits.
+        at: The folder of the target, open: the path is for messages then.
+        exact: Whether the umask takes nothing from the mode.
 
     Raises:
         OSError: As open, write, fsync and rename do; nothing is left behind then. Where there is no room, it names
             the target.
     """
-    make_folders(path.parent)
+    if at is None:
+        make_folders(path.parent)
     temporary = temporary_beside(path)
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    old, new = (temporary, path) if at is None else (temporary.name, path.name)
+    try:
+        fd = os.open(old, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=at)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(temporary)) from None
     try:
         with os.fdopen(fd, "w+b") as file:
+            if exact:
+                os.fchmod(fd, mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        os.replace(old, new, src_dir_fd=at, dst_dir_fd=at)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(old, dir_fd=at)
+        if isinstance(error, OSError) and error.filename == old:
+            error.filename = str(path)
         name_where_no_room_is(error, path)
         raise
-    fsync_folder(path.parent)
+    fsync_folder(path.parent, at)
 
 
 def name_where_no_room_is(error: BaseException, path: Path) -> None:

@@ -27,7 +27,6 @@ from sifmake.layers.pack_reader import open_pack
 from sifmake.progress import Silent
 from sifmake.store import Store
 from sifmake.store.items import list_items
-from sifmake.store.sweep import sweep
 from support.layers import file, make_pack, tar
 
 RANDOM = random.Random(7)
@@ -322,5 +321,5 @@ def test_a_killed_build_leaves_nothing_that_looks_finished(packs, store, compres
     assert len(kept(store)) == 1
     old = time.time() - 2 * 86_400
     os.utime(left[0], (old, old))
-    sweep(store.root, store.scratch)
+    store.sweep()
     assert not left[0].exists()

@@ -14,7 +14,7 @@ from sifmake.pipeline import checked_sif
 from sifmake.pipeline.checked_sif import find_checked
 from sifmake.pipeline.stored_sif import Wanted, _name, find_or_build
 from sifmake.store import Store
-from sifmake.store.naming import SIFS
+from sifmake.store.naming import SIFS, name_spot
 from support.faults import Listener, write_image
 
 RANDOM = random.Random(49)
@@ -139,7 +139,7 @@ def test_the_notes_of_two_names_that_took_each_others_place_name_nothing(image, 
     good = {uri: find(uri)[0] for uri in (image, other)}
     assert all(find(uri, offline=True)[0] == path for uri, path in good.items())
     store = Store.open()
-    one, two = (store._name_path(_name(uri)) for uri in good)
+    one, two = (name_spot(_name(uri)).under(store.root) for uri in good)
     first = one.read_bytes()
     one.write_bytes(two.read_bytes())
     two.write_bytes(first)
@@ -153,7 +153,7 @@ def test_the_notes_of_two_names_that_took_each_others_place_name_nothing(image, 
 def test_a_store_that_cannot_be_mended_ends(image, monkeypatch):
     path, _ = find(image)
     damage(path, "flip", 0.5)
-    monkeypatch.setattr("sifmake.store.store._unlink", lambda _path: None)
+    monkeypatch.setattr("sifmake.store.folder.Folder.remove", lambda *_: None)
     store = Store.open(progress=Listener())
     key = path.name.split(".")[0]
     assert find_checked(store, key) is None

@@ -380,6 +380,6 @@ def test_what_cannot_be_swept_disturbs_nobody(store, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
     store.temporary_folder()
     assert others.exists()

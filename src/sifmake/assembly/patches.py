@@ -13,12 +13,10 @@ from isal.isal_zlib import crc32
 from sifmake.assembly.patch_file import Group, PatchFile, load_patch, write_index
 from sifmake.assembly.tails import compress_group
 from sifmake.errors import PackDamagedError, StoreError
-from sifmake.files import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
-    from pathlib import Path
     from types import TracebackType
 
     from sifmake.assembly.tails import LiveTails, TailGroup
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from sifmake.layers.codec import Codec
     from sifmake.layers.pack_reader import Pack
     from sifmake.store import Store
+    from sifmake.store.stored_files import Found
 
 LEAST = 1 << 20
 """Uncompressed bytes from which on a patch is kept: what is made anew in a few milliseconds is not worth a file."""
@@ -99,8 +98,8 @@ class PatchMaker:
 
     def _stored(self, store: Store, key: str, tails: LiveTails) -> Patch | None:
         """Return the patch that the store has, checked to the last byte."""
-        path = store.find_patch(key)
-        found = self._open(store, path, key) if path is not None else None
+        stored = store.open_patch(key)
+        found = self._load(store, stored) if stored is not None else None
         if found is None:
             return None
         if why := _why_not(found, tails):
@@ -112,7 +111,7 @@ class PatchMaker:
         known = self._siblings(store, tails)
         try:
             with ExitStack() as begun:
-                file = begun.enter_context(atomic_write(store.patch_path(key)))
+                file = begun.enter_context(store.writing_patch(key))
                 groups = self._write(file, tails, known)
                 write_index(file, key, groups)
                 file.flush()
@@ -151,8 +150,8 @@ class PatchMaker:
         """Look for the groups that other images left of the same pack."""
         wanted = {group.key: group.blocks for group in tails.groups}
         known: _Known = {}
-        for path in store.patch_paths(tails.key_prefix(self._codec))[:SIBLINGS]:
-            patch = self._open(store, path, path.name)
+        for stored in store.open_patches(tails.key_prefix(self._codec), SIBLINGS):
+            patch = self._load(store, stored)
             start = 0
             for group in patch.index.groups if patch is not None else ():
                 if patch is not None and wanted.get(group.key) == len(group.words):
@@ -160,14 +159,11 @@ class PatchMaker:
                 start += group.stored
         return known
 
-    def _open(self, store: Store, path: Path, key: str) -> PatchFile | None:
+    def _load(self, store: Store, found: Found) -> PatchFile | None:
+        self._opened.callback(os.close, found.fd)
+        key = found.path.name
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return None
-        self._opened.callback(os.close, fd)
-        try:
-            return load_patch(fd, key)
+            return load_patch(found.fd, key)
         except PackDamagedError as error:
             self._drop(store, key, error.what)
             return None

@@ -15,7 +15,6 @@ from sifmake.store import Store
 from sifmake.store.collect import choose, key_of, parse_age, parse_size, remove
 from sifmake.store.items import Item, list_items
 from sifmake.store.naming import PACKS, SIFS
-from sifmake.store.sweep import sweep
 
 if TYPE_CHECKING:
     import argparse
@@ -86,7 +85,7 @@ def _find_store(root: Path, console: Console) -> Store:
 
 def show(store: Store, args: argparse.Namespace, _: Console) -> int:
     """List the writable store."""
-    items = list(list_items(store.root))
+    items = list(list_items(store.root, rules=store.rules))
     if args.json:
         lines = [json.dumps(_document(store, items), indent=2)]
     else:
@@ -107,12 +106,12 @@ def verify(store: Store, args: argparse.Namespace, console: Console) -> int:  # 
     """Check everything and remove what is damaged; exit status 1 when there was any."""
     from sifmake.cli.cache_exchange import why_damaged
 
-    items = list(list_items(store.root))
+    items = list(list_items(store.root, rules=store.rules))
     damaged = 0
     for item in items:
         if why := why_damaged(store, item):
             damaged += 1
-            item.path.unlink(missing_ok=True)
+            item.remove()
             console.warning(f"{item.kind} {item.name}: {why}; removed, it is made again when it is needed")
     console.info(f"{len(items)} file(s) checked, {damaged} damaged")
     return int(damaged > 0)
@@ -124,10 +123,11 @@ def collect_garbage(store: Store, args: argparse.Namespace, console: Console) ->
         raise UsageError("gc needs a limit", hint="give --max-size SIZE or --max-age AGE")
     max_size = parse_size(args.max_size) if args.max_size is not None else None
     max_age = parse_age(args.max_age) if args.max_age is not None else None
-    items = list(list_items(store.root))
-    elsewhere = {key_of(item) or item.name for root in store.read_only for item in list_items(root, SIFS, PACKS)}
+    items = list(list_items(store.root, rules=store.rules))
+    others = (item for path in store.read_only for item in list_items(path, SIFS, PACKS, rules=store.site_rules))
+    elsewhere = {key_of(item) or item.name for item in others}
     _remove(choose(items, time.time(), max_size, max_age, elsewhere), store, args, console)
-    left = sum(item.size for item in list_items(store.root))
+    left = sum(item.size for item in list_items(store.root, rules=store.rules))
     if max_size is not None and left > max_size and not args.dry_run:
         console.warning(f"{human_size(left)} remain: what was used within a day stays")
     return 0
@@ -135,7 +135,7 @@ def collect_garbage(store: Store, args: argparse.Namespace, console: Console) ->
 
 def clean_all(store: Store, args: argparse.Namespace, console: Console) -> int:
     """Remove everything, after a question."""
-    items = list(list_items(store.root))
+    items = list(list_items(store.root, rules=store.rules))
     if not args.force and not args.dry_run:
         _ask(f"This removes all {len(items)} file(s) in {store.root}. Continue? [y/N] ")
     _remove(items, store, args, console)
@@ -167,7 +167,7 @@ def _remove(items: Sequence[Item], store: Store, args: argparse.Namespace, conso
     kept: dict[Item, str] = {}
     if not args.dry_run:
         kept = remove(items)
-        sweep(store.root, store.scratch)
+        store.sweep()
     verb = "would remove" if args.dry_run else "removed"
     gone = [item for item in items if item not in kept]
     for item in gone:

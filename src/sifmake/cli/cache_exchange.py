@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import PackDamagedError, StoreError, UsageError
-from sifmake.files import sha256_of
+from sifmake.errors import StoreError, UsageError
 from sifmake.layers.pack_format import pack_key_prefix
-from sifmake.layers.pack_reader import open_pack
+from sifmake.layers.pack_reader import Pack, load_pack, open_pack
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.documents import load_json
 from sifmake.oci.membership import indexes_in, is_member
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _SHA256_DIGITS = 64
+_NOTE_BYTES = 256
 
 
 def check_pack(path: Path, limits: Limits = DEFAULT_LIMITS) -> str:
@@ -34,44 +35,50 @@ def check_pack(path: Path, limits: Limits = DEFAULT_LIMITS) -> str:
     Raises:
         PackDamagedError: It is damaged.
     """
+    return _checked_key(open_pack(path), limits)
+
+
+def _checked_key(pack: Pack, limits: Limits) -> str:
     from sifmake.layers.pack_audit import check_pack as check_whole
 
-    with open_pack(path) as pack:
+    with pack:
         check_whole(pack, limits)
         return pack.meta.key
 
 
 def why_damaged(store: Store, item: Item) -> str:
     """Say what is wrong with a file of the store; empty when it is whole."""
+    try:
+        return _why_damaged(store, item)
+    except FileNotFoundError:
+        return ""  # somebody else has removed it
+    except StoreError as error:
+        return error.what
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _why_damaged(store: Store, item: Item) -> str:
     match item.kind:
         case "pack":
-            return _why_pack_damaged(item)
+            key = _checked_key(load_pack(item.path, item.open(), None), DEFAULT_LIMITS)
+            return "" if key == item.name else "it is the pack of something else"
         case "patch":
             return _why_patch_damaged(item)
         case "container":
-            return "" if sha256_of(item.path) == split_sif_name(item.name)[1] else "its SHA-256 is wrong"
+            return "" if item.sha256() == split_sif_name(item.name)[1] else "its SHA-256 is wrong"
         case "index":
-            return "" if is_index_note(item.path.read_bytes()) else "it holds no digest"
+            return "" if is_index_note(item.read(_NOTE_BYTES)) else "it holds no digest"
         case "name":
             return "" if target_of(item) else "it names nothing"
     return "" if store.get_blob(item.name) is not None else "its digest is wrong"
 
 
-def _why_pack_damaged(item: Item) -> str:
-    try:
-        return "" if check_pack(item.path) == item.name else "it is the pack of something else"
-    except PackDamagedError as error:
-        return error.what
-
-
 def _why_patch_damaged(item: Item) -> str:
     from sifmake.assembly.patch_file import load_patch
 
-    with item.path.open("rb") as file:
-        try:
-            load_patch(file.fileno(), item.name).check()
-        except PackDamagedError as error:
-            return error.what
+    with os.fdopen(item.open(), "rb") as file:
+        load_patch(file.fileno(), item.name).check()
     return ""
 
 
@@ -133,8 +140,10 @@ def everything(store: Store) -> list[Item]:
 
 def _by_place(store: Store) -> dict[str, Item]:
     found: dict[str, Item] = {}
-    for root in (*reversed(store.read_only), store.root):
-        found.update((item.place, item) for item in list_items(root) if item.kind in EXCHANGED)
+    stores = [*((path, store.site_rules) for path in reversed(store.read_only)), (store.root, store.rules)]
+    for path, rules in stores:
+        items = (item for item in list_items(path, rules=rules) if item.kind in EXCHANGED)
+        found.update((item.place, item) for item in items if not item.why_not())
     return found
 
 
@@ -169,7 +178,7 @@ def _index_notes(store: Store, items: dict[str, Item]) -> list[_IndexNote]:
         if item.kind == "index":
             name = item.name.partition("-")[0]
             index = f"{'sha512' if len(name) > _SHA256_DIGITS else 'sha256'}:{name}"
-            note = _IndexNote(item, index, item.path.read_text().strip())
+            note = _IndexNote(item, index, item.read(_NOTE_BYTES).decode("ascii", "replace").strip())
             data = store.get_blob(index)
             if data is None or is_member(data, note.manifest, store.get_blob):
                 notes.append(note)

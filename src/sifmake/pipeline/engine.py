@@ -16,12 +16,11 @@ from sifmake.errors import (
     SquashfsError,
     WrongBlobError,
 )
-from sifmake.files import atomic_write
 from sifmake.flatten.flattened import FORMAT, Flattened, Merged, flatten, merge, short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
-from sifmake.layers.pack_reader import Pack, open_pack
+from sifmake.layers.pack_reader import Pack, load_pack
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.loading import check_layers
 from sifmake.open_files import allow_files
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from sifmake.progress import Progress
     from sifmake.sources.base import Source
     from sifmake.store import Store
+    from sifmake.store.stored_files import Found
 
 PARALLEL_LAYERS = 6
 DAMAGED_LAYER = "the layer was made or stored damaged: have the image built and pushed again"
@@ -136,13 +136,11 @@ class _Maker:
         return found
 
     def _open_stored(self, key: str) -> Pack | None:
-        path = self.store.find_pack(key)
-        if path is None:
+        found = self.store.open_pack(key)
+        if found is None:
             return None
         try:
-            return open_pack(path, key)
-        except FileNotFoundError:
-            return None
+            return load_pack(found.path, found.fd, key)
         except PackDamagedError as error:
             self.progress.warning(f"{error}; it is made again")
             self.store.drop_pack(key)
@@ -154,47 +152,50 @@ class _Maker:
             old = self._open_stored(other) if other != key else None
             if old is None:
                 continue
-            from sifmake.layers.repack import repack
-
-            path = self.store.pack_path(key)
-            task = self.progress.task(f"repacking {short(layer.diff_id)}", old.footer.data_size)
             try:
-                with old, atomic_write(path) as file:
-                    repack(file, old, self.codec, self.workers, task)
+                with old:
+                    return self._repacked(layer, key, old)
             except PackDamagedError as error:
                 self.progress.warning(f"{error}; the layer is fetched again")
                 self.store.drop_pack(other)
-                continue
-            task.finish()
-            return open_pack(path, key)
         return None
 
+    def _repacked(self, layer: Layer, key: str, old: Pack) -> Pack:
+        from sifmake.layers.repack import repack
+
+        task = self.progress.task(f"repacking {short(layer.diff_id)}", old.footer.data_size)
+        made = self.store.write_pack(key, lambda file: repack(file, old, self.codec, self.workers, task))
+        task.finish()
+        return load_pack(made.path, made.fd, key)
+
     def _make(self, layer: Layer, key: str) -> Pack:
-        path = self.store.pack_path(key)
         try:
-            while not self._write(layer, path):
-                pass
+            made = None
+            while made is None:
+                made = self._write(layer, key)
         except SifmakeError as error:
             placed = error.within(f"{self.source.name}: layer {short(layer.descriptor.digest)}")
             raise placed.advised(DAMAGED_LAYER if isinstance(error, IntegrityError) else "") from None
-        return open_pack(path, key)
+        return load_pack(made.path, made.fd, key)
 
-    def _write(self, layer: Layer, path: Path) -> bool:
-        """Write a pack from what the source gives; return False when that was wrong and there is another place."""
+    def _write(self, layer: Layer, key: str) -> Found | None:
+        """Write a pack from what the source gives; return None when that was wrong and there is another place."""
         from sifmake.layers.pack_writer import write_pack
 
         size = layer.descriptor.size
         try:
-            with self.turns.turn() as turn, self.source.open_layer(layer) as reader, atomic_write(path) as file:
+            with self.turns.turn() as turn, self.source.open_layer(layer) as reader:
                 task = self.progress.task(short(layer.descriptor.digest), size)
-                write_pack(file, turn.watch(reader, size), layer, self.codec, self.workers, self.limits, task)
+                bytes_read = turn.watch(reader, size)
+                parts = (layer, self.codec, self.workers, self.limits, task)
+                made = self.store.write_pack(key, lambda file: write_pack(file, bytes_read, *parts))
         except WrongBlobError as error:
             if not error.elsewhere:
                 raise
             task.finish("wrong bytes, fetched again")
-            return False
+            return None
         task.finish()
-        return True
+        return made
 
 
 def drop_damaged(packs: Sequence[Pack], store: Store, error: SifmakeError | None = None) -> bool:

@@ -6,8 +6,6 @@ source says of it without sending it (a manifest's digest, a server's marks), so
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import IntegrityError, SifError, SourceError
@@ -22,9 +20,11 @@ from sifmake.reference.uri import FILE, parse_uri
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
 from sifmake.sif.frame import frame_digest
+from sifmake.store.scratch import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sifmake.pipeline.images import ImageSettings
     from sifmake.pipeline.project import Project
@@ -168,8 +168,8 @@ def _stored(project: Project, lock: Lock) -> Path:
 def _fetched(project: Project, source: SifSource, uri: str, expected: str = "") -> tuple[Path, str]:
     """Fetch a file into the store; return where it is and its SHA-256."""
     store = project.store
-    with TemporaryDirectory(dir=store.temporary_folder()) as scratch:
-        path = Path(scratch, "fetched.sif")
+    with store.scratch_folder() as scratch:
+        path = path_of(scratch) / "fetched.sif"
         digest = fetch_whole(source, path, uri, expected)
         return add_checked(store, _key(digest), path.replace), digest
 

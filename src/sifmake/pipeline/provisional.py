@@ -11,11 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
-from sifmake.files import atomic_write, fsync_folder, temporary_beside
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from sifmake.layers.codec import Codec
     from sifmake.limits import Limits
@@ -35,7 +33,7 @@ class ProvisionalPacks:
         self._compression = compression
         self._limits = limits
         self._progress = progress
-        self._made: dict[str, Path] = {}
+        self._made: dict[str, str] = {}
 
     def take(self, candidate: Candidate) -> Passed:
         """Make a pack of one layer; what the store has is only read and checked.
@@ -63,15 +61,13 @@ class ProvisionalPacks:
         from sifmake.layers.pack_format import pack_key
 
         for diff_id in self._made.keys() & diff_ids:
-            target = self._store.pack_path(pack_key(diff_id, self._codec))
-            self._made.pop(diff_id).replace(target)
-            fsync_folder(target.parent)
+            self._store.place_pack(self._made.pop(diff_id), pack_key(diff_id, self._codec))
         self.drop()
 
     def drop(self) -> None:
         """Remove what was not kept."""
         while self._made:
-            self._made.popitem()[1].unlink(missing_ok=True)
+            self._store.drop_temporary(self._made.popitem()[1])
 
     @cached_property
     def _codec(self) -> Codec:
@@ -83,13 +79,14 @@ class ProvisionalPacks:
         from sifmake.layers.blocks import Workers
         from sifmake.layers.pack_writer import write_passing
 
-        path = temporary_beside(self._store.temporary_folder() / "layer")
-        with Workers() as workers, atomic_write(path) as file:
-            passed = write_passing(file, candidate, self._codec, workers, self._limits, task)
+        with Workers() as workers:
+            name, passed = self._store.write_temporary(
+                lambda file: write_passing(file, candidate, self._codec, workers, self._limits, task)
+            )
         if passed.diff_id in self._made:
-            path.unlink()
+            self._store.drop_temporary(name)
         else:
-            self._made[passed.diff_id] = path
+            self._made[passed.diff_id] = name
         return passed
 
 
@@ -102,12 +99,12 @@ def has_pack(store: Store, diff_id: str) -> bool:
 
 def _is_pack(store: Store, key: str) -> bool:
     """Tell whether a file with a pack's name is that pack: a layer that went by cannot be asked for again."""
-    from sifmake.layers.pack_reader import open_pack
+    from sifmake.layers.pack_reader import load_pack
 
-    path = store.find_pack(key)
+    found = store.open_pack(key)
     try:
-        if path is not None:
-            open_pack(path, key).close()
+        if found is not None:
+            load_pack(found.path, found.fd, key).close()
     except (OSError, PackDamagedError):
         return False
-    return path is not None
+    return found is not None

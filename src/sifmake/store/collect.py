@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sifmake.errors import UsageError
+from sifmake.errors import StoreError, UsageError
 from sifmake.store.naming import name_target, split_sif_name
 from sifmake.store.sweep import DAY
 
@@ -74,8 +74,8 @@ def _lost_patches(items: Collection[Item], now: float, elsewhere: Collection[str
 def target_of(name: Item) -> str:
     """Return the key of the finished SIF that a name means; empty where it is damaged or gone."""
     try:
-        return name_target(name.path.read_bytes()[:256])
-    except OSError:
+        return name_target(name.read(256))
+    except (OSError, StoreError):
         return ""
 
 
@@ -92,7 +92,9 @@ def remove(items: Iterable[Item]) -> dict[Item, str]:
     kept = {}
     for item in items:
         try:
-            item.path.unlink(missing_ok=True)
+            item.remove()
+        except StoreError as error:
+            kept[item] = error.what
         except OSError as error:
             kept[item] = error.strerror or str(error)
     return kept

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from sifmake.errors import StoreError
-from sifmake.files import atomic_write, fsync_folder, temporary_beside
+from sifmake.files import atomic_write
 from sifmake.limits import DEFAULT_LIMITS
-from sifmake.store import place
+from sifmake.store.naming import Spot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,7 +55,7 @@ def write_archive(items: Iterable[Item], target: Path) -> int:
     count = 0
     with atomic_write(target) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for item in items:
-            with item.path.open("rb") as source:
+            with os.fdopen(item.open(), "rb") as source:
                 info = tarfile.TarInfo(item.place)
                 info.size = os.fstat(source.fileno()).st_size
                 archive.addfile(info, source)
@@ -82,7 +82,7 @@ def read_archive(store: Store, source: Path, check_pack: Callable[[Path], str]) 
         with tarfile.open(source, mode="r:") as archive:
             for member in archive:
                 kind = _kind_of(member)
-                if (store.root / member.name).is_file():
+                if store.has(Spot(tuple(member.name.split("/")[:-1]), member.name.rpartition("/")[2])):
                     known += 1
                     continue
                 data = archive.extractfile(member)
@@ -115,19 +115,16 @@ def _kind_of(member: tarfile.TarInfo) -> str:
 
 
 def _take(store: Store, name: str, kind: str, data: IO[bytes] | None, check_pack: Callable[[Path], str]) -> None:
-    path = store.root / name
-    place.make_folder(store.root, path.parent)
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("xb") as file:
+    folder, _, own_name = name.rpartition("/")
+
+    def write(path: Path) -> None:
+        with path.open("xb") as file:
             shutil.copyfileobj(data or io.BytesIO(), file, 1 << 20)
             file.flush()
             os.fsync(file.fileno())
-        _check(temporary, path, kind, check_pack)
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync_folder(path.parent)
+        _check(path, store.root / name, kind, check_pack)
+
+    store.put(Spot(tuple(folder.split("/")), own_name), write)
 
 
 def _check(file: Path, path: Path, kind: str, check_pack: Callable[[Path], str]) -> None:

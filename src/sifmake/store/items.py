@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import dataclass
-from pathlib import Path
+import re
+import stat
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sifmake.errors import StoreError
 from sifmake.files import TEMP_PREFIX
-from sifmake.store.naming import BLOBS, INDEXES, NAMES, PACKS, PATCHES, SIFS
+from sifmake.store.folder import Folder, Rules
+from sifmake.store.naming import BLOBS, KINDS
+from sifmake.store.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-KINDS = {BLOBS: "blob", INDEXES: "index", PACKS: "pack", PATCHES: "patch", SIFS: "container", NAMES: "name"}
-"""Folders of the store and what their files are called."""
+_OWN_NAME = re.compile(r"[0-9a-f]{64}")
+"""How every name begins that sifmake gives to a finished file."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +28,13 @@ class Item:
     """One finished file of a store.
 
     Attributes:
-        kind: A value of :data:`KINDS`.
+        kind: A value of :data:`~sifmake.store.naming.KINDS`.
         name: Digest of a blob (``sha256:...``), else the file's name.
-        path: The file.
+        path: The file, for messages.
         place: Its path inside the store.
         size: Bytes.
         used: Seconds since 1970 of the last use, exact to an hour.
+        root: The store, open.
     """
 
     kind: str
@@ -36,23 +43,135 @@ class Item:
     place: str
     size: int
     used: float
+    root: Folder | None = field(default=None, compare=False, repr=False)
+
+    def folder(self) -> Folder:
+        """Open the folder that the file is in.
+
+        Raises:
+            StoreError: Something else stands in its place.
+            OSError: It is not there.
+        """
+        if self.root is None:
+            raise StoreError("the file is in no store", where=str(self.path))
+        return self.root.reach(self.place.split("/")[:-1])
+
+    def open(self) -> int:
+        """Open the file for reading; return its descriptor.
+
+        Raises:
+            StoreError: It is not a regular file.
+            OSError: It cannot be read.
+        """
+        with self.folder() as folder:
+            return folder.open(self.path.name)
+
+    def read(self, largest: int) -> bytes:
+        """Return up to that many bytes of the file; see :meth:`open`."""
+        with os.fdopen(self.open(), "rb") as file:
+            return file.read(largest)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file, hexadecimal; see :meth:`open`."""
+        with os.fdopen(self.open(), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def why_not(self) -> str:
+        """Say why the file is not to be believed; empty when it is. A blob is whoever owns it, for its digest tells."""
+        try:
+            with self.folder() as folder:
+                fd = folder.open(self.path.name)
+                try:
+                    return folder.why_not(os.fstat(fd)) if self.kind != "blob" else ""
+                finally:
+                    os.close(fd)
+        except StoreError as error:
+            return error.what
+        except OSError as error:
+            return error.strerror or str(error)
+
+    def remove(self) -> None:
+        """Remove the file; one that is gone already is fine.
+
+        Raises:
+            StoreError: Something else stands in the place of its folder.
+            OSError: It cannot be removed.
+        """
+        try:
+            with self.folder() as folder:
+                folder.remove(self.path.name)
+        except FileNotFoundError:
+            return
 
 
-def list_items(root: Path, *folders: str) -> Iterator[Item]:
-    """Yield everything finished in a store, or in some of its folders; files that go away meanwhile are left out."""
-    for folder in folders or KINDS:
-        kind = KINDS[folder]
-        for path in sorted(_files(root / folder)):
-            try:
-                status = path.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            name = f"{path.parent.parent.name}:{path.name}" if kind == "blob" else path.name
-            yield Item(kind, name, path, str(path.relative_to(root)), status.st_size, status.st_mtime)
+@dataclass(frozen=True)
+class Stray:
+    """Something in a store that is none of its files, and is left alone.
+
+    Attributes:
+        path: Where it is.
+        why: What is wrong with it.
+    """
+
+    path: Path
+    why: str
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for here, _, names in os.walk(folder):
-        for name in names:
-            if not name.startswith(TEMP_PREFIX):
-                yield Path(here, name)
+def list_items(root: Path, *folders: str, rules: Rules | None = None) -> Iterator[Item]:
+    """Yield everything finished in a store, or in some of its folders; files that go away meanwhile are left out.
+
+    Args:
+        root: The store.
+        folders: Keys of :data:`~sifmake.store.naming.KINDS`; all without.
+        rules: The store's; those of a store that nobody shares without.
+    """
+    return (one for one in walk(root, *folders, rules=rules) if isinstance(one, Item))
+
+
+def list_strays(root: Path, *, rules: Rules | None = None) -> Iterator[Stray]:
+    """Yield what stands in a store in the place of its folders and files."""
+    return (one for one in walk(root, rules=rules) if isinstance(one, Stray))
+
+
+def walk(root: Path, *folders: str, rules: Rules | None = None) -> Iterator[Item | Stray]:
+    """Yield what :func:`list_items` and :func:`list_strays` do, in the order of their places."""
+    try:
+        top = Root(root, rules or Rules()).open()
+    except (OSError, StoreError):
+        return
+    for name in folders or KINDS:
+        yield from _walk(top, name, KINDS[name], 3 if name == BLOBS else 2)
+
+
+def _walk(parent: Folder, name: str, kind: str, depth: int) -> Iterator[Item | Stray]:
+    try:
+        with parent.enter(name) as folder:
+            for entry, status in folder.entries():
+                if not stat.S_ISDIR(status.st_mode) and depth == 1:
+                    yield from _file(folder, entry, status, kind)
+                elif not entry.startswith(TEMP_PREFIX):
+                    yield from _walk(folder, entry, kind, depth - 1) if depth > 1 else _no_file(folder, entry)
+    except FileNotFoundError:
+        return
+    except StoreError as error:
+        yield Stray(parent.path / name, error.what)
+    except OSError as error:
+        yield Stray(parent.path / name, error.strerror or str(error))
+
+
+def _no_file(folder: Folder, name: str) -> Iterator[Stray]:
+    yield Stray(folder.path / name, "a folder stands where the store has a file")
+
+
+def _file(folder: Folder, entry: str, status: os.stat_result, kind: str) -> Iterator[Item | Stray]:
+    """Yield a file; where others could have moved in a whole folder of somebody's, only one that has a store's name."""
+    if entry.startswith(TEMP_PREFIX):
+        return
+    path = folder.path / entry
+    named = _OWN_NAME.match(entry) and entry.startswith(folder.path.name)
+    if not named and folder.status().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield Stray(path, "its name is not one that the store gives")
+        return
+    name = f"{path.parent.parent.name}:{entry}" if kind == "blob" else entry
+    place = path.relative_to(folder.root.path)
+    yield Item(kind, name, path, str(place), status.st_size, status.st_mtime, folder.root)

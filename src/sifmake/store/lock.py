@@ -6,14 +6,16 @@ import fcntl
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from sifmake.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sifmake.progress import Progress
+    from sifmake.store.folder import Folder
 
 LONGEST_PAUSE = 0.5
 SAY_AFTER = 2.0
@@ -22,11 +24,13 @@ SAY_AFTER = 2.0
 class _Attempt:
     """Asks for the lock from a thread of its own, because a file server that is gone holds even a question for ever."""
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, folder: Folder, name: str, timeout: float) -> None:
         self.held = False
         self.trouble = ""
         self.done = threading.Event()
-        self._path = path
+        # Held, not only borrowed: the thread may be the last that needs it.
+        self._folder = folder
+        self._name = name
         self._deadline = time.monotonic() + timeout
         self._given_up = False
         self._fd = -1
@@ -38,11 +42,13 @@ class _Attempt:
 
     def _run(self) -> None:
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            fd = self._folder.open_mark(self._name)
             try:
                 self._ask(fd)
             finally:
                 self._keep_or_close(fd)
+        except StoreError as error:
+            self.trouble = error.what
         except OSError as error:
             self.trouble = error.strerror or str(error)
         self.done.set()
@@ -64,7 +70,8 @@ class _Attempt:
         with self._mutex:
             if self.held and not self._given_up:
                 self._fd = fd
-                os.utime(fd)
+                with suppress(PermissionError):  # somebody else's, whose content and age mean nothing
+                    os.utime(fd)
                 return
         self.held = False
         os.close(fd)
@@ -78,26 +85,29 @@ class _Attempt:
 
 
 @contextmanager
-def hold(path: Path, timeout: float, progress: Progress) -> Iterator[bool]:
+def hold(folder: Folder, name: str, timeout: float, progress: Progress) -> Iterator[bool]:
     """Hold a lock on a file while the block runs; go on without it, with a warning, when it cannot be had.
 
     Args:
-        path: The lock file; it stays there, its content means nothing.
+        folder: Where lock files are.
+        name: The lock file; it stays there, its content means nothing.
         timeout: Seconds after which to go on without the lock.
         progress: Told when waiting takes long and when it was in vain.
 
     Yields:
         Whether the lock is held.
     """
-    attempt = _Attempt(path, timeout)
+    attempt = _Attempt(folder, name, timeout)
     try:
         if not attempt.done.wait(min(SAY_AFTER, timeout)):
-            progress.info(f"waiting for another process that works on the same ({path.name})")
+            progress.info(f"waiting for another process that works on the same ({name})")
             # A little more than the attempt itself waits: only a file server that hangs reaches it.
             attempt.done.wait(timeout + 1)
         if not attempt.held:
             why = attempt.trouble or "the file system does not answer"
-            progress.warning(f"no lock in the store ({path}: {why}); going on, the work may be done twice")
+            progress.warning(
+                f"no lock in the store ({folder.path / name}: {why}); going on, the work may be done twice"
+            )
         yield attempt.held
     finally:
         attempt.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from sifmake.errors import StoreError
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BLOBS, PACKS, PATCHES, SIFS, INDEXES, NAMES = "blobs", "packs", "patches", "sif", "indexes", "names"
 SCRATCH, LOCKS = "tmp", "locks"
+KINDS = {BLOBS: "blob", INDEXES: "index", PACKS: "pack", PATCHES: "patch", SIFS: "container", NAMES: "name"}
+"""Folders of finished files and what their files are called."""
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,199}\Z")
@@ -32,36 +34,46 @@ def is_digest(text: str) -> bool:
     return _DIGEST.match(text) is not None
 
 
-def blob_path(root: Path, digest: str) -> Path:
+class Spot(NamedTuple):
+    """Where a file stands in a store.
+
+    Attributes:
+        folders: Names of the folders that lead to it, the outermost first.
+        name: Its own.
+    """
+
+    folders: tuple[str, ...]
+    name: str
+
+    def under(self, root: Path) -> Path:
+        """Return the path that messages give."""
+        return root.joinpath(*self.folders, self.name)
+
+
+def blob_spot(digest: str) -> Spot:
     """Return where a blob stands; StoreError if that is no digest."""
     check_digest_form(digest)
     algorithm, _, name = digest.partition(":")
-    return root / BLOBS / algorithm / name[:2] / name
+    return Spot((BLOBS, algorithm, name[:2]), name)
 
 
-def index_path(root: Path, digest: str, platform: Platform) -> Path:
+def index_spot(digest: str, platform: Platform) -> Spot:
     """Return where it stands which manifest an index gives for a platform; StoreError if that is no digest."""
     check_digest_form(digest)
     name = digest.partition(":")[2]
-    return root / INDEXES / name[:2] / f"{name}-{quote(str(platform), safe='')}"
+    return Spot((INDEXES, name[:2]), f"{name}-{quote(str(platform), safe='')}")
 
 
-def key_path(root: Path, kind: str, key: str) -> Path:
+def key_spot(kind: str, key: str) -> Spot:
     """Return where the file of a key stands; StoreError if it cannot name one."""
     if not is_key(key):
         raise StoreError("the key is no file name", where=key)
-    return root / kind / key[:2] / key
+    return Spot((kind, key[:2]), key)
 
 
-def candidates(root: Path, kind: str, key: str) -> list[Path]:
-    """Return the files that may be what a key names: the name of a finished SIF has its SHA-256 too."""
-    path = key_path(root, kind, key)
-    if kind != SIFS:
-        return [path]
-    try:
-        return sorted(one for one in path.parent.iterdir() if split_sif_name(one.name)[0] == key)
-    except OSError:
-        return []
+def name_spot(name: str) -> Spot:
+    """Return where it stands which finished SIF a name means."""
+    return key_spot(NAMES, hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest())
 
 
 def split_sif_name(name: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Where the store is, and how its folders come to be."""
+"""Where the store is: what the environment says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
-from sifmake.files import make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,32 +46,3 @@ def _find_home(environ: Mapping[str, str]) -> Path:
     if not Path(home).is_absolute():
         raise StoreError("there is no home directory for the store", hint=HINT)
     return Path(home)
-
-
-def make_root(root: Path) -> None:
-    """Make the store's folder for its owner alone; one that is there keeps its mode.
-
-    Raises:
-        StoreError: It cannot be made.
-    """
-    try:
-        if not root.is_dir():
-            make_folders(root, 0o700)
-    except OSError as error:
-        raise StoreError(f"the store cannot be made ({error.strerror or error})", where=str(root), hint=HINT) from error
-
-
-def make_folder(root: Path, folder: Path) -> Path:
-    """Make a folder inside the store and return it.
-
-    Raises:
-        StoreError: It cannot be made.
-    """
-    make_root(root)
-    try:
-        make_folders(folder)
-    except OSError as error:
-        raise StoreError(
-            f"the store cannot be written ({error.strerror or error})", where=str(folder), hint=HINT
-        ) from error
-    return folder

@@ -4,40 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from sifmake.errors import StoreError
-from sifmake.files import fsync_folder, sha256_of, write_atomic
+from sifmake.files import temporary_name
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.progress import Progress, Silent
 from sifmake.store import lock, place
+from sifmake.store.access import GROUP, Access
+from sifmake.store.folder import Rules
 from sifmake.store.naming import (
     LOCKS,
-    NAMES,
     PACKS,
     PATCHES,
     SCRATCH,
     SIFS,
-    blob_path,
-    candidates,
+    Spot,
+    blob_spot,
     check_digest_form,
     has_digest,
-    index_path,
+    index_spot,
     is_digest,
     is_key,
-    key_path,
+    key_spot,
+    name_spot,
     name_target,
+    split_sif_name,
 )
-from sifmake.store.sweep import sweep_daily
-from sifmake.store.trust import renew, why_not_trusted
+from sifmake.store.root import Root
+from sifmake.store.scratch import open_scratch, path_of
+from sifmake.store.stored_files import Found, StoredFiles
+from sifmake.store.sweep import sweep
+from sifmake.store.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from sifmake.oci.model import Platform
+    from sifmake.store.folder import Folder
 
+Result = TypeVar("Result")
 LOCK_TIMEOUT = 1800.0
 """Seconds: longer than a healthy pull of one layer takes."""
 
@@ -54,6 +62,8 @@ class Store:
         root: The writable store's folder; made on first use.
         read_only: Folders of site stores, asked in this order after the own one.
         progress: Told warnings.
+        rules: Whose files in the writable store are believed, and modes of new ones.
+        site_rules: Whose files in the read-only stores are believed.
     """
 
     def __init__(
@@ -62,12 +72,18 @@ class Store:
         read_only: Sequence[Path] = (),
         *,
         progress: Progress | None = None,
-        trusted_owners: Collection[int] = (),
+        trusted_owners: Collection[int | str] = (),
+        trusted_groups: Collection[int | str] = (),
+        shared: str = "",
     ) -> None:
         self.root = root
         self.read_only = tuple(read_only)
         self.progress = progress if progress is not None else Silent()
-        self._owners = frozenset({0, os.geteuid(), *trusted_owners})
+        owners, groups = tuple(trusted_owners), tuple(trusted_groups)
+        self.rules = Rules(Trust(owners, groups), Access(shared, writers=shared == GROUP and bool(groups)))
+        self.site_rules = Rules(Trust(owners, groups, keeper=True))
+        site = [Root(path, self.site_rules) for path in self.read_only]
+        self._files = StoredFiles(Root(root, self.rules), site, self.progress)
         self._dropped: set[str] = set()
 
     @classmethod
@@ -78,7 +94,9 @@ class Store:
         environ: Mapping[str, str] = os.environ,
         read_only: Sequence[Path] = (),
         progress: Progress | None = None,
-        trusted_owners: Collection[int] = (),
+        trusted_owners: Collection[int | str] = (),
+        trusted_groups: Collection[int | str] = (),
+        shared: str = "",
     ) -> Store:
         """Return the store at ``root``, else the one that the environment names; nothing is written.
 
@@ -87,28 +105,37 @@ class Store:
             environ: Has ``SIFMAKE_CACHE``, ``XDG_CACHE_HOME``, ``HOME``, ``SIFMAKE_READONLY_CACHE``.
             read_only: Further read-only stores, asked before those of the environment.
             progress: Told warnings.
-            trusted_owners: User ids whose packs are used, besides the own one and root's.
+            trusted_owners: Users, by id or name, whose files are used besides the own ones and root's.
+            trusted_groups: Groups, by id or name, whose files are used.
+            shared: For whom new files are: ``none``, ``group``, ``all``; empty: those whom the folder lets in.
 
         Raises:
             StoreError: No folder is named and there is no home directory.
         """
         writable = root.absolute() if root is not None else place.find_root(environ)
         layered = (*(path.absolute() for path in read_only), *place.find_read_only(environ))
-        return cls(writable, layered, progress=progress, trusted_owners=trusted_owners)
+        return cls(
+            writable,
+            layered,
+            progress=progress,
+            trusted_owners=trusted_owners,
+            trusted_groups=trusted_groups,
+            shared=shared,
+        )
 
     def get_blob(self, digest: str) -> bytes | None:
         """Return a small blob (manifest, index, config), or None; a damaged one is dropped and counts as missing."""
-        for root in self._roots():
-            path = blob_path(root, digest)
-            data = _read(path, _LARGEST_BLOB)
+        spot = blob_spot(digest)
+        for root in self._files.roots:
+            # Whoever owns it: the digest tells whether it is right.
+            data = self._files.read(root, spot, _LARGEST_BLOB, anyone=True)
             if data is None:
                 continue
             if has_digest(data, digest):
-                renew(path)
                 return data
-            self.progress.warning(f"the blob {digest} in the store {root} is damaged and is not used")
-            if root == self.root:
-                _unlink(path)
+            self.progress.warning(f"the blob {digest} in the store {root.path} is damaged and is not used")
+            if root is self._files.own:
+                self._files.remove(spot)
         return None
 
     def put_blob(self, digest: str, data: bytes) -> None:
@@ -119,70 +146,124 @@ class Store:
         """
         if not has_digest(data, digest):
             raise StoreError("the data does not have the digest", where=digest)
-        self._keep(blob_path(self.root, digest), data)
+        self._files.keep(blob_spot(digest), data)
 
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
         """Return the manifest that an index gave for a platform, or None when it was never looked into."""
-        for root in self._roots():
-            path = index_path(root, index_digest, platform)
-            data = _read(path, 256)
+        spot = index_spot(index_digest, platform)
+        for root in self._files.roots:
+            data = self._files.read(root, spot, 256)
             text = data.decode("ascii", "replace").strip() if data else ""
             if is_digest(text):
-                renew(path)
                 return text
         return None
 
     def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
         """Keep which manifest an index gives for a platform; the digest of the index makes that true for ever."""
         check_digest_form(manifest_digest)
-        self._keep(index_path(self.root, index_digest, platform), f"{manifest_digest}\n".encode())
+        self._files.keep(index_spot(index_digest, platform), f"{manifest_digest}\n".encode())
 
     def pack_path(self, key: str) -> Path:
-        """Return where the pack of this key is to be written; its folder exists.
+        """Return where the pack of this key goes; its folder exists.
 
         Raises:
             StoreError: The folder cannot be made, or the key is no file name.
         """
-        return self._path_to_write(PACKS, key)
+        spot = key_spot(PACKS, key)
+        self._files.own.make(spot.folders).close()
+        return spot.under(self.root)
+
+    def write_pack(self, key: str, write: Callable[[BinaryIO], object]) -> Found:
+        """Let a pack be written and put it in its place; return the file that was written, open.
+
+        Args:
+            key: What it is found by.
+            write: Writes to the file that it is given.
+
+        Raises:
+            StoreError: The folder cannot be made, or the key is no file name.
+            OSError: As writing does; names the place of the pack.
+        """
+        spot = key_spot(PACKS, key)
+        with ExitStack() as failed:
+            with self._files.writing(spot) as file:
+                write(file)
+                fd = os.dup(file.fileno())
+                failed.callback(os.close, fd)
+            failed.pop_all()
+        return Found(spot.under(self.root), fd)
+
+    def write_temporary(self, write: Callable[[BinaryIO], Result]) -> tuple[str, Result]:
+        """Let a file be written that has no place yet; return its name for :meth:`place_pack`, and what writing gave.
+
+        Raises:
+            StoreError: The folder for it cannot be made.
+            OSError: As writing does.
+        """
+        with self._files.scratch() as folder:
+            name = temporary_name("layer")
+            with folder.writing(name) as file:
+                result = write(file)
+        return name, result
+
+    def place_pack(self, name: str, key: str) -> None:
+        """Give a temporary file its place as the pack of a key.
+
+        Raises:
+            StoreError: The folder cannot be made, or the key is no file name.
+            OSError: As rename does.
+        """
+        spot = key_spot(PACKS, key)
+        with self._files.scratch() as scratch, self._files.own.make(spot.folders) as folder:
+            folder.take(name, scratch, spot.name)
+
+    def drop_temporary(self, name: str) -> None:
+        """Remove a temporary file."""
+        self._files.remove(Spot((SCRATCH,), name))
+
+    def open_pack(self, key: str) -> Found | None:
+        """Return the pack of this key, open, from the first store that has one, or None; renews its time stamp."""
+        return self._open(PACKS, key)
 
     def find_pack(self, key: str) -> Path | None:
-        """Return the pack of this key from the first store that has one, or None; renews its time stamp."""
-        return self._find(PACKS, key)
+        """Return where the pack of this key is, or None; see :meth:`open_pack`."""
+        return _path(self.open_pack(key))
 
     def drop_pack(self, key: str) -> None:
         """Remove a damaged pack from the writable store; from now on this object finds none in the read-only ones."""
         self._dropped.add(key)
-        _unlink(key_path(self.root, PACKS, key))
+        self._files.remove(key_spot(PACKS, key))
 
     def pack_keys(self, prefix: str) -> list[str]:
         """Return the keys of all packs that begin with a prefix of two characters or more, sorted."""
-        folders = [root / PACKS / prefix[:2] for root in self._roots()]
-        names = {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()}
+        names = {name for root in self._files.roots for name in self._files.names(root, (PACKS, prefix[:2]))}
         return sorted(name for name in names if name.startswith(prefix) and is_key(name))
 
-    def patch_path(self, key: str) -> Path:
-        """Return where the patch of this key is to be written; see :meth:`pack_path`."""
-        return self._path_to_write(PATCHES, key)
+    @contextmanager
+    def writing_patch(self, key: str) -> Iterator[BinaryIO]:
+        """Open a file for the patch of a key, which gets its place when the block ends well; see :meth:`write_pack`."""
+        with self._files.writing(key_spot(PATCHES, key)) as file:
+            yield file
 
-    def find_patch(self, key: str) -> Path | None:
-        """Return the patch of this key, or None; see :meth:`find_pack`."""
-        return self._find(PATCHES, key)
+    def open_patch(self, key: str) -> Found | None:
+        """Return the patch of this key, open, or None; see :meth:`open_pack`."""
+        return self._open(PATCHES, key)
 
     def drop_patch(self, key: str) -> None:
         """Remove a damaged patch from the writable store."""
-        _unlink(key_path(self.root, PATCHES, key))
+        self._files.remove(key_spot(PATCHES, key))
 
-    def patch_paths(self, prefix: str) -> list[Path]:
-        """Return all patches whose keys begin with a prefix of two characters or more, the latest used first."""
-        found: list[tuple[float, Path]] = []
-        for root in self._roots():
-            for path in (root / PATCHES / prefix[:2]).glob(f"{prefix}*"):
-                try:
-                    if why_not_trusted(path, root, self._owners_of(root)) is None:
-                        found.append((path.stat().st_mtime, path))
-                except OSError:
-                    continue
-        return [path for _, path in sorted(found, reverse=True)]
+    def open_patches(self, prefix: str, most: int) -> list[Found]:
+        """Return patches whose keys begin with a prefix of two characters or more, open, the latest used first."""
+        found = [
+            (status.st_mtime, root, name)
+            for root in self._files.roots
+            for name, status in self._files.entries(root, (PATCHES, prefix[:2]))
+            if name.startswith(prefix) and is_key(name)
+        ]
+        found.sort(key=lambda one: one[0], reverse=True)
+        opened = (self._files.open(root, key_spot(PATCHES, name), renewed=False) for _, root, name in found[:most])
+        return [one for one in opened if one is not None]
 
     def add_sif(self, key: str, write: Callable[[Path], object]) -> Path:
         """Let a finished SIF be written, keep it with its SHA-256 in its name, and return where it is.
@@ -194,40 +275,75 @@ class Store:
         Raises:
             StoreError: The folder cannot be made, or the key is no file name.
         """
-        import tempfile
+        spot = key_spot(SIFS, key)
+        with self._files.own.make(spot.folders) as folder, self.scratch_folder() as scratch:
+            name = f"{key}.sif"
+            write(path_of(scratch) / name)
+            with os.fdopen(scratch.open(name), "rb") as file:
+                target = f"{key}.{hashlib.file_digest(file, 'sha256').hexdigest()}.sif"
+            folder.take(name, scratch, target)
+            for other in folder.names():
+                if other != target and split_sif_name(other)[0] == key:
+                    with suppress(OSError):
+                        folder.remove(other)
+        return Spot(spot.folders, target).under(self.root)
 
-        folder = self._path_to_write(SIFS, key).parent
-        with tempfile.TemporaryDirectory(dir=self.temporary_folder()) as scratch:
-            path = Path(scratch, f"{key}.sif")
-            write(path)
-            target = path.rename(folder / f"{key}.{sha256_of(path)}.sif")
-        fsync_folder(folder)
-        for other in candidates(self.root, SIFS, key):
-            if other != target:
-                _unlink(other)
-        return target
+    def has(self, spot: Spot) -> bool:
+        """Tell whether the writable store has a file that is believed."""
+        return _path(self._files.open(self._files.own, spot)) is not None
+
+    def put(self, spot: Spot, write: Callable[[Path], object]) -> None:
+        """Let a file be written and put it in its place.
+
+        Args:
+            spot: Where it goes.
+            write: Writes the file that it is given the path of, and checks it.
+
+        Raises:
+            StoreError: The folder cannot be made.
+            OSError: As rename does.
+        """
+        own = self._files.own
+        with own.make(spot.folders) as folder, own.make((SCRATCH,)) as parent, open_scratch(parent) as scratch:
+            write(path_of(scratch) / spot.name)
+            folder.take(spot.name, scratch, spot.name)
+
+    @contextmanager
+    def scratch_folder(self) -> Iterator[Folder]:
+        """Open an empty folder of this user alone, for as long as the block runs; see :func:`open_scratch`."""
+        with self._files.scratch() as parent, open_scratch(parent) as scratch:
+            yield scratch
+
+    def open_sif(self, key: str) -> Found | None:
+        """Return the finished SIF of this key, open, or None; see :meth:`open_pack`. Its SHA-256 is not checked."""
+        return self._open(SIFS, key)
 
     def find_sif(self, key: str) -> Path | None:
-        """Return the finished SIF of this key, or None; see :meth:`find_pack`. Its SHA-256 is not checked."""
-        return self._find(SIFS, key)
+        """Return where the finished SIF of this key is, or None; see :meth:`open_sif`."""
+        return _path(self.open_sif(key))
 
     def sif_paths(self, key: str) -> list[Path]:
         """Return where finished SIFs of this key are, in all stores; nothing is changed and nobody's word is taken."""
-        return [path for root in self._roots() for path in candidates(root, SIFS, key)]
+        spot = key_spot(SIFS, key)
+        return [
+            Spot(spot.folders, name).under(root.path)
+            for root in self._files.roots
+            for name in self._sif_names(root, spot)
+        ]
 
     def drop_sif(self, path: Path) -> None:
         """Remove a damaged finished SIF from the writable store; one of a read-only store is not found any more."""
         self._dropped.add(path.name)
         if path.is_relative_to(self.root):
-            _unlink(path)
+            self._files.remove(Spot((SIFS, path.parent.name), path.name))
 
     def keep_name(self, name: str, key: str) -> None:
         """Keep which finished SIF a name meant last."""
-        self._keep(self._name_path(name), f"{key}\n".encode())
+        self._files.keep(name_spot(name), f"{key}\n".encode())
 
     def find_name(self, name: str) -> str:
         """Return the key that was kept for a name; empty where there is none."""
-        return name_target(_read(self._name_path(name), 256) or b"")
+        return name_target(self._files.read(self._files.own, name_spot(name), 256) or b"")
 
     def find_named(self, name: str) -> Path | None:
         """Return the finished SIF that a name meant when it was kept, or None."""
@@ -235,14 +351,13 @@ class Store:
         return self.find_sif(key) if key else None
 
     def temporary_folder(self) -> Path:
-        """Return a folder for spooling; what is not written to for a day is removed from it.
+        """Return the folder for spooling; what is not written to for a day is removed from it.
 
         Raises:
             StoreError: It cannot be made.
         """
-        folder = place.make_folder(self.root, self.root / SCRATCH)
-        sweep_daily(self.root, self.scratch)
-        return folder
+        with self._files.scratch() as folder:
+            return folder.path
 
     @contextmanager
     def lock(self, name: str, timeout: float = LOCK_TIMEOUT) -> Iterator[bool]:
@@ -256,70 +371,39 @@ class Store:
             timeout: Seconds after which to go on without.
         """
         try:
-            folder = place.make_folder(self.root, self.root / LOCKS)
-        except StoreError:
+            folder = self._files.own.make((LOCKS,))
+        except StoreError as error:
+            self.progress.warning(f"no lock in the store ({error}); going on, the work may be done twice")
             yield False
             return
         file_name = name if is_key(name) else hashlib.sha256(name.encode()).hexdigest()
-        with lock.hold(folder / file_name, timeout, self.progress) as held:
+        with lock.hold(folder, file_name, timeout, self.progress) as held:
             yield held
 
-    @property
-    def scratch(self) -> tuple[Path, ...]:
-        """The folders in which everything is temporary."""
-        return self.root / SCRATCH, self.root / LOCKS
+    def sweep(self) -> None:
+        """Remove old temporaries of the writable store now."""
+        with suppress(OSError, StoreError):
+            sweep(self._files.own.open())
 
-    def _roots(self) -> tuple[Path, ...]:
-        return (self.root, *self.read_only)
-
-    def _name_path(self, name: str) -> Path:
-        return key_path(self.root, NAMES, hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest())
-
-    def _path_to_write(self, kind: str, key: str) -> Path:
-        path = key_path(self.root, kind, key)
-        place.make_folder(self.root, path.parent)
-        sweep_daily(self.root, self.scratch)
-        return path
-
-    def _find(self, kind: str, key: str) -> Path | None:
-        for root in self._roots():
-            for path in candidates(root, kind, key):
-                if path.name in self._dropped and root != self.root:
+    def _open(self, kind: str, key: str) -> Found | None:
+        spot = key_spot(kind, key)
+        for root in self._files.roots:
+            for name in [key] if kind != SIFS else self._sif_names(root, spot):
+                if name in self._dropped and root is not self._files.own:
                     continue
-                try:
-                    objection = why_not_trusted(path, root, self._owners_of(root))
-                except OSError:
-                    continue
-                if objection is None:
-                    renew(path)
-                    return path
-                self.progress.warning(f"{path} is not used: {objection}")
+                found = self._files.open(root, Spot(spot.folders, name))
+                if found is not None:
+                    return found
         return None
 
-    def _owners_of(self, root: Path) -> Collection[int]:
-        """Whoever names a site store as read-only trusts the one who keeps it."""
-        return self._owners if root == self.root else self._owners | {root.stat().st_uid}
-
-    def _keep(self, path: Path, data: bytes) -> None:
-        if _read(path, len(data)) == data:
-            return
-        try:
-            place.make_folder(self.root, path.parent)
-            write_atomic(path, data)
-        except (OSError, StoreError) as error:
-            self.progress.warning(f"the store keeps nothing: {error}")
+    def _sif_names(self, root: Root, spot: Spot) -> list[str]:
+        """Return the files that may be what a key names: the name of a finished SIF has its SHA-256 too."""
+        return [name for name in self._files.names(root, spot.folders) if split_sif_name(name)[0] == spot.name]
 
 
-def _read(path: Path, largest: int) -> bytes | None:
-    try:
-        with path.open("rb") as file:
-            return file.read(largest + 1)
-    except OSError:
+def _path(found: Found | None) -> Path | None:
+    """Return the path of a file and close it."""
+    if found is None:
         return None
-
-
-def _unlink(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
+    os.close(found.fd)
+    return found.path

@@ -3,63 +3,83 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sifmake.errors import StoreError
 from sifmake.files import TEMP_PREFIX
+from sifmake.store.naming import KINDS, LOCKS, SCRATCH
+from sifmake.store.scratch import is_scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from sifmake.store.folder import Folder
 
 DAY = 86_400
 STAMP = ".swept"
+DEPTH = 8
+"""Levels of folders in a scratch folder that are looked into."""
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def sweep_daily(root: Path, scratch: Sequence[Path]) -> None:
-    """Remove old temporaries of the store, unless that was done within a day; what cannot be removed stays.
-
-    Args:
-        root: The store's folder.
-        scratch: Its folders in which everything is temporary.
-    """
-    stamp = root / STAMP
+def sweep_daily(root: Folder) -> None:
+    """Remove old temporaries of a store, unless that was done within a day; what cannot be removed stays."""
     try:
-        if time.time() - stamp.stat().st_mtime < DAY:
+        stamp = os.stat(STAMP, dir_fd=root.fd, follow_symlinks=False)
+        if time.time() - stamp.st_mtime < DAY:
             return
     except OSError:
         pass
     try:
-        stamp.touch()
-    except OSError:
-        return
-    sweep(root, scratch)
-
-
-def sweep(root: Path, scratch: Sequence[Path]) -> None:
-    """Remove old temporaries of the store now; see :func:`sweep_daily`."""
-    for path in _old_temporaries(root, scratch):
+        fd = root.open_mark(STAMP)
         try:
-            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-        except OSError:
-            continue
+            os.utime(fd)
+        finally:
+            os.close(fd)
+    except (OSError, StoreError):
+        return
+    sweep(root)
 
 
-def _old_temporaries(root: Path, scratch: Sequence[Path]) -> Iterator[Path]:
-    """Yield what nobody has written to for a day and no finished file goes by, folders after their files."""
+def sweep(root: Folder) -> None:
+    """Remove old temporaries of a store now; see :func:`sweep_daily`."""
     limit = time.time() - DAY
-    for top in (root, *scratch):
-        for folder, _, names in os.walk(top, topdown=False):
-            here = Path(folder)
-            candidates = names if top == root else (*names, "")
-            for name in candidates:
-                path = here / name
-                if (top != root or name.startswith(TEMP_PREFIX)) and path not in scratch and _is_old(path, limit):
-                    yield path
+    _sweep(root, limit, 0, everything=False)
+    for name in KINDS:
+        _sweep_inside(root, name, limit, 2, everything=False)
+    for name in (SCRATCH, LOCKS):
+        _sweep_inside(root, name, limit, DEPTH, everything=True)
 
 
-def _is_old(path: Path, limit: float) -> bool:
+def _sweep_inside(parent: Folder, name: str, limit: float, depth: int, *, everything: bool) -> None:
     try:
-        return path.lstat().st_mtime < limit
-    except OSError:
+        with parent.enter(name) as folder:
+            _sweep(folder, limit, depth, everything=everything)
+    except (OSError, StoreError):
+        return
+
+
+def _sweep(folder: Folder, limit: float, depth: int, *, everything: bool) -> None:
+    """Remove old files: all of a scratch folder, else those that have a temporary's name."""
+    exposed = bool(folder.status().st_mode & _OTHERS_WRITE)
+    for name, status in folder.entries():
+        old = status.st_mtime < limit
+        if not stat.S_ISDIR(status.st_mode):
+            if old and (everything or name.startswith(TEMP_PREFIX)):
+                with suppress(OSError):
+                    folder.remove(name)
+        elif depth and not (everything and exposed and not _is_own(folder, name)):
+            _sweep_inside(folder, name, limit, depth - 1, everything=everything)
+            if everything and old:
+                with suppress(OSError):
+                    os.rmdir(name, dir_fd=folder.fd)
+
+
+def _is_own(folder: Folder, name: str) -> bool:
+    """Tell whether a folder is a scratch folder; where others write, it may be one that they moved there."""
+    try:
+        with folder.enter(name) as inner:
+            return is_scratch(inner)
+    except (OSError, StoreError):
         return False

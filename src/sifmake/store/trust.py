@@ -5,45 +5,112 @@ from __future__ import annotations
 import os
 import stat
 import time
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
 RENEW_AFTER = 3600
 """Seconds after which use renews a time stamp; less often spares the file server."""
 
+_OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
-def why_not_trusted(path: Path, root: Path, owners: Collection[int]) -> str | None:
-    """Say why a file of a store is not to be used; None when it is.
 
-    A pack cannot be checked against its layer any more, so in a store that others can write to only files of
-    trusted owners count. A symlink is never followed.
+@dataclass(frozen=True)
+class Trust:
+    """Whom the user of a store believes, besides root and the user.
 
-    Args:
-        path: The file; it exists.
-        root: The store's folder.
-        owners: Trusted user ids.
+    Names are looked up when a file of somebody else is met, and not before: a directory service may be slow. A name
+    that this machine does not know is nobody's.
 
-    Raises:
-        OSError: The file is not there or cannot be looked at.
+    Attributes:
+        owners: Users, by id or name.
+        groups: Groups, by id or name: files of such a group are believed whoever owns them.
+        keeper: Whether the owner of the store's folder is believed: of a site's store, which was named for that.
     """
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        return "it is no regular file"
-    if status.st_uid not in owners:
-        return f"it belongs to user {status.st_uid}, who is not trusted"
-    if status.st_mode & stat.S_IWOTH and root.stat().st_mode & stat.S_IXOTH:
-        return "everybody can write to it"
-    return None
+
+    owners: tuple[int | str, ...] = ()
+    groups: tuple[int | str, ...] = ()
+    keeper: bool = False
+
+    @cached_property
+    def _user_ids(self) -> frozenset[int]:
+        return frozenset(_ids(self.owners, _user_id))
+
+    @cached_property
+    def group_ids(self) -> tuple[int, ...]:
+        """Ids of the groups, in their order."""
+        return tuple(_ids(self.groups, _group_id))
+
+    def has_owner(self, uid: int) -> bool:
+        """Whether a user is believed by name."""
+        return uid in (0, os.geteuid()) or uid in self._user_ids
+
+    def why_not_file(self, file: os.stat_result, folder: os.stat_result, root: os.stat_result) -> str:
+        """Say why an open file of a store is not to be used; empty when it is.
+
+        A pack cannot be checked against its layer any more, so in a store that others can write to only files of
+        trusted owners count, and only those that nobody else can write to. Where an access control list lets others
+        write, the group's bit shows it.
+
+        Args:
+            file: Of the file.
+            folder: Of the folder that it is in.
+            root: Of the store's folder.
+        """
+        if not stat.S_ISREG(file.st_mode):
+            return "it is not a regular file"
+        by_group = bool(self.groups) and file.st_gid in self.group_ids
+        if not self._believes(file.st_uid, root) and not (by_group and not folder.st_mode & stat.S_IWOTH):
+            return f"it belongs to user {file.st_uid}, who is not trusted"
+        if not root.st_mode & _OTHERS_ENTER:
+            return ""
+        if file.st_mode & stat.S_IWOTH:
+            return "everybody can write to it"
+        return "its group can write to it" if file.st_mode & stat.S_IWGRP and not by_group else ""
+
+    def why_not_folder(self, folder: os.stat_result, root: os.stat_result) -> str:
+        """Say why a folder of a store is not to be entered; empty when it is.
+
+        In a store that a group writes to, folders belong to whichever member made them first: what is in them is
+        judged file by file.
+        """
+        if self._believes(folder.st_uid, root) or folder.st_uid == root.st_uid:
+            return ""
+        if root.st_mode & stat.S_IWGRP and folder.st_gid == root.st_gid:
+            return ""
+        return f"it belongs to user {folder.st_uid}, who is not trusted"
+
+    def _believes(self, uid: int, root: os.stat_result) -> bool:
+        return self.has_owner(uid) or (self.keeper and uid == root.st_uid)
 
 
-def renew(path: Path) -> None:
-    """Set a file's time stamps to now if they are older than an hour; a file that cannot be touched stays as it is."""
-    now = time.time()
-    try:
-        if now - path.stat().st_mtime > RENEW_AFTER:
-            os.utime(path)
-    except OSError:
-        pass
+def _ids(words: Iterable[int | str], find: Callable[[str], int]) -> Iterator[int]:
+    for word in words:
+        try:
+            yield int(word) if isinstance(word, int) or word.isdecimal() else find(word)
+        except KeyError:
+            continue
+
+
+def _user_id(name: str) -> int:
+    import pwd
+
+    return pwd.getpwnam(name).pw_uid
+
+
+def _group_id(name: str) -> int:
+    import grp
+
+    return grp.getgrnam(name).gr_gid
+
+
+def renew(fd: int, status: os.stat_result) -> None:
+    """Set an open file's time stamps to now if they are older than an hour; what cannot be touched stays as it is."""
+    if time.time() - status.st_mtime > RENEW_AFTER:
+        try:
+            os.utime(fd)
+        except OSError:
+            return

@@ -1,0 +1,155 @@
+"""The top folder of a store: its path is followed once, link by link, and the folder that it leads to is held open."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from sifmake.errors import StoreError
+from sifmake.files import fsync_folder
+from sifmake.store.folder import ENTER, Folder, Rules, set_mode
+from sifmake.store.place import HINT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sifmake.store.trust import Trust
+
+MOST_LINKS = 40
+"""As many as the kernel follows in one path."""
+_LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Root:
+    """A store's own folder.
+
+    Attributes:
+        path: As the user named it.
+        rules: Whose files are believed, and modes of new ones.
+    """
+
+    def __init__(self, path: Path, rules: Rules) -> None:
+        self.path = path
+        self.rules = rules
+        self._folder: Folder | None = None
+
+    def open(self) -> Folder:
+        """Return the folder; it belongs to this object.
+
+        Raises:
+            StoreError: A link of somebody else stands in its path.
+            OSError: It is not there or cannot be entered.
+        """
+        if self._folder is None:
+            self._folder = Folder(_Walk(self.path, self.rules, make=False).go(), self.path, self.rules)
+        return self._folder
+
+    def reach(self, names: Sequence[str]) -> Folder:
+        """Open a folder of the store; see :meth:`Folder.reach`."""
+        return self.open().reach(names)
+
+    def make(self, names: Sequence[str] = ()) -> Folder:
+        """Open a folder of the store; what is missing of it is made, also the store's own, where it was removed since.
+
+        Raises:
+            StoreError: It cannot be made, or something else stands in its place.
+        """
+        what = "made"
+        try:
+            if self._folder is None or not self._folder.status().st_nlink:
+                self._folder = Folder(_Walk(self.path, self.rules, make=True).go(), self.path, self.rules)
+            what = "written"
+            return self._folder.reach(names, make=True)
+        except OSError as error:
+            where = error.filename or str(self.path.joinpath(*names))
+            why = error.strerror or error
+            raise StoreError(f"the store cannot be {what} ({why})", where=where, hint=HINT) from error
+
+
+class _Walk:
+    """The way to a store: links of root and of the user are followed, those of others are not."""
+
+    def __init__(self, path: Path, rules: Rules, *, make: bool) -> None:
+        self._path = path
+        self._rules = rules
+        self._make = make
+        self._here = os.open("/", ENTER)
+        self._left = _parts(str(path))
+        self._links = 0
+
+    def go(self) -> int:
+        """Return the descriptor of the folder at the end.
+
+        Raises:
+            StoreError: A link belongs to somebody else.
+            OSError: There is no such folder.
+        """
+        try:
+            while self._left:
+                self._step(self._left.pop())
+        except BaseException as error:
+            os.close(self._here)
+            if isinstance(error, OSError):
+                error.filename = str(self._path)
+            raise
+        return self._here
+
+    def _step(self, name: str) -> None:
+        try:
+            there = os.open(name, ENTER, dir_fd=self._here)
+        except FileNotFoundError:
+            if not self._make:
+                raise
+            there = self._made(name)
+        except NotADirectoryError:
+            target = self._link_target(name)
+            self._left += _parts(target)
+            there = os.open("/" if target.startswith("/") else ".", ENTER, dir_fd=self._here)
+        os.close(self._here)
+        self._here = there
+
+    def _made(self, name: str) -> int:
+        """Make a folder; the last one gets the store's mode and group."""
+        access, last = self._rules.access, not self._left
+        try:
+            os.mkdir(name, access.root if last else 0o777, dir_fd=self._here)
+        except FileExistsError:
+            return os.open(name, ENTER, dir_fd=self._here)
+        folder = os.open(name, ENTER, dir_fd=self._here)
+        if last:
+            groups = self._rules.trust.group_ids if access.writers else ()
+            set_mode(folder, access.root, *groups[:1])
+        fsync_folder(self._path, self._here)
+        return folder
+
+    def _link_target(self, name: str) -> str:
+        self._links += 1
+        link = os.open(name, _LINK, dir_fd=self._here)
+        try:
+            status = os.fstat(link)
+            if not stat.S_ISLNK(status.st_mode) or self._links > MOST_LINKS:
+                number = errno.ENOTDIR if self._links <= MOST_LINKS else errno.ELOOP
+                raise OSError(number, os.strerror(number))
+            if not _may_lead(status, os.fstat(self._here), self._rules.trust):
+                what = f"the link {name} in this path belongs to user {status.st_uid}, who is not trusted"
+                raise StoreError(what, where=str(self._path), hint="name the store by the path that is meant")
+            return os.readlink("", dir_fd=link)
+        finally:
+            os.close(link)
+
+
+def _may_lead(link: os.stat_result, folder: os.stat_result, trust: Trust) -> bool:
+    """Tell whether a link in a store's path is followed.
+
+    The keeper of a site's store may have links in folders that nobody else writes to.
+    """
+    writable = folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return trust.has_owner(link.st_uid) or (trust.keeper and link.st_uid == folder.st_uid and not writable)
+
+
+def _parts(path: str) -> list[str]:
+    """Return the names in a path, the last one first."""
+    return [part for part in path.split("/") if part not in ("", ".")][::-1]

@@ -1,0 +1,64 @@
+"""A folder of one process in a store, for code that writes by path: nobody can lead that path elsewhere."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import StoreError
+from sifmake.files import temporary_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sifmake.store.folder import Folder
+
+MARK = ".sifmake-scratch"
+"""Stands in every such folder: one that somebody moved here from elsewhere has none, and is not swept."""
+
+
+@contextmanager
+def open_scratch(parent: Folder) -> Iterator[Folder]:
+    """Make an empty folder that only this user enters, and remove it with all its files in the end.
+
+    Raises:
+        StoreError: Somebody has put another folder in its place.
+        OSError: It cannot be made.
+    """
+    name = temporary_name("scratch")
+    os.mkdir(name, 0o700, dir_fd=parent.fd)
+    with parent.enter(name) as scratch:
+        if scratch.names():
+            raise StoreError("another folder was put in its place", where=str(scratch.path))
+        os.close(scratch.open_mark(MARK))
+        try:
+            yield scratch
+        except OSError as error:
+            _rename(error, scratch)
+            raise
+        finally:
+            for entry in scratch.names():
+                with suppress(OSError):
+                    scratch.remove(entry)
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=parent.fd)
+
+
+def path_of(folder: Folder) -> Path:
+    """Return a path that leads into a folder as long as it is open, whatever takes its name meanwhile (proc(5))."""
+    return Path(f"/proc/self/fd/{folder.fd}")
+
+
+def is_scratch(folder: Folder) -> bool:
+    """Tell whether :func:`open_scratch` of this user has made a folder."""
+    status = folder.status()
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o077 and MARK in folder.names()
+
+
+def _rename(error: OSError, scratch: Folder) -> None:
+    """Let an error tell the folder's own path."""
+    prefix = str(path_of(scratch))
+    if isinstance(error.filename, str) and error.filename.startswith(prefix):
+        error.filename = f"{scratch.path}{error.filename.removeprefix(prefix)}"

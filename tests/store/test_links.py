@@ -1,0 +1,242 @@
+"""Links, FIFOs and folders that somebody put into a store lead nowhere and hold nothing up."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+
+import pytest
+
+from sifmake.cli.main import main
+from sifmake.errors import StoreError
+from sifmake.oci.model import Platform
+from sifmake.progress import Silent
+from sifmake.store import Store
+from sifmake.store.naming import KINDS, LOCKS, SCRATCH
+
+KEY = "ab" * 32 + "-gzip6-128k-v1-0123456789abcdef"
+DATA = b"{}"
+DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
+LONG_AGO = (1, 1)
+
+
+class Listener(Silent):
+    """Remembers warnings."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def warning(self, message):
+        self.warnings.append(message)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    return fill(Store.open(progress=Listener()))
+
+
+def fill(store):
+    store.put_blob(DIGEST, DATA)
+    store.pack_path(KEY).write_bytes(b"pack")
+    store.add_sif(KEY, lambda path: path.write_bytes(b"sif"))
+    with store.writing_patch(KEY + "-x") as file:
+        file.write(b"patch")
+    store.remember_manifest(DIGEST, Platform(), DIGEST)
+    store.keep_name("docker://a", KEY)
+    with store.lock(KEY):
+        pass
+    return store
+
+
+def use(store):
+    """Do all that is done in a store; what cannot be done is said."""
+    for work in (
+        lambda: store.put_blob(DIGEST, DATA),
+        lambda: store.get_blob(DIGEST),
+        lambda: store.write_pack(KEY, lambda file: file.write(b"new")),
+        lambda: store.find_pack(KEY),
+        lambda: store.pack_keys(KEY[:64]),
+        lambda: store.drop_pack(KEY),
+        lambda: store.open_patches(KEY[:64], 4),
+        lambda: store.drop_patch(KEY + "-x"),
+        lambda: store.add_sif(KEY, lambda path: path.write_bytes(b"other")),
+        lambda: store.find_sif(KEY),
+        lambda: store.remember_manifest(DIGEST, Platform(), DIGEST),
+        lambda: store.find_manifest(DIGEST, Platform()),
+        lambda: store.keep_name("docker://a", KEY),
+        lambda: store.find_named("docker://a"),
+        lambda: store.place_pack(store.write_temporary(lambda file: file.write(b"x"))[0], KEY),
+        lambda: store.lock(KEY).__enter__(),
+        store.sweep,
+        lambda: main(["cache", "list", "-v"]),
+        lambda: main(["cache", "verify"]),
+        lambda: main(["cache", "gc", "--max-size", "0"]),
+        lambda: main(["cache", "export", "out.tar"]),
+        lambda: main(["cache", "clean", "--force"]),
+    ):
+        try:
+            work()
+        except (StoreError, OSError) as error:
+            store.progress.warning(str(error))
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in sorted(folder.rglob("*"))}
+
+
+def victim_like(tmp_path, folder):
+    """Make a home that looks like a folder of a store inside, everything in it old."""
+    home = tmp_path / "home"
+    digest = DIGEST.partition(":")[2]
+    for place in (
+        "thesis.tex",
+        ".tmp-important",
+        "deep/er/file",
+        f"{KEY[:2]}/{KEY}",
+        f"{KEY[:2]}/.tmp-x",
+        f"{digest[:2]}/{digest}",
+        f"sha256/{digest[:2]}/{digest}",
+        KEY,
+    ):
+        path = home / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"mine")
+    for path in (*home.rglob("*"), home):
+        os.utime(path, LONG_AGO)
+    return home
+
+
+def age(root):
+    for path in root.rglob("*"):
+        if not path.is_symlink():
+            os.utime(path, (time.time() - 3 * 86400,) * 2)
+
+
+@pytest.mark.parametrize("folder", [*KINDS, SCRATCH, LOCKS])
+def test_a_link_in_the_place_of_a_folder_is_not_followed(store, tmp_path, folder):
+    home = victim_like(tmp_path, folder)
+    before = contents(home)
+    age(store.root)
+    (store.root / folder).rename(tmp_path / "away")
+    (store.root / folder).symlink_to(home)
+    use(Store.open(progress=store.progress))
+    assert contents(home) == before
+    said = "\n".join(store.progress.warnings)
+    assert f"{store.root / folder}: a link stands where the store has a folder" in said
+
+
+@pytest.mark.parametrize("folder", KINDS)
+def test_a_link_in_the_place_of_a_folder_further_down_is_not_followed(store, tmp_path, folder):
+    home = victim_like(tmp_path, folder)
+    before = contents(home)
+    age(store.root)
+    for path in (store.root / folder).iterdir():
+        path.rename(tmp_path / f"away-{path.name}")
+        path.symlink_to(home)
+    use(Store.open(progress=store.progress))
+    assert contents(home) == before
+
+
+@pytest.mark.parametrize("make", ["link", "dangling", "fifo", "folder"])
+def test_what_is_no_file_is_neither_read_nor_written_through_nor_waited_for(store, tmp_path, make):
+    target = tmp_path / "target"
+    if make == "link":
+        target.write_bytes(b"mine")
+        os.utime(target, LONG_AGO)
+    files = [path for path in store.root.rglob("*") if path.is_file()]
+    assert len(files) == 8, "a file of each kind, a lock and the stamp of sweeping"
+    for path in files:
+        path.unlink()
+        if make in ("link", "dangling"):
+            path.symlink_to(target)
+        elif make == "fifo":
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+        os.utime(path, LONG_AGO, follow_symlinks=False)
+    use(Store.open(progress=store.progress))
+    assert [(path.read_bytes(), path.stat().st_mtime) for path in [target] if path.exists()] == (
+        [(b"mine", 1)] if make == "link" else []
+    )
+
+
+def test_the_stores_own_path_may_have_links_of_the_user(store, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "cache").symlink_to("scratch/../scratch")
+    linked = Store.open(tmp_path / "cache" / "sifmake", environ={})
+    assert fill(linked).find_pack(KEY) == tmp_path / "cache" / "sifmake" / "packs" / "ab" / KEY
+    assert (tmp_path / "scratch" / "sifmake" / "packs").is_dir()
+    (tmp_path / "round").symlink_to("round")
+    assert Store.open(tmp_path / "round", environ={}).find_pack(KEY) is None
+    with pytest.raises(StoreError, match="Too many levels"):
+        Store.open(tmp_path / "round", environ={}).pack_path(KEY)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
+def test_the_stores_own_path_has_no_links_of_others(store, tmp_path):
+    (tmp_path / "link").symlink_to(store.root)
+    os.chown(tmp_path / "link", 4242, 4242, follow_symlinks=False)
+    listener = Listener()
+    linked = Store.open(tmp_path / "link", environ={}, progress=listener)
+    assert linked.find_pack(KEY) is None
+    assert "the link link in this path belongs to user 4242" in listener.warnings[0]
+    with pytest.raises(StoreError, match="4242"):
+        linked.pack_path(KEY)
+    trusting = Store.open(tmp_path / "link", environ={}, trusted_owners=[4242])
+    assert trusting.find_pack(KEY) is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_folders_of_strangers_are_not_entered(store, tmp_path):
+    os.chown(store.root / "packs", 4242, 4242)
+    assert store.find_pack(KEY) is None
+    assert "belongs to user 4242" in store.progress.warnings[0]
+    with pytest.raises(StoreError, match="4242"):
+        store.write_pack(KEY, lambda file: file.write(b"x"))
+    assert Store.open(store.root, environ={}, trusted_owners=["4242"]).find_pack(KEY) is not None
+    # In a store that a group writes to, any member may have made it first.
+    os.chown(store.root, 0, 4242)
+    store.root.chmod(0o2770)
+    assert store.find_pack(KEY) is not None
+
+
+def test_a_folder_that_others_moved_in_is_not_emptied(store, tmp_path):
+    """Whoever may write to a store's folder can move a whole folder of somebody's there that he cannot write to."""
+    theirs = store.root / SCRATCH / "theirs"
+    shaped = store.root / "packs" / "mo"
+    for folder, name in ((theirs, "data"), (shaped, "model.h5")):
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(b"mine")
+        for path in (folder / name, folder):
+            os.utime(path, LONG_AGO)
+    for path in (store.root, store.root / SCRATCH, shaped):
+        path.chmod(0o2775)
+    before = contents(theirs), contents(shaped)
+    use(Store.open(progress=store.progress))
+    assert (contents(theirs), contents(shaped)) == before
+
+
+def test_own_scratch_folders_of_killed_runs_go_also_where_others_write(store, tmp_path):
+    with store.scratch_folder() as scratch:
+        names = scratch.names()
+    assert not scratch.path.exists()
+    left = scratch.path
+    left.mkdir(mode=0o700)
+    for name in (*names, "half.sif"):
+        (left / name).write_bytes(b"x")
+    left.parent.chmod(0o2775)
+    for path in (*left.iterdir(), left):
+        os.utime(path, LONG_AGO)
+    store.sweep()
+    assert not left.exists()
+
+
+def test_a_store_that_was_removed_meanwhile_is_made_again(store):
+    shutil.rmtree(store.root)
+    assert store.find_pack(KEY) is None
+    store.put_blob(DIGEST, DATA)
+    assert store.get_blob(DIGEST) == DATA
