@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import tomllib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -114,6 +115,164 @@ def test_actions_are_pinned_and_may_do_little(name: str) -> None:
     commands = " ".join(step.get("run", "") for step in steps)
     assert ("sifmake lock" in commands) == (name == "locks.yml")
     assert ("locked=1" in commands) == (name == "build.yml")
+
+
+def jobs_of(name: str) -> list[tuple[dict[str, str], list[dict[str, Any]]]]:
+    """Return permissions and steps of each job."""
+    workflow = yaml.safe_load((DEPLOY / "github" / name).read_text())
+    return [(job.get("permissions", workflow["permissions"]), job["steps"]) for job in workflow["jobs"].values()]
+
+
+@pytest.mark.parametrize("name", ["locks.yml", "build.yml"])
+def test_no_token_that_can_write_is_where_packages_are_installed(name: str) -> None:
+    for permissions, steps in jobs_of(name):
+        checkouts = [step for step in steps if "actions/checkout" in step.get("uses", "")]
+        assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+        commands = " ".join(step.get("run", "") for step in steps)
+        if "install" in commands or "sifmake" in commands.replace("sifmake lock", "sifmake"):
+            assert "write" not in permissions.values()
+        if "write" in permissions.values():
+            assert not re.search(r"\b(pip|python|sifmake|doit|snakemake)\b", commands)
+        secrets = [step for step in steps if "secrets." in str(step) or "github.token" in str(step)]
+        assert all("install" not in step["run"] for step in secrets)
+
+
+@pytest.mark.parametrize("name", ["locks.yml", "build.yml"])
+def test_text_of_registries_is_no_command_of_the_runner(name: str) -> None:
+    for _, steps in jobs_of(name):
+        for step in steps:
+            run = step.get("run", "")
+            assert "${{" not in run, "text would become part of a script"
+            if "sifmake lock" in run or "doit" in run:
+                assert run.index("::stop-commands::") < min(
+                    run.find(word) % 10**6 for word in ("sifmake lock", "doit run")
+                )
+
+
+def test_all_that_pip_fetches_has_a_hash() -> None:
+    script = (DEPLOY / "github/install.sh").read_text()
+    installs = [line for line in script.splitlines() if line.startswith("pip ")]
+    assert all("--require-hashes" in line or "--no-deps" in line for line in installs)
+    assert all("--no-build-isolation" in line or "--only-binary :all: --requirement" in line for line in installs)
+    assert "pip install" not in "".join((DEPLOY / "github" / name).read_text() for name in ("locks.yml", "build.yml"))
+    pinned = set()
+    for name in ("build.txt", "run.txt"):
+        entries = re.split(r"\n(?=[a-z])", (DEPLOY / "github/requirements" / name).read_text())[1:]
+        assert entries
+        for entry in entries:
+            assert re.match(r"[a-z0-9-]+==[^ ]+ \\\n    --hash=sha256:[0-9a-f]{64}", entry), entry
+            pinned.add(entry.partition("==")[0])
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = {re.split(r"[^\w.-]", text)[0].lower().replace(".", "-") for text in project["dependencies"]}
+    assert wanted <= pinned
+
+
+class Repository:
+    """A clone with a remote, and a ``gh`` that keeps what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.clone, self.proposed = folder, folder / "clone", folder / "proposed"
+        self.environ = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder), "GH_TOKEN": "s3cret"}
+        self.git("init", "-q", "--bare", "remote.git", cwd=folder)
+        self.git("clone", "-q", "remote.git", "clone", cwd=folder)
+        (self.clone / "config/locks").mkdir(parents=True)
+        (self.clone / "config/locks/a.yaml").write_text("old\n")
+        self.git("add", ".")
+        self.git("-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "first")
+        self.git("push", "-q", "origin", "HEAD")
+        (folder / "bin").mkdir()
+        gh = folder / "bin/gh"
+        gh.write_text(f'#!/bin/sh\necho "$@" >> \'{folder}/gh.log\'\n[ "$2" != view ]\n')
+        gh.chmod(0o755)
+        (self.proposed / "locks").mkdir(parents=True)
+        (self.proposed / "locks/a.yaml").write_text("new\n")
+        (self.proposed / "summary.json").write_text("[]")
+
+    def git(self, *words: str, cwd: Path | None = None) -> str:
+        command = ["git", "-c", "init.defaultBranch=main", *words]
+        run = subprocess.run(
+            command, cwd=cwd or self.clone, env=self.environ, check=True, capture_output=True, text=True
+        )
+        return run.stdout
+
+    def propose(self, status: int = 0) -> str:
+        run = subprocess.run(
+            [DEPLOY / "github/propose.sh", self.proposed],
+            cwd=self.clone,
+            env=self.environ,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == status, run.stderr
+        return run.stdout + run.stderr
+
+
+needs_git = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+
+
+@needs_git
+def test_changed_locks_are_proposed(tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    (repository.proposed / "locks/new_1.0.yaml").write_text("new\n")
+    repository.propose()
+    assert repository.git("show", "origin/refresh-locks:config/locks/a.yaml") == "new\n"
+    assert repository.git("show", "origin/refresh-locks:config/locks/new_1.0.yaml") == "new\n"
+    said = (tmp_path / "gh.log").read_text()
+    assert "pr create --head refresh-locks" in said
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"s3cret" in path.read_bytes()], "the token is on disk"
+
+
+@needs_git
+def test_nothing_changed_proposes_nothing(tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    (repository.proposed / "locks/a.yaml").write_text("old\n")
+    repository.propose()
+    assert not (tmp_path / "gh.log").exists()
+
+
+@needs_git
+@pytest.mark.parametrize(
+    "text", ["````\n# @everyone\n", "~~~\n", "```", "\x1b[2J", "<img src=x>", "é" * 40_000, "x" * 99_999]
+)
+def test_text_of_a_registry_stays_in_its_block(tmp_path: Path, text: str) -> None:
+    repository = Repository(tmp_path)
+    (repository.proposed / "summary.json").write_text(text)
+    repository.propose()
+    head, inside, tail = re.split(r"^````.*$", (repository.proposed / "body.md").read_text(), flags=re.MULTILINE)
+    assert head.endswith("as text:\n\n")
+    assert "`" not in inside
+    assert re.fullmatch(r"[\n -~]*", inside)
+    assert len(inside) < 60_000
+    assert tail == "\n"
+
+
+@needs_git
+@pytest.mark.parametrize(
+    "name", ["-x.yaml", "a b.yaml", "A.yaml", "..x.yaml", "a.yml", ".yaml", "link.yaml", "large.yaml"]
+)
+def test_only_locks_are_taken(tmp_path: Path, name: str) -> None:
+    repository = Repository(tmp_path)
+    path = repository.proposed / "locks" / name
+    if name == "link.yaml":
+        path.symlink_to("/etc/passwd")
+    else:
+        path.write_text("x" * (2_000_000 if name == "large.yaml" else 1))
+    hidden = name.startswith(".")  # left out without a word
+    said = repository.propose(status=0 if hidden else 1)
+    assert ("nothing is proposed" in said) != hidden
+    assert (tmp_path / "gh.log").exists() == hidden
+    names = repository.git("ls-tree", "-r", "--name-only", "HEAD")
+    assert names == "config/locks/a.yaml\n"
+
+
+def test_names_in_shell_lines_of_rules_are_quoted() -> None:
+    """Names of images are checked; folders of modules and projects are the user's own."""
+    for path in (REPOSITORY / "workflow/rules").iterdir():
+        for line in path.read_text().splitlines():
+            if line.strip().startswith('"sifmake '):
+                assert not re.search(r"{[\w.]+}", line), line
 
 
 def test_the_cron_line_has_a_time_a_user_and_a_command() -> None:

@@ -15,7 +15,7 @@ rule pull:
     conda:
         "../../envs/sifmake.yaml"
     shell:
-        "sifmake stage --root {params.root} pull {wildcards.image} > {log} 2>&1"
+        "sifmake stage --root {params.root:q} pull {wildcards.image:q} > {log:q} 2>&1"
 
 
 rule flatten:
@@ -36,7 +36,7 @@ rule flatten:
     conda:
         "../../envs/sifmake.yaml"
     shell:
-        "sifmake stage --root {params.root} flatten {wildcards.image} > {log} 2>&1"
+        "sifmake stage --root {params.root:q} flatten {wildcards.image:q} > {log:q} 2>&1"
 
 
 rule sif:
@@ -58,4 +58,4 @@ rule sif:
     conda:
         "../../envs/sifmake.yaml"
     shell:
-        "sifmake stage --root {params.root} sif {wildcards.image} > {log} 2>&1"
+        "sifmake stage --root {params.root:q} sif {wildcards.image:q} > {log:q} 2>&1"

@@ -18,7 +18,7 @@ rule sign:
     conda:
         "../../envs/sifmake.yaml"
     shell:
-        "sifmake stage --root {params.root} sign {wildcards.image} > {log} 2>&1"
+        "sifmake stage --root {params.root:q} sign {wildcards.image:q} > {log:q} 2>&1"
 
 
 rule verify:
@@ -43,7 +43,7 @@ rule verify:
     conda:
         "../../envs/sifmake.yaml"
     shell:
-        "sifmake stage --root {params.root} verify {wildcards.image} > {log} 2>&1"
+        "sifmake stage --root {params.root:q} verify {wildcards.image:q} > {log:q} 2>&1"
 
 
 rule publish:
@@ -67,4 +67,4 @@ rule publish:
     conda:
         "../../envs/sifmake.yaml"
     shell:
-        "sifmake stage --root {params.root} publish {wildcards.image} > {log} 2>&1"
+        "sifmake stage --root {params.root:q} publish {wildcards.image:q} > {log:q} 2>&1"

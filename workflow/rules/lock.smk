@@ -15,4 +15,4 @@ rule lock:
     conda:
         "../../envs/sifmake.yaml"
     shell:
-        "sifmake lock --root {params.root} {wildcards.image} > {log} 2>&1"
+        "sifmake lock --root {params.root:q} {wildcards.image:q} > {log:q} 2>&1"
