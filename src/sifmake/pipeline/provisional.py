@@ -61,7 +61,8 @@ class ProvisionalPacks:
         from sifmake.layers.pack_format import pack_key
 
         for diff_id in self._made.keys() & diff_ids:
-            self._store.place_pack(self._made.pop(diff_id), pack_key(diff_id, self._codec))
+            self._store.place_pack(self._made[diff_id], pack_key(diff_id, self._codec))
+            del self._made[diff_id]
         self.drop()
 
     def drop(self) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sifmake.store.folder import Folder
 
 DAY = 86_400
+SKEW = 3600
+"""Seconds by which the clock of a file server may differ. Stamps beyond are not believed: they would last for years."""
 STAMP = ".swept"
 DEPTH = 8
 """Levels of folders in a scratch folder that are looked into."""
@@ -27,7 +29,7 @@ def sweep_daily(root: Folder) -> None:
     """Remove old temporaries of a store, unless that was done within a day; what cannot be removed stays."""
     try:
         stamp = os.stat(STAMP, dir_fd=root.fd, follow_symlinks=False)
-        if time.time() - stamp.st_mtime < DAY:
+        if -SKEW < time.time() - stamp.st_mtime < DAY:
             return
     except OSError:
         pass
@@ -43,7 +45,7 @@ def sweep_daily(root: Folder) -> None:
 
 
 def sweep(root: Folder) -> None:
-    """Remove old temporaries of a store now; see :func:`sweep_daily`."""
+    """Remove old temporaries of a store now; see :func:`sweep_daily`. Files from the future begin to age."""
     limit = time.time() - DAY
     _sweep(root, limit, 0, everything=False)
     for name in KINDS:
@@ -65,6 +67,9 @@ def _sweep(folder: Folder, limit: float, depth: int, *, everything: bool) -> Non
     exposed = bool(folder.status().st_mode & _OTHERS_WRITE)
     for name, status in folder.entries():
         old = status.st_mtime < limit
+        if status.st_mtime > limit + DAY + SKEW:
+            with suppress(OSError):
+                os.utime(name, dir_fd=folder.fd, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             if old and (everything or name.startswith(TEMP_PREFIX)):
                 with suppress(OSError):

@@ -108,8 +108,8 @@ def _group_id(name: str) -> int:
 
 
 def renew(fd: int, status: os.stat_result) -> None:
-    """Set an open file's time stamps to now if they are older than an hour; what cannot be touched stays as it is."""
-    if time.time() - status.st_mtime > RENEW_AFTER:
+    """Set an open file's time stamps to now if they are an hour off; what cannot be touched stays as it is."""
+    if abs(time.time() - status.st_mtime) > RENEW_AFTER:
         try:
             os.utime(fd)
         except OSError:
