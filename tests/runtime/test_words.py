@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 
 import pytest
 
+from sifmake.runtime.environment import Scripts
 from sifmake.runtime.words import NeedsShell, UnbalancedError, expand_quoted, source, split_words
 
 ENV = {"HOME": "/root", "X": "a b", "EMPTY": "", "Q": 'say "hi" $5 `x` \\'}
@@ -105,3 +107,66 @@ def test_scripts_set_what_a_shell_sets(script, shell):
 def test_other_scripts_need_a_shell(script):
     with pytest.raises(NeedsShell):
         source(script, {}, set(), frozenset())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"' + "${NONE:-" * 100_000 + "x" + "}" * 100_000 + '"',
+        '"' + '${NONE:-"' * 30_000 + "x" + '"}' * 30_000 + '"',
+        '"' + "`echo ${NONE:-" * 21 + '"',
+        '"' + "${X+$(echo " * 21 + "x" + ")}" * 21 + '"',
+    ],
+    ids=["braces", "quotes in braces", "back quotes", "both"],
+)
+def test_nesting_of_every_kind_ends(text):
+    with pytest.raises((NeedsShell, UnbalancedError)):
+        split_words(text, ENV)
+
+
+def test_values_that_grow_need_a_shell():
+    doubling = "A=xxxxxxxxxx\n" + "A=$A$A\n" * 60
+    braces = "A=xxxxxxxxxx\n" + 'A="${A:-}${A+$A}${NONE-$A}"\n' * 60
+    for script in (doubling, braces, "A=" + "x" * 1000 + "\n" + "B=${A}\n" * 100_000):
+        variables = {}
+        with pytest.raises(NeedsShell):
+            source(script, variables, set(), frozenset())
+        assert sum(map(len, variables.values())) < 4 << 20
+
+
+def test_equal_signs_cost_no_more_than_other_characters():
+    start = time.process_time()
+    with pytest.raises(NeedsShell):
+        source("a-" + "=b" * 100_000, {}, set(), frozenset())
+    assert time.process_time() - start < 2
+
+
+class Files:
+    """A view of an image that has environment scripts alone."""
+
+    def __init__(self, scripts):
+        self.scripts = scripts
+
+    def read(self, path, limit):
+        return self.scripts[path.rpartition("/")[2]][:limit]
+
+
+def test_long_scripts_of_an_image_are_left_to_its_shell():
+    long = "A=" + "x" * 100_000
+    scripts = Scripts(Files({"1.sh": long, "2.sh": long, "3.sh": long, "4.sh": "B=1\n", "5.sh": "x" * (1 << 21)}))
+    variables = {}
+    for name in ("1.sh", "2.sh", "4.sh"):
+        assert scripts.run(name, variables, set()) == []
+    for name in ("3.sh", "5.sh"):
+        with pytest.raises(NeedsShell):
+            scripts.run(name, variables, set())
+    assert variables == {"A": "x" * 100_000, "B": "1"}
+
+
+def test_values_may_grow_in_all_scripts_together_as_in_one():
+    scripts = Scripts(Files({"1.sh": "A=" + "x" * 100_000 + "\n", "2.sh": "B=$A$A$A\n"}))
+    variables = {}
+    for name in ("1.sh", "2.sh", "2.sh", "2.sh"):
+        scripts.run(name, variables, set())
+    with pytest.raises(NeedsShell):
+        scripts.run("2.sh", variables, set())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from sifmake.runtime.words import NeedsShell, UnbalancedError, expand_quoted, is_name, source
+from sifmake.runtime.words import LONGEST_SCRIPT, Allowance, NeedsShell, UnbalancedError, expand_quoted, is_name, source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,12 +64,11 @@ def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home:
     result = Environment({})
     result.host = {} if request.cleanenv else forwarded(host, request.no_env)
     result.injected = injected(request, host)
-    names = script_names(view)
+    names, scripts = script_names(view), Scripts(view)
     before_base = [name for name in names if name < "99-base.sh"]
     for number, name in enumerate(before_base):
-        text = "" if name in TOOL_SCRIPTS else view.read(f"{ENV_FOLDER}/{name}") or ""
         try:
-            refused = source(text, variables, exported, FIXED)
+            refused = [] if name in TOOL_SCRIPTS else scripts.run(name, variables, exported)
         except (NeedsShell, UnbalancedError):
             result.rest = [f"{ENV_FOLDER}/{script}" for script in before_base[number:]]
             break
@@ -84,7 +83,7 @@ def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home:
     set_prompt(variables, exported, view.read(f"{ENV_FOLDER}/99-base.sh") or "")
     for name in names:
         if name > "99-base.sh" and name not in TOOL_SCRIPTS:
-            source_late(name, view, variables, exported, result)
+            run_late(name, scripts, variables, exported, result)
     result.values = {name: value for name, value in variables.items() if name in exported}
     if not result.rest:
         finish(result, request)
@@ -93,10 +92,27 @@ def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home:
     return result
 
 
-def source_late(name: str, view: View, variables: dict[str, str], exported: set[str], result: Environment) -> None:
+class Scripts:
+    """Runs environment scripts of an image; together they may be no longer than one, and their values neither."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.left = LONGEST_SCRIPT
+        self.allowance = Allowance()
+
+    def run(self, name: str, variables: dict[str, str], exported: set[str]) -> list[str]:
+        """Run a script, and return the fixed names that it tried to set; raises as :func:`source`."""
+        text = self.view.read(f"{ENV_FOLDER}/{name}", self.left + 1) or ""
+        if len(text) > self.left:
+            raise NeedsShell("long scripts")
+        self.left -= len(text)
+        return source(text, variables, exported, FIXED, self.allowance)
+
+
+def run_late(name: str, scripts: Scripts, variables: dict[str, str], exported: set[str], result: Environment) -> None:
     """Run a script of the image that comes after those of the tools."""
     try:
-        source(view.read(f"{ENV_FOLDER}/{name}") or "", variables, exported, FIXED)
+        scripts.run(name, variables, exported)
     except (NeedsShell, UnbalancedError):
         result.rest.append(f"{ENV_FOLDER}/{name}")
 

@@ -17,6 +17,11 @@ META = frozenset(";&|<>()")
 GLOB = frozenset("*?[~")
 SPLITTING = frozenset(" \t\n*?[")
 MAX_DEPTH = 20
+"""How deep expansions may be nested in each other."""
+LONGEST_SCRIPT = 256 << 10
+"""Characters of all scripts of an image that are evaluated here."""
+MAX_GROWTH = 1 << 20
+"""Characters that expansions may give in all of them: a few lines that each double a variable would fill any memory."""
 
 
 class NeedsShell(Exception):  # noqa: N818 - not an error: it says who has to do the work
@@ -27,16 +32,39 @@ class UnbalancedError(ValueError):
     """A quote or a brace is opened and never closed."""
 
 
+class Allowance:
+    """What the readers of one text may still do together: what is too much goes to the shell."""
+
+    def __init__(self) -> None:
+        self.growth = MAX_GROWTH
+        self.depth = MAX_DEPTH
+
+    def grow(self, text: str) -> str:
+        """Return what an expansion gives, once it is counted."""
+        self.growth -= len(text)
+        if self.growth < 0:
+            raise NeedsShell("expansions give too long a text")
+        return text
+
+    def enter(self) -> None:
+        """Go into a nested expansion."""
+        self.depth -= 1
+        if self.depth < 0:
+            raise NeedsShell("nested too deeply")
+
+    def leave(self) -> None:
+        """Come out of a nested expansion."""
+        self.depth += 1
+
+
 class Reader:
     """Reads shell words from a text and expands them with the variables of an environment."""
 
-    def __init__(self, text: str, env: Mapping[str, str], depth: int = 0) -> None:
-        if depth > MAX_DEPTH:
-            raise NeedsShell("nested too deeply")
+    def __init__(self, text: str, env: Mapping[str, str], allowance: Allowance | None = None) -> None:
         self.text = text
         self.env = env
         self.at = 0
-        self.depth = depth
+        self.allowance = allowance or Allowance()
 
     def peek(self) -> str:
         """Return the next character, or nothing at the end."""
@@ -77,14 +105,14 @@ class Reader:
         """Read one word; only in an assignment may expansions stand without quotes, for there they are not split."""
         start = self.at
         parts: list[str] = []
-        value = False
+        value = equals = False
         while (char := self.peek()) and char not in BLANKS and char != "\n":
             if char in META:
                 if char == ";":
                     break
                 raise NeedsShell(f"{char} outside quotes")
-            if char == "=" and assigning and not value:
-                value = is_name(self.text[start : self.at])
+            if char == "=" and not equals:
+                equals, value = True, assigning and is_name(self.text[start : self.at])
             if char in GLOB and (not value or char == "~"):
                 raise NeedsShell(f"{char} outside quotes")
             piece = self.piece(char)
@@ -155,7 +183,7 @@ class Reader:
             return self.substituted()
         if following in NAME_START and following:
             self.at += 1
-            return self.env.get(self.name(), "")
+            return self.allowance.grow(self.env.get(self.name(), ""))
         if following and following in "0123456789@*#?-$!":
             raise NeedsShell(f"${following}")
         self.at += 1
@@ -178,7 +206,7 @@ class Reader:
             raise NeedsShell("parameter expansion")
         if operator[:1] == "}":
             self.at += 1
-            return value or ""
+            return self.allowance.grow(value or "")
         if operator[0] == ":":
             value = value or None
             operator = operator[1:]
@@ -186,9 +214,11 @@ class Reader:
         if operator[:1] not in ("-", "+"):
             raise NeedsShell("parameter expansion")
         self.at += 1
+        self.allowance.enter()
         word = self.quoted("}")
+        self.allowance.leave()
         if operator[0] == "-":
-            return word if value is None else value
+            return word if value is None else self.allowance.grow(value)
         return "" if value is None else word
 
     def substituted(self) -> str:
@@ -220,7 +250,9 @@ class Reader:
         """Return the output of a substituted command, which can only be echo."""
         if not command.lstrip().startswith("echo "):
             raise NeedsShell(command)
-        words = Reader(command, self.env, self.depth + 1).words()
+        self.allowance.enter()
+        words = Reader(command, self.env, self.allowance).words()
+        self.allowance.leave()
         if words[1:2] and words[1].startswith("-"):
             raise NeedsShell(command)
         return " ".join(words[1:]).rstrip("\n")
@@ -246,7 +278,13 @@ def expand_quoted(text: str, env: Mapping[str, str]) -> str:
     return Reader(text, env).quoted("")
 
 
-def source(script: str, variables: MutableMapping[str, str], exported: set[str], fixed: frozenset[str]) -> list[str]:
+def source(
+    script: str,
+    variables: MutableMapping[str, str],
+    exported: set[str],
+    fixed: frozenset[str],
+    allowance: Allowance | None = None,
+) -> list[str]:
     """Run a script that only sets and exports variables.
 
     Args:
@@ -254,6 +292,7 @@ def source(script: str, variables: MutableMapping[str, str], exported: set[str],
         variables: All variables so far; changed.
         exported: Names of those that programs get to see; changed.
         fixed: Names that cannot be set.
+        allowance: Shared by scripts that run one after another.
 
     Returns:
         The fixed names that the script tried to set.
@@ -263,7 +302,7 @@ def source(script: str, variables: MutableMapping[str, str], exported: set[str],
         UnbalancedError: A quote is not closed.
     """
     refused: list[str] = []
-    reader = Reader(script, variables)
+    reader = Reader(script, variables, allowance)
     while reader.at < len(script):
         words = reader.command()
         if not words or words == [(":", True)]:
