@@ -15,6 +15,7 @@ from sifmake.cli.console import Console
 from sifmake.pipeline import STAGES, Modes, Project
 from sifmake.pipeline.doit_reporter import Reporter
 from sifmake.pipeline.doit_tasks import DoitTasks
+from sifmake.withheld import Withheld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ DOIT_CONFIG = {
     "dep_file": ":memory:",
 }
 
+Withheld().__enter__()  # for good: a task asks for the passphrase, and no program that doit starts needs it
 MODES = Modes.find(locked=get_var("locked"), offline=get_var("offline"), check=get_var("check"))
 TASKS = DoitTasks(Project(Path(), MODES, Console()), sys.argv[1:])
 

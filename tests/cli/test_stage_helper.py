@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,3 +162,40 @@ def test_other_users_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: me + 1)
         assert not stage_helper.same_user(there)
         assert stage_helper.receive(there)[0] is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can let another user listen")
+def test_a_passphrase_is_not_sent_to_another_users_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The credentials of a socket are those of the process that listened, unix(7)."""
+    monkeypatch.setenv("SIFMAKE_PASSPHRASE", "sesame")
+    for user, heard in ((12345, b""), (0, b"sesame")):
+        address = str(tmp_path / f"socket{user}")
+        monkeypatch.setenv(stage_client.VARIABLE, address)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            program = (
+                "import os, socket, sys; os.setuid(int(sys.argv[1])); socket.socket(fileno=int(sys.argv[2])).listen()"
+            )
+            subprocess.run(
+                [sys.executable, "-c", program, str(user), str(listener.fileno())],
+                pass_fds=[listener.fileno()],
+                check=True,
+            )
+            received = []
+
+            def answer(listener: socket.socket = listener, received: list[bytes] = received) -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    received.append(connection.recv(1 << 20))
+                    if received[0]:
+                        connection.sendall(stage_client.REFUSED)
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            assert stage_client.ask(["stage", "--root", ".", "sign", "hello"]) is None
+            thread.join(10)
+        assert heard in received[0]
+        assert bool(received[0]) == bool(heard)
+        assert ("belongs to another user and is not used" in capfd.readouterr().err) == (user != 0)

@@ -8,6 +8,7 @@ import sys
 
 from sifmake import __version__
 from sifmake.errors import SifmakeError, explain, one_line
+from sifmake.withheld import Withheld
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def run(arguments: list[str]) -> int:
     if args.command not in RUNNING:  # those hand their files on as they are
         open_closed_files()
     try:
-        status = run_command(args)
+        with Withheld():
+            status = run_command(args)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:

@@ -43,6 +43,12 @@ def request_line(arguments: Sequence[str]) -> bytes:
     return ("{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}\n").encode()
 
 
+def peer_user(connection: _socket.socket) -> int:
+    """Return the user of the process at the other end of a local connection: ``struct ucred`` of unix(7)."""
+    credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[4:8], sys.byteorder)
+
+
 def ask(arguments: Sequence[str]) -> int | None:
     """Let the helper run a stage and return its status; None where there is no helper that could.
 
@@ -59,10 +65,13 @@ def ask(arguments: Sequence[str]) -> int | None:
 
 
 def _converse(connection: _socket.socket, address: str, arguments: Sequence[str]) -> int | None:
-    request = request_line(arguments)
     streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (1, 2))
     try:
         connection.connect(address)
+        if peer_user(connection) != os.geteuid():  # the request holds the environment, with a passphrase in it perhaps
+            sys.stderr.write(f"sifmake: warning: {address!r} in {VARIABLE} belongs to another user and is not used\n")
+            return None
+        request = request_line(arguments)
         sent = connection.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
         connection.sendall(request[sent:])
     except OSError:

@@ -18,7 +18,6 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import sys
 import tempfile
 import threading
@@ -27,7 +26,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sifmake.cli.stage_client import REFUSED, VARIABLE, identity
+from sifmake.cli.stage_client import REFUSED, VARIABLE, identity, peer_user
 from sifmake.json_text import parse_json
 
 LOADED = (
@@ -117,21 +116,20 @@ def finish(arguments: list[str]) -> int:
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """Return a request and the file descriptors that came with it; no request where another sifmake or user asks."""
+    if not same_user(connection):
+        return None, []
     more, streams, _, _ = socket.recv_fds(connection, 1 << 16, 2)
     line = more
     while more and not more.endswith(b"\n") and len(line) < LARGEST_REQUEST:
         more = connection.recv(1 << 20)
         line += more
     request = parse_json(line)
-    known = same_user(connection) and request["sender"] == identity()
-    return request if known else None, streams
+    return request if request["sender"] == identity() else None, streams
 
 
 def same_user(connection: socket.socket) -> bool:
     """Whether the process at the other end is the user's own; the folder of the socket keeps others out already."""
-    form = struct.Struct("3i")  # struct ucred of unix(7)
-    _, user, _ = form.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size))
-    return bool(user == os.geteuid())
+    return peer_user(connection) == os.geteuid()
 
 
 def become(folder: str, environ: dict[str, str], streams: list[int]) -> None:

@@ -18,6 +18,7 @@ from sifmake.pipeline.keys import trusted_files
 from sifmake.pipeline.project import Modes, Project
 from sifmake.pipeline.records import read_record
 from sifmake.pipeline.yaml_file import YamlFile
+from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +89,9 @@ class Workflow:
         Without it, where it cannot be started or reached, each stage runs in the process that Snakemake starts for it.
         """
         command = [sys.executable, "-m", "sifmake.cli.stage_helper"]
-        self._helper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._helper = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=without_secrets(os.environ)
+        )
         if self._helper.stdout is not None:
             name, _, value = self._helper.stdout.readline().strip().partition("=")
             os.environ[name or "SIFMAKE_NO_HELPER"] = value

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import ConfigError
 from sifmake.json_text import parse_json
 from sifmake.registry.settings import Credentials
+from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +89,7 @@ def _run(name: str, verb: str, text: str, environ: Mapping[str, str]) -> subproc
         return subprocess.run(
             [program, verb],
             input=text,
-            env=dict(environ),
+            env=without_secrets(environ),
             capture_output=True,
             text=True,
             timeout=TIMEOUT,

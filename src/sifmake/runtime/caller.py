@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from sifmake.withheld import without_secrets
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +42,11 @@ def current_folder() -> str:
 
 
 def given_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment as the caller made it: in the C locale Python sets LC_CTYPE (PEP 538)."""
-    values = dict(environ)
+    """Return the environment as the caller made it, without our secrets.
+
+    In the C locale Python sets LC_CTYPE (PEP 538).
+    """
+    values = without_secrets(environ)
     if "LC_CTYPE" in values:
         with open("/proc/self/environ", "rb") as file:
             given = [item for item in file.read().split(b"\0") if item.startswith(b"LC_CTYPE=")]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sifmake.errors import KeyFileError, SigningError, one_line
+from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,8 +91,7 @@ def run_gpg(arguments: Sequence[str], message: bytes, passphrase: str | None) ->
 
 def finish(command: Sequence[str], message: bytes, inherited: Sequence[int]) -> tuple[int, bytes, bytes]:
     """Run a command to its end in the C locale."""
-    environment = os.environ | {"LC_ALL": "C"}
-    environment.pop("SIFMAKE_PASSPHRASE", None)
+    environment = without_secrets(os.environ) | {"LC_ALL": "C"}
     try:
         done = subprocess.run(
             command, input=message, capture_output=True, check=False, pass_fds=inherited, env=environment

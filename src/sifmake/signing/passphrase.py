@@ -8,12 +8,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sifmake import withheld
 from sifmake.errors import KeyFileError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VARIABLE = "SIFMAKE_PASSPHRASE"
+VARIABLE = withheld.VARIABLE
 LONGEST = 4096
 """Bytes of a passphrase that are read."""
 
@@ -33,7 +34,7 @@ class Passphrase:
         if self.file is not None:
             with self.file.open("rb") as file:
                 return os.fsdecode(file.readline(LONGEST).removesuffix(b"\n").removesuffix(b"\r"))
-        return os.environ.get(VARIABLE)
+        return withheld.passphrase()
 
     def __call__(self, key: str) -> str:
         """Return the passphrase of the key that the argument names.
@@ -53,7 +54,7 @@ class Passphrase:
         """Return the error for a passphrase that does not open a key: says where it came from."""
         if self.file is not None:
             hint = f"it came from the first line of {self.file}"
-        elif VARIABLE in os.environ:
+        elif withheld.passphrase() is not None:
             hint = f"it came from the variable {VARIABLE}"
         else:
             hint = "try again"

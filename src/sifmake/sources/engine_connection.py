@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from sifmake.errors import SourceError
 from sifmake.json_text import parse_json
+from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -251,7 +252,9 @@ class _SshConnection(http.client.HTTPConnection):
         self.sock.settimeout(self.timeout)
         with theirs:
             ends = theirs.fileno()
-            self._process = subprocess.Popen(self._words, stdin=ends, stdout=ends, stderr=self._stderr)
+            self._process = subprocess.Popen(
+                self._words, stdin=ends, stdout=ends, stderr=self._stderr, env=without_secrets(os.environ)
+            )
 
     def getresponse(self) -> http.client.HTTPResponse:
         """Return the answer; where there is none, what ``ssh`` said becomes the error."""
