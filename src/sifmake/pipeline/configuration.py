@@ -15,7 +15,9 @@ from sifmake.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
+    from sifmake.progress import Progress
     from sifmake.registry.settings import HostSettings
+    from sifmake.store import Store
 
 DEVELOPMENT = "development"
 HANDED_ON = "SIFMAKE_CHECKED_CONFIGURATION"
@@ -30,6 +32,9 @@ class Configuration:
     Attributes:
         store: Folder of the store; None for the user's own.
         read_only_stores: Stores that are only looked into.
+        shared: For whom files in the store are made: ``none``, ``group``, ``all``; empty: as the store's folder has it.
+        trusted_owners: Users whose files in stores are used, by name or id.
+        trusted_groups: Groups whose files in stores are used, by name or id.
         key: What signs: ``development``, a key file, ``gpg:FINGERPRINT``; empty for nothing.
         trusted_keys: Files and folders of public keys.
         auth_file: Registry credentials in Docker's form.
@@ -42,6 +47,9 @@ class Configuration:
 
     store: Path | None = None
     read_only_stores: tuple[Path, ...] = ()
+    shared: str = ""
+    trusted_owners: tuple[int | str, ...] = ()
+    trusted_groups: tuple[int | str, ...] = ()
     key: str = ""
     trusted_keys: tuple[Path, ...] = ()
     auth_file: Path | None = None
@@ -50,6 +58,19 @@ class Configuration:
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
     require_signature: bool = False
+
+    def open_store(self, progress: Progress) -> Store:
+        """Return the store; see :meth:`~sifmake.store.store.Store.open`."""
+        from sifmake.store import Store
+
+        return Store.open(
+            self.store,
+            read_only=self.read_only_stores,
+            progress=progress,
+            trusted_owners=self.trusted_owners,
+            trusted_groups=self.trusted_groups,
+            shared=self.shared,
+        )
 
 
 def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Configuration:
@@ -124,6 +145,9 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
     return Configuration(
         store=_path(store.get("path"), root),
         read_only_stores=_paths(store.get("read-only", ()), root),
+        shared=str(store.get("shared", "")),
+        trusted_owners=tuple(store.get("trusted-owners", ())),
+        trusted_groups=tuple(store.get("trusted-groups", ())),
         key=_key(given.get("key", ""), root),
         trusted_keys=_paths(given.get("trusted-keys", ["config/keys"]), root),
         auth_file=_path(given.get("auth-file"), root),

@@ -59,10 +59,9 @@ def pull(request: Pull, progress: Progress, configuration: Configuration | None 
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import SIF_TRANSPORTS
     from sifmake.sources.settings import SourceSettings
-    from sifmake.store import Store
 
     options = configuration or Configuration()
-    store = Store.open(options.store, read_only=options.read_only_stores, progress=progress)
+    store = options.open_store(progress)
     settings = SourceSettings(
         limits=options.limits,
         registries=options.registries,

@@ -102,10 +102,7 @@ class Project:
     @cached_property
     def store(self) -> Store:
         """Where packs and blobs are kept."""
-        from sifmake.store import Store
-
-        options = self.configuration
-        return Store.open(options.store, read_only=options.read_only_stores, progress=self.progress)
+        return self.configuration.open_store(self.progress)
 
     @cached_property
     def key_identity(self) -> str:

@@ -57,10 +57,9 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import SIF_TRANSPORTS
     from sifmake.sources.settings import SourceSettings
-    from sifmake.store import Store
 
     options = replace(Project(Path.cwd()).configuration, key="")
-    store = Store.open(options.store, read_only=options.read_only_stores, progress=progress)
+    store = options.open_store(progress)
     if wanted.offline:
         return _noted(store, wanted.uri)
     settings = SourceSettings(
