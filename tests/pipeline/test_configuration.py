@@ -6,7 +6,11 @@ import pytest
 
 from sifmake.errors import ConfigError
 from sifmake.pipeline.configuration import HANDED_ON, Configuration, hand_on, load_configuration
+from sifmake.progress import Silent
 from sifmake.registry.settings import HostSettings
+from sifmake.store.access import Access
+from sifmake.store.folder import Rules
+from sifmake.store.trust import Trust
 
 FULL = """
 store: {path: cache, read-only: [/cvmfs/store]}
@@ -36,6 +40,27 @@ def test_relative_paths_start_from_the_project(tmp_path: Path) -> None:
     )
     assert (found.limits.layer_bytes, found.limits.inflate_ratio) == (1000, 9)
     assert found.notify == ("mail", "admin")
+
+
+def test_whom_a_store_is_for(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("store: {path: s, shared: group, trusted-owners: [svc, 1004], trusted-groups: [proj]}\n")
+    found = load_configuration(path, tmp_path)
+    assert (found.shared, found.trusted_owners, found.trusted_groups) == ("group", ("svc", 1004), ("proj",))
+    store = found.open_store(Silent())
+    assert (store.rules.access, store.rules.trust) == (
+        Access("group", writers=True),
+        Trust(("svc", 1004), ("proj",)),
+    )
+    assert load_configuration(tmp_path / "none.yaml", tmp_path).open_store(Silent()).rules == Rules()
+
+
+@pytest.mark.parametrize("text", ["shared: some", "shared: true", "trusted-owners: svc", "trusted-groups: [-1]"])
+def test_nonsense_about_whom_a_store_is_for_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"store:\n  {text}\n")
+    with pytest.raises(ConfigError, match=f"{path}:2: store.{text.partition(':')[0]}"):
+        load_configuration(path, tmp_path)
 
 
 def test_a_missing_file_means_defaults(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ import pytest
 
 from sifmake.cli.main import main
 from sifmake.errors import StoreError
+from sifmake.layers.codec import make_codec
+from sifmake.layers.pack_format import pack_key
 from sifmake.oci.model import Platform
 from sifmake.progress import Silent
 from sifmake.store import Store
 from sifmake.store.naming import KINDS, LOCKS, SCRATCH
+from support.layers import file, make_pack, tar
 
 KEY = "ab" * 32 + "-gzip6-128k-v1-0123456789abcdef"
 DATA = b"{}"
@@ -240,3 +243,129 @@ def test_a_store_that_was_removed_meanwhile_is_made_again(store):
     assert store.find_pack(KEY) is None
     store.put_blob(DIGEST, DATA)
     assert store.get_blob(DIGEST) == DATA
+
+
+@pytest.mark.parametrize("folder", [*KINDS, SCRATCH, LOCKS])
+def test_verify_finds_a_link_in_the_place_of_a_folder(store, tmp_path, capsys, folder):
+    (store.root / folder).rename(tmp_path / "away")
+    (store.root / folder).symlink_to(tmp_path / "away")
+    assert main(["cache", "verify"]) == 1
+    said = capsys.readouterr().err
+    assert f"{store.root / folder}: a link stands where the store has a folder" in said
+    assert "1 not to be trusted" in said
+    assert (tmp_path / "away").is_dir()
+
+
+@pytest.mark.parametrize("make", ["link", "fifo"])
+def test_verify_finds_what_is_no_file(store, tmp_path, capsys, make):
+    fill_with_real_files(store)
+    files = [path for path in store.root.rglob("*") if path.is_file()]
+    assert len(files) == 7, "a file of each kind but patches, a lock and the stamp of sweeping"
+    for path in files:
+        path.rename(tmp_path / "kept")
+        path.symlink_to(tmp_path / "kept") if make == "link" else os.mkfifo(path)
+        assert main(["cache", "verify"]) == 1, path
+        said = capsys.readouterr().err
+        assert "not a regular file" in said, path
+        path.unlink(missing_ok=True)
+        (tmp_path / "kept").rename(path)
+        assert main(["cache", "verify"]) == 0, path
+
+
+def fill_with_real_files(store):
+    """Leave only what passes verify: a pack and a patch of a few bytes do not."""
+    for name in ("packs", "patches"):
+        shutil.rmtree(store.root / name)
+    stream = tar(file("etc/motd", b"hello"))
+    key = pack_key(f"sha256:{hashlib.sha256(stream).hexdigest()}", make_codec("gzip"))
+    make_pack(store.pack_path(key), stream).close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [(kind, way) for kind in ("packs", "sif", "names", "indexes") for way in ("stranger", "group", "everybody")],
+)
+def test_verify_finds_files_of_strangers_and_those_that_others_can_write(store, capsys, kind, way):
+    fill_with_real_files(store)
+    store.root.chmod(0o2775)
+    assert main(["cache", "verify"]) == 0
+    (path,) = (path for path in (store.root / kind).rglob("*") if path.is_file())
+    if way == "stranger":
+        os.chown(path, 4242, -1)
+    else:
+        path.chmod(0o664 if way == "group" else 0o646)
+    capsys.readouterr()
+    assert main(["cache", "verify"]) == 1
+    said = capsys.readouterr().err
+    assert {"stranger": "user 4242", "group": "its group can", "everybody": "everybody can"}[way] in said
+    assert path.exists() is (way == "stranger"), "what is somebody else's is left alone, what is ours is made again"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_of_a_named_group_are_used_and_its_members_may_write_them(store):
+    (path,) = (path for path in (store.root / "packs").rglob("*") if path.is_file())
+    store.root.chmod(0o2770)
+    os.chown(path, 4242, 4300)
+    path.chmod(0o664)
+    assert store.find_pack(KEY) is None
+    trusting = Store.open(store.root, environ={}, trusted_groups=["4300"])
+    assert trusting.find_pack(KEY) == path
+    path.parent.chmod(0o2777)
+    assert trusting.find_pack(KEY) is None, "where everybody writes, anybody's file gets the group's id"
+    # A trusted owner's file that a group which is not named can write to.
+    path.parent.chmod(0o2770)
+    assert Store.open(store.root, environ={}, trusted_owners=[4242]).find_pack(KEY) is None
+    assert Store.open(store.root, environ={}, trusted_owners=["nobody-of-this-name"]).find_pack(KEY) is None
+
+
+@pytest.mark.parametrize("umask", [0, 0o002, 0o022, 0o077])
+@pytest.mark.parametrize(
+    ("shared", "groups", "root", "folder", "mode"),
+    [
+        ("none", (), 0o700, 0o700, 0o600),
+        ("group", (), 0o2750, 0o2750, 0o640),
+        ("group", (0,), 0o2770, 0o2770, 0o640),
+        ("all", (), 0o755, 0o755, 0o644),
+    ],
+)
+def test_modes_whatever_the_umask(tmp_path, shared, groups, root, folder, mode, umask):
+    before = os.umask(umask)
+    try:
+        store = fill_by_descriptor(Store.open(tmp_path / "s", environ={}, shared=shared, trusted_groups=groups))
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o7777 for path in store.root.rglob("*")}
+    assert store.root.stat().st_mode & 0o7777 == root
+    assert {modes[path] for path in modes if path.is_dir()} == {folder}
+    marks = {path for path in modes if path.name == ".swept" or path.parent.name == "locks"}
+    assert {modes[path] for path in modes.keys() - marks if path.is_file()} == {mode}
+    assert {modes[path] for path in marks} == {mode | (folder & 0o020)}, "a lock is taken by all who write"
+
+
+def fill_by_descriptor(store):
+    store.put_blob(DIGEST, DATA)
+    os.close(store.write_pack(KEY, lambda file: file.write(b"pack")).fd)
+    store.place_pack(store.write_temporary(lambda file: file.write(b"x"))[0], KEY[::-1].replace("-", "0"))
+    store.add_sif(KEY, lambda path: path.write_bytes(b"sif"))
+    with store.writing_patch(KEY + "-x") as file:
+        file.write(b"patch")
+    store.remember_manifest(DIGEST, Platform(), DIGEST)
+    store.keep_name("docker://a", KEY)
+    with store.lock(KEY):
+        pass
+    return store
+
+
+def test_escape_sequences_in_names_are_shown_as_text(store, capsys):
+    (store.root / "packs" / "ab" / "\x1b]0;title\x07").write_bytes(b"x")
+    (store.root / "packs" / "ab" / "\x1b[31m").mkdir()
+    (store.root / "packs" / "\x1b[32m").symlink_to("nowhere")
+    for words in (["list", "-v"], ["list", "--json"], ["verify"], ["gc", "--max-size", "0"], ["clean", "-f"]):
+        main(["cache", *words])
+        shown = capsys.readouterr()
+        assert "\x1b" not in shown.out + shown.err, words
+        assert "\x07" not in shown.out + shown.err, words
+    (store.root / "packs" / "ab" / "\x1b]0;title").write_bytes(b"x")
+    main(["cache", "list", "-v"])
+    assert "\\x1b]0;title" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from sifmake.cli.actions import add_action, examples
 from sifmake.cli.console import Console, human_size
-from sifmake.errors import SifmakeError, UsageError
+from sifmake.errors import SifmakeError, StoreError, UsageError, one_line
 from sifmake.store import Store
 from sifmake.store.collect import choose, key_of, parse_age, parse_size, remove
-from sifmake.store.items import Item, list_items
+from sifmake.store.items import Item, Stray, list_items, list_odd_marks, walk
 from sifmake.store.naming import PACKS, SIFS
 
 if TYPE_CHECKING:
@@ -103,18 +104,36 @@ def _table(items: Sequence[Item]) -> list[str]:
 
 
 def verify(store: Store, args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001
-    """Check everything and remove what is damaged; exit status 1 when there was any."""
+    """Check everything and remove what is damaged; exit status 1 when there was any, or something not to be trusted."""
     from sifmake.cli.cache_exchange import why_damaged
 
-    items = list(list_items(store.root, rules=store.rules))
-    damaged = 0
+    found = [*walk(store.root, rules=store.rules), *list_odd_marks(store.root, store.rules)]
+    items = [one for one in found if isinstance(one, Item)]
+    strays = [one for one in found if isinstance(one, Stray)]
+    for stray in strays:
+        console.warning(f"{stray.path}: {stray.why}; it is not used and was left alone: ask who put it there")
+    foreign = damaged = 0
     for item in items:
-        if why := why_damaged(store, item):
+        why = item.why_not()
+        if why and item.owner not in (-1, os.geteuid()):
+            foreign += 1
+            console.warning(f"{item.kind} {item.name}: {why}; it is not used and was left alone")
+        elif why := why or why_damaged(store, item):
             damaged += 1
-            item.remove()
-            console.warning(f"{item.kind} {item.name}: {why}; removed, it is made again when it is needed")
-    console.info(f"{len(items)} file(s) checked, {damaged} damaged")
-    return int(damaged > 0)
+            _drop(item, why, console)
+    odd = f", {foreign + len(strays)} not to be trusted" if foreign or strays else ""
+    console.info(f"{len(items)} file(s) checked, {damaged} damaged{odd}")
+    return int(bool(damaged or odd))
+
+
+def _drop(item: Item, why: str, console: Console) -> None:
+    what = f"{item.kind} {item.name}: {why}"
+    try:
+        item.remove()
+    except (OSError, StoreError) as error:
+        console.warning(f"{what}; it cannot be removed: {error}")
+    else:
+        console.warning(f"{what}; removed, it is made again when it is needed")
 
 
 def collect_garbage(store: Store, args: argparse.Namespace, console: Console) -> int:
@@ -206,6 +225,7 @@ def _summary(items: Sequence[Item]) -> str:
 
 
 def _shorten(name: str) -> str:
+    name = one_line(name)
     return name if len(name) <= 22 else f"{name[:19]}..."
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import StoreError
 from sifmake.files import TEMP_PREFIX
 from sifmake.store.folder import Folder, Rules
-from sifmake.store.naming import BLOBS, KINDS
+from sifmake.store.naming import BLOBS, KINDS, LOCKS, SCRATCH, STAMP
 from sifmake.store.root import Root
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Item:
         place: Its path inside the store.
         size: Bytes.
         used: Seconds since 1970 of the last use, exact to an hour.
+        owner: User id; -1 where it is not known.
         root: The store, open.
     """
 
@@ -43,6 +44,7 @@ class Item:
     place: str
     size: int
     used: float
+    owner: int = field(default=-1, compare=False)
     root: Folder | None = field(default=None, compare=False, repr=False)
 
     def folder(self) -> Folder:
@@ -128,19 +130,49 @@ def list_items(root: Path, *folders: str, rules: Rules | None = None) -> Iterato
     return (one for one in walk(root, *folders, rules=rules) if isinstance(one, Item))
 
 
-def list_strays(root: Path, *, rules: Rules | None = None) -> Iterator[Stray]:
-    """Yield what stands in a store in the place of its folders and files."""
-    return (one for one in walk(root, rules=rules) if isinstance(one, Stray))
-
-
 def walk(root: Path, *folders: str, rules: Rules | None = None) -> Iterator[Item | Stray]:
-    """Yield what :func:`list_items` and :func:`list_strays` do, in the order of their places."""
+    """Yield what :func:`list_items` does, and what stands in a store in the place of its folders and files.
+
+    Raises:
+        StoreError: The path of the store leads over a link of somebody else.
+    """
     try:
         top = Root(root, rules or Rules()).open()
-    except (OSError, StoreError):
+    except OSError:
         return
     for name in folders or KINDS:
         yield from _walk(top, name, KINDS[name], 3 if name == BLOBS else 2)
+
+
+def list_odd_marks(root: Path, rules: Rules) -> Iterator[Stray]:
+    """Yield what stands in the place of locks, of the stamp of sweeping, and of the folder for temporary files.
+
+    Raises:
+        StoreError: See :func:`walk`.
+    """
+    try:
+        top = Root(root, rules).open()
+    except OSError:
+        return
+    for path, name in ((top.path, SCRATCH), (top.path, LOCKS)):
+        try:
+            with top.enter(name) as folder:
+                entries = folder.entries() if name == LOCKS else []
+                yield from (_odd(folder.path / entry) for entry, status in entries if not stat.S_ISREG(status.st_mode))
+        except StoreError as error:
+            yield Stray(path / name, error.what)
+        except OSError:
+            continue
+    try:
+        os.close(top.open(STAMP))
+    except StoreError:
+        yield _odd(top.path / STAMP)
+    except OSError:
+        return
+
+
+def _odd(path: Path) -> Stray:
+    return Stray(path, "it is not a regular file")
 
 
 def _walk(parent: Folder, name: str, kind: str, depth: int) -> Iterator[Item | Stray]:
@@ -174,4 +206,4 @@ def _file(folder: Folder, entry: str, status: os.stat_result, kind: str) -> Iter
         return
     name = f"{path.parent.parent.name}:{entry}" if kind == "blob" else entry
     place = path.relative_to(folder.root.path)
-    yield Item(kind, name, path, str(place), status.st_size, status.st_mtime, folder.root)
+    yield Item(kind, name, path, str(place), status.st_size, status.st_mtime, status.st_uid, folder.root)

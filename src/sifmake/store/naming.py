@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Platform
 
 BLOBS, PACKS, PATCHES, SIFS, INDEXES, NAMES = "blobs", "packs", "patches", "sif", "indexes", "names"
-SCRATCH, LOCKS = "tmp", "locks"
+SCRATCH, LOCKS, STAMP = "tmp", "locks", ".swept"
 KINDS = {BLOBS: "blob", INDEXES: "index", PACKS: "pack", PATCHES: "patch", SIFS: "container", NAMES: "name"}
 """Folders of finished files and what their files are called."""
 

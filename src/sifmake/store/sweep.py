@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
 from sifmake.files import TEMP_PREFIX
-from sifmake.store.naming import KINDS, LOCKS, SCRATCH
+from sifmake.store.naming import KINDS, LOCKS, SCRATCH, STAMP
 from sifmake.store.scratch import is_scratch
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 DAY = 86_400
 SKEW = 3600
 """Seconds by which the clock of a file server may differ. Stamps beyond are not believed: they would last for years."""
-STAMP = ".swept"
 DEPTH = 8
 """Levels of folders in a scratch folder that are looked into."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
