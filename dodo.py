@@ -30,7 +30,12 @@ DOIT_CONFIG = {
 }
 
 Withheld().__enter__()  # for good: a task asks for the passphrase, and no program that doit starts needs it
-MODES = Modes.find(locked=get_var("locked"), offline=get_var("offline"), check=get_var("check"))
+MODES = Modes.find(
+    locked=get_var("locked"),
+    offline=get_var("offline"),
+    check=get_var("check"),
+    trust_lock=get_var("trust_lock"),
+)
 TASKS = DoitTasks(Project(Path(), MODES, Console()), sys.argv[1:])
 
 

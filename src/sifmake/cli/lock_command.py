@@ -24,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml; all without a name")
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 3 when a lock is outdated")
     parser.add_argument("--offline", action="store_true", help="ask no registry, write changed settings only")
+    parser.add_argument(
+        "--trust-lock", action="store_true", help="take a lock for good where nothing at hand proves or disproves it"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON document on standard output")
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
@@ -41,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.pipeline.project import Modes, Project
 
     console = Console(quiet=args.quiet or args.json)
-    modes = Modes.find()
-    project = Project(args.root, Modes(offline=args.offline or modes.offline), console)
+    found = Modes.find(trust_lock="1" if args.trust_lock else None)
+    modes = Modes(offline=args.offline or found.offline, trust_lock=found.trust_lock)
+    project = Project(args.root, modes, console)
     names = [project.image(name).name for name in args.images] or list(project.images)
     outcomes = []
     for outcome in LockRefresher(project, check=args.check).refresh_all(names):

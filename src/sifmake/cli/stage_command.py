@@ -18,6 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
     )
+    parser.add_argument(
+        "--trust-lock", action="store_true", help="build what the lock says where nothing at hand proves it"
+    )
     parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
 
 
@@ -25,7 +28,7 @@ class PlainOptions:
     """Parsed options; has the attributes of argparse's Namespace."""
 
     def __init__(self, root: str, stage: str, image: str) -> None:
-        self.__dict__.update(command="stage", quiet=False, debug=False, force=False)
+        self.__dict__.update(command="stage", quiet=False, debug=False, force=False, trust_lock=False)
         self.root = Path(root)
         self.stage = stage
         self.image = image
@@ -46,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.pipeline.stages import open_runner
 
     console = Console(quiet=args.quiet)
-    project = Project(args.root, Modes.find(), console, thorough=False)
+    modes = Modes.find(trust_lock="1" if args.trust_lock else None)
+    project = Project(args.root, modes, console, thorough=False)
     with open_runner(project) as runner:
         if not runner.run(args.stage, args.image, force=args.force):
             console.info(f"{args.image}: {args.stage} is up to date")

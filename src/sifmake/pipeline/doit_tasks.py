@@ -39,7 +39,7 @@ class DoitTasks:
         self.project = project
         self.arguments = arguments
         self._runner = Runner(project)
-        self._refresher = LockRefresher(project)
+        self._refresher = LockRefresher(project, building=True)
         self._force = is_forced(arguments)
         self._asked = False
 

@@ -6,15 +6,18 @@ source says of it without sending it (a manifest's digest, a server's marks), so
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sifmake.errors import IntegrityError, SifError, SourceError
 from sifmake.files import atomic_write
+from sifmake.oci.membership import UNKNOWN_SIZE
+from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import parse_platform
 from sifmake.pipeline.checked_sif import add_checked, find_checked
 from sifmake.pipeline.declaration import TREE, UNSIGNED
 from sifmake.pipeline.finished_sif import fetch_whole
 from sifmake.pipeline.image_cache import source_settings
+from sifmake.pipeline.indexes import KeptDocuments
 from sifmake.pipeline.lock_file import Lock, LockedLayer
 from sifmake.reference.uri import FILE, parse_uri
 from sifmake.sif import open_sif
@@ -29,34 +32,43 @@ if TYPE_CHECKING:
     from sifmake.pipeline.images import ImageSettings
     from sifmake.pipeline.project import Project
     from sifmake.sources.base import SifSource
+    from sifmake.sources.oras import OrasSource
 
 
-def lock_finished(project: Project, image: ImageSettings, old: Lock | None) -> Lock:
+def lock_finished(project: Project, image: ImageSettings, old: Lock | None, uri: str, told: dict[str, Any]) -> Lock:
     """Return the lock of a finished SIF file as its source has it now.
 
     Args:
         project: Has settings and store.
         image: Which file.
         old: The lock before, if it is of the same source and platform.
+        uri: Of the image, perhaps pinned to a digest.
+        told: What its source has answered in this run; the answers are added.
 
     Raises:
         SourceError: There is no such file, or it is for another platform.
         SifError: It is damaged.
     """
     build = project.wanted_build(image)
-    source = _open(project, image.source)
+    source = _open(project, uri)
+    by_digest = source.transport == "oras"
     try:
-        mark = source.resolve() or ""
+        if "mark" not in told:
+            told["mark"] = source.resolve() or ""
+        mark: str = told["mark"]
         if old is not None and mark and old.config == mark:
+            told["digest"] = old.manifest
             return old.with_build(build)
-        local = _local_path(project, image.source)
-        path, digest = (local, mark) if local else _fetched(project, source, image.source)
-        by_digest = source.transport == "oras"
-        name = source.name.partition("@")[0] if by_digest else source.name
+        local = _local_path(project, uri)
+        path, digest = (local, mark) if local else _fetched_once(project, source, uri, told)
+        if by_digest:
+            documents = KeptDocuments(project.store, cast("OrasSource", source))
+            documents.manifest(Descriptor("", mark, UNKNOWN_SIZE))
     finally:
         source.close()
+    name = source.name.partition("@")[0] if by_digest else source.name
     _check_platform(path, image)
-    return Lock(
+    lock = Lock(
         source=image.source,
         name=name,
         digest=mark if by_digest else digest,
@@ -66,6 +78,45 @@ def lock_finished(project: Project, image: ImageSettings, old: Lock | None) -> L
         layers=(LockedLayer(digest, path.stat().st_size),),
         build=build,
     )
+    prove_finished(project, image.name, lock)
+    return lock
+
+
+def prove_finished(project: Project, name: str, lock: Lock) -> None:
+    """Prove that the file of a lock is the one that its digest names; see :class:`LockProof`.
+
+    Raises:
+        LockError: It is not.
+        UnprovenError: That cannot be told here.
+    """
+    from sifmake.pipeline.lock_proof import LockProof
+
+    LockProof(project, name, lock).prove_sif(_Manifests(project, lock.name))
+
+
+class _Manifests:
+    """The manifests of a SIF file in a registry, by digest; it is asked when one is wanted."""
+
+    def __init__(self, project: Project, name: str) -> None:
+        self._project = project
+        self._name = name
+
+    def document(self, digest: str) -> bytes:
+        source = cast("OrasSource", _open(self._project, f"oras://{self._name}@{digest}"))
+        try:
+            return source.document(digest)
+        finally:
+            source.close()
+
+
+def _fetched_once(project: Project, source: SifSource, uri: str, told: dict[str, Any]) -> tuple[Path, str]:
+    """Fetch a file unless that was done in this run; what it was then is what it has to be now."""
+    expected: str = told.get("digest", "")
+    stored = find_checked(project.store, _key(expected)) if expected else None
+    if stored is not None:
+        return stored, expected
+    path, told["digest"] = _fetched(project, source, uri, expected)
+    return path, told["digest"]
 
 
 def _check_platform(path: Path, image: ImageSettings) -> None:
@@ -77,13 +128,14 @@ def _check_platform(path: Path, image: ImageSettings) -> None:
         raise SourceError(f"the file is for {found} and not for {wanted}", where=image.source, hint=hint)
 
 
-def pull_finished(project: Project, _name: str, lock: Lock) -> dict[str, Any]:
+def pull_finished(project: Project, name: str, lock: Lock) -> dict[str, Any]:
     """See to it that the file is at hand: fetched into the store, or where it was.
 
     Raises:
         SourceError: It is not.
         IntegrityError: It is not the file that was locked.
     """
+    prove_finished(project, name, lock)
     if _local_path(project, lock.source) is None:
         _stored(project, lock)
     else:
@@ -105,6 +157,7 @@ def sif_finished(project: Project, name: str, lock: Lock) -> dict[str, Any]:
         IntegrityError: It is not the file that was locked.
     """
     target = project.path(UNSIGNED, name)
+    prove_finished(project, name, lock)
     try:
         _copy_locked(project, lock, target)
     except IntegrityError:

@@ -23,8 +23,10 @@ def stage_key(project: Project, stage: str, lock: Lock) -> dict[str, Any]:
 
 
 def _pull_key(_project: Project, lock: Lock) -> dict[str, Any]:
-    layers = [layer.digest for layer in lock.layers]
-    return {"layers": layers, "compression": lock.build.compression, "format": lock.build.formats["pull"]}
+    """With all of the lock that is proven when an image is pulled: what changes in it has to be proven too."""
+    proven = lock.document()
+    del proven["build"]
+    return {**proven, "compression": lock.build.compression, "format": lock.build.formats["pull"]}
 
 
 def _flatten_key(_project: Project, lock: Lock) -> dict[str, Any]:

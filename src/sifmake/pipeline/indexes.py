@@ -7,7 +7,7 @@ manifest is chosen from it each time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sifmake.errors import SourceError
 from sifmake.oci.loading import load_image as build_image
@@ -93,10 +93,17 @@ class NotedImages:
         return found if found and self._store.get_blob(found) is not None else None
 
 
+class DocumentSource(Protocol):
+    """Gives indexes and manifests by digest."""
+
+    def document(self, digest: str) -> bytes:
+        """Return one, checked; see :class:`~sifmake.sources.base.Source`."""
+
+
 class KeptDocuments(StoredDocuments):
     """Indexes from the store, else from the source, and from then on from the store."""
 
-    def __init__(self, store: Store, source: Source) -> None:
+    def __init__(self, store: Store, source: DocumentSource) -> None:
         super().__init__(store)
         self._source = source
 

@@ -140,7 +140,11 @@ def _read_edited(path: Path, limits: Limits, hint: str) -> Lock:
         given = document.pop("checksum")
         lock = _parse(document)
     except ConfigError as error:
-        raise LockError(error.what, where=error.where, hint=error.hint if "limit" in error.what else hint) from error
+        if "limit" in error.what:
+            hint = error.hint
+        elif "markers" in error.what:
+            hint = f"{error.hint}, then {hint}"
+        raise LockError(error.what, where=error.where, hint=hint) from error
     except KeyError as error:
         raise LockError(f"is not a lock file: {error.args[0]!r} is missing", where=str(path), hint=hint) from error
     except (AttributeError, TypeError) as error:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import LockError, SifmakeError
-from sifmake.oci.platform import parse_platform
-from sifmake.pipeline.finished_images import lock_finished
-from sifmake.pipeline.image_cache import load_image, open_project_source
-from sifmake.pipeline.lock_file import Lock, LockedLayer, read_lock, write_lock
+from sifmake.errors import SifmakeError
+from sifmake.pipeline.lock_edits import find_lock
+from sifmake.pipeline.lock_file import Lock, write_lock
+from sifmake.pipeline.lock_making import LockMaker
 from sifmake.pipeline.stopping import Stoppable
 from sifmake.reference.uri import is_sif_uri
-from sifmake.sources.base import name_mark
 from sifmake.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sifmake.oci.model import Platform
     from sifmake.pipeline.images import ImageSettings
+    from sifmake.pipeline.lock_edits import FoundLock
     from sifmake.pipeline.project import Project
-    from sifmake.progress import Progress
-    from sifmake.sources.base import KnownIndexes
 
 UNCHANGED, CHANGED, FAILED = "unchanged", "changed", "failed"
-
-_PINNED = re.compile(r"@(sha(?:256|512):[0-9a-f]+)\Z")
 
 
 @dataclass(frozen=True)
@@ -67,11 +60,19 @@ class LockRefresher:
         check: Whether nothing is written.
     """
 
-    def __init__(self, project: Project, *, check: bool = False) -> None:
+    def __init__(self, project: Project, *, check: bool = False, building: bool = False) -> None:
+        """Take notes.
+
+        Args:
+            project: The project.
+            check: Whether nothing is written.
+            building: Whether builds follow, see :class:`LockMaker`.
+        """
         self.project = project
         self.check = check
         self._outcomes: dict[str, Outcome] = {}
         self._progress = Stoppable(project.progress)
+        self._maker = LockMaker(project, self._progress, check=check, building=building)
 
     def refresh(self, name: str) -> Outcome:
         """Refresh one lock; a failure is an outcome, not an exception."""
@@ -94,112 +95,40 @@ class LockRefresher:
         path = self.project.lock_path(name)
         try:
             image = self.project.image(name)
-            old, trouble = _read_old(self.project, name)
-            new = _offline_lock(self.project, image, old, trouble) if self.project.modes.offline else None
-            new = new or _asked_lock(self.project, image, old, self._progress)
-            return self._settle(image, old, new, trouble)
+            found = find_lock(path, self.project.configuration.limits)
+            return self._settle(image, found, self._maker.make(image, found))
         except SifmakeError as error:
             return Outcome(name, FAILED, str(path), error=error)
 
-    def _settle(self, image: ImageSettings, old: Lock | None, new: Lock, trouble: str) -> Outcome:
-        path = self.project.lock_path(image.name)
-        before = old.digest if old else ""
+    def _settle(self, image: ImageSettings, found: FoundLock, new: Lock) -> Outcome:
+        path, old = self.project.lock_path(image.name), found.lock
+        before = old.digest if old else found.digest
         if old == new:
             return Outcome(image.name, UNCHANGED, str(path), new.name, before, new.digest)
         if not self.check:
             write_lock(path, new)
-        return Outcome(image.name, CHANGED, str(path), new.name, before, new.digest, _what(old, new, trouble))
+        return Outcome(image.name, CHANGED, str(path), new.name, before, new.digest, _what(found, new))
 
 
-class KnownFromLock:
-    """What the lock and the store know of an index, so that a fresh store asks no more than an old one."""
-
-    def __init__(self, lock: Lock | None, known: KnownIndexes) -> None:
-        self._lock = lock
-        self._known = known
-
-    def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
-        """Return the manifest's digest from the lock, else from the store."""
-        lock = self._lock
-        if lock is not None and (lock.digest, lock.platform) == (index_digest, str(platform)):
-            return lock.manifest
-        if lock is not None and index_digest == name_mark(lock.name):
-            return lock.digest
-        return self._known.find_manifest(index_digest, platform)
-
-    def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
-        """Keep it in the store."""
-        self._known.remember_manifest(index_digest, platform, manifest_digest)
-
-
-def _read_old(project: Project, name: str) -> tuple[Lock | None, str]:
-    """Return the lock as it is, or why it cannot be used."""
-    path = project.lock_path(name)
-    if not path.exists():
-        return None, "there was no lock"
-    try:
-        return read_lock(path, project.configuration.limits), ""
-    except LockError as error:
-        return None, error.what
-
-
-def _offline_lock(project: Project, image: ImageSettings, old: Lock | None, trouble: str) -> Lock:
-    where = str(project.lock_path(image.name))
+def _what(found: FoundLock, new: Lock) -> str:
+    old = found.lock
     if old is None:
-        raise LockError(f"{trouble}, and offline no registry is asked", where=where, hint="lock it without offline")
-    if not _fits(old, image):
-        what = f"is for {old.source} ({old.platform}), and offline no registry is asked"
-        raise LockError(what, where=where, hint="lock it without offline")
-    return old.with_build(project.wanted_build(image))
-
-
-def _asked_lock(project: Project, image: ImageSettings, old: Lock | None, progress: Progress) -> Lock:
-    """Return the lock as the source has it now; the old one where the platform's manifest is the same."""
-    build = project.wanted_build(image)
-    usable = old if old is not None and _fits(old, image) else None
-    pinned = _PINNED.search(image.source)
-    if usable and pinned and pinned[1] == usable.digest:
-        return usable.with_build(build)
-    if is_sif_uri(image.source):
-        return lock_finished(project, image, usable)
-    source = open_project_source(project, image.source, build.compression, progress)
-    try:
-        resolved = source.resolve(parse_platform(image.platform), KnownFromLock(usable, project.store))
-        if usable and usable.manifest == resolved.manifest_digest:
-            return usable.with_build(build)
-        name = source.name.partition("@")[0]
-        loaded = load_image(project.store, source, resolved.manifest_digest)
-    finally:
-        source.close()
-    layers = tuple(LockedLayer(layer.descriptor.digest, layer.descriptor.size) for layer in loaded.layers)
-    return Lock(
-        source=image.source,
-        name=name,
-        digest=resolved.digest,
-        platform=image.platform,
-        manifest=resolved.manifest_digest,
-        config=loaded.config_descriptor.digest,
-        layers=layers,
-        build=build,
-    )
-
-
-def _fits(lock: Lock, image: ImageSettings) -> bool:
-    return (lock.source, lock.platform) == (image.source, image.platform)
-
-
-def _what(old: Lock | None, new: Lock, trouble: str) -> str:
-    if old is None:
-        return trouble
-    if old.manifest != new.manifest and is_sif_uri(new.source):
-        return "the file is another one"
+        return "what follows from the edited digest" if found.digest else found.why
+    if old.digest == new.digest and (old.manifest, old.config, old.layers) != (new.manifest, new.config, new.layers):
+        return "what did not follow from the digest"
     if old.manifest != new.manifest:
-        kept = {layer.digest for layer in old.layers}
-        fresh = sum(layer.digest not in kept for layer in new.layers)
-        return f"{fresh} of {len(new.layers)} layers are new"
-    if old.build != new.build:
-        return "settings"
-    return "source"
+        return _new_content(old, new)
+    if (old.source, old.platform) == (new.source, new.platform) and old.digest != new.digest:
+        return "the old digest is not there any more"
+    return "settings" if old.build != new.build else "source"
+
+
+def _new_content(old: Lock, new: Lock) -> str:
+    if is_sif_uri(new.source):
+        return "the file is another one"
+    kept = {layer.digest for layer in old.layers}
+    fresh = sum(layer.digest not in kept for layer in new.layers)
+    return f"{fresh} of {len(new.layers)} layers are new"
 
 
 def describe(outcome: Outcome) -> str:

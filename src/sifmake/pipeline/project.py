@@ -32,11 +32,13 @@ class Modes:
         locked: Build what the locks say: no registry is asked what a tag means, no lock is written.
         offline: No registry is asked at all; locks may be rewritten for changed settings.
         check: A finished file is up to date only if it has the bytes that were published; else its size is compared.
+        trust_lock: A lock is built from where nothing is at hand that proves it; what disproves it still counts.
     """
 
     locked: bool = False
     offline: bool = False
     check: bool = False
+    trust_lock: bool = False
 
     @classmethod
     def find(
@@ -46,13 +48,15 @@ class Modes:
         locked: str | None = None,
         offline: str | None = None,
         check: str | None = None,
+        trust_lock: str | None = None,
     ) -> Modes:
-        """Return the modes that arguments, else ``SIFMAKE_LOCKED``, ``_OFFLINE``, ``_CHECK`` and ``CI`` ask for."""
+        """Return the modes that arguments ask for, else ``SIFMAKE_LOCKED`` and its like, and ``CI``."""
         in_ci = environ.get("CI", "")
         return cls(
             locked=_is_yes(environ.get("SIFMAKE_LOCKED", in_ci) if locked is None else locked),
             offline=_is_yes(environ.get("SIFMAKE_OFFLINE", "") if offline is None else offline),
             check=_is_yes(environ.get("SIFMAKE_CHECK", "") if check is None else check),
+            trust_lock=_is_yes(environ.get("SIFMAKE_TRUST_LOCK", "") if trust_lock is None else trust_lock),
         )
 
 
@@ -159,11 +163,14 @@ class Project:
         Raises:
             LockError: It does not, or there is none.
         """
+        from sifmake.pipeline.lock_proof import LockProof
+
         lock = self.lock(image.name)
         where = str(self.lock_path(image.name))
         if lock.source != image.source or lock.platform != image.platform:
             what = f"is for {lock.source} ({lock.platform}), the configuration wants {image.source} ({image.platform})"
             raise LockError(what, where=where, hint=f"run sifmake lock {image.name}")
+        LockProof(self, image.name, lock).check_source()
         changed = differences(vars(lock.build), vars(self.wanted_build(image)))
         if changed:
             what = f"does not hold the changed settings yet ({'; '.join(changed)})"

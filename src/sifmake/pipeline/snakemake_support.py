@@ -23,7 +23,7 @@ from sifmake.withheld import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MODES = ("locked", "offline", "check")
+MODES = ("locked", "offline", "check", "trust_lock")
 OWN_KEYS = frozenset({"root", *MODES})
 """Keys of Snakemake's config that do not stand in config.yaml."""
 
@@ -103,7 +103,12 @@ def _inside(project: Project, root: Path) -> list[Path]:
 
 def _modes(config: Mapping[str, Any]) -> Modes:
     given = {key: str(config[key]) for key in MODES if key in config}
-    return Modes.find(locked=given.get("locked"), offline=given.get("offline"), check=given.get("check"))
+    return Modes.find(
+        locked=given.get("locked"),
+        offline=given.get("offline"),
+        check=given.get("check"),
+        trust_lock=given.get("trust_lock"),
+    )
 
 
 def _check_targets(project: Project, names: list[str]) -> None:
@@ -133,6 +138,7 @@ def pass_on(modes: Modes) -> None:
     os.environ["SIFMAKE_LOCKED"] = str(int(modes.locked))
     os.environ["SIFMAKE_OFFLINE"] = str(int(modes.offline))
     os.environ["SIFMAKE_CHECK"] = str(int(modes.check))
+    os.environ["SIFMAKE_TRUST_LOCK"] = str(int(modes.trust_lock))
 
 
 def project_root(path: str) -> str:

@@ -10,6 +10,7 @@ from sifmake.pipeline import engine
 from sifmake.pipeline.declaration import TREE
 from sifmake.pipeline.freshness import why_stale
 from sifmake.pipeline.image_cache import LazySource, load_image
+from sifmake.pipeline.lock_proof import LockProof
 from sifmake.pipeline.origin import source_origin
 from sifmake.pipeline.records import read_record
 
@@ -68,8 +69,12 @@ class Workbench:
 
     @cached_property
     def image(self) -> Image:
-        """Manifest and config by digest, from the store or the source."""
-        return load_image(self._project.store, self._source, self.lock.manifest)
+        """Manifest and config by digest, from the store or the source, once the lock is proven."""
+        proof = LockProof(self._project, self.name, self.lock)
+        proof.prove(self._source)
+        image = load_image(self._project.store, self._source, self.lock.manifest)
+        proof.check_image(image)
+        return image
 
     @cached_property
     def packs(self) -> list[Pack]:

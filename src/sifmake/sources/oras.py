@@ -47,11 +47,21 @@ class OrasSource:
         self._reference = reference
         self._settings = settings
         self._client = RegistryClient(reference, client_settings(settings))
+        self._digest = reference.digest
+        self._documents: dict[str, bytes] = {}
 
     def resolve(self) -> str:
         """Return the manifest's digest, by one HEAD; that of the reference, where it has one, without any request."""
         try:
-            return self._reference.digest or self._look_up()
+            self._digest = self._digest or self._look_up()
+        except SifmakeError as error:
+            raise error.within(self._where) from None
+        return self._digest
+
+    def document(self, digest: str) -> bytes:
+        """Return a manifest or index, fetched once."""
+        try:
+            return self._document(digest)
         except SifmakeError as error:
             raise error.within(self._where) from None
 
@@ -89,14 +99,22 @@ class OrasSource:
             return ""
 
     def _look_up(self) -> str:
-        return self._client.head(self._reference.tag).digest
+        head = self._client.head(self._reference.tag)
+        if head.document:
+            self._documents[head.digest] = head.document
+        return head.digest
+
+    def _document(self, digest: str) -> bytes:
+        if digest not in self._documents:
+            self._documents[digest] = self._client.manifest(digest, digest)[0]
+        return self._documents[digest]
 
     def _manifest(self) -> dict[str, Any]:
-        data, _ = self._client.manifest(self._reference.wanted, self._reference.digest)
+        """Return the manifest; of a tag that was resolved, that which it meant then."""
+        data = self._document(self._digest) if self._digest else self._client.manifest(self._reference.tag)[0]
         document = load_json(data)
         if "manifests" in document:
-            chosen = choose_manifest(parse_index(document), host_platform())
-            document = load_json(self._client.manifest(chosen.digest, chosen.digest)[0])
+            document = load_json(self._document(choose_manifest(parse_index(document), host_platform()).digest))
         return document
 
     def _sif_layer(self, manifest: dict[str, Any]) -> Descriptor:
