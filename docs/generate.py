@@ -6,7 +6,9 @@ python docs/generate.py --check     # exit status 1 if one of them is not up to 
 
 from __future__ import annotations
 
+import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import yaml
 
 from sifmake import errors
 from sifmake.cli.command_table import Command, Option, read_commands, read_global_options
+from sifmake.limits import GIB, KIB, MIB, Limits
 from sifmake.pipeline.yaml_file import SCHEMAS
 
 if TYPE_CHECKING:
@@ -121,6 +124,69 @@ def _summary(of: type) -> str:
     return " ".join((of.__doc__ or "").split("\n\n")[0].split())
 
 
+LIMITS = """\
+# Limits
+
+Everything that sifmake reads may have been made to hurt: by a registry, an image's author, a colleague with a shared
+store. Each of these bounds stops that long before memory, time or disk run out; real images stay far below. What runs
+into one is not called damaged: the message names the limit.
+
+A site that needs more sets it in `config/config.yaml` of the project, or of the folder that the command runs in:
+
+```yaml
+limits:
+  layer-bytes: 1099511627776
+  image-entries: 20000000
+```
+
+{table}
+
+A squashfs's own size is that of the partition in the SIF file. So a file of 10 MB ends in a message within 5 s of
+processor time and 256 MiB of memory, and one of 50 GB may hold millions of files.
+
+## What cannot be set
+
+{fixed}
+"""
+FIXED_LIMITS = (
+    ("objects in a SIF file", "16,384", "sifmake; the peers' files have 48 slots"),
+    ("name, target of a symlink, owners in a squashfs", "256 bytes, 4,095 bytes, 65,535", "squashfs 4.0 and Linux"),
+    ("name and value of an extended attribute", "255 and 65,536 bytes", "Linux"),
+    (
+        "an image's environment scripts that are evaluated without its shell",
+        "256 KiB together",
+        "the shell runs longer",
+    ),
+    ("what expansions in them give, and their nesting", "1 MiB, 20 levels", "the shell runs larger and deeper ones"),
+    ("first line of a passphrase file", "4,096 bytes", "sifmake"),
+)
+
+
+def limits_page() -> str:
+    """Return the table of all limits, from the docstring of the class that holds them."""
+    text = (Limits.__doc__ or "").partition("Attributes:")[2]
+    meanings = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", text, re.MULTILINE))
+    rows = [(_key_of(f.name), _amount(f.name, f.default), _meaning(meanings[f.name])) for f in fields(Limits)]
+    fixed = _table(("what", "limit", "who sets it"), FIXED_LIMITS)
+    return HEADER + LIMITS.format(table=_table(("`limits.`", "default", "what it bounds"), rows), fixed=fixed)
+
+
+def _key_of(name: str) -> str:
+    return f"`{name.replace('_', '-')}`"
+
+
+def _meaning(text: str) -> str:
+    return re.sub(r"``(\w+)``", lambda match: _key_of(match[1]), " ".join(text.split())).replace("``", "`")
+
+
+def _amount(name: str, value: int) -> str:
+    if not name.endswith("_ratio"):
+        for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+            if value % size == 0:
+                return f"{value // size} {unit}"
+    return f"{value:,}"
+
+
 def man_page(command: Command) -> str:
     """Return the man page of a command in roff (man(7))."""
     page = f"sifmake-{command.name}"
@@ -169,6 +235,7 @@ def generated() -> dict[Path, str]:
         DOCS / "reference/commands.md": commands_page(),
         DOCS / "reference/configuration.md": configuration_page(),
         DOCS / "reference/errors.md": errors_page(),
+        DOCS / "limits.md": limits_page(),
         DOCS / "man/sifmake.1": main_man_page(),
     }
     return pages | {DOCS / f"man/sifmake-{command.name}.1": man_page(command) for command in read_commands()}

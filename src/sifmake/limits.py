@@ -26,9 +26,9 @@ class Limits:
         file_bytes: Largest logical size of one file, holes of sparse files included, bytes.
         layer_entries: Most tar entries in one layer.
         pax_bytes: Largest PAX extended header, bytes.
-        name_bytes: Longest path or link target in a tar entry, bytes.
+        name_bytes: Longest path or link target in a tar entry, and path in a squashfs, bytes.
         sparse_regions: Most data regions in one sparse tar member.
-        xattr_bytes: Largest sum of names and values of one entry's extended attributes, bytes.
+        xattr_bytes: Largest sum of names and values of one entry's or file's extended attributes, bytes.
         index_depth: How deep image indexes may be nested.
         yaml_bytes: Largest configuration or lock file, as it is and with all aliases expanded, bytes.
         yaml_nodes: Most keys, values, lists and mappings in such a file, with all aliases expanded.
@@ -48,8 +48,9 @@ class Limits:
         image_listing_bytes: Memory for the names of a squashfs, 512 bytes, path and target for each; larger images may
             take as much as their own size.
         image_table_bytes: Inflated bytes of a squashfs's tables; larger images may take four times their own size.
-        image_bytes_ratio: Bytes of all files in a squashfs, holes included, for each byte of its own size ...
-        image_bytes_from: ... above these bytes, which every image may have.
+        image_bytes_ratio: Bytes of all files in a squashfs that are read, holes included, for each byte of its own
+            size, in addition to ``image_bytes_from``.
+        image_bytes_from: Bytes of all files that are read of any squashfs, however small it is.
         package_list_bytes: Bytes of all package lists of an image that are read for ``sifmake diff``.
         packages: Most packages in the lists of an image.
     """
