@@ -154,7 +154,7 @@ def test_a21_when_the_registry_is_wrong_too_one_line_says_so(registry, mirror, t
     assert f"the mirror {mirror.host} is passed over" in warning
     assert "blob has the wrong digest" in line
     assert not (tmp_path / "x.sif").exists()
-    assert (mirror.count("GET", layer), registry.count("GET", layer)) == (1, 1)
+    assert (mirror.count("GET", layer), registry.count("GET", layer)) == (1, 2)
 
 
 def sif_artifact(registry, data):
@@ -186,3 +186,71 @@ def test_a21_a_document_that_is_not_what_its_answer_says_comes_from_the_registry
     (warning,) = fetch(registry, [mirror], tmp_path)
     assert f"the mirror {mirror.host} is passed over: " in warning
     assert registry.count("GET", "/manifests/1") == 1
+
+
+def past_caches(requests):
+    return ["cache-control" in request.headers for request in requests]
+
+
+RESUMED = {"broken off", "cut short and not announced"}
+REPEATED = {name: how for name, how in WRONG.items() if name not in RESUMED}
+
+
+@pytest.mark.parametrize("how", REPEATED.values(), ids=REPEATED.keys())
+def test_wrong_bytes_of_a_layer_are_asked_for_once_more(registry, tmp_path, how):
+    layer = layers_of(registry)[0]
+    registry.on("GET", layer, how(registry.blobs[layer]), times=1)
+    assert fetch(registry, [], tmp_path) == []
+    if how is not WRONG["longer than announced"]:
+        assert past_caches(registry.asked("GET", layer))[-1]
+
+
+@pytest.mark.parametrize("change", [flipped, lambda data: data[:5000]], ids=["one byte", "too short"])
+def test_bytes_that_stay_wrong_are_asked_for_twice_and_not_more(registry, tmp_path, change):
+    layer = layers_of(registry)[0]
+    registry.on("GET", layer, Answer(200, change(registry.blobs[layer])))
+    with pytest.raises(IntegrityError, match=r"wrong digest|offers 5000 bytes"):
+        fetch(registry, [], tmp_path)
+    assert past_caches(registry.asked("GET", layer)) == [False, True]
+
+
+@pytest.mark.parametrize("what", ["manifest", "config"])
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_wrong_document_is_asked_for_once_more(registry, tmp_path, what, times):
+    digest = image_of(registry)["digest"]
+    digest = digest if what == "manifest" else registry.blobs.document(image_of(registry))["config"]["digest"]
+    registry.on("GET", digest, Answer(200, registry.blobs[digest].replace(b"{", b"[", 1)), times=times)
+    known = Memory(f"{registry.host}/org/image:1")
+    if times == 1:
+        assert fetch(registry, [], tmp_path, known) == []
+    else:
+        with pytest.raises(IntegrityError, match="digest"):
+            fetch(registry, [], tmp_path, known)
+    assert past_caches(registry.asked("GET", digest)) == [False, True]
+
+
+def test_what_is_too_large_is_not_asked_for_again(registry, tmp_path):
+    registry.on("GET", "/manifests/1", Answer(200, b" " * (DEFAULT_LIMITS.manifest_bytes + 1)))
+    with pytest.raises(IntegrityError, match="more than"):
+        fetch(registry, [], tmp_path)
+    assert registry.count("GET", "/manifests/1") == 1
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_wrong_sif_is_asked_for_once_more(registry, tmp_path, times):
+    data = b"#!x\n".ljust(32, b"\0") + b"SIF_MAGIC\0" + DICE.randbytes(50_000)
+    digest = sif_artifact(registry, data)
+    registry.on("GET", "/file.sif", Answer(200, flipped(data)), times=times)
+    registry.on("GET", "/file.sif", Answer(200, data))
+    registry.on("GET", digest, Answer(200, flipped(data)), times=times)
+    uris = [f"oras://{registry.host}/org/tool:1", f"http://{registry.host}/file.sif#{digest.replace(':', '=')}"]
+    for uri, part in zip(uris, [digest, "/file.sif"], strict=True):
+        source = open_sif_source(uri, settings(progress=Told()))
+        if times == 1:
+            assert source.fetch(tmp_path / "x.sif") == digest
+        else:
+            with pytest.raises(IntegrityError):
+                source.fetch(tmp_path / "y.sif")
+        source.close()
+        assert past_caches(registry.asked("GET", part)) == [False, True]
+    assert not (tmp_path / "y.sif").exists()

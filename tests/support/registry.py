@@ -18,6 +18,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from support.images import Blobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CHUNK = 64 * 1024
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<what>[^/?]+)")
@@ -114,16 +116,19 @@ class FakeRegistry:
         blobs: Content; add to it.
         log: All requests so far.
         link: Set it to shape the traffic.
+        connections: How many were made.
     """
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    def __init__(self, address: str = "127.0.0.1", *, tls: tuple[Path, Path] | None = None) -> None:
+        """Begin to serve; ``tls`` are files with a certificate and its key."""
         self.blobs = Blobs()
         self.log: list[Request] = []
         self.link: Link | None = None
         self._tags: dict[tuple[str, str], dict[str, Any]] = {}
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
-        self._server = _Server((address, 0), self)
+        self._server = _Server((address, 0), self, tls)
+        self.connections = 0
         self.host = f"{address}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -275,10 +280,20 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], registry: FakeRegistry) -> None:
+    def __init__(self, address: tuple[str, int], registry: FakeRegistry, tls: tuple[Path, Path] | None) -> None:
         self.registry = registry
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+        if self._context and tls:
+            self._context.load_cert_chain(*tls)
         self._open: set[socket.socket] = set()
         super().__init__(address, _Handler)
+
+    def get_request(self):
+        connection, address = super().get_request()
+        self.registry.connections += 1
+        if self._context:
+            connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def process_request(self, request, client_address) -> None:
         self._open.add(request)
@@ -304,7 +319,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        if self.request.recv(1, socket.MSG_PEEK) != b"\x16":  # not the beginning of a TLS handshake
+        if (
+            isinstance(self.request, ssl.SSLSocket) or self.request.recv(1, socket.MSG_PEEK) != b"\x16"
+        ):  # not the beginning of a TLS handshake
             super().handle()
 
     def _do(self) -> None:

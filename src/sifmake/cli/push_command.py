@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(quiet=args.quiet)
     options = Project(Path.cwd()).configuration
     settings = SourceSettings(
+        limits=options.limits,
         registries=options.registries,
         auth_file=args.authfile or options.auth_file,
         no_https=args.no_https,

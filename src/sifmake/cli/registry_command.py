@@ -55,8 +55,10 @@ def _login(args: argparse.Namespace) -> int:
     username = args.username or _ask("Username: ")
     credentials = Credentials(username, _password(args), origin=COMMAND_LINE)
     console = Console(quiet=args.quiet)
+    options = Project(Path.cwd()).configuration
     settings = SourceSettings(
-        registries=Project(Path.cwd()).configuration.registries,
+        limits=options.limits,
+        registries=options.registries,
         credentials=credentials,
         no_https=args.no_https,
         progress=console,

@@ -58,6 +58,7 @@ def pull(request: Pull, progress: Progress, configuration: Configuration | None 
     from sifmake.pipeline.provisional import ProvisionalPacks
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import SIF_TRANSPORTS
+    from sifmake.registry.shared import Connections
     from sifmake.sources.settings import SourceSettings
 
     options = configuration or Configuration()
@@ -69,6 +70,7 @@ def pull(request: Pull, progress: Progress, configuration: Configuration | None 
         auth_file=request.auth_file or options.auth_file,
         sink=ProvisionalPacks(store, request.compression, options.limits, progress),
         progress=progress,
+        shared=Connections(),
     )
     make_folders(request.target.parent)
     if parse_uri(request.uri).transport in SIF_TRANSPORTS:

@@ -107,6 +107,7 @@ def source_settings(project: Project) -> SourceSettings:
         registries=options.registries,
         auth_file=options.auth_file,
         typed=False,
+        shared=project.connections,
         progress=project.progress,
     )
 

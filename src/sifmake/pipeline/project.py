@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.pipeline.images import ImageSettings
+    from sifmake.registry.shared import Connections
     from sifmake.store import Store
 
 NO = frozenset({"", "0", "no", "false", "off"})
@@ -102,6 +103,13 @@ class Project:
         from sifmake.pipeline.images import load_images
 
         return load_images(self.root / "config" / "images.yaml", self.configuration.limits)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """What all sources of the project share; closed when the process ends."""
+        from sifmake.registry.shared import Connections
+
+        return Connections()
 
     @cached_property
     def store(self) -> Store:

@@ -56,6 +56,7 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
     from sifmake.pipeline.provisional import ProvisionalPacks
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import SIF_TRANSPORTS
+    from sifmake.registry.shared import Connections
     from sifmake.sources.settings import SourceSettings
 
     options = replace(Project(Path.cwd()).configuration, key="")
@@ -69,6 +70,7 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
         auth_file=wanted.auth_file or options.auth_file,
         sink=ProvisionalPacks(store, "gzip", options.limits, progress),
         progress=progress,
+        shared=Connections(),
     )
     if parse_uri(wanted.uri).transport in SIF_TRANSPORTS:
         return _fetched(store, wanted, settings)

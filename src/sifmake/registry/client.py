@@ -14,7 +14,8 @@ from sifmake.reference.address import whole_address
 from sifmake.registry.blob_reader import BlobReader
 from sifmake.registry.endpoint import Call, Endpoint
 from sifmake.registry.places import BlobWay, Place, Places, Step
-from sifmake.registry.transport import BROKEN, Transport
+from sifmake.registry.shared import Connections
+from sifmake.registry.transport import BROKEN
 from sifmake.registry.upload import Uploader
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class RegistryClient:
 
     def __init__(self, reference: Reference, settings: ClientSettings) -> None:
         self._settings = settings
-        self._transport = Transport(settings.environ, settings.retry)
+        self._own = Connections()
+        self._transport = (settings.shared or self._own).transport(settings.environ, settings.retry)
         self._places = Places(reference, settings, self._transport)
         self._begun: dict[str, BlobWay] = {}
 
@@ -72,7 +74,7 @@ class RegistryClient:
         Raises:
             RegistryError: There is no such document, or no answer.
             IntegrityError: It does not have the digest.
-        LimitError: It is too large.
+            LimitError: It is too large.
         """
         return self._places.anywhere(lambda place: self._manifest(place, wanted, digest))
 
@@ -95,7 +97,7 @@ class RegistryClient:
         """Open a blob for one pass from its first byte; its size is checked, its digest is not.
 
         A ``WrongBlobError`` of the block passes over the place that the bytes came from; when its ``elsewhere`` is set,
-        opening the blob again asks the next one.
+        opening the blob again asks the next one, or the last one once more.
 
         Raises:
             RegistryError: There is no such blob.
@@ -139,13 +141,14 @@ class RegistryClient:
         return Uploader(place.endpoint, place.repository)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections that are its own."""
         self._places.close()
-        self._transport.close()
+        self._own.close()
 
     def _head(self, place: Place, wanted: str) -> Head:
         path = f"/v2/{place.repository}/manifests/{wanted}"
-        response = place.endpoint.send_head(Call("HEAD", path, place.repository, {"Accept": ACCEPT}))
+        headers = {**place.headers, "Accept": ACCEPT}
+        response = place.endpoint.send_head(Call("HEAD", path, place.repository, headers))
         response.close()
         digest = response.headers.get("Docker-Content-Digest", "")
         if response.status != 200 or not is_digest(digest):
@@ -156,7 +159,8 @@ class RegistryClient:
     def _manifest(self, place: Place, wanted: str, digest: str) -> tuple[bytes, str]:
         limit = self._settings.limits.manifest_bytes
         path = f"/v2/{place.repository}/manifests/{wanted}"
-        data, told = self._read(place.endpoint, Call("GET", path, place.repository, {"Accept": ACCEPT}), limit)
+        call = Call("GET", path, place.repository, {**place.headers, "Accept": ACCEPT})
+        data, told = self._read(place.endpoint, call, limit)
         if len(data) > limit:
             raise LimitError(f"the manifest has more than {limit} bytes", where=place.endpoint.host, hint=RAISE)
         digest = digest or (told if is_digest(told) else digest_bytes(data))
@@ -164,7 +168,8 @@ class RegistryClient:
 
     def _blob(self, place: Place, descriptor: Descriptor) -> bytes:
         step = Step(place.endpoint, partial(place.get_blob, descriptor.digest))
-        reader = BlobReader(BlobWay([step], self._pass_over), descriptor.size, self._settings.retry)
+        way = BlobWay([step], self._pass_over, repeats=False)
+        reader = BlobReader(way, descriptor.size, self._settings.retry)
         try:
             data = b"".join(iter(lambda: reader.read(1 << 20), b""))
         finally:

@@ -108,7 +108,11 @@ class Endpoint:
         self._told_quota = False
         self._trouble = ""
         self.authorizer = Authorizer(
-            host, find_credentials, self._send_to_token_service, self._check_step, lambda: self._scheme == "https"
+            host,
+            find_credentials,
+            self._send_to_token_service,
+            self._check_step,
+            lambda: self._scheme == "https",
         )
 
     def send(self, call: Call) -> Response:

@@ -44,16 +44,21 @@ class Login:
         self._settings = settings
 
     def check(self) -> None:
-        """Ask the registry whether it accepts them.
+        """Ask the registry whether it accepts them; a web server without a registry is told.
 
         Raises:
             RegistryError: It does not, or does not answer.
         """
         from sifmake.registry.client import RegistryClient
+        from sifmake.registry.problem import NotFoundError
 
         client = RegistryClient(self._reference, self._settings)
         try:
             client.ping()
+        except NotFoundError:
+            self._settings.progress.warning(
+                f"{self._reference.registry} is not a registry: the password is kept untested, for https:// files"
+            )
         except RegistryError as error:
             raise error.within("login") from None
         finally:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from sifmake.errors import SourceError
+from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.reference.reference import DOCKER_HUB, DOCKER_HUB_API
 from sifmake.registry.certs_d import HostBook
 from sifmake.registry.endpoint import Call, Endpoint
@@ -22,21 +22,30 @@ if TYPE_CHECKING:
     from sifmake.registry.transport import Response, Transport
 
 T = TypeVar("T")
+PAST_CACHES = {"Cache-Control": "no-cache"}
+"""Headers of what is asked once more (RFC 9111, section 5.2.1.4)."""
 MIRROR_ATTEMPTS = 2
 """Tries at a mirror: there is somewhere else to go."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A host and what the repository is called there."""
+    """A host and what the repository is called there.
+
+    Attributes:
+        endpoint: Asks it.
+        repository: See there.
+        headers: Of all requests.
+    """
 
     endpoint: Endpoint
     repository: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def get_blob(self, digest: str, headers: Mapping[str, str]) -> Response:
         """Ask for a blob and return the answer, whatever its status."""
         path = f"/v2/{self.repository}/blobs/{digest}"
-        return self.endpoint.send(Call("GET", path, self.repository, headers))
+        return self.endpoint.send(Call("GET", path, self.repository, {**self.headers, **headers}))
 
 
 class Places:
@@ -65,13 +74,19 @@ class Places:
         yield self.origin
 
     def anywhere(self, action: Callable[[Place], T]) -> T:
-        """Do something at the first place where it works; the registry's own error counts if none does."""
+        """Do something at the first place where it works; the registry's own error counts if none does.
+
+        Wrong bytes of the registry are asked for once more: what a proxy on the way had kept of them may be damaged.
+        """
         for place in self:
             try:
                 return action(place)
             except SourceError as error:
-                if place is self.origin:
+                if place is self.origin and not may_change(error):
                     raise
+                if place is self.origin:
+                    self._settings.progress.info(f"{error}; asking once more")
+                    return action(replace(place, headers=PAST_CACHES))
                 self.pass_over(place.endpoint, error)
         raise AssertionError
 
@@ -123,6 +138,11 @@ def _mirror(text: str, repository: str) -> Location:
     return Location(host, f"{prefix}/{repository}" if prefix else repository)
 
 
+def may_change(error: SourceError) -> bool:
+    """Tell whether asking once more may help: bytes were wrong, and not merely more than a limit allows."""
+    return isinstance(error, IntegrityError) and not isinstance(error, LimitError)
+
+
 @dataclass(frozen=True)
 class Step:
     """One way to a blob.
@@ -142,11 +162,16 @@ class BlobWay:
     Args:
         steps: At least one.
         passed_over: Told of a way that did not lead to the end, unless it was the last.
+        repeats: Whether wrong bytes of the last one are asked for once more.
     """
 
-    def __init__(self, steps: Sequence[Step], passed_over: Callable[[Endpoint, SourceError], None]) -> None:
+    def __init__(
+        self, steps: Sequence[Step], passed_over: Callable[[Endpoint, SourceError], None], *, repeats: bool = True
+    ) -> None:
         self._steps = list(steps)
         self._passed_over = passed_over
+        self._repeats = repeats
+        self._headers: Mapping[str, str] = {}
         self._mixed = False
 
     @property
@@ -161,17 +186,19 @@ class BlobWay:
 
     def request(self, headers: Mapping[str, str]) -> Response:
         """Ask."""
-        return self._steps[0].request(headers)
+        return self._steps[0].request({**self._headers, **headers})
 
     def move_on(self, error: SourceError, *, mixed: bool = False) -> bool:
-        """Take the next way; return whether there is one.
+        """Take the next way, or the last one once more after wrong bytes; return whether there is one.
 
         Args:
             error: Why this one did not do.
             mixed: Whether a part of the blob that it led to is kept.
         """
         if self.is_last:
-            return False
+            once_more = self._repeats and may_change(error)
+            self._repeats, self._headers = False, PAST_CACHES
+            return once_more
         self._passed_over(self._steps.pop(0).endpoint, error)
         self._mixed = mixed
         return True
@@ -179,7 +206,8 @@ class BlobWay:
     def begin_again(self, error: SourceError) -> bool:
         """Pass over where wrong bytes came from; return whether the whole blob can be asked for once more.
 
-        Of a blob whose parts came from several places, the last one alone is still to be tried.
+        Of a blob whose parts came from several places, the last one alone is still to be tried; so is the last place
+        once more after wrong bytes of its own.
         """
         if self._mixed:
             self._mixed = False

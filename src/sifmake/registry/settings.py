@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
     from sifmake.progress import Progress
     from sifmake.registry.credentials import CredentialStore
+    from sifmake.registry.shared import Connections
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class ClientSettings:
         environ: Proxies and certificates.
         retry: When requests are made again.
         progress: Told messages.
+        shared: Connections that outlive the client; None for some of its own.
     """
 
     limits: Limits
@@ -133,3 +135,4 @@ class ClientSettings:
     environ: Mapping[str, str]
     progress: Progress
     retry: RetryPolicy = DEFAULT_RETRY
+    shared: Connections | None = None

@@ -30,6 +30,7 @@ SHORTEST_LIFE = 60.0
 LONGEST_LIFE = 86_400.0
 LARGEST_ANSWER = 1 << 20
 CLIENT = "sifmake"
+SCHEMES = frozenset({"basic", "bearer"})
 _VARIABLE = re.compile(r"[A-Z_]+\Z")
 
 
@@ -49,6 +50,9 @@ class _Token:
 
 class Authorizer:
     """What one registry is told about who asks; may be used by several threads, which share tokens.
+
+    Attributes:
+        schemes: Ways to authenticate that are taken up.
 
     Args:
         host: The registry's host, for messages.
@@ -71,6 +75,7 @@ class Authorizer:
         self._send = send
         self._check_step = check_step
         self._secure = secure
+        self.schemes = SCHEMES
         self._lock = threading.Lock()
         self._tokens: dict[str, _Token] = {}
         self._challenges: dict[str, Challenge] = {}
@@ -114,7 +119,7 @@ class Authorizer:
             if token and used and token.header != used:
                 return True
             challenges = {item.scheme: item for item in parse_challenges(response.headers.get("WWW-Authenticate", ""))}
-            if "bearer" in challenges:
+            if "bearer" in challenges and "bearer" in self.schemes:
                 self._challenges[key] = challenges["bearer"]
                 self._fetch(challenges["bearer"], repository, actions)
                 return True
@@ -122,7 +127,7 @@ class Authorizer:
             if "basic" in challenges and credentials and not used:
                 self._basic = _basic(credentials)
                 return True
-            if challenges and not {"basic", "bearer"} & set(challenges):
+            if challenges and not SCHEMES & set(challenges):
                 what = f"the registry wants to be authenticated to by {', '.join(challenges)}"
                 raise RegistryError(what, where=self._host, hint="Basic and Bearer are known: ask who runs it")
             return False

@@ -8,15 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from sifmake.errors import BadReferenceError, RegistryError, SifmakeError
+from sifmake.errors import BadReferenceError, IntegrityError, RegistryError, SifmakeError
 from sifmake.reference.address import shown_address
 from sifmake.registry.blob_reader import BlobReader
+from sifmake.registry.credentials import CredentialStore
 from sifmake.registry.endpoint import Call, Endpoint
-from sifmake.registry.places import BlobWay, Step
+from sifmake.registry.places import PAST_CACHES, BlobWay, Step, may_change
 from sifmake.registry.problem import explain
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.settings import HostSettings
-from sifmake.registry.transport import BROKEN, Transport
+from sifmake.registry.shared import Connections
+from sifmake.registry.transport import BROKEN
 from sifmake.sources.sif_file import write_sif
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.reference import Uri
+    from sifmake.registry.settings import Credentials
     from sifmake.registry.transport import Response
     from sifmake.sources.settings import SourceSettings
 
@@ -64,12 +67,19 @@ class HttpSif:
         self._url = url
         self._pin = pin
         self._settings = settings
-        self._transport = Transport(settings.environ, settings.policy)
+        self._own = Connections()
+        transport = (settings.shared or self._own).transport(settings.environ, settings.policy)
         configured = settings.registries.get(parts.netloc, HostSettings())
         host_settings = replace(configured, plain_http=parts.scheme == "http")
         self._endpoint = Endpoint(
-            parts.netloc, host_settings, self._transport, settings.policy, settings.progress, lambda: None
+            parts.netloc,
+            host_settings,
+            transport,
+            settings.policy,
+            settings.progress,
+            self._credentials,
         )
+        self._endpoint.authorizer.schemes = frozenset({"basic"})  # no web server names who else gets the password
 
     def resolve(self) -> str | None:
         """Return the pinned digest, else one made of what the server says of the file without sending it."""
@@ -78,7 +88,7 @@ class HttpSif:
         try:
             response = self._endpoint.send_head(Call("HEAD", self._url, "", {}))
         except SifmakeError as error:
-            raise error.within(self._url) from None
+            raise self._placed(error) from None
         response.close()
         marks = [response.headers.get(name, "") for name in ("ETag", "Last-Modified", "Content-Length")]
         if response.status != 200 or not any(marks[:2]) or marks[0].startswith("W/"):
@@ -93,17 +103,46 @@ class HttpSif:
                 f"{self._url} comes without TLS and has no digest: anyone may have changed it"
             )
         try:
-            return self._fetch(path, expected)
+            return self._fetch_twice(path, expected)
         except SifmakeError as error:
-            raise error.within(self._url) from None
+            raise self._placed(error) from None
 
     def close(self) -> None:
         """Close all connections."""
         self._endpoint.close()
-        self._transport.close()
+        self._own.close()
 
-    def _fetch(self, path: Path, expected: str) -> str:
-        first = self._ask({})
+    def _credentials(self) -> Credentials | None:
+        """Return whose password the server may get; nobody's without TLS, unless it is this machine."""
+        parts = urlsplit(self._url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            return None
+        settings = self._settings
+        store = CredentialStore(
+            settings.environ,
+            settings.progress,
+            auth_file=settings.auth_file,
+            explicit=settings.credentials,
+            typed=settings.typed,
+        )
+        return store.find(parts.netloc, unquote(parts.path).strip("/"))
+
+    def _placed(self, error: SifmakeError) -> SifmakeError:
+        error.what = error.what.replace("the image is private", "the file is private")
+        return error.within(self._url)
+
+    def _fetch_twice(self, path: Path, expected: str) -> str:
+        """Fetch the file, and past all caches when it has not the bytes it should have."""
+        try:
+            return self._fetch(path, expected, {})
+        except IntegrityError as error:
+            if not may_change(error):
+                raise
+            self._settings.progress.info(f"{self._url}: {error}; asking once more")
+        return self._fetch(path, expected, PAST_CACHES)
+
+    def _fetch(self, path: Path, expected: str, headers: Mapping[str, str]) -> str:
+        first = self._ask(headers)
         try:
             if first.status != 200:
                 raise _refused(explain(first, self._endpoint.host), first.status)
@@ -118,13 +157,13 @@ class HttpSif:
     def _reader(self, first: Response) -> Callable[[int], bytes]:
         if first.length is None:
             return first.read
-        way = BlobWay([Step(self._endpoint, self._ask)], lambda *_: None)
+        way = BlobWay([Step(self._endpoint, self._ask)], lambda *_: None, repeats=False)
         reader = BlobReader(way, first.length, self._settings.policy)
         reader.take(first)
         return reader.read
 
     def _ask(self, headers: Mapping[str, str]) -> Response:
-        return self._endpoint.fetch_elsewhere(self._url, headers)
+        return self._endpoint.send(Call("GET", self._url, "", headers))
 
 
 def _refused(error: RegistryError, status: int) -> RegistryError:
@@ -133,6 +172,6 @@ def _refused(error: RegistryError, status: int) -> RegistryError:
         error.what, error.hint = "the server has no such file", "is the address right?"
     elif status in (401, 403):
         error.what = f"access was refused ({status})"
-        error.hint = "fetch it by other means, for example curl with a password, and name the file"
+        error.hint = "is the address right, and are you allowed to read it?"
     error.what = error.what.replace("the registry", "the server")
     return error

@@ -160,4 +160,5 @@ def client_settings(settings: SourceSettings) -> ClientSettings:
         settings.environ,
         settings.progress,
         settings.policy,
+        settings.shared,
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from sifmake.registry.shared import Connections
     from sifmake.sources.base import LayerSink
 
 
@@ -32,6 +33,7 @@ class SourceSettings:
         sink: Gets the layers of archives that are read as a stream.
         progress: Told messages.
         environ: Environment variables: credentials, proxies, ``DOCKER_HOST``.
+        shared: Connections that outlive a source; None for some of its own.
         retry: When requests are made again; None for what follows from the limits.
     """
 
@@ -44,6 +46,7 @@ class SourceSettings:
     sink: LayerSink = field(default_factory=Measuring)
     progress: Progress = field(default_factory=Silent)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    shared: Connections | None = None
     retry: RetryPolicy | None = None
 
     @property

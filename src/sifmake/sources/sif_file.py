@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, SourceError
+from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.files import atomic_write
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
 
     Raises:
         SourceError: It is no SIF file.
-        IntegrityError: It does not have the digest, or is too large.
+        IntegrityError: It does not have the digest.
+        LimitError: It is too large.
     """
     algorithm = expected.partition(":")[0] or "sha256"
     digest, sha256 = hashlib.new(algorithm), hashlib.sha256()
@@ -43,7 +44,7 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
                 _check_magic(data)
             total += len(data)
             if total > limit:
-                raise IntegrityError(f"the file is larger than {limit} bytes")
+                raise LimitError(f"the file is larger than {limit} bytes", hint="set layer-bytes under limits")
             digest.update(data)
             sha256.update(data)
             file.write(data)

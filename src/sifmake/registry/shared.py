@@ -1,0 +1,41 @@
+"""Connections that all images of a run share: one TLS context and one pool for each host."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sifmake.registry.settings import RetryPolicy
+    from sifmake.registry.transport import Transport
+
+
+class Connections:
+    """Opens transports when they are first needed; cheap to import and to make."""
+
+    def __init__(self) -> None:
+        self._transports: dict[tuple[int, int, RetryPolicy], Transport] = {}
+        self._lock = threading.Lock()
+
+    def transport(self, environ: Mapping[str, str], policy: RetryPolicy) -> Transport:
+        """Return the transport for an environment and a policy.
+
+        A process that was forked gets its own: two that use one connection would read each other's answers.
+        """
+        from sifmake.registry.transport import Transport
+
+        key = os.getpid(), id(environ), policy
+        with self._lock:
+            if key not in self._transports:
+                self._transports[key] = Transport(environ, policy)
+            return self._transports[key]
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            for transport in self._transports.values():
+                transport.close()
+            self._transports.clear()
