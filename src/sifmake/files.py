@@ -65,6 +65,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_open(fd: int) -> str:
+    """Return the SHA-256 of an open file from its beginning, hexadecimal; the descriptor stays open."""
+    with os.fdopen(os.dup(fd), "rb") as file:
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def fsync_folder(folder: Path, at: int | None = None) -> None:
     """Make new names in a folder durable; file systems that cannot, and folders closed to reading, are left alone.
 

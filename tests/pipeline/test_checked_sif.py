@@ -6,9 +6,11 @@ import os
 import random
 import shutil
 import time
+import types
 
 import pytest
 
+from sifmake.cli.running_image import opened_image
 from sifmake.errors import SourceError
 from sifmake.pipeline import checked_sif
 from sifmake.pipeline.checked_sif import find_checked
@@ -52,19 +54,26 @@ def cache(tmp_path, monkeypatch):
 def hashed(monkeypatch):
     """The files that were read wholly."""
     paths = []
-    real = checked_sif.sha256_of
+    real = checked_sif._is_whole
 
-    def count(path):
-        paths.append(path.name)
-        return real(path)
+    def count(found):
+        paths.append(found.path.name)
+        return real(found)
 
-    monkeypatch.setattr(checked_sif, "sha256_of", count)
+    monkeypatch.setattr(checked_sif, "_is_whole", count)
     return paths
 
 
 def find(image, **options):
     listener = Listener()
-    return find_or_build(Wanted(image, **options), listener), listener.warnings
+    found = find_or_build(Wanted(image, **options), listener)
+    found.close()
+    return found.path, listener.warnings
+
+
+def facts(path):
+    with path.open("rb") as file:
+        return checked_sif._facts(file.fileno())
 
 
 def test_49_damages_are_found_and_mended(image):
@@ -97,7 +106,7 @@ def test_renewing_the_time_stamp_is_no_change(image, hashed):
     assert hashed == [path.name]
     for _ in range(3):
         os.utime(path, (old, old))
-        Store.open().keep_name(f"checked {path}", checked_sif._facts(path))
+        Store.open().keep_name(f"checked {path}", facts(path))
         find(image)
         assert path.stat().st_mtime > old, "use renews it"
     assert hashed == [path.name]
@@ -109,7 +118,7 @@ def test_damage_that_no_time_of_change_tells_of_is_found_in_header_table_and_sup
     start = good.index(b"hsqs")
     for at in (33, 97, start, start + 45):
         damage(path, "flip", at / (len(good) - 1) + 1e-12)
-        Store.open().keep_name(f"checked {path}", checked_sif._facts(path))
+        Store.open().keep_name(f"checked {path}", facts(path))
         again, _ = find(image)
         assert again.read_bytes() == good, at
 
@@ -157,3 +166,17 @@ def test_a_store_that_cannot_be_mended_ends(image, monkeypatch):
     store = Store.open(progress=Listener())
     key = path.name.split(".")[0]
     assert find_checked(store, key) is None
+
+
+def test_what_was_checked_is_what_is_run_whatever_takes_its_name(image, tmp_path):
+    options = types.SimpleNamespace(image=image, offline=False, no_https=False, authfile="", disable_cache=False)
+    options = types.SimpleNamespace(**vars(options), docker_login=False, docker_host="", quiet=True, given={})
+    good = find(image)[0].read_bytes()
+    for by_path in (False, True):
+        path, fd = opened_image(options, by_path=by_path)
+        assert (fd < 0) is by_path, "the peers open it by its path"
+        if fd >= 0:
+            (tmp_path / "evil").write_bytes(b"evil")
+            os.replace(tmp_path / "evil", path)
+            with os.fdopen(fd, "rb") as file:
+                assert file.read() == good

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from sifmake.errors import SourceError
-from sifmake.pipeline.stored_sif import Wanted, find_or_build
+from sifmake.pipeline import stored_sif
+from sifmake.pipeline.stored_sif import Wanted
 from sifmake.progress import Silent
 from support.counting_registry import CountingRegistry
 from support.images import Blobs, write_layout
@@ -31,6 +32,13 @@ def registry():
     with CountingRegistry(blobs) as running:
         running.tags.update({"ns/tool:1": one, "ns/tool:same": one, "ns/tool:2": two})
         yield running
+
+
+def find_or_build(wanted, progress):
+    """Return where the SIF is."""
+    found = stored_sif.find_or_build(wanted, progress)
+    found.close()
+    return found.path
 
 
 def wanted(registry, what, **options):

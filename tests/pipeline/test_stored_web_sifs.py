@@ -83,7 +83,8 @@ def test_damage_that_no_time_tells_of_is_mended_too(project, sif):
     build(project)
     for at in (40, 5000, len(sif[1]) // 2):
         path = damage(project, at)
-        project.store.keep_name(f"checked {path}", _facts(path))
+        with path.open("rb") as file:
+            project.store.keep_name(f"checked {path}", _facts(file.fileno()))
         data, warnings = build(project)
         assert data == sif[1]
         assert any("is damaged" in text for text in warnings)

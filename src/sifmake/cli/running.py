@@ -51,7 +51,7 @@ def peer_request(options: Options) -> Request:
     from sifmake.runtime.request import Request
 
     read_variables(options, os.environ, OWN)
-    request = Request(options.command, *opened_image(options), options.arguments)
+    request = Request(options.command, *opened_image(options, by_path=True), options.arguments)
     request.peer_words = peer_words(options)
     request.quiet = options.quiet
     return request

@@ -18,28 +18,36 @@ NO_CACHE = "what is pulled is kept in the store all the same; SIFMAKE_CACHE=DIR 
 OWN_SIGNATURES = "signed files are run by name: `sifmake pull`, `sifmake sign`, or an oras:// URI of a signed SIF file"
 
 
-def opened_image(options: Options) -> tuple[str, int]:
+def opened_image(options: Options, *, by_path: bool = False) -> tuple[str, int]:
     """Return the absolute path of the SIF file to run and, where that matters, the file itself, open.
 
-    What was verified is what is run, whatever takes its name afterwards. Its bytes can still be changed by those who
-    may write to the file.
+    What was verified, or found in the store, is what is run, whatever takes its name afterwards. Its bytes can still be
+    changed by those who may write to the file.
+
+    Args:
+        options: Name the image.
+        by_path: Whether what runs it opens it by its path: then only a file that was verified stays open.
 
     Returns:
-        The path, and a file descriptor: -1 where no signature is asked for, for then it is opened when it is mounted.
+        The path, and a file descriptor: -1 where the file is opened when it is mounted.
 
     Raises:
         SigningError: It does not verify, or there are no keys to verify it with.
         ConfigError: The configuration cannot be read.
     """
     configuration = signing_configuration()
-    if is_path(options.image):
-        sif = options.image
-    else:
+    sif, fd = options.image, -1
+    if not is_path(options.image):
         if configuration:
             refuse_unsigned_kind(options.image)
-        sif = stored_sif(options)
+        sif, fd = stored_sif(options)
     sif = os.path.abspath(sif)
-    return sif, (verified(sif, configuration) if configuration else -1)
+    if configuration:
+        return sif, verified(sif, configuration, fd)
+    if by_path and fd >= 0:
+        os.close(fd)
+        fd = -1
+    return sif, fd
 
 
 def is_path(image: str) -> bool:
@@ -47,8 +55,8 @@ def is_path(image: str) -> bool:
     return os.path.exists(image) or ":" not in image
 
 
-def stored_sif(options: Options) -> str:
-    """Return the SIF file in the store that an image's URI comes to, made now if it is not there."""
+def stored_sif(options: Options) -> tuple[str, int]:
+    """Return the SIF file in the store that an image's URI comes to, and it open; made now if it is not there."""
     from pathlib import Path
 
     from sifmake.cli.console import Console
@@ -60,7 +68,8 @@ def stored_sif(options: Options) -> str:
         console.warning(f"{options.given['disable_cache']}: {NO_CACHE}")
     auth_file = Path(options.authfile) if options.authfile else None
     try:
-        return str(find_or_build(Wanted(options.image, options.offline, options.no_https, auth_file), console))
+        found = find_or_build(Wanted(options.image, options.offline, options.no_https, auth_file), console)
+        return str(found.path), found.fd
     finally:
         console.close()
 
@@ -109,8 +118,8 @@ def refuse_unsigned_kind(uri: str) -> None:
         )
 
 
-def verified(sif: str, configuration: Configuration) -> int:
-    """Open a SIF file and verify it; returns its file descriptor.
+def verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
+    """Open a SIF file, where it is not open yet, and verify it; returns its file descriptor.
 
     Raises:
         SigningError: It does not verify, or there are no keys to verify it with.
@@ -122,7 +131,8 @@ def verified(sif: str, configuration: Configuration) -> int:
     from sifmake.signing import verify_open
 
     check_keys(configuration)
-    fd = os.open(sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if fd < 0:
+        fd = os.open(sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     found = verify_open(fd, Path(sif), load_project_trust(configuration), limits=configuration.limits)
     if found.exit_code:
         raise SigningError(

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.files import sha256_of
+from sifmake.files import sha256_of_open
 from sifmake.ranges import read_at
 from sifmake.store.naming import split_sif_name
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.store import Store
+    from sifmake.store.stored_files import Found
 
 SUPERBLOCK = 96
 MAGIC = b"hsqs"
@@ -26,54 +27,50 @@ USED = slice(40, 48)
 """Where a squashfs superblock has the bytes of the file system (squashfs 4.0, fs/squashfs/squashfs_fs.h)."""
 
 
-def find_checked(store: Store, key: str) -> Path | None:
-    """Return the finished SIF of a key, whole, or None; a damaged one leaves the own store with a warning."""
-    # Finding a file renews its time stamp now and then, which is a change like any other.
-    before = {path: _facts(path) for path in store.sif_paths(key)}
+def find_checked(store: Store, key: str) -> Found | None:
+    """Return the finished SIF of a key, open and whole, or None; a damaged one leaves the own store with a warning."""
     tried: set[Path] = set()
-    while (path := store.find_sif(key)) is not None and path not in tried:
-        noted = store.find_name(_note(path))
-        if (noted and noted == before.get(path) and _looks_whole(path)) or _is_whole(path):
-            _keep_note(store, path, noted)
-            return path
-        tried.add(path)
-        store.progress.warning(f"{path} is damaged and is not used; it is made again")
-        store.drop_sif(path)
+    while (found := store.open_sif(key)) is not None:
+        noted = store.find_name(_note(found.path))
+        if (noted and noted == _facts(found.fd) and _looks_whole(found)) or _is_whole(found):
+            store.renew(found)  # a change like any other, noted with the next line
+            _keep_note(store, found, noted)
+            return found
+        found.close()
+        if found.path in tried:
+            break
+        tried.add(found.path)
+        store.progress.warning(f"{found.path} is damaged and is not used; it is made again")
+        store.drop_sif(found.path)
     return None
 
 
-def add_checked(store: Store, key: str, write: Callable[[Path], object]) -> Path:
-    """Let a finished SIF be written and keep it; see :meth:`~sifmake.store.store.Store.add_sif`."""
-    path = store.add_sif(key, write)
-    _keep_note(store, path, "")
-    return path
+def add_checked(store: Store, key: str, write: Callable[[Path], object]) -> Found:
+    """Let a finished SIF be written and keep it; see :meth:`~sifmake.store.store.Store.put_sif`."""
+    found = store.put_sif(key, write)
+    _keep_note(store, found, "")
+    return found
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(found: Found) -> bool:
     try:
-        return sha256_of(path) == split_sif_name(path.name)[1]
+        return sha256_of_open(found.fd) == split_sif_name(found.path.name)[1]
     except OSError:
         return False
 
 
-def _looks_whole(path: Path) -> bool:
+def _looks_whole(found: Found) -> bool:
     """Look at what every mount needs; what cannot be mounted for other reasons is no damage."""
     from sifmake.runtime.errors import RunError
     from sifmake.runtime.image import open_image
 
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        image = open_image(str(path), fd)
-        block = read_at(fd, SUPERBLOCK, image.offset)
+        image = open_image(str(found.path), found.fd)
+        block = read_at(found.fd, SUPERBLOCK, image.offset)
     except RunError:
         return True
     except (SifError, OSError):
         return False
-    finally:
-        os.close(fd)
     return block[:4] == MAGIC and int.from_bytes(block[USED], "little") <= image.size
 
 
@@ -81,16 +78,13 @@ def _note(path: Path) -> str:
     return f"checked {path}"
 
 
-def _keep_note(store: Store, path: Path, noted: str) -> None:
-    facts = _facts(path)
-    if facts and facts != noted:
-        store.keep_name(_note(path), facts)
+def _keep_note(store: Store, found: Found, noted: str) -> None:
+    facts = _facts(found.fd)
+    if facts != noted:
+        store.keep_name(_note(found.path), facts)
 
 
-def _facts(path: Path) -> str:
-    """Return what changes when a file is written to, in the form of a key; empty for one that is not there."""
-    try:
-        status = path.stat(follow_symlinks=False)
-    except OSError:
-        return ""
+def _facts(fd: int) -> str:
+    """Return what changes when a file is written to, in the form of a key."""
+    status = os.fstat(fd)
     return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_ctime_ns}"

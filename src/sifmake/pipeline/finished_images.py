@@ -114,7 +114,8 @@ def _fetched_once(project: Project, source: SifSource, uri: str, told: dict[str,
     expected: str = told.get("digest", "")
     stored = find_checked(project.store, _key(expected)) if expected else None
     if stored is not None:
-        return stored, expected
+        stored.close()
+        return stored.path, expected
     path, told["digest"] = _fetched(project, source, uri, expected)
     return path, told["digest"]
 
@@ -209,7 +210,8 @@ def _stored(project: Project, lock: Lock) -> Path:
     """Return the file in the store; fetched now if it is not there."""
     found = find_checked(project.store, _key(lock.manifest))
     if found is not None:
-        return found
+        found.close()
+        return found.path
     uri = f"oras://{lock.image}" if lock.source.startswith("oras:") else lock.source
     source = _open(project, uri)
     try:
@@ -224,7 +226,9 @@ def _fetched(project: Project, source: SifSource, uri: str, expected: str = "") 
     with store.scratch_folder() as scratch:
         path = path_of(scratch) / "fetched.sif"
         digest = fetch_whole(source, path, uri, expected)
-        return add_checked(store, _key(digest), path.replace), digest
+        found = add_checked(store, _key(digest), path.replace)
+        found.close()
+        return found.path, digest
 
 
 def _open(project: Project, uri: str) -> SifSource:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sifmake.sources.base import Resolved
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
+    from sifmake.store.stored_files import Found
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Wanted:
     auth_file: Path | None = None
 
 
-def find_or_build(wanted: Wanted, progress: Progress) -> Path:
-    """Return the SIF file of an image in the store; made now if it is not there, and never signed.
+def find_or_build(wanted: Wanted, progress: Progress) -> Found:
+    """Return the SIF file of an image in the store, open; made now if it is not there, and never signed.
 
     Store, registries and limits are those of the project in this folder, as for ``pull``.
 
@@ -78,9 +79,9 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Path:
     resolved = _resolve(wanted, settings, store, platform)
     key = _key(resolved.manifest_digest)
     uri = _pinned(wanted.uri, resolved)
-    path = find_checked(store, key) or _built(store, replace(wanted, uri=uri), platform, key, settings, options)
+    found = find_checked(store, key) or _built(store, replace(wanted, uri=uri), platform, key, settings, options)
     _keep(store, wanted.uri, key)
-    return path
+    return found
 
 
 def _resolve(wanted: Wanted, settings: SourceSettings, store: Store, platform: Platform) -> Resolved:
@@ -105,7 +106,7 @@ def _pinned(uri: str, resolved: Resolved) -> str:
 
 def _built(
     store: Store, wanted: Wanted, platform: Platform, key: str, settings: SourceSettings, configuration: Configuration
-) -> Path:
+) -> Found:
     with store.lock(key):
         found = find_checked(store, key)
         if found is None:
@@ -116,7 +117,7 @@ def _built(
     return found
 
 
-def _fetched(store: Store, wanted: Wanted, settings: SourceSettings) -> Path:
+def _fetched(store: Store, wanted: Wanted, settings: SourceSettings) -> Found:
     """Return a finished SIF file that a registry or server has; without a digest it is fetched every time."""
     from sifmake.pipeline.finished_sif import fetch_whole
     from sifmake.sources.opening import open_sif_source
@@ -153,7 +154,7 @@ def _keep(store: Store, uri: str, key: str) -> None:
     store.keep_name(f"{key} for {name}", key)
 
 
-def _noted(store: Store, uri: str) -> Path:
+def _noted(store: Store, uri: str) -> Found:
     name = _name(uri)
     key = store.find_name(name)
     confirmed = key and store.find_name(f"{key} for {name}") == key

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from sifmake.errors import StoreError
-from sifmake.files import temporary_name
+from sifmake.files import sha256_of_open, temporary_name
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.progress import Progress, Silent
 from sifmake.store import lock, place
@@ -36,7 +36,7 @@ from sifmake.store.root import Root
 from sifmake.store.scratch import open_scratch, path_of
 from sifmake.store.stored_files import Found, StoredFiles
 from sifmake.store.sweep import sweep
-from sifmake.store.trust import Trust
+from sifmake.store.trust import Trust, renew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -266,7 +266,13 @@ class Store:
         return [one for one in opened if one is not None]
 
     def add_sif(self, key: str, write: Callable[[Path], object]) -> Path:
-        """Let a finished SIF be written, keep it with its SHA-256 in its name, and return where it is.
+        """Let a finished SIF be written, keep it, and return where it is; see :meth:`put_sif`."""
+        found = self.put_sif(key, write)
+        found.close()
+        return found.path
+
+    def put_sif(self, key: str, write: Callable[[Path], object]) -> Found:
+        """Let a finished SIF be written, keep it with its SHA-256 in its name, and return it, open.
 
         Args:
             key: What it is found by; an earlier one of the same key goes.
@@ -276,17 +282,19 @@ class Store:
             StoreError: The folder cannot be made, or the key is no file name.
         """
         spot = key_spot(SIFS, key)
-        with self._files.own.make(spot.folders) as folder, self.scratch_folder() as scratch:
+        with self._files.own.make(spot.folders) as folder, self.scratch_folder() as scratch, ExitStack() as failed:
             name = f"{key}.sif"
             write(path_of(scratch) / name)
-            with os.fdopen(scratch.open(name), "rb") as file:
-                target = f"{key}.{hashlib.file_digest(file, 'sha256').hexdigest()}.sif"
+            fd = scratch.open(name)
+            failed.callback(os.close, fd)
+            target = f"{key}.{sha256_of_open(fd)}.sif"
             folder.take(name, scratch, target)
+            failed.pop_all()
             for other in folder.names():
                 if other != target and split_sif_name(other)[0] == key:
                     with suppress(OSError):
                         folder.remove(other)
-        return Spot(spot.folders, target).under(self.root)
+        return Found(Spot(spot.folders, target).under(self.root), fd)
 
     def has(self, spot: Spot) -> bool:
         """Tell whether the writable store has a file that is believed."""
@@ -315,8 +323,13 @@ class Store:
             yield scratch
 
     def open_sif(self, key: str) -> Found | None:
-        """Return the finished SIF of this key, open, or None; see :meth:`open_pack`. Its SHA-256 is not checked."""
-        return self._open(SIFS, key)
+        """Return the finished SIF of this key, open, or None; neither is its SHA-256 checked nor its time renewed."""
+        return self._open(SIFS, key, renewed=False)
+
+    def renew(self, found: Found) -> None:
+        """Renew the time stamp of a file that is used, if it is the writable store's."""
+        if found.path.is_relative_to(self.root):
+            renew(found.fd, os.fstat(found.fd))
 
     def find_sif(self, key: str) -> Path | None:
         """Return where the finished SIF of this key is, or None; see :meth:`open_sif`."""
@@ -385,13 +398,13 @@ class Store:
         with suppress(OSError, StoreError):
             sweep(self._files.own.open())
 
-    def _open(self, kind: str, key: str) -> Found | None:
+    def _open(self, kind: str, key: str, *, renewed: bool = True) -> Found | None:
         spot = key_spot(kind, key)
         for root in self._files.roots:
             for name in [key] if kind != SIFS else self._sif_names(root, spot):
                 if name in self._dropped and root is not self._files.own:
                     continue
-                found = self._files.open(root, Spot(spot.folders, name))
+                found = self._files.open(root, Spot(spot.folders, name), renewed=renewed)
                 if found is not None:
                     return found
         return None
@@ -405,5 +418,5 @@ def _path(found: Found | None) -> Path | None:
     """Return the path of a file and close it."""
     if found is None:
         return None
-    os.close(found.fd)
+    found.close()
     return found.path

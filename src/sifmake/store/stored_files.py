@@ -34,6 +34,10 @@ class Found:
     path: Path
     fd: int
 
+    def close(self) -> None:
+        """Close it."""
+        os.close(self.fd)
+
 
 class StoredFiles:
     """Files of all stores.
