@@ -7,49 +7,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from doit import get_var
+from sifmake.doit import DOIT_CONFIG, task_images, task_outdated
 
-from sifmake.cli.console import Console
-from sifmake.pipeline import STAGES, Modes, Project
-from sifmake.pipeline.doit_reporter import Reporter
-from sifmake.pipeline.doit_tasks import DoitTasks
-from sifmake.withheld import Withheld
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-DOIT_CONFIG = {
-    "default_tasks": ["pull_image"],
-    "continue": True,
-    "reporter": Reporter,
-    # Records decide what runs. A database on disk would add nothing but a way to be damaged by a killed run.
-    "backend": "sqlite3",
-    "dep_file": ":memory:",
-}
-
-Withheld().__enter__()  # for good: a task asks for the passphrase, and no program that doit starts needs it
-MODES = Modes.find(
-    locked=get_var("locked"),
-    offline=get_var("offline"),
-    check=get_var("check"),
-    trust_lock=get_var("trust_lock"),
-)
-TASKS = DoitTasks(Project(Path(), MODES, Console()), sys.argv[1:])
-
-
-def task_images() -> Iterator[dict[str, Any]]:
-    """Build the images."""
-    yield from TASKS.lock_tasks()
-    for stage in STAGES:
-        yield from TASKS.stage_tasks(stage)
-    yield from TASKS.pull_image_tasks()
-
-
-def task_outdated() -> dict[str, Any]:
-    """Say what would run and why, without doing it."""
-    return TASKS.outdated_task()
+__all__ = ["DOIT_CONFIG", "task_bench", "task_docs", "task_images", "task_lint", "task_outdated", "task_test"]
 
 
 def chore(*commands: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def configuration_page() -> str:
     """Return the reference of every key of both YAML files, from their schemas."""
     parts = [HEADER + "# Configuration keys\n\n[The guide](../../config/README.md) explains them with examples.\n"]
-    for name, title in (("images", "`config/images.yaml`"), ("config", "`config/config.yaml`")):
+    for name, title in (("images", "`config/images.yaml`"), ("config", "`sifmake.yaml`")):
         schema = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text())
         rows = list(_keys(schema, schema, ""))
         parts.append(f"## {title}\n\n{_table(('key', 'type', 'meaning'), rows)}\n")
@@ -131,7 +131,7 @@ Everything that sifmake reads may have been made to hurt: by a registry, an imag
 store. Each of these bounds stops that long before memory, time or disk run out; real images stay far below. What runs
 into one is not called damaged: the message names the limit.
 
-A site that needs more sets it in `config/config.yaml` of the project, or of the folder that the command runs in:
+A site that needs more sets it in `sifmake.yaml` of the project, or of the folder that the command runs in:
 
 ```yaml
 limits:

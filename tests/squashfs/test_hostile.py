@@ -287,11 +287,11 @@ def test_limits_can_be_raised(
     monkeypatch.chdir(tmp_path)
     assert main(["sif", "digest", str(path)]) == 1
     assert (
-        "(a limit); raise limits.image-bytes-ratio or limits.image-bytes-from in config/config.yaml"
+        "(a limit); raise limits.image-bytes-ratio or limits.image-bytes-from in sifmake.yaml"
         in capsys.readouterr().err
     )
     (tmp_path / "config").mkdir()
-    (tmp_path / "config/config.yaml").write_text("limits: {image-bytes-ratio: 1000000}\n")
+    (tmp_path / "sifmake.yaml").write_text("limits: {image-bytes-ratio: 1000000}\n")
     assert main(["sif", "digest", str(path)]) == 0
 
 

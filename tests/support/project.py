@@ -29,7 +29,7 @@ class Folder:
     Attributes:
         root: The project.
         home: Store, keys and the like.
-        config: Content of config.yaml.
+        config: Content of sifmake.yaml.
         images: ``images:`` of images.yaml.
         environ: More variables for the programs.
     """
@@ -44,7 +44,7 @@ class Folder:
         """Write the configuration; JSON is YAML."""
         folder = self.root / "config"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(json.dumps(self.config, indent=1))
+        (self.root / "sifmake.yaml").write_text(json.dumps(self.config, indent=1))
         (folder / "images.yaml").write_text(json.dumps({"images": self.images}, indent=1))
 
     def variables(self) -> Mapping[str, str]:

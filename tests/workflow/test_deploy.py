@@ -29,7 +29,7 @@ DEPLOY = REPOSITORY / "deploy"
 
 def rebuild(project: Folder, *arguments: str, status: int = 0) -> str:
     process = subprocess.run(
-        [sys.executable, str(DEPLOY / "rebuild.py"), *arguments],
+        [sys.executable, "-m", "sifmake", "rebuild", *arguments],
         cwd=project.root,
         env=project.variables(),
         capture_output=True,
@@ -54,17 +54,25 @@ def test_the_development_key_is_refused(app: Folder) -> None:
     assert not app.target("app").exists()
 
 
-def test_a_rebuild_logs_and_notifies_what_changed(app: Folder, registry: CountingRegistry, tmp_path: Path) -> None:
+@pytest.fixture
+def signing_app(app: Folder) -> Folder:
     key = new_private()
     (app.root / "config/keys").mkdir()
     (app.root / "config/key.pem").write_bytes(private_bytes(key))
     (app.root / "config/keys/key.pem").write_bytes(public_bytes(key.public_key()))
     app.config["key"] = "config/key.pem"
     app.write()
+    return app
+
+
+def test_a_rebuild_logs_and_notifies_what_changed(
+    signing_app: Folder, registry: CountingRegistry, tmp_path: Path
+) -> None:
+    app = signing_app
     rebuild(app)
     mail = tmp_path / "mail"
     first = json.loads(mail.read_text())
-    assert [(image["name"], image["state"]) for image in first["images"]] == [("app", "changed")]
+    assert [(image["name"], image["state"]) for image in first["images"]] == [("app", "rebuilt")]
     assert first["built"] is True
 
     mail.unlink()
@@ -87,6 +95,39 @@ def test_a_rebuild_logs_and_notifies_what_changed(app: Folder, registry: Countin
         "gone": "failed",
     }
     assert app.target("app").read_bytes() == before
+
+
+def test_a_build_that_fails_is_neither_changed_nor_logged(
+    signing_app: Folder, registry: CountingRegistry, tmp_path: Path
+) -> None:
+    rebuild(signing_app)
+    log = (signing_app.root / "results/digests.jsonl").read_text()
+    before = signing_app.target("app").read_bytes()
+    image = registry.blobs.image([tar(file("a", b"c"))])
+    registry.tags["app:1"] = image
+    manifest = registry.blobs.document(image)
+    del registry.blobs.data[manifest["layers"][0]["digest"]]
+    assert "app: failed at pull" in rebuild(signing_app, status=1)
+    (state,) = json.loads((tmp_path / "mail").read_text())["images"]
+    assert (state["state"], state["stage"], state["new"]) == ("failed", "pull", "")
+    assert manifest["layers"][0]["digest"][:19] in state["error"]
+    assert (signing_app.root / "results/digests.jsonl").read_text() == log
+    assert signing_app.target("app").read_bytes() == before
+
+
+def test_a_notifier_that_is_not_there_is_one_line(signing_app: Folder) -> None:
+    signing_app.config["notify"] = ["/nowhere/notifier"]
+    signing_app.write()
+    said = rebuild(signing_app, status=1)
+    assert "/nowhere/notifier: No such file or directory; correct 'notify' in sifmake.yaml" in said
+    assert "Traceback" not in said
+    assert signing_app.target("app").exists()
+
+
+def test_a_folder_without_a_project_stays_as_it_is(project: Folder) -> None:
+    project.root.mkdir(parents=True)
+    assert "config/images.yaml" in rebuild(project, status=2)
+    assert list(project.root.iterdir()) == []
 
 
 def test_a_second_rebuild_ends_at_once(app: Folder, registry: CountingRegistry) -> None:
@@ -279,4 +320,4 @@ def test_the_cron_line_has_a_time_a_user_and_a_command() -> None:
     (line,) = [line for line in (DEPLOY / "cron/sifmake").read_text().splitlines() if re.match(r"[0-9*]", line)]
     minute, hour, day, month, weekday, user, command = line.split(maxsplit=6)
     assert (minute.isdigit(), hour.isdigit(), day, month, weekday, user) == (True, True, "*", "*", "*", "sifmake")
-    assert "deploy/rebuild.py" in command
+    assert "sifmake rebuild --root /srv/images" in command

@@ -81,7 +81,7 @@ def test_h23_signatures_that_came_with_a_file_have_to_be_trusted(project: Folder
     pair = pem_pair(project.root / "files")
     signed(tool, pair)
     text = project.doit("pull_image", status=1)
-    assert "is not among the trusted keys; see 'trusted-keys' in config/config.yaml" in text
+    assert "is not among the trusted keys; see 'trusted-keys' in sifmake.yaml" in text
     assert not project.target("tool").exists()
     (project.root / "config" / "keys").mkdir()
     (project.root / "config" / "keys" / "theirs.pem").write_bytes(pair.public.read_bytes())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sifmake.cli.actions import add_action, examples
 from sifmake.cli.console import Console, human_size
 from sifmake.errors import SifmakeError, StoreError, UsageError, one_line
+from sifmake.pipeline.configuration import FORMER_SETTINGS, SETTINGS
 from sifmake.store import Store
 from sifmake.store.collect import choose, key_of, parse_age, parse_size, remove
 from sifmake.store.items import Item, Stray, list_items, list_odd_marks, walk
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _find_store(root: Path, console: Console) -> Store:
     """Return the store that the project in a folder uses, else the user's."""
-    if not (root / "config" / "config.yaml").is_file():
+    if not any((root / name).exists() for name in (SETTINGS, FORMER_SETTINGS)):
         return Store.open(progress=console)
     from sifmake.pipeline.project import Project
 

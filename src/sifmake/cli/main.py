@@ -32,6 +32,8 @@ COMMANDS: dict[str, str] = {
     "key": "make, list, import, export and remove keys",
     "registry": "log in to and out of registries",
     "cache": "list, verify and clean the store",
+    "init": "start a project: configuration, dodo.py and Snakefile in a folder",
+    "rebuild": "refresh locks, build, log digests and notify: for schedules",
     "seed": "put SIF files where Snakemake looks for container images",
     "push": "upload a SIF file to a registry",
     "completion": "print a script that completes commands in bash, zsh or fish",

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from sifmake.cli.running_parse import Options
     from sifmake.pipeline.configuration import Configuration
 
-CONFIGURATION = "config/config.yaml"
+CONFIGURATIONS = ("sifmake.yaml", "config/config.yaml")
+"""The first that exists counts; see :func:`~sifmake.pipeline.configuration.find_settings`."""
 SIGNATURE_WORD = b"signature"
 """Only where it stands in the configuration is that read as YAML, which takes a while."""
 DISGUISES = (b"\\", b"\0")
@@ -89,11 +90,7 @@ def refuse_own_options(options: Options) -> None:
 
 def signing_configuration() -> Configuration | None:
     """Return the project's configuration if it asks for signatures. Raises ConfigError if it cannot be read."""
-    try:
-        with open(CONFIGURATION, "rb") as file:
-            text = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    text = _settings_text()
     if SIGNATURE_WORD not in text and not any(mark in text for mark in DISGUISES):
         return None
     from pathlib import Path
@@ -102,6 +99,20 @@ def signing_configuration() -> Configuration | None:
 
     configuration = Project(Path.cwd()).configuration
     return configuration if configuration.require_signature else None
+
+
+def _settings_text() -> bytes:
+    for name in CONFIGURATIONS:
+        try:
+            with open(name, "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return b""
+
+
+def _settings_name() -> str:
+    return next((name for name in CONFIGURATIONS if os.path.exists(name)), CONFIGURATIONS[0])
 
 
 def refuse_unsigned_kind(uri: str) -> None:
@@ -114,7 +125,7 @@ def refuse_unsigned_kind(uri: str) -> None:
         raise SigningError(
             "is not run, for an image of this kind is not signed",
             where=uri,
-            hint=f"require-signature stands in {CONFIGURATION}; {OWN_SIGNATURES}",
+            hint=f"require-signature is set in {_settings_name()}; {OWN_SIGNATURES}",
         )
 
 
@@ -138,7 +149,7 @@ def verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
         raise SigningError(
             f"is not run, for it does not verify: {'; '.join(found.reasons)}",
             where=sif,
-            hint=f"require-signature stands in {CONFIGURATION}; sifmake sign signs it, trusted-keys names who may",
+            hint=f"require-signature is set in {_settings_name()}; sifmake sign signs it, trusted-keys names who may",
         )
     return fd
 
@@ -160,5 +171,5 @@ def check_keys(configuration: Configuration) -> None:
             raise SigningError(
                 f"trusted keys cannot be read: {error.strerror}",
                 where=str(path),
-                hint=f"require-signature stands in {CONFIGURATION}; put the keys there or correct trusted-keys",
+                hint=f"require-signature is set in {_settings_name()}; put the keys there or correct trusted-keys",
             ) from None

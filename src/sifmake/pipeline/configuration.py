@@ -1,4 +1,8 @@
-"""``config/config.yaml``: store, key, trusted keys, registries and limits of a project."""
+"""``sifmake.yaml``: store, key, trusted keys, registries and limits of a project.
+
+Until 0.1 these settings were in ``config/config.yaml``, which in most pipelines is the file of the pipeline itself.
+That file is still read where there is no ``sifmake.yaml``, if every key in it is one of ours.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,17 @@ if TYPE_CHECKING:
     from sifmake.store import Store
 
 DEVELOPMENT = "development"
+SETTINGS = "sifmake.yaml"
+"""Path of the settings below a project's folder."""
+FORMER_SETTINGS = "config/config.yaml"
+"""Where they were until 0.1."""
+KEYS = frozenset(
+    {
+        *("store", "key", "trusted-keys", "auth-file", "require-signature", "require_signature", "registries"),
+        *("parallel-requests", "limits", "notify"),
+    }
+)
+"""Keys at the top of the file; a test compares them with the schema."""
 HANDED_ON = "SIFMAKE_CHECKED_CONFIGURATION"
 LARGEST_VARIABLE = 100_000
 """Linux starts no program that has a variable of 128 KiB (MAX_ARG_STRLEN of execve(2))."""
@@ -96,7 +111,56 @@ def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Conf
 
 def limits_here() -> Limits:
     """Return the limits of the project in this folder, or the defaults; raises as :func:`load_configuration`."""
-    return load_configuration(Path("config/config.yaml"), Path()).limits
+    return load_configuration(find_settings(Path()), Path()).limits
+
+
+def find_settings(root: Path) -> Path:
+    """Return the file that has a project's settings; it need not exist.
+
+    A ``config/config.yaml`` with keys of another program belongs to that program.
+
+    Args:
+        root: The project's folder.
+
+    Raises:
+        ConfigError: ``config/config.yaml`` cannot be read, or asks for signatures among another program's keys.
+    """
+    settings, former = root / SETTINGS, root / FORMER_SETTINGS
+    if settings.exists() or not former.exists():
+        return settings
+    return former if _handed_on(former) is not None or not _foreign_keys(former) else settings
+
+
+def ignored_settings(root: Path) -> str:
+    """Return a warning if ``config/config.yaml`` has keys of ours and is not read; empty otherwise."""
+    settings, former = root / SETTINGS, root / FORMER_SETTINGS
+    if settings.exists() or not former.exists() or not (root / "config" / "images.yaml").exists():
+        return ""
+    from sifmake.pipeline.yaml_file import YamlFile
+
+    value = YamlFile.read(former).value
+    keys = set(value) if isinstance(value, dict) else set()
+    if not keys & KEYS or not keys - KEYS:
+        return ""
+    foreign = ", ".join(sorted(keys - KEYS))[:60]
+    return (
+        f"{former}: not read, because it has keys of another program ({foreign}); move those of sifmake to {SETTINGS}"
+    )
+
+
+def _foreign_keys(path: Path) -> list[str]:
+    """Return the keys of a file that no setting of ours has; a mistyped one of ours is not among them."""
+    from difflib import get_close_matches
+
+    from sifmake.pipeline.yaml_file import YamlFile
+
+    value = YamlFile.read(path).value
+    keys = set(value) if isinstance(value, dict) else set()
+    foreign = sorted(key for key in keys - KEYS if not get_close_matches(key, KEYS, cutoff=0.8))
+    if foreign and keys & {"require-signature", "require_signature"}:
+        what = f"require-signature is set among keys of another program ({', '.join(foreign)[:60]})"
+        raise ConfigError(what, where=str(path), hint=f"move the settings of sifmake to {SETTINGS}")
+    return foreign
 
 
 def _read(path: Path, root: Path, *, thorough: bool) -> Configuration:

@@ -59,7 +59,7 @@ def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageS
         count += len(given.get("tags", [0])) * len(given.get("platforms", [0]))
         if count > limits.images:
             what = f"the file stands for more than {limits.images} images (limit images)"
-            raise ConfigError(what, where=where, hint="split the project, or raise the limit in config/config.yaml")
+            raise ConfigError(what, where=where, hint="split the project, or raise the limit in sifmake.yaml")
         _check_source(given, where)
         for image in _expand(name, _with_defaults(defaults, given), where):
             check_name(image.name, where)

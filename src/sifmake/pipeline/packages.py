@@ -51,7 +51,7 @@ class PackageLists:
         if self._left < 0:
             what = f"its package lists come to more than {self._limits.package_list_bytes} bytes (a limit)"
             raise SquashfsError(
-                what, where=self._image, hint="raise limits.package-list-bytes in config/config.yaml if you trust it"
+                what, where=self._image, hint="raise limits.package-list-bytes in sifmake.yaml if you trust it"
             )
 
     def read(self, path: bytes, data: bytes) -> None:
@@ -64,7 +64,7 @@ class PackageLists:
             self._packages -= 1
             if self._packages < 0:
                 what = f"its package lists name more than {self._limits.packages} packages (a limit)"
-                hint = "raise limits.packages in config/config.yaml if you trust the image"
+                hint = "raise limits.packages in sifmake.yaml if you trust the image"
                 raise SquashfsError(what, where=self._image, hint=hint)
             if name and version:
                 self.found[name] = version

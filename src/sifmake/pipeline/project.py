@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError
-from sifmake.pipeline.configuration import Configuration, load_configuration
+from sifmake.pipeline.configuration import Configuration, find_settings, ignored_settings, load_configuration
 from sifmake.pipeline.declaration import LOCK, find_stage, path_of
 from sifmake.pipeline.lock_file import Build, Lock, read_lock
 from sifmake.pipeline.records import differences
@@ -94,8 +94,11 @@ class Project:
 
     @cached_property
     def configuration(self) -> Configuration:
-        """Content of ``config/config.yaml``."""
-        return load_configuration(self.root / "config" / "config.yaml", self.root, thorough=self._thorough)
+        """Content of ``sifmake.yaml``."""
+        settings = find_settings(self.root)
+        if self._thorough and not settings.exists() and (warning := ignored_settings(self.root)):
+            self.progress.warning(warning)
+        return load_configuration(settings, self.root, thorough=self._thorough)
 
     @cached_property
     def images(self) -> dict[str, ImageSettings]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sifmake.pipeline.project import Project
     from sifmake.progress import Progress
 
-OWN_KEY = "name a key of yours as 'key' in config/config.yaml"
+OWN_KEY = "name a key of yours as 'key' in sifmake.yaml"
 KEPT = "as it came"
 REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
 """Set by the shipped schedules: nothing that only this machine trusts is published."""
@@ -120,7 +120,7 @@ def _judge(configuration: Configuration, path: Path) -> tuple[str, list[str]]:
 
     found = verify_file(path, load_project_trust(configuration), limits=configuration.limits)
     if found.exit_code:
-        hint = "see 'trusted-keys' in config/config.yaml"
+        hint = "see 'trusted-keys' in sifmake.yaml"
         raise SigningError(f"does not verify: {'; '.join(found.reasons)}", where=str(path), hint=hint)
     signers = [signer for check in found.signatures for signer in check.signers]
     trust = DEVELOPMENT if any(signer.development for signer in signers) else "trusted"

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from sifmake.errors import SifmakeError
 from sifmake.files import sha256_of
-from sifmake.pipeline.configuration import hand_on, load_configuration
+from sifmake.pipeline.configuration import KEYS, find_settings, hand_on
 from sifmake.pipeline.declaration import TARGET
 from sifmake.pipeline.keys import trusted_files
 from sifmake.pipeline.project import Modes, Project
@@ -24,31 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MODES = ("locked", "offline", "check", "trust_lock")
-OWN_KEYS = frozenset({"root", *MODES})
-"""Keys of Snakemake's config that do not stand in config.yaml."""
-
-
-def checked(path: str, workflow: Any) -> str:
-    """Return the path of a configuration for ``configfile:`` once it has been checked.
-
-    Snakemake reads the file before any line of a workflow sees it: aliases that lead to themselves have no end there,
-    and with ``__use_yte__`` it runs Python code out of the file.
-
-    Args:
-        path: The file.
-        workflow: Snakemake's, which knows whether the file is read at all: a module that was given ``config:`` reads
-            none, and a file of that name may be another workflow's.
-
-    Raises:
-        WorkflowError: The file is not valid.
-    """
-    if workflow.modifier.skip_configfile:
-        return path
-    try:
-        load_configuration(Path(path), Path())
-    except SifmakeError as error:
-        raise WorkflowError(str(error)) from None
-    return path
+"""Keys of Snakemake's config that are read, and ``root``."""
 
 
 class Workflow:
@@ -60,8 +36,12 @@ class Workflow:
         trusted: Files of trusted public keys, relative to the project.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         """Read and check the project.
+
+        Args:
+            config: Snakemake's; its other keys belong to the user's own workflow.
+            given: What ``--config`` says on the command line.
 
         Raises:
             WorkflowError: The configuration is not valid, or a lock does not hold what it asks for.
@@ -69,7 +49,8 @@ class Workflow:
         root = Path(str(config.get("root", "")))
         project = Project(root, _modes(config))
         try:
-            _check_config(config, root / "config" / "config.yaml")
+            settings = find_settings(root)
+            _check_config(given, settings)
             self.images = list(project.images)
             self.missing = [name for name in self.images if not project.lock_path(name).exists()]
             for name in self.images:
@@ -81,7 +62,7 @@ class Workflow:
         except SifmakeError as error:
             raise WorkflowError(str(error)) from None
         pass_on(project.modes)
-        hand_on(root / "config" / "config.yaml")
+        hand_on(settings)
 
     def start_helper(self) -> None:
         """Start the process that runs the stages of this run; it ends with this one.
@@ -121,11 +102,10 @@ def _check_targets(project: Project, names: list[str]) -> None:
             raise SifmakeError(what, hint=f"build it again: snakemake --force {target}")
 
 
-def _check_config(config: Mapping[str, Any], path: Path) -> None:
-    """Refuse settings that were changed on the command line: the jobs read the file."""
-    given = {key: value for key, value in config.items() if key not in OWN_KEYS}
+def _check_config(given: Mapping[str, Any], path: Path) -> None:
+    """Refuse settings that are changed on the command line, because the jobs read the file."""
     written = (YamlFile.read(path).value or {}) if path.exists() else {}
-    changed = sorted(key for key in given if given[key] != written.get(key))
+    changed = sorted(key for key in given.keys() & KEYS if given[key] != written.get(key))
     if changed:
         raise WorkflowError(f"--config cannot set {', '.join(changed)}; write it into {path}")
 

@@ -185,9 +185,7 @@ def _hint(what: str) -> str:
 
 
 def _settable(limits: Limits | None) -> str:
-    return (
-        "make it smaller" if limits is None else "make it smaller, or raise the limit in config/config.yaml (limits:)"
-    )
+    return "make it smaller" if limits is None else "make it smaller, or raise the limit in sifmake.yaml (limits:)"
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -72,4 +72,4 @@ class Budget:
 
 
 def _limit(what: str, name: str) -> SquashfsError:
-    return SquashfsError(f"{what} (a limit)", hint=f"raise limits.{name} in config/config.yaml if you trust the image")
+    return SquashfsError(f"{what} (a limit)", hint=f"raise limits.{name} in sifmake.yaml if you trust the image")

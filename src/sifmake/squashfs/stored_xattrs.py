@@ -35,7 +35,7 @@ def read_set(image: StoredImage, node: Node) -> dict[bytes, bytes]:
         left -= len(name) + len(value)
         if left < 0:
             what = f"its extended attributes have more than {image.budget.limits.xattr_bytes} bytes (a limit)"
-            raise SquashfsError(what, where=node.where, hint="raise limits.xattr-bytes in config/config.yaml")
+            raise SquashfsError(what, where=node.where, hint="raise limits.xattr-bytes in sifmake.yaml")
         if name in found:
             raise SquashfsError("an extended attribute stands twice", where=node.where)
         found[name] = value

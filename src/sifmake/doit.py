@@ -1,0 +1,73 @@
+"""The tasks of a project for doit.
+
+A ``dodo.py`` needs one line::
+
+    from sifmake.doit import *
+
+``doit list`` then shows the tasks, ``doit pull_image`` builds every image of ``config/images.yaml`` that is not up to
+date, and ``doit pull_image:NAME`` builds one. A ``dodo.py`` may define further tasks of its own.
+
+``python -m sifmake.doit ARGUMENT...`` runs doit without a ``dodo.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doit import get_var
+
+from sifmake.cli.console import Console
+from sifmake.pipeline import STAGES, Modes, Project
+from sifmake.pipeline.doit_reporter import Reporter
+from sifmake.pipeline.doit_tasks import DoitTasks
+from sifmake.withheld import Withheld
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["DOIT_CONFIG", "task_images", "task_outdated"]
+
+DOIT_CONFIG = {
+    "default_tasks": ["pull_image"],
+    "continue": True,
+    "reporter": Reporter,
+    # Records decide what runs. A database on disk would add nothing but a way to be damaged by a killed run.
+    "backend": "sqlite3",
+    "dep_file": ":memory:",
+}
+
+
+@cache
+def _tasks() -> DoitTasks:
+    """Return the project in the current folder; the modes come from doit's variables, which are known by then."""
+    Withheld().__enter__()  # for good: a task asks for the passphrase, and no program that doit starts needs it
+    modes = Modes.find(
+        locked=get_var("locked"),
+        offline=get_var("offline"),
+        check=get_var("check"),
+        trust_lock=get_var("trust_lock"),
+    )
+    return DoitTasks(Project(Path(), modes, Console()), sys.argv[1:])
+
+
+def task_images() -> Iterator[dict[str, Any]]:
+    """Build the images."""
+    yield from _tasks().lock_tasks()
+    for stage in STAGES:
+        yield from _tasks().stage_tasks(stage)
+    yield from _tasks().pull_image_tasks()
+
+
+def task_outdated() -> dict[str, Any]:
+    """Say what would run and why, without doing it."""
+    return _tasks().outdated_task()
+
+
+if __name__ == "__main__":
+    from doit.cmd_base import ModuleTaskLoader
+    from doit.doit_cmd import DoitMain
+
+    sys.exit(DoitMain(ModuleTaskLoader(sys.modules[__name__])).run(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""Starting a project: the few files that doit, Snakemake and sifmake need in a user's own folder.
+
+A folder that is a Snakemake pipeline already keeps its files: the images get the folder ``containers`` inside, and the
+pipeline takes them as a module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_INNER = "containers"
+_SNAKEFILES = ("Snakefile", "workflow/Snakefile")
+"""Where Snakemake looks for the pipeline of a folder."""
+
+_SETTINGS = """\
+# Settings of sifmake for this project. `key` names what signs the images:
+#
+#     sifmake key newpair mine          # then write below: key: mine
+#     sifmake key export mine config/keys/mine.pem
+"""
+_IMAGES = """\
+# The images of this project; each becomes images/NAME.sif. For example:
+#
+#     images:
+#       alpine:
+#         from: docker://alpine:3.20
+#       python:
+#         from: docker://python
+#         tags: ["3.12-slim", "3.13-slim"]
+#
+# Then build them: doit pull_image, or snakemake images. Commit the files in config/locks.
+images: {}
+"""
+_DODO = '''\
+"""Builds the images of config/images.yaml: `doit pull_image`; `doit list` shows all tasks."""
+
+from sifmake.doit import *  # noqa: F403
+'''
+_SNAKEFILE = """\
+# Builds the images of config/images.yaml: `snakemake images`.
+from sifmake.snakemake import SNAKEFILE
+
+
+include: SNAKEFILE
+"""
+_IGNORED = """\
+/images/
+/results/
+/logs/
+.snakemake/
+.doit.db*
+__pycache__/
+"""
+_MODULE = f"""\
+module {_INNER}:
+    snakefile: "{{up}}{_INNER}/Snakefile"
+    config: {{{{"root": "{_INNER}"}}}}
+    prefix: "{_INNER}"
+
+use rule * from {_INNER} as {_INNER}_*
+"""
+
+
+@dataclass(frozen=True)
+class NewProject:
+    """What :func:`start_project` did.
+
+    Attributes:
+        root: The project's folder: the one that was asked for, or ``containers`` inside it.
+        written: The new files.
+        kept: Files that were there already and stay as they are.
+        snippet: What an existing Snakefile needs to use the images; empty without one.
+    """
+
+    root: Path
+    written: tuple[Path, ...]
+    kept: tuple[Path, ...]
+    snippet: str
+
+
+def start_project(folder: Path) -> NewProject:
+    """Write the files of a new project; nothing that exists is changed.
+
+    Args:
+        folder: Made if it does not exist.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    pipeline = next((name for name in _SNAKEFILES if (folder / name).exists()), "")
+    nested = bool(pipeline) and not (folder / "sifmake.yaml").exists()
+    root = folder / _INNER if nested else folder
+    is_new = {root / name: _write_new(root / name, text) for name, text in _files(profile=not nested).items()}
+    # A path in a Snakefile starts from that Snakefile's folder.
+    snippet = _MODULE.format(up="../" * pipeline.count("/")) if nested else ""
+    written = tuple(path for path, new in is_new.items() if new)
+    return NewProject(root, written, tuple(path for path in is_new if path not in written), snippet)
+
+
+def _files(*, profile: bool) -> dict[str, str]:
+    from pathlib import Path
+
+    from sifmake.snakemake import PROFILES
+
+    files = {
+        "sifmake.yaml": _SETTINGS,
+        "config/images.yaml": _IMAGES,
+        "dodo.py": _DODO,
+        "Snakefile": _SNAKEFILE,
+        ".gitignore": _IGNORED,
+    }
+    if profile:  # a pipeline has its own
+        files["profiles/default/config.yaml"] = Path(PROFILES, "default", "config.yaml").read_text()
+    return files
+
+
+def _write_new(path: Path, text: str) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
