@@ -7,10 +7,13 @@ import json
 
 import pytest
 
+from sifmake.cli.main import main
 from sifmake.errors import SourceError
+from sifmake.oci.platform import host_platform
 from sifmake.pipeline import stored_sif
 from sifmake.pipeline.stored_sif import Wanted
 from sifmake.progress import Silent
+from sifmake.store import Store
 from support.counting_registry import CountingRegistry
 from support.images import Blobs, write_layout
 from support.layers import file, tar
@@ -105,3 +108,53 @@ def configure(folder, mirror):
     }
     (folder / "config").mkdir()
     (folder / "config/config.yaml").write_text(json.dumps(configuration))
+
+
+@pytest.fixture
+def pulled(registry, tmp_path, monkeypatch):
+    """``ns/tool:multi`` is an index; it was pulled, and the registry has gone."""
+    monkeypatch.chdir(tmp_path)
+    blobs = registry.blobs
+    other = blobs.image([tar(file("bin/other", b"o"))], platform="linux/s390x")
+    registry.tags["ns/tool:multi"] = blobs.index([other, registry.tags["ns/tool:1"]])
+    for tag in ("multi", "2"):
+        assert main(["pull", "--no-https", f"{tag}.sif", f"docker://{registry.host}/ns/tool:{tag}"]) == 0
+    registry.down = True
+    registry.forget()
+    return registry
+
+
+@pytest.mark.parametrize("what", [":multi", "@INDEX", ":multi@INDEX", ":9@INDEX", "@MANIFEST", ":1@MANIFEST"])
+def test_h46_what_was_pulled_runs_offline(pulled, what):
+    index, manifest = (pulled.tags[f"ns/tool:{tag}"]["digest"] for tag in ("multi", "1"))
+    what = what.replace("INDEX", index).replace("MANIFEST", manifest)
+    for _ in range(2):
+        path = find_or_build(wanted(pulled, what, offline=True), Silent())
+        assert bytes(path.read_bytes())[32:41] == b"SIF_MAGIC"
+        assert manifest.encode() in path.read_bytes()
+
+
+def test_h46_the_name_may_be_written_in_other_ways(pulled, monkeypatch):
+    monkeypatch.setattr("sifmake.reference.reference.DEFAULT_TAG", "multi")
+    assert find_or_build(wanted(pulled, "", offline=True), Silent()).is_file()
+
+
+@pytest.mark.parametrize("what", [":1", ":other", f"@sha256:{'0' * 64}"])
+def test_h46_what_was_not_pulled_does_not(pulled, what):
+    with pytest.raises(SourceError, match=r"is not in the store, and the run is offline; run it once with network"):
+        find_or_build(wanted(pulled, what, offline=True), Silent())
+
+
+def test_h46_what_the_store_has_lost_is_said_to_be_lacking(pulled, store):
+    for pack in (store / "packs").rglob("*-*"):
+        pack.unlink()
+    with pytest.raises(SourceError, match="is not in the store, and the run is offline"):
+        find_or_build(wanted(pulled, ":multi", offline=True), Silent())
+    assert pulled.requests == []
+
+
+def test_h46_a_note_cannot_give_another_image_than_the_digest(pulled, store):
+    index, other = (pulled.tags[f"ns/tool:{tag}"]["digest"] for tag in ("multi", "2"))
+    Store(store).remember_manifest(index, host_platform(), other)
+    path = find_or_build(wanted(pulled, f"@{index}", offline=True), Silent())
+    assert pulled.tags["ns/tool:1"]["digest"].encode() in path.read_bytes()

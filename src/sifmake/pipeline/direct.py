@@ -110,23 +110,45 @@ def _fetch(request: Pull, settings: SourceSettings) -> None:
 
 
 def _pull_layers(request: Pull, settings: SourceSettings, store: Store) -> SifSummary:
-    from sifmake.pipeline.image_cache import load_image
     from sifmake.pipeline.indexes import resolve_image
+    from sifmake.pipeline.name_meanings import keep_meaning, sif_key
     from sifmake.sources.opening import open_source
 
-    progress = settings.progress
     source = open_source(request.uri, settings)
     try:
         resolved = resolve_image(store, source, request.platform, settings.limits)
-        image = load_image(store, source, resolved.manifest_digest)
-        try:
-            return _build(source, image, store, request, settings)
-        except PackDamagedError as error:
-            # The damaged pack is out of the store now, so that a second try makes it anew.
-            progress.warning(str(error))
-            return _build(source, image, store, request, settings)
+        built = build_image(source, resolved.manifest_digest, store, request, settings)
     finally:
         source.close()
+    if source.transport == "docker":
+        keep_meaning(store, request.uri, request.platform, sif_key(resolved.manifest_digest))
+    return built
+
+
+def build_image(
+    source: Source, manifest_digest: str, store: Store, request: Pull, settings: SourceSettings
+) -> SifSummary:
+    """Write the SIF file of an image; the source is asked only for what the store lacks.
+
+    Args:
+        source: Has the image.
+        manifest_digest: Of the image.
+        store: Where packs are looked for and kept.
+        request: Says what to write where.
+        settings: Limits, and where messages go.
+
+    Raises:
+        SifmakeError: It cannot be done; the target is as it was.
+    """
+    from sifmake.pipeline.image_cache import load_image
+
+    image = load_image(store, source, manifest_digest)
+    try:
+        return _build(source, image, store, request, settings)
+    except PackDamagedError as error:
+        # The damaged pack is out of the store now, so that a second try makes it anew.
+        settings.progress.warning(str(error))
+        return _build(source, image, store, request, settings)
 
 
 def _build(source: Source, image: Image, store: Store, request: Pull, settings: SourceSettings) -> SifSummary:

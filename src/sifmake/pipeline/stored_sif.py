@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
 from sifmake.pipeline.checked_sif import add_checked, find_checked
-from sifmake.pipeline.direct import Pull, pull
+from sifmake.pipeline.direct import Pull, build_image, pull
+from sifmake.pipeline.name_meanings import digest_of_key, find_meaning, keep_meaning, sif_key
 
 if TYPE_CHECKING:
+    from sifmake.limits import Limits
     from sifmake.oci.model import Platform
     from sifmake.pipeline.configuration import Configuration
     from sifmake.progress import Progress
@@ -54,17 +56,31 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Found:
         SifmakeError: No SIF file can be made of it.
     """
     from sifmake.pipeline.project import Project
-    from sifmake.pipeline.provisional import ProvisionalPacks
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import SIF_TRANSPORTS
-    from sifmake.registry.shared import Connections
-    from sifmake.sources.settings import SourceSettings
 
     options = replace(Project(Path.cwd()).configuration, key="")
     store = options.open_store(progress)
     if wanted.offline:
-        return _noted(store, wanted.uri)
-    settings = SourceSettings(
+        return _at_hand(store, wanted, options, progress)
+    settings = _settings(store, wanted, options, progress)
+    if parse_uri(wanted.uri).transport in SIF_TRANSPORTS:
+        return _fetched(store, wanted, settings)
+    platform = host_platform()
+    resolved = _resolve(wanted, settings, store, platform)
+    key = sif_key(resolved.manifest_digest)
+    uri = _pinned(wanted.uri, resolved)
+    found = find_checked(store, key) or _built(store, replace(wanted, uri=uri), platform, key, settings, options)
+    keep_meaning(store, wanted.uri, platform, key)
+    return found
+
+
+def _settings(store: Store, wanted: Wanted, options: Configuration, progress: Progress) -> SourceSettings:
+    from sifmake.pipeline.provisional import ProvisionalPacks
+    from sifmake.registry.shared import Connections
+    from sifmake.sources.settings import SourceSettings
+
+    return SourceSettings(
         limits=options.limits,
         registries=options.registries,
         no_https=wanted.plain_http,
@@ -73,15 +89,6 @@ def find_or_build(wanted: Wanted, progress: Progress) -> Found:
         progress=progress,
         shared=Connections(),
     )
-    if parse_uri(wanted.uri).transport in SIF_TRANSPORTS:
-        return _fetched(store, wanted, settings)
-    platform = host_platform()
-    resolved = _resolve(wanted, settings, store, platform)
-    key = _key(resolved.manifest_digest)
-    uri = _pinned(wanted.uri, resolved)
-    found = find_checked(store, key) or _built(store, replace(wanted, uri=uri), platform, key, settings, options)
-    _keep(store, wanted.uri, key)
-    return found
 
 
 def _resolve(wanted: Wanted, settings: SourceSettings, store: Store, platform: Platform) -> Resolved:
@@ -92,7 +99,7 @@ def _resolve(wanted: Wanted, settings: SourceSettings, store: Store, platform: P
     source = open_source(wanted.uri, settings)
     try:
         resolved = resolve_image(store, source, platform, settings.limits)
-        if not store.sif_paths(_key(resolved.manifest_digest)):
+        if not store.sif_paths(sif_key(resolved.manifest_digest)):
             load_image(store, source, resolved.manifest_digest)
         return resolved
     finally:
@@ -125,40 +132,74 @@ def _fetched(store: Store, wanted: Wanted, settings: SourceSettings) -> Found:
     source = open_sif_source(wanted.uri, settings)
     try:
         digest = source.resolve()
-        key = _key(digest or f"sha256:{hashlib.sha256(wanted.uri.encode()).hexdigest()}")
+        key = sif_key(digest or f"sha256:{hashlib.sha256(wanted.uri.encode()).hexdigest()}")
         found = find_checked(store, key) if digest else None
         if found is None:
             found = add_checked(store, key, lambda path: fetch_whole(source, path, wanted.uri))
     finally:
         source.close()
-    _keep(store, wanted.uri, key)
+    keep_meaning(store, wanted.uri, host_platform(), key)
     return found
 
 
-def _key(digest: str) -> str:
-    """Return the store's key of a SIF file made from an image by this version of the stages."""
-    from sifmake.pipeline.engine import format_versions
+def _at_hand(store: Store, wanted: Wanted, options: Configuration, progress: Progress) -> Found:
+    """Return the SIF file of an image without asking for it, made of what earlier runs have put into the store."""
+    platform = host_platform()
+    key = _known_key(store, wanted.uri, platform, options.limits)
+    found = find_checked(store, key) if key else None
+    if found is not None:
+        return found
+    source = StoreOnly(wanted.uri)
+    if not key or source.transport != "docker":
+        raise source.lacking()
+    settings = _settings(store, wanted, options, progress)
+    with store.lock(key):
+        request = Pull(wanted.uri, Path(), platform)
+        return find_checked(store, key) or add_checked(
+            store,
+            key,
+            lambda path: build_image(source, digest_of_key(key), store, replace(request, target=path), settings),
+        )
 
-    versions = "-".join(str(number) for _name, number in sorted(format_versions().items()))
-    return f"{digest.partition(':')[2]}-gzip-{versions}"
+
+def _known_key(store: Store, uri: str, platform: Platform, limits: Limits) -> str:
+    """Return the key of what a name meant last, or of what the index of its digest has; empty where none is known."""
+    from sifmake.pipeline.indexes import ProvenIndexes
+    from sifmake.reference import parse_reference, parse_uri
+
+    parsed = parse_uri(uri)
+    digest = parse_reference(parsed.rest).digest if parsed.transport == "docker" else ""
+    if not digest:
+        return find_meaning(store, uri, platform)
+    manifest = ProvenIndexes(store, limits, "").find_manifest(digest, platform)
+    return sif_key(manifest) if manifest else ""
 
 
-def _name(uri: str) -> str:
-    return f"{uri} {host_platform()}"
+class StoreOnly:
+    """The source of an image that the store has to have.
 
+    Attributes:
+        transport: That of the URI.
+        name: The canonical reference.
+    """
 
-def _keep(store: Store, uri: str, key: str) -> None:
-    """Keep what a name meant, and in another file that it did: the notes of two names may take each other's place."""
-    name = _name(uri)
-    store.keep_name(name, key)
-    store.keep_name(f"{key} for {name}", key)
+    def __init__(self, uri: str) -> None:
+        from sifmake.reference import parse_reference, parse_uri
 
+        parsed = parse_uri(uri)
+        self.transport = parsed.transport
+        self.name = parse_reference(parsed.rest).canonical if self.transport == "docker" else uri
+        self._uri = uri
 
-def _noted(store: Store, uri: str) -> Found:
-    name = _name(uri)
-    key = store.find_name(name)
-    confirmed = key and store.find_name(f"{key} for {name}") == key
-    found = find_checked(store, key) if confirmed else None
-    if found is None:
-        raise SourceError("is not in the store, and the run is offline", where=uri, hint="run it once with network")
-    return found
+    def lacking(self) -> SourceError:
+        """Return the error for what the store lacks."""
+        hint = "run it once with network"
+        return SourceError("is not in the store, and the run is offline", where=self._uri, hint=hint)
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise self.lacking()
+
+    resolve = image = document = read_through = open_layer = _refuse
+
+    def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,54 @@
+"""What names of images meant when they were last asked for, for runs that may not ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.reference import parse_reference, parse_uri
+
+if TYPE_CHECKING:
+    from sifmake.oci.model import Platform
+    from sifmake.store import Store
+
+_SHA256_DIGITS = 64
+
+
+def sif_key(digest: str) -> str:
+    """Return the store's key of the SIF file that this version of the stages makes of an image.
+
+    Args:
+        digest: Of the image's manifest, or what else stands for the file.
+    """
+    from sifmake.pipeline.engine import format_versions
+
+    versions = "-".join(str(number) for _name, number in sorted(format_versions().items()))
+    return f"{digest.partition(':')[2]}-gzip-{versions}"
+
+
+def digest_of_key(key: str) -> str:
+    """Return the digest that a key was made of."""
+    digits = key.partition("-")[0]
+    return f"{'sha256' if len(digits) == _SHA256_DIGITS else 'sha512'}:{digits}"
+
+
+def keep_meaning(store: Store, uri: str, platform: Platform, key: str) -> None:
+    """Keep what a name meant, and in another file that it did: the notes of two names may take each other's place."""
+    name = noted_name(uri, platform)
+    store.keep_name(name, key)
+    store.keep_name(f"{key} for {name}", key)
+
+
+def find_meaning(store: Store, uri: str, platform: Platform) -> str:
+    """Return the key that was kept for a name; empty where there is none."""
+    for name in dict.fromkeys((noted_name(uri, platform), f"{uri} {platform}")):
+        key = store.find_name(name)
+        if key and store.find_name(f"{key} for {name}") == key:
+            return key
+    return ""
+
+
+def noted_name(uri: str, platform: Platform) -> str:
+    """Return the whole name of an image, however much of it was written."""
+    parsed = parse_uri(uri)
+    rest = parse_reference(parsed.rest).canonical if parsed.transport == "docker" else ""
+    return f"docker://{rest} {platform}" if rest else f"{uri} {platform}"
