@@ -283,6 +283,23 @@ def test_key_list_export_and_secret_keys(tmp_path, capsys):
     assert main(["sign", "--key", "back", str(write_sif(tmp_path / "a.sif"))]) == 0
 
 
+@pytest.mark.parametrize(("uuid", "warned"), [(bytes(16), True), (bytes(range(16)), False)])
+def test_several_signed_groups_without_a_uuid_are_warned_about(tmp_path, capsys, uuid, warned):
+    """Group 2 with its signature could come from any other file by that key."""
+    pair = pem_pair(tmp_path)
+    options = {} if warned else {"uuid": uuid, "time": 1_000_000_000}
+    sif = str(write_sif(tmp_path / "a.sif", groups={1: 1, 2: 1}, **options))
+    assert main(["-q", "sign", "--key", str(pair.secret), sif]) == 0
+    key = ["--key", str(pair.public), sif]
+    assert main(["verify", *key]) == 0
+    warning = "object groups 1, 2 are signed one by one, and no UUID says that they belong to one file"
+    assert (f"warning: {warning}" in capsys.readouterr().err) == warned
+    assert main(["verify", "--json", *key]) == 0
+    assert json.loads(capsys.readouterr().out).get("Warnings") == ([warning] if warned else None)
+    assert main(["verify", "-g", "1", *key]) == 0
+    assert warning not in capsys.readouterr().err
+
+
 def test_dump_gives_the_bytes_of_an_object(tmp_path, capfdbinary):
     sif = str(write_sif(tmp_path / "a.sif"))
     assert main(["sif", "dump", "1", sif]) == 0

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.cli.running_parse import Options
     from sifmake.pipeline.configuration import Configuration
+    from sifmake.pipeline.lock_file import Lock
 
 CONFIGURATIONS = ("sifmake.yaml", "config/config.yaml")
 """The first that exists counts; see :func:`~sifmake.pipeline.configuration.find_settings`."""
@@ -133,7 +134,8 @@ def verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
     """Open a SIF file, where it is not open yet, and verify it; returns its file descriptor.
 
     Raises:
-        SigningError: It does not verify, or there are no keys to verify it with.
+        SigningError: It does not verify, is an image of the project and not the one of its lock, or there are no keys.
+        LockError: The lock is damaged.
     """
     from pathlib import Path
 
@@ -147,11 +149,32 @@ def verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
     found = verify_open(fd, Path(sif), load_project_trust(configuration), limits=configuration.limits)
     if found.exit_code:
         raise SigningError(
-            f"is not run, for it does not verify: {'; '.join(found.reasons)}",
+            f"is not run, for it does not verify: {'; '.join(found.reasons[:5])}",
             where=sif,
             hint=f"require-signature is set in {_settings_name()}; sifmake sign signs it, trusted-keys names who may",
         )
+    if lock := lock_of(sif):
+        from sifmake.pipeline.lock_match import check_match
+        from sifmake.sif import read_sif
+
+        check_match(read_sif(fd, Path(sif)), found, lock)
     return fd
+
+
+def lock_of(sif: str) -> Lock | None:
+    """Return the lock of an image of the project here; None for other files, which have none."""
+    from pathlib import Path
+
+    from sifmake.pipeline.declaration import LOCK, TARGET, path_of
+    from sifmake.pipeline.lock_file import read_lock
+
+    here = Path.cwd()
+    for path in (Path(sif), Path(sif).resolve()):
+        lock = path_of(here, LOCK, path.stem)
+        own = path_of(here, TARGET, path.stem)
+        if own.name == path.name and own.parent.resolve() == path.parent.resolve() and lock.exists():
+            return read_lock(lock)
+    return None
 
 
 def check_keys(configuration: Configuration) -> None:

@@ -96,7 +96,7 @@ def trust_of(args: argparse.Namespace) -> TrustStore:
 
 def warn(result: Verification) -> None:
     """Say what the user should know about a verified file."""
-    for line in oddities(result.uncovered):
+    for line in (*oddities(result.uncovered), *result.cautions):
         say(f"warning: {line}")
     for check in result.signatures:
         for signer in check.signers:
@@ -144,6 +144,7 @@ def document(result: Verification) -> dict[str, Any]:
     """
     looked = looked_at(result)
     keys = [{"Signer": entry} for check in looked for entry in signer_entries(check, result.types)]
+    warnings = {"Warnings": list(result.cautions)} if result.cautions else {}
     return {
         "Signatures": len(looked),
         "SignerKeys": keys or None,
@@ -153,6 +154,7 @@ def document(result: Verification) -> dict[str, Any]:
         "Uncovered": [
             {"Start": span.start, "End": span.end, "What": span.what, "Odd": span.odd} for span in result.uncovered
         ],
+        **warnings,
     }
 
 

@@ -20,6 +20,7 @@ from sifmake.files import write_atomic
 from sifmake.pipeline.declaration import STAGE_NAMES
 from sifmake.pipeline.locking import CHANGED, LockRefresher, Outcome, summarize
 from sifmake.pipeline.records import read_record
+from sifmake.pipeline.signing_stages import check_published
 from sifmake.pipeline.stages import open_runner
 from sifmake.threads import Threads
 from sifmake.withheld import without_secrets
@@ -136,11 +137,13 @@ def _refresh(project: Project, names: list[str]) -> dict[str, Outcome]:
 def _build(project: Project, name: str, outcome: Outcome | None, old: str) -> ImageState:
     """Run an image's stages; if its lock could not be refreshed, that is the failure, and the old lock is built."""
     before = _published_file(project, name)
-    stage, error = "", ""
+    stage, error, worked = "", "", False
     with open_runner(project) as runner:
         try:
             for stage in STAGE_NAMES:
-                runner.run(stage, name)
+                worked = runner.run(stage, name)
+            if not worked:
+                check_published(project, name)
         except SifmakeError as trouble:
             error = str(trouble)
         except OSError as trouble:

@@ -12,6 +12,7 @@ from sifmake.files import atomic_write, make_folders, sha256_of, temporary_besid
 from sifmake.pipeline.declaration import STAGE_NAMES, TARGET
 from sifmake.pipeline.freshness import why_stale
 from sifmake.pipeline.records import read_record
+from sifmake.pipeline.signing_stages import verify_signed
 from sifmake.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]
     """Put an image's SIF under every spelling of its source; yield each file and what it stands for.
 
     Raises:
-        SifmakeError: The image is not built, not up to date with its lock, or was altered since.
+        SifmakeError: The image is not built, not up to date with its lock, was altered since, or does not verify.
     """
     lock = project.lock(name)
     target = project.path(TARGET, name)
@@ -36,6 +37,9 @@ def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]
         if why := why_stale(project, stage, name, lock):
             raise LockError(f"{stage} is not up to date: {why}", where=name, hint="build it first")
     _check_bytes(project, name, target)
+    if lock.build.key:
+        # The record can be changed by those who can change the file; what is signed cannot.
+        verify_signed(project, target, lock)
     make_folders(prefix)
     for spelling in spellings(lock):
         path = prefix / f"{hashlib.md5(spelling.encode(), usedforsecurity=False).hexdigest()}{SUFFIX}"

@@ -2,6 +2,6 @@
 
 from sifmake.rootfs.labels import parse_created
 from sifmake.rootfs.model import Origin, Prepared, SifMetadata
-from sifmake.rootfs.prepare import prepare
+from sifmake.rootfs.prepare import definition_text, prepare
 
-__all__ = ["Origin", "Prepared", "SifMetadata", "parse_created", "prepare"]
+__all__ = ["Origin", "Prepared", "SifMetadata", "definition_text", "parse_created", "prepare"]

@@ -13,7 +13,7 @@ from sifmake.rootfs.fixed import FIXED, text_of
 from sifmake.rootfs.gojson import compact, indented
 from sifmake.rootfs.inspection import inspection
 from sifmake.rootfs.labels import make_labels, parse_created
-from sifmake.rootfs.model import Origin, Prepared, SifMetadata
+from sifmake.rootfs.model import Prepared, SifMetadata
 from sifmake.rootfs.runscript import runscript
 from sifmake.rootfs.settings import Settings, read_settings
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sifmake.flatten.tree import Tree
     from sifmake.layers.entry import Inode
     from sifmake.oci.model import Image
+    from sifmake.rootfs.model import Origin
 
 _META = b".singularity.d"
 _OWN_FOLDERS = (b"libs", b"actions", b"env")
@@ -65,7 +66,7 @@ def prepare(
     settings = read_settings(image.config)
     architecture, warnings = _architecture(tree, image, read_head)
     all_labels = make_labels(settings.labels, labels, origin, image.config.created, architecture)
-    deffile = f"bootstrap: {origin.transport}\nfrom: {one_line(origin.name)}\n\n"
+    deffile = definition_text(origin)
     editor = Editor(tree, epoch)
     warnings += _add_places(editor)
     warnings += _add_scripts(editor, settings)
@@ -81,6 +82,11 @@ def prepare(
     if created and not created.startswith(_GO_ZERO_TIME) and parse_created(created) is None:
         warnings.append(f"the image has no usable creation time: '{one_line(created[:60])}'")
     return Prepared(tuple(editor.files), objects, architecture, tuple(warnings))
+
+
+def definition_text(origin: Origin) -> str:
+    """Return the definition that a SIF file carries: where its image came from."""
+    return f"bootstrap: {origin.transport}\nfrom: {one_line(origin.name)}\n\n"
 
 
 def _architecture(tree: Tree, image: Image, read_head: Callable[[Inode, int], bytes]) -> tuple[str, list[str]]:

@@ -91,6 +91,7 @@ class Verification:
         uncovered: The bytes that no signature covers.
         types: What each object of the file is, by number.
         unsigned: Groups that have no signature.
+        cautions: Clauses about what no signature of a verified file says, and users may take for granted.
     """
 
     path: Path
@@ -101,6 +102,7 @@ class Verification:
     uncovered: tuple[Span, ...] = ()
     types: Mapping[int, str] = field(default_factory=dict)
     unsigned: tuple[int, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import SifError
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.sif import DataType, HashType, NotSifError, problems, read_sif, read_signature
+from sifmake.sif.format import NIL_UUID
 from sifmake.sif.listing import TYPE_LABELS, name_of
 from sifmake.signing import cleartext, dsse, metadata
 from sifmake.signing.coverage import uncovered
@@ -130,7 +131,14 @@ class Verifier:
             uncovered(self.sif, covered, (check.id for check in checks if not check.complete or check not in good)),
             {item.id: name_of(TYPE_LABELS, item.data_type) for item in self.sif.objects},
             tuple(sorted(set(groups) - {check.group for check in modern})),
+            tuple(self.cautions({check.group for check in good})),
         )
+
+    def cautions(self, signed: set[int]) -> Iterator[str]:
+        """Give what the signatures of some groups do not say."""
+        if len(signed) > 1 and self.sif.header.uuid == NIL_UUID:
+            names = ", ".join(map(str, sorted(signed)))
+            yield f"object groups {names} are signed one by one, and no UUID says that they belong to one file"
 
     def unsigned(self, *, legacy: bool) -> Verification:
         """Return the verdict for a file in which nothing that counts is signed."""
