@@ -1,0 +1,259 @@
+"""One store, two real users of one group: what one does to it neither hurts the other nor gets into his images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sifmake.layers.codec import make_codec
+from sifmake.layers.pack_format import pack_key
+from support.images import Blobs, write_layout
+from support.layers import file, folder, make_pack, tar
+from support.packs import tamper
+from support.runtime import environment, open_folder
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root"),
+    pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not on this machine"),
+]
+
+ALICE, BOB, GROUP = 4201, 4202, 4300
+SIFMAKE = [sys.executable, "-m", "sifmake"]
+LAYER = tar(folder("bin/"), file("bin/tool", b"good" * 5000))
+EVIL = tar(folder("bin/"), file("bin/tool", b"evil" * 5000))
+FOLDERS = ("blobs", "indexes", "packs", "patches", "sif", "names", "tmp", "locks")
+CLEANING = (["verify"], ["gc", "--max-size", "0"], ["clean", "--force"])
+
+
+def as_user(uid, *words, umask=0o002, cwd="/", **environ):
+    """Run a command as a member of the group."""
+    before = ["setpriv", f"--reuid={uid}", f"--regid={uid}", f"--groups={GROUP}", "--"]
+    return subprocess.run(
+        [*before, *map(str, words)],
+        env=environment(HOME="/nonexistent", **environ),
+        preexec_fn=lambda: os.umask(umask),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=cwd,
+    )
+
+
+class Place:
+    """A folder that all can reach, with a store that the group writes to, and a home for each."""
+
+    def __init__(self, root):
+        self.root = root
+        self.store = root / "store"
+        self.store.mkdir()
+        os.chown(self.store, 0, GROUP)
+        self.store.chmod(0o2775)
+        self.homes = {}
+        for uid in (ALICE, BOB):
+            self.homes[uid] = root / str(uid)
+            self.homes[uid].mkdir()
+            os.chown(self.homes[uid], uid, uid)
+        blobs = Blobs()
+        self.layout = write_layout(root / "layout", blobs, {"latest": blobs.image([LAYER], compression="none")})
+
+    def pull(self, uid, store=None, **options):
+        """Pull the image as a user; return what was said and the bytes of the file."""
+        target = self.homes[uid] / "x.sif"
+        if "cwd" not in options:
+            options["SIFMAKE_CACHE"] = str(store or self.store)
+        done = as_user(uid, *SIFMAKE, "pull", "--force", target, f"oci:{self.layout}:latest", **options)
+        return done, target.read_bytes() if done.returncode == 0 else b""
+
+    def cache(self, uid, *words):
+        return as_user(uid, *SIFMAKE, "cache", *words, SIFMAKE_CACHE=str(self.store))
+
+    def put(self, uid, script):
+        """Let a user do something in the store by hand."""
+        done = as_user(uid, "sh", "-ec", f"cd {self.store}; {script}")
+        assert done.returncode == 0, done.stderr
+
+    def victims_files(self):
+        """Old files of Bob's that look like a store's inside; return a function that tells whether all are there."""
+        home = self.homes[BOB] / "home"
+        digest = hashlib.sha256(LAYER).hexdigest()
+        for place in (
+            "thesis.tex",
+            ".tmp-mine",
+            "ab/file",
+            f"{digest[:2]}/{digest}-x",
+            f"sha256/{digest[:2]}/{digest}",
+        ):
+            path = home / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"mine")
+        for path in [*home.rglob("*"), home]:
+            os.chown(path, BOB, BOB)
+            os.utime(path, (1, 1))
+        before = states(home)
+        return home, lambda: states(home) == before
+
+    def age(self):
+        for path in self.store.rglob("*"):
+            os.utime(path, (time.time() - 3 * 86400,) * 2, follow_symlinks=False)
+
+
+def states(home):
+    return {path: (path.lstat().st_mode, path.lstat().st_mtime) for path in home.rglob("*")}
+
+
+@pytest.fixture
+def place():
+    with open_folder() as root:
+        yield Place(root)
+
+
+@pytest.fixture(scope="module")
+def good():
+    with open_folder() as root:
+        done, data = Place(root).pull(BOB, root / str(BOB) / "private")
+        assert done.returncode == 0, done.stderr
+        return data
+
+
+def evil_pack(path):
+    """Write a pack of other files that says of itself that it is the layer's, with checksums that fit."""
+    make_pack(path, EVIL).close()
+    wanted, own = (f"sha256:{hashlib.sha256(data).hexdigest()}" for data in (LAYER, EVIL))
+
+    def claim(parts):
+        meta = parts["meta"]
+        for key, value in list(meta.items() if isinstance(meta, dict) else enumerate(meta)):
+            if value == own:
+                meta[key] = wanted
+
+    tamper(path, claim)
+    assert wanted.encode() in path.read_bytes()
+    path.chmod(0o644)
+    return path
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_link_in_the_place_of_a_folder_costs_nobody_a_file(place, good, name):
+    assert place.pull(BOB)[1] == good
+    assert place.pull(ALICE)[0].returncode == 0
+    home, whole = place.victims_files()
+    place.age()
+    place.put(ALICE, f"mv {name} gone-{name} 2>/dev/null || true; ln -s {home} {name}")
+    done, data = place.pull(BOB)
+    assert whole(), done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("sifmake: error: ")]
+    assert (data == good and not errors) or (done.returncode == 1 and len(errors) == 1), done.stderr
+    for words in CLEANING:
+        done = place.cache(BOB, *words)
+        assert whole(), (words, done.stderr)
+        assert "defect" not in done.stderr
+
+
+def test_a_link_in_the_place_of_the_store_is_refused(place, good):
+    home, whole = place.victims_files()
+    os.chown(place.root, 0, GROUP)
+    place.root.chmod(0o2775)
+    assert place.pull(BOB)[1] == good
+    done = as_user(ALICE, "sh", "-ec", f"cd {place.root}; mv store away; ln -s {home} store")
+    assert done.returncode == 0, done.stderr
+    for done in (place.pull(BOB)[0], *(place.cache(BOB, *words) for words in CLEANING)):
+        assert done.returncode == 1, done.stderr
+        assert f"belongs to user {ALICE}" in done.stderr
+        assert whole()
+
+
+def test_named_pipes_hold_nobody_up(place, good):
+    assert place.pull(BOB)[1] == good
+    files = [path.relative_to(place.store) for path in place.store.rglob("*") if path.is_file()]
+    assert len(files) >= 4, "manifest, config, pack, and the stamp of sweeping"
+    for path in files:
+        place.put(ALICE, f"rm -f {path}; mkfifo -m 666 {path}")
+    begin = time.monotonic()
+    done, data = place.pull(BOB)
+    assert data == good, done.stderr
+    assert time.monotonic() - begin < 30
+    for path in files:
+        place.put(ALICE, f"rm -f {path}; mkfifo -m 666 {path}")
+    assert place.cache(BOB, "verify").returncode == 1
+
+
+@pytest.mark.parametrize("way", ["written", "over a file that the group can write to", "moved"])
+def test_a_wrong_pack_gets_into_nobodys_image(place, good, way):
+    assert place.pull(BOB)[1] == good
+    evil = evil_pack(place.homes[ALICE] / "evil")
+    key = pack_key(f"sha256:{hashlib.sha256(LAYER).hexdigest()}", make_codec("gzip"))
+    (pack,) = place.store.glob(f"packs/*/{key}")
+    assert pack.stat().st_mode & 0o777 == 0o644, "whatever the umask"
+    if way == "written":
+        place.put(ALICE, f"rm -f {pack}; cp {evil} {pack}; chmod 644 {pack}")
+    elif way == "moved":
+        place.put(ALICE, f"cp {evil} {pack}.new; mv -f {pack}.new {pack}")
+    else:
+        pack.chmod(0o664)  # as versions before this one left it
+        place.put(ALICE, f"cat {evil} > {pack}")
+    verified = place.cache(BOB, "verify")
+    assert verified.returncode == 1, verified.stderr
+    assert re.search(r"pack .*: (it belongs to user 4201|its group can write to it)", verified.stderr), verified.stderr
+    if way.startswith("over"):
+        place.put(ALICE, f"cat {evil} > {pack}.again; mv {pack}.again {pack}")
+    done, data = place.pull(BOB)
+    assert data == good, done.stderr
+    assert b"evil" * 100 not in data
+    assert place.cache(BOB, "verify").returncode == 0
+
+
+def configured(place, uid, text):
+    """Give a user a project with a configuration."""
+    config = place.homes[uid] / "config" / "config.yaml"
+    config.parent.mkdir()
+    config.write_text(text)
+    return place.homes[uid]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_group_shares_what_its_members_pull(place, good, umask):
+    text = f"store: {{path: {place.store}, shared: group, trusted-groups: [{GROUP}]}}\n"
+    for uid, said in ((ALICE, "done"), (BOB, "in store")):
+        done, data = place.pull(uid, cwd=configured(place, uid, text), umask=umask)
+        assert data == good, done.stderr
+        assert re.search(rf"^sha256:\w+  {said}", done.stderr, re.MULTILINE), done.stderr
+    for path in place.store.rglob("*"):
+        mark = path.name == ".swept" or path.parent.name == "locks"
+        wanted = 0o2770 if path.is_dir() else 0o660 if mark else 0o640
+        assert (path.stat().st_mode & 0o7777, path.stat().st_gid) == (wanted, GROUP), path
+    assert as_user(BOB, *SIFMAKE, "cache", "verify", cwd=place.homes[BOB]).returncode == 0
+    place.age()
+    assert "removed pack" in as_user(BOB, *SIFMAKE, "cache", "gc", "--max-size", "0", cwd=place.homes[BOB]).stderr
+    # Not named by the one who uses it, a group's files are nobody's.
+    assert place.pull(ALICE, cwd=place.homes[ALICE], umask=umask)[1] == good
+    (place.homes[BOB] / "config" / "config.yaml").write_text(f"store: {{path: {place.store}, shared: group}}\n")
+    done, data = place.pull(BOB, cwd=place.homes[BOB], umask=umask)
+    assert data == good, done.stderr
+    assert f"belongs to user {ALICE}, who is not trusted" in done.stderr
+
+
+def test_a_store_that_one_fills_and_all_read(place, good):
+    filled = place.homes[ALICE] / "filled"
+    place.homes[ALICE].chmod(0o755)
+    text = f"store: {{path: {filled}, shared: all}}\n"
+    assert place.pull(ALICE, cwd=configured(place, ALICE, text), umask=0o077)[1] == good
+    before = states(filled)
+    own = f"store: {{path: own, read-only: [{filled}]}}\n"
+    done, data = place.pull(BOB, cwd=configured(place, BOB, own))
+    assert data == good, done.stderr
+    assert re.search(r"^sha256:\w+  in store", done.stderr, re.MULTILINE), done.stderr
+    assert states(filled) == before
+    # What somebody else put there is not the keeper's.
+    (pack,) = (path for path in filled.glob("packs/*/*"))
+    os.chown(pack, 4444, 4444)
+    done, data = place.pull(BOB, cwd=place.homes[BOB])
+    assert data == good
+    assert "user 4444, who is not trusted" in done.stderr
