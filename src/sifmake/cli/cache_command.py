@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.cli.actions import add_action, examples
 from sifmake.cli.console import Console, human_size
+from sifmake.cli.printing import print_json, print_lines
 from sifmake.errors import SifmakeError, StoreError, UsageError, one_line
 from sifmake.pipeline.configuration import FORMER_SETTINGS, SETTINGS
 from sifmake.store import Store
@@ -89,11 +89,10 @@ def show(store: Store, args: argparse.Namespace, _: Console) -> int:
     """List the writable store."""
     items = list(list_items(store.root, rules=store.rules))
     if args.json:
-        lines = [json.dumps(_document(store, items), indent=2)]
-    else:
-        lines = _table(items) if args.verbose else []
-        lines += [_summary(items), f"Total space used: {human_size(sum(item.size for item in items))}"]
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+        print_json(_document(store, items))
+        return 0
+    lines = _table(items) if args.verbose else []
+    print_lines([*lines, _summary(items), f"Total space used: {human_size(sum(item.size for item in items))}"])
     return 0
 
 

@@ -37,11 +37,11 @@ class Console:
     def info(self, message: str) -> None:
         """Print a line above the bars."""
         if not self.quiet:
-            self._print(one_line(message))
+            self._print(message)
 
     def warning(self, message: str) -> None:
         """Print a warning above the bars."""
-        self._print(f"sifmake: warning: {one_line(message)}")
+        self._print(f"sifmake: warning: {message}")
 
     def task(self, label: str, total: int | None = None) -> ConsoleTask:
         """Begin a bar."""
@@ -86,7 +86,7 @@ class Console:
         """Write everything in one call, so that an interrupt cannot fall between its parts."""
         stream = self._stream if self._stream is not None else sys.stderr
         text = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""
-        text += "".join(f"{line}\n" for line in lines)
+        text += "".join(f"{one_line(line)}\n" for line in lines)
         width = shutil.get_terminal_size().columns - 1
         bars = [task.bar()[:width] for task in self._running[:LONGEST_LIST]] if self._is_live() else []
         self._drawn = len(bars)

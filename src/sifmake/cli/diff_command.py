@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.actions import examples
-from sifmake.errors import UsageError, one_line
+from sifmake.cli.printing import print_json, print_lines
+from sifmake.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -31,13 +30,11 @@ def run(args: argparse.Namespace) -> int:
 
     found = _compare(args.old, args.new)
     if args.json:
-        json.dump(asdict(found), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        print_json(asdict(found))
         return 0
-    for line in describe(found):
-        sys.stdout.write(f"{one_line(line)}\n")
+    print_lines(describe(found))
     if not found and not args.quiet:
-        sys.stdout.write("nothing changed\n")
+        print_lines(["nothing changed"])
     return 0
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.cli.actions import examples
+from sifmake.cli.printing import print_text
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             chosen = choose(_attributes(sif, wanted), wanted, app)
         except SifmakeError as error:
             raise error.within(str(args.file)) from None
-    show(as_json(chosen) if args.all or args.json else as_text(chosen, app, list_apps="apps" in wanted))
+    print_text(as_json(chosen) if args.all or args.json else as_text(chosen, app, list_apps="apps" in wanted))
     return 0
 
 
@@ -77,12 +77,3 @@ def _attributes(sif: Sif, wanted: set[str]) -> dict[str, Any]:
         f"it has no object {_METADATA}, and its file system is not searched",
         hint="`sifmake sif list` shows what it has" + ("; -d shows its definition" if definitions else ""),
     )
-
-
-def show(text: str) -> None:
-    """Print text that comes from an image; on a terminal control characters are made visible."""
-    if sys.stdout.isatty():
-        text = "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.buffer.flush()

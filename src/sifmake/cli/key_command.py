@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.cli.actions import add_action, examples
-from sifmake.errors import KeyFileError, one_line
+from sifmake.cli.printing import print_data, print_error, print_json, print_lines
+from sifmake.errors import KeyFileError
 from sifmake.signing import Passphrase, keystore
 from sifmake.signing.passphrase import ask
 from sifmake.signing.trust import is_pem, load_file, read_key_file
@@ -83,10 +83,9 @@ def list_keys(args: argparse.Namespace) -> None:
     """Print the keys."""
     found = list(secret_keys() if args.secret else trusted_keys())
     if args.json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        print_json(found)
         return
-    for item in found:
-        sys.stdout.write(one_line("  ".join(str(value) for value in item.values() if value)) + "\n")
+    print_lines("  ".join(str(value) for value in item.values() if value) for item in found)
 
 
 def secret_keys() -> Iterator[dict[str, Any]]:
@@ -135,7 +134,7 @@ def export_key(args: argparse.Namespace) -> None:
     """Write a key out."""
     data = chosen(args).read_bytes()
     if args.output is None:
-        sys.stdout.buffer.write(data)
+        print_data([data])
     elif args.secret:
         keystore.write_new(args.output, data)
     else:
@@ -163,4 +162,4 @@ def chosen(args: argparse.Namespace) -> Path:
 def say(args: argparse.Namespace, message: str) -> None:
     """Print a line to standard error unless it shall be quiet."""
     if not args.quiet:
-        sys.stderr.write(one_line(message) + "\n")
+        print_error(message)

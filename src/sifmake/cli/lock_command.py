@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.actions import examples
+from sifmake.cli.printing import print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -71,5 +70,4 @@ def _tell(console: Console, outcome: Outcome) -> None:
 
 
 def _print_json(outcomes: list[Outcome], summary: str) -> None:
-    json.dump({"images": [outcome.document() for outcome in outcomes], "summary": summary}, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    print_json({"images": [outcome.document() for outcome in outcomes], "summary": summary})

@@ -180,5 +180,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def complain(message: str, status: int) -> int:
     """Print an error line and return the status."""
-    print(f"sifmake: error: {message}", file=sys.stderr)  # noqa: T201
+    from sifmake.cli.printing import print_error
+
+    print_error(f"sifmake: error: {message}")
     return status

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
 from sifmake.cli.actions import add_action, examples
+from sifmake.cli.printing import print_json, print_lines
 from sifmake.errors import UsageError
 
 HOST_HELP = "registry, for example docker://quay.io, or docker.io for Docker Hub"
@@ -87,11 +87,10 @@ def _list(args: argparse.Namespace) -> int:
     rows = known_registries(os.environ, Console(quiet=args.quiet), args.authfile)
     if args.json:
         document = [{"registry": row.registry, "username": row.username, "origin": row.origin} for row in rows]
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        print_json(document)
         return 0
     width = max((len(row.registry) for row in rows), default=0)
-    for row in rows:
-        sys.stdout.write(f"{row.registry:<{width}}  {row.username or '-'}  {row.origin}\n")
+    print_lines(f"{row.registry:<{width}}  {row.username or '-'}  {row.origin}" for row in rows)
     return 0
 
 

@@ -68,7 +68,9 @@ def adopted(args: argparse.Namespace) -> Options:
 def warn(options: Options, text: str) -> None:
     """Tell a warning on standard error, unless the user wants none."""
     if not options.quiet:
-        os.write(2, f"sifmake: warning: {text}\n".encode())
+        from sifmake.cli.printing import print_error
+
+        print_error(f"sifmake: warning: {text}")
 
 
 def leave(status: int) -> int:

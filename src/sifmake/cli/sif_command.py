@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.actions import add_action, examples
-from sifmake.errors import one_line
+from sifmake.cli.printing import print_data, print_error, print_lines
 from sifmake.sif import DataType, open_sif, problems
 from sifmake.sif.listing import header_lines, list_lines
 
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         from sifmake.pipeline.configuration import limits_here
         from sifmake.pipeline.content_digest import content_digest
 
-        sys.stdout.write(content_digest(args.file, limits_here()) + "\n")
+        print_lines([content_digest(args.file, limits_here())])
     with open_sif(args.file) as sif:
         if args.action == "dump":
             dump(sif, args.id)
@@ -56,21 +55,19 @@ def run(args: argparse.Namespace) -> int:
 
 def dump(sif: Sif, number: int) -> None:
     """Copy the data of an object to standard output."""
-    for piece in sif.chunks(sif.get(number)):
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+    print_data(sif.chunks(sif.get(number)))
 
 
 def warn_of_layers(sif: Sif) -> None:
     """Say that a writable overlay, or another further file system, is not part of the digest."""
     if len(sif.find(DataType.PARTITION)) > 1:
         what = "it has further file systems, as a writable overlay, which the digest leaves out"
-        sys.stderr.write(f"sifmake: warning: {one_line(f'{sif.path}: {what}')}\n")
+        print_error(f"sifmake: warning: {sif.path}: {what}")
 
 
 def show(sif: Sif, action: str) -> None:
     """Print header or list; oddities that do not prevent reading go to standard error."""
     lines = list_lines(sif.objects) if action == "list" else header_lines(sif.header)
-    sys.stdout.writelines(one_line(line) + "\n" for line in lines)
+    print_lines(lines)
     for problem in problems(sif):
-        sys.stderr.write(f"sifmake: warning: {one_line(f'{sif.path}: {problem}')}\n")
+        print_error(f"sifmake: warning: {sif.path}: {problem}")

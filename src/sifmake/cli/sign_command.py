@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.actions import examples
-from sifmake.errors import one_line
+from sifmake.cli.printing import print_error
 from sifmake.signing import Passphrase, load_signer, sign_file
 
 if TYPE_CHECKING:
@@ -62,4 +61,4 @@ def run(args: argparse.Namespace) -> int:
 
 def say(message: str) -> None:
     """Print a line to standard error."""
-    sys.stderr.write(f"sifmake: {one_line(message)}\n")
+    print_error(f"sifmake: {message}")

@@ -69,7 +69,9 @@ def _converse(connection: _socket.socket, address: str, arguments: Sequence[str]
     try:
         connection.connect(address)
         if peer_user(connection) != os.geteuid():  # the request holds the environment, with a passphrase in it perhaps
-            sys.stderr.write(f"sifmake: warning: {address!r} in {VARIABLE} belongs to another user and is not used\n")
+            from sifmake.cli.printing import print_error
+
+            print_error(f"sifmake: warning: {address!r} in {VARIABLE} belongs to another user and is not used")
             return None
         request = request_line(arguments)
         sent = connection.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import sys
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.cli.actions import examples
+from sifmake.cli.printing import print_error, print_json, print_lines
 from sifmake.cli.sign_command import add_selectors
-from sifmake.errors import SifError, one_line
+from sifmake.errors import SifError
 from sifmake.sif.listing import list_lines
 from sifmake.signing import TrustStore, Verdict, default_trust, verify_file
 from sifmake.signing.coverage import oddities
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_document(document(result))
     else:
-        sys.stdout.writelines(one_line(line) + "\n" for line in lines(result))
+        print_lines(lines(result))
     if result.verdict is Verdict.VERIFIED:
         warn(result)
         if not args.quiet:
@@ -133,7 +132,7 @@ def totals(result: Verification) -> list[tuple[str, int, int]]:
 
 def write_document(content: dict[str, Any]) -> None:
     """Print a JSON document."""
-    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+    print_json(content)
 
 
 def document(result: Verification) -> dict[str, Any]:
@@ -186,4 +185,4 @@ def signer_entries(check: SignatureCheck, types: Mapping[int, str]) -> Iterator[
 
 def say(message: str) -> None:
     """Print a line to standard error."""
-    sys.stderr.write(f"sifmake: {one_line(message)}\n")
+    print_error(f"sifmake: {message}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
+from sifmake.errors import one_line
+
 if TYPE_CHECKING:
     from doit.exceptions import BaseFail
     from doit.task import Task
@@ -29,6 +31,6 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
         if isinstance(fail, TaskFailed):
             if fail.message.startswith("Command failed"):
                 return  # the program has said what is wrong, and the last line is its own
-            self.write(f"!! {task.name.lstrip('_')}: {fail.message}\n")
+            self.write(f"!! {task.name.lstrip('_')}: {one_line(fail.message)}\n")
             return
         super().add_failure(task, fail)
