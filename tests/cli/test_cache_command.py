@@ -275,6 +275,35 @@ def test_what_is_not_there_cannot_be_exported(store, tmp_path, capsys):
     assert not (tmp_path / "x.tar").exists()
 
 
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (b'{"rootfs": {"diff_ids": []}}', "is of the image config .* name the manifest's digest"),
+        (b'{"schemaVersion": 2, "manifests": []}', "nothing is known of this index's images; pull"),
+        (b'{"config": 1, "layers": []}', "is not an image's manifest"),
+        (b'{"layers": [], "mediaType": "application/vnd.example"}', "is not an image's manifest"),
+        (b"[" * 1000, "is not an image's manifest"),
+        (b"\xff", "is not an image's manifest"),
+    ],
+)
+def test_the_digest_of_another_document_is_told_from_a_manifests(store, tmp_path, capsys, document, words):
+    put_image(store, b"one")
+    digest = f"sha256:{hashlib.sha256(document).hexdigest()}"
+    store.put_blob(digest, document)
+    for word in (digest, f"alpine@{digest}"):
+        assert main(["cache", "export", "x.tar", word]) == 1
+        line = capsys.readouterr().err
+        assert re.search(words, line), line
+        assert line.count("\n") == 1
+    assert not (tmp_path / "x.tar").exists()
+
+
+@pytest.mark.parametrize("digest", ["sha256:x", "sha512:../../x", "sha256:", f"sha256:{'A' * 64}"])
+def test_what_is_no_digest_is_not_in_the_store(store, capsys, digest):
+    assert main(["cache", "export", "x.tar", f"alpine@{digest}"]) == 1
+    assert "the store does not have this image" in capsys.readouterr().err
+
+
 def test_a_damaged_archive_gives_one_line(store, tmp_path, capsys):
     (tmp_path / "x.tar").write_bytes(b"x" * 2000)
     assert main(["cache", "import", "x.tar"]) == 1

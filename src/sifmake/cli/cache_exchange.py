@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sifmake.errors import StoreError, UsageError
+from sifmake.errors import IntegrityError, StoreError, UsageError
 from sifmake.layers.pack_format import pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack, open_pack
 from sifmake.limits import DEFAULT_LIMITS
-from sifmake.oci.documents import load_json
+from sifmake.oci.digest import is_digest
+from sifmake.oci.documents import load_json, looks_like_config, parse_config
 from sifmake.oci.membership import indexes_in, is_member
 from sifmake.store.collect import target_of
 from sifmake.store.exchange import EXCHANGED, is_index_note
@@ -154,10 +155,10 @@ def _of_image(store: Store, items: dict[str, Item], digest: str) -> list[Item]:
     chosen = [note.item for note in about]
     indexes = {name for note in about for name in _index_blobs(store, note.index)}
     for manifest in sorted(manifests):
-        config = _document(store, manifest)["config"]["digest"]
+        config = _config_of(store, manifest)
         names = {digest, manifest, config, *indexes}
         chosen += [item for item in items.values() if item.kind == "blob" and item.name in names]
-        for diff_id in _document(store, config)["rootfs"]["diff_ids"]:
+        for diff_id in parse_config(_data(store, config)).diff_ids:
             chosen += _packs(items, diff_id)
     return chosen
 
@@ -199,8 +200,33 @@ def _packs(items: dict[str, Item], diff_id: str) -> list[Item]:
     return packs
 
 
-def _document(store: Store, digest: str) -> dict[str, Any]:
-    data = store.get_blob(digest)
+def _config_of(store: Store, manifest: str) -> str:
+    """Return the digest of the config that a manifest names.
+
+    Raises:
+        StoreError: The store lacks the manifest, or has something else of that digest.
+    """
+    data = _data(store, manifest)
+    hint = "name the manifest's digest, which the lock and `docker images --digests` show"
+    if looks_like_config(data):
+        what = "this digest is of the image config (the image ID that docker images shows), not of a manifest"
+        raise StoreError(what, where=manifest, hint=hint)
+    try:
+        document = load_json(data)
+    except IntegrityError as error:
+        raise StoreError(f"this is not an image's manifest ({error.what})", where=manifest, hint=hint) from None
+    if "manifests" in document:
+        hint = "pull the image from it first, or name the manifest's digest"
+        raise StoreError("nothing is known of this index's images", where=manifest, hint=hint)
+    config = document.get("config")
+    digest = config.get("digest") if isinstance(config, dict) else None
+    if not is_digest(digest):
+        raise StoreError("this is not an image's manifest (it names no config)", where=manifest, hint=hint)
+    return str(digest)
+
+
+def _data(store: Store, digest: str) -> bytes:
+    data = store.get_blob(digest) if is_digest(digest) else None
     if data is None:
         raise StoreError("the store does not have this image", where=digest, hint="pull it first")
-    return load_json(data)
+    return data

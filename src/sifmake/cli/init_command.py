@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.actions import examples
+from sifmake.cli.printing import print_text
 
 if TYPE_CHECKING:
     import argparse
@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
     )
     if project.snippet:
         console.info("to use the images in this pipeline, add these lines to its Snakefile:")
-        sys.stdout.write(project.snippet)
+        print_text(project.snippet)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -115,11 +116,15 @@ def _refuse_shown(args: argparse.Namespace) -> None:
 
 def _password(args: argparse.Namespace) -> str:
     if args.password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = _read_line().rstrip("\r\n")
     elif sys.stdin.isatty():
         from getpass import getpass
 
-        password = getpass()
+        try:
+            password = getpass()
+        except UnicodeDecodeError:
+            hint = "give it with --password-stdin"
+            raise UsageError("the password has characters that the terminal does not say rightly", hint=hint) from None
     else:
         raise UsageError("there is no terminal to ask for the password", hint="give it with --password-stdin")
     if not password:
@@ -132,4 +137,11 @@ def _ask(prompt: str) -> str:
         raise UsageError("there is no terminal to ask for the user", hint="give it with --username")
     sys.stderr.write(prompt)
     sys.stderr.flush()
-    return sys.stdin.readline().strip()
+    return _read_line().strip()
+
+
+def _read_line() -> str:
+    """Return the next line of standard input; bytes that are no characters are kept."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    return sys.stdin.readline()

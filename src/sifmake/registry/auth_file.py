@@ -116,8 +116,7 @@ def store_entry(path: Path, host: str, credentials: Credentials | None) -> bool:
     auths = {key: value for key, value in (document.get("auths") or {}).items() if normal_key(key) != host}
     changed = auths != (document.get("auths") or {})
     if credentials is not None:
-        pair = f"{credentials.username}:{credentials.password}".encode()
-        auths[file_key(host)] = {"auth": base64.b64encode(pair).decode()}
+        auths[file_key(host)] = {"auth": base64.b64encode(credentials.pair).decode()}
         changed = True
     if changed:
         document["auths"] = auths
@@ -130,19 +129,27 @@ def _entry(value: Mapping[str, Any], origin: str) -> Credentials:
     username, password = str(value.get("username") or ""), str(value.get("password") or "")
     if value.get("auth"):
         username, password = _decode(str(value["auth"]))
-    return Credentials(
-        username,
-        password,
-        identity_token=str(value.get("identitytoken") or ""),
-        registry_token=str(value.get("registrytoken") or ""),
-        origin=origin,
-    )
+    identity, registry = str(value.get("identitytoken") or ""), str(value.get("registrytoken") or "")
+    check_sendable(username, password, identity, registry)
+    return Credentials(username, password, identity_token=identity, registry_token=registry, origin=origin)
+
+
+def check_sendable(*secrets: str) -> None:
+    """Look whether secrets that came as JSON can be sent: the tokens, which come last, as they are.
+
+    Raises:
+        ValueError: One has half a character, or a token has a character that no header takes.
+    """
+    for secret in secrets:
+        secret.encode(errors="surrogateescape")
+    if not all(token.isascii() and (token.isprintable() or not token) for token in secrets[2:]):
+        raise ValueError("token")
 
 
 def _decode(text: str) -> tuple[str, str]:
     try:
-        pair = base64.b64decode(text, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        pair = base64.b64decode(text, validate=True).decode(errors="surrogateescape")
+    except binascii.Error:
         raise ValueError("auth") from None
     username, colon, password = pair.partition(":")
     if not colon:

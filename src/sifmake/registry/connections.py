@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
@@ -104,6 +106,12 @@ class Adapter(HTTPAdapter):
         if not known:
             _bound(manager, self._rules)
         return manager
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        """Return what a proxy gets for the user and password in its address: their bytes, whatever their encoding."""
+        user, at, _ = urlsplit(proxy).netloc.rpartition("@")
+        pair = unquote_to_bytes((user if ":" in user else f"{user}:").encode(errors="surrogateescape"))
+        return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"} if at else {}
 
     def cert_verify(self, *_: Any) -> None:
         """The context knows already; the library would load a list of its own."""

@@ -131,7 +131,7 @@ def read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Itera
         yield open_auth_file(auth_file)
         return
     if named_file(environ) is None and environ.get(CONTENT_VARIABLE):
-        yield parse_auth_file(environ[CONTENT_VARIABLE].encode(), CONTENT_VARIABLE)
+        yield parse_auth_file(environ[CONTENT_VARIABLE].encode(errors="surrogateescape"), CONTENT_VARIABLE)
     for path in search_path(environ):
         found = read_auth_file(path)
         if found is not None:

@@ -37,6 +37,8 @@ def get(name: str, server: str, environ: Mapping[str, str]) -> Credentials | Non
         username, secret = str(document.get("Username") or ""), str(document.get("Secret") or "")
     except (ValueError, AttributeError):
         raise _failed(name, "its answer is no JSON object") from None
+    if not _is_text(username + secret):
+        raise _failed(name, "its answer has half a character")
     origin = f"docker-credential-{name}"
     if username == _TOKEN_USER:
         return Credentials(identity_token=secret, origin=origin)
@@ -49,6 +51,8 @@ def store(name: str, server: str, credentials: Credentials, environ: Mapping[str
     Raises:
         ConfigError: The helper is missing or fails.
     """
+    if not _is_text(credentials.username + credentials.password):
+        raise _failed(name, "it takes no password that is not UTF-8")
     secret = {"ServerURL": server, "Username": credentials.username, "Secret": credentials.password}
     result = _run(name, "store", json.dumps(secret), environ)
     if result.returncode != 0:
@@ -75,6 +79,15 @@ def servers(name: str, environ: Mapping[str, str]) -> dict[str, str]:
         return {str(server): str(user) for server, user in parse_json(result.stdout or "{}").items()}
     except (ValueError, AttributeError):
         raise _failed(name, result.stderr or result.stdout) from None
+
+
+def _is_text(text: str) -> bool:
+    """Tell whether a text is one of whole characters, and not of bytes that are none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _run(name: str, verb: str, text: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from string import punctuation
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,8 @@ def find_proxy(url: str, environ: Mapping[str, str]) -> str | None:
     proxy = _get(environ, f"{parts.scheme}_proxy") or _get(environ, "all_proxy")
     if not proxy:
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    user, at, place = (proxy if "://" in proxy else f"http://{proxy}").rpartition("@")
+    return f"{quote(user, safe=punctuation, errors='surrogateescape')}{at}{place}"  # bytes of a password stay bytes
 
 
 def is_loopback(host: str) -> bool:

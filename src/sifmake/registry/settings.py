@@ -67,6 +67,11 @@ class Credentials:
     registry_token: str = field(default="", repr=False)
     origin: str = ""
 
+    @property
+    def pair(self) -> bytes:
+        """User and password as they are sent (RFC 7617); bytes that are not UTF-8 stay what they were."""
+        return f"{self.username}:{self.password}".encode(errors="surrogateescape")
+
 
 @dataclass(frozen=True)
 class RetryPolicy:

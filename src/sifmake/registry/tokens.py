@@ -228,5 +228,4 @@ def _remedy(host: str, origin: str) -> str:
 
 
 def _basic(credentials: Credentials) -> str:
-    pair = f"{credentials.username}:{credentials.password}".encode(errors="surrogateescape")
-    return f"Basic {base64.b64encode(pair).decode()}"
+    return f"Basic {base64.b64encode(credentials.pair).decode()}"
