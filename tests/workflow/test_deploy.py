@@ -130,6 +130,14 @@ def test_a_folder_without_a_project_stays_as_it_is(project: Folder) -> None:
     assert list(project.root.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["sifmake.yaml", "config/images.yaml"])
+def test_a_file_that_is_not_valid_ends_a_rebuild_with_a_line(app: Folder, name: str) -> None:
+    (app.root / name).write_text("x: &x [*x]\n")
+    said = rebuild(app, status=2)
+    assert said.count("\n") == 1
+    assert f"{name}:1: the alias *x stands inside" in said
+
+
 def test_a_second_rebuild_ends_at_once(app: Folder, registry: CountingRegistry) -> None:
     (app.root / "results").mkdir()
     with (app.root / "results/.rebuild.lock").open("w") as held:

@@ -1,0 +1,170 @@
+"""Inputs to start from: of the shared corpus where it is, and small ones that are made here."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from sifmake.cli.main import main
+from sifmake.layers.codec import make_codec
+from sifmake.pipeline.lock_file import Build, Lock, LockedLayer, format_lock
+from support.corpus import CORPUS, SECURITY, SIF_BROKEN, SIF_FROM_PEERS, SIF_IMAGES
+from support.images import Blobs, write_layout, write_oci_archive
+from support.layers import file, folder, hardlink, make_pack, symlink, tar
+from support.sif_files import partition_of
+from support.signing import pem_pair, pgp_pair, signed, write_sif
+
+LARGEST = 1 << 20
+"""Bytes of a file of the corpus that is used: with large ones, little is tried in a second."""
+MOST = 60
+"""Files of a kind that are used."""
+
+
+def corpus(*patterns: str, under: Path = CORPUS) -> list[bytes]:
+    """Return small files of the corpus; none where there is no corpus."""
+    paths = sorted({path for pattern in patterns for path in under.glob(pattern)} if under.is_dir() else set())
+    small = [path for path in paths if path.is_file() and 0 < path.stat().st_size <= LARGEST]
+    return [path.read_bytes() for path in small[:MOST]]
+
+
+@cache
+def workplace() -> Path:
+    """Return a folder of this process for files that have to have a name."""
+    return Path(tempfile.mkdtemp(prefix="sifmake-fuzz-"))
+
+
+def layers() -> list[bytes]:
+    """Return tar streams with everything that a layer may have."""
+    capability = {"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20" + "\x00" * 14}
+    one = tar(folder("etc/"), file("etc/a", b"a" * 3000), symlink("l", "etc/a"), hardlink("h", "etc/a"))
+    two = tar(file("bin/x", b"x" * 200, mode=0o4755, pax_headers=capability), file("etc/.wh.a"), file("b/.wh..wh..opq"))
+    long = tar(file("n" * 90 + "/" + "m" * 200, b"long", mtime=-1.5), symlink("s", "t" * 300))
+    return [one, two, long, gzip.compress(one, mtime=0), gzip.compress(one[:2000], mtime=0) + gzip.compress(one[2000:])]
+
+
+@cache
+def images() -> tuple[bytes, ...]:
+    """Return SIF files: built from an image, signed in both ways, and made of a few objects."""
+    place = workplace()
+    blobs = Blobs()
+    config = {"Env": ["A=b c", "PATH=/bin"], "Entrypoint": ["/bin/sh", "-c"], "Cmd": ["x"], "Labels": {"l": "v"}}
+    image = blobs.image([tar(folder("etc/"), file("etc/a", b"a" * 3000), symlink("l", "etc/a"))], config=config)
+    write_layout(place / "layout", blobs, {"1": image})
+    write_oci_archive(place / "image.tar", blobs, {"1": image})
+    built = place / "built.sif"
+    if main(["-q", "pull", "-F", str(built), f"oci:{place / 'layout'}:1"]) != 0:
+        raise RuntimeError("the seed cannot be built")
+    files = [built.read_bytes()]
+    for kind, pair in (("pem", pem_pair(place)), ("pgp", pgp_pair(place))):
+        files.append(signed(write_sif(place / f"{kind}.sif", groups={1: 1, 2: 1}), pair).read_bytes())
+    return tuple(files)
+
+
+def sif_files() -> list[bytes]:
+    """Return SIF files."""
+    found = corpus("*.sif", under=SECURITY) + corpus("*.sif", under=SIF_IMAGES)
+    return [*images(), *found, *corpus("*.sif", under=SIF_FROM_PEERS), *corpus("*", under=SIF_BROKEN)]
+
+
+def squashfs_files() -> list[bytes]:
+    """Return squashfs images: those of the SIF files, and single ones of the corpus."""
+    found = corpus("squashfs/**/*.sqfs", "squashfs/**/*.squashfs", "squashfs/**/*.img")
+    names = ["built.sif"] if images() else []
+    paths = [workplace() / name for name in names] + [SECURITY / name for name in ("hl-good.sif", "ids.sif", "far.sif")]
+    return found + [partition_of(path, workplace() / "part").read_bytes() for path in paths if path.exists()]
+
+
+def tar_files() -> list[bytes]:
+    """Return tar streams, plain and compressed."""
+    return layers() + corpus("tar/**/*.tar", "tar/**/*.tar.gz", "security/bp-*.tar")
+
+
+@cache
+def packs() -> tuple[bytes, ...]:
+    """Return layer packs of both codecs."""
+    made = []
+    for number, raw in enumerate(layers()[:3]):
+        for codec in ("gzip", "zstd"):
+            path = workplace() / f"{number}-{codec}.pack"
+            make_pack(path, raw, codec=make_codec(codec)).close()
+            made.append(path.read_bytes())
+    return tuple(made)
+
+
+def documents() -> list[bytes]:
+    """Return manifests, indexes and configs."""
+    blobs = Blobs()
+    config = {"Env": ["A=b"], "Entrypoint": ["x"], "Cmd": [], "Labels": {"l": "v"}, "User": "1:2", "WorkingDir": "/w"}
+    config |= {"Healthcheck": {"Test": ["NONE"], "Interval": 1}, "Volumes": {"/v": {}}, "ExposedPorts": {"1/tcp": {}}}
+    image = blobs.image([tar(file("a", b"a"))], config=config)
+    index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [image]}
+    known = [data for data in blobs.data.values() if data[:1] == b"{"]
+    more = corpus("generated/**/blobs/sha256/*", "trust/*.json", "oci/**/index.json", "oci/**/manifest.json")
+    return [*known, json.dumps(index).encode(), *(data for data in more if data.lstrip()[:1] in (b"{", b"["))]
+
+
+def yaml_files() -> list[bytes]:
+    """Return configurations, lists of images and locks."""
+    digest = "sha256:" + "a" * 64
+    build = Build("gzip", {"l": "v w"}, "development", {"pull": 1, "sif": 2})
+    lock = Lock(
+        "docker://a:1", "docker.io/library/a:1", digest, "linux/amd64", digest, digest, (LockedLayer(digest, 5),), build
+    )
+    config = (
+        b"store: {path: cache}\nregistries:\n  a.io: {mirrors: [b.io/x], plain-http: true}\nlimits: {layer-bytes: 9}\n"
+    )
+    image = (
+        b"defaults: &d {sign: false}\nimages:\n  a: {<<: *d, from: 'docker://a', tags: ['1', '2'], labels: {x: y}}\n"
+    )
+    return [config, image, format_lock(lock), *corpus("definition/**/*.yaml")]
+
+
+def keys_of_corpus() -> list[bytes]:
+    """Return keys, signatures and bundles of the corpus."""
+    return corpus("security/*.asc", "sif/**/*.asc", "sif/**/keys/*", "trust/keys/*", "trust/*.json")
+
+
+def keys_and_signatures() -> list[bytes]:
+    """Return keys, signed texts and envelopes."""
+    from sifmake.sif import DataType, open_sif
+
+    found = keys_of_corpus()
+    images()
+    for name in ("pem", "pgp"):
+        with open_sif(workplace() / f"{name}.sif") as sif:
+            found += [sif.read(item) for item in sif.find(DataType.SIGNATURE)]
+    return found + [path.read_bytes() for path in sorted(workplace().glob("*.p*")) if path.stat().st_size < LARGEST]
+
+
+def scripts() -> list[bytes]:
+    """Return shell texts as images have them."""
+    own = [
+        b'#!/bin/sh\nexport PATH="/usr/bin:$PATH"\nexport A=${B:-"c d"}\nexport C=`echo x`\n',
+        b"export X=$(echo ${Y-z}) ; Z='q'\\''r'\nif [ -n \"$A\" ]; then\n  B=1\nfi\n",
+        b'CMD="/bin/sh" "-c" "a b"\nset -- ${SINGULARITY_OCI_RUN} "$@"\n',
+    ]
+    return own + corpus("golden/**/*.sh", "definition/**/*.sh", "sif/**/*.sh")
+
+
+def archives() -> list[bytes]:
+    """Return archives of images and of a store."""
+    images()
+    store = workplace() / "store.tar"
+    if not store.exists() and main(["-q", "cache", "export", str(store)]) != 0:
+        return [(workplace() / "image.tar").read_bytes()]
+    return [(workplace() / "image.tar").read_bytes(), store.read_bytes(), *corpus("security/bp-*.tar")]
+
+
+def texts() -> list[bytes]:
+    """Return references, challenges, and files of other tools."""
+    return [
+        b"docker://user@host:5000/a/b:1@sha256:" + b"a" * 64,
+        b"oci-archive:a b.tar:x:1",
+        b'Bearer realm="https://a.io/token",service="a",scope="repository:x:pull", Basic realm=x',
+        b'{"auths": {"a.io": {"auth": "YTpi"}}, "credHelpers": {"b.io": "x"}}',
+        b'[[registry]]\nprefix = "a.io"\nlocation = "b.io/x"\n[[registry.mirror]]\nlocation = "c.io"\n',
+        b"linux/arm64/v8",
+    ]

@@ -1,0 +1,297 @@
+"""What is fuzzed: each format that comes from strangers, read as sifmake reads it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import struct
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from typing import TYPE_CHECKING
+
+from isal.isal_zlib import crc32
+
+from fuzz import seeds
+from fuzz.engine import Target
+from sifmake.cli.cache_exchange import check_pack as check_pack_of_archive
+from sifmake.errors import SifmakeError
+from sifmake.flatten.flattened import flatten
+from sifmake.layers.blocks import Workers
+from sifmake.layers.codec import make_codec
+from sifmake.layers.pack_audit import check_pack
+from sifmake.layers.pack_format import FOOTER
+from sifmake.layers.pack_reader import open_pack
+from sifmake.layers.pack_writer import write_passing
+from sifmake.limits import DEFAULT_LIMITS
+from sifmake.oci.documents import parse_config, parse_document
+from sifmake.oci.membership import indexes_in
+from sifmake.oci.platform import parse_platform
+from sifmake.pipeline.configuration import load_configuration
+from sifmake.pipeline.content_digest import content_digest
+from sifmake.pipeline.images import load_images
+from sifmake.pipeline.lock_file import read_lock
+from sifmake.progress import Silent
+from sifmake.reference import parse_reference, parse_uri
+from sifmake.registry.auth_file import parse_auth_file
+from sifmake.registry.challenge import parse_challenges
+from sifmake.registry.registries_conf import find_locations
+from sifmake.rootfs.report import parse_inspection
+from sifmake.rootfs.settings import read_settings
+from sifmake.runtime.words import NeedsShell, UnbalancedError, expand_quoted, source, split_words
+from sifmake.sif import open_sif, problems
+from sifmake.sif.listing import header_lines, list_lines
+from sifmake.signing import TrustStore, cleartext, dsse, metadata, verify_file
+from sifmake.signing.armor import canonical
+from sifmake.signing.certificates import read_certificates
+from sifmake.signing.judge import judge_envelope
+from sifmake.signing.key_forms import check_blocks, foreign_form
+from sifmake.signing.openpgp import verify as verify_text
+from sifmake.signing.trust import load_from_folder
+from sifmake.sources.base import Candidate
+from sifmake.squashfs.reader import FILE, SquashfsReader
+from sifmake.store import Store
+from sifmake.store.exchange import read_archive
+from support.corpus import SECURITY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SMALL = 1 << 16
+
+TAR_BLOCK = 512
+CHECKSUM = slice(148, 156)
+
+
+def file_with(data: bytes, name: str) -> Path:
+    """Return a file of this process that holds an input."""
+    path = seeds.workplace() / "inputs" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+@contextmanager
+def tolerant() -> Iterator[None]:
+    """Let the rest of a target go on after an error that users see as one line."""
+    with suppress(SifmakeError):
+        yield
+
+
+@cache
+def trust() -> TrustStore:
+    """Return the keys of the seeds."""
+    seeds.images()
+    files = [*seeds.workplace().glob("*.pub*"), *seeds.workplace().glob("*.asc"), *SECURITY.glob("?.asc")]
+    store = TrustStore()
+    for path in files:
+        with suppress(SifmakeError):
+            store = store.merged(TrustStore.load([path]))
+    return store
+
+
+def read_sif_file(data: bytes) -> None:
+    """Look at a SIF file as inspect, sif list, verify and digest do."""
+    path = file_with(data, "x.sif")
+    with tolerant(), open_sif(path) as sif:
+        for line in (*header_lines(sif), *list_lines(sif), *problems(sif)):
+            str(line)
+        for item in sif.objects:
+            with tolerant():
+                content = sif.read(item, SMALL)
+                parse_inspection(content)
+    with tolerant():
+        verify_file(path, trust())
+    with tolerant():
+        content_digest(path)
+
+
+def read_squashfs(data: bytes) -> None:
+    """Walk through a squashfs and read all of it that may be read."""
+    reader = SquashfsReader(lambda size, at: data[at : at + size] if at >= 0 else b"")
+    for node in reader.walk():
+        with tolerant():
+            reader.read_xattrs(node)
+        if node.kind == FILE:
+            with tolerant():
+                reader.digest(node)
+            with tolerant():
+                for _, chunk in zip(range(50), reader.chunks(node), strict=False):
+                    len(chunk)
+
+
+def read_layer(data: bytes) -> None:
+    """Make a pack of a layer, and the tree of an image that has it twice."""
+    path = seeds.workplace() / "inputs" / "x.pack"
+    path.parent.mkdir(exist_ok=True)
+    candidate = Candidate("x", io.BytesIO(data), data[:512], len(data), "sha256")
+    with Workers(1) as workers, path.open("wb") as out:
+        write_passing(out, candidate, make_codec("gzip"), workers, DEFAULT_LIMITS, Silent().task("x"))
+    with ExitStack() as stack:
+        packs = [stack.enter_context(open_pack(path)) for _ in range(2)]
+        flatten(packs, 0)
+
+
+def repair_tar(data: bytes) -> bytes:
+    """Make the checksums of what may be tar headers fit."""
+    out = bytearray(data)
+    for start in range(0, len(out) - TAR_BLOCK + 1, TAR_BLOCK):
+        block = out[start : start + TAR_BLOCK]
+        if block[257:262] == b"ustar":
+            block[CHECKSUM] = b" " * 8
+            out[start + CHECKSUM.start : start + CHECKSUM.stop] = b"%06o\0 " % sum(block)
+    return bytes(out)
+
+
+def read_pack(data: bytes) -> None:
+    """Check a pack as ``cache import`` does, and use it as a build does."""
+    with open_pack(file_with(data, "y.pack")) as pack:
+        with tolerant():
+            check_pack(pack, DEFAULT_LIMITS)
+        with tolerant():
+            flatten([pack, pack], 0)
+        for content in pack.contents[:50]:
+            with tolerant():
+                pack.read_content(content, SMALL)
+
+
+def repair_pack(data: bytes) -> bytes:
+    """Make footer, sizes and checksums of a pack fit, as far as the sizes leave something."""
+    body, footer = data[: -FOOTER.size], data[-FOOTER.size :]
+    magic, version, _, _, entries, contents, fragments, meta, _, _ = FOOTER.unpack(footer)
+    sizes = [entries, contents, fragments, meta]
+    index = sum(sizes)
+    if index > len(body):
+        return data
+    at = len(body) - index
+    fields = (magic, version, crc32(body[:at]), at, *sizes, crc32(body[at:]), 0)
+    packed = FOOTER.pack(*fields)[:-4]
+    return body + packed + struct.pack("<I", crc32(packed))
+
+
+def read_documents(data: bytes) -> None:
+    """Read manifests, indexes, configs and what is kept of them."""
+    with tolerant():
+        parse_document(data)
+    with tolerant():
+        read_settings(parse_config(data))
+    with tolerant():
+        parse_inspection(data)
+    with tolerant():
+        indexes_in(data, lambda _: data)
+
+
+def read_yaml(data: bytes) -> None:
+    """Read a file as configuration, as list of images and as lock."""
+    path = file_with(data, "a.yaml")
+    for read in (lambda: load_configuration(path, path.parent), lambda: load_images(path), lambda: read_lock(path)):
+        with tolerant():
+            read()
+
+
+def read_signature(data: bytes) -> None:
+    """Read keys, OpenPGP messages and DSSE envelopes."""
+    with tolerant():
+        read_certificates(data, "x")
+    with tolerant():
+        foreign_form(data, "x")
+        check_blocks(data, "PUBLIC", "x")
+    for name in ("x.pem", "x.asc"):
+        with tolerant():
+            load_from_folder(file_with(data, name))
+    with tolerant():
+        metadata.decode(cleartext.split(data).text)
+    with tolerant():
+        canonical(data)
+    with tolerant():
+        verify_text(data, trust().certificates, frozenset())
+    with tolerant():
+        envelope = dsse.decode(data)
+        judge_envelope(envelope, trust())
+        metadata.decode(envelope.payload)
+
+
+def read_words(data: bytes) -> None:
+    """Evaluate a script, words and text in quotes."""
+    text = data.decode(errors="surrogateescape")
+    env = {"A": "a b", "B": "", "LONG": "x" * 1000}
+    for read in (
+        lambda: source(text, dict(env), set(env), frozenset({"UID"})),
+        lambda: split_words(text, env),
+        lambda: expand_quoted(text, env),
+    ):
+        with suppress(NeedsShell, UnbalancedError):
+            read()
+
+
+def read_archive_of_store(data: bytes) -> None:
+    """Take an archive into an empty store."""
+    folder = seeds.workplace() / "imported"
+    shutil.rmtree(folder, ignore_errors=True)
+    read_archive(Store.open(folder, environ={}), file_with(data, "s.tar"), check_pack_of_archive)
+
+
+def read_texts(data: bytes) -> None:
+    """Read references, platforms, challenges, files with credentials, and registries.conf."""
+    text = data.decode(errors="surrogateescape")
+    for read in (parse_uri, parse_platform, parse_challenges):
+        with tolerant():
+            read(text)
+    with tolerant():
+        parse_auth_file(data, "x")
+    conf = file_with(data, "registries.conf")
+    with tolerant():
+        find_locations(parse_reference("a.io/x"), {"CONTAINERS_REGISTRIES_CONF": str(conf), "HOME": os.devnull})
+
+
+JSON = tuple(rb"""{ } [ ] , : null true NaN 1e999 "\ud800" -1 1111111111111111111111111 """.split())
+KEYS = tuple(
+    rb""" "config" "digest" "layers" "manifests" "mediaType" "size" "urls" "data" "annotations" "platform" "rootfs"
+    "diff_ids" "history" "Env" "Labels" "Entrypoint" "Healthcheck" "subject" "created" """.split()
+)
+YAML = tuple(rb"""&a *a !!float !!binary !!python/name:os { } [ ] | > ~ .nan 0x 2026-02-30 on ' " # = << ? """.split())
+YAML += (b": ", b"- ", b"\n  ", b"<<: *a\n", b"\t", b"---\n", b"...\n", b"%TAG ! x\n", b"&a [*a, *a]\n")
+SHELL = tuple(rb"""$ ${ } $( ) ` ' " \ ; export A= :- echo # ~ $$ ${A:- $A """.split())
+SHELL += (b"\n", b" ")
+TAR = (
+    b"ustar\0" + b"00",
+    b"GNU.sparse.map=",
+    b"17 path=a\n",
+    b"30 GNU.sparse.major=1\n",
+    b".wh.",
+    b"\0" * 512,
+    b"\x80\0\0\0",
+)
+TAR += (b"L", b"K", b"x", b"g", b"S", b"1", b"2", b"../", b"/")
+SQUASHFS = (b"hsqs", b"\xff" * 8, b"\x00\x80", b"\x01\x00\x02\x00")
+PGP = (
+    b"-----BEGIN PGP SIGNATURE-----\n",
+    b"-----BEGIN PGP SIGNED MESSAGE-----\n",
+    b"Hash: SHA512\n\n",
+    b"-----BEGIN PUBLIC KEY-----",
+)
+PGP += (b"\xff", b"\xc2\xff", b"\x89", b"\x04\x00", b"=AAAA\n")
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("sif", seeds.sif_files, read_sif_file, tokens=(b"SIF_MAGIC\0", b"\x01\0\0\xf0", *JSON, *PGP)),
+        Target("tar", seeds.tar_files, read_layer, repair_tar, TAR),
+        Target(
+            "packs",
+            lambda: list(seeds.packs()),
+            read_pack,
+            repair_pack,
+            (b"\x90", b"\xc4\0", b"\xdd\xff\xff\xff\xff", b"\xcf"),
+        ),
+        Target("squashfs", seeds.squashfs_files, read_squashfs, tokens=SQUASHFS),
+        Target("json", seeds.documents, read_documents, tokens=JSON + KEYS),
+        Target("yaml", seeds.yaml_files, read_yaml, tokens=YAML),
+        Target("signatures", seeds.keys_and_signatures, read_signature, tokens=PGP + JSON),
+        Target("words", seeds.scripts, read_words, tokens=SHELL),
+        Target("archives", seeds.archives, read_archive_of_store, repair_tar, TAR),
+        Target("texts", seeds.texts, read_texts, tokens=(*JSON, b"://", b"@sha256:", b"[[registry]]\n", b'realm="')),
+    )
+}
+"""All targets by name."""
