@@ -46,6 +46,7 @@ class Target:
         seeds: Returns inputs to start from.
         run: Reads one input.
         repair: Makes checksums fit again, so that changes get further than the first check.
+        change: Changes an input in a way that the format understands; tried every other time.
         tokens: Pieces that the format is made of.
         allowed: Exceptions besides ``SifmakeError`` that say what they mean.
     """
@@ -55,6 +56,7 @@ class Target:
     run: Callable[[bytes], object]
     repair: Callable[[bytes], bytes] = bytes
     tokens: tuple[bytes, ...] = ()
+    change: Callable[[bytes, random.Random], bytes] | None = None
     allowed: tuple[type[BaseException], ...] = ()
 
 
@@ -173,6 +175,9 @@ class Fuzzer:
         data = (
             self._corpus[-1 - int(choose.random() ** 3 * len(self._corpus))] if newest else choose.choice(self._corpus)
         )
+        if self._target.change is not None and choose.random() < 0.5:
+            with contextlib.suppress(ValueError, IndexError, struct.error):
+                return self._target.change(data, choose)
         data = mutate(data, choose.choice(self._corpus), self._target.tokens, choose)[:LONGEST]
         if choose.random() < 0.9:
             with contextlib.suppress(ValueError, IndexError, struct.error):

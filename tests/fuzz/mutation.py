@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import random
+from typing import Any
 
 _EDGES = (0, 1, 2, 3, 4, 7, 8, 127, 128, 255, 256, 511, 512, 4096, 8191, 32767, 32768, 65535, 65536)
 _LARGE = (
@@ -126,3 +127,35 @@ _CHANGES = (
     _token,
     _cut,
 )
+
+
+def mutate_value(value: Any, choose: random.Random) -> Any:
+    """Return a copy of a JSON or msgpack value in which one value somewhere is another one."""
+    if isinstance(value, list | tuple) and value and choose.random() < 0.9:
+        at = choose.randrange(len(value))
+        items = list(value)
+        kind = choose.random()
+        if kind < 0.8:
+            items[at] = mutate_value(items[at], choose)
+        else:
+            items[at : at + choose.randrange(2)] = items[at : at + 1] * choose.choice((0, 2, 2, 100))
+        return items
+    if isinstance(value, dict) and value and choose.random() < 0.9:
+        key = choose.choice(list(value))
+        changed = dict(value)
+        if choose.random() < 0.1:
+            del changed[key]
+        else:
+            changed[key] = mutate_value(changed[key], choose)
+        return changed
+    if isinstance(value, int) and not isinstance(value, bool) and choose.random() < 0.7:
+        return choose.choice((value + choose.randint(-9, 9), -value, choose.choice(_EDGES + _LARGE)))
+    if isinstance(value, bytes | str) and choose.random() < 0.7:
+        return _mutate_text(value, choose)
+    return choose.choice((None, True, 0, -1, 1.5, 1 << 63, "", "x", [], {}, [[]], {"": None}, "a" * 1000, "/../.."))
+
+
+def _mutate_text(value: bytes | str, choose: random.Random) -> bytes | str:
+    data = value if isinstance(value, bytes) else value.encode(errors="surrogatepass")
+    data = mutate(data, data, (b"/", b"..", b"\0", b"\n", b"sha256:", b"\x80"), choose)
+    return data if isinstance(value, bytes) else data.decode(errors="replace")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shutil
+import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -69,12 +72,36 @@ def sif_files() -> list[bytes]:
     return [*images(), *found, *corpus("*.sif", under=SIF_FROM_PEERS), *corpus("*", under=SIF_BROKEN)]
 
 
+def uncompressed() -> list[bytes]:
+    """Return a squashfs whose tables are not compressed, where a changed byte is a changed field."""
+    if not shutil.which("mksquashfs"):
+        return []
+    root = workplace() / "root"
+    if not root.exists():
+        (root / "etc" / "deep" / "er").mkdir(parents=True)
+        for number in range(30):
+            (root / "etc" / f"file-{number}").write_bytes(b"x" * number * 700)
+        (root / "etc" / "large").write_bytes(bytes(300_000) + b"end")
+        (root / "link").symlink_to("etc/deep")
+        os.link(root / "etc" / "file-3", root / "hard")
+        os.mkfifo(root / "fifo")
+        os.setxattr(root / "hard", "user.a", b"value" * 20)
+    image = workplace() / "plain.squashfs"
+    plain = ("-noI", "-noD", "-noF", "-noX", "-noId", "-b", "4096", "-quiet", "-no-progress", "-noappend")
+    subprocess.run(["mksquashfs", root, image, *plain], check=True, capture_output=True)
+    return [image.read_bytes()]
+
+
 def squashfs_files() -> list[bytes]:
     """Return squashfs images: those of the SIF files, and single ones of the corpus."""
     found = corpus("squashfs/**/*.sqfs", "squashfs/**/*.squashfs", "squashfs/**/*.img")
     names = ["built.sif"] if images() else []
     paths = [workplace() / name for name in names] + [SECURITY / name for name in ("hl-good.sif", "ids.sif", "far.sif")]
-    return found + [partition_of(path, workplace() / "part").read_bytes() for path in paths if path.exists()]
+    return (
+        uncompressed()
+        + found
+        + [partition_of(path, workplace() / "part").read_bytes() for path in paths if path.exists()]
+    )
 
 
 def tar_files() -> list[bytes]:

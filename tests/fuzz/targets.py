@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import struct
@@ -10,10 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
+import msgspec
 from isal.isal_zlib import crc32
 
 from fuzz import seeds
 from fuzz.engine import Target
+from fuzz.mutation import mutate, mutate_value
 from sifmake.cli.cache_exchange import check_pack as check_pack_of_archive
 from sifmake.errors import SifmakeError
 from sifmake.flatten.flattened import flatten
@@ -55,6 +58,7 @@ from sifmake.store.exchange import read_archive
 from support.corpus import SECURITY
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -95,7 +99,7 @@ def read_sif_file(data: bytes) -> None:
     """Look at a SIF file as inspect, sif list, verify and digest do."""
     path = file_with(data, "x.sif")
     with tolerant(), open_sif(path) as sif:
-        for line in (*header_lines(sif), *list_lines(sif), *problems(sif)):
+        for line in (*header_lines(sif.header), *list_lines(sif.objects), *problems(sif)):
             str(line)
         for item in sif.objects:
             with tolerant():
@@ -168,6 +172,30 @@ def repair_pack(data: bytes) -> bytes:
     fields = (magic, version, crc32(body[:at]), at, *sizes, crc32(body[at:]), 0)
     packed = FOOTER.pack(*fields)[:-4]
     return body + packed + struct.pack("<I", crc32(packed))
+
+
+def change_pack(data: bytes, choose: random.Random) -> bytes:
+    """Change a value in one part of a pack's index."""
+    footer = FOOTER.unpack(data[-FOOTER.size :])
+    sizes = list(footer[4:8])
+    at = len(data) - FOOTER.size - sum(sizes)
+    parts = []
+    for size in sizes:
+        parts.append(data[at : at + size])
+        at += size
+    number = choose.choice((0, 0, 1, 1, 2, 3))
+    if number == 2:
+        parts[2] = mutate(parts[2], parts[2], (), choose)
+    else:
+        parts[number] = msgspec.msgpack.encode(mutate_value(msgspec.msgpack.decode(parts[number]), choose))
+    body = data[: footer[3]] + b"".join(parts)
+    fields = (*footer[:2], 0, footer[3], *map(len, parts), *footer[8:])
+    return repair_pack(body + FOOTER.pack(*fields))
+
+
+def change_json(data: bytes, choose: random.Random) -> bytes:
+    """Change a value in a JSON document."""
+    return json.dumps(mutate_value(json.loads(data), choose)).encode()
 
 
 def read_documents(data: bytes) -> None:
@@ -286,9 +314,9 @@ TARGETS = {
             (b"\x90", b"\xc4\0", b"\xdd\xff\xff\xff\xff", b"\xcf"),
         ),
         Target("squashfs", seeds.squashfs_files, read_squashfs, tokens=SQUASHFS),
-        Target("json", seeds.documents, read_documents, tokens=JSON + KEYS),
+        Target("json", seeds.documents, read_documents, tokens=JSON + KEYS, change=change_json),
         Target("yaml", seeds.yaml_files, read_yaml, tokens=YAML),
-        Target("signatures", seeds.keys_and_signatures, read_signature, tokens=PGP + JSON),
+        Target("signatures", seeds.keys_and_signatures, read_signature, tokens=PGP + JSON, change=change_json),
         Target("words", seeds.scripts, read_words, tokens=SHELL),
         Target("archives", seeds.archives, read_archive_of_store, repair_tar, TAR),
         Target("texts", seeds.texts, read_texts, tokens=(*JSON, b"://", b"@sha256:", b"[[registry]]\n", b'realm="')),
