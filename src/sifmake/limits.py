@@ -29,6 +29,8 @@ class Limits:
         name_bytes: Longest path or link target in a tar entry, and path in a squashfs, bytes.
         sparse_regions: Most data regions in one sparse tar member.
         xattr_bytes: Largest sum of names and values of one entry's or file's extended attributes, bytes.
+        archive_members: Most members of a tar archive with images or a store's files, extended headers included.
+        archive_headers_bytes: Most bytes of all extended headers (PAX, GNU long names) of such an archive.
         index_depth: How deep image indexes may be nested.
         yaml_bytes: Largest configuration or lock file, as it is and with all aliases expanded, bytes.
         yaml_nodes: Most keys, values, lists and mappings in such a file, with all aliases expanded.
@@ -69,6 +71,8 @@ class Limits:
     name_bytes: int = 64 * KIB
     sparse_regions: int = 100_000
     xattr_bytes: int = 256 * KIB
+    archive_members: int = 100_000
+    archive_headers_bytes: int = 16 * MIB
     index_depth: int = 4
     yaml_bytes: int = 1 * MIB
     yaml_nodes: int = 10_000

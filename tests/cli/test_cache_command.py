@@ -238,9 +238,11 @@ def test_no_answer_is_no_yes(store, capsys, monkeypatch):
 
 def test_an_image_goes_to_another_machine(store, tmp_path, capsys, monkeypatch):
     wanted, other = put_image(store, b"one", b"two"), put_image(store, b"two", b"three")
-    store.remember_manifest(INDEX, Platform(), wanted)
+    described = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": wanted, "size": 2}
+    index = put_json(store, {"schemaVersion": 2, "manifests": [described]})
+    store.remember_manifest(index, Platform(), wanted)
     assert main(["cache", "export", "image.tar", f"docker.io/library/x@{wanted}"]) == 0
-    assert main(["cache", "export", "index.tar", INDEX]) == 0
+    assert main(["cache", "export", "index.tar", index]) == 0
     assert (tmp_path / "image.tar").read_bytes() == (tmp_path / "index.tar").read_bytes()
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "there"))
     assert main(["cache", "import", "image.tar"]) == 0
@@ -248,7 +250,7 @@ def test_an_image_goes_to_another_machine(store, tmp_path, capsys, monkeypatch):
     assert len(packs(there)) == 2
     assert there.get_blob(wanted) == store.get_blob(wanted)
     assert there.get_blob(other) is None
-    assert there.find_manifest(INDEX, Platform()) == wanted
+    assert there.find_manifest(index, Platform()) == wanted
     assert main(["cache", "verify"]) == 0
 
 

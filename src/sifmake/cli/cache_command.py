@@ -12,6 +12,7 @@ from sifmake.cli.actions import add_action, examples
 from sifmake.cli.console import Console, human_size
 from sifmake.cli.printing import print_json, print_lines
 from sifmake.errors import SifmakeError, StoreError, UsageError, one_line
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.pipeline.configuration import FORMER_SETTINGS, SETTINGS
 from sifmake.store import Store
 from sifmake.store.collect import choose, key_of, parse_age, parse_size, remove
@@ -21,6 +22,8 @@ from sifmake.store.naming import PACKS, SIFS
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+
+    from sifmake.pipeline.project import Project
 
 NOUNS = {
     "container": "container file(s)",
@@ -78,11 +81,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _find_store(root: Path, console: Console) -> Store:
     """Return the store that the project in a folder uses, else the user's."""
+    project = _find_project(root, console)
+    return project.store if project else Store.open(progress=console)
+
+
+def _find_project(root: Path, console: Console) -> Project | None:
     if not any((root / name).exists() for name in (SETTINGS, FORMER_SETTINGS)):
-        return Store.open(progress=console)
+        return None
     from sifmake.pipeline.project import Project
 
-    return Project(root, progress=console).store
+    return Project(root, progress=console)
 
 
 def show(store: Store, args: argparse.Namespace, _: Console) -> int:
@@ -177,8 +185,12 @@ def take_in(store: Store, args: argparse.Namespace, console: Console) -> int:
     from sifmake.cli.cache_exchange import check_pack
     from sifmake.store.exchange import read_archive
 
-    done = read_archive(store, args.file, check_pack)
+    project = _find_project(args.root, console)
+    limits = project.configuration.limits if project else DEFAULT_LIMITS
+    done = read_archive(store, args.file, lambda path: check_pack(path, limits), limits)
     console.info(f"{len(done.new)} file(s) taken in, {done.known} were there already")
+    if done.left_out:
+        console.info(f"{len(done.left_out)} note(s) on indexes left out: the indexes that prove them are not there")
     return 0
 
 

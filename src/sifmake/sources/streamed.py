@@ -116,7 +116,7 @@ class StreamedArchive:
     def _read_through(self) -> None:
         with self._stream.open() as reader:
             archive = StreamBytes(reader, self._limits.layer_bytes)
-            for member in walk(archive):
+            for member in walk(archive, self._limits):
                 self._forget(member.name)
                 self._members[member.name] = member
                 if not member.target:

@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from sifmake.errors import IntegrityError, SourceError
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.ranges import read_at
 from sifmake.sources.archive import advised
 from sifmake.sources.compression import is_compressed
@@ -16,6 +17,7 @@ from sifmake.sources.tar_members import follow, walk
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sifmake.limits import Limits
     from sifmake.sources.content import Content
     from sifmake.sources.settings import SourceSettings
 
@@ -23,18 +25,19 @@ if TYPE_CHECKING:
 class TarArchive(AtHand):
     """The files in a tar archive. Of two members of one name the last one counts."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, limits: Limits = DEFAULT_LIMITS) -> None:
         """Read all headers.
 
         Args:
             fd: An open, seekable file; closed with the archive, and when it is none.
+            limits: Bound the headers; see :func:`~sifmake.sources.tar_members.entries_of`.
 
         Raises:
             IntegrityError: This is no tar archive, or it is damaged or cut off.
         """
         self._fd = fd
         try:
-            self._members = {member.name: member for member in walk(_FileBytes(fd))}
+            self._members = {member.name: member for member in walk(FileBytes(fd), limits)}
         except BaseException:
             self.close()
             raise
@@ -55,20 +58,23 @@ class TarArchive(AtHand):
             self._fd = -1
 
 
-class _FileBytes:
-    """A seekable archive's bytes."""
+class FileBytes:
+    """A seekable archive's bytes; see :class:`~sifmake.sources.tar_members.ArchiveBytes`."""
 
     def __init__(self, fd: int) -> None:
+        """Begin at the first byte of an open file."""
         self.position = 0
         self._fd = fd
         self._end = os.fstat(fd).st_size
 
     def take(self, size: int) -> bytes:
+        """Return the next ``size`` bytes, fewer at the end only."""
         data = read_at(self._fd, size, self.position)
         self.position += len(data)
         return data
 
     def skip(self, size: int) -> bool:
+        """Pass over bytes; False where the end comes before."""
         wanted = self.position + size
         self.position = min(wanted, self._end)
         return wanted <= self._end
@@ -94,7 +100,7 @@ def _open(path: Path, settings: SourceSettings) -> Content:
         raise SourceError(f"the archive cannot be opened ({error.strerror})") from None
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode) and not _is_compressed(fd):
-        return TarArchive(fd)
+        return TarArchive(fd, settings.limits)
     from sifmake.sources.streamed import FileStream, StreamedArchive
 
     if stat.S_ISDIR(mode):

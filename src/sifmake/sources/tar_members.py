@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from sifmake.errors import IntegrityError
+from sifmake.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from sifmake.limits import Limits
+
 BLOCK = 512
-MOST_MEMBERS = 1_000_000
-LARGEST_EXTENSION = 1 << 20
-"""Bytes of a pax header or GNU long name."""
 MOST_HOPS = 40
 """Links followed from one name before it counts as a loop."""
 
@@ -22,6 +22,12 @@ _REGULAR = b"0\x007"
 _LINKS = b"12"
 _EMPTY = b"3456"
 """Devices, folders and fifos: their size, if any, announces no data."""
+_EXTENSIONS = b"LKxg"
+_SIZE_DIGITS = 19
+_LENGTH_DIGITS = 8
+_SPARSE = "GNU.sparse"
+_KEPT = {b"path": "path", b"linkpath": "linkpath", b"size": "size"}
+"""What pax headers say that is of use here; all else is passed over."""
 
 
 class ArchiveBytes(Protocol):
@@ -59,36 +65,94 @@ class TarMember:
     target: str = ""
 
 
-def walk(archive: ArchiveBytes) -> Iterator[TarMember]:
+@dataclass(frozen=True)
+class ArchiveEntry:
+    """An entry of an archive, extended headers applied.
+
+    Attributes:
+        name: As it stands in the archive.
+        kind: Type of the entry, one byte (POSIX ustar, ``typeflag``).
+        link: Target of a link as it stands.
+        offset: Of the first byte of its data.
+        size: Bytes of its data.
+        sparse: Whether the data are not the file's, but a sparse one's in a form of GNU's.
+    """
+
+    name: str
+    kind: bytes
+    link: str
+    offset: int
+    size: int
+    sparse: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a file whose bytes are its data."""
+        return self.kind in _REGULAR and not self.sparse
+
+
+def walk(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[TarMember]:
     """Yield files and links; the data of a file may be read from the archive before the next one is asked for.
 
     Raises:
-        IntegrityError: This is no tar archive, or it is damaged or cut off.
+        IntegrityError: As :func:`entries_of`.
+    """
+    for entry in entries_of(archive, limits):
+        member = _member(entry)
+        if member is not None:
+            yield member
+
+
+def entries_of(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[ArchiveEntry]:
+    """Yield all entries; the data of one may be read from the archive before the next one is asked for.
+
+    Args:
+        archive: The archive.
+        limits: ``archive_members``, ``archive_headers_bytes`` and ``pax_bytes`` apply.
+
+    Raises:
+        IntegrityError: This is no tar archive, or it is damaged, cut off or beyond a limit.
     """
     extra: dict[str, bytes] = {}
-    for _ in range(MOST_MEMBERS):
+    headers = 0
+    for _ in range(limits.archive_members):
         start = archive.position
         header = archive.take(BLOCK)
-        if 0 < len(header) < BLOCK and start:
-            raise IntegrityError(f"the archive is cut off: it ends at byte {archive.position} inside a header")
-        if len(header) < BLOCK or not header.strip(b"\0"):
-            if not start:
-                raise IntegrityError("this is no tar archive, or an empty one")
+        if not _demand_header(header, start, archive.position):
+            if extra:
+                raise IntegrityError("the archive is cut off: it ends behind an extended header")
             return
-        if not is_header(header):
-            what = "this is no tar archive" if start == 0 else f"the archive is damaged at byte {start}"
-            raise IntegrityError(what)
         kind = header[156:157]
         size = _size(header, extra, start)
-        if kind in b"LKxg":
+        if kind in _EXTENSIONS:
+            headers += size
+            if size > limits.pax_bytes or headers > limits.archive_headers_bytes:
+                raise IntegrityError(_too_long(size, headers, start, limits))
             extra |= _extension(archive, kind, size)
         else:
-            member = _member(header, extra, archive.position, size)
+            yield _entry(header, extra, archive.position, size)
             extra = {}
-            if member is not None:
-                yield member
         _pass(archive, start + BLOCK + size)
-    raise IntegrityError(f"the archive has more than {MOST_MEMBERS} members")
+    raise IntegrityError(f"the archive has more than {limits.archive_members} members and extended headers")
+
+
+def _demand_header(header: bytes, start: int, end: int) -> bool:
+    """Return whether an entry begins here, False at the archive's end; anything else is an error."""
+    if 0 < len(header) < BLOCK and start:
+        raise IntegrityError(f"the archive is cut off: it ends at byte {end} inside a header")
+    if len(header) < BLOCK or not header.strip(b"\0"):
+        if not start:
+            raise IntegrityError("this is no tar archive, or an empty one")
+        return False
+    if not is_header(header):
+        raise IntegrityError("this is no tar archive" if start == 0 else f"the archive is damaged at byte {start}")
+    return True
+
+
+def _too_long(size: int, headers: int, start: int, limits: Limits) -> str:
+    if size > limits.pax_bytes:
+        return f"the archive has a header of {size} bytes at byte {start}; {limits.pax_bytes} are allowed"
+    return f"the archive has extended headers of {headers} bytes and more; {limits.archive_headers_bytes} are allowed"
 
 
 def is_header(block: bytes) -> bool:
@@ -125,19 +189,23 @@ def _pass(archive: ArchiveBytes, end: int) -> None:
     archive.skip(-end % BLOCK)
 
 
-def _member(header: bytes, extra: Mapping[str, bytes], position: int, size: int) -> TarMember | None:
+def _entry(header: bytes, extra: Mapping[str, bytes], position: int, size: int) -> ArchiveEntry:
     kind = header[156:157]
-    name = _inside(_text(extra.get("path", _name(header))))
+    name = _text(extra.get("path", _name(header)))
+    link = _text(extra.get("linkpath", _field(header, 157, 100))) if kind in _LINKS else ""
+    return ArchiveEntry(name, kind, link, position, size, _SPARSE in extra)
+
+
+def _member(entry: ArchiveEntry) -> TarMember | None:
+    """Return the file or link that an entry is inside the archive; None for all else."""
+    name = _inside(entry.name)
     if not name:
         return None
-    if kind in _LINKS:
-        target = _text(extra.get("linkpath", _field(header, 157, 100)))
-        base = posixpath.dirname(name) if kind == b"2" else ""
-        target = _inside(posixpath.join(base, target))
+    if entry.kind in _LINKS:
+        base = posixpath.dirname(name) if entry.kind == b"2" else ""
+        target = _inside(posixpath.join(base, entry.link))
         return TarMember(name, 0, 0, target) if target else None
-    if kind in _REGULAR and not any(key.startswith("GNU.sparse") for key in extra):
-        return TarMember(name, position, size)
-    return None
+    return TarMember(name, entry.offset, entry.size) if entry.is_plain else None
 
 
 def _size(header: bytes, extra: Mapping[str, bytes], position: int) -> int:
@@ -145,8 +213,8 @@ def _size(header: bytes, extra: Mapping[str, bytes], position: int) -> int:
     try:
         if header[156:157] in _LINKS or header[156:157] in _EMPTY:
             return 0
-        if "size" in extra and header[156:157] not in b"LKxg":
-            size = int(extra["size"])
+        if "size" in extra and header[156:157] not in _EXTENSIONS:
+            size = int(extra["size"][: _SIZE_DIGITS + 1])
         elif raw[0] & 0x80:
             size = int.from_bytes(raw[1:], "big") if raw[0] == 0x80 else -1
         else:
@@ -160,8 +228,6 @@ def _size(header: bytes, extra: Mapping[str, bytes], position: int) -> int:
 
 def _extension(archive: ArchiveBytes, kind: bytes, size: int) -> dict[str, bytes]:
     position = archive.position
-    if size > LARGEST_EXTENSION:
-        raise IntegrityError(f"the archive has a header of {size} bytes at byte {position}")
     data = archive.take(size)
     if kind == b"L":
         return {"path": data.rstrip(b"\0")}
@@ -171,15 +237,21 @@ def _extension(archive: ArchiveBytes, kind: bytes, size: int) -> dict[str, bytes
 
 
 def _pax_records(data: bytes, position: int) -> dict[str, bytes]:
-    """Parse records of the form ``LENGTH KEY=VALUE`` with a line feed behind each."""
-    records = {}
-    while data.strip(b"\0"):
-        length, space, _ = data.partition(b" ")
-        if not (space and length.isdigit() and len(length) < 9 and 0 < int(length) <= len(data)):
+    """Parse records of the form ``LENGTH KEY=VALUE`` with a line feed behind each; keep what is of use."""
+    records: dict[str, bytes] = {}
+    start, stop = 0, len(data.rstrip(b"\0"))
+    while start < stop:
+        blank = data.find(b" ", start, start + _LENGTH_DIGITS + 1)
+        length = data[start:blank] if blank > 0 else b""
+        end = start + int(length) if length.isdigit() else 0
+        if blank < 0 or not blank < end <= len(data):
             raise IntegrityError(f"the archive has a damaged pax header at byte {position}")
-        record, data = data[: int(length)], data[int(length) :]
-        key, _, value = record[len(length) + 1 :].removesuffix(b"\n").partition(b"=")
-        records[key.decode(errors="surrogateescape")] = value
+        key, _, value = data[blank + 1 : end].removesuffix(b"\n").partition(b"=")
+        if key in _KEPT:
+            records[_KEPT[key]] = value
+        elif key.startswith(b"GNU.sparse"):
+            records[_SPARSE] = b""
+        start = end
     return records
 
 
