@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -87,3 +88,26 @@ def test_a_command_keeps_the_passphrase_and_its_environment_does_not(monkeypatch
     assert os.environ["SIFMAKE_PASSPHRASE"] == "sesame 1"
     monkeypatch.delenv("SIFMAKE_PASSPHRASE")
     assert withheld.passphrase() is None
+
+
+STARTERS = {"run", "Popen", "call", "check_call", "check_output"}
+WITHOUT_ENVIRONMENT = {"execv", "execvp", "execl", "execlp", "spawnv", "system", "popen", "posix_spawnp"}
+
+
+def test_every_program_that_is_started_is_given_an_environment(repository: Path) -> None:
+    """A call without one would hand on all that this process has."""
+    found, careless = 0, []
+    for path in (repository / "src").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                continue
+            module, name = ast.unparse(call.func.value), call.func.attr
+            if module == "subprocess" and name in STARTERS:
+                found += 1
+                given = [ast.unparse(word.value) for word in call.keywords if word.arg == "env"]
+                if not given or not ("without_secrets" in given[0] or given == ["environment"]):
+                    careless.append(f"{path.name}:{call.lineno}")
+            elif module == "os" and name in WITHOUT_ENVIRONMENT:
+                careless.append(f"{path.name}:{call.lineno}")
+    assert found >= 5
+    assert careless == []

@@ -305,3 +305,14 @@ def test_programs_decide_the_architecture_and_a_mismatch_is_said():
     assert built.warnings == ("the image config says arm64, but the programs inside are for amd64",)
     labels = json.loads(built.text(".singularity.d/labels.json"))
     assert labels["org.label-schema.build-arch"] == "amd64"
+
+
+def test_texts_that_come_to_too_much_are_left_out_of_what_inspect_shows():
+    big = b"#" + b"x" * (1 << 20)
+    scripts = {f".singularity.d/env/9{number:04}-environment.sh": big for number in range(500)}
+    built = Built({**scripts, ".singularity.d/runscript.help": b"help"})
+    attributes = json.loads(built.prepared.objects.inspect)["data"]["attributes"]
+    assert len(built.prepared.objects.inspect) < 4 << 20
+    assert attributes["helpfile"] == "help"
+    (warning,) = [line for line in built.warnings if "inspect shows" in line]
+    assert warning.startswith("499 scripts and texts, /.singularity.d/env/90001-environment.sh first, are not in")

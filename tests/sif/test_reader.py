@@ -11,7 +11,9 @@ import pytest
 
 from sifmake.errors import SifError
 from sifmake.sif import DataType, NotSifError, open_sif, problems
+from sifmake.sif.format import Descriptor, Header
 from sifmake.sif.listing import header_lines, list_lines
+from support.bounded import assert_cheap, assert_refused, run_bounded
 from support.corpus import CORPUS, SIF_BROKEN, SIF_FROM_PEERS, SIF_IMAGES, needs_corpus
 from support.signing import write_sif
 
@@ -191,3 +193,32 @@ def test_a_huge_claim_allocates_nothing(tmp_path):
     with pytest.raises(SifError, match="at most 16384 are accepted"), open_sif(path):
         pass
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 * 1024
+
+
+def full_table():
+    """Return a file with as many objects as are accepted, each of an odd group, with a name that colours terminals."""
+    count, start = 16384, 4096 + 16384 * 585
+    head = Header(b"", b"SIF_MAGIC\0", b"01\0", b"02\0", bytes(16), 0, 0, 0, count, 4096, count * 585, start, count)
+    objects = [
+        Descriptor(
+            *(slot, DataType.GENERIC, 1, slot + 1, 1, 0, start + slot, 1, 1, 0, 0, 0, 0),
+            *(b"\x1b[31m".ljust(128, b"\0"), bytes(384)),
+        )
+        for slot in range(count)
+    ]
+    return head.pack().ljust(4096, b"\0") + b"".join(item.pack() for item in objects) + b"x" * count
+
+
+def test_a_full_table_is_listed_and_told_of_in_few_lines(tmp_path):
+    path = tmp_path / "a.sif"
+    path.write_bytes(full_table())
+    cost = run_bounded(tmp_path, "sif", "list", path)
+    assert_cheap(cost)
+    assert cost.status == 0
+    assert cost.out.count("\n") > 16384
+    assert "\x1b" not in cost.out
+    assert cost.err.count("\n") == 21
+    assert "16364 further problems" in cost.err
+    cost = run_bounded(tmp_path, "sif", "dump", "20000", path)
+    assert_refused(cost)
+    assert len(cost.err) < 1000

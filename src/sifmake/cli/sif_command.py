@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from sifmake.sif import Sif
 
+MOST_WARNINGS = 20
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands list, header, dump and digest."""
@@ -69,5 +71,7 @@ def show(sif: Sif, action: str) -> None:
     """Print header or list; oddities that do not prevent reading go to standard error."""
     lines = list_lines(sif.objects) if action == "list" else header_lines(sif.header)
     print_lines(lines)
-    for problem in problems(sif):
+    found = problems(sif)
+    more = [f"{len(found) - MOST_WARNINGS} further problems"] if len(found) > MOST_WARNINGS else []
+    for problem in found[:MOST_WARNINGS] + more:
         print_error(f"sifmake: warning: {sif.path}: {problem}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from sifmake.errors import one_line
 from sifmake.json_text import parse_json
 from sifmake.layers.entry import DIR, FILE
 from sifmake.rootfs.gojson import clean, compact
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 TEXT_BYTES = 1 << 20
 """Most bytes of one text that is shown."""
+ALL_TEXT_BYTES = 2 << 20
+"""Most bytes of all of them: a layer of some kilobytes may have thousands of scripts of a mebibyte each."""
 
 ATTRIBUTES = ("apps", "environment", "labels", "runscript", "test", "helpfile", "deffile", "startscript")
 """Of a container, in the order of the document."""
@@ -27,8 +30,10 @@ _TEXTS = {"runscript": b"runscript", "test": b"test", "helpfile": b"runscript.he
 _APPS = b"scif/apps"
 
 
-def inspection(tree: Tree, read: Callable[[Inode, int], bytes], labels: Mapping[str, str], deffile: str) -> bytes:
-    """Return the document about a finished tree; empty attributes are left out.
+def inspection(
+    tree: Tree, read: Callable[[Inode, int], bytes], labels: Mapping[str, str], deffile: str
+) -> tuple[bytes, list[str]]:
+    """Return the document about a finished tree, and warnings; empty attributes are left out.
 
     Args:
         tree: With ``/.singularity.d`` as it will be in the image.
@@ -43,7 +48,7 @@ def inspection(tree: Tree, read: Callable[[Inode, int], bytes], labels: Mapping[
     found["startscript"] = look.text(b".singularity.d/startscript")
     found["labels"] = dict(labels)
     found["deffile"] = deffile.rstrip("\n")
-    return compact({"data": {"attributes": _filled(found, ATTRIBUTES)}, "type": "container"})
+    return compact({"data": {"attributes": _filled(found, ATTRIBUTES)}, "type": "container"}), look.warnings()
 
 
 class _Looker:
@@ -52,13 +57,28 @@ class _Looker:
     def __init__(self, tree: Tree, read: Callable[[Inode, int], bytes]) -> None:
         self._tree = tree
         self._read = read
+        self._left = ALL_TEXT_BYTES
+        self._skipped: list[bytes] = []
 
     def text(self, path: bytes) -> str:
         """Return the text of a regular file without newlines at its end; empty where there is none."""
         inode = self._tree.resolve(path)
         if inode is None or inode.kind != FILE:
             return ""
-        return self._read(inode, TEXT_BYTES).decode(errors="replace").rstrip("\n")
+        if min(inode.size, TEXT_BYTES) > self._left:
+            self._skipped.append(path)
+            return ""
+        data = self._read(inode, TEXT_BYTES)
+        self._left -= len(data)
+        return data.decode(errors="replace").rstrip("\n")
+
+    def warnings(self) -> list[str]:
+        """Return a line about the texts that were too much."""
+        if not self._skipped:
+            return []
+        first = one_line(self._skipped[0].decode(errors="replace"))
+        what = f"{len(self._skipped)} scripts and texts, /{first} first, are not in what inspect shows"
+        return [f"{what}: they come to more than {ALL_TEXT_BYTES} bytes (a limit)"]
 
     def names(self, folder: bytes) -> list[bytes]:
         """Return the sorted names in a directory; none where there is no directory."""

@@ -73,9 +73,11 @@ def prepare(
     editor.write(_META + b"/labels.json", indented(all_labels), 0o644, keep_mode=True)
     _keep_history(editor)
     editor.write(_META + b"/Singularity", deffile.encode(), 0o644)
+    document, left_out = inspection(tree, _reader(editor, read_head), all_labels, deffile)
+    warnings += left_out
     objects = SifMetadata(
         deffile=deffile.encode(),
-        inspect=inspection(tree, _reader(editor, read_head), all_labels, deffile),
+        inspect=document,
         oci_config=compact(settings.document),
     )
     created = image.config.created

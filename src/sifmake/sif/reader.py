@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SMALL_OBJECT = 16 << 20
 """Bytes of the largest object that is read into memory unless the caller says otherwise."""
+SHOWN_NUMBERS = 50
+"""Object numbers that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Sif:
         for item in self.objects:
             if item.id == number:
                 return item
-        have = ", ".join(str(item.id) for item in self.objects) or "none"
+        numbers = [str(item.id) for item in self.objects]
+        have = ", ".join(numbers[:SHOWN_NUMBERS] + ["..."] * (len(numbers) > SHOWN_NUMBERS)) or "none"
         raise SifError(f"there is no object {number}", where=str(self.path), hint=f"it has: {have}")
 
     def primary(self) -> Descriptor | None:
