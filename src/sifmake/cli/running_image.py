@@ -8,7 +8,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.cli.running_parse import Options
     from sifmake.pipeline.configuration import Configuration
-    from sifmake.pipeline.lock_file import Lock
 
 CONFIGURATIONS = ("sifmake.yaml", "config/config.yaml")
 """The first that exists counts; see :func:`~sifmake.pipeline.configuration.find_settings`."""
@@ -153,28 +152,30 @@ def verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
             where=sif,
             hint=f"require-signature is set in {_settings_name()}; sifmake sign signs it, trusted-keys names who may",
         )
-    if lock := lock_of(sif):
+    if name := image_of(sif):
         from sifmake.pipeline.lock_match import check_match
+        from sifmake.pipeline.project import Project
+        from sifmake.pipeline.signing_stages import header_before
         from sifmake.sif import read_sif
 
-        check_match(read_sif(fd, Path(sif)), found, lock)
+        project = Project(Path.cwd())
+        check_match(read_sif(fd, Path(sif)), found, project.lock(name), header_before(project, name))
     return fd
 
 
-def lock_of(sif: str) -> Lock | None:
-    """Return the lock of an image of the project here; None for other files, which have none."""
+def image_of(sif: str) -> str:
+    """Return the name of the image of the project here that a file is; empty for other files, which have no lock."""
     from pathlib import Path
 
     from sifmake.pipeline.declaration import LOCK, TARGET, path_of
-    from sifmake.pipeline.lock_file import read_lock
 
     here = Path.cwd()
     for path in (Path(sif), Path(sif).resolve()):
         lock = path_of(here, LOCK, path.stem)
         own = path_of(here, TARGET, path.stem)
         if own.name == path.name and own.parent.resolve() == path.parent.resolve() and lock.exists():
-            return read_lock(lock)
-    return None
+            return path.stem
+    return ""
 
 
 def check_keys(configuration: Configuration) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError, SigningError
 from sifmake.pipeline.configuration import DEVELOPMENT
+from sifmake.pipeline.finished_match import is_as_it_came, is_finished_file
 from sifmake.pipeline.origin import source_origin
 from sifmake.reference.uri import is_sif_uri
 from sifmake.sif import DataType
@@ -30,21 +31,21 @@ COMPRESSION_PLACE = 20
 """Of the number of the compression in a squashfs superblock."""
 
 
-def check_match(sif: Sif, found: Verification, lock: Lock) -> None:
+def check_match(sif: Sif, found: Verification, lock: Lock, header: bytes = b"") -> None:
     """Check that a verified SIF file is the image that a lock describes.
 
     Args:
         sif: The file, open.
         found: How it verified; it must have done so.
-        lock: What it should be. Files that were finished when they came are checked by their own digest elsewhere.
+        lock: What it should be.
+        header: For a file that was finished when it came, its header before it was signed, as a record tells it.
 
     Raises:
         SigningError: It is another image, an older one, built with other settings, or signed by another key.
         SifError: What it says of itself cannot be read.
     """
-    if is_sif_uri(lock.source):
-        return
-    different = list(_differences(sif, found, lock))
+    differ = _other_file(sif, found, lock, header) if is_sif_uri(lock.source) else _differences(sif, found, lock)
+    different = list(differ)
     if different:
         what = f"is signed and is not the image of its lock: {'; '.join(different[:5])}"
         raise SigningError(what, where=str(sif.path), hint="build it again; it was replaced, or its lock was")
@@ -59,6 +60,14 @@ def _differences(sif: Sif, found: Verification, lock: Lock) -> Iterator[str]:
     yield from _other_image(sif, lock)
     yield from _other_labels(sif, lock)
     yield from _other_build(sif, found, lock)
+
+
+def _other_file(sif: Sif, found: Verification, lock: Lock, header: bytes) -> Iterator[str]:
+    """Give what differs from a finished file: its own signatures, if it came with some, are those of others."""
+    if not is_finished_file(sif, lock, header):
+        yield f"without the project's signature it does not have the digest {lock.manifest} of the lock"
+    if not is_as_it_came(sif, lock):
+        yield from _other_signer(found, lock)
 
 
 def _other_image(sif: Sif, lock: Lock) -> Iterator[str]:
@@ -127,6 +136,10 @@ def _other_build(sif: Sif, found: Verification, lock: Lock) -> Iterator[str]:
     compression = COMPRESSIONS.get(number, f"number {number}")
     if compression != lock.build.compression:
         yield f"it is compressed by {compression}, the lock says {lock.build.compression}"
+    yield from _other_signer(found, lock)
+
+
+def _other_signer(found: Verification, lock: Lock) -> Iterator[str]:
     if not _signed_by(found, lock.build.key):
         names = ", ".join(signer.fingerprint for signer in found.signers)
         yield f"it is signed by {names}, the lock says {lock.build.key}"

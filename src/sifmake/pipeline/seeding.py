@@ -12,7 +12,7 @@ from sifmake.files import atomic_write, make_folders, sha256_of, temporary_besid
 from sifmake.pipeline.declaration import STAGE_NAMES, TARGET
 from sifmake.pipeline.freshness import why_stale
 from sifmake.pipeline.records import read_record
-from sifmake.pipeline.signing_stages import verify_signed
+from sifmake.pipeline.signing_stages import check_published
 from sifmake.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -37,9 +37,8 @@ def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]
         if why := why_stale(project, stage, name, lock):
             raise LockError(f"{stage} is not up to date: {why}", where=name, hint="build it first")
     _check_bytes(project, name, target)
-    if lock.build.key:
-        # The record can be changed by those who can change the file; what is signed cannot.
-        verify_signed(project, target, lock)
+    # The record can be changed by those who can change the file; what is signed cannot.
+    check_published(project, name)
     make_folders(prefix)
     for spelling in spellings(lock):
         path = prefix / f"{hashlib.md5(spelling.encode(), usedforsecurity=False).hexdigest()}{SUFFIX}"

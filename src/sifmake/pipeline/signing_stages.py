@@ -10,6 +10,7 @@ from sifmake.errors import LockError, SigningError
 from sifmake.files import sha256_of
 from sifmake.pipeline.configuration import DEVELOPMENT
 from sifmake.pipeline.declaration import TARGET
+from sifmake.pipeline.finished_match import recorded_header
 from sifmake.pipeline.keys import load_project_signer, load_project_trust
 from sifmake.threads import Threads
 
@@ -104,8 +105,14 @@ def _refuse_development() -> None:
         raise SigningError("the development key signs nothing that is published on a schedule", hint=OWN_KEY)
 
 
-def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
+def verify_signed(project: Project, path: Path, lock: Lock, header: bytes = b"") -> dict[str, Any]:
     """Verify a SIF and return what the receipt says; an unsigned one passes only where the lock wants none signed.
+
+    Args:
+        project: Has the trusted keys.
+        path: The SIF.
+        lock: What it should be.
+        header: See :func:`~sifmake.pipeline.lock_match.check_match`.
 
     Raises:
         SigningError: It does not verify, or is not the image that the lock describes.
@@ -114,7 +121,7 @@ def verify_signed(project: Project, path: Path, lock: Lock) -> dict[str, Any]:
         fd = file.fileno()
         # The open file, whatever takes its name meanwhile.
         digest = threads.submit(sha256_of, Path(f"/proc/self/fd/{fd}"))
-        trust, signers = _judge(project.configuration, path, fd, lock) if lock.build.key else ("unsigned", [])
+        trust, signers = _judge(project.configuration, path, fd, lock, header) if lock.build.key else ("unsigned", [])
         size = os.fstat(fd).st_size
     return {"sha256": f"sha256:{digest.result()}", "signers": signers, "size": size, "trust": trust}
 
@@ -127,10 +134,17 @@ def check_published(project: Project, image: str) -> None:
     """
     lock = project.lock(image)
     if lock.build.key:
-        verify_signed(project, project.path(TARGET, image), lock)
+        verify_signed(project, project.path(TARGET, image), lock, header_before(project, image))
 
 
-def _judge(configuration: Configuration, path: Path, fd: int, lock: Lock | None = None) -> tuple[str, list[str]]:
+def header_before(project: Project, image: str) -> bytes:
+    """Return the header of a finished file before it was signed, as the records tell it; empty for other images."""
+    return recorded_header(*(project.record(stage, image) for stage in ("sign", "publish")))
+
+
+def _judge(
+    configuration: Configuration, path: Path, fd: int, lock: Lock | None = None, header: bytes = b""
+) -> tuple[str, list[str]]:
     from sifmake.pipeline.lock_match import check_match
     from sifmake.sif import read_sif
     from sifmake.signing import verify_open
@@ -140,7 +154,7 @@ def _judge(configuration: Configuration, path: Path, fd: int, lock: Lock | None 
         hint = "see 'trusted-keys' in sifmake.yaml"
         raise SigningError(f"does not verify: {'; '.join(found.reasons[:5])}", where=str(path), hint=hint)
     if lock is not None:
-        check_match(read_sif(fd, path), found, lock)
+        check_match(read_sif(fd, path), found, lock, header)
     signers = [signer for check in found.signatures for signer in check.signers]
     trust = DEVELOPMENT if any(signer.development for signer in signers) else "trusted"
     return trust, sorted(signer.fingerprint for signer in signers)

@@ -17,6 +17,7 @@ from sifmake.errors import (
 from sifmake.files import fsync_folder, make_folders, sha256_of
 from sifmake.pipeline.as_made import Seen, frame_of, has_frame, has_objects
 from sifmake.pipeline.declaration import SIGNED, TARGET, TREE, UNSIGNED, ZSTD_WARNING
+from sifmake.pipeline.finished_match import HEADER_MEMBER, header_of, kept_header
 from sifmake.pipeline.freshness import renew, stage_key, why_stale
 from sifmake.pipeline.records import read_record, write_record
 from sifmake.reference.uri import is_sif_uri
@@ -164,6 +165,7 @@ def _sign(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
             return known
     built = _ensure_unsigned(runner, image, lock)
     whole = runner.seen.is_unchanged(unsigned)
+    before = {} if built["objects"] else {HEADER_MEMBER: header_of(unsigned)}
     signer = sign_unsigned(runner.project, unsigned, built["objects"]) if lock.build.key else "none"
     size, frame = unsigned.stat().st_size, frame_of(unsigned)
     unsigned.replace(signed)
@@ -171,7 +173,7 @@ def _sign(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     fsync_folder(signed.parent)
     if whole:
         runner.seen.note(signed)
-    return {"frame": frame, "signer": signer, "size": size}
+    return {"frame": frame, "signer": signer, "size": size, **before}
 
 
 def _ensure_unsigned(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
@@ -209,7 +211,7 @@ def _link_finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | N
         return None
     fsync_folder(signed.parent)
     runner.seen.note(signed)
-    return {"frame": frame_of(signed), "signer": finished["signer"], "size": finished["size"]}
+    return {"frame": frame_of(signed), "signer": finished["signer"], "size": finished["size"], **kept_header(finished)}
 
 
 def _finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | None:
@@ -223,21 +225,21 @@ def _finished(runner: Runner, image: str, lock: Lock) -> dict[str, Any] | None:
 
 
 def _verify(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
-    from sifmake.pipeline.signing_stages import verify_signed
+    from sifmake.pipeline.signing_stages import header_before, verify_signed
 
     project, signed = runner.project, runner.project.path(SIGNED, image)
     if _finished(runner, image, lock):
-        return verify_signed(project, project.path(TARGET, image), lock)
+        return verify_signed(project, project.path(TARGET, image), lock, header_before(project, image))
     made = _ensure(runner, "sign", SIGNED, image, lock)
     if not _is_whole(runner, image, lock, made, thorough=not lock.build.key):
         _make_again(runner, "sign", signed, image, lock)
     try:
-        result = verify_signed(project, signed, lock)
+        result = verify_signed(project, signed, lock, header_before(project, image))
     except (SigningError, SifError):
         if _is_whole(runner, image, lock, made, thorough=True):
             raise
         _make_again(runner, "sign", signed, image, lock)
-        result = verify_signed(project, signed, lock)
+        result = verify_signed(project, signed, lock, header_before(project, image))
     runner.seen.note(signed)
     return result
 
@@ -284,7 +286,8 @@ def _publish(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
     signed.replace(target)
     fsync_folder(target.parent)
     project.path(TREE, image).unlink(missing_ok=True)
-    return {"sha256": verified["sha256"], "signer": signed_by["signer"], "size": verified["size"]}
+    sizes = {"sha256": verified["sha256"], "signer": signed_by["signer"], "size": verified["size"]}
+    return sizes | kept_header(signed_by)
 
 
 _WORK: dict[str, Callable[[Runner, str, Lock], dict[str, Any]]] = {
