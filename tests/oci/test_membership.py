@@ -8,7 +8,8 @@ import pytest
 
 from sifmake.errors import IntegrityError, SourceError
 from sifmake.limits import DEFAULT_LIMITS
-from sifmake.oci import find_candidates, is_member, parse_platform
+from sifmake.oci import parse_platform
+from sifmake.oci.membership import find_candidates, is_member
 from support.images import Blobs
 
 AMD64, ARM64 = parse_platform("linux/amd64"), parse_platform("linux/arm64")

@@ -14,6 +14,7 @@ from support.registry import Answer, FakeRegistry, error
 
 FAILURES = {
     "404": error(404, "MANIFEST_UNKNOWN"),
+    "404 with a digest": error(404, "NO", **{"Docker-Content-Digest": f"sha256:{'0' * 64}"}),
     "403": error(403, "DENIED"),
     "400": error(400, "UNSUPPORTED"),
     "500": error(500, "UNKNOWN"),

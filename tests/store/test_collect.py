@@ -166,3 +166,17 @@ PATCHES = [
 def test_patches_go_with_their_packs(size, gone):
     for order in (ITEMS + PATCHES, PATCHES + ITEMS):
         assert [one.name for one in choose(order, NOW, size, None, {"site"})] == gone
+
+
+def test_a_name_of_an_image_whose_manifest_is_there_stays(sifs):
+    """What was pulled has no finished SIF yet; without a network one is made of its layers."""
+    key = "e" * 64 + "-gzip-1"
+    sifs.keep_name("docker://pulled", key)
+    for path in sifs.root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (NOW - 40 * DAY,) * 2)
+    blob = Item("blob", f"sha256:{'e' * 64}", Path("blob"), "blob", 1, NOW - DAY)
+    names = [one for one in list_items(sifs.root) if one.kind == "name" and one.path.read_text().strip() == key]
+    assert len(names) == 1
+    assert not set(names) & set(choose([*list_items(sifs.root), blob], NOW))
+    assert set(names) <= set(choose(list_items(sifs.root), NOW))

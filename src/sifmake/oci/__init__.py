@@ -4,12 +4,10 @@ from sifmake.oci.choosing import choose_manifest
 from sifmake.oci.digest import check_bytes, digest_bytes, is_digest
 from sifmake.oci.documents import Index, Manifest, parse_config, parse_document, parse_index, parse_manifest
 from sifmake.oci.loading import Documents, find_manifest, load_image
-from sifmake.oci.membership import Candidates, find_candidates, indexes_in, is_member
 from sifmake.oci.model import Descriptor, Image, ImageConfig, Layer, Platform
 from sifmake.oci.platform import host_platform, parse_platform
 
 __all__ = [
-    "Candidates",
     "Descriptor",
     "Documents",
     "Image",
@@ -21,12 +19,9 @@ __all__ = [
     "check_bytes",
     "choose_manifest",
     "digest_bytes",
-    "find_candidates",
     "find_manifest",
     "host_platform",
-    "indexes_in",
     "is_digest",
-    "is_member",
     "load_image",
     "parse_config",
     "parse_document",

@@ -164,13 +164,14 @@ def _at_hand(store: Store, wanted: Wanted, options: Configuration, progress: Pro
 
 def _known_key(store: Store, uri: str, platform: Platform, limits: Limits) -> str:
     """Return the key of what a name meant last, or of what the index of its digest has; empty where none is known."""
-    from sifmake.pipeline.indexes import ProvenIndexes
     from sifmake.reference import parse_reference, parse_uri
 
     parsed = parse_uri(uri)
     digest = parse_reference(parsed.rest).digest if parsed.transport == "docker" else ""
     if not digest:
         return find_meaning(store, uri, platform)
+    from sifmake.pipeline.indexes import ProvenIndexes  # only here: not to be loaded for a tag
+
     manifest = ProvenIndexes(store, limits, "").find_manifest(digest, platform)
     return sif_key(manifest) if manifest else ""
 

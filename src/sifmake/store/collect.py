@@ -30,7 +30,8 @@ def choose(
     """Return what is to be removed: first finished SIFs that no name means any more, then the least recently used.
 
     What was used within a day stays, whatever the limits say: a running job may be about to read it. A name goes with
-    the SIF that it means, a patch with the pack that it is of; those without go in any case.
+    the SIF that it means and the manifest that it is made from, a patch with the pack that it is of; those without go
+    in any case.
 
     Args:
         items: Everything in the store.
@@ -56,7 +57,9 @@ def choose(
     kept = _without(known, chosen)
     chosen += _lost_patches(kept, now, elsewhere)
     left = {key_of(item) for item in kept} | set(elsewhere)
-    return chosen + [name for name, key in meant.items() if now - name.used >= DAY and (not key or key not in left)]
+    images = {item.name.partition(":")[2] for item in kept if item.kind == "blob"}
+    lost = {"", *(key for key in meant.values() if key not in left and key.partition("-")[0] not in images)}
+    return chosen + [name for name, key in meant.items() if now - name.used >= DAY and key in lost]
 
 
 def _without(items: Iterable[Item], others: Iterable[Item]) -> list[Item]:
