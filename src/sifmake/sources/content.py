@@ -6,13 +6,14 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol, Self
 
-from sifmake.errors import IntegrityError, SourceError
+from sifmake.errors import LimitError, SourceError
 from sifmake.ranges import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from sifmake.limits import Limits
     from sifmake.sources.base import Passed
 
 
@@ -152,9 +153,38 @@ def read_small(content: Content, name: str, limit: int) -> bytes:
 
     Raises:
         FileNotFoundError: There is no such file.
-        IntegrityError: It is larger than ``limit``.
+        LimitError: It is larger than ``limit``.
     """
     with content.open(name) as member:
         if member.size > limit:
-            raise IntegrityError(f"the document has {member.size} bytes, more than {limit}", where=name)
+            hint = "set manifest-bytes or config-bytes under limits"
+            raise LimitError(f"the document has {member.size} bytes, more than {limit}", where=name, hint=hint)
         return member.read()
+
+
+class SmallMembers:
+    """Documents of an archive: each is read once, however often it is named, and all of them have one bound."""
+
+    def __init__(self, content: Content, limits: Limits) -> None:
+        self._content = content
+        self._limits = limits
+        self._left = limits.documents_bytes
+        self._read: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes:
+        """Return a document.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            LimitError: It is larger than a config may be, or all are larger than may be kept.
+        """
+        if name not in self._read:
+            data = read_small(self._content, name, self._limits.config_bytes)
+            self._left -= len(data)
+            if self._left < 0:
+                raise LimitError(
+                    f"the archive's documents have more than {self._limits.documents_bytes} bytes together",
+                    hint="save fewer images into it, or set documents-bytes under limits",
+                )
+            self._read[name] = data
+        return self._read[name]

@@ -19,7 +19,7 @@ from sifmake.reference import parse_reference
 from sifmake.sources.archive import ArchiveSource
 from sifmake.sources.base import Resolved
 from sifmake.sources.compression import Inflated, is_compressed
-from sifmake.sources.content import read_small
+from sifmake.sources.content import SmallMembers, read_small
 from sifmake.sources.legacy_archive import read_repositories
 from sifmake.sources.measuring import measure
 from sifmake.sources.tar_archive import open_archive
@@ -165,7 +165,8 @@ def read_images(content: Content, limits: Limits) -> list[SavedImage]:
     listed = load_json(b'{"images":%b}' % data)["images"]
     if not isinstance(listed, list) or not listed:
         raise IntegrityError("manifest.json lists no images")
-    return [_saved_image(content, item, limits) for item in listed]
+    configs = SmallMembers(content, limits)
+    return [_saved_image(configs, item) for item in listed]
 
 
 def choose_saved(images: Sequence[SavedImage], reference: LocalReference) -> SavedImage:
@@ -176,7 +177,8 @@ def choose_saved(images: Sequence[SavedImage], reference: LocalReference) -> Sav
     """
     hint = f"the archive has {_list_names(images)}"
     if reference.digest:
-        found = [image for image in images if digest_bytes(image.config) == reference.digest]
+        wanted_configs = {config for config in {i.config for i in images} if digest_bytes(config) == reference.digest}
+        found = [image for image in images if image.config in wanted_configs]
     elif reference.number is not None:
         found = [*images[reference.number : reference.number + 1]]
     elif reference.tag:
@@ -191,13 +193,13 @@ def choose_saved(images: Sequence[SavedImage], reference: LocalReference) -> Sav
     return found[0]
 
 
-def _saved_image(content: Content, item: Any, limits: Limits) -> SavedImage:
+def _saved_image(configs: SmallMembers, item: Any) -> SavedImage:
     item = item if isinstance(item, dict) else {}
     name, layers, tags = item.get("Config"), item.get("Layers"), item.get("RepoTags")
     if not isinstance(name, str) or not isinstance(layers or [], list):
         raise IntegrityError("manifest.json is not as docker save writes it")
     try:
-        config = read_small(content, name, limits.config_bytes)
+        config = configs.read(name)
     except FileNotFoundError:
         raise SourceError(f"the archive has no config {name!r}", hint="it was not written whole") from None
     algorithm, _, hexes = name.removeprefix("blobs/").partition("/")

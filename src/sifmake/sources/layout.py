@@ -197,7 +197,9 @@ class LayoutSource(ArchiveSource):
 
     def _only(self, entries: list[Descriptor]) -> list[Descriptor]:
         if len(entries) > 1:
-            entries = [entry for entry in entries[:MOST_LOOKED_INTO] if self._is_image(entry)] or entries
+            different = {entry.digest: entry for entry in entries[:MOST_LOOKED_INTO]}
+            images = {digest for digest, entry in different.items() if self._is_image(entry)}
+            entries = [entry for entry in entries[:MOST_LOOKED_INTO] if entry.digest in images] or entries
         refs = {entry.annotations.get(REF_NAME, "") for entry in entries}
         digests = {entry.digest: entry for entry in entries}
         platforms = {entry.platform for entry in digests.values()}

@@ -6,9 +6,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import IntegrityError, SourceError
+from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.oci.documents import load_json
-from sifmake.sources.content import read_small
+from sifmake.sources.content import SmallMembers, read_small
 from sifmake.sources.measuring import measure
 
 if TYPE_CHECKING:
@@ -40,45 +40,62 @@ def read_repositories(content: Content, limits: Limits) -> list[Saved]:
     for repository, tags in document.items():
         for tag, top in (tags if isinstance(tags, dict) else {}).items():
             names.setdefault(str(top), []).append(f"{repository}:{tag}")
-    return [(tuple(tags), *_image(content, top, limits)) for top, tags in names.items()]
+    archive = _Archive(content, limits)
+    return [(tuple(tags), *archive.image(top)) for top, tags in names.items()]
 
 
-def _image(content: Content, top: str, limits: Limits) -> tuple[bytes, tuple[str, ...]]:
-    chain = _chain(content, top, limits)
-    layers = tuple(f"{identity}/layer.tar" for identity, _ in chain)
-    top_document = chain[-1][1]
-    config = {key: top_document[key] for key in KEPT if key in top_document}
-    config["rootfs"] = {"type": "layers", "diff_ids": [_diff_id(content, name, limits) for name in layers]}
-    return json.dumps(config, separators=(",", ":"), sort_keys=True).encode(), layers
+class _Archive:
+    """Reads what images have in common once: documents of layers, and the layers."""
 
+    def __init__(self, content: Content, limits: Limits) -> None:
+        self._content = content
+        self._limits = limits
+        self._documents = SmallMembers(content, limits)
+        self._parents: dict[str, Any] = {}
+        self._diff_ids: dict[str, str] = {}
 
-def _chain(content: Content, top: str, limits: Limits) -> list[tuple[str, dict[str, Any]]]:
-    """Return ids and documents, lowest layer first."""
-    chain: list[tuple[str, dict[str, Any]]] = []
-    identity: Any = top
-    while identity:
-        if not isinstance(identity, str) or not _ID.match(identity) or len(chain) >= MOST_LAYERS:
-            raise IntegrityError("the chain of layers in the archive is damaged")
+    def image(self, top: str) -> tuple[bytes, tuple[str, ...]]:
+        """Return the config and the members of the layers, lowest first."""
+        layers = tuple(f"{identity}/layer.tar" for identity in self._chain(top))
+        document = self._document(top)
+        config = {key: document[key] for key in KEPT if key in document}
+        config["rootfs"] = {"type": "layers", "diff_ids": [self._diff_id(name) for name in layers]}
+        return json.dumps(config, separators=(",", ":"), sort_keys=True).encode(), layers
+
+    def _chain(self, top: str) -> list[str]:
+        """Return the layers' names, lowest first."""
+        chain: list[str] = []
+        identity: Any = top
+        while identity:
+            if not isinstance(identity, str) or not _ID.match(identity) or identity in chain:
+                raise IntegrityError("the chain of layers in the archive is damaged")
+            if len(chain) >= MOST_LAYERS:
+                raise LimitError(f"the chain of layers has more than {MOST_LAYERS} links", hint="save the image anew")
+            chain.insert(0, identity)
+            if identity not in self._parents:
+                self._parents[identity] = self._document(identity).get("parent")
+            identity = self._parents[identity]
+        if not chain:
+            raise IntegrityError("the archive lists an image without layers")
+        return chain
+
+    def _document(self, identity: str) -> dict[str, Any]:
         try:
-            document = load_json(read_small(content, f"{identity}/json", limits.config_bytes))
+            return load_json(self._documents.read(f"{identity}/json"))
         except FileNotFoundError:
             raise SourceError(f"the archive has no member '{identity}/json'", hint=NOT_WHOLE) from None
-        chain.insert(0, (identity, document))
-        identity = document.get("parent")
-    if not chain:
-        raise IntegrityError("the archive lists an image without layers")
-    return chain
 
-
-def _diff_id(content: Content, name: str, limits: Limits) -> str:
-    try:
-        passed = content.passed(name)
-        if passed is None:
-            with content.open(name) as member:
-                passed = measure(member, member.peek(8), "sha256", limits, lambda _: None)
-    except FileNotFoundError:
-        raise SourceError(f"the archive has no member {name!r}", hint=NOT_WHOLE) from None
-    return passed.diff_id
+    def _diff_id(self, name: str) -> str:
+        if name not in self._diff_ids:
+            try:
+                passed = self._content.passed(name)
+                if passed is None:
+                    with self._content.open(name) as member:
+                        passed = measure(member, member.peek(8), "sha256", self._limits, lambda _: None)
+            except FileNotFoundError:
+                raise SourceError(f"the archive has no member {name!r}", hint=NOT_WHOLE) from None
+            self._diff_ids[name] = passed.diff_id
+        return self._diff_ids[name]
 
 
 def _hint(content: Content) -> str:
