@@ -16,7 +16,6 @@ from sifmake.cli import stage_helper
 from sifmake.cli.main import main
 from sifmake.errors import ConfigError, IntegrityError, SifError
 from sifmake.json_text import BeyondLimitError, parse_json
-from sifmake.limits import Limits
 from sifmake.oci.documents import load_json
 from sifmake.pipeline.records import read_record
 from sifmake.registry import helper
@@ -71,9 +70,9 @@ def test_hostile_ones_are_value_errors(data: bytes) -> None:
 
 def test_limits_have_words_of_their_own() -> None:
     with pytest.raises(BeyondLimitError, match="more than 7 levels"):
-        parse_json(nested(8), Limits(json_depth=7))
+        parse_json(nested(8), levels=7)
     with pytest.raises(BeyondLimitError, match="more than 3 objects and lists"):
-        parse_json(b"[[],[],[]]", Limits(json_containers=3))
+        parse_json(b"[[],[],[]]", containers=3)
 
 
 def engine_with(data: bytes, folder: Path) -> object:

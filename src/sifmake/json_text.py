@@ -5,50 +5,54 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from sifmake.limits import DEFAULT_LIMITS, Limits
+MOST_LEVELS = 100
+"""How deep objects and lists may be nested; documents of images, signatures and SBOMs have a dozen levels."""
+MOST_CONTAINERS = 400_000
+"""Objects and lists in one text: each takes up to 200 bytes, written with two or three."""
 
 
 class BeyondLimitError(ValueError):
     """The text may be JSON, but it has more than is read."""
 
 
-def parse_json(data: bytes | str, limits: Limits = DEFAULT_LIMITS) -> Any:
+def parse_json(data: bytes | str, *, levels: int = MOST_LEVELS, containers: int = MOST_CONTAINERS) -> Any:
     """Return the value of a JSON text (RFC 8259); a byte order mark is left out.
 
     Args:
         data: The text; bytes are UTF-8.
-        limits: ``json_depth`` and ``json_containers`` are used.
+        levels: How deep it may be nested.
+        containers: How many objects and lists it may have.
 
     Raises:
         BeyondLimitError: It has more than is read.
         ValueError: It is not JSON, or has a number that is not finite.
     """
     text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
-    containers = text.count("[") + text.count("{")
-    if containers > limits.json_containers:
-        raise BeyondLimitError(f"more than {limits.json_containers} objects and lists")
+    found = text.count("[") + text.count("{")
+    if found > containers:
+        raise BeyondLimitError(f"more than {containers} objects and lists")
     try:
         value = _DECODER.decode(text)
     except RecursionError:
-        raise _too_deep(limits) from None
-    if containers > limits.json_depth:
-        _check_depth(value, limits)
+        raise _too_deep(levels) from None
+    if found > levels:
+        _check_depth(value, levels)
     return value
 
 
-def _check_depth(value: Any, limits: Limits) -> None:
+def _check_depth(value: Any, levels: int) -> None:
     """Refuse what could be parsed just so: whoever walks through it or writes it again has less of a stack."""
     level = [value]
-    for _ in range(limits.json_depth + 1):
+    for _ in range(levels + 1):
         containers = [item for item in level if isinstance(item, dict | list)]
         if not containers:
             return
         level = [part for item in containers for part in (item.values() if isinstance(item, dict) else item)]
-    raise _too_deep(limits)
+    raise _too_deep(levels)
 
 
-def _too_deep(limits: Limits) -> BeyondLimitError:
-    return BeyondLimitError(f"nested too deeply: more than {limits.json_depth} levels")
+def _too_deep(levels: int) -> BeyondLimitError:
+    return BeyondLimitError(f"nested too deeply: more than {levels} levels")
 
 
 def _no_constant(text: str) -> NoReturn:

@@ -35,8 +35,6 @@ class Limits:
         yaml_bytes: Largest configuration or lock file, as it is and with all aliases expanded, bytes.
         yaml_nodes: Most keys, values, lists and mappings in such a file, with all aliases expanded.
         yaml_depth: How deep lists and mappings may be nested in such a file.
-        json_depth: How deep objects and lists may be nested in a JSON document.
-        json_containers: Most objects and lists in a JSON document.
         images: Most images that one images.yaml may stand for, with ``tags`` and ``platforms`` expanded.
         signatures: Most signatures of a SIF file that are looked at: those in one envelope or clear-signed text count.
         signature_bytes: Largest signature object of a SIF file, bytes (a signed object takes 220).
@@ -77,8 +75,6 @@ class Limits:
     yaml_bytes: int = 1 * MIB
     yaml_nodes: int = 10_000
     yaml_depth: int = 50
-    json_depth: int = 100
-    json_containers: int = 400_000
     images: int = 10_000
     signatures: int = 64
     signature_bytes: int = 1 * MIB

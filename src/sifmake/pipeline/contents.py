@@ -102,7 +102,7 @@ class _Documents:
         for item in self._sif.find(name=name):
             data = self._sif.read(item, self._limits.config_bytes)
             try:
-                return _object(parse_json(data, self._limits))
+                return _object(parse_json(data))
             except BeyondLimitError as error:
                 raise SifError(f"{name} is not read: it has {error} (a limit)", where=self._where, hint=LIST) from None
             except ValueError as error:

@@ -7,10 +7,10 @@ what is under the signature is compared; a record beside the file tells nothing,
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError, SigningError
+from sifmake.json_text import parse_json
 from sifmake.pipeline.configuration import DEVELOPMENT
 from sifmake.pipeline.finished_match import is_as_it_came, is_finished_file
 from sifmake.pipeline.origin import source_origin
@@ -103,9 +103,9 @@ def _other_labels(sif: Sif, lock: Lock) -> Iterator[str]:
 
 def _own_labels(sif: Sif) -> dict[str, str]:
     try:
-        labels: dict[str, str] = json.loads(_data(sif, "oci-config.json")).get("Labels") or {}
+        labels: dict[str, str] = parse_json(_data(sif, "oci-config.json")).get("Labels") or {}
         return dict(labels)
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except (ValueError, AttributeError, TypeError):
         raise SifError("oci-config.json is damaged", where=str(sif.path), hint="build the file again") from None
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifmakeError, explain
 from sifmake.files import write_atomic
+from sifmake.json_text import parse_json
 from sifmake.pipeline.declaration import STAGE_NAMES
 from sifmake.pipeline.locking import CHANGED, LockRefresher, Outcome, summarize
 from sifmake.pipeline.records import read_record
@@ -173,7 +174,7 @@ def _last_published(log: Path) -> Mapping[str, str]:
         return {}
     for line in lines:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             found[str(entry["name"])] = str(entry["new"])
         except (ValueError, LookupError, TypeError):
             continue
