@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 NONE, GROUP, ALL = "none", "group", "all"
 _GROUP_WRITES = stat.S_IWGRP | stat.S_ISGID
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """For whom a store is written.
 
     Attributes:

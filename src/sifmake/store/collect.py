@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError, UsageError
 from sifmake.store.naming import name_target, split_sif_name
-from sifmake.store.sweep import DAY
+from sifmake.store.trust import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -6,8 +6,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from sifmake.errors import StoreError
 from sifmake.files import atomic_write, fsync_folder
@@ -26,8 +25,7 @@ _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(NamedTuple):
     """What holds everywhere in a store.
 
     Attributes:
@@ -35,8 +33,8 @@ class Rules:
         access: Modes of what is written.
     """
 
-    trust: Trust = field(default_factory=Trust)
-    access: Access = field(default_factory=Access)
+    trust: Trust = Trust()
+    access: Access = Access()
 
 
 class Folder:

@@ -33,9 +33,7 @@ from sifmake.store.naming import (
     split_sif_name,
 )
 from sifmake.store.root import Root
-from sifmake.store.scratch import open_scratch, path_of
 from sifmake.store.stored_files import Found, StoredFiles
-from sifmake.store.sweep import sweep
 from sifmake.store.trust import Trust, renew
 
 if TYPE_CHECKING:
@@ -281,6 +279,8 @@ class Store:
         Raises:
             StoreError: The folder cannot be made, or the key is no file name.
         """
+        from sifmake.store.scratch import path_of
+
         spot = key_spot(SIFS, key)
         with self._files.own.make(spot.folders) as folder, self.scratch_folder() as scratch, ExitStack() as failed:
             name = f"{key}.sif"
@@ -311,6 +311,8 @@ class Store:
             StoreError: The folder cannot be made.
             OSError: As rename does.
         """
+        from sifmake.store.scratch import open_scratch, path_of
+
         own = self._files.own
         with own.make(spot.folders) as folder, own.make((SCRATCH,)) as parent, open_scratch(parent) as scratch:
             write(path_of(scratch) / spot.name)
@@ -319,6 +321,8 @@ class Store:
     @contextmanager
     def scratch_folder(self) -> Iterator[Folder]:
         """Open an empty folder of this user alone, for as long as the block runs; see :func:`open_scratch`."""
+        from sifmake.store.scratch import open_scratch
+
         with self._files.scratch() as parent, open_scratch(parent) as scratch:
             yield scratch
 
@@ -395,6 +399,8 @@ class Store:
 
     def sweep(self) -> None:
         """Remove old temporaries of the writable store now."""
+        from sifmake.store.sweep import sweep
+
         with suppress(OSError, StoreError):
             sweep(self._files.own.open())
 

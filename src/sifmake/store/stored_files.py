@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from sifmake.errors import StoreError
-from sifmake.store.naming import SCRATCH
-from sifmake.store.sweep import sweep_daily
-from sifmake.store.trust import renew
+from sifmake.store.naming import SCRATCH, STAMP
+from sifmake.store.trust import DAY, SKEW, renew
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from sifmake.store.root import Root
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A file of a store that is believed.
 
     Attributes:
@@ -130,7 +128,7 @@ class StoredFiles:
             OSError: As writing does.
         """
         with self.own.make(spot.folders) as folder:
-            sweep_daily(folder.root)
+            _sweep_daily(folder.root)
             with folder.writing(spot.name) as file:
                 yield file
 
@@ -156,7 +154,7 @@ class StoredFiles:
             StoreError: It cannot be made.
         """
         folder = self.own.make((SCRATCH,))
-        sweep_daily(folder.root)
+        _sweep_daily(folder.root)
         return folder
 
     def _tell(self, what: str) -> None:
@@ -164,3 +162,15 @@ class StoredFiles:
         if what not in self._told:
             self._told.add(what)
             self._progress.warning(what)
+
+
+def _sweep_daily(root: Folder) -> None:
+    """Remove old temporaries, unless that was done within a day; only then what that takes is loaded."""
+    try:
+        age = time.time() - os.stat(STAMP, dir_fd=root.fd, follow_symlinks=False).st_mtime
+    except OSError:
+        age = DAY
+    if not -SKEW < age < DAY:
+        from sifmake.store.sweep import sweep_marked
+
+        sweep_marked(root)

@@ -1,4 +1,4 @@
-"""Removing what killed runs left behind, by age, at most once a day."""
+"""Removing what killed runs left behind, by age."""
 
 from __future__ import annotations
 
@@ -12,26 +12,18 @@ from sifmake.errors import StoreError
 from sifmake.files import TEMP_PREFIX
 from sifmake.store.naming import KINDS, LOCKS, SCRATCH, STAMP
 from sifmake.store.scratch import is_scratch
+from sifmake.store.trust import DAY, SKEW
 
 if TYPE_CHECKING:
     from sifmake.store.folder import Folder
 
-DAY = 86_400
-SKEW = 3600
-"""Seconds by which the clock of a file server may differ. Stamps beyond are not believed: they would last for years."""
 DEPTH = 8
 """Levels of folders in a scratch folder that are looked into."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def sweep_daily(root: Folder) -> None:
-    """Remove old temporaries of a store, unless that was done within a day; what cannot be removed stays."""
-    try:
-        stamp = os.stat(STAMP, dir_fd=root.fd, follow_symlinks=False)
-        if -SKEW < time.time() - stamp.st_mtime < DAY:
-            return
-    except OSError:
-        pass
+def sweep_marked(root: Folder) -> None:
+    """Remove old temporaries of a store and mark when, in a store that lets itself be marked; the rest stays."""
     try:
         fd = root.open_mark(STAMP)
         try:
@@ -44,7 +36,7 @@ def sweep_daily(root: Folder) -> None:
 
 
 def sweep(root: Folder) -> None:
-    """Remove old temporaries of a store now; see :func:`sweep_daily`. Files from the future begin to age."""
+    """Remove old temporaries of a store now; what cannot be removed stays. Files from the future begin to age."""
     limit = time.time() - DAY
     _sweep(root, limit, 0, everything=False)
     for name in KINDS:

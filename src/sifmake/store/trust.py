@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import stat
 import time
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import NamedTuple
 
 RENEW_AFTER = 3600
 """Seconds after which use renews a time stamp; less often spares the file server."""
 
+DAY = 86_400
+SKEW = 3600
+"""Seconds by which the clock of a file server may differ. Stamps beyond are not believed: they would last for years."""
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
-@dataclass(frozen=True)
-class Trust:
+class Trust(NamedTuple):
     """Whom the user of a store believes, besides root and the user.
 
     Names are looked up when a file of somebody else is met, and not before: a directory service may be slow. A name
@@ -35,18 +33,14 @@ class Trust:
     groups: tuple[int | str, ...] = ()
     keeper: bool = False
 
-    @cached_property
-    def _user_ids(self) -> frozenset[int]:
-        return frozenset(_ids(self.owners, _user_id))
-
-    @cached_property
+    @property
     def group_ids(self) -> tuple[int, ...]:
-        """Ids of the groups, in their order."""
-        return tuple(_ids(self.groups, _group_id))
+        """Ids of the groups that this machine knows, in their order."""
+        return tuple(number for number in map(_group_id, self.groups) if number >= 0)
 
     def has_owner(self, uid: int) -> bool:
         """Whether a user is believed by name."""
-        return uid in (0, os.geteuid()) or uid in self._user_ids
+        return uid in (0, os.geteuid()) or uid in map(_user_id, self.owners)
 
     def why_not_file(self, file: os.stat_result, folder: os.stat_result, root: os.stat_result) -> str:
         """Say why an open file of a store is not to be used; empty when it is.
@@ -87,24 +81,30 @@ class Trust:
         return self.has_owner(uid) or (self.keeper and uid == root.st_uid)
 
 
-def _ids(words: Iterable[int | str], find: Callable[[str], int]) -> Iterator[int]:
-    for word in words:
-        try:
-            yield int(word) if isinstance(word, int) or word.isdecimal() else find(word)
-        except KeyError:
-            continue
-
-
-def _user_id(name: str) -> int:
+@cache
+def _user_id(word: int | str) -> int:
+    """Return the id of a user, -1 where there is none of that name."""
+    if isinstance(word, int) or word.isdecimal():
+        return int(word)
     import pwd
 
-    return pwd.getpwnam(name).pw_uid
+    try:
+        return pwd.getpwnam(word).pw_uid
+    except KeyError:
+        return -1
 
 
-def _group_id(name: str) -> int:
+@cache
+def _group_id(word: int | str) -> int:
+    """Return the id of a group, -1 where there is none of that name."""
+    if isinstance(word, int) or word.isdecimal():
+        return int(word)
     import grp
 
-    return grp.getgrnam(name).gr_gid
+    try:
+        return grp.getgrnam(word).gr_gid
+    except KeyError:
+        return -1
 
 
 def renew(fd: int, status: os.stat_result) -> None:
