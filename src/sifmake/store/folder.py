@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 from sifmake.errors import StoreError
 from sifmake.files import atomic_write, fsync_folder
 from sifmake.store.access import Access
-from sifmake.store.trust import Trust
+from sifmake.store.trust import OTHERS_WRITE, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -93,7 +93,10 @@ class Folder:
                 raise self._no_folder(name) from None
             raise _named(error, path) from None
         folder = Folder(fd, path, self.rules, self.root)
-        if why := self.rules.trust.why_not_folder(folder.status(), self.root.status()):
+        status = folder.status()
+        if self.rules.trust.has_owner(status.st_uid):
+            return folder
+        if why := self.rules.trust.why_not_folder(status, self.root.status()):
             raise StoreError(f"the folder is not used: {why}", where=str(path), hint="ask who put it there")
         return folder
 
@@ -115,7 +118,9 @@ class Folder:
         except OSError as error:
             raise _named(error, self.path / name) from None
         folder = self.enter(name)
-        set_mode(folder.fd, self.rules.access.folder(root, stat.S_IMODE(folder.status().st_mode)))
+        made = stat.S_IMODE(folder.status().st_mode)
+        if (mode := self.rules.access.folder(root, made)) != made:
+            set_mode(folder.fd, mode)
         self.sync()
         return folder
 
@@ -179,6 +184,8 @@ class Folder:
 
     def why_not(self, file: os.stat_result) -> str:
         """Say why an open file in this folder is not to be believed; empty when it is."""
+        if self.rules.trust.has_owner(file.st_uid) and not file.st_mode & OTHERS_WRITE:
+            return ""
         return self.rules.trust.why_not_file(file, self.status(), self.root.status())
 
     @contextmanager
@@ -259,8 +266,7 @@ def set_mode(folder: int, mode: int, group: int = -1) -> None:
     try:
         if group >= 0:
             os.fchown(fd, -1, group)
-        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
-            os.fchmod(fd, mode)
+        os.fchmod(fd, mode)
     finally:
         os.close(fd)
 

@@ -14,6 +14,7 @@ from sifmake.files import TEMP_PREFIX
 from sifmake.store.folder import Folder, Rules
 from sifmake.store.naming import BLOBS, KINDS, LOCKS, SCRATCH, STAMP
 from sifmake.store.root import Root
+from sifmake.store.trust import OTHERS_WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,7 +202,7 @@ def _file(folder: Folder, entry: str, status: os.stat_result, kind: str) -> Iter
         return
     path = folder.path / entry
     named = _OWN_NAME.match(entry) and entry.startswith(folder.path.name)
-    if not named and folder.status().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not named and folder.status().st_mode & OTHERS_WRITE:
         yield Stray(path, "its name is not one that the store gives")
         return
     name = f"{path.parent.parent.name}:{entry}" if kind == "blob" else entry

@@ -12,14 +12,13 @@ from sifmake.errors import StoreError
 from sifmake.files import TEMP_PREFIX
 from sifmake.store.naming import KINDS, LOCKS, SCRATCH, STAMP
 from sifmake.store.scratch import is_scratch
-from sifmake.store.trust import DAY, SKEW
+from sifmake.store.trust import DAY, OTHERS_WRITE, SKEW
 
 if TYPE_CHECKING:
     from sifmake.store.folder import Folder
 
 DEPTH = 8
 """Levels of folders in a scratch folder that are looked into."""
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def sweep_marked(root: Folder) -> None:
@@ -55,7 +54,7 @@ def _sweep_inside(parent: Folder, name: str, limit: float, depth: int, *, everyt
 
 def _sweep(folder: Folder, limit: float, depth: int, *, everything: bool) -> None:
     """Remove old files: all of a scratch folder, else those that have a temporary's name."""
-    exposed = bool(folder.status().st_mode & _OTHERS_WRITE)
+    exposed = bool(folder.status().st_mode & OTHERS_WRITE)
     for name, status in folder.entries():
         old = status.st_mtime < limit
         if status.st_mtime > limit + DAY + SKEW:

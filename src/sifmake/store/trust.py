@@ -14,6 +14,7 @@ RENEW_AFTER = 3600
 DAY = 86_400
 SKEW = 3600
 """Seconds by which the clock of a file server may differ. Stamps beyond are not believed: they would last for years."""
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
