@@ -15,6 +15,7 @@ from sifmake.errors import ConfigError, LockError, SifmakeError
 from sifmake.pipeline.configuration import HANDED_ON, hand_on, load_configuration
 from sifmake.pipeline.images import load_images
 from sifmake.pipeline.lock_file import Build, Lock, checksum, format_lock, read_lock
+from support.measured import run_measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -283,15 +284,11 @@ def test_ten_megabytes_cost_little(tmp_path: Path, name: str, piece: str) -> Non
     (tmp_path / "config" / "images.yaml").write_text(IMAGE)
     (tmp_path / "config" / name).write_text(piece * (10_000_000 // len(piece)))
     command = [str(Path(sys.executable).with_name("sifmake")), "lock", "--offline"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    with process.stdout:
-        said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode in (1, 2)
+    ran = run_measured(command, tmp_path)
+    said = ran.err
+    assert ran.status in (1, 2)
     assert name in said
     assert "defect" not in said
     assert "Traceback" not in said
-    assert usage.ru_utime + usage.ru_stime < 5
-    assert usage.ru_maxrss < 256 << 10
+    assert ran.seconds < 5
+    assert ran.memory < 256 << 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from sifmake.limits import Limits
 from sifmake.signing import TrustStore, Verdict, dsse, sign_file, verify_file
 from sifmake.signing.trust import read_denied
 from support.corpus import CORPUS, needs_corpus
+from support.measured import run_measured
 from support.pgp_craft import (
     LONG_AGO,
     OLD,
@@ -432,14 +432,10 @@ def test_large_signature_objects_are_bounded(tmp_path, case):
     path = crafted_sif(tmp_path / "a.sif", CraftedKey(), lambda _: BOMBS[case])
     pair = pgp_pair(tmp_path)
     line = [sys.executable, "-m", "sifmake", "verify", "--key", pair.public, path]
-    done = subprocess.Popen(line, stderr=subprocess.PIPE)
-    error = done.stderr.read()
-    _, status, used = os.wait4(done.pid, 0)
-    done.stderr.close()
-    done.returncode = os.waitstatus_to_exitcode(status)
-    assert (done.returncode, error.count(b"\n")) == (11, 1), error
-    assert used.ru_maxrss < 256 << 10
-    assert used.ru_utime + used.ru_stime < 5
+    ran = run_measured(line, tmp_path)
+    assert (ran.status, ran.err.count("\n")) == (11, 1), ran.err
+    assert ran.memory < 256 << 20
+    assert ran.seconds < 5
 
 
 def test_signatures_count_for_the_whole_file(tmp_path):

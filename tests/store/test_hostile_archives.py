@@ -33,7 +33,7 @@ def run_import(path, store, **limits):
     """Import in a process of its own; return status, the last line, peak memory and processor seconds."""
     code = (
         "import resource,sys; from sifmake.cli.main import main; status = main(['cache', 'import', sys.argv[1]]);"
-        "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
+        "print('PEAK', open('/proc/self/status').read().split('VmHWM:')[1].split()[0]); sys.exit(status)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
