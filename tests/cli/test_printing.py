@@ -110,6 +110,16 @@ def test_errors_of_every_kind(capfd, monkeypatch):
     shown(capfd)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["inspect", "a", EVIL], ["cache", EVIL], [EVIL], ["cache", "gc", f"--{EVIL}"], ["pull", f"--mksquashfs={EVIL}"]],
+)
+def test_complaints_about_words(capfd, words):
+    with pytest.raises(SystemExit):
+        main(words)
+    shown(capfd)
+
+
 def test_json_and_odd_encodings(capfd, monkeypatch):
     printing.print_json({EVIL: EVIL})
     assert json.loads(capfd.readouterr().out) == {EVIL: EVIL}

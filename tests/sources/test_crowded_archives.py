@@ -94,3 +94,12 @@ def test_a_manifest_that_an_index_lists_again_and_again_is_parsed_once(tmp_path)
     (tmp_path / "layout/index.json").write_text(json.dumps(index))
     (tmp_path / "layout/blobs" / large["digest"].replace(":", "/")).write_bytes(blobs[large["digest"]])
     cheap(measured("pull", "x.sif", "oci:layout", "--arch", "amd64", cwd=tmp_path), 0)
+
+
+def test_more_members_than_are_allowed_are_not_called_damage(tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("limits: {archive-members: 2}\n")
+    archive(tmp_path / "a.tar", {"c.json": config(size=8), "l.tar": LAYER, "manifest.json": listed(1)})
+    words = cheap(measured("pull", "x.sif", "docker-archive:a.tar", cwd=tmp_path), 1)
+    assert "set archive-members under limits" in words
+    assert "damaged" not in words

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+from sifmake.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
 
     Actions: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # it has no other name
+
+
+def new_parser(**options: Any) -> argparse.ArgumentParser:
+    """Return a parser whose complaints cannot steer the terminal: file names are among the words that it repeats."""
+    from argparse import ArgumentParser
+
+    class Parser(ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            super().error(one_line(message))
+
+    return Parser(**options)
 
 
 def add_global_options(parser: argparse.ArgumentParser, *, default: object) -> None:

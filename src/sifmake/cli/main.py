@@ -50,9 +50,9 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     import argparse
     from importlib import import_module
 
-    from sifmake.cli.actions import add_global_options
+    from sifmake.cli.actions import add_global_options, new_parser
 
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="sifmake",
         description="Container images in, signed SIF files out.",
         epilog="'sifmake COMMAND --help' tells the options of a command. In a project (config/images.yaml), 'doit' and "

@@ -59,7 +59,10 @@ def inflate(read: Callable[[int], bytes], limits: Limits, *, chunk: int = MIB) -
 
 def _check_bomb(total: int, consumed: int, limits: Limits) -> None:
     if total > limits.layer_bytes:
-        raise LayerError(f"the layer is larger than {limits.layer_bytes} bytes when uncompressed")
+        raise LayerError(
+            f"the layer is larger than {limits.layer_bytes} bytes when uncompressed",
+            hint="set layer-bytes under limits",
+        )
     if total > limits.inflate_ratio_from and total > consumed * limits.inflate_ratio:
         raise LayerError(
             f"{consumed} compressed bytes became {total}, more than {limits.inflate_ratio} times as many",

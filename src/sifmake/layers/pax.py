@@ -109,7 +109,9 @@ def xattrs(records: Mapping[bytes, bytes], limits: Limits) -> tuple[tuple[bytes,
     prefix = len(XATTR_PREFIX)
     found = [(key[prefix:], value) for key, value in records.items() if value and key.startswith(XATTR_PREFIX)]
     if sum(len(name) + len(value) for name, value in found) > limits.xattr_bytes:
-        raise LayerError(f"the extended attributes are larger than {limits.xattr_bytes} bytes")
+        raise LayerError(
+            f"the extended attributes are larger than {limits.xattr_bytes} bytes", hint="set xattr-bytes under limits"
+        )
     return tuple(sorted(found))
 
 

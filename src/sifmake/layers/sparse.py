@@ -148,7 +148,10 @@ def _pairs(numbers: list[int]) -> list[Region]:
 
 def _check_count(count: int, limits: Limits) -> None:
     if not 0 <= count <= limits.sparse_regions:
-        raise LayerError(f"a sparse map of {count} regions; {limits.sparse_regions} are allowed")
+        raise LayerError(
+            f"a sparse map of {count} regions; {limits.sparse_regions} are allowed",
+            hint="set sparse-regions under limits",
+        )
 
 
 def check_map(sparse: SparseMap, stored: int) -> None:

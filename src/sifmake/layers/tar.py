@@ -214,14 +214,19 @@ class TarReader:
 
     def _meta_data(self, header: Header) -> bytes:
         if not 0 <= header.size <= self._limits.pax_bytes:
-            raise LayerError(f"an extended header of {header.size} bytes; {self._limits.pax_bytes} are allowed")
+            raise LayerError(
+                f"an extended header of {header.size} bytes; {self._limits.pax_bytes} are allowed",
+                hint="set pax-bytes under limits",
+            )
         self._padding = -header.size % BLOCK
         return self._blocks.take(header.size)
 
     def _member(self, header: Header, block: bytes, extended: _Extended | None) -> Member:
         self._count += 1
         if self._count > self._limits.layer_entries:
-            raise LayerError(f"more than {self._limits.layer_entries} entries in the layer")
+            raise LayerError(
+                f"more than {self._limits.layer_entries} entries in the layer", hint="set layer-entries under limits"
+            )
         if extended:
             header = _merged(header, extended)
             self._name = header.name
@@ -252,7 +257,9 @@ class TarReader:
         """Make the data section ready to be read; return the member's name and logical size."""
         stored = 0 if kind in NO_DATA else header.size
         if not 0 <= stored <= self._limits.file_bytes:
-            raise LayerError(f"a file of {stored} bytes; {self._limits.file_bytes} are allowed")
+            raise LayerError(
+                f"a file of {stored} bytes; {self._limits.file_bytes} are allowed", hint="set file-bytes under limits"
+            )
         self._left = stored
         self._padding = -stored % BLOCK
         sparse = None
@@ -263,7 +270,10 @@ class TarReader:
         if sparse is None:
             return header.name, stored
         if kind in NO_DATA or not 0 <= sparse.size <= self._limits.file_bytes:
-            raise LayerError(f"a sparse file of {sparse.size} bytes; {self._limits.file_bytes} are allowed")
+            raise LayerError(
+                f"a sparse file of {sparse.size} bytes; {self._limits.file_bytes} are allowed",
+                hint="set file-bytes under limits",
+            )
         self._left = stored - sparse.map_bytes
         check_map(sparse, self._left)
         self._sparse = sparse
@@ -293,7 +303,9 @@ def _merged(header: Header, extended: _Extended) -> Header:
 
 def _check_member(member: Member, limits: Limits) -> None:
     if len(member.name) > limits.name_bytes or len(member.linkname) > limits.name_bytes:
-        raise LayerError(f"a name or link target of more than {limits.name_bytes} bytes")
+        raise LayerError(
+            f"a name or link target of more than {limits.name_bytes} bytes", hint="set name-bytes under limits"
+        )
     if not 0 <= member.uid <= LAST_ID or not 0 <= member.gid <= LAST_ID:
         raise LayerError(f"owner {member.uid}:{member.gid} is not within 0 to {LAST_ID}")
     if not 0 <= member.devmajor <= LAST_DEVICE or not 0 <= member.devminor <= LAST_DEVICE:

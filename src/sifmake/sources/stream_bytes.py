@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError
+from sifmake.errors import IntegrityError, LimitError
 from sifmake.sources.content import Member
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class StreamBytes:
             raise
         if self.position + len(data) > self._most:
             self.broken = True
-            raise IntegrityError(f"the archive is larger than {self._most} bytes")
+            hint = "set layer-bytes under limits"
+            raise LimitError(f"the archive is larger than {self._most} bytes", hint=hint)
         return data
 
 

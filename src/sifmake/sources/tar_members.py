@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sifmake.errors import IntegrityError
+from sifmake.errors import IntegrityError, LimitError
 from sifmake.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
@@ -127,13 +127,15 @@ def entries_of(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterat
         if kind in _EXTENSIONS:
             headers += size
             if size > limits.pax_bytes or headers > limits.archive_headers_bytes:
-                raise IntegrityError(_too_long(size, headers, start, limits))
+                hint = "set pax-bytes or archive-headers-bytes under limits"
+                raise LimitError(_too_long(size, headers, start, limits), hint=hint)
             extra |= _extension(archive, kind, size)
         else:
             yield _entry(header, extra, archive.position, size)
             extra = {}
         _pass(archive, start + BLOCK + size)
-    raise IntegrityError(f"the archive has more than {limits.archive_members} members and extended headers")
+    what = f"the archive has more than {limits.archive_members} members and extended headers"
+    raise LimitError(what, hint="set archive-members under limits")
 
 
 def _demand_header(header: bytes, start: int, end: int) -> bool:
