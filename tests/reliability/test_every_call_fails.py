@@ -27,7 +27,9 @@ from sifmake.pipeline.configuration import Configuration
 from sifmake.pipeline.declaration import STAGE_NAMES
 from sifmake.pipeline.direct import Pull, pull
 from sifmake.pipeline.locking import LockRefresher
+from sifmake.pipeline.new_project import start_project
 from sifmake.pipeline.project import Project
+from sifmake.pipeline.rebuild import rebuild
 from sifmake.pipeline.seeding import seed
 from sifmake.pipeline.stages import open_runner
 from sifmake.pipeline.stored_sif import Wanted, find_or_build
@@ -212,6 +214,13 @@ class Sources:
             server.shutdown()
             server.server_close()
 
+    def start_and_rebuild(self, folder: Path) -> None:
+        start_project(folder / "new")
+        self.build(folder, stages=())
+        result = rebuild(Project(folder), 1)
+        if result is None or result.has_failed:
+            raise SifmakeError("the rebuild failed")
+
     def sign(self, folder: Path) -> None:
         target = folder / "images" / "a.sif"
         shutil.copyfile(self.small, folder / "images" / "source.sif")
@@ -236,6 +245,9 @@ SCENARIOS = {
     "exec URI of a damaged file": Scenario(Sources.run_a_damaged_one),
     "build after damage": Scenario(Sources.mend),
     "build from the web": Scenario(Sources.build_from_the_web),
+    "new project and rebuild": Scenario(
+        Sources.start_and_rebuild, ("images/a.sif", "new/sifmake.yaml", "new/dodo.py", "new/Snakefile")
+    ),
     "cache": Scenario(Sources.care_for_the_store),
     "sign": Scenario(Sources.sign),
     "seed": Scenario(Sources.seed),
@@ -357,7 +369,8 @@ def test_whatever_fails_nothing_is_wrong_stuck_or_left(name, sources, room):
     for fault in faults_of(mine, len(name)):
         injector, said = check(scenario, sources, room(), (fault,), good)
         bad += said
-        if fault not in injector.failed and not fault.nth:  # how many syncs there are is a matter of time
+        # How many syncs there are is a matter of time, and schemas are read once in a process.
+        if fault not in injector.failed and not fault.nth and fault.site.function != "YamlFile.validate":
             missed.append(fault)
         # What only errors lead to fails as well, after the error that leads there.
         behind = {site: 1 for site in injector.reached if site not in REACHED}

@@ -25,6 +25,7 @@ from sifmake.errors import FlattenError, SifmakeError
 from sifmake.files import write_atomic
 from sifmake.flatten.merge import Merger
 from sifmake.flatten.tree import Tree, new_directory
+from sifmake.formats import TREE_VERSION
 from sifmake.layers.entry import DIR, FILE, HARDLINK, Inode
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from sifmake.layers.pack_reader import Pack
 
-FORMAT = b"sifmake tree 1\n"
-"""First bytes of a tree file; the digest covers them. Raise the number when the same layers give another tree."""
+FORMAT = b"sifmake tree %d\n" % TREE_VERSION
+"""First bytes of a tree file; the digest covers them."""
 
 _Row = tuple[bytes, int, int, int, int, int, int, bytes, bytes, int, int, tuple[tuple[bytes, bytes], ...]]
 """Path, kind, mode, uid, gid, mtime, size, SHA-256, target, major, minor, xattrs."""

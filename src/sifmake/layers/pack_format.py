@@ -16,10 +16,8 @@ from typing import Annotated
 import msgspec
 from isal.isal_zlib import crc32
 
+from sifmake.formats import PACK_VERSION
 from sifmake.layers.codec import BLOCK_SIZE, Codec, Compression
-
-PACK_VERSION = 1
-"""Part of every pack's key; raise it when a pack of the same layer would hold other bytes."""
 
 MAGIC = b"SIFMPACK"
 FOOTER = struct.Struct("<8sIIQQQQQII")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sifmake import formats
 from sifmake.errors import (
     FlattenError,
     IntegrityError,
@@ -16,10 +17,10 @@ from sifmake.errors import (
     SquashfsError,
     WrongBlobError,
 )
-from sifmake.flatten.flattened import FORMAT, Flattened, Merged, flatten, merge, short
+from sifmake.flatten.flattened import Flattened, Merged, flatten, merge, short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
-from sifmake.layers.pack_format import PACK_VERSION, pack_key, pack_key_prefix
+from sifmake.layers.pack_format import pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.loading import check_layers
@@ -48,8 +49,6 @@ DAMAGED_LAYER = "the layer was made or stored damaged: have the image built and 
 NO_SHELL = "the image has no /bin/sh: run and exec start its programs, shell and test find none to start"
 SUSPECT = (PackDamagedError, FlattenError, SquashfsError)
 """What a damaged pack may end in, one whose checksums somebody made fit included; see :func:`drop_damaged`."""
-SIF_VERSION = 2
-"""Raise it when the same tree would give another SIF file."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,7 @@ class BuildSettings:
 
 def format_versions() -> dict[str, int]:
     """Return for each stage the number that is raised when it would make other bytes from the same input."""
-    tree_version = int(FORMAT.split()[-1])
-    return {"pull": PACK_VERSION, "flatten": tree_version, "sif": SIF_VERSION}
+    return formats.format_versions()
 
 
 def fetch_packs(

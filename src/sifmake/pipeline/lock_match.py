@@ -120,7 +120,7 @@ def found_architecture(sif: Sif) -> str:
 
 def _is_this_format(lock: Lock) -> bool:
     """Whether this version makes the labels that the lock's did."""
-    from sifmake.pipeline.engine import SIF_VERSION
+    from sifmake.formats import SIF_VERSION
 
     return lock.build.formats.get("sif") == SIF_VERSION
 

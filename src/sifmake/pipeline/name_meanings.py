@@ -19,7 +19,7 @@ def sif_key(digest: str) -> str:
     Args:
         digest: Of the image's manifest, or what else stands for the file.
     """
-    from sifmake.pipeline.engine import format_versions
+    from sifmake.formats import format_versions
 
     versions = "-".join(str(number) for _name, number in sorted(format_versions().items()))
     return f"{digest.partition(':')[2]}-gzip-{versions}"

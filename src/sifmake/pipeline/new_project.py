@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sifmake.files import write_atomic
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -119,10 +121,8 @@ def _files(*, profile: bool) -> dict[str, str]:
 
 
 def _write_new(path: Path, text: str) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x") as file:
-            file.write(text)
-    except FileExistsError:
+    # A file that was begun and not finished would be kept as the user's own.
+    if path.exists() or path.is_symlink():
         return False
+    write_atomic(path, text.encode())
     return True

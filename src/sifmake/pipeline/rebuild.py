@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifmakeError, explain
-from sifmake.files import write_atomic
+from sifmake.files import make_folders, write_atomic
 from sifmake.json_text import parse_json
 from sifmake.pipeline.declaration import STAGE_NAMES
 from sifmake.pipeline.locking import CHANGED, LockRefresher, Outcome, summarize
@@ -119,7 +119,7 @@ def rebuild(project: Project, jobs: int) -> Rebuild | None:
 @contextmanager
 def _run_lock(path: Path) -> Iterator[bool]:
     """Hold the run lock; yield False when another run has it. The kernel drops it with its holder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
