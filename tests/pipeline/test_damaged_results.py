@@ -126,6 +126,17 @@ def test_a_record_that_was_damaged_counts_as_missing(project, stage, at):
     assert finished(project) == good
 
 
+def test_signing_again_what_is_finished_leaves_nothing_to_publish(project):
+    """The signed file is a second name of the finished one then."""
+    run(project, *STAGE_NAMES)
+    with open_runner(project) as runner:
+        runner.run("sign", "it", force=True)
+        assert runner.run("publish", "it")
+    assert not project.path(SIGNED, "it").exists()
+    with open_runner(Project(project.root)) as runner:
+        assert not runner.run("publish", "it")
+
+
 def test_a_finished_file_with_other_bytes_is_noticed_when_asked(project):
     run(project, *STAGE_NAMES)
     good = finished(project)

@@ -1,6 +1,6 @@
 """Any file of store, results and locks is damaged after any stage: the next run is right, or says what to do of a lock.
 
-CI does 40 damages of each of two projects, ``SIFMAKE_RELIABILITY=long`` 600. They are the same in every run, by number.
+CI does 40 damages of each of two projects, ``SIFMAKE_RELIABILITY=long`` 300. They are the same in every run, by number.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COUNT = 600 if os.environ.get("SIFMAKE_RELIABILITY") == "long" else 40
+COUNT = 300 if os.environ.get("SIFMAKE_RELIABILITY") == "long" else 40
 IMAGES = {"one": "1", "two": "2"}
 KINDS = ("flip", "cut", "zeros", "swap", "empty")
 

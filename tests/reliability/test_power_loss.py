@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sifmake.cli.main import main
 from sifmake.files import TEMP_PREFIX
 from sifmake.pipeline.declaration import STAGES
 from sifmake.pipeline.locking import LockRefresher
 from sifmake.pipeline.project import Project
+from sifmake.pipeline.seeding import seed
 from sifmake.pipeline.stages import open_runner
 from support.faults import pull_image, sync_often, write_image
 from support.signing import pem_pair
@@ -179,5 +181,15 @@ def test_no_record_is_there_before_its_file_is_safe(tmp_path, uri, key):
                 runner.run(stage.name, "a")
         with open_runner(Project(folder)) as runner:
             runner.run("sign", "a", force=True)
+            runner.run("publish", "a")
+        assert list(seed(Project(folder), "a", folder / "seeded" / "deep"))
     assert disk.wrong == []
     assert disk.left(folder) == []
+
+
+def test_a_new_key_is_safe(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path / "keys"))
+    with watched() as disk:
+        assert main(["-q", "key", "newpair", "mine"]) == 0
+    assert disk.wrong == []
+    assert disk.left(tmp_path) == []

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError, SifmakeError
-from sifmake.files import atomic_write, make_folders, sha256_of, temporary_beside
+from sifmake.files import atomic_write, fsync_folder, make_folders, sha256_of, temporary_beside
 from sifmake.pipeline.declaration import STAGE_NAMES, TARGET
 from sifmake.pipeline.freshness import why_stale
 from sifmake.pipeline.records import read_record
@@ -71,6 +71,7 @@ def _put(target: Path, path: Path) -> None:
     try:
         os.link(target, temporary)
         temporary.replace(path)
+        fsync_folder(path.parent)
     except OSError:
         with target.open("rb") as source, atomic_write(path, 0o777) as copy:
             shutil.copyfileobj(source, copy)

@@ -284,6 +284,7 @@ def _publish(runner: Runner, image: str, lock: Lock) -> dict[str, Any]:
         verified = _make(runner, "verify", image, lock)
     make_folders(target.parent)
     signed.replace(target)
+    signed.unlink(missing_ok=True)  # of two names of one file rename(2) leaves both
     fsync_folder(target.parent)
     project.path(TREE, image).unlink(missing_ok=True)
     sizes = {"sha256": verified["sha256"], "signer": signed_by["signer"], "size": verified["size"]}
