@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-NAMES = ("sif", "tar", "packs", "squashfs", "json", "yaml", "signatures", "words", "archives", "texts")
+NAMES = ("sif", "tar", "packs", "squashfs", "json", "yaml", "signatures", "packets", "words", "archives", "texts")
 
 
 def main() -> int:

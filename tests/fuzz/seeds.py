@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,12 +16,14 @@ from pathlib import Path
 from sifmake.cli.main import main
 from sifmake.layers.codec import make_codec
 from sifmake.pipeline.lock_file import Build, Lock, LockedLayer, format_lock
+from sifmake.signing.armor import dearmored
 from support.corpus import CORPUS, SECURITY, SIF_BROKEN, SIF_FROM_PEERS, SIF_IMAGES
 from support.images import Blobs, write_layout, write_oci_archive
 from support.layers import file, folder, hardlink, make_pack, symlink, tar
 from support.sif_files import partition_of
 from support.signing import pem_pair, pgp_pair, signed, write_sif
 
+SIGNED_TEXT = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n{}\n"
 LARGEST = 1 << 20
 """Bytes of a file of the corpus that is used: with large ones, little is tried in a second."""
 MOST = 60
@@ -164,6 +168,16 @@ def keys_and_signatures() -> list[bytes]:
         with open_sif(workplace() / f"{name}.sif") as sif:
             found += [sif.read(item) for item in sif.find(DataType.SIGNATURE)]
     return found + [path.read_bytes() for path in sorted(workplace().glob("*.p*")) if path.stat().st_size < LARGEST]
+
+
+def packets() -> list[bytes]:
+    """Return OpenPGP packets without armor: certificates, and signatures of :data:`SIGNED_TEXT`."""
+    found = []
+    for data in keys_and_signatures():
+        for block in re.findall(rb"-----BEGIN PGP [A-Z ]*-----.*?-----END PGP [A-Z ]*-----", data, re.DOTALL):
+            with contextlib.suppress(ValueError, IndexError):
+                found.append(dearmored(block))
+    return found
 
 
 def scripts() -> list[bytes]:

@@ -45,7 +45,7 @@ from sifmake.runtime.words import NeedsShell, UnbalancedError, expand_quoted, so
 from sifmake.sif import open_sif, problems
 from sifmake.sif.listing import header_lines, list_lines
 from sifmake.signing import TrustStore, cleartext, dsse, metadata, verify_file
-from sifmake.signing.armor import canonical
+from sifmake.signing.armor import armored, canonical
 from sifmake.signing.certificates import read_certificates
 from sifmake.signing.judge import judge_envelope
 from sifmake.signing.key_forms import check_blocks, foreign_form
@@ -240,6 +240,14 @@ def read_signature(data: bytes) -> None:
         metadata.decode(envelope.payload)
 
 
+def read_packets(data: bytes) -> None:
+    """Read OpenPGP packets as certificates, and as the signature of a text; armor would hide most changes."""
+    with tolerant():
+        read_certificates(data, "x")
+    with tolerant():
+        verify_text(seeds.SIGNED_TEXT + armored(data), trust().certificates, frozenset())
+
+
 def read_words(data: bytes) -> None:
     """Evaluate a script, words and text in quotes."""
     text = data.decode(errors="surrogateescape")
@@ -301,6 +309,18 @@ PGP = (
 )
 PGP += (b"\xff", b"\xc2\xff", b"\x89", b"\x04\x00", b"=AAAA\n")
 
+PACKETS = (
+    b"\xc2",
+    b"\x88",
+    b"\xff",
+    b"\xff\xff\xff\xff\xff",
+    b"\x04\x00\x16\x0a",
+    b"\x04\x01",
+    b"\x21\x04",
+    b"\x02\x10\x1b",
+    b"\x00" * 8,
+)
+
 TARGETS = {
     target.name: target
     for target in (
@@ -317,6 +337,7 @@ TARGETS = {
         Target("json", seeds.documents, read_documents, tokens=JSON + KEYS, change=change_json),
         Target("yaml", seeds.yaml_files, read_yaml, tokens=YAML),
         Target("signatures", seeds.keys_and_signatures, read_signature, tokens=PGP + JSON, change=change_json),
+        Target("packets", seeds.packets, read_packets, tokens=PACKETS),
         Target("words", seeds.scripts, read_words, tokens=SHELL),
         Target("archives", seeds.archives, read_archive_of_store, repair_tar, TAR),
         Target("texts", seeds.texts, read_texts, tokens=(*JSON, b"://", b"@sha256:", b"[[registry]]\n", b'realm="')),
