@@ -316,6 +316,34 @@ def test_only_locks_are_taken(tmp_path: Path, name: str) -> None:
     assert names == "config/locks/a.yaml\n"
 
 
+@needs_git
+@pytest.mark.parametrize("failed", [0, 1])
+@pytest.mark.parametrize("what", ["nothing", "changed", "new"])
+def test_the_first_job_says_what_became_of_the_locks(tmp_path: Path, what: str, failed: int) -> None:
+    repository = Repository(tmp_path)
+    written = {"nothing": "true", "changed": "echo new > config/locks/a.yaml", "new": "echo > config/locks/b.yaml"}
+    program = tmp_path / "bin/sifmake"
+    program.write_text(f"#!/bin/sh\necho '::set-env name=X::y'\n{written[what]}\nexit {failed}\n")
+    program.chmod(0o755)
+    (_, steps), *_ = jobs_of("locks.yml")
+    (run,) = [step["run"] for step in steps if step.get("id") == "refresh"]
+    output = tmp_path / "output"
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", run],
+        cwd=repository.clone,
+        env={**repository.environ, "GITHUB_OUTPUT": str(output)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert output.read_text() == f"failed={failed}\nchanged={int(what != 'nothing')}\n"
+    stop, command, resume = done.stdout.splitlines()
+    assert command == "::set-env name=X::y"
+    assert stop == f"::stop-commands::{resume.strip(':')}"
+    assert re.fullmatch(r"::[0-9a-f]{32}::", resume)
+    assert (repository.clone / "proposed/locks/a.yaml").exists()
+
+
 def test_names_in_shell_lines_of_rules_are_quoted() -> None:
     """Names of images are checked; folders of modules and projects are the user's own."""
     for path in (REPOSITORY / "workflow/rules").iterdir():
