@@ -156,3 +156,18 @@ def test_indexes_travel_with_their_images(store, registry, tmp_path, monkeypatch
     assert resolve(there, registry, f"@{index}").manifest_digest == manifest
     assert registry.counts() == {}
     assert json.loads(there.get_blob(manifest))
+
+
+@pytest.mark.parametrize("lie", ["another image", "another platform"])
+def test_the_check_of_a_store_finds_notes_that_an_index_disproves(store, registry, capsys, lie):
+    fetch(store, registry, ":nested")
+    fetch(store, registry, ":old")
+    assert main(["cache", "verify"]) == 0
+    told = manifest_of(registry, "app:old") if lie == "another image" else manifest_of(registry, "app:good", "arm64")
+    index = registry.tags["app:nested"]["digest"]
+    store.remember_manifest(index, AMD64, told)
+    capsys.readouterr()
+    assert main(["cache", "verify"]) == 1
+    assert "its index does not have this manifest" in capsys.readouterr().err
+    assert store.find_manifest(index, AMD64) is None
+    assert main(["cache", "verify"]) == 0

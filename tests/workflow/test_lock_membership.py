@@ -271,3 +271,21 @@ def test_a_pinned_reference_counts_more_than_a_lock(app: App) -> None:
     assert app.lock().digest == app.good["digest"]
     app.point_to(app.image(app.old))
     assert NOT_DERIVED in app.project.run("sifmake", "lock", "--check", status=1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_another_digest_of_the_same_image_is_proven_and_builds_the_same(app: App, engine: str) -> None:
+    app.project.run("sifmake", "lock")
+    app.build(engine)
+    before = app.project.target("app").read_bytes()
+    images = app.registry.blobs.document(app.good)["manifests"][:2]
+    other = app.registry.blobs.index(images)
+    path = app.project.root / "config/locks/app.yaml"
+    path.write_text(path.read_text().replace(app.good["digest"], other["digest"]))
+    app.project.run("sifmake", "lock")
+    assert (app.lock().digest, app.lock().manifest) == (other["digest"], app.image(app.good))
+    app.registry.forget()
+    app.build(engine)
+    app.build(engine)
+    assert app.registry.counts() == {}
+    assert app.project.target("app").read_bytes() == before

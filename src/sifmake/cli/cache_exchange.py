@@ -6,14 +6,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from sifmake.errors import IntegrityError, StoreError, UsageError
+from sifmake.errors import IntegrityError, SourceError, StoreError, UsageError
 from sifmake.layers.pack_format import pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack, open_pack
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.digest import is_digest
 from sifmake.oci.documents import load_json, looks_like_config, parse_config
-from sifmake.oci.membership import indexes_in, is_member
+from sifmake.oci.membership import find_candidates, indexes_in, is_member
+from sifmake.oci.model import Platform
+from sifmake.pipeline.image_cache import StoredDocuments
 from sifmake.store.collect import target_of
 from sifmake.store.exchange import EXCHANGED, is_index_note
 from sifmake.store.items import Item, list_items
@@ -69,10 +72,16 @@ def _why_damaged(store: Store, item: Item) -> str:
         case "container":
             return "" if item.sha256() == split_sif_name(item.name)[1] else "its SHA-256 is wrong"
         case "index":
-            return "" if is_index_note(item.read(_NOTE_BYTES)) else "it holds no digest"
+            return _why_note_damaged(store, item)
         case "name":
             return "" if target_of(item) else "it names nothing"
     return "" if store.get_blob(item.name) is not None else "its digest is wrong"
+
+
+def _why_note_damaged(store: Store, item: Item) -> str:
+    if not is_index_note(item.read(_NOTE_BYTES)):
+        return "it holds no digest"
+    return "its index does not have this manifest" if _is_disproved(store, _note_of(item)) else ""
 
 
 def _why_patch_damaged(item: Item) -> str:
@@ -169,21 +178,33 @@ class _IndexNote:
 
     item: Item
     index: str
+    platform: str
     manifest: str
 
 
 def _index_notes(store: Store, items: dict[str, Item]) -> list[_IndexNote]:
     """Return the notes on indexes but those that an index in the store disproves."""
-    notes = []
-    for item in items.values():
-        if item.kind == "index":
-            name = item.name.partition("-")[0]
-            index = f"{'sha512' if len(name) > _SHA256_DIGITS else 'sha256'}:{name}"
-            note = _IndexNote(item, index, item.read(_NOTE_BYTES).decode("ascii", "replace").strip())
-            data = store.get_blob(index)
-            if data is None or is_member(data, note.manifest, store.get_blob):
-                notes.append(note)
-    return notes
+    notes = [_note_of(item) for item in items.values() if item.kind == "index"]
+    return [note for note in notes if not _is_disproved(store, note)]
+
+
+def _note_of(item: Item) -> _IndexNote:
+    name, _, platform = item.name.partition("-")
+    index = f"{'sha512' if len(name) > _SHA256_DIGITS else 'sha256'}:{name}"
+    return _IndexNote(item, index, unquote(platform), item.read(_NOTE_BYTES).decode("ascii", "replace").strip())
+
+
+def _is_disproved(store: Store, note: _IndexNote) -> bool:
+    """Tell whether the index is in the store and has another manifest for the platform."""
+    data = store.get_blob(note.index)
+    if data is None:
+        return False
+    platform = Platform(*note.platform.split("/")[:3])
+    try:
+        found = find_candidates(note.index, platform, StoredDocuments(store), DEFAULT_LIMITS)
+    except (KeyError, SourceError):
+        return not is_member(data, note.manifest, store.get_blob)
+    return note.manifest not in found.manifests
 
 
 def _index_blobs(store: Store, digest: str) -> list[str]:
