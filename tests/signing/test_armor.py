@@ -83,6 +83,15 @@ def test_signature_by_apptainer_of_2021_has_an_integer_that_needs_it():
     assert [(old, new) for old, new in zip(before, after, strict=True) if old != new] == [(0x10, 0x0F), (0x00, 0xFF)]
 
 
+def test_reading_costs_what_the_size_says():
+    """Certificates may be flooded with signatures of strangers."""
+    start = time.process_time()
+    assert len(packets(b"\xc2\x01x" * 300_000)) == 300_000
+    with pytest.raises(MetadataError, match="damaged"):
+        canonical(armored(bytes([0xC2, 255]) + (len(V4) + 1_000_001).to_bytes(4) + V4 + bytes(1_000_001)))
+    assert time.process_time() - start < 4
+
+
 def test_hostile_frames_are_refused_fast():
     start = time.monotonic()
     for piece in (b"-----BEGIN PGP SIGNATURE-----\n", b"-----END PGP SIGNATURE-----\n", b"\n", b"-"):

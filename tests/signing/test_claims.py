@@ -218,6 +218,8 @@ ODD = {
     "no time": (lambda w: lambda text: w.a.sign_text(text, w.a.whole), "does not fit its text"),
     "of tomorrow": (lambda w: by(w.a, when=NOW + 3 * DAY), "does not fit its text"),
     "cut subpackets": (lambda w: lambda text: w.a.sign_text(text, b"\x09\x02"), "is damaged"),
+    "time of nine bytes": (lambda w: lambda text: w.a.sign_text(text, subpacket(2, b"\xff" * 9)), "is damaged"),
+    "period of no bytes": (lambda w: by(w.a, w.a.whole + subpacket(3, b"")), "is damaged"),
     "subpacket of no bytes": (lambda w: lambda text: w.a.sign_text(text, b"\0"), "is damaged"),
 }
 
@@ -423,6 +425,8 @@ BOMBS = {
     "too large": b'{"a":"' + b"x" * (9 << 20) + b'"}',
     "dashes": b"-----BEGIN PGP SIGNED MESSAGE-----\n" + b"-" * (1 << 20),
     "packets": clear_signed(b"{}", packet(2, b"\4") * 100_000),
+    "integers": clear_signed(b"{}", packet(2, bytes([4, 1, 1, 8]) + bytes(700_000))),
+    "subpackets": clear_signed(b"{}", packet(2, bytes([4, 1, 22, 8, 255, 254]) + b"\1\2" * 32767 + bytes(4)) * 10),
 }
 
 

@@ -15,6 +15,7 @@ SIGNATURE_TAG = 2
 VERSION_4 = 4
 WITH_INTEGERS = {1, 3, 17, 19, 22}
 """Algorithms whose signatures are multiprecision integers: RSA, DSA, ECDSA, EdDSA (RFC 9580, section 5.2.3)."""
+LONGEST_HEADER = 6
 BEGIN = b"-----BEGIN PGP SIGNATURE-----"
 END = b"-----END PGP SIGNATURE-----"
 
@@ -51,12 +52,14 @@ def dearmored(armor: bytes) -> bytes:
 def packets(data: bytes) -> list[tuple[int, bytes]]:
     """Return tags and bodies of the packets in data; ``ValueError`` if they do not fill it exactly."""
     found: list[tuple[int, bytes]] = []
-    while data:
-        tag, start, size = header(data)
-        if start + size > len(data):
+    at = 0
+    while at < len(data):
+        tag, width, size = header(data[at : at + LONGEST_HEADER])
+        end = at + width + size
+        if end > len(data):
             raise ValueError
-        found.append((tag, data[start : start + size]))
-        data = data[start + size :]
+        found.append((tag, data[at + width : end]))
+        at = end
     return found
 
 
@@ -95,12 +98,13 @@ def packed(tag: int, body: bytes) -> bytes:
 
 def canonical_integers(data: bytes) -> bytes:
     """Return multiprecision integers with their leading zeros removed from length and value."""
-    out = b""
-    while data:
-        size = (int.from_bytes(data[:2]) + 7) // 8
-        if 2 + size > len(data):
+    parts: list[bytes] = []
+    at = 0
+    while at < len(data):
+        end = at + 2 + (int.from_bytes(data[at : at + 2]) + 7) // 8
+        if end > len(data):
             raise ValueError
-        value = int.from_bytes(data[2 : 2 + size])
-        out += value.bit_length().to_bytes(2) + value.to_bytes((value.bit_length() + 7) // 8)
-        data = data[2 + size :]
-    return out
+        value = int.from_bytes(data[at + 2 : end])
+        parts.append(value.bit_length().to_bytes(2) + value.to_bytes((value.bit_length() + 7) // 8))
+        at = end
+    return b"".join(parts)

@@ -33,6 +33,8 @@ HASHES: Final[Mapping[int, str]] = {
     14: "SHA3-512",
 }
 KEY_ID_DIGITS = 16
+NUMBER_BYTES = 4
+"""Of times and periods in subpackets."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def read_signature(body: bytes) -> SignaturePacket:
     if unhashed + 2 > len(body):
         raise ValueError
     signed = list(subpackets(body[6:end]))
+    if any(len(data) != NUMBER_BYTES for kind, data in signed if kind in {CREATED, EXPIRES, KEY_EXPIRES}):
+        raise ValueError
     created = next((int.from_bytes(data) for kind, data in signed if kind == CREATED), None)
     return SignaturePacket(
         body,
@@ -117,24 +121,24 @@ def read_signature(body: bytes) -> SignaturePacket:
 
 def subpackets(area: bytes) -> Iterator[tuple[int, bytes]]:
     """Give types and contents of the subpackets in an area; ``ValueError`` if they do not fill it exactly."""
-    while area:
-        width = 1 if area[0] < 192 else 2 if area[0] < 255 else 5
-        size = (
-            area[0]
-            if width == 1
-            else ((area[0] - 192) << 8) + area[1] + 192
-            if width == 2
-            else int.from_bytes(area[1:5])
-        )
-        if not 0 < size <= len(area) - width:
+    at = 0
+    while at < len(area):
+        first = area[at]
+        if first < 192:
+            start, size = at + 1, first
+        elif first < 255:
+            start, size = at + 2, ((first - 192) << 8) + area[at + 1] + 192
+        else:
+            start, size = at + 5, int.from_bytes(area[at + 1 : at + 5])
+        if not 0 < size <= len(area) - start:
             raise ValueError
-        yield area[width] & 0x7F, area[width + 1 : width + size]
-        area = area[width + size :]
+        yield area[start] & 0x7F, area[start + 1 : start + size]
+        at = start + size
 
 
 def shortest(found: list[tuple[int, bytes]], wanted: int) -> timedelta | None:
     """Return the shortest period of a type; zero means for ever."""
-    periods = [int.from_bytes(data[:4]) for kind, data in found if kind == wanted]
+    periods = [int.from_bytes(data) for kind, data in found if kind == wanted]
     return min((timedelta(seconds=period) for period in periods if period), default=None)
 
 
