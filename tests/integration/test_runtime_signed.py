@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.corpus import CORPUS
+from support.corpus import CORPUS, needs_corpus
 from support.images import Blobs, write_layout
 from support.layers import file, tar
 from support.runtime import as_ordinary, environment, needs_root, needs_runtime, peer_environment, peer_program, run
@@ -220,3 +220,21 @@ def test_other_folders_ask_for_nothing(made, tmp_path, kind):
         (tmp_path / "config").mkdir()
         (tmp_path / "config" / "config.yaml").write_text("require-signature: false\n")
     assert run("run", str(made[0] / "bad.sif"), cwd=tmp_path).stdout == b"bad\n"
+
+
+@needs_runtime
+@needs_corpus
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("denied", [True, False])
+def test_what_a_denied_key_signed_under_a_good_name_does_not_run(tmp_path, action, denied):
+    """B signed it, the unsigned part of the signature and the descriptor name A: it was run."""
+    security, keys = CORPUS / "security", tmp_path / "config" / "keys"
+    keys.mkdir(parents=True)
+    (tmp_path / "sifmake.yaml").write_text(CONFIGURATION)
+    for name in "AB":
+        shutil.copy(security / f"{name}.asc", keys)
+    (keys / "denied.txt").write_text("28516792027D42B37621826DB67501553B290B5C\n" if denied else "")
+    done = run(action, "--runtime", "builtin", str(security / "BasA.sif"), *ACTIONS[action], cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+    reason = b"is on the deny list" if denied else b"names another key than the one that made it"
+    assert reason in done.stderr
