@@ -10,9 +10,16 @@ MOST_LEVELS = 100
 MOST_CONTAINERS = 400_000
 """Objects and lists in one text: each takes up to 200 bytes, written with two or three."""
 
+MOST_COMMAS = 300_000
+"""Commas in one text, those in strings included: a value takes up to 300 bytes, written with six."""
+
 
 class BeyondLimitError(ValueError):
     """The text may be JSON, but it has more than is read."""
+
+
+class NestingError(BeyondLimitError):
+    """It is nested more deeply than is read; whether it ends well is not known."""
 
 
 def parse_json(data: bytes | str, *, levels: int = MOST_LEVELS, containers: int = MOST_CONTAINERS) -> Any:
@@ -31,6 +38,8 @@ def parse_json(data: bytes | str, *, levels: int = MOST_LEVELS, containers: int 
     found = text.count("[") + text.count("{")
     if found > containers:
         raise BeyondLimitError(f"more than {containers} objects and lists")
+    if text.count(",") > MOST_COMMAS:
+        raise BeyondLimitError(f"more than {MOST_COMMAS} values")
     try:
         value = _DECODER.decode(text)
     except RecursionError:
@@ -51,8 +60,8 @@ def _check_depth(value: Any, levels: int) -> None:
     raise _too_deep(levels)
 
 
-def _too_deep(levels: int) -> BeyondLimitError:
-    return BeyondLimitError(f"nested too deeply: more than {levels} levels")
+def _too_deep(levels: int) -> NestingError:
+    return NestingError(f"nested too deeply: more than {levels} levels")
 
 
 def _no_constant(text: str) -> NoReturn:

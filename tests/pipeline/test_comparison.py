@@ -129,3 +129,27 @@ def test_package_lists_take_little_memory(
         cost = run_bounded(tmp_path, "diff", path, path)
         assert cost.status in {0, 1}
         assert_cheap(cost)
+
+
+@pytest.mark.parametrize("command", ["inspect", "diff"])
+def test_documents_of_many_small_values_are_a_limit(tmp_path: Path, command: str) -> None:
+    labels = b",".join(b'"%x":""' % number for number in range(700_000))
+    image = Hostile()
+    image.folder(1, b"")
+    document = b'{"data":{"attributes":{"labels":{' + labels + b"}}}}"
+    path = with_document(image.sif(tmp_path / "a.sif"), "inspect-metadata.json", document)
+    cost = run_bounded(tmp_path, *([command, path] if command == "inspect" else [command, path, path]))
+    assert_refused(cost)
+    assert "inspect-metadata.json is not read: it has more than 300000 values (a limit)" in cost.err
+
+
+@pytest.mark.parametrize("command", ["inspect", "diff"])
+def test_documents_just_below_the_limit_are_read_in_little_memory(tmp_path: Path, command: str) -> None:
+    labels = b",".join(b'"%x":"\xc3\xa4"' % number for number in range(299_000))
+    image = Hostile()
+    image.folder(1, b"")
+    document = b'{"data":{"attributes":{"labels":{' + labels + b"}}}}"
+    path = with_document(image.sif(tmp_path / "a.sif"), "inspect-metadata.json", document)
+    cost = run_bounded(tmp_path, *([command, path] if command == "inspect" else [command, path, path]))
+    assert cost.status == 0
+    assert_cheap(cost)

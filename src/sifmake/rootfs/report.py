@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifError
-from sifmake.json_text import parse_json
+from sifmake.json_text import BeyondLimitError, NestingError, parse_json
 from sifmake.rootfs.gojson import clean, indented
 from sifmake.rootfs.inspection import APP_ATTRIBUTES, ATTRIBUTES
 
@@ -22,12 +22,14 @@ def parse_inspection(data: bytes) -> Attributes:
     """Return the attributes of a document that nobody vouches for; what is not known is dropped.
 
     Raises:
-        SifError: It is not a document of this kind.
+        SifError: It is not a document of this kind, or has more than is read.
     """
     try:
         document = parse_json(data)
         attributes = document["data"]["attributes"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError) as error:
+        if isinstance(error, BeyondLimitError) and not isinstance(error, NestingError):
+            raise SifError(f"inspect-metadata.json is not read: it has {error} (a limit)") from None
         raise _malformed("no JSON document of that kind") from None
     found = _attributes(attributes, ATTRIBUTES)
     apps = attributes.get("apps") or {}
