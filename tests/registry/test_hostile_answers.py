@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sifmake.errors import RegistryError
+from sifmake.errors import RegistryError, SifmakeError
 from sifmake.registry import Credentials, HostSettings
 from support.pulling import pull
 from support.registry import Answer, FakeRegistry, TokenAuth, error
@@ -100,3 +100,17 @@ def test_a_proxy_that_is_no_address(registry, proxy):
     with pytest.raises(RegistryError, match=r"the proxy .* is no address; write http://PROXY:PORT") as caught:
         pull("docker://registry.example/org/image:1", registries=plain, environ={"HTTP_PROXY": proxy})
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_user_in_a_redirect_or_a_realm_is_not_logged_in_as(registry):
+    auth = TokenAuth(registry)
+    auth.realm = f"http://user:hunter2@{registry.host}/token"
+    registry.on("GET", "/there", Answer(200, b"x"))
+    redirect = Answer(307, headers={"Location": f"http://user:hunter2@{registry.host}/there"})
+    registry.on("GET", "/blobs/", redirect)
+    with pytest.raises(SifmakeError):
+        pull(f"docker://{registry.host}/org/image:1")
+    sent = [request.headers.get("authorization", "") for request in registry.log]
+    assert registry.asked("GET", "/token")
+    assert registry.asked("GET", "/there")
+    assert not [header for header in sent if header.startswith("Basic")]
