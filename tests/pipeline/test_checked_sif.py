@@ -182,3 +182,20 @@ def test_what_was_checked_is_what_is_run_whatever_takes_its_name(image, tmp_path
             os.replace(tmp_path / "evil", path)
             with os.fdopen(fd, "rb") as file:
                 assert file.read() == good
+
+
+def test_the_file_of_another_image_under_an_images_name_is_not_run_where_others_can_rename(image, tmp_path, cache):
+    other = write_image(tmp_path / "other", 100_000)
+    wanted, given = find(image)[0], find(other)[0]
+    good = wanted.read_bytes()
+    key = wanted.name.partition(".")[0]
+    moved = wanted.with_name(f"{key}.{given.name.partition('.')[2]}")
+    cache.chmod(0o2770)
+    for _ in range(2):
+        wanted.unlink(missing_ok=True)
+        shutil.copy2(given, moved)
+        again, warnings = find(image)
+        assert again.read_bytes() == good
+        assert any("is another image's and is not used" in text for text in warnings)
+    (wanted.parent / wanted.name).touch()
+    assert find(image)[0].read_bytes() == good, "what is the image's own shows it by its manifest"

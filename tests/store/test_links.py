@@ -369,3 +369,39 @@ def test_escape_sequences_in_names_are_shown_as_text(store, capsys):
     (store.root / "packs" / "ab" / "\x1b]0;title").write_bytes(b"x")
     main(["cache", "list", "-v"])
     assert "\\x1b]0;title" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_is_judged_is_what_is_read_whatever_takes_its_name_meanwhile(store, tmp_path, monkeypatch):
+    """A stranger's file takes the pack's name after each of the calls that finding one makes."""
+    (path,) = (path for path in (store.root / "packs").rglob("*") if path.is_file())
+    evil = tmp_path / "evil"
+    outcomes = []
+    while len(outcomes) < 30:
+        evil.write_bytes(b"evil")
+        os.chown(evil, 4242, 4242)
+        calls = iter(range(30))
+        with monkeypatch.context() as patched:
+            for name in ("open", "fstat"):
+                patched.setattr(os, name, swapping(getattr(os, name), calls, len(outcomes), path, evil))
+            found = store.open_pack(KEY)
+        swapped = not evil.exists()
+        outcomes.append(found is not None)
+        assert found is None or os.pread(found.fd, 9, 0) == b"pack"
+        if not swapped:
+            break
+        os.replace(tmp_path / "good", path)
+    assert 6 < len(outcomes) < 30
+    assert outcomes[0] is False, "swapped before it was opened"
+    assert outcomes[-2:] == [True, True], "swapped after it was opened, or not at all"
+
+
+def swapping(real, calls, at, path, evil):
+    def call(*args, **named):
+        result = real(*args, **named)
+        if next(calls) == at:
+            path.rename(evil.with_name("good"))
+            evil.rename(path)
+        return result
+
+    return call

@@ -1,7 +1,8 @@
 """Finished SIFs of the store, compared with the SHA-256 in their names before anybody uses them.
 
 A file is read wholly when it is used for the first time, and again when it was changed since: the own store has a note
-of device, inode, size and time of change of what was found good. Header, table and superblock are looked at every time.
+of device, inode, size and time of change of what was found good, and renaming a file changes it. Header, table and
+superblock are looked at every time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import SifError
 from sifmake.files import sha256_of_open
 from sifmake.ranges import read_at
-from sifmake.store.naming import split_sif_name
+from sifmake.store.naming import has_digest, split_sif_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sifmake.store.stored_files import Found
 
 SUPERBLOCK = 96
+MANIFEST = "oci-manifest.json"
 MAGIC = b"hsqs"
 USED = slice(40, 48)
 """Where a squashfs superblock has the bytes of the file system (squashfs 4.0, fs/squashfs/squashfs_fs.h)."""
@@ -32,7 +34,9 @@ def find_checked(store: Store, key: str) -> Found | None:
     tried: set[Path] = set()
     while (found := store.open_sif(key)) is not None:
         noted = store.find_name(_note(found.path))
-        if (noted and noted == _facts(found.fd) and _looks_whole(found)) or _is_whole(found):
+        known = noted and noted == _facts(found.fd) and _looks_whole(found)
+        why = "" if known else _why_not(found, key)
+        if not why:
             store.renew(found)  # a change like any other, noted with the next line
             _keep_note(store, found, noted)
             return found
@@ -40,7 +44,7 @@ def find_checked(store: Store, key: str) -> Found | None:
         if found.path in tried:
             break
         tried.add(found.path)
-        store.progress.warning(f"{found.path} is damaged and is not used; it is made again")
+        store.progress.warning(f"{found.path} is {why} and is not used; it is made again")
         store.drop_sif(found.path)
     return None
 
@@ -52,10 +56,35 @@ def add_checked(store: Store, key: str, write: Callable[[Path], object]) -> Foun
     return found
 
 
+def _why_not(found: Found, key: str) -> str:
+    """Read a whole file; say what is wrong with it, empty when it is the one of the key."""
+    if not _is_whole(found):
+        return "damaged"
+    return "" if _is_of(found, key) else "another image's"
+
+
 def _is_whole(found: Found) -> bool:
     try:
         return sha256_of_open(found.fd) == split_sif_name(found.path.name)[1]
     except OSError:
+        return False
+
+
+def _is_of(found: Found, key: str) -> bool:
+    """Tell whether a file is the one of a key: where others can rename files, having its name does not show it.
+
+    What is made of an image has the image's manifest in it; of a finished file the key may be the digest.
+    """
+    digest = key.partition("-")[0]
+    if not found.exposed or split_sif_name(found.path.name)[1] == digest:
+        return True
+    from sifmake.sif.reader import read_sif
+
+    try:
+        sif = read_sif(found.fd, found.path)
+        (manifest,) = sif.find(name=MANIFEST)
+        return has_digest(sif.read(manifest), f"sha{len(digest) * 4}:{digest}")
+    except (SifError, OSError, ValueError):
         return False
 
 

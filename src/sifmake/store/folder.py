@@ -78,6 +78,10 @@ class Folder:
         """Return what the system says of the folder now."""
         return os.fstat(self.fd)
 
+    def is_exposed(self) -> bool:
+        """Tell whether others can rename what is in the folder, or put another in its place."""
+        return bool((self.status().st_mode | self.root.status().st_mode) & OTHERS_WRITE)
+
     def enter(self, name: str) -> Folder:
         """Open a folder in this one.
 

@@ -27,10 +27,12 @@ class Found(NamedTuple):
     Attributes:
         path: Where it stands; for messages.
         fd: The file itself, open for reading; belongs to whoever got it.
+        exposed: Whether others can give its name to another file of the same owner.
     """
 
     path: Path
     fd: int
+    exposed: bool = False
 
     def close(self) -> None:
         """Close it."""
@@ -84,7 +86,7 @@ class StoredFiles:
             if renewed and root is self.own:
                 renew(fd, status)
             refused.pop_all()
-            return Found(path, fd)
+            return Found(path, fd, folder.is_exposed())
 
     def read(self, root: Root, spot: Spot, largest: int, *, anyone: bool = False) -> bytes | None:
         """Return the content of a small file, up to one byte more than ``largest``; see :meth:`open`."""
