@@ -16,17 +16,18 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from isal.isal_zlib import crc32
 
-from sifmake.errors import FlattenError, SifmakeError
+from sifmake.errors import FlattenError, PackDamagedError, SifmakeError
 from sifmake.files import write_atomic
 from sifmake.flatten.merge import Merger
 from sifmake.flatten.tree import Tree, new_directory
 from sifmake.formats import TREE_VERSION
-from sifmake.layers.entry import DIR, FILE, HARDLINK, Inode
+from sifmake.layers.decoding import decode
+from sifmake.layers.entry import DIR, FILE, HARDLINK, Inode, Number, Number32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 FORMAT = b"sifmake tree %d\n" % TREE_VERSION
 """First bytes of a tree file; the digest covers them."""
 
-_Row = tuple[bytes, int, int, int, int, int, int, bytes, bytes, int, int, tuple[tuple[bytes, bytes], ...]]
+_Kind = Annotated[int, msgspec.Meta(ge=DIR, le=HARDLINK)]
+_Mode = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
+_Xattrs = tuple[tuple[bytes, bytes], ...]
+_Row = tuple[bytes, _Kind, _Mode, Number32, Number32, int, Number, bytes, bytes, Number32, Number32, _Xattrs]
 """Path, kind, mode, uid, gid, mtime, size, SHA-256, target, major, minor, xattrs."""
 
 _FOOTER = struct.Struct("<QI")
@@ -171,14 +175,15 @@ def load(path: Path, packs: Sequence[Pack]) -> Flattened:
         OSError: It cannot be read.
     """
     data = path.read_bytes()
-    places = [{content.sha256: index for index, content in enumerate(pack.contents)} for pack in packs]
+    places = [{content.sha256: (index, content.size) for index, content in enumerate(pack.contents)} for pack in packs]
     try:
         encoded, layers = _split(data)
-        rows = msgspec.msgpack.decode(encoded.removeprefix(FORMAT), type=list[_Row])
+        rows = decode(memoryview(encoded)[len(FORMAT) :], list[_Row], "the listing")
         tree = _build(rows, places, layers)
-    except (ValueError, LookupError, struct.error, msgspec.MsgspecError) as error:
+    except (ValueError, LookupError, struct.error, PackDamagedError) as error:
+        what = error.what if isinstance(error, PackDamagedError) else error
         raise FlattenError(
-            f"the tree does not fit to its packs ({error})", where=str(path), hint="delete it; it is made again"
+            f"the tree does not fit to its packs ({what})", where=str(path), hint="delete it; it is made again"
         ) from None
     return Flattened(tree, len(rows), (), digest_of(encoded), encoded, layers)
 
@@ -189,16 +194,18 @@ def _split(data: bytes) -> tuple[bytes, list[int]]:
     encoded, behind = data[:size], data[size : -_FOOTER.size]
     if not encoded.startswith(FORMAT) or crc32(behind) != crc:
         raise ValueError("other format")
-    return encoded, msgspec.msgpack.decode(behind, type=list[int])
+    return encoded, decode(behind, list[Number], "the list of layers")
 
 
-def _build(rows: list[_Row], places: list[dict[bytes, int]], layers: list[int]) -> Tree:
+def _build(rows: list[_Row], places: list[dict[bytes, tuple[int, int]]], layers: list[int]) -> Tree:
     tree = Tree(new_directory(b"", mtime=0))
     own = iter(layers)
     by_path: dict[bytes, Inode] = {b"": tree.root}
     for path, kind, mode, uid, gid, mtime, size, digest, target, major, minor, xattrs in rows:
         if kind == HARDLINK:
             inode = by_path[target]
+            if inode.kind == DIR:
+                raise ValueError("a hard link to a directory")
             inode.links += 1
         else:
             inode = Inode(path, kind, mode, uid, gid, mtime, size, -1, target, major, minor, xattrs)
@@ -206,7 +213,9 @@ def _build(rows: list[_Row], places: list[dict[bytes, int]], layers: list[int]) 
                 inode.children = {}
             elif kind == FILE and size:
                 inode.layer = next(own, len(places))
-                inode.content = places[inode.layer][digest]
+                inode.content, stored = places[inode.layer][digest]
+                if stored != size:
+                    raise ValueError("a file of another size than its content")
         by_path[path] = inode
         folder, _, name = path.rpartition(b"/")
         if name:
@@ -214,6 +223,8 @@ def _build(rows: list[_Row], places: list[dict[bytes, int]], layers: list[int]) 
             if children is None:
                 raise ValueError("a file with entries below it")
             children[name] = inode
+        elif inode.children is None:
+            raise ValueError("a root that is not a directory")
         else:
             tree.root = inode
     return tree

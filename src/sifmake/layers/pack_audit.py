@@ -43,7 +43,7 @@ def check_pack(pack: Pack, limits: Limits) -> None:
     most = most_bytes(pack.footer.data_size + pack.footer.index_size, limits)
     if sum(content.size for content in pack.contents) > most:
         what = f"files of more than {most} bytes in all, far more than a layer pack of this size may hold"
-        raise PackDamagedError(what, where=str(pack.path), hint="allow more by limits: inflate-ratio, layer-bytes")
+        raise PackDamagedError(what, where=str(pack.path), hint="set inflate-ratio or inflate-ratio-from under limits")
     _check_files(pack)
 
 

@@ -10,7 +10,7 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, PackDamagedError, StoreError
+from sifmake.errors import IntegrityError, LimitError, PackDamagedError, StoreError
 from sifmake.files import atomic_write, name_where_no_room_is
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.membership import is_member
@@ -100,6 +100,8 @@ def read_archive(
     try:
         _demand_end(fd)
         return _Import(store, fd, check_pack).take_all(limits)
+    except LimitError as error:
+        raise StoreError(error.what, where=str(source), hint=error.hint) from None
     except IntegrityError as error:
         raise StoreError(f"is no archive of a store ({error})", where=str(source)) from None
     except StoreError as error:
