@@ -5,6 +5,11 @@ from __future__ import annotations
 import errno
 import os
 
+LONGEST_PART = 2000
+"""Characters of a part of a message; names and texts of strangers may have a million."""
+LONGEST_END = 500
+"""How many of them are the end of the text."""
+
 
 class SifmakeError(Exception):
     """Base of all errors that sifmake raises on purpose; the command line prints it as one line.
@@ -25,8 +30,9 @@ class SifmakeError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
-        return one_line(f"{head}; {self.hint}" if self.hint else head)
+        where, what, hint = map(shortened, (self.where, self.what, self.hint))
+        head = f"{where}: {what}" if where else what
+        return one_line(f"{head}; {hint}" if hint else head)
 
     def advised(self, hint: str) -> SifmakeError:
         """Return the same error with a hint if it has none."""
@@ -37,6 +43,14 @@ class SifmakeError(Exception):
         """Return the same error with an outer place put before the inner one."""
         self.where = f"{where}: {self.where}" if self.where else where
         return self
+
+
+def shortened(text: str) -> str:
+    """Return the text, or its beginning and end where it is so long that nobody would find anything in it."""
+    left_out = len(text) - LONGEST_PART
+    if left_out <= 0:
+        return text
+    return f"{text[: LONGEST_PART - LONGEST_END]}[{left_out} characters]{text[-LONGEST_END:]}"
 
 
 def one_line(text: str) -> str:

@@ -1,0 +1,51 @@
+"""Messages are one line of a length that a person can read, whatever names strangers give to things."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sifmake.errors import LONGEST_PART, ConfigError, SifmakeError
+from sifmake.pipeline.configuration import load_configuration
+from sifmake.pipeline.images import load_images
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONG = "x" * 500_000
+
+
+def test_short_parts_stay_as_they_are() -> None:
+    assert str(SifmakeError("a" * LONGEST_PART, where="b", hint="c")) == f"b: {'a' * LONGEST_PART}; c"
+
+
+@pytest.mark.parametrize("part", ["where", "what", "hint"])
+def test_long_parts_are_cut_in_the_middle(part: str) -> None:
+    parts = {"where": "", "what": "w", "hint": "", part: f"begin {'y' * 10**6} end"}
+    said = str(SifmakeError(parts["what"], where=parts["where"], hint=parts["hint"]))
+    assert len(said) < 2100
+    assert "begin y" in said
+    assert "[998010 characters]" in said
+    assert "y end" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"images: {{a: {{from: '{LONG}'}}}}",
+        f"images: {{a: {{from: 'docker://{LONG}:1'}}}}",
+        f"images: {{a: {{from: './{LONG}.sif', labels: {{a: b}}}}}}",
+        f"images: {{a: {{from: docker://a, platform: {LONG}}}}}",
+        f"images: {{a: {{from: docker://a, compression: {LONG}}}}}",
+        f"images: {{a: {{from: 'docker://{LONG}:1', tags: [a]}}}}",
+        f"registries: {{a: {{mirrors: ['http://{LONG}']}}}}",
+        f"? {LONG}\n: 1\n",
+    ],
+)
+def test_a_megabyte_in_a_file_is_not_a_megabyte_on_the_terminal(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    read = load_configuration if text.startswith("registries") else lambda path, _: load_images(path)
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path / "x.yaml", tmp_path)
+    assert len(str(caught.value)) < 5000
