@@ -10,6 +10,7 @@ import types
 
 import pytest
 
+from sifmake.cli.main import main
 from sifmake.cli.running_image import opened_image
 from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
@@ -197,5 +198,9 @@ def test_the_file_of_another_image_under_an_images_name_is_not_run_where_others_
         again, warnings = find(image)
         assert again.read_bytes() == good
         assert any("is another image's and is not used" in text for text in warnings)
+    assert main(["cache", "verify"]) == 0
+    shutil.copy2(given, moved)
+    assert main(["cache", "verify"]) == 1
+    assert not moved.exists()
     (wanted.parent / wanted.name).touch()
     assert find(image)[0].read_bytes() == good, "what is the image's own shows it by its manifest"

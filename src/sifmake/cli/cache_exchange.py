@@ -21,6 +21,7 @@ from sifmake.store.collect import target_of
 from sifmake.store.exchange import EXCHANGED, is_index_note
 from sifmake.store.items import Item, list_items
 from sifmake.store.naming import split_sif_name
+from sifmake.store.stored_files import Found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,7 +71,7 @@ def _why_damaged(store: Store, item: Item) -> str:
         case "patch":
             return _why_patch_damaged(item)
         case "container":
-            return "" if item.sha256() == split_sif_name(item.name)[1] else "its SHA-256 is wrong"
+            return _why_sif_damaged(item)
         case "index":
             return _why_note_damaged(store, item)
         case "name":
@@ -82,6 +83,18 @@ def _why_note_damaged(store: Store, item: Item) -> str:
     if not is_index_note(item.read(_NOTE_BYTES)):
         return "it holds no digest"
     return "its index does not have this manifest" if _is_disproved(store, _note_of(item)) else ""
+
+
+def _why_sif_damaged(item: Item) -> str:
+    from sifmake.pipeline.checked_sif import why_wrong
+
+    with item.folder() as folder:
+        found = Found(item.path, folder.open(item.path.name), folder.is_exposed())
+    try:
+        why = why_wrong(found, split_sif_name(item.name)[0])
+    finally:
+        found.close()
+    return {"": "", "damaged": "its SHA-256 is wrong"}.get(why, f"it is {why}")
 
 
 def _why_patch_damaged(item: Item) -> str:

@@ -56,11 +56,16 @@ def add_checked(store: Store, key: str, write: Callable[[Path], object]) -> Foun
     return found
 
 
-def _why_not(found: Found, key: str) -> str:
-    """Read a whole file; say what is wrong with it, empty when it is the one of the key."""
+def why_wrong(found: Found, key: str) -> str:
+    """Read a whole file; say what is wrong with it for certain, empty where nothing is."""
     if not _is_whole(found):
         return "damaged"
-    return "" if _is_of(found, key) else "another image's"
+    return "another image's" if _is_of(found, key) is False else ""
+
+
+def _why_not(found: Found, key: str) -> str:
+    """Say why a file is not used: it has to show that it is the one of the key where its name does not."""
+    return why_wrong(found, key) or ("" if _is_of(found, key) else "perhaps another image's")
 
 
 def _is_whole(found: Found) -> bool:
@@ -70,10 +75,11 @@ def _is_whole(found: Found) -> bool:
         return False
 
 
-def _is_of(found: Found, key: str) -> bool:
+def _is_of(found: Found, key: str) -> bool | None:
     """Tell whether a file is the one of a key: where others can rename files, having its name does not show it.
 
-    What is made of an image has the image's manifest in it; of a finished file the key may be the digest.
+    What is made of an image has the image's manifest in it; of a finished file the key may be the digest. None where
+    nothing tells.
     """
     digest = key.partition("-")[0]
     if not found.exposed or split_sif_name(found.path.name)[1] == digest:
@@ -85,7 +91,7 @@ def _is_of(found: Found, key: str) -> bool:
         (manifest,) = sif.find(name=MANIFEST)
         return has_digest(sif.read(manifest), f"sha{len(digest) * 4}:{digest}")
     except (SifError, OSError, ValueError):
-        return False
+        return None
 
 
 def _looks_whole(found: Found) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -73,11 +72,6 @@ class Item:
         """Return up to that many bytes of the file; see :meth:`open`."""
         with os.fdopen(self.open(), "rb") as file:
             return file.read(largest)
-
-    def sha256(self) -> str:
-        """Return the SHA-256 of the file, hexadecimal; see :meth:`open`."""
-        with os.fdopen(self.open(), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def why_not(self) -> str:
         """Say why the file is not to be believed; empty when it is. A blob is whoever owns it, for its digest tells."""
