@@ -85,6 +85,7 @@ SCRIPTS = [
     "export A='1'\nunset A\nexport PATH=/opt/bin:$PATH",
     'export A=a\\\nb\n:\nexport X="${X:-"image"}"',
     "A=1\nexport A\nA=2",
+    "export A=b=*c B=x=y=[z]",
 ]
 
 

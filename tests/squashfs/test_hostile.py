@@ -128,8 +128,8 @@ def test_a_directory_under_two_names_is_damage(*, nested: bool) -> None:
 
 def test_blocks_of_another_length_are_damage() -> None:
     """Linux gives an error where a block inflates to less or more than its part of the file."""
-    for content in (b"x" * 99, b"x" * 101):
-        data = zlib.compress(content)
+    whole = zlib.compress(b"x" * 100)
+    for data in (zlib.compress(b"x" * 99), zlib.compress(b"x" * 101), whole[:-4], whole[:-1] + b"?"):
         reader = opened(with_file(file_inode(1, 100, [len(data)]), data=data))
         (node,) = [node for node in reader.walk() if node.path]
         with pytest.raises(SquashfsError, match="block"):
@@ -153,6 +153,17 @@ def test_targets_that_linux_does_not_follow_are_an_error(target: bytes, length: 
 @pytest.mark.parametrize("name", ["ids.sif", "far.sif"])
 def test_numbers_beyond_the_image_are_damage(tmp_path: Path, name: str) -> None:
     assert_refused(run_bounded(tmp_path, "sif", "digest", SECURITY / name))
+
+
+def test_what_lies_behind_the_images_end_is_not_read() -> None:
+    """Linux reads nothing behind ``bytes_used``; there may be padding, or another object of the SIF file."""
+    image = with_file(file_inode(1, 100, [100 | 1 << 24], start=3900))
+    used = struct.unpack_from("<Q", image.image(), 40)[0]
+    assert used < 3900 < len(image.image()) - 100
+    reader = opened(image)
+    (node,) = [node for node in reader.walk() if node.path]
+    with pytest.raises(SquashfsError, match="a place lies behind the image's end"):
+        list(reader.chunks(node))
 
 
 # What an image may cost
