@@ -105,6 +105,17 @@ def test_credentials_are_not_sent_to_a_token_service_without_tls():
     assert urls == ["https://registry.example/v2/"]
 
 
+@pytest.mark.parametrize("credentials", [None, Credentials("alice", "hunter2")])
+def test_a_token_service_on_the_registrys_own_host_is_asked_by_tls_whatever_it_calls_itself(credentials):
+    challenge = Answer(401, WWW_Authenticate='Bearer realm="http://registry.example/token"')
+    token = Answer(200)
+    token.read_all = lambda _limit: b'{"token": "t"}'
+    answers = {"https://registry.example/v2/": [challenge, Answer(200)], "https://registry.example/token": token}
+    status, urls, _ = ask(answers, credentials=credentials)
+    assert status == 200
+    assert urls[1] == "https://registry.example/token"
+
+
 def test_another_host_cannot_ask_for_credentials():
     asks = Answer(401, WWW_Authenticate='Bearer realm="https://evil.example/token"')
     answers = {

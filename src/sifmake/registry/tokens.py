@@ -173,6 +173,8 @@ class Authorizer:
             what = f"the registry names no token service but {given!r}"
             raise RegistryError(what, where=self._host, hint="is this a registry? ask who runs it")
         parts = urlsplit(realm)
+        if self._secure() and parts.netloc.lower() == self._host.lower():
+            return parts._replace(scheme="https").geturl()  # behind a proxy that ends TLS it calls itself plain
         if (
             credentials
             and parts.scheme == "http"
