@@ -7,10 +7,12 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+from snakemake.exceptions import WorkflowError
 
 from sifmake.pipeline.declaration import SIGNED, STAGE_NAMES, TARGET, TREE, UNSIGNED
 from sifmake.pipeline.locking import LockRefresher
 from sifmake.pipeline.project import Modes, Project
+from sifmake.pipeline.snakemake_support import Workflow
 from sifmake.pipeline.stages import open_runner
 from sifmake.sif import DataType, open_sif
 from support.faults import Listener, pull_image
@@ -145,3 +147,11 @@ def test_a_finished_file_with_other_bytes_is_noticed_when_asked(project):
     assert finished(project) != good, "only the size is compared"
     run(project, *STAGE_NAMES, modes=Modes.find({}, check="1"))
     assert finished(project) == good
+
+
+def test_snakemake_names_a_finished_file_with_other_bytes_when_asked(project):
+    run(project, *STAGE_NAMES)
+    damage(project.path(TARGET, "it"), DAMAGES["data"])
+    options = {"root": str(project.root), "check": 1}
+    with pytest.raises(WorkflowError, match="does not have the bytes that were published; build it again: snakemake"):
+        Workflow(options, options)
