@@ -16,6 +16,7 @@ import yaml
 
 from sifmake import errors
 from sifmake.cli.command_table import Command, Option, read_commands, read_global_options
+from sifmake.cli.running_options import all_rows
 from sifmake.limits import GIB, KIB, MIB, Limits
 from sifmake.pipeline.yaml_file import SCHEMAS
 
@@ -187,6 +188,15 @@ def _amount(name: str, value: int) -> str:
     return f"{value:,}"
 
 
+def environment_page() -> str:
+    """Return the page on variables with the table of those that stand for options."""
+    rows = {row[0]: row for action in ("exec", "run", "shell", "test") for row in all_rows(action) if row[3]}
+    cells = [(f"`{row[1].split()[-1]}`", ", ".join(f"`{w}`" for w in row[3].split())) for row in rows.values()]
+    table = _table(("option", "word"), sorted(cells))
+    head, _, rest = (DOCS / "reference/environment.md").read_text().partition("<!-- generated: options -->\n")
+    return f"{head}<!-- generated: options -->\n\n{table}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+
+
 def man_page(command: Command) -> str:
     """Return the man page of a command in roff (man(7))."""
     page = f"sifmake-{command.name}"
@@ -235,6 +245,7 @@ def generated() -> dict[Path, str]:
         DOCS / "reference/commands.md": commands_page(),
         DOCS / "reference/configuration.md": configuration_page(),
         DOCS / "reference/errors.md": errors_page(),
+        DOCS / "reference/environment.md": environment_page(),
         DOCS / "limits.md": limits_page(),
         DOCS / "man/sifmake.1": main_man_page(),
     }
