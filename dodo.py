@@ -39,5 +39,5 @@ def task_bench() -> dict[str, Any]:
 
 def task_docs() -> dict[str, Any]:
     """Check the generated reference and build the documentation site in site/; a broken link is an error."""
-    build = ["env", "NO_MKDOCS_2_WARNING=1", sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    build = ["env", "NO_MKDOCS_2_WARNING=1", sys.executable, "-m", "mkdocs", "build", "--strict"]
     return chore() | {"actions": [[sys.executable, "docs/generate.py", "--check"], build]}

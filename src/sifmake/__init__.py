@@ -1,3 +1,3 @@
-"""Container images in, signed SIF files out, as a build system does it."""
+"""Build signed SIF files from container images, and rebuild only what changed."""
 
 __version__ = "0.1.0"

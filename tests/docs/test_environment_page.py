@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = REPOSITORY / "docs/reference/environment.md"
-PREFIXES = ("SIFMAKE", "APPTAINER", "SINGULARITY", "DOCKER", "CONTAINERS?", "REGISTRY", "XDG", "SSL", "CURL", "REQUESTS")
+PREFIXES = (
+    "SIFMAKE",
+    "APPTAINER",
+    "SINGULARITY",
+    "DOCKER",
+    "CONTAINERS?",
+    "REGISTRY",
+    "XDG",
+    "SSL",
+    "CURL",
+    "REQUESTS",
+)
 NAME = re.compile(rf"(?:{'|'.join(PREFIXES)})_[A-Z_]*[A-Z]")
 
 
