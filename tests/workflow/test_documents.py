@@ -5,18 +5,25 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from support.docker_registry import MISSING, PASSWORD, USER, DockerRegistry, running
+from support.images import Blobs, write_layout
+from support.layers import file, folder, symlink, tar
 from support.project import BIN, REPOSITORY, Folder
 from support.squashfs_tools import needs_tools
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 GUIDE = REPOSITORY / "docs" / "from-the-user-guide.md"
+TUTORIALS = sorted((REPOSITORY / "docs/tutorials").glob("*.md"))
+SAID = {
+    "first-image": ["\n3.20", "\nhello\n", "signed by"],
+    "first-project": ["images/base_3.19.sif", "\n3.20", "team: imaging", "Signing entity: builder"],
+    "snakemake": ["\n3.20", "to use the images in this pipeline"],
+    "scheduled-rebuilds": ["alpine_3.19: rebuilt", "alpine_3.20: unchanged"],
+}
+"""What a reader of each tutorial must have seen in the end."""
 DOCUMENTS = [
     path
     for path in REPOSITORY.rglob("*.md")
@@ -91,3 +98,32 @@ def test_the_user_guides_commands_run(tmp_path: Path) -> None:
         text = project.run("bash", "guide.sh")
     assert "Hello, world!" in text
     assert PASSWORD not in text
+
+
+def alpine(place: Path, release: str) -> Path:
+    """Write a layout with what the tutorials use of Alpine: a shell with its tools, and the release."""
+    busybox = file("bin/busybox", Path(shutil.which("busybox") or "").read_bytes(), mode=0o755)
+    links = [symlink(f"bin/{name}", "busybox") for name in ("sh", "cat", "echo")]
+    layers = [tar(folder("bin/"), busybox, *links), tar(folder("etc/"), file("etc/alpine-release", release.encode()))]
+    blobs = Blobs()
+    image = blobs.image(layers, config={"Cmd": ["/bin/sh"], "Env": ["PATH=/usr/bin:/bin"]})
+    return write_layout(place, blobs, {release: image})
+
+
+@pytest.mark.registry
+@pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}")
+@needs_tools("bwrap", "squashfuse", "busybox", "git")
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_the_commands_of_a_tutorial_run(tmp_path: Path, path: Path) -> None:
+    person = Folder(tmp_path / "work", tmp_path / "home", environ={"HOME": str(tmp_path / "home")})
+    person.root.mkdir()
+    person.environ["PATH"] = f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin"
+    with running(tmp_path / "registry") as registry:
+        for release in ("3.19", "3.20"):
+            layout = alpine(tmp_path / release, release)
+            registry.push(f"oci:{layout}:{release}", f"library/alpine:{release}")
+        script = commands(path.read_text()).replace("docker://alpine", f"docker://{registry.host}/library/alpine")
+        (tmp_path / "tutorial.sh").write_text(f"set -euxo pipefail\nexport SIFMAKE_PASSPHRASE={PASSWORD}\n{script}")
+        text = person.run("bash", str(tmp_path / "tutorial.sh"))
+    assert [said for said in SAID[path.stem] if said not in text] == []
+    assert PASSWORD not in text.replace(f"SIFMAKE_PASSPHRASE={PASSWORD}", "")
