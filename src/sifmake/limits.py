@@ -45,13 +45,15 @@ class Limits:
         stall_seconds: Time over which the rate of a transfer is looked at, seconds.
         slowest_rate: Rate below which a transfer is broken off and resumed, bytes per second.
         image_entries: Most names in the squashfs of an image that is read.
-        image_listing_bytes: Memory for the names of a squashfs, 512 bytes, path and target for each; larger images may
-            take as much as their own size.
+        image_listing_bytes: Memory for the names of a squashfs: 512 bytes, path and target for each, and 20 KiB for
+            each folder that the walk is in; larger images may take as much as their own size.
         image_table_bytes: Inflated bytes of a squashfs's tables; larger images may take four times their own size.
         image_bytes_ratio: Bytes of all files in a squashfs that are read, holes included, for each byte of its own
-            size, in addition to ``image_bytes_from``.
+            size, in addition to ``image_bytes_from``. Each block counts as 32 KiB at least, and twice where it is
+            compressed; each extended attribute as 1 KiB at least.
         image_bytes_from: Bytes of all files that are read of any squashfs, however small it is.
-        package_list_bytes: Bytes of all package lists of an image that are read for ``sifmake diff``.
+        package_list_bytes: Bytes of all package lists of an image that are read for ``sifmake diff``, and memory for
+            the names and versions in them.
         packages: Most packages in the lists of an image.
     """
 
@@ -85,11 +87,11 @@ class Limits:
     stall_seconds: int = 120
     slowest_rate: int = 1 * KIB
     image_entries: int = 5_000_000
-    image_listing_bytes: int = 96 * MIB
+    image_listing_bytes: int = 64 * MIB
     image_table_bytes: int = 256 * MIB
     image_bytes_ratio: int = 100
     image_bytes_from: int = 1 * GIB
-    package_list_bytes: int = 64 * MIB
+    package_list_bytes: int = 32 * MIB
     packages: int = 100_000
 
 

@@ -405,3 +405,36 @@ def swapping(real, calls, at, path, evil):
         return result
 
     return call
+
+
+def test_a_scratch_folder_that_others_enter_is_not_used(tmp_path, monkeypatch):
+    """Somebody who watches the folder puts one of his own in the place of the one that was made a moment ago."""
+    store = Store.open(tmp_path / "store")
+    store.temporary_folder()
+    make = os.mkdir
+
+    def make_and_lose(name, mode=0o777, *, dir_fd=None):
+        make(name, mode, dir_fd=dir_fd)
+        if ".tmp-scratch" in str(name):
+            os.rmdir(name, dir_fd=dir_fd)
+            make(name, 0o700, dir_fd=dir_fd)
+            os.chmod(name, 0o770, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", make_and_lose)
+    with pytest.raises(StoreError, match="another folder was put in its place"):
+        store.add_sif(KEY, lambda path: path.write_bytes(b"x"))
+    assert store.find_sif(KEY) is None
+
+
+def test_a_file_that_took_the_place_of_a_temporary_keeps_its_mode(tmp_path):
+    """In a folder that a group writes to, another member can put a private file of this user under that name."""
+    store = Store.open(tmp_path / "store", shared="all")
+    for folder in (store.root, store.temporary_folder()):
+        folder.chmod(0o2775)
+    name, _ = store.write_temporary(lambda file: file.write(b"layer"))
+    temporary = store.temporary_folder() / name
+    temporary.unlink()
+    temporary.write_bytes(b"private")
+    temporary.chmod(0o600)
+    store.place_pack(name, KEY)
+    assert (store.root / "packs" / KEY[:2] / KEY).stat().st_mode & 0o777 == 0o600

@@ -130,5 +130,13 @@ def _packages(reader: SquashfsReader, nodes: dict[bytes, Node], limits: Limits, 
     for path, node in nodes.items():
         if node.kind == FILE and is_package_list(path):
             lists.count(node.size)
-            lists.read(path, b"".join(reader.chunks(node)))
+            lists.read(path, _whole(reader, node))
     return lists.found
+
+
+def _whole(reader: SquashfsReader, node: Node) -> bytearray:
+    """Return a file's bytes, which are in memory only once."""
+    data = bytearray()
+    for chunk in reader.chunks(node):
+        data += chunk
+    return data

@@ -32,19 +32,13 @@ def digest_of_key(key: str) -> str:
 
 
 def keep_meaning(store: Store, uri: str, platform: Platform, key: str) -> None:
-    """Keep what a name meant, and in another file that it did: the notes of two names may take each other's place."""
-    name = noted_name(uri, platform)
-    store.keep_name(name, key)
-    store.keep_name(f"{key} for {name}", key)
+    """Keep what a name meant."""
+    store.keep_name(noted_name(uri, platform), key)
 
 
 def find_meaning(store: Store, uri: str, platform: Platform) -> str:
     """Return the key that was kept for a name; empty where there is none."""
-    for name in dict.fromkeys((noted_name(uri, platform), f"{uri} {platform}")):
-        key = store.find_name(name)
-        if key and store.find_name(f"{key} for {name}") == key:
-            return key
-    return ""
+    return store.find_name(noted_name(uri, platform))
 
 
 def noted_name(uri: str, platform: Platform) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, NamedTuple
 
 from sifmake.errors import SquashfsError
 
@@ -17,6 +18,8 @@ DPKG_FOLDER = b"var/lib/dpkg/status.d/"
 APK = frozenset({b"lib/apk/db/installed", b"usr/lib/apk/db/installed"})
 LONGEST_FIELD = 1024
 """Bytes of a name or version that are kept."""
+_ENTRY = 100
+"""Bytes that a package takes in a dictionary, besides its name and version."""
 _PYTHON = re.compile(rb"(?:^|/)([^/]+)\.(?:dist-info/METADATA|egg-info(?:/PKG-INFO)?)$")
 _SEPARATORS = re.compile(r"[-_.]+")
 
@@ -38,7 +41,7 @@ class PackageLists:
         self._image = image
         self.found: dict[str, str] = {}
         self._limits = limits
-        self._left = limits.package_list_bytes
+        self._left = self._kept = limits.package_list_bytes
         self._packages = limits.packages
 
     def count(self, size: int) -> None:
@@ -48,13 +51,16 @@ class PackageLists:
             SquashfsError: There are more than the limit.
         """
         self._left -= size
-        if self._left < 0:
+        self._check(self._left)
+
+    def _check(self, left: int) -> None:
+        if left < 0:
             what = f"its package lists come to more than {self._limits.package_list_bytes} bytes (a limit)"
             raise SquashfsError(
                 what, where=self._image, hint="raise limits.package-list-bytes in sifmake.yaml if you trust it"
             )
 
-    def read(self, path: bytes, data: bytes) -> None:
+    def read(self, path: bytes, data: bytes | bytearray) -> None:
         """Take the packages that a file names.
 
         Raises:
@@ -67,6 +73,8 @@ class PackageLists:
                 hint = "raise limits.packages in sifmake.yaml if you trust the image"
                 raise SquashfsError(what, where=self._image, hint=hint)
             if name and version:
+                self._kept -= sys.getsizeof(name) + sys.getsizeof(version) + _ENTRY
+                self._check(self._kept)
                 self.found[name] = version
 
 
@@ -76,7 +84,7 @@ def is_package_list(path: bytes) -> bool:
     return path == DPKG or in_folder or path in APK or bool(_PYTHON.search(path))
 
 
-def read_packages(path: bytes, data: bytes) -> Iterator[tuple[str, str]]:
+def read_packages(path: bytes, data: bytes | bytearray) -> Iterator[tuple[str, str]]:
     """Yield packages and versions that a file names; both are empty for one that is not installed or damaged."""
     if path == DPKG:
         yield from _paragraphs(data, "deb", b"Package", b"Version", status=b"Status")
@@ -85,33 +93,49 @@ def read_packages(path: bytes, data: bytes) -> Iterator[tuple[str, str]]:
     elif path in APK:
         yield from _paragraphs(data, "apk", b"P", b"V")
     else:
-        head = data.partition(b"\n\n")[0]
-        name, version = _field(head, b"Name"), _field(head, b"Version")
+        head = _Part(data, 0, _end(data, 0))
+        name, version = head.field(b"Name"), head.field(b"Version")
         yield (f"python:{_SEPARATORS.sub('-', name).lower()}", version) if name else ("", "")
 
 
 def _paragraphs(
-    data: bytes, kind: str, name_key: bytes, version_key: bytes, *, status: bytes = b""
+    data: bytes | bytearray, kind: str, name_key: bytes, version_key: bytes, *, status: bytes = b""
 ) -> Iterator[tuple[str, str]]:
     """Yield what the paragraphs that name a package say; others, of which there may be millions, cost nothing."""
-    data = b"\n" + data
     key, end = b"\n" + name_key + b":", 0
-    while (at := data.find(key, end)) >= 0:
+    at = 0 if data.startswith(key[1:]) else data.find(key)
+    while at >= 0:
         start = max(data.rfind(b"\n\n", end, at + 1), end)
-        end = data.find(b"\n\n", at + 1)
-        end = len(data) if end < 0 else end + 1
-        paragraph = data[start:end]
-        name, version = _field(paragraph, name_key), _field(paragraph, version_key)
-        installed = not status or _field(paragraph, status).endswith(" installed")
+        end = _end(data, at + 1)
+        paragraph = _Part(data, start, end)
+        name, version = paragraph.field(name_key), paragraph.field(version_key)
+        installed = not status or paragraph.field(status).endswith(" installed")
         yield (f"{kind}:{name}", version) if name and installed else ("", "")
+        at = data.find(key, end)
 
 
-def _field(paragraph: bytes, key: bytes) -> str:
-    """Return the first field of a key, nothing where there is none."""
-    at = 0 if paragraph.startswith(key + b":") else paragraph.find(b"\n" + key + b":") + 1
-    if not at and not paragraph.startswith(key + b":"):
-        return ""
-    start = at + len(key) + 1
-    end = paragraph.find(b"\n", start)
-    line = paragraph[start : end if end >= 0 else len(paragraph)]
-    return line[:LONGEST_FIELD].decode("utf-8", "replace").strip()
+def _end(data: bytes | bytearray, start: int) -> int:
+    """Return where the last line of a paragraph ends, its newline included."""
+    end = data.find(b"\n\n", start)
+    return len(data) if end < 0 else end + 1
+
+
+class _Part(NamedTuple):
+    """A part of a list, which is not copied: it may be as long as the list."""
+
+    data: bytes | bytearray
+    start: int
+    end: int
+
+    def field(self, key: bytes) -> str:
+        """Return the first field of a key, nothing where there is none."""
+        data, start, end = self
+        at = start
+        if not data.startswith(key + b":", start, end):
+            at = data.find(b"\n" + key + b":", start, end) + 1
+            if not at:
+                return ""
+        at += len(key) + 1
+        stop = data.find(b"\n", at, end)
+        line = data[at : min(end if stop < 0 else stop, at + LONGEST_FIELD)]
+        return line.decode("utf-8", "replace").strip()

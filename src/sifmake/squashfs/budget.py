@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SquashfsError
+from sifmake.limits import KIB
 
 if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 NAME_COST = 512
 """Bytes that each name counts beside its path and its target: about what a reader keeps of it."""
+OPEN_FOLDER_COST = 20 * KIB
+"""Bytes that a folder counts while the walk is in it: two metadata blocks and the state of its readers."""
 TABLE_RATIO = 4
 """Bytes of inflated tables for each byte of the image; real images need less than one."""
+BLOCK_COST = 32 * KIB
+"""Bytes that each block of a file counts at least: reading a small one takes as long as hashing so many."""
+ATTRIBUTE_COST = 1 * KIB
+"""The same for an extended attribute."""
 
 
 class Budget:
@@ -42,6 +49,18 @@ class Budget:
             raise _limit(f"it has more than {self.limits.image_entries} names", "image-entries")
         if len(path) > self.limits.name_bytes:
             raise _limit(f"a path has {len(path)} bytes, {self.limits.name_bytes} are allowed", "name-bytes")
+        self._check_listing()
+
+    def open_folder(self) -> None:
+        """Count a folder that the walk goes into; SquashfsError where too many are open within each other."""
+        self._listing -= OPEN_FOLDER_COST
+        self._check_listing()
+
+    def close_folder(self) -> None:
+        """Count no more what a folder took while it was open."""
+        self._listing += OPEN_FOLDER_COST
+
+    def _check_listing(self) -> None:
         if self._listing < 0:
             what = "its listing takes more memory than is allowed for an image of its size"
             raise _limit(what, "image-listing-bytes")
@@ -64,6 +83,18 @@ class Budget:
         """Count bytes of files, holes included; SquashfsError where there are too many."""
         self.check_data(size)
         self._data -= size
+
+    def count_block(self, size: int, stored: int, *, compressed: bool) -> None:
+        """Count a block by what reading it takes: twice its bytes where they are inflated, or those that are stored.
+
+        Raises:
+            SquashfsError: The files come to too many bytes.
+        """
+        self.count_data(max(size, stored, BLOCK_COST) << compressed)
+
+    def count_attribute(self, size: int) -> None:
+        """Count an extended attribute of a file; SquashfsError where there are too many bytes."""
+        self.count_data(max(size, ATTRIBUTE_COST))
 
     def check_file(self, size: int) -> None:
         """Refuse a file that is larger than any may be."""

@@ -49,7 +49,7 @@ class Node(NamedTuple):
         target: Of a symlink.
         device: Device word of a device node, as the kernel packs it.
         start: Where the first block of a file is.
-        words: Place and offset of the block words of a file.
+        words: Where the block words of a file are: metadata block, shifted left by 16, and offset.
         fragment: Number of the fragment block with the tail, or ``NONE_32``.
         offset: Of the tail in it.
         listing: Of a directory.
@@ -68,7 +68,7 @@ class Node(NamedTuple):
     target: bytes = b""
     device: int = 0
     start: int = 0
-    words: tuple[int, int] = (0, 0)
+    words: int = 0
     fragment: int = fmt.NONE_32
     offset: int = 0
     listing: Listing = Listing()
@@ -114,7 +114,7 @@ def _file(node: Node, image: StoredImage, cursor: Cursor, *, extended: bool) -> 
     else:
         start, fragment, offset, size = cursor.take(_FILE)
     image.budget.check_file(size)
-    words = (cursor.place, cursor.offset)
+    words = cursor.place << 16 | cursor.offset
     return node._replace(size=size, start=start, words=words, fragment=fragment, offset=offset, xattrs=xattrs)
 
 

@@ -139,6 +139,7 @@ class SquashfsReader:
     def _children(self, folder: Node) -> Iterator[Node]:
         if folder.kind != DIRECTORY:
             return
+        self._image.budget.open_folder()
         prefix = folder.path + b"/" if folder.path else b""
         for entry in read_entries(self._image, folder):
             node = read_inode(self._image, self._ids, prefix + entry.name, entry.reference)
@@ -146,6 +147,7 @@ class SquashfsReader:
                 what = "its directory gives it another number or type than its inode"
                 raise SquashfsError(what, where=node.where)
             yield node
+        self._image.budget.close_folder()
 
     @_named_all
     def blocks(self, node: Node) -> Iterator[Block]:
@@ -160,7 +162,7 @@ class SquashfsReader:
             count, tail = count + 1, 0
         place, left = node.start, node.size
         for word in self._words(node, count):
-            self._image.budget.count_data(min(left, self.block_size))
+            self._count(min(left, self.block_size), word)
             yield Block(place, word, min(left, self.block_size))
             place, left = place + (word & _SIZE), left - self.block_size
         if tail:
@@ -213,8 +215,12 @@ class SquashfsReader:
         """
         return read_set(self._image, node)
 
+    def _count(self, size: int, word: int) -> None:
+        stored = word & _SIZE
+        self._image.budget.count_block(size, stored, compressed=stored > 0 and not word & _UNCOMPRESSED)
+
     def _words(self, node: Node, count: int) -> Iterator[int]:
-        cursor = Cursor(self._image, *node.words) if count else None
+        cursor = Cursor(self._image, node.words >> 16, node.words & 0xFFFF) if count else None
         for start in range(0, count, _WORDS):
             some = min(_WORDS, count - start)
             yield from struct.unpack(f"<{some}I", cursor.bytes(4 * some) if cursor else b"")
@@ -229,7 +235,7 @@ class SquashfsReader:
         """Return a fragment block; the last ones are kept, because files that lie together have their tails there."""
         found = self._fragments.pop((block.place, block.word), None)
         if found is None:
-            self._image.budget.count_data(self.block_size)
+            self._count(self.block_size, block.word)
             found = self._inflated(block, self.block_size)
             if len(self._fragments) * self.block_size >= _CACHED_FRAGMENT_BYTES:
                 del self._fragments[next(iter(self._fragments))]

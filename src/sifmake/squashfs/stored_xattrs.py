@@ -39,7 +39,7 @@ def read_set(image: StoredImage, node: Node) -> dict[bytes, bytes]:
         if name in found:
             raise SquashfsError("an extended attribute stands twice", where=node.where)
         found[name] = value
-        image.budget.count_data(len(name) + len(value))
+        image.budget.count_attribute(len(name) + len(value))
     return found
 
 

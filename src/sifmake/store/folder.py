@@ -182,7 +182,8 @@ class Folder:
             fd = self._open(name, os.O_RDONLY)
         status = os.fstat(fd)
         mode = self.rules.access.mark(self.root.status().st_mode, stat.S_IMODE(status.st_mode))
-        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
+        # One with content was moved here by somebody, who may want to read it.
+        if status.st_uid == os.geteuid() and not status.st_size and stat.S_IMODE(status.st_mode) != mode:
             os.fchmod(fd, mode)
         return fd
 
@@ -202,13 +203,16 @@ class Folder:
     def take(self, name: str, other: Folder, new: str) -> None:
         """Move a finished file of this user from another folder of the store into this one.
 
+        It gets the mode of the store's files if it was written where nobody else can put another in its place.
+
         Raises:
             StoreError: It is not a regular file.
             OSError: As open, rename and fsync do.
         """
         fd = other.open(name)
         try:
-            os.fchmod(fd, self.rules.access.file(stat.S_IMODE(os.fstat(fd).st_mode)))
+            if not other.status().st_mode & OTHERS_WRITE:
+                os.fchmod(fd, self.rules.access.file(stat.S_IMODE(os.fstat(fd).st_mode)))
         finally:
             os.close(fd)
         try:

@@ -82,10 +82,20 @@ def split_sif_name(name: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else ("", "")
 
 
-def name_target(data: bytes) -> str:
-    """Return the key that the file of a name holds; empty where it is damaged."""
-    text = data.decode("ascii", "replace").strip()
-    return text if is_key(text) else ""
+def name_note(name: str, key: str) -> bytes:
+    """Return the content of the file of a name: with the file's own name, for others may rename it."""
+    return f"{key}\n{name_spot(name).name}\n".encode()
+
+
+def name_target(data: bytes, name: str | None = None) -> str:
+    """Return the key that the file of a name holds; empty where it is damaged.
+
+    Args:
+        data: The content.
+        name: Which name it has to be of; None for any.
+    """
+    text = data.decode("ascii", "replace").partition("\n")[0]
+    return text if is_key(text) and (name is None or data == name_note(name, text)) else ""
 
 
 def check_digest_form(digest: str) -> None:

@@ -28,6 +28,7 @@ from sifmake.store.naming import (
     is_digest,
     is_key,
     key_spot,
+    name_note,
     name_spot,
     name_target,
     split_sif_name,
@@ -356,11 +357,11 @@ class Store:
 
     def keep_name(self, name: str, key: str) -> None:
         """Keep which finished SIF a name meant last."""
-        self._files.keep(name_spot(name), f"{key}\n".encode())
+        self._files.keep(name_spot(name), name_note(name, key))
 
     def find_name(self, name: str) -> str:
         """Return the key that was kept for a name; empty where there is none."""
-        return name_target(self._files.read(self._files.own, name_spot(name), 256) or b"")
+        return name_target(self._files.read(self._files.own, name_spot(name), 512) or b"", name)
 
     def find_named(self, name: str) -> Path | None:
         """Return the finished SIF that a name meant when it was kept, or None."""
