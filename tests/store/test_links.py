@@ -417,8 +417,7 @@ def test_a_scratch_folder_that_others_enter_is_not_used(tmp_path, monkeypatch):
         make(name, mode, dir_fd=dir_fd)
         if ".tmp-scratch" in str(name):
             os.rmdir(name, dir_fd=dir_fd)
-            make(name, 0o700, dir_fd=dir_fd)
-            os.chmod(name, 0o770, dir_fd=dir_fd)
+            make(name, 0o750, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "mkdir", make_and_lose)
     with pytest.raises(StoreError, match="another folder was put in its place"):
