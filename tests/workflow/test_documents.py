@@ -127,3 +127,60 @@ def test_the_commands_of_a_tutorial_run(tmp_path: Path, path: Path) -> None:
         text = person.run("bash", str(tmp_path / "tutorial.sh"))
     assert [said for said in SAID[path.stem] if said not in text] == []
     assert PASSWORD not in text.replace(f"SIFMAKE_PASSPHRASE={PASSWORD}", "")
+
+
+PRELUDE = """
+sifmake init . && git init --quiet
+printf 'images:\\n  app:\\n    from: docker://registry.example.org/app:1.0\\n' > config/images.yaml
+doit pull_image
+git add . && git -c user.name=me -c user.email=me@example.org commit --quiet -m first
+cp images/app.sif tool.sif && cp images/app.sif old.sif
+{update}
+sifmake lock && doit pull_image
+git add . && git -c user.name=me -c user.email=me@example.org commit --quiet -m second
+openssl genpkey -algorithm ed25519 | openssl pkey -pubout -out colleague.pem
+cp {password} password.txt
+"""
+"""Two versions of an image in a project that git keeps: what the how-tos start from."""
+DONE = {
+    "air-gapped": """
+rm -r images results && export SIFMAKE_CACHE=$PWD/other
+sifmake cache import images.tar && doit offline=1 pull_image
+test "$(sifmake exec images/app.sif cat /etc/alpine-release)" = 3.20
+""",
+    "keys-and-signing": "sifmake key list | grep -q colleague",
+    "private-registries": "test -s private_1.0.sif && ! sifmake registry list | grep registry.example.org",
+    "rollback": """
+test "$(sifmake exec images/app.sif cat /etc/alpine-release)" = 3.19
+sed -n 's#^image: #docker://#p' config/locks/app.yaml > pinned
+printf 'images:\\n  app:\\n    from: %s\\n' "$(cat pinned)" > config/images.yaml
+sifmake lock && doit pull_image
+test "$(sifmake exec images/app.sif cat /etc/alpine-release)" = 3.19
+""",
+}
+"""What is true after the commands of each how-to."""
+
+
+@pytest.mark.registry
+@pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}")
+@needs_tools("bwrap", "squashfuse", "busybox", "git", "openssl")
+@pytest.mark.parametrize("name", DONE)
+def test_the_commands_of_a_how_to_run(tmp_path: Path, name: str) -> None:
+    person = Folder(tmp_path / "work", tmp_path / "home", environ={"HOME": str(tmp_path / "home")})
+    person.root.mkdir()
+    person.environ |= {"PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin", "REGISTRY_TOKEN": PASSWORD}
+    (tmp_path / "password.txt").write_text(f"{PASSWORD}\n")
+    with running(tmp_path / "registry") as public, running(tmp_path / "private", auth="htpasswd") as private:
+        public.push(f"oci:{alpine(tmp_path / 'one', '3.19')}:3.19", "app:1.0")
+        private.push(f"oci:{alpine(tmp_path / 'two', '3.20')}:3.20", "me/private:1.0")
+        copy = (
+            f"skopeo copy --quiet --dest-tls-verify=false oci:{tmp_path}/two:3.20 docker://registry.example.org/app:1.0"
+        )
+        page = commands((REPOSITORY / f"docs/howto/{name}.md").read_text()).replace("COMMIT", "HEAD~")
+        script = PRELUDE.format(update=copy, password=tmp_path / "password.txt") + page + DONE[name]
+        for text, host in (("registry.example.org/app", f"{public.host}/app"), ("registry.example.org", private.host)):
+            script = script.replace(text, host)
+        script = script.replace("--username me", f"--username {USER}").replace("USERNAME=me", f"USERNAME={USER}")
+        (tmp_path / "how-to.sh").write_text(f"set -euo pipefail\nexport SIFMAKE_PASSPHRASE=long-enough\n{script}")
+        text = person.run("bash", str(tmp_path / "how-to.sh"))
+    assert PASSWORD not in text
