@@ -116,8 +116,20 @@ def test_package_lists_have_limits() -> None:
         SquashfsError, match=r"a\.sif: its package lists come to more than 100 bytes .*package-list-bytes"
     ):
         lists.count(1)
+    lists = PackageLists(Limits(packages=2), "a.sif")
     with pytest.raises(SquashfsError, match="name more than 2 packages"):
         lists.read(b"lib/apk/db/installed", b"P:a\nV:1\n\nP:b\nV:1\n\nP:c\nV:1\n")
+
+
+def test_names_of_packages_have_a_limit() -> None:
+    """A name that has one wide character takes four times its bytes."""
+    name = "\U0001f433".encode() + b"n" * 900
+    data = b"".join(b"P:%b%d\nV:1\n\n" % (name, n) for n in range(100))
+    PackageLists(Limits(package_list_bytes=500_000), "a.sif").read(b"lib/apk/db/installed", data)
+    lists = PackageLists(Limits(package_list_bytes=300_000), "a.sif")
+    lists.count(len(data))
+    with pytest.raises(SquashfsError, match="package-list-bytes"):
+        lists.read(b"lib/apk/db/installed", data)
 
 
 def test_package_lists_take_little_memory(

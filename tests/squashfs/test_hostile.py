@@ -262,6 +262,55 @@ def attributes() -> Hostile:
     return image
 
 
+def small_attributes() -> Hostile:
+    """Three thousand folders with the same 8,192 attributes, none of which has a value."""
+    entries = b"".join(
+        struct.pack("<2H", kind, 3) + b"%03x" % n + struct.pack("<I", 0) for kind in (0, 1) for n in range(4096)
+    )
+    image = Hostile(xattrs=(entries, struct.pack("<Q2I", 0, 8192, 0)))
+    places = [image.inode(folder_inode(n + 1, (0, 0), 0, xattrs=0)) for n in range(3000)]
+    image.folder(5000, run((b"%06d" % n, place, n + 1, DIRECTORY) for n, place in enumerate(places)))
+    return image
+
+
+def small_blocks() -> Hostile:
+    """Half a million compressed blocks of 4 KiB, which are one."""
+    block = zlib.compress(bytes(4096), 9)
+    image = Hostile(block_log=12, data=(block * 240).ljust(8 * MIB, b"\0"))
+    places = [image.inode(file_inode(n + 1, 4096 * 240, [len(block)] * 240)) for n in range(2000)]
+    image.folder(5000, run((b"%06d" % n, place, n + 1, FILE) for n, place in enumerate(places)))
+    return image
+
+
+def long_blocks_of_short_files() -> Hostile:
+    """A hundred thousand files of one byte, whose block takes a megabyte of the image."""
+    block = zlib.compress(b"x").ljust(1_000_000, b"z")
+    image = Hostile(block_log=20, data=block)
+    places = [image.inode(file_inode(n + 1, 1, [len(block)])) for n in range(90_000)]
+    image.folder(100_000, run((b"%06d" % n, place, n + 1, FILE) for n, place in enumerate(places)))
+    return image
+
+
+def inflated_blocks() -> Hostile:
+    """Blocks of a megabyte that all have to be inflated, nearly as many as may be hashed."""
+    block = zlib.compress(bytes(MIB))
+    image = Hostile(block_log=20, data=block.ljust(9 * MIB, b"\0"))
+    places = [image.inode(file_inode(n + 1, MIB, [len(block)])) for n in range(1900)]
+    image.folder(5000, run((b"%06d" % n, place, n + 1, FILE) for n, place in enumerate(places)))
+    return image
+
+
+def deep_path_with_more() -> Hostile:
+    """Folders in folders, each with a name that the walk comes back for."""
+    image = Hostile()
+    other = image.inode(file_inode(1, 0))
+    inner = image.inode(folder_inode(2, (0, 0), 0))
+    for number in range(3, 9000):
+        names = [(b"a", inner, number - 1, DIRECTORY), (b"b", other, 1, FILE)]
+        inner = image.folder(number, run(names))
+    return image
+
+
 BOMBS: dict[str, tuple[Callable[[], Hostile], str]] = {
     "listing of 1.6 GB": (loop_of_listings, "out of order"),
     "names in order": (names_in_order, "limits.image-listing-bytes"),
@@ -273,7 +322,26 @@ BOMBS: dict[str, tuple[Callable[[], Hostile], str]] = {
     "scattered inodes": (scattered_inodes, "limits.image-table-bytes"),
     "fragments": (fragments, "limits.image-bytes-ratio"),
     "attributes": (attributes, "limits.image-bytes-ratio"),
+    "small attributes": (small_attributes, "limits.image-bytes-ratio"),
+    "small blocks": (small_blocks, "limits.image-bytes-ratio"),
+    "long blocks of short files": (long_blocks_of_short_files, "limits.image-bytes-ratio"),
+    "inflated blocks": (inflated_blocks, "limits.image-bytes-ratio"),
+    "deep path with more": (deep_path_with_more, "limits.image-listing-bytes"),
 }
+
+
+def test_two_long_listings_and_a_package_list_fit_into_memory(tmp_path: Path) -> None:
+    image = Hostile(block_log=20)
+    status = image.inode(file_inode(1, 31 * MIB, [0] * 31))
+    inner = image.folder(2, run([(b"status", status, 1, FILE)]))
+    for number, name in enumerate((b"dpkg", b"lib"), 3):
+        inner = image.folder(number, run([(name, inner, number - 1, DIRECTORY)]))
+    rows = [(b"%05x" % n, image.inode(file_inode(n + 9, 0, start=1000 + n)), n + 9, FILE) for n in range(115_000)]
+    image.folder(5, run([*rows, (b"var", inner, 4, DIRECTORY)]))
+    path = image.sif(tmp_path / "a.sif")
+    cost = run_bounded(tmp_path, "diff", path, path)
+    assert_cheap(cost)
+    assert cost.status == 0
 
 
 @pytest.mark.parametrize("name", BOMBS)
