@@ -18,7 +18,7 @@ from sifmake import errors
 from sifmake.cli.command_table import Command, Option, read_commands, read_global_options
 from sifmake.cli.running_options import all_rows
 from sifmake.limits import GIB, KIB, MIB, Limits
-from sifmake.pipeline.yaml_file import SCHEMAS
+from sifmake.project.yaml_file import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

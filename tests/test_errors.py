@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sifmake.errors import LONGEST_PART, ConfigError, SifmakeError
-from sifmake.pipeline.configuration import load_configuration
-from sifmake.pipeline.images import load_images
+from sifmake.project.configuration import load_configuration
+from sifmake.project.images import load_images
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sifmake.cli import stage_helper
 from sifmake.cli.main import main
+from sifmake.drivers import stage_helper
 from sifmake.errors import ConfigError, IntegrityError, SifError
 from sifmake.json_text import BeyondLimitError, parse_json
 from sifmake.oci.documents import load_json
-from sifmake.pipeline.records import read_record
+from sifmake.project.records import read_record
 from sifmake.registry import helper
 from sifmake.registry.auth_file import parse_auth_file
 from sifmake.rootfs.report import parse_inspection
@@ -164,7 +164,7 @@ def test_the_stage_helper_takes_no_line_that_is_no_request(data: bytes) -> None:
 
 def test_json_of_strangers_is_read_in_one_way_only() -> None:
     """Where ``json.loads`` stands, RecursionError, infinite numbers and memory have been thought of."""
-    known = {"signing/dsse.py", "signing/metadata.py", "registry/problem.py", "registry/tokens.py"}
+    known = {"signing/dsse.py", "signing/metadata.py", "registry/error_responses.py", "registry/tokens.py"}
     found = {
         str(path.relative_to(SOURCES))
         for path in SOURCES.rglob("*.py")

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from sifmake.limits import GIB, KIB, MIB, Limits
-from sifmake.pipeline.configuration import load_configuration
-from sifmake.pipeline.yaml_file import SCHEMAS
+from sifmake.project.configuration import load_configuration
+from sifmake.project.yaml_file import SCHEMAS
 
 if TYPE_CHECKING:
     from pathlib import Path

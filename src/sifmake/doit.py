@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from doit import get_var
 
 from sifmake.cli.console import Console
-from sifmake.pipeline import STAGES, Modes, Project
-from sifmake.pipeline.doit_reporter import Reporter
-from sifmake.pipeline.doit_tasks import DoitTasks
+from sifmake.drivers.doit_reporter import Reporter
+from sifmake.drivers.doit_tasks import DoitTasks
+from sifmake.project.project import Modes, Project
+from sifmake.project.stage_table import STAGES
 from sifmake.withheld import Withheld
 
 if TYPE_CHECKING:

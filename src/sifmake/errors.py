@@ -7,7 +7,7 @@ import os
 
 LONGEST_PART = 2000
 """Characters of a part of a message; names and texts of strangers may have a million."""
-LONGEST_END = 500
+_LONGEST_END = 500
 """How many of them are the end of the text."""
 
 
@@ -30,7 +30,7 @@ class SifmakeError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        where, what, hint = map(shortened, (self.where, self.what, self.hint))
+        where, what, hint = map(_shortened, (self.where, self.what, self.hint))
         head = f"{where}: {what}" if where else what
         return one_line(f"{head}; {hint}" if hint else head)
 
@@ -45,12 +45,12 @@ class SifmakeError(Exception):
         return self
 
 
-def shortened(text: str) -> str:
+def _shortened(text: str) -> str:
     """Return the text, or its beginning and end where it is so long that nobody would find anything in it."""
     left_out = len(text) - LONGEST_PART
     if left_out <= 0:
         return text
-    return f"{text[: LONGEST_PART - LONGEST_END]}[{left_out} characters]{text[-LONGEST_END:]}"
+    return f"{text[: LONGEST_PART - _LONGEST_END]}[{left_out} characters]{text[-_LONGEST_END:]}"
 
 
 def one_line(text: str) -> str:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMP_PREFIX = ".tmp-"
-CANNOT_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP})
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP})
 """What file systems say that have no fsync for folders."""
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def temporary_name(name: str) -> str:
@@ -30,7 +30,7 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(temporary_name(path.name))
 
 
-def can_find(path: Path) -> bool:
+def exists_quietly(path: Path) -> bool:
     """Tell whether there is anything at a path that may be looked at; a folder above it may be closed."""
     try:
         path.stat()
@@ -89,7 +89,7 @@ def fsync_folder(folder: Path, at: int | None = None) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno not in CANNOT_SYNC:
+        if error.errno not in _CANNOT_SYNC:
             what = f"what was written is in place, but the folder cannot be synced ({error.strerror})"
             raise OSError(error.errno, what, str(folder)) from error
     finally:
@@ -148,14 +148,14 @@ def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact:
             os.unlink(old, dir_fd=at)
         if isinstance(error, OSError) and error.filename == old:
             error.filename = str(path)
-        name_where_no_room_is(error, path)
+        add_path_to_enospc(error, path)
         raise
     fsync_folder(path.parent, at)
 
 
-def name_where_no_room_is(error: BaseException, path: Path) -> None:
+def add_path_to_enospc(error: BaseException, path: Path) -> None:
     """Let an error of writing that has no path and tells of no room name the file."""
-    if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+    if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
         error.filename = str(path)
 
 

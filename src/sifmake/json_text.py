@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-MOST_LEVELS = 100
+_MOST_LEVELS = 100
 """How deep objects and lists may be nested; documents of images, signatures and SBOMs have a dozen levels."""
-MOST_CONTAINERS = 400_000
+_MOST_CONTAINERS = 400_000
 """Objects and lists in one text: each takes up to 200 bytes, written with two or three."""
 
-MOST_COMMAS = 300_000
+_MOST_COMMAS = 300_000
 """Commas in one text, those in strings included: a value takes up to 300 bytes, written with six."""
 
 
@@ -22,7 +22,7 @@ class NestingError(BeyondLimitError):
     """It is nested more deeply than is read; whether it ends well is not known."""
 
 
-def parse_json(data: bytes | str, *, levels: int = MOST_LEVELS, containers: int = MOST_CONTAINERS) -> Any:
+def parse_json(data: bytes | str, *, levels: int = _MOST_LEVELS, containers: int = _MOST_CONTAINERS) -> Any:
     """Return the value of a JSON text (RFC 8259); a byte order mark is left out.
 
     Args:
@@ -38,8 +38,8 @@ def parse_json(data: bytes | str, *, levels: int = MOST_LEVELS, containers: int 
     found = text.count("[") + text.count("{")
     if found > containers:
         raise BeyondLimitError(f"more than {containers} objects and lists")
-    if text.count(",") > MOST_COMMAS:
-        raise BeyondLimitError(f"more than {MOST_COMMAS} values")
+    if text.count(",") > _MOST_COMMAS:
+        raise BeyondLimitError(f"more than {_MOST_COMMAS} values")
     try:
         value = _DECODER.decode(text)
     except RecursionError:

@@ -6,7 +6,7 @@ import resource
 
 from sifmake.errors import LimitError
 
-RESERVE = 128
+_RESERVE = 128
 """Files besides those of the layers: connections, the store's locks, what is written."""
 
 
@@ -17,7 +17,7 @@ def allow_files(layers: int) -> None:
         LimitError: It does not allow as many.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = layers + RESERVE
+    needed = layers + _RESERVE
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:

@@ -24,9 +24,9 @@ HEADER: Final = Struct("<32s10s3s3s16s8q")
 DESCRIPTOR: Final = Struct("<iBIIIqqqqqqq128s384s")
 MAGIC: Final = b"SIF_MAGIC\0"
 VERSION: Final = b"01\0"
-MAX_SLOTS: Final = 16384
-PARTITION: Final = 0x4004
-PRIMARY_SYSTEM: Final = 2
+_MAX_SLOTS: Final = 16384
+_PARTITION: Final = 0x4004
+_PRIMARY_SYSTEM: Final = 2
 TYPE, ID, OFFSET, SIZE, EXTRA = 1, 3, 6, 7, 14
 """Places in a row: the slot, then the fields of a descriptor in their order."""
 
@@ -49,12 +49,12 @@ class Table:
 
     def __init__(self, fd: int, size: int) -> None:
         self.size = size
-        self.head = read_head(fd)
+        self.head = _read_head(fd)
         self.total, self.offset, table_size, self.data_offset = HEADER.unpack(self.head)[8:12]
-        check_header(self, table_size)
-        self.rows, self.leftovers = split(read_at(fd, self.total * DESCRIPTOR.size, self.offset))
-        check_ids(self.rows)
-        check_places(self)
+        _check_header(self, table_size)
+        self.rows, self.leftovers = _split(read_at(fd, self.total * DESCRIPTOR.size, self.offset))
+        _check_ids(self.rows)
+        _check_places(self)
 
     @property
     def end(self) -> int:
@@ -64,7 +64,7 @@ class Table:
     @property
     def primary(self) -> Row | None:
         """The row of the primary partition, if there is one."""
-        return next((row for row in self.rows if is_primary(row)), None)
+        return next((row for row in self.rows if _is_primary(row)), None)
 
 
 def read_table(fd: int) -> Table:
@@ -81,7 +81,7 @@ def read_table(fd: int) -> Table:
     return Table(fd, status.st_size)
 
 
-def read_head(fd: int) -> bytes:
+def _read_head(fd: int) -> bytes:
     """Return the header; NotSifError if magic or version are not those of a SIF."""
     data = read_at(fd, HEADER.size, 0)
     if data[32:42] != MAGIC:
@@ -95,10 +95,10 @@ def read_head(fd: int) -> bytes:
     return data
 
 
-def check_header(table: Table, table_size: int) -> None:
+def _check_header(table: Table, table_size: int) -> None:
     """Refuse a descriptor table that cannot be there."""
-    if not 0 <= table.total <= MAX_SLOTS:
-        raise SifError(f"the header claims {table.total} descriptors, at most {MAX_SLOTS} are accepted")
+    if not 0 <= table.total <= _MAX_SLOTS:
+        raise SifError(f"the header claims {table.total} descriptors, at most {_MAX_SLOTS} are accepted")
     if table.offset < HEADER.size:
         raise SifError(f"the descriptor table cannot begin at {table.offset}")
     if table_size < table.total * DESCRIPTOR.size:
@@ -111,7 +111,7 @@ def check_header(table: Table, table_size: int) -> None:
         raise SifError(f"data cannot begin at {table.data_offset}, inside header or descriptor table")
 
 
-def split(table: bytes) -> tuple[list[Row], list[int]]:
+def _split(table: bytes) -> tuple[list[Row], list[int]]:
     """Return the used descriptors, and the unused slots that are not empty."""
     used: list[Row] = []
     leftovers: list[int] = []
@@ -125,12 +125,12 @@ def split(table: bytes) -> tuple[list[Row], list[int]]:
     return used, leftovers
 
 
-def is_primary(row: Row) -> bool:
+def _is_primary(row: Row) -> bool:
     """Whether a row is that of a primary system partition."""
-    return row[TYPE] == PARTITION and int.from_bytes(row[EXTRA][4:8], "little", signed=True) == PRIMARY_SYSTEM
+    return row[TYPE] == _PARTITION and int.from_bytes(row[EXTRA][4:8], "little", signed=True) == _PRIMARY_SYSTEM
 
 
-def check_ids(rows: list[Row]) -> None:
+def _check_ids(rows: list[Row]) -> None:
     """Refuse object numbers that name nothing or two things, and two primary partitions."""
     seen: set[int] = set()
     for row in rows:
@@ -139,12 +139,12 @@ def check_ids(rows: list[Row]) -> None:
         if row[ID] in seen:
             raise SifError(f"two objects have the number {row[ID]}")
         seen.add(row[ID])
-    primaries = [str(row[ID]) for row in rows if is_primary(row)]
+    primaries = [str(row[ID]) for row in rows if _is_primary(row)]
     if len(primaries) > 1:
         raise SifError(f"objects {' and '.join(primaries[:2])} both claim to be the primary partition")
 
 
-def check_places(table: Table) -> None:
+def _check_places(table: Table) -> None:
     """Refuse objects outside of the file, over header or table, or over each other."""
     for row in table.rows:
         number, offset, size = row[ID], row[OFFSET], row[SIZE]

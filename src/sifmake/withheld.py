@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
 
 VARIABLE = "SIFMAKE_PASSPHRASE"
-SECRETS = frozenset({VARIABLE, "SIFMAKE_DOCKER_USERNAME", "SIFMAKE_DOCKER_PASSWORD"})
+_SECRETS = frozenset({VARIABLE, "SIFMAKE_DOCKER_USERNAME", "SIFMAKE_DOCKER_PASSWORD"})
 """Variables of our own that no other program needs; what the peers' are called, the peers may read."""
 
 _kept: dict[str, str] = {}
@@ -44,4 +44,4 @@ def passphrase() -> str | None:
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a program that needs none of our secrets."""
-    return {name: value for name, value in environ.items() if name not in SECRETS}
+    return {name: value for name, value in environ.items() if name not in _SECRETS}

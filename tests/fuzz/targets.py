@@ -18,6 +18,7 @@ from fuzz import seeds
 from fuzz.engine import Target
 from fuzz.mutation import mutate, mutate_value
 from sifmake.cli.cache_exchange import check_pack as check_pack_of_archive
+from sifmake.compare.content_digest import content_digest
 from sifmake.errors import SifmakeError
 from sifmake.flatten.flattened import flatten
 from sifmake.layers.blocks import Workers
@@ -30,18 +31,17 @@ from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.documents import parse_config, parse_document
 from sifmake.oci.membership import indexes_in
 from sifmake.oci.platform import parse_platform
-from sifmake.pipeline.configuration import load_configuration
-from sifmake.pipeline.content_digest import content_digest
-from sifmake.pipeline.images import load_images
-from sifmake.pipeline.lock_file import read_lock
 from sifmake.progress import Silent
+from sifmake.project.configuration import load_configuration
+from sifmake.project.images import load_images
+from sifmake.project.lock_file import read_lock
 from sifmake.reference import parse_reference, parse_uri
 from sifmake.registry.auth_file import parse_auth_file
 from sifmake.registry.challenge import parse_challenges
 from sifmake.registry.registries_conf import find_locations
 from sifmake.rootfs.report import parse_inspection
 from sifmake.rootfs.settings import read_settings
-from sifmake.runtime.words import NeedsShell, UnbalancedError, expand_quoted, source, split_words
+from sifmake.runtime.shell_subset import NeedsShell, UnbalancedError, expand_quoted, source, split_words
 from sifmake.sif import open_sif, problems
 from sifmake.sif.listing import header_lines, list_lines
 from sifmake.signing import TrustStore, cleartext, dsse, metadata, verify_file
@@ -51,7 +51,7 @@ from sifmake.signing.judge import judge_envelope
 from sifmake.signing.key_forms import check_blocks, foreign_form
 from sifmake.signing.openpgp import verify as verify_text
 from sifmake.signing.trust import load_from_folder
-from sifmake.sources.base import Candidate
+from sifmake.sources.base import LayerCandidate
 from sifmake.squashfs.reader import FILE, SquashfsReader
 from sifmake.store import Store
 from sifmake.store.exchange import read_archive
@@ -129,7 +129,7 @@ def read_layer(data: bytes) -> None:
     """Make a pack of a layer, and the tree of an image that has it twice."""
     path = seeds.workplace() / "inputs" / "x.pack"
     path.parent.mkdir(exist_ok=True)
-    candidate = Candidate("x", io.BytesIO(data), data[:512], len(data), "sha256")
+    candidate = LayerCandidate("x", io.BytesIO(data), data[:512], len(data), "sha256")
     with Workers(1) as workers, path.open("wb") as out:
         write_passing(out, candidate, make_codec("gzip"), workers, DEFAULT_LIMITS, Silent().task("x"))
     with ExitStack() as stack:

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from sifmake.builder import image_build
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci import parse_platform
-from sifmake.pipeline import engine
 from sifmake.progress import Silent
 from sifmake.sources import open_source
 from sifmake.store import Store
@@ -44,7 +44,7 @@ def timed_pull(host, folder):
     source = open_source(f"docker://{host}/org/image:1", settings())
     began = time.monotonic()
     image = source.image(source.resolve(parse_platform("amd64")).manifest_digest)
-    packs = engine.fetch_packs(source, image, Store.open(folder), "gzip", DEFAULT_LIMITS, Silent())
+    packs = image_build.fetch_packs(source, image, Store.open(folder), "gzip", DEFAULT_LIMITS, Silent())
     seconds = time.monotonic() - began
     for pack in packs:
         pack.close()

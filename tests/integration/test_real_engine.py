@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from sifmake.builder.image_build import close_packs, fetch_packs, flatten_packs
 from sifmake.errors import SourceError
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci import parse_platform
-from sifmake.pipeline.engine import close_packs, fetch_packs, flatten_packs
 from sifmake.progress import Silent
 from sifmake.sources import open_source
 from sifmake.sources.engine_connection import find_engine

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sifmake.cli.main import main
-from sifmake.pipeline.configuration import load_configuration
+from sifmake.project.configuration import load_configuration
 from support.images import Blobs, write_layout
 from support.layers import file, tar
 

@@ -8,7 +8,7 @@ import pytest
 
 from sifmake.errors import ConfigError, RegistryError
 from sifmake.registry import HostSettings, certs_d
-from sifmake.registry.certs_d import HostBook
+from sifmake.registry.certs_d import HostSettingsLookup
 from sifmake.registry.tls import make_context
 from support.docker_registry import Authority
 
@@ -37,8 +37,8 @@ def fill(folder: Path, host: str, *names: str) -> Path:
 
 
 def test_without_a_folder_there_is_nothing(folders, environ):
-    assert HostBook({}, environ).of(HOST) == HostSettings()
-    assert not HostBook({}, environ).knows(HOST)
+    assert HostSettingsLookup({}, environ).of(HOST) == HostSettings()
+    assert not HostSettingsLookup({}, environ).knows(HOST)
 
 
 def test_what_a_folder_says(folders, environ):
@@ -46,29 +46,31 @@ def test_what_a_folder_says(folders, environ):
     expected = HostSettings(
         more_ca=(place / "a.crt", place / "b.crt"), client_cert=place / "client.cert", client_key=place / "client.key"
     )
-    assert HostBook({}, environ).of(HOST) == expected
-    assert HostBook({}, environ).of("registry.example") == HostSettings(), "another port is another host"
+    assert HostSettingsLookup({}, environ).of(HOST) == expected
+    assert HostSettingsLookup({}, environ).of("registry.example") == HostSettings(), "another port is another host"
 
 
 def test_the_first_folder_counts_alone(folders, environ, tmp_path):
     """containers-certs.d(5): the first directory that is found is used."""
     for folder in reversed(folders):
         place = fill(folder, HOST, "ca.crt")
-        assert HostBook({}, environ).of(HOST).more_ca == (place / "ca.crt",)
+        assert HostSettingsLookup({}, environ).of(HOST).more_ca == (place / "ca.crt",)
     moved = fill(tmp_path / "xdg/containers/certs.d", HOST, "x.crt")
-    assert HostBook({}, {"XDG_CONFIG_HOME": str(tmp_path / "xdg"), **environ}).of(HOST).more_ca == (moved / "x.crt",)
+    assert HostSettingsLookup({}, {"XDG_CONFIG_HOME": str(tmp_path / "xdg"), **environ}).of(HOST).more_ca == (
+        moved / "x.crt",
+    )
 
 
 def test_e18_a_home_that_cannot_be_entered(folders):
     """Looking there is an error for root too: a name of more than 255 bytes."""
     place = fill(folders[1], HOST, "ca.crt")
-    assert HostBook({}, {"HOME": f"/{'h' * 300}"}).of(HOST).more_ca == (place / "ca.crt",)
+    assert HostSettingsLookup({}, {"HOME": f"/{'h' * 300}"}).of(HOST).more_ca == (place / "ca.crt",)
 
 
 def test_docker_hub_by_its_name(folders, environ):
     place = fill(folders[1], "docker.io", "ca.crt")
     for name in ("docker.io", "registry-1.docker.io"):
-        assert HostBook({}, environ).of(name).more_ca == (place / "ca.crt",)
+        assert HostSettingsLookup({}, environ).of(name).more_ca == (place / "ca.crt",)
 
 
 @pytest.mark.parametrize(
@@ -76,19 +78,21 @@ def test_docker_hub_by_its_name(folders, environ):
 )
 def test_the_configuration_comes_first(folders, environ, own):
     fill(folders[0], HOST, "ca.crt")
-    assert HostBook({HOST: own}, environ).of(HOST) == own
+    assert HostSettingsLookup({HOST: own}, environ).of(HOST) == own
 
 
 def test_mirrors_in_the_configuration_leave_certificates_to_the_folder(folders, environ):
     place = fill(folders[0], HOST, "ca.crt")
     own = HostSettings(mirrors=("mirror",))
-    assert HostBook({HOST: own}, environ).of(HOST) == HostSettings(mirrors=("mirror",), more_ca=(place / "ca.crt",))
+    assert HostSettingsLookup({HOST: own}, environ).of(HOST) == HostSettings(
+        mirrors=("mirror",), more_ca=(place / "ca.crt",)
+    )
 
 
 def test_a_client_certificate_without_its_key(folders, environ):
     fill(folders[0], HOST, "ca.cert")
     with pytest.raises(ConfigError, match=r"ca.cert: there is no ca.key .*\*\.crt"):
-        HostBook({}, environ).of(HOST)
+        HostSettingsLookup({}, environ).of(HOST)
 
 
 def test_the_systems_certificates_count_too_unless_the_configuration_names_others(tmp_path):

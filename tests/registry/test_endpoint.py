@@ -6,7 +6,7 @@ import pytest
 
 from sifmake.errors import RegistryError
 from sifmake.registry import Credentials, HostSettings
-from sifmake.registry.certs_d import HostBook
+from sifmake.registry.certs_d import HostSettingsLookup
 from sifmake.registry.endpoint import Call, Endpoint
 from sifmake.registry.transport import TransportError
 from support.pulling import FAST, Messages
@@ -204,7 +204,7 @@ def test_a_configured_host_keeps_its_own_settings_wherever_one_comes_from(tmp_pa
         "https://registry.example/v2/": Answer(307, Location="https://cdn.example/x"),
         "https://cdn.example/x": Answer(200),
     }
-    status, _, recorder = ask(answers, others=HostBook(others, {}))
+    status, _, recorder = ask(answers, others=HostSettingsLookup(others, {}))
     assert status == 200
     assert recorder.asked[1][2] == others["cdn.example"]
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from sifmake.builder.image_cache import source_settings
 from sifmake.oci import parse_platform
-from sifmake.pipeline.image_cache import source_settings
-from sifmake.pipeline.project import Project
+from sifmake.project.project import Project
 from sifmake.registry import HostSettings, transport
 from sifmake.registry.settings import DEFAULT_RETRY
 from sifmake.registry.shared import Connections

@@ -7,11 +7,11 @@ import random
 
 import pytest
 
+from sifmake.builder.image_build import close_packs, fetch_packs
 from sifmake.cli.main import main
 from sifmake.errors import IntegrityError
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci import parse_platform
-from sifmake.pipeline.engine import close_packs, fetch_packs
 from sifmake.progress import Silent
 from sifmake.registry import HostSettings
 from sifmake.sources import open_sif_source, open_source

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from sifmake.builder.run_cache import ImageToRun, find_or_build
 from sifmake.errors import SifmakeError
-from sifmake.pipeline.declaration import STAGE_NAMES
-from sifmake.pipeline.locking import LockRefresher
-from sifmake.pipeline.project import Project
-from sifmake.pipeline.stages import open_runner
-from sifmake.pipeline.stored_sif import Wanted, find_or_build
 from sifmake.progress import Silent
+from sifmake.project.project import Project
+from sifmake.project.stage_table import STAGE_NAMES
 from sifmake.sif import DataType, open_sif
+from sifmake.stages.lock_refresh import LockRefresher
+from sifmake.stages.runner import open_runner
 from support.counting_registry import CountingRegistry
 from support.faults import layers
 from support.images import Blobs
@@ -70,7 +70,7 @@ def build(folder: Path, stages: tuple[str, ...] = STAGE_NAMES) -> None:
 
 
 def execute(host: str, tag: str, *, offline: bool = False) -> bytes:
-    wanted = Wanted(f"docker://{host}/ns/tool:{tag}", offline=offline, plain_http=True)
+    wanted = ImageToRun(f"docker://{host}/ns/tool:{tag}", offline=offline, plain_http=True)
     found = find_or_build(wanted, Silent())
     found.close()
     return found.path.read_bytes()

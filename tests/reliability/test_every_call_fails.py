@@ -20,22 +20,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from sifmake.builder.pull import PullRequest, pull
+from sifmake.builder.run_cache import ImageToRun, find_or_build
 from sifmake.cli.main import main
+from sifmake.drivers.new_project import start_project
+from sifmake.drivers.rebuild import rebuild
+from sifmake.drivers.seeding import seed
 from sifmake.errors import SifmakeError
 from sifmake.files import TEMP_PREFIX
-from sifmake.pipeline.configuration import Configuration
-from sifmake.pipeline.declaration import STAGE_NAMES
-from sifmake.pipeline.direct import Pull, pull
-from sifmake.pipeline.locking import LockRefresher
-from sifmake.pipeline.new_project import start_project
-from sifmake.pipeline.project import Project
-from sifmake.pipeline.rebuild import rebuild
-from sifmake.pipeline.seeding import seed
-from sifmake.pipeline.stages import open_runner
-from sifmake.pipeline.stored_sif import Wanted, find_or_build
 from sifmake.progress import Silent
+from sifmake.project.configuration import Configuration
+from sifmake.project.project import Project
+from sifmake.project.stage_table import STAGE_NAMES
 from sifmake.sif import DataType, open_sif
 from sifmake.signing import sign_file
+from sifmake.stages.lock_refresh import LockRefresher
+from sifmake.stages.runner import open_runner
 from support.faults import layers, sync_often, write_image
 from support.images import Blobs, write_docker_archive
 from support.injector import Fault, Injector, Site, sites_in_source
@@ -72,7 +72,10 @@ SCOPE = (
     "sifmake.store",
     "sifmake.sif",
     "sifmake.sources.sif_file",
-    "sifmake.pipeline",
+    "sifmake.builder",
+    "sifmake.drivers",
+    "sifmake.project",
+    "sifmake.stages",
 )
 
 
@@ -107,25 +110,25 @@ class Sources:
         self.keys = pem_pair(folder)
         self.small = write_small_sif(folder / "small.sif")
         self.finished = folder / "finished.sif"
-        pull(Pull(self.image, self.finished), Silent(), Configuration(store=folder / "store"))
+        pull(PullRequest(self.image, self.finished), Silent(), Configuration(store=folder / "store"))
 
     def pull(self, folder: Path) -> None:
-        pull(Pull(self.image, folder / "images" / "a.sif"), Silent(), Configuration(store=folder / "store"))
+        pull(PullRequest(self.image, folder / "images" / "a.sif"), Silent(), Configuration(store=folder / "store"))
 
     def pull_signed(self, folder: Path) -> None:
         options = Configuration(store=folder / "store", key=str(self.keys.secret), trusted_keys=(self.keys.public,))
-        pull(Pull(self.image, folder / "images" / "a.sif"), Silent(), options)
+        pull(PullRequest(self.image, folder / "images" / "a.sif"), Silent(), options)
 
     def pull_archive(self, folder: Path) -> None:
-        pull(Pull(self.archive, folder / "images" / "a.sif"), Silent(), Configuration(store=folder / "store"))
+        pull(PullRequest(self.archive, folder / "images" / "a.sif"), Silent(), Configuration(store=folder / "store"))
 
     def pull_again_as_zstd(self, folder: Path) -> None:
         self.pull(folder)
-        request = Pull(self.image, folder / "images" / "b.sif", compression="zstd")
+        request = PullRequest(self.image, folder / "images" / "b.sif", compression="zstd")
         pull(request, Silent(), Configuration(store=folder / "store"))
 
     def fetch(self, folder: Path) -> None:
-        request = Pull(f"file:{self.finished}", folder / "images" / "a.sif")
+        request = PullRequest(f"file:{self.finished}", folder / "images" / "a.sif")
         pull(request, Silent(), Configuration(store=folder / "store"))
 
     def build(self, folder: Path, uri: str = "", *, key: bool = False, stages: Sequence[str] = STAGE_NAMES) -> None:
@@ -153,7 +156,7 @@ class Sources:
         self.build(folder, f"file:{self.finished}")
 
     def run_it(self) -> Path:
-        found = find_or_build(Wanted(self.image), Silent())
+        found = find_or_build(ImageToRun(self.image), Silent())
         found.close()
         return found.path
 
@@ -401,8 +404,8 @@ class Trial:
 
 
 NOT_HERE = {
-    ("sifmake.pipeline.doit_tasks", "DoitTasks.clean"): "removes what somebody asked to remove; tests/workflow",
-    ("sifmake.pipeline.doit_reporter", "Reporter"): "prints",
+    ("sifmake.drivers.doit_tasks", "DoitTasks.clean"): "removes what somebody asked to remove; tests/workflow",
+    ("sifmake.drivers.doit_reporter", "Reporter"): "prints",
 }
 """Functions without a scenario, and why."""
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sifmake.pipeline.declaration import STAGE_NAMES, TARGET
-from sifmake.pipeline.locking import LockRefresher
-from sifmake.pipeline.project import Project
-from sifmake.pipeline.stages import open_runner
+from sifmake.project.project import Project
+from sifmake.project.stage_table import STAGE_NAMES, TARGET
+from sifmake.stages.lock_refresh import LockRefresher
+from sifmake.stages.runner import open_runner
 from support.faults import pull_image, sync_often, write_image
 from support.injector import Injector
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sifmake.cli.main import main
+from sifmake.drivers.seeding import seed
 from sifmake.files import TEMP_PREFIX
-from sifmake.pipeline.declaration import STAGES
-from sifmake.pipeline.locking import LockRefresher
-from sifmake.pipeline.project import Project
-from sifmake.pipeline.seeding import seed
-from sifmake.pipeline.stages import open_runner
+from sifmake.project.project import Project
+from sifmake.project.stage_table import STAGES
+from sifmake.stages.lock_refresh import LockRefresher
+from sifmake.stages.runner import open_runner
 from support.faults import pull_image, sync_often, write_image
 from support.signing import pem_pair
 

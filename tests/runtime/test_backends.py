@@ -11,10 +11,10 @@ import pytest
 from sifmake.errors import SifmakeError
 from sifmake.runtime import rootfs, supervisor
 from sifmake.runtime.caller import Caller
+from sifmake.runtime.container_paths import ContainerPaths
 from sifmake.runtime.errors import RunError
 from sifmake.runtime.image import Image, check_machine, open_image
 from sifmake.runtime.request import Request
-from sifmake.runtime.view import View
 from support.corpus import SIF_BROKEN, SIF_FROM_PEERS, needs_corpus
 from support.runtime import environment, run
 
@@ -121,7 +121,7 @@ def test_links_stay_in_the_image(tmp_path):
         "gone": "/none/x",
     }.items():
         (root / name).symlink_to(target)
-    view = View(str(root))
+    view = ContainerPaths(str(root))
     assert view.read("/abs/passwd") == view.read("/up/passwd") == view.read("/chain") == "image\n"
     assert view.resolve("/abs/../abs/passwd").host == str(root / "etc" / "passwd")
     assert (view.resolve("/gone").path, view.resolve("/gone").missing) == ("/none/x", 2)

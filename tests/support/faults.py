@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from sifmake.pipeline.configuration import Configuration
-from sifmake.pipeline.direct import Pull, pull
+from sifmake.builder.pull import PullRequest, pull
 from sifmake.progress import Silent
+from sifmake.project.configuration import Configuration
 from support.images import Blobs, write_layout
 from support.layers import file, folder, hardlink, symlink, tar
 
@@ -65,6 +65,6 @@ def write_image(folder_: Path, size: int = 2 * MIB) -> str:
 
 
 def pull_image(uri: str, target: Path, store: Path, progress: Silent | None = None) -> bytes:
-    """Pull an image in this process; return the file's bytes."""
-    pull(Pull(uri, target), progress or Silent(), Configuration(store=store))
+    """PullRequest an image in this process; return the file's bytes."""
+    pull(PullRequest(uri, target), progress or Silent(), Configuration(store=store))
     return target.read_bytes()

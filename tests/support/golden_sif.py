@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sifmake.builder.pull import PullRequest, pull
 from sifmake.oci.model import Platform
-from sifmake.pipeline.direct import Pull, pull
 from sifmake.progress import Silent
 from support import golden
 
@@ -19,5 +19,5 @@ def build_golden_sif(name: str, folder: Path) -> Path:
     if not sif.exists():
         layout = golden.write_one_image_layout(name, folder / "oci" / name)
         platform = Platform("linux", "arm64" if name == "arm64-only" else "amd64", "")
-        pull(Pull(f"oci:{layout}", sif, platform), Silent())
+        pull(PullRequest(f"oci:{layout}", sif, platform), Silent())
     return sif

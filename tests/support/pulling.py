@@ -9,7 +9,7 @@ from typing import Any
 from sifmake.oci import parse_platform
 from sifmake.registry import RetryPolicy
 from sifmake.sources import SourceSettings, open_source
-from sifmake.sources.base import name_mark
+from sifmake.sources.base import name_note_key
 
 NO_ENVIRONMENT = {"HOME": "/nonexistent"}
 FAST = RetryPolicy(
@@ -89,7 +89,7 @@ class Memory:
     """
 
     def __init__(self, *met: str) -> None:
-        self.known = {(name_mark(name), "linux/amd64"): f"sha256:{'0' * 64}" for name in met}
+        self.known = {(name_note_key(name), "linux/amd64"): f"sha256:{'0' * 64}" for name in met}
 
     def find_manifest(self, index_digest: str, platform: Any) -> str | None:
         return self.known.get((index_digest, str(platform)))

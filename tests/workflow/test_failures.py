@@ -171,9 +171,9 @@ def test_schedules_refuse_the_development_key(app: Folder) -> None:
 
 STOP_AT = """
 import os, signal
-from sifmake.pipeline import stages
+from sifmake.stages import runner
 
-_make = stages._WORK[{stage!r}]
+_make = runner._WORK[{stage!r}]
 
 def stop(runner, image, lock):
     if {before}:
@@ -182,7 +182,7 @@ def stop(runner, image, lock):
     os.kill(os.getpid(), {signal})
     return result
 
-stages._WORK[{stage!r}] = stop
+runner._WORK[{stage!r}] = stop
 """
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sifmake.pipeline.declaration import LOCK, STAGES
-from sifmake.pipeline.doit_tasks import DoitTasks
-from sifmake.pipeline.project import Project
+from sifmake.drivers.doit_tasks import DoitTasks
+from sifmake.project.project import Project
+from sifmake.project.stage_table import LOCK, STAGES
 from support.project import REPOSITORY
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def concrete(patterns: tuple[str, ...]) -> set[str]:
 
 def locked(project: Folder) -> Folder:
     """Give the project a lock without asking anyone."""
-    from sifmake.pipeline.lock_file import Lock, write_lock
+    from sifmake.project.lock_file import Lock, write_lock
 
     opened = Project(project.root)
     settings = opened.image("app")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sifmake.pipeline.lock_file import Lock, LockedLayer, read_lock, write_lock
+from sifmake.project.lock_file import Lock, LockedLayer, read_lock, write_lock
 from support.layers import file, folder, tar
 
 if TYPE_CHECKING:

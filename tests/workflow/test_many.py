@@ -6,11 +6,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from sifmake.pipeline.declaration import STAGES
-from sifmake.pipeline.freshness import stage_key
-from sifmake.pipeline.lock_file import Lock, LockedLayer, write_lock
-from sifmake.pipeline.project import Project
-from sifmake.pipeline.records import write_record
+from sifmake.project.lock_file import Lock, LockedLayer, write_lock
+from sifmake.project.project import Project
+from sifmake.project.records import write_record
+from sifmake.project.stage_table import STAGES
+from sifmake.stages.freshness import stage_key
 from support.layers import file, tar
 
 if TYPE_CHECKING:

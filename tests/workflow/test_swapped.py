@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sifmake.builder.lock_match import check_match
 from sifmake.errors import SigningError
-from sifmake.pipeline.as_made import frame_of
-from sifmake.pipeline.lock_file import Lock, read_lock
-from sifmake.pipeline.lock_match import check_match
-from sifmake.pipeline.records import read_record, write_record
+from sifmake.project.lock_file import Lock, read_lock
+from sifmake.project.records import read_record, write_record
 from sifmake.sif import DataType, NewObject, open_sif
 from sifmake.sif.append import Addition, append_objects, open_for_append
 from sifmake.signing import TrustStore, Verdict, sign_file, verify_file
+from sifmake.stages.made_files import frame_of
 from support.counting_registry import CountingRegistry
 from support.images import Blobs
 from support.layers import file, tar

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sifmake.pipeline.records import read_record, write_record
+from sifmake.project.records import read_record, write_record
 from sifmake.sif import open_sif
 from sifmake.signing import sign_file
 from support.project import Folder

@@ -18,9 +18,9 @@ LAYERS = [tar(folder("etc/"), file("etc/base", b"base" * 10_000)), tar(file("etc
 STAGES = ["pull", "flatten", "sif", "sign", "verify", "publish"]
 
 PATCH_FORMATS = """
-from sifmake.pipeline import engine
-versions = engine.format_versions()
-engine.format_versions = lambda: {**versions, %r: 99}
+from sifmake import formats
+versions = formats.format_versions()
+formats.format_versions = lambda: {**versions, %r: 99}
 """
 PATCH_VERSION = """
 import sifmake
@@ -34,8 +34,8 @@ def other(*args, **options):
     vars(made)["fingerprint"] = "f" * len(made.fingerprint)
     return made
 codec.make_codec = other
-from sifmake.pipeline import engine
-engine.make_codec = other
+from sifmake.builder import image_build
+image_build.make_codec = other
 """
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sifmake.layers.syncing import BackgroundSync
     from sifmake.progress import Task
 
-COPY_SIZE = 16 << 20
+_COPY_SIZE = 16 << 20
 SYNC_BYTES = 64 << 20
 """Copied bytes after which the disk is set to work."""
 
@@ -36,20 +36,20 @@ def copy_extents(target: int, at: int, extents: Sequence[Extent], syncing: Backg
         OSError: As copying and syncing do.
     """
     for extent in extents:
-        copy_range(extent.fd, extent.start, target, at, extent.size, task)
+        _copy_range(extent.fd, extent.start, target, at, extent.size, task)
         at += extent.size
         if syncing.is_due(extent.size):
             syncing.start(target)
 
 
-def copy_range(source: int, start: int, target: int, offset: int, size: int, task: Task) -> None:
+def _copy_range(source: int, start: int, target: int, offset: int, size: int, task: Task) -> None:
     """Copy bytes from one open file to another.
 
     Raises:
         PackDamagedError: The source ends too early.
     """
     while size > 0:
-        copied = copy_some(source, start, target, offset, min(size, COPY_SIZE))
+        copied = copy_some(source, start, target, offset, min(size, _COPY_SIZE))
         if not copied:
             raise _cut_off()
         task.advance(copied)

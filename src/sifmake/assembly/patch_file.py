@@ -32,7 +32,7 @@ PATCH_VERSION = 1
 
 MAGIC = b"SIFMPTCH"
 FOOTER = struct.Struct("<8sIIQI")
-READ_SIZE = 1 << 20
+_READ_SIZE = 1 << 20
 
 
 class Group(msgspec.Struct, array_like=True, frozen=True):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LEAST = 1 << 20
 """Uncompressed bytes from which on a patch is kept: what is made anew in a few milliseconds is not worth a file."""
 
-SIBLINGS = 4
+_SIBLINGS = 4
 """Patches of the same pack that are looked into for groups which have not changed."""
 
 _Known = dict[bytes, tuple[PatchFile, int, Group]]
@@ -150,7 +150,7 @@ class PatchMaker:
         """Look for the groups that other images left of the same pack."""
         wanted = {group.key: group.blocks for group in tails.groups}
         known: _Known = {}
-        for stored in store.open_patches(tails.key_prefix(self._codec), SIBLINGS):
+        for stored in store.open_patches(tails.key_prefix(self._codec), _SIBLINGS):
             patch = self._load(store, stored)
             start = 0
             for group in patch.index.groups if patch is not None else ():

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import add_action, examples
 from sifmake.cli.console import Console, human_size
-from sifmake.cli.printing import print_json, print_lines
+from sifmake.cli.subcommands import add_action, examples
 from sifmake.errors import SifmakeError, StoreError, UsageError, one_line
 from sifmake.limits import DEFAULT_LIMITS
-from sifmake.pipeline.configuration import FORMER_SETTINGS, SETTINGS
+from sifmake.printing import print_json, print_lines
+from sifmake.project.configuration import FORMER_SETTINGS, SETTINGS
 from sifmake.store import Store
 from sifmake.store.collect import choose, key_of, parse_age, parse_size, remove
 from sifmake.store.items import Item, Stray, list_items, list_odd_marks, walk
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from sifmake.pipeline.project import Project
+    from sifmake.project.project import Project
 
-NOUNS = {
+_NOUNS = {
     "container": "container file(s)",
     "pack": "layer pack(s)",
     "patch": "layer patch(es)",
@@ -69,12 +69,12 @@ def run(args: argparse.Namespace) -> int:
     """Run one subcommand; returns the exit status."""
     console = Console(quiet=args.quiet)
     actions: dict[str, Callable[[Store, argparse.Namespace, Console], int]] = {
-        "list": show,
+        "list": _show,
         "verify": verify,
-        "gc": collect_garbage,
-        "clean": clean_all,
+        "gc": _collect_garbage,
+        "clean": _clean_all,
         "export": export,
-        "import": take_in,
+        "import": _take_in,
     }
     return actions[args.action](_find_store(args.root, console), args, console)
 
@@ -88,12 +88,12 @@ def _find_store(root: Path, console: Console) -> Store:
 def _find_project(root: Path, console: Console) -> Project | None:
     if not any((root / name).exists() for name in (SETTINGS, FORMER_SETTINGS)):
         return None
-    from sifmake.pipeline.project import Project
+    from sifmake.project.project import Project
 
     return Project(root, progress=console)
 
 
-def show(store: Store, args: argparse.Namespace, _: Console) -> int:
+def _show(store: Store, args: argparse.Namespace, _: Console) -> int:
     """List the writable store."""
     items = list(list_items(store.root, rules=store.rules))
     if args.json:
@@ -144,7 +144,7 @@ def _drop(item: Item, why: str, console: Console) -> None:
         console.warning(f"{what}; removed, it is made again when it is needed")
 
 
-def collect_garbage(store: Store, args: argparse.Namespace, console: Console) -> int:
+def _collect_garbage(store: Store, args: argparse.Namespace, console: Console) -> int:
     """Remove what was not used for longest, until the limits hold."""
     if args.max_size is None and args.max_age is None:
         raise UsageError("gc needs a limit", hint="give --max-size SIZE or --max-age AGE")
@@ -160,7 +160,7 @@ def collect_garbage(store: Store, args: argparse.Namespace, console: Console) ->
     return 0
 
 
-def clean_all(store: Store, args: argparse.Namespace, console: Console) -> int:
+def _clean_all(store: Store, args: argparse.Namespace, console: Console) -> int:
     """Remove everything, after a question."""
     items = list(list_items(store.root, rules=store.rules))
     if not args.force and not args.dry_run:
@@ -180,7 +180,7 @@ def export(store: Store, args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def take_in(store: Store, args: argparse.Namespace, console: Console) -> int:
+def _take_in(store: Store, args: argparse.Namespace, console: Console) -> int:
     """Take the files of an archive into the store."""
     from sifmake.cli.cache_exchange import check_pack
     from sifmake.store.exchange import read_archive
@@ -228,7 +228,7 @@ def _document(store: Store, items: Sequence[Item]) -> dict[str, object]:
 
 def _summary(items: Sequence[Item]) -> str:
     parts = []
-    for kind, noun in NOUNS.items():
+    for kind, noun in _NOUNS.items():
         sizes = [item.size for item in items if item.kind == kind]
         if kind == "patch" and not sizes:
             continue

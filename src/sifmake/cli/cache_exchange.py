@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from sifmake.builder.image_cache import StoredDocuments
 from sifmake.errors import IntegrityError, SourceError, StoreError, UsageError
 from sifmake.layers.pack_format import pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack, open_pack
@@ -16,7 +17,6 @@ from sifmake.oci.digest import is_digest
 from sifmake.oci.documents import load_json, looks_like_config, parse_config
 from sifmake.oci.membership import find_candidates, indexes_in, is_member
 from sifmake.oci.model import Platform
-from sifmake.pipeline.image_cache import StoredDocuments
 from sifmake.store.collect import target_of
 from sifmake.store.exchange import EXCHANGED, is_index_note
 from sifmake.store.items import Item, list_items
@@ -86,7 +86,7 @@ def _why_note_damaged(store: Store, item: Item) -> str:
 
 
 def _why_sif_damaged(item: Item) -> str:
-    from sifmake.pipeline.checked_sif import why_wrong
+    from sifmake.builder.checked_sif import why_wrong
 
     with item.folder() as folder:
         found = Found(item.path, folder.open(item.path.name), folder.is_exposed())
@@ -120,7 +120,7 @@ def manifests_of(words: Iterable[str], project: Path) -> list[str]:
 
 
 def _manifest_of(word: str, project: Path) -> str:
-    from sifmake.pipeline.lock_file import read_lock
+    from sifmake.project.lock_file import read_lock
     from sifmake.reference.uri import is_sif_uri
 
     name, _, digest = word.rpartition("@")

@@ -26,7 +26,7 @@ def completion_script(shell: str, commands: Sequence[Command], global_options: S
         commands: What :func:`~sifmake.cli.command_table.read_commands` returns.
         global_options: Options that stand before a command.
     """
-    return SHELLS[shell](commands, global_options)
+    return _SHELLS[shell](commands, global_options)
 
 
 def _all(commands: Iterable[Command]) -> list[Command]:
@@ -184,5 +184,5 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-SHELLS: dict[str, Callable[[Sequence[Command], Sequence[Option]], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+_SHELLS: dict[str, Callable[[Sequence[Command], Sequence[Option]], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
 """Shells that there is a script for."""

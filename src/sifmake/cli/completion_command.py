@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import examples
+from sifmake.cli.subcommands import examples
 
 if TYPE_CHECKING:
     import argparse

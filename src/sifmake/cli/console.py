@@ -11,8 +11,8 @@ from typing import TextIO
 
 from sifmake.errors import one_line
 
-BAR_WIDTH = 24
-LONGEST_LIST = 10
+_BAR_WIDTH = 24
+_LONGEST_LIST = 10
 """Bars shown at the same time; work beyond them goes on unseen."""
 REDRAW_SECONDS = 0.1
 
@@ -88,7 +88,7 @@ class Console:
         text = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""
         text += "".join(f"{one_line(line)}\n" for line in lines)
         width = shutil.get_terminal_size().columns - 1
-        bars = [task.bar()[:width] for task in self._running[:LONGEST_LIST]] if self._is_live() else []
+        bars = [task.bar()[:width] for task in self._running[:_LONGEST_LIST]] if self._is_live() else []
         self._drawn = len(bars)
         stream.write(text + "".join(f"{bar}\n" for bar in bars))
         stream.flush()
@@ -125,9 +125,9 @@ class ConsoleTask:
         if not self._total:
             return f"{self._label}  {human_size(self._done)}"
         part = min(self._done / self._total, 1.0)
-        filled = int(part * BAR_WIDTH)
-        bar = "=" * filled + (">" if filled < BAR_WIDTH else "")
-        return f"{self._label}  [{bar:<{BAR_WIDTH}}] {part:4.0%}  {human_size(self._done)} / {human_size(self._total)}"
+        filled = int(part * _BAR_WIDTH)
+        bar = "=" * filled + (">" if filled < _BAR_WIDTH else "")
+        return f"{self._label}  [{bar:<{_BAR_WIDTH}}] {part:4.0%}  {human_size(self._done)} / {human_size(self._total)}"
 
 
 def _is_helper() -> bool:

@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import examples
-from sifmake.cli.printing import print_json, print_lines
+from sifmake.cli.subcommands import examples
 from sifmake.errors import UsageError
+from sifmake.printing import print_json, print_lines
 
 if TYPE_CHECKING:
     import argparse
 
-    from sifmake.pipeline.comparison import Comparison
+    from sifmake.compare.comparison import Comparison
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print how the two differ."""
-    from sifmake.pipeline.comparison import describe
+    from sifmake.compare.comparison import describe
 
     found = _compare(args.old, args.new)
     if args.json:
@@ -39,10 +39,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compare(old: Path, new: Path) -> Comparison:
-    from sifmake.pipeline.comparison import compare, contents_of_lock
-    from sifmake.pipeline.configuration import limits_here
-    from sifmake.pipeline.contents import open_contents
-    from sifmake.pipeline.lock_file import read_lock
+    from sifmake.compare.comparison import compare, contents_of_lock
+    from sifmake.compare.contents import open_contents
+    from sifmake.project.configuration import limits_here
+    from sifmake.project.lock_file import read_lock
 
     locks = [path.suffix in {".yaml", ".yml"} for path in (old, new)]
     if all(locks):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import examples
-from sifmake.cli.printing import print_text
+from sifmake.cli.subcommands import examples
+from sifmake.printing import print_text
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the files and say what to do next."""
     from sifmake.cli.console import Console
-    from sifmake.pipeline.new_project import start_project
+    from sifmake.drivers.new_project import start_project
 
     console = Console(quiet=args.quiet)
     project = start_project(args.folder)

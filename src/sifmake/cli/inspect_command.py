@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sifmake.cli.actions import examples
-from sifmake.cli.printing import print_text
+from sifmake.cli.subcommands import examples
+from sifmake.printing import print_text
 
 if TYPE_CHECKING:
     import argparse

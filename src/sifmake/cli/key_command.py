@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sifmake.cli.actions import add_action, examples
-from sifmake.cli.printing import print_data, print_error, print_json, print_lines
+from sifmake.cli.subcommands import add_action, examples
 from sifmake.errors import KeyFileError
+from sifmake.printing import print_data, print_error, print_json, print_lines
 from sifmake.signing import Passphrase, keystore
 from sifmake.signing.passphrase import ask
 from sifmake.signing.trust import is_pem, load_file, read_key_file
@@ -50,25 +50,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand; returns the exit status."""
     actions = {
-        "newpair": new_pair,
-        "list": list_keys,
-        "import": import_keys,
-        "export": export_key,
-        "remove": remove_key,
+        "newpair": _new_pair,
+        "list": _list_keys,
+        "import": _import_keys,
+        "export": _export_key,
+        "remove": _remove_key,
     }
     actions[args.action](args)
     return 0
 
 
-def new_pair(args: argparse.Namespace) -> None:
+def _new_pair(args: argparse.Namespace) -> None:
     """Make a key pair."""
     config = keystore.config_folder()
-    secret, public = keystore.new_pair(config, args.name, new_passphrase(args.passphrase_file))
-    say(args, f"private key: {secret}")
-    say(args, f"public key, for those who verify: {public}")
+    secret, public = keystore.new_pair(config, args.name, _new_passphrase(args.passphrase_file))
+    _say(args, f"private key: {secret}")
+    _say(args, f"public key, for those who verify: {public}")
 
 
-def new_passphrase(file: Path | None) -> str:
+def _new_passphrase(file: Path | None) -> str:
     """Return the passphrase for a new key: known, asked twice on a terminal, or none."""
     known = Passphrase(file).known()
     if known is not None or sys.stdin is None or not sys.stdin.isatty():
@@ -79,30 +79,30 @@ def new_passphrase(file: Path | None) -> str:
     return first
 
 
-def list_keys(args: argparse.Namespace) -> None:
+def _list_keys(args: argparse.Namespace) -> None:
     """Print the keys."""
-    found = list(secret_keys() if args.secret else trusted_keys())
+    found = list(_secret_keys() if args.secret else _trusted_keys())
     if args.json:
         print_json(found)
         return
     print_lines("  ".join(str(value) for value in item.values() if value) for item in found)
 
 
-def secret_keys() -> Iterator[dict[str, Any]]:
+def _secret_keys() -> Iterator[dict[str, Any]]:
     """Give the user's private keys."""
     for path in keystore.key_files(keystore.secret_path(keystore.config_folder(), "x").parent):
         protected = b"ENCRYPTED" in read_key_file(path)
         yield {"name": path.stem, "passphrase": "with passphrase" if protected else "no passphrase", "file": str(path)}
 
 
-def trusted_keys() -> Iterator[dict[str, Any]]:
+def _trusted_keys() -> Iterator[dict[str, Any]]:
     """Give the trusted public keys, Apptainer's keyring among them."""
     own = keystore.key_files(keystore.trusted_folder(keystore.config_folder()))
     for path in [*own, *keystore.ring_files()]:
-        yield from described(path)
+        yield from _described(path)
 
 
-def described(path: Path) -> Iterator[dict[str, Any]]:
+def _described(path: Path) -> Iterator[dict[str, Any]]:
     """Give the keys in a file."""
     store = load_file(path)
     for key in store.keys:
@@ -120,17 +120,17 @@ def described(path: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def import_keys(args: argparse.Namespace) -> None:
+def _import_keys(args: argparse.Namespace) -> None:
     """Trust the keys in a file, or keep a private PEM key."""
     config, data = keystore.config_folder(), read_key_file(args.file)
     if is_pem(data) and b"PRIVATE KEY-----" in data:
-        say(args, f"private key: {keystore.import_secret(config, args.file, data)}")
+        _say(args, f"private key: {keystore.import_secret(config, args.file, data)}")
         return
     for label in keystore.import_keys(config, args.file, data):
-        say(args, f"trusted from now on: {label}")
+        _say(args, f"trusted from now on: {label}")
 
 
-def export_key(args: argparse.Namespace) -> None:
+def _export_key(args: argparse.Namespace) -> None:
     """Write a key out."""
     data = chosen(args).read_bytes()
     if args.output is None:
@@ -141,11 +141,11 @@ def export_key(args: argparse.Namespace) -> None:
         args.output.write_bytes(data)
 
 
-def remove_key(args: argparse.Namespace) -> None:
+def _remove_key(args: argparse.Namespace) -> None:
     """Delete a key's file."""
     path = chosen(args)
     path.unlink()
-    say(args, f"removed {path}")
+    _say(args, f"removed {path}")
 
 
 def chosen(args: argparse.Namespace) -> Path:
@@ -159,7 +159,7 @@ def chosen(args: argparse.Namespace) -> Path:
     return path
 
 
-def say(args: argparse.Namespace, message: str) -> None:
+def _say(args: argparse.Namespace, message: str) -> None:
     """Print a line to standard error unless it shall be quiet."""
     if not args.quiet:
         print_error(message)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import examples
-from sifmake.cli.printing import print_json
+from sifmake.cli.subcommands import examples
+from sifmake.printing import print_json
 
 if TYPE_CHECKING:
     import argparse
 
     from sifmake.cli.console import Console
-    from sifmake.pipeline.locking import Outcome
+    from sifmake.stages.lock_refresh import Outcome
 
-OUTDATED = 3
+_OUTDATED = 3
 """Exit status of ``--check`` when something upstream is newer than the lock."""
 
 
@@ -39,8 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Refresh locks; a failure of one does not stop the others."""
     from sifmake.cli.console import Console
-    from sifmake.pipeline.locking import CHANGED, FAILED, LockRefresher, summarize
-    from sifmake.pipeline.project import Modes, Project
+    from sifmake.project.project import Modes, Project
+    from sifmake.stages.lock_refresh import CHANGED, FAILED, LockRefresher, summarize
 
     console = Console(quiet=args.quiet or args.json)
     found = Modes.find(trust_lock="1" if args.trust_lock else None)
@@ -57,11 +57,11 @@ def run(args: argparse.Namespace) -> int:
     states = {outcome.state for outcome in outcomes}
     if FAILED in states:
         return 1
-    return OUTDATED if args.check and CHANGED in states else 0
+    return _OUTDATED if args.check and CHANGED in states else 0
 
 
 def _tell(console: Console, outcome: Outcome) -> None:
-    from sifmake.pipeline.locking import CHANGED, describe
+    from sifmake.stages.lock_refresh import CHANGED, describe
 
     if outcome.error is not None:
         console.warning(f"{outcome.name}: {outcome.error}")

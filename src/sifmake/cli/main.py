@@ -41,7 +41,7 @@ COMMANDS: dict[str, str] = {
 """Subcommands and their help; module ``sifmake.cli.NAME_command`` has ``configure(parser)`` and ``run(args)``."""
 
 
-RUNNING = frozenset({"run", "exec", "shell", "test"})
+_RUNNING = frozenset({"run", "exec", "shell", "test"})
 """Commands that start programs in images: argparse alone would cost half of their time."""
 
 
@@ -50,7 +50,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     import argparse
     from importlib import import_module
 
-    from sifmake.cli.actions import add_global_options, new_parser
+    from sifmake.cli.subcommands import add_global_options, new_parser
 
     parser = new_parser(
         prog="sifmake",
@@ -75,21 +75,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None and arguments[:1] == ["stage"]:
-        leave(run_single_stage(arguments))
-    if argv is None and chosen_command(arguments) == "pull":
+        _leave(_run_single_stage(arguments))
+    if argv is None and _chosen_command(arguments) == "pull":
         gc.disable()  # as for a stage, below
-        leave(run(arguments))
+        _leave(run(arguments))
     return run(arguments)
 
 
-def chosen_command(arguments: list[str]) -> str | None:
+def _chosen_command(arguments: list[str]) -> str | None:
     """Return the first word that is no option, which names the subcommand."""
     return next((word for word in arguments if not word.startswith("-")), None)
 
 
-def run_single_stage(arguments: list[str]) -> int:
+def _run_single_stage(arguments: list[str]) -> int:
     """Let a helper that is there run a stage, else run it here; return the exit status."""
-    from sifmake.cli.stage_client import ask
+    from sifmake.drivers.stage_client import ask
 
     answer = ask(arguments)
     return run(arguments) if answer is None else answer
@@ -98,8 +98,8 @@ def run_single_stage(arguments: list[str]) -> int:
 def run(arguments: list[str]) -> int:
     """Run one command and return the exit status."""
     args = parse(arguments)
-    if args.command not in RUNNING:  # those hand their files on as they are
-        open_closed_files()
+    if args.command not in _RUNNING:  # those hand their files on as they are
+        _open_closed_files()
     try:
         with Withheld():
             status = run_command(args)
@@ -111,18 +111,18 @@ def run(arguments: list[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # a traceback helps only who asked for it
         if args.debug:
             raise
-        return complain(*in_words(error))
+        return _complain(*_in_words(error))
     return status
 
 
-def open_closed_files() -> None:
+def _open_closed_files() -> None:
     """Let what is written to a closed standard output or error go nowhere; Python has None in their place."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
-def in_words(error: BaseException) -> tuple[str, int]:
+def _in_words(error: BaseException) -> tuple[str, int]:
     """Return the line for an error that ends a command, and the exit status."""
     if isinstance(error, SifmakeError):
         return str(error), error.exit_code
@@ -136,7 +136,7 @@ def in_words(error: BaseException) -> tuple[str, int]:
 
 def run_command(args: argparse.Namespace) -> int:
     """Run the chosen command and return its exit status."""
-    if args.command in RUNNING:
+    if args.command in _RUNNING:
         from sifmake.cli import running
 
         return running.run(args, args.command)
@@ -145,7 +145,7 @@ def run_command(args: argparse.Namespace) -> int:
     return int(import_module(f"sifmake.cli.{args.command}_command").run(args))
 
 
-def leave(status: int) -> NoReturn:
+def _leave(status: int) -> NoReturn:
     """End the process without the interpreter's clean-up, which costs a tenth of a stage; engines start hundreds."""
     sys.stderr.flush()
     os._exit(status)
@@ -153,8 +153,8 @@ def leave(status: int) -> NoReturn:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Return the options of a command line; a plain one of the commands in a hurry does without argparse."""
-    chosen = chosen_command(arguments)
-    if chosen in RUNNING:
+    chosen = _chosen_command(arguments)
+    if chosen in _RUNNING:
         gc.disable()  # nothing that is made before the program starts is in a circle
         from sifmake.cli.running import parse_plain
 
@@ -178,9 +178,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return args
 
 
-def complain(message: str, status: int) -> int:
+def _complain(message: str, status: int) -> int:
     """Print an error line and return the status."""
-    from sifmake.cli.printing import print_error
+    from sifmake.printing import print_error
 
     print_error(f"sifmake: error: {message}")
     return status

@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import examples
+from sifmake.cli.subcommands import examples
 from sifmake.errors import SifmakeError, TargetExistsError, UsageError
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pull and build; an existing file stays as it is unless the new one is finished."""
+    """PullRequest and build; an existing file stays as it is unless the new one is finished."""
+    from sifmake.builder.pull import PullRequest, pull
     from sifmake.cli.console import Console
-    from sifmake.pipeline.declaration import ZSTD_WARNING
-    from sifmake.pipeline.direct import Pull, pull
-    from sifmake.pipeline.project import Project
+    from sifmake.project.project import Project
+    from sifmake.project.stage_table import ZSTD_WARNING
     from sifmake.reference import default_sif_name
 
     output, uri = _words(args.words)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         from sifmake.cli.running_image import NO_CACHE
 
         console.warning(f"--disable-cache: {NO_CACHE}")
-    request = Pull(
+    request = PullRequest(
         uri=uri,
         target=target,
         platform=_platform(args),

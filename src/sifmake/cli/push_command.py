@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Upload the file and print where it is by digest."""
     from sifmake.cli.console import Console
-    from sifmake.pipeline.project import Project
+    from sifmake.project.project import Project
     from sifmake.reference import parse_reference, parse_uri
     from sifmake.sif import open_sif
     from sifmake.sources import SourceSettings

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import add_root, examples
+from sifmake.cli.subcommands import add_root, examples
 
 if TYPE_CHECKING:
     import argparse
 
-BUSY = 75
+_BUSY = 75
 """EX_TEMPFAIL of sysexits.h: another rebuild of this project is running."""
 
 
@@ -32,10 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one rebuild; returns 1 if something failed, 75 if another one is running."""
+    from sifmake.builder.image_signing import REFUSE_VARIABLE
     from sifmake.cli.console import Console
-    from sifmake.pipeline.project import Modes, Project
-    from sifmake.pipeline.rebuild import FAILED, rebuild
-    from sifmake.pipeline.signing_stages import REFUSE_VARIABLE
+    from sifmake.drivers.rebuild import FAILED, rebuild
+    from sifmake.project.project import Modes, Project
 
     os.environ[REFUSE_VARIABLE] = "1"
     console = Console(quiet=args.quiet)
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         console.close()
     if result is None:
         console.warning("another rebuild of this project is running; nothing was done")
-        return BUSY
+        return _BUSY
     for image in result.images:
         place = f" at {image.stage}: {image.error}" if image.state == FAILED else ""
         console.info(f"{image.name}: {image.state}{place}")

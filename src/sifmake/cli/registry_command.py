@@ -8,11 +8,11 @@ import os
 import sys
 from pathlib import Path
 
-from sifmake.cli.actions import add_action, examples
-from sifmake.cli.printing import print_json, print_lines
+from sifmake.cli.subcommands import add_action, examples
 from sifmake.errors import UsageError
+from sifmake.printing import print_json, print_lines
 
-HOST_HELP = "registry, for example docker://quay.io, or docker.io for Docker Hub"
+_HOST_HELP = "registry, for example docker://quay.io, or docker.io for Docker Hub"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     login = add_action(actions, "login", "keep credentials for a registry after trying them")
-    login.add_argument("host", metavar="REGISTRY", help=HOST_HELP)
+    login.add_argument("host", metavar="REGISTRY", help=_HOST_HELP)
     login.add_argument("-u", "--username", metavar="NAME", help="user; asked for otherwise")
     login.add_argument("-p", "--password", metavar="PASSWORD", help=argparse.SUPPRESS)
     login.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     login.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
     logout = add_action(actions, "logout", "forget the credentials for a registry")
-    logout.add_argument("host", metavar="REGISTRY", help=HOST_HELP)
+    logout.add_argument("host", metavar="REGISTRY", help=_HOST_HELP)
     listing = add_action(actions, "list", "list the registries with credentials")
     listing.add_argument("--json", action="store_true", help="print JSON")
     for action in (login, logout, listing):
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _login(args: argparse.Namespace) -> int:
     from sifmake.cli.console import Console
-    from sifmake.pipeline.project import Project
+    from sifmake.project.project import Project
     from sifmake.registry import Credentials
     from sifmake.registry.login import Login, keep
     from sifmake.registry.settings import COMMAND_LINE

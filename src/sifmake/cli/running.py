@@ -20,18 +20,18 @@ __all__ = ["configure", "parse_plain", "run"]
 
 def run(args: argparse.Namespace, action: str) -> int:
     """Run a program and return its exit status."""
-    occupy_standard_files()
+    _occupy_standard_files()
     if action == "exec" and not args.arguments:
         from sifmake.errors import UsageError
 
         raise UsageError("no command is given", hint=WRAPPED["exec"])
-    options = args if isinstance(args, Options) else adopted(args)
+    options = args if isinstance(args, Options) else _adopted(args)
     backend = choose(options.runtime)
-    request = (builtin_request if backend.name == "builtin" else peer_request)(options)
-    return leave(backend.run(request))
+    request = (_builtin_request if backend.name == "builtin" else _peer_request)(options)
+    return _leave(backend.run(request))
 
 
-def builtin_request(options: Options) -> Request:
+def _builtin_request(options: Options) -> Request:
     """Return what the built-in back end is to run."""
     from sifmake.cli.running_request import request_of
 
@@ -39,12 +39,12 @@ def builtin_request(options: Options) -> Request:
     request = request_of(options, os.environ)
     request.sif, request.fd = opened_image(options)
     if options.command == "shell" and request.arguments:
-        warn(options, "what follows the image is ignored; sifmake exec runs a command")
+        _warn(options, "what follows the image is ignored; sifmake exec runs a command")
         request.arguments = []
     return request
 
 
-def peer_request(options: Options) -> Request:
+def _peer_request(options: Options) -> Request:
     """Return what a peer is to run; it reads the variables that stand for its options itself."""
     from sifmake.cli.running_options import OWN
     from sifmake.cli.running_request import peer_words
@@ -57,7 +57,7 @@ def peer_request(options: Options) -> Request:
     return request
 
 
-def adopted(args: argparse.Namespace) -> Options:
+def _adopted(args: argparse.Namespace) -> Options:
     """Return what argparse has parsed as our own options."""
     options = Options(args.command)
     options.__dict__.update(vars(args))
@@ -65,15 +65,15 @@ def adopted(args: argparse.Namespace) -> Options:
     return options
 
 
-def warn(options: Options, text: str) -> None:
+def _warn(options: Options, text: str) -> None:
     """Tell a warning on standard error, unless the user wants none."""
     if not options.quiet:
-        from sifmake.cli.printing import print_error
+        from sifmake.printing import print_error
 
         print_error(f"sifmake: warning: {text}")
 
 
-def leave(status: int) -> int:
+def _leave(status: int) -> int:
     """End the process at once: there is nothing left to do, and Python's own way out takes 5 ms."""
     for file in (sys.stdout, sys.stderr):
         if file is not None:
@@ -81,7 +81,7 @@ def leave(status: int) -> int:
     os._exit(status)
 
 
-def occupy_standard_files() -> None:
+def _occupy_standard_files() -> None:
     """Open /dev/null where standard input, output or error are closed, so that no other file takes their place."""
     while True:
         fd = os.open(os.devnull, os.O_RDWR)

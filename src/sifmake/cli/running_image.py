@@ -7,16 +7,16 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.cli.running_parse import Options
-    from sifmake.pipeline.configuration import Configuration
+    from sifmake.project.configuration import Configuration
 
-CONFIGURATIONS = ("sifmake.yaml", "config/config.yaml")
-"""The first that exists counts; see :func:`~sifmake.pipeline.configuration.find_settings`."""
-SIGNATURE_WORD = b"signature"
+_CONFIGURATIONS = ("sifmake.yaml", "config/config.yaml")
+"""The first that exists counts; see :func:`~sifmake.project.configuration.find_settings`."""
+_SIGNATURE_WORD = b"signature"
 """Only where it stands in the configuration is that read as YAML, which takes a while."""
-DISGUISES = (b"\\", b"\0")
+_DISGUISES = (b"\\", b"\0")
 """What YAML could write the word with otherwise: escapes and UTF-16."""
 NO_CACHE = "what is pulled is kept in the store all the same; SIFMAKE_CACHE=DIR names another one, to be removed later"
-OWN_SIGNATURES = "signed files are run by name: `sifmake pull`, `sifmake sign`, or an oras:// URI of a signed SIF file"
+_OWN_SIGNATURES = "signed files are run by name: `sifmake pull`, `sifmake sign`, or an oras:// URI of a signed SIF file"
 
 
 def opened_image(options: Options, *, by_path: bool = False) -> tuple[str, int]:
@@ -36,46 +36,46 @@ def opened_image(options: Options, *, by_path: bool = False) -> tuple[str, int]:
         SigningError: It does not verify, or there are no keys to verify it with.
         ConfigError: The configuration cannot be read.
     """
-    configuration = signing_configuration()
+    configuration = _signing_configuration()
     sif, fd = options.image, -1
-    if not is_path(options.image):
+    if not _is_path(options.image):
         if configuration:
-            refuse_unsigned_kind(options.image)
-        sif, fd = stored_sif(options)
+            _refuse_unsigned_kind(options.image)
+        sif, fd = _stored_sif(options)
     sif = os.path.abspath(sif)
     if configuration:
-        return sif, verified(sif, configuration, fd)
+        return sif, _verified(sif, configuration, fd)
     if by_path and fd >= 0:
         os.close(fd)
         fd = -1
     return sif, fd
 
 
-def is_path(image: str) -> bool:
+def _is_path(image: str) -> bool:
     """Whether an image is named by a path: it exists, or nothing in it looks like a transport."""
     return os.path.exists(image) or ":" not in image
 
 
-def stored_sif(options: Options) -> tuple[str, int]:
+def _stored_sif(options: Options) -> tuple[str, int]:
     """Return the SIF file in the store that an image's URI comes to, and it open; made now if it is not there."""
     from pathlib import Path
 
+    from sifmake.builder.run_cache import ImageToRun, find_or_build
     from sifmake.cli.console import Console
-    from sifmake.pipeline.stored_sif import Wanted, find_or_build
 
-    refuse_own_options(options)
+    _refuse_own_options(options)
     console = Console(quiet=options.quiet)
     if options.disable_cache:
         console.warning(f"{options.given['disable_cache']}: {NO_CACHE}")
     auth_file = Path(options.authfile) if options.authfile else None
     try:
-        found = find_or_build(Wanted(options.image, options.offline, options.no_https, auth_file), console)
+        found = find_or_build(ImageToRun(options.image, options.offline, options.no_https, auth_file), console)
         return str(found.path), found.fd
     finally:
         console.close()
 
 
-def refuse_own_options(options: Options) -> None:
+def _refuse_own_options(options: Options) -> None:
     """Raise UsageError for options of Apptainer's that are done otherwise here."""
     hints = {
         "docker_login": "log in once by `sifmake registry login`",
@@ -88,21 +88,21 @@ def refuse_own_options(options: Options) -> None:
             raise UsageError(f"{options.given[name]} is not done here", hint=hint)
 
 
-def signing_configuration() -> Configuration | None:
+def _signing_configuration() -> Configuration | None:
     """Return the project's configuration if it asks for signatures. Raises ConfigError if it cannot be read."""
     text = _settings_text()
-    if SIGNATURE_WORD not in text and not any(mark in text for mark in DISGUISES):
+    if _SIGNATURE_WORD not in text and not any(mark in text for mark in _DISGUISES):
         return None
     from pathlib import Path
 
-    from sifmake.pipeline.project import Project
+    from sifmake.project.project import Project
 
     configuration = Project(Path.cwd()).configuration
     return configuration if configuration.require_signature else None
 
 
 def _settings_text() -> bytes:
-    for name in CONFIGURATIONS:
+    for name in _CONFIGURATIONS:
         try:
             with open(name, "rb") as file:
                 return file.read()
@@ -112,10 +112,10 @@ def _settings_text() -> bytes:
 
 
 def _settings_name() -> str:
-    return next((name for name in CONFIGURATIONS if os.path.exists(name)), CONFIGURATIONS[0])
+    return next((name for name in _CONFIGURATIONS if os.path.exists(name)), _CONFIGURATIONS[0])
 
 
-def refuse_unsigned_kind(uri: str) -> None:
+def _refuse_unsigned_kind(uri: str) -> None:
     """Refuse an image that cannot be signed, before it is pulled: a SIF file that is made of it has no signature."""
     from sifmake.errors import SigningError
     from sifmake.reference import parse_uri
@@ -125,11 +125,11 @@ def refuse_unsigned_kind(uri: str) -> None:
         raise SigningError(
             "is not run, for an image of this kind is not signed",
             where=uri,
-            hint=f"require-signature is set in {_settings_name()}; {OWN_SIGNATURES}",
+            hint=f"require-signature is set in {_settings_name()}; {_OWN_SIGNATURES}",
         )
 
 
-def verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
+def _verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
     """Open a SIF file, where it is not open yet, and verify it; returns its file descriptor.
 
     Raises:
@@ -139,10 +139,10 @@ def verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
     from pathlib import Path
 
     from sifmake.errors import SigningError
-    from sifmake.pipeline.keys import load_project_trust
+    from sifmake.project.keys import load_project_trust
     from sifmake.signing import verify_open
 
-    check_keys(configuration)
+    _check_keys(configuration)
     if fd < 0:
         fd = os.open(sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     found = verify_open(fd, Path(sif), load_project_trust(configuration), limits=configuration.limits)
@@ -152,10 +152,10 @@ def verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
             where=sif,
             hint=f"require-signature is set in {_settings_name()}; sifmake sign signs it, trusted-keys names who may",
         )
-    if name := image_of(sif):
-        from sifmake.pipeline.lock_match import check_match
-        from sifmake.pipeline.project import Project
-        from sifmake.pipeline.signing_stages import header_before
+    if name := _image_of(sif):
+        from sifmake.builder.image_signing import header_before
+        from sifmake.builder.lock_match import check_match
+        from sifmake.project.project import Project
         from sifmake.sif import read_sif
 
         project = Project(Path.cwd())
@@ -163,11 +163,11 @@ def verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
     return fd
 
 
-def image_of(sif: str) -> str:
+def _image_of(sif: str) -> str:
     """Return the name of the image of the project here that a file is; empty for other files, which have no lock."""
     from pathlib import Path
 
-    from sifmake.pipeline.declaration import LOCK, TARGET, path_of
+    from sifmake.project.stage_table import LOCK, TARGET, path_of
 
     here = Path.cwd()
     for path in (Path(sif), Path(sif).resolve()):
@@ -178,10 +178,10 @@ def image_of(sif: str) -> str:
     return ""
 
 
-def check_keys(configuration: Configuration) -> None:
+def _check_keys(configuration: Configuration) -> None:
     """Raise SigningError if trusted keys cannot be read: what they refuse would be lost with what they allow."""
     from sifmake.errors import SigningError
-    from sifmake.pipeline.configuration import DEVELOPMENT
+    from sifmake.project.configuration import DEVELOPMENT
 
     for path in configuration.trusted_keys:
         try:

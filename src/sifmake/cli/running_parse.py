@@ -21,15 +21,15 @@ WRAPPED = {
     "shell": "sifmake shell [options] SIF|URI",
     "test": "sifmake test [options] SIF|URI [ARGUMENT...]",
 }
-GLOBAL: tuple[Row, ...] = (("quiet", "-q --quiet", FLAG, "", "", ""), ("debug", "--debug", FLAG, "", "", ""))
-PREFIXES = ("APPTAINER_", "SINGULARITY_")
+_GLOBAL: tuple[Row, ...] = (("quiet", "-q --quiet", FLAG, "", "", ""), ("debug", "--debug", FLAG, "", "", ""))
+_PREFIXES = ("APPTAINER_", "SINGULARITY_")
 """Prefixes of variables that stand for options. The first one's win, empty ones too."""
-TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 """The words for truth of Go's strconv.ParseBool, which the peers use."""
 
 
-class NotPlainError(Exception):
+class _NotPlainError(Exception):
     """The line is wrong or asks for help: argparse knows what to say."""
 
 
@@ -55,7 +55,7 @@ class Options:
         """Set an option to what a text says; ValueError if that is not for it."""
         name, kind = row[0], row[2]
         if kind is FLAG:
-            self.__dict__[name] = truth(text)
+            self.__dict__[name] = _truth(text)
         elif kind is VALUE:
             self.__dict__[name] = text
         else:
@@ -63,10 +63,10 @@ class Options:
         self.given[name] = origin
 
 
-def truth(text: str) -> bool:
+def _truth(text: str) -> bool:
     """Return what a word for true or false means; ValueError if it is neither."""
-    if text in TRUE or text in FALSE:
-        return text in TRUE
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
     raise ValueError(text)
 
 
@@ -96,7 +96,7 @@ def parse_plain(words: list[str]) -> argparse.Namespace | None:
         words: The action, options, the image and its arguments. Everything behind the image belongs to the program.
     """
     options = Options(words[0])
-    known = {word: row for row in (*all_rows(words[0]), *GLOBAL) for word in row[1].split()}
+    known = {word: row for row in (*all_rows(words[0]), *_GLOBAL) for word in row[1].split()}
     pending = words[:0:-1]
     try:
         while pending and pending[-1].startswith("-") and pending[-1] != "-":
@@ -104,10 +104,10 @@ def parse_plain(words: list[str]) -> argparse.Namespace | None:
             if word == "--":
                 break
             if word.startswith("--"):
-                take_long(options, known, word, pending)
+                _take_long(options, known, word, pending)
             else:
-                take_short(options, known, word, pending)
-    except NotPlainError:
+                _take_short(options, known, word, pending)
+    except _NotPlainError:
         return None
     if not pending:
         return None
@@ -115,48 +115,48 @@ def parse_plain(words: list[str]) -> argparse.Namespace | None:
     return options  # type: ignore[return-value]  # it has all attributes that are asked for
 
 
-def take_long(options: Options, known: Mapping[str, Row], text: str, pending: list[str]) -> None:
+def _take_long(options: Options, known: Mapping[str, Row], text: str, pending: list[str]) -> None:
     """Take ``--word``, ``--word=value`` or ``--word value``."""
     word, equals, value = text.partition("=")
-    row = row_of(known, word)
+    row = _row_of(known, word)
     if not equals:
-        value = "true" if row[2] is FLAG else following(pending)
-    take(options, row, value, word)
+        value = "true" if row[2] is FLAG else _following(pending)
+    _take(options, row, value, word)
 
 
-def take_short(options: Options, known: Mapping[str, Row], text: str, pending: list[str]) -> None:
+def _take_short(options: Options, known: Mapping[str, Row], text: str, pending: list[str]) -> None:
     """Take one or more options of one letter; what follows the first that has a value is the value."""
     at = 1
     while at < len(text):
         word = f"-{text[at]}"
-        row = row_of(known, word)
+        row = _row_of(known, word)
         rest = text[at + 1 :]
         if row[2] is not FLAG or rest.startswith("="):
-            take(options, row, rest.removeprefix("=") if rest else following(pending), word)
+            _take(options, row, rest.removeprefix("=") if rest else _following(pending), word)
             return
-        take(options, row, "true", word)
+        _take(options, row, "true", word)
         at += 1
 
 
-def row_of(known: Mapping[str, Row], word: str) -> Row:
+def _row_of(known: Mapping[str, Row], word: str) -> Row:
     """Return the row of an option; NotPlainError if there is none."""
     if word not in known:
-        raise NotPlainError(word)
+        raise _NotPlainError(word)
     return known[word]
 
 
-def take(options: Options, row: Row, text: str, word: str) -> None:
+def _take(options: Options, row: Row, text: str, word: str) -> None:
     """Set an option; NotPlainError if the text is not for it."""
     try:
         options.take(row, text, word)
     except ValueError:
-        raise NotPlainError(word) from None
+        raise _NotPlainError(word) from None
 
 
-def following(pending: list[str]) -> str:
+def _following(pending: list[str]) -> str:
     """Take the next word."""
     if not pending:
-        raise NotPlainError
+        raise _NotPlainError
     return pending.pop()
 
 
@@ -171,17 +171,17 @@ def read_variables(options: Options, environ: Mapping[str, str], rows: Iterable[
     Raises:
         UsageError: A variable that is true or false is neither.
     """
-    found = {name: value for name, value in environ.items() if name.startswith(PREFIXES)}
+    found = {name: value for name, value in environ.items() if name.startswith(_PREFIXES)}
     if not found:
         return
-    for prefix in PREFIXES:
+    for prefix in _PREFIXES:
         for row in rows or all_rows(options.command):
             for key in row[3].split():
-                if prefix + key in found and (prefix is PREFIXES[0] or PREFIXES[0] + key not in found):
-                    take_variable(options, row, prefix + key, found[prefix + key].strip())
+                if prefix + key in found and (prefix is _PREFIXES[0] or _PREFIXES[0] + key not in found):
+                    _take_variable(options, row, prefix + key, found[prefix + key].strip())
 
 
-def take_variable(options: Options, row: Row, name: str, value: str) -> None:
+def _take_variable(options: Options, row: Row, name: str, value: str) -> None:
     """Set an option to a variable's value."""
     if not value or (row[2] is not TEXTS and row[0] in options.given):
         return

@@ -25,16 +25,16 @@ def request_of(options: Options, environ: Mapping[str, str]) -> Request:
         UsageError: A value is not well-formed.
         RunError: An option is only for the peers.
     """
-    refuse_peer_options(options)
+    _refuse_peer_options(options)
     values = vars(options)
     request = Request(options.command, options.image, arguments=options.arguments)
     if options.bind or options.mount:
         from sifmake.runtime.binds import parse_binds, parse_mount
 
         request.binds = [*parse_binds(options.bind), *map(parse_mount, options.mount)]
-    request.env = [*env_files(words_of(options.env_file), options, environ), *env_items(options.env)]
+    request.env = [*_env_files(_words_of(options.env_file), options, environ), *env_items(options.env)]
     for name in ("no_env", "scratch", "no_mount", "dns"):
-        setattr(request, name, words_of(values[name]))
+        setattr(request, name, _words_of(values[name]))
     for name in ("workdir", "home", "hostname", "cwd", "ipc", "uts", "userns", "no_privs", "no_home", "quiet"):
         setattr(request, name, values[name])
     for name in ("writable_tmpfs", "no_eval", "no_umask", "no_init"):
@@ -50,7 +50,7 @@ def request_of(options: Options, environ: Mapping[str, str]) -> Request:
     return request
 
 
-def refuse_peer_options(options: Options) -> None:
+def _refuse_peer_options(options: Options) -> None:
     """Raise RunError for an option that only the peers know, and one that only root may use."""
     from sifmake.runtime.errors import RunError
 
@@ -81,7 +81,7 @@ def peer_words(options: Options) -> list[str]:
     return words
 
 
-def words_of(texts: Iterable[str]) -> list[str]:
+def _words_of(texts: Iterable[str]) -> list[str]:
     """Return the words of an option that may be given more than once, with several words each time."""
     words: list[str] = []
     for text in texts:
@@ -110,7 +110,7 @@ def env_items(texts: Iterable[str]) -> list[str]:
     return items
 
 
-class Assignments(dict[str, str]):
+class _Assignments(dict[str, str]):
     """Variables to begin with, and note of those that are assigned."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
@@ -123,7 +123,7 @@ class Assignments(dict[str, str]):
         self.assigned.add(name)
 
 
-def env_files(paths: Iterable[str], options: Options, environ: Mapping[str, str]) -> list[str]:
+def _env_files(paths: Iterable[str], options: Options, environ: Mapping[str, str]) -> list[str]:
     """Return the assignments in files; they can use the host's variables, and later files win.
 
     Raises:
@@ -133,9 +133,9 @@ def env_files(paths: Iterable[str], options: Options, environ: Mapping[str, str]
     for path in paths:
         from sifmake.errors import UsageError
         from sifmake.runtime.environment import FIXED
-        from sifmake.runtime.words import NeedsShell, UnbalancedError, source
+        from sifmake.runtime.shell_subset import NeedsShell, UnbalancedError, source
 
-        variables = Assignments(environ)
+        variables = _Assignments(environ)
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             try:
                 source(file.read(), variables, set(), FIXED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import examples
+from sifmake.cli.subcommands import examples
 
 if TYPE_CHECKING:
     import argparse
@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Seed the images that are built and up to date."""
     from sifmake.cli.console import Console
-    from sifmake.pipeline.project import Modes, Project
-    from sifmake.pipeline.seeding import seed
+    from sifmake.drivers.seeding import seed
+    from sifmake.project.project import Modes, Project
 
     console = Console(quiet=args.quiet)
     project = Project(args.root, Modes.find(), console)

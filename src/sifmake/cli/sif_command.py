@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import add_action, examples
-from sifmake.cli.printing import print_data, print_error, print_lines
+from sifmake.cli.subcommands import add_action, examples
+from sifmake.printing import print_data, print_error, print_lines
 from sifmake.sif import DataType, open_sif, problems
 from sifmake.sif.listing import header_lines, list_lines
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sifmake.sif import Sif
 
-MOST_WARNINGS = 20
+_MOST_WARNINGS = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,37 +41,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand; returns the exit status."""
     if args.action == "digest":
-        from sifmake.pipeline.configuration import limits_here
-        from sifmake.pipeline.content_digest import content_digest
+        from sifmake.compare.content_digest import content_digest
+        from sifmake.project.configuration import limits_here
 
         print_lines([content_digest(args.file, limits_here())])
     with open_sif(args.file) as sif:
         if args.action == "dump":
-            dump(sif, args.id)
+            _dump(sif, args.id)
         elif args.action == "digest":
-            warn_of_layers(sif)
+            _warn_of_layers(sif)
         else:
-            show(sif, args.action)
+            _show(sif, args.action)
     return 0
 
 
-def dump(sif: Sif, number: int) -> None:
+def _dump(sif: Sif, number: int) -> None:
     """Copy the data of an object to standard output."""
     print_data(sif.chunks(sif.get(number)))
 
 
-def warn_of_layers(sif: Sif) -> None:
+def _warn_of_layers(sif: Sif) -> None:
     """Say that a writable overlay, or another further file system, is not part of the digest."""
     if len(sif.find(DataType.PARTITION)) > 1:
         what = "it has further file systems, as a writable overlay, which the digest leaves out"
         print_error(f"sifmake: warning: {sif.path}: {what}")
 
 
-def show(sif: Sif, action: str) -> None:
+def _show(sif: Sif, action: str) -> None:
     """Print header or list; oddities that do not prevent reading go to standard error."""
     lines = list_lines(sif.objects) if action == "list" else header_lines(sif.header)
     print_lines(lines)
     found = problems(sif)
-    more = [f"{len(found) - MOST_WARNINGS} further problems"] if len(found) > MOST_WARNINGS else []
-    for problem in found[:MOST_WARNINGS] + more:
+    more = [f"{len(found) - _MOST_WARNINGS} further problems"] if len(found) > _MOST_WARNINGS else []
+    for problem in found[:_MOST_WARNINGS] + more:
         print_error(f"sifmake: warning: {sif.path}: {problem}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.actions import examples
-from sifmake.cli.printing import print_error
+from sifmake.cli.subcommands import examples
+from sifmake.printing import print_error
 from sifmake.signing import Passphrase, load_signer, sign_file
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ def run(args: argparse.Namespace) -> int:
     signer = load_signer(specs, Passphrase(args.passphrase_file))
     info = sign_file(args.file, args.file, signer, group=args.group_id, object_id=args.sif_id)
     if info.earlier:
-        say("warning: the file was signed before; verifiers now need the keys of all its signatures")
+        _say("warning: the file was signed before; verifiers now need the keys of all its signatures")
     if not args.quiet:
         objects = ", ".join(str(number) for number in info.objects)
-        say(f"{args.file}: objects {objects} signed by {info.fingerprint}")
+        _say(f"{args.file}: objects {objects} signed by {info.fingerprint}")
     return 0
 
 
-def say(message: str) -> None:
+def _say(message: str) -> None:
     """Print a line to standard error."""
     print_error(f"sifmake: {message}")

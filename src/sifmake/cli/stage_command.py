@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from sifmake.pipeline.declaration import STAGE_NAMES
+from sifmake.project.stage_table import STAGE_NAMES
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
 
 
-class PlainOptions:
+class _PlainOptions:
     """Parsed options; has the attributes of argparse's Namespace."""
 
     def __init__(self, root: str, stage: str, image: str) -> None:
@@ -38,15 +38,15 @@ def parse_plain(words: list[str]) -> argparse.Namespace | None:
     """Return the options of what Snakemake's rules say; None for all that argparse must see to."""
     match words:
         case ["--root", root, stage, image] if stage in STAGE_NAMES and not image.startswith("-"):
-            return cast("argparse.Namespace", PlainOptions(root, stage, image))
+            return cast("argparse.Namespace", _PlainOptions(root, stage, image))
     return None
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the stage unless its record says that it is up to date."""
     from sifmake.cli.console import Console
-    from sifmake.pipeline.project import Modes, Project
-    from sifmake.pipeline.stages import open_runner
+    from sifmake.project.project import Modes, Project
+    from sifmake.stages.runner import open_runner
 
     console = Console(quiet=args.quiet)
     modes = Modes.find(trust_lock="1" if args.trust_lock else None)

@@ -8,10 +8,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sifmake.cli.actions import examples
-from sifmake.cli.printing import print_error, print_json, print_lines
 from sifmake.cli.sign_command import add_selectors
+from sifmake.cli.subcommands import examples
 from sifmake.errors import SifError
+from sifmake.printing import print_error, print_json, print_lines
 from sifmake.sif.listing import list_lines
 from sifmake.signing import TrustStore, Verdict, default_trust, verify_file
 from sifmake.signing.coverage import oddities
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from sifmake.signing import Verification
     from sifmake.signing.verdict import SignatureCheck
 
-HINTS = {
+_HINTS = {
     Verdict.UNSIGNED: "sifmake sign adds a signature",
     Verdict.INVALID: "do not use the file; build or fetch it again",
     Verdict.UNTRUSTED: "sifmake key import trusts a public key, --key names one for this time",
     Verdict.REVOKED: "ask the signer for a file that is signed with a key that is good",
 }
-OBJECT_NUMBER = re.compile("^descriptor of object [0-9]+:.*")
+_OBJECT_NUMBER = re.compile("^descriptor of object [0-9]+:.*")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,48 +64,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify the file; returns the exit status."""
-    trust = trust_of(args)
+    trust = _trust_of(args)
     try:
         result = verify_file(args.file, trust, group=args.group_id, object_id=args.sif_id)
     except (SifError, OSError) as error:
         if args.json:
             reason = error.what if isinstance(error, SifError) else error.strerror or str(error)
             members = {"Signatures": 0, "SignerKeys": None, "Verdict": "error", "ExitCode": SifError.exit_code}
-            write_document({**members, "Reasons": [reason], "Uncovered": []})
+            _write_document({**members, "Reasons": [reason], "Uncovered": []})
         raise
     if args.json:
-        write_document(document(result))
+        _write_document(_document(result))
     else:
-        print_lines(lines(result))
+        print_lines(_lines(result))
     if result.verdict is Verdict.VERIFIED:
-        warn(result)
+        _warn(result)
         if not args.quiet:
-            say(f"verified signature(s) from image '{args.file}'")
+            _say(f"verified signature(s) from image '{args.file}'")
     else:
         reasons = "; ".join(dict.fromkeys(result.reasons[:5]))
-        say(f"error: {args.file}: {reasons}; {HINTS[result.verdict]}")
+        _say(f"error: {args.file}: {reasons}; {_HINTS[result.verdict]}")
     return result.exit_code
 
 
-def trust_of(args: argparse.Namespace) -> TrustStore:
+def _trust_of(args: argparse.Namespace) -> TrustStore:
     """Return the keys that the options choose."""
     store = TrustStore.load(args.key) if args.key else default_trust()
     return store.merged(TrustStore(denied=read_denied(args.deny))) if args.deny else store
 
 
-def warn(result: Verification) -> None:
+def _warn(result: Verification) -> None:
     """Say what the user should know about a verified file."""
     for line in (*oddities(result.uncovered), *result.cautions):
-        say(f"warning: {line}")
+        _say(f"warning: {line}")
     for check in result.signatures:
         for signer in check.signers:
             if signer.verdict is not Verdict.VERIFIED:
-                say(f"warning: signature {check.id} was not checked in full: {signer.reason}")
+                _say(f"warning: signature {check.id} was not checked in full: {signer.reason}")
     if any(signer.development for signer in result.signers):
-        say("warning: signed with a development key, which proves nothing to others")
+        _say("warning: signed with a development key, which proves nothing to others")
 
 
-def lines(result: Verification) -> Iterator[str]:
+def _lines(result: Verification) -> Iterator[str]:
     """Give the text that the peers print: signers, then the verified objects."""
     for check in result.signatures:
         for signer in check.signers:
@@ -116,33 +116,33 @@ def lines(result: Verification) -> Iterator[str]:
         yield "Objects verified:"
         yield from list_lines(result.objects, position=False)
         yield "Bytes that no signature covers:"
-        for what, count, first in totals(result):
+        for what, count, first in _totals(result):
             yield f"{count:>10} from {first:<10} {what}"
 
 
-def totals(result: Verification) -> list[tuple[str, int, int]]:
+def _totals(result: Verification) -> list[tuple[str, int, int]]:
     """Return the uncovered bytes by kind: what, how many, and where the first of them stands."""
     found: dict[str, tuple[int, int]] = {}
     for span in result.uncovered:
-        what = OBJECT_NUMBER.sub("descriptors of signed objects: numbers, places and times of change", span.what)
+        what = _OBJECT_NUMBER.sub("descriptors of signed objects: numbers, places and times of change", span.what)
         count, first = found.get(what, (0, span.start))
         found[what] = (count + span.end - span.start, first)
     return [(what, count, first) for what, (count, first) in found.items()]
 
 
-def write_document(content: dict[str, Any]) -> None:
+def _write_document(content: dict[str, Any]) -> None:
     """Print a JSON document."""
     print_json(content)
 
 
-def document(result: Verification) -> dict[str, Any]:
+def _document(result: Verification) -> dict[str, Any]:
     """Return the JSON document: the members of the peers', then ours.
 
     The peers' two members are as they print them, with one exception: for raw keys they say that the name is unknown
     and that no key was checked, even of a signature that holds; here the key is named, for it was checked.
     """
-    looked = looked_at(result)
-    keys = [{"Signer": entry} for check in looked for entry in signer_entries(check, result.types)]
+    looked = _looked_at(result)
+    keys = [{"Signer": entry} for check in looked for entry in _signer_entries(check, result.types)]
     warnings = {"Warnings": list(result.cautions)} if result.cautions else {}
     return {
         "Signatures": len(looked),
@@ -157,7 +157,7 @@ def document(result: Verification) -> dict[str, Any]:
     }
 
 
-def looked_at(result: Verification) -> list[SignatureCheck]:
+def _looked_at(result: Verification) -> list[SignatureCheck]:
     """Return the signatures that the peers look at: by group, up to the first that fails or a group that has none."""
     end = min(result.unsigned, default=math.inf)
     checks = [check for check in result.signatures if check.kind != "legacy" and check.group < end]
@@ -166,7 +166,7 @@ def looked_at(result: Verification) -> list[SignatureCheck]:
     return checks[: len(good) + 1]
 
 
-def signer_entries(check: SignatureCheck, types: Mapping[int, str]) -> Iterator[dict[str, Any]]:
+def _signer_entries(check: SignatureCheck, types: Mapping[int, str]) -> Iterator[dict[str, Any]]:
     """Give one entry for each object that a signature by a trusted signer was compared with."""
     signer = next((signer for signer in check.signers if signer.verdict is Verdict.VERIFIED), None)
     if signer is None:
@@ -183,6 +183,6 @@ def signer_entries(check: SignatureCheck, types: Mapping[int, str]) -> Iterator[
         }
 
 
-def say(message: str) -> None:
+def _say(message: str) -> None:
     """Print a line to standard error."""
     print_error(f"sifmake: {message}")

@@ -86,8 +86,8 @@ def flatten(packs: Sequence[Pack], epoch: int) -> Flattened:
     """Merge the layers and take the tree's listing; see :func:`merge`."""
     merged = merge(packs, epoch)
     layers: list[int] = []
-    encoded = encode(merged.tree, packs, layers)
-    return Flattened(merged.tree, merged.entries, merged.warnings, digest_of(encoded), encoded, layers)
+    encoded = _encode(merged.tree, packs, layers)
+    return Flattened(merged.tree, merged.entries, merged.warnings, _digest_of(encoded), encoded, layers)
 
 
 def merge(packs: Sequence[Pack], epoch: int) -> Merged:
@@ -121,12 +121,12 @@ def short(digest: str) -> str:
     return f"{algorithm}:{value[:12]}"
 
 
-def digest_of(encoded: bytes) -> str:
+def _digest_of(encoded: bytes) -> str:
     """Return the digest of a canonical listing."""
     return f"sha256:{hashlib.sha256(encoded).hexdigest()}"
 
 
-def encode(tree: Tree, packs: Sequence[Pack], layers: list[int]) -> bytes:
+def _encode(tree: Tree, packs: Sequence[Pack], layers: list[int]) -> bytes:
     """Return the canonical listing: every path once, sorted within its directory, parents first.
 
     Args:
@@ -185,7 +185,7 @@ def load(path: Path, packs: Sequence[Pack]) -> Flattened:
         raise FlattenError(
             f"the tree does not fit to its packs ({what})", where=str(path), hint="delete it; it is made again"
         ) from None
-    return Flattened(tree, len(rows), (), digest_of(encoded), encoded, layers)
+    return Flattened(tree, len(rows), (), _digest_of(encoded), encoded, layers)
 
 
 def _split(data: bytes) -> tuple[bytes, list[int]]:

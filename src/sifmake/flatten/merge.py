@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from sifmake.errors import FlattenError
 from sifmake.flatten.tree import MAX_LINKS, Tree, new_directory
 from sifmake.layers.entry import DIR, HARDLINK, OPAQUE, SYMLINK, WHITEOUT, Inode
-from sifmake.layers.names import AUFS_PREFIX
+from sifmake.layers.tar_paths import AUFS_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _Directory = dict[bytes, Inode]
 _BELOW_AUFS = b"/" + AUFS_PREFIX
-MOST_WARNINGS = 20
+_MOST_WARNINGS = 20
 """Per layer."""
 
 
@@ -209,9 +209,9 @@ class Merger:
         return stack[-1]
 
     def _warn(self, text: str) -> None:
-        if len(self.warnings) < MOST_WARNINGS:
+        if len(self.warnings) < _MOST_WARNINGS:
             self.warnings.append(text)
-        elif len(self.warnings) == MOST_WARNINGS:
+        elif len(self.warnings) == _MOST_WARNINGS:
             self.warnings.append("and more like these")
 
 

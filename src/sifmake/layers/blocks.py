@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SYNC_BYTES = 32 << 20
 """Written bytes after which the disk is set to work, so that the last fsync finds little to do."""
 
-BATCH = 8
+_BATCH = 8
 """Blocks that a thread compresses in one go: handing work over costs about as much as compressing a few KiB."""
 
 _ZEROS = bytes(BLOCK_SIZE)
@@ -197,7 +197,7 @@ class BlockWriter:
 
     def _add_block(self, content: Content | None, block: Buffer) -> None:
         self._batch.append((content, block))
-        if len(self._batch) == BATCH:
+        if len(self._batch) == _BATCH:
             self._send_batch()
 
     def _send_batch(self) -> None:

@@ -24,7 +24,7 @@ STORED_UNCOMPRESSED = 1 << 24
 
 Compression = Literal["gzip", "zstd"]
 
-DEFAULT_LEVELS: dict[Compression, int] = {"gzip": 6, "zstd": 6}
+_DEFAULT_LEVELS: dict[Compression, int] = {"gzip": 6, "zstd": 6}
 """Level of libdeflate and of zstd: both pack at about 250 MB/s on two cores, as small as zlib level 9 or smaller."""
 
 
@@ -78,10 +78,10 @@ def make_codec(name: str) -> Codec:
     Raises:
         UsageError: The name is another.
     """
-    for known, level in DEFAULT_LEVELS.items():
+    for known, level in _DEFAULT_LEVELS.items():
         if name == known:
             return Codec(known, level)
-    raise UsageError(f"unknown compression {name!r}", hint=f"use one of: {', '.join(DEFAULT_LEVELS)}")
+    raise UsageError(f"unknown compression {name!r}", hint=f"use one of: {', '.join(_DEFAULT_LEVELS)}")
 
 
 def _zlib_compress(level: int) -> Callable[[Buffer], Buffer]:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from sifmake.limits import Limits
 
-READ_BYTES = 64 * KIB
+_READ_BYTES = 64 * KIB
 """Fed to a decoder at once. What a decoder leaves over after a member is copied, and eStargz and zstd:chunked
 layers have a member per file: small reads keep that copy cheap."""
 
-GZIP_RESERVED_FLAGS = 0xE0
+_GZIP_RESERVED_FLAGS = 0xE0
 
-REFUSED_MAGICS = {
+_REFUSED_MAGICS = {
     b"\xfd7zXZ\x00": "xz",
     b"BZh": "bzip2",
     b"\xce\xb2\xcf\x81": "brotli",
@@ -28,7 +28,7 @@ REFUSED_MAGICS = {
     b"LZIP": "lzip",
     b"\x1f\x9d": "compress (.Z)",
 }
-BZIP2_BLOCK_MAGICS = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
+_BZIP2_BLOCK_MAGICS = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 HEAD_BYTES = 10
 
 
@@ -84,13 +84,13 @@ class _Input:
 
     def head(self, size: int) -> bytes:
         """Return the next bytes without consuming them: ``size`` of them, fewer at the end only."""
-        while len(self._ready) < size and (data := self._read(READ_BYTES)):
+        while len(self._ready) < size and (data := self._read(_READ_BYTES)):
             self._ready += data
         return self._ready[:size]
 
     def next(self) -> bytes:
         """Return some bytes, none at the end."""
-        data, self._ready = self._ready or self._read(READ_BYTES), b""
+        data, self._ready = self._ready or self._read(_READ_BYTES), b""
         self.count += len(data)
         return data
 
@@ -131,7 +131,7 @@ class _Gzip:
         """Tell whether a member begins here; isal itself takes no notice of reserved flags."""
         if not head.startswith(GZIP):
             return False
-        if len(head) > 3 and head[3] & GZIP_RESERVED_FLAGS:
+        if len(head) > 3 and head[3] & _GZIP_RESERVED_FLAGS:
             raise LayerError("gzip member with reserved flags set")
         return True
 
@@ -163,9 +163,9 @@ def _detect(head: bytes, limits: Limits) -> _Gzip | _Zstd | None:
     zstd = _Zstd(limits.zstd_window_log)
     if zstd.starts(head):
         return zstd
-    for magic, name in REFUSED_MAGICS.items():
+    for magic, name in _REFUSED_MAGICS.items():
         # A file name may well begin with "BZh": ask for the block's magic behind it too.
-        if head.startswith(magic) and (name != "bzip2" or head[4:] in BZIP2_BLOCK_MAGICS):
+        if head.startswith(magic) and (name != "bzip2" or head[4:] in _BZIP2_BLOCK_MAGICS):
             raise LayerError(
                 f"the layer is compressed with {name}, which image layers do not use",
                 hint="push the image again with gzip or zstd layers",

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from sifmake.errors import LayerError
 from sifmake.layers.codec import BLOCK_SIZE
 from sifmake.layers.entry import BLOCK, CHAR, DIR, FIFO, FILE, HARDLINK, OPAQUE, SYMLINK, WHITEOUT, Entry
-from sifmake.layers.names import marker, normalise
 from sifmake.layers.pack_format import MOST_WARNINGS
+from sifmake.layers.tar_paths import marker, normalise
 
 if TYPE_CHECKING:
     from sifmake.layers.blocks import BlockWriter
     from sifmake.layers.tar import Member, TarReader
     from sifmake.limits import Limits
 
-KINDS = {b"0": FILE, b"1": HARDLINK, b"2": SYMLINK, b"3": CHAR, b"4": BLOCK, b"5": DIR, b"6": FIFO}
-MACHINES_OWN = frozenset((b"security.selinux", b"system.nfs4_acl"))
+_KINDS = {b"0": FILE, b"1": HARDLINK, b"2": SYMLINK, b"3": CHAR, b"4": BLOCK, b"5": DIR, b"6": FIFO}
+_MACHINES_OWN = frozenset((b"security.selinux", b"system.nfs4_acl"))
 """Extended attributes that mean nothing elsewhere."""
 
 
@@ -34,7 +34,7 @@ def store_members(tar: TarReader, blocks: BlockWriter, most_bytes: int) -> tuple
         path = normalise(member.name)
         if b".wh." in path and not _marker_entry(path, member, entries, odd):
             continue
-        kind = KINDS[member.type]
+        kind = _KINDS[member.type]
         entry = Entry(path, kind, member.mode, member.uid, member.gid, member.mtime)
         if kind == FILE:
             entry.size = size = member.size
@@ -88,8 +88,8 @@ def _keep_xattrs(
     path: bytes, xattrs: tuple[tuple[bytes, bytes], ...], odd: list[str]
 ) -> tuple[tuple[bytes, bytes], ...]:
     """Leave out attributes that describe the machine on which the layer was made, as umoci does."""
-    kept = tuple(pair for pair in xattrs if pair[0] not in MACHINES_OWN)
-    odd += [f"left out {name.decode()} of {ascii(path)[2:-1]}" for name, _ in xattrs if name in MACHINES_OWN]
+    kept = tuple(pair for pair in xattrs if pair[0] not in _MACHINES_OWN)
+    odd += [f"left out {name.decode()} of {ascii(path)[2:-1]}" for name, _ in xattrs if name in _MACHINES_OWN]
     return kept
 
 

@@ -13,8 +13,8 @@ from sifmake.errors import PackDamagedError
 from sifmake.layers.codec import BLOCK_SIZE
 from sifmake.layers.entry import FILE, HARDLINK
 from sifmake.layers.members import most_bytes
-from sifmake.layers.names import normalise
 from sifmake.layers.pack_checks import is_block_word, stored_size
+from sifmake.layers.tar_paths import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ def _check_entries(entries: Sequence[Entry], limits: Limits) -> None:
     for entry in entries:
         if max(len(entry.path), len(entry.target)) > limits.name_bytes:
             raise PackDamagedError(f"a name or link target of more than {limits.name_bytes} bytes in the layer pack")
-        if not is_path(entry.path) or (entry.kind == HARDLINK and not is_path(entry.target)):
+        if not _is_path(entry.path) or (entry.kind == HARDLINK and not _is_path(entry.target)):
             raise PackDamagedError("the layer pack has a path that no layer leads to", where=_printable(entry))
         if b"\0" in entry.target or (entry.content >= 0 and entry.kind != FILE):
             raise PackDamagedError("the layer pack has an entry that no layer leads to", where=_printable(entry))
@@ -82,7 +82,7 @@ def _printable(entry: Entry) -> str:
     return ascii(entry.path[:300])[2:-1]
 
 
-def is_path(path: bytes) -> bool:
+def _is_path(path: bytes) -> bool:
     """Tell whether a path is one as packing writes it; see :attr:`~sifmake.layers.entry.Entry.path`."""
     return b"\0" not in path and normalise(path) == path
 

@@ -19,7 +19,7 @@ from isal.isal_zlib import crc32
 from sifmake.formats import PACK_VERSION
 from sifmake.layers.codec import BLOCK_SIZE, Codec, Compression
 
-MAGIC = b"SIFMPACK"
+_MAGIC = b"SIFMPACK"
 FOOTER = struct.Struct("<8sIIQQQQQII")
 FRAGMENT = struct.Struct("<QII")
 
@@ -85,7 +85,7 @@ class Footer:
     def encode(self) -> bytes:
         """Return the footer's bytes; the last four are a CRC-32 of the rest."""
         sizes = (self.data_size, self.entries_size, self.contents_size, self.fragments_size, self.meta_size)
-        body = FOOTER.pack(MAGIC, PACK_VERSION, self.data_crc, *sizes, self.index_crc, 0)[:-4]
+        body = FOOTER.pack(_MAGIC, PACK_VERSION, self.data_crc, *sizes, self.index_crc, 0)[:-4]
         return body + struct.pack("<I", crc32(body))
 
     @classmethod
@@ -94,7 +94,7 @@ class Footer:
         if len(raw) != FOOTER.size or struct.unpack("<I", raw[-4:])[0] != crc32(raw[:-4]):
             return None
         magic, version, data_crc, data, entries, contents, fragments, meta, index_crc, _ = FOOTER.unpack(raw)
-        if magic != MAGIC or version != PACK_VERSION:
+        if magic != _MAGIC or version != PACK_VERSION:
             return None
         return cls(data_crc, index_crc, data, entries, contents, fragments, meta)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-READ_SIZE = 1 << 20
+_READ_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Pack:
         Raises:
             PackDamagedError: They differ.
         """
-        buffer = memoryview(bytearray(READ_SIZE))
+        buffer = memoryview(bytearray(_READ_SIZE))
         crc = at = 0
         while at < self.footer.data_size:
             got = os.preadv(self.fd, [buffer[: self.footer.data_size - at]], at)

@@ -15,7 +15,7 @@ from sifmake.layers.inflate import HEAD_BYTES, inflate
 from sifmake.layers.members import most_bytes, store_members
 from sifmake.layers.pack_format import FRAGMENT, Footer, Meta
 from sifmake.layers.tar import TarReader
-from sifmake.sources.base import Passed
+from sifmake.sources.base import LayerFacts
 from sifmake.sources.compression import begins_compressed
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
     from sifmake.oci.model import Layer
     from sifmake.progress import Task
-    from sifmake.sources.base import BlobReader, Candidate
+    from sifmake.sources.base import BlobReader, LayerCandidate
 
 
 def write_pack(
@@ -72,8 +72,8 @@ def _tallied(blob: CheckedBlob, layer: Layer, limits: Limits) -> tuple[Tally, It
 
 
 def write_passing(
-    file: BinaryIO, candidate: Candidate, codec: Codec, workers: Workers, limits: Limits, task: Task
-) -> Passed:
+    file: BinaryIO, candidate: LayerCandidate, codec: Codec, workers: Workers, limits: Limits, task: Task
+) -> LayerFacts:
     """Write the pack of a layer of which nothing is known before to an empty file; return what it turned out to be.
 
     Args:
@@ -102,7 +102,7 @@ def write_passing(
     meta = Meta(plain.digest, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
     write_index(file, blocks, entries, meta)
     outer = blob if compressed else plain
-    return Passed(outer.size, outer.digest, plain.size, plain.digest)
+    return LayerFacts(outer.size, outer.digest, plain.size, plain.digest)
 
 
 def write_index(file: BinaryIO, blocks: BlockWriter, entries: list[Entry], meta: Meta) -> None:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from sifmake.limits import Limits
 
-XATTR_PREFIX = b"SCHILY.xattr."
+_XATTR_PREFIX = b"SCHILY.xattr."
 SPARSE_MAP = b"GNU.sparse.map"
-SPARSE_OFFSET = b"GNU.sparse.offset"
-SPARSE_LENGTH = b"GNU.sparse.numbytes"
+_SPARSE_OFFSET = b"GNU.sparse.offset"
+_SPARSE_LENGTH = b"GNU.sparse.numbytes"
 
 _TEXT_KEYS = frozenset((b"path", b"linkpath", b"uname", b"gname", b"GNU.sparse.name"))
 _INTEGER = re.compile(rb"[+-]?0*[0-9]{1,19}")
@@ -36,8 +36,8 @@ def parse_records(data: bytes) -> dict[bytes, bytes]:
     start = 0
     while start < len(data):
         key, value, start = _record(data, start)
-        if key in (SPARSE_OFFSET, SPARSE_LENGTH):
-            if key != (SPARSE_LENGTH if len(sparse) % 2 else SPARSE_OFFSET) or b"," in value:
+        if key in (_SPARSE_OFFSET, _SPARSE_LENGTH):
+            if key != (_SPARSE_LENGTH if len(sparse) % 2 else _SPARSE_OFFSET) or b"," in value:
                 raise LayerError("the PAX header's sparse map is out of order")
             sparse.append(value)
         else:
@@ -106,8 +106,8 @@ def xattrs(records: Mapping[bytes, bytes], limits: Limits) -> tuple[tuple[bytes,
     Raises:
         LayerError: They are larger than ``limits.xattr_bytes`` together.
     """
-    prefix = len(XATTR_PREFIX)
-    found = [(key[prefix:], value) for key, value in records.items() if value and key.startswith(XATTR_PREFIX)]
+    prefix = len(_XATTR_PREFIX)
+    found = [(key[prefix:], value) for key, value in records.items() if value and key.startswith(_XATTR_PREFIX)]
     if sum(len(name) + len(value) for name, value in found) > limits.xattr_bytes:
         raise LayerError(
             f"the extended attributes are larger than {limits.xattr_bytes} bytes", hint="set xattr-bytes under limits"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ZEROS = bytes(128 * KIB)
 """What holes are read as, whole or in part."""
 
-ENTRY_BYTES = 24
+_ENTRY_BYTES = 24
 """Offset and length of a region in the old format, 12 bytes each."""
 
 
@@ -65,7 +65,7 @@ def old_gnu_map(header: bytes, blocks: Blocks, limits: Limits) -> SparseMap:
 
 
 def _add_regions(regions: list[Region], area: bytes, limits: Limits) -> None:
-    for at in range(0, len(area), ENTRY_BYTES):
+    for at in range(0, len(area), _ENTRY_BYTES):
         if not area[at]:
             return
         regions.append(Region(number(area[at : at + 12]), number(area[at + 12 : at + 24])))

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
     from sifmake.limits import Limits
 
-ZERO_BLOCK = bytes(BLOCK)
-LAST_ID = (1 << 32) - 2
-LAST_DEVICE = (1 << 32) - 1
+_ZERO_BLOCK = bytes(BLOCK)
+_LAST_ID = (1 << 32) - 2
+_LAST_DEVICE = (1 << 32) - 1
 _REGULAR_TYPES = frozenset((REGULAR, OLD_REGULAR, CONTIGUOUS, GNU_SPARSE))
 _KNOWN_TYPES = _REGULAR_TYPES | NO_DATA
 _META_TYPES = frozenset((PAX_LOCAL, GNU_LONG_NAME, GNU_LONG_LINK))
@@ -191,9 +191,9 @@ class TarReader:
     def _next_block(self) -> bytes:
         """Return the next header block; nothing at the end, which is two blocks of zeros or that of the stream."""
         block = self._blocks.block()
-        if block != ZERO_BLOCK:
+        if block != _ZERO_BLOCK:
             return block
-        if self._blocks.block() not in (b"", ZERO_BLOCK):
+        if self._blocks.block() not in (b"", _ZERO_BLOCK):
             raise LayerError("a block of zeros amid the tar stream")
         return b""
 
@@ -306,7 +306,7 @@ def _check_member(member: Member, limits: Limits) -> None:
         raise LayerError(
             f"a name or link target of more than {limits.name_bytes} bytes", hint="set name-bytes under limits"
         )
-    if not 0 <= member.uid <= LAST_ID or not 0 <= member.gid <= LAST_ID:
-        raise LayerError(f"owner {member.uid}:{member.gid} is not within 0 to {LAST_ID}")
-    if not 0 <= member.devmajor <= LAST_DEVICE or not 0 <= member.devminor <= LAST_DEVICE:
+    if not 0 <= member.uid <= _LAST_ID or not 0 <= member.gid <= _LAST_ID:
+        raise LayerError(f"owner {member.uid}:{member.gid} is not within 0 to {_LAST_ID}")
+    if not 0 <= member.devmajor <= _LAST_DEVICE or not 0 <= member.devminor <= _LAST_DEVICE:
         raise LayerError(f"device number {member.devmajor}:{member.devminor} does not fit into 32 bits")

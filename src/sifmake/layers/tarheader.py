@@ -19,11 +19,11 @@ NO_DATA = frozenset((HARD_LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO))
 _FIELDS = Struct("100s24s12s12s8sc100s8s64x16s167s")
 """name; mode, uid and gid; size, mtime, checksum, type, link name; magic and version; major and minor; the rest."""
 
-USTAR_MAGIC = b"ustar\0"
-GNU_MAGIC = b"ustar  \0"
-STAR_TRAILER = b"tar\0"
-CHECKSUM = slice(148, 156)
-BLANK_CHECKSUM_SUM = 8 * 0x20
+_USTAR_MAGIC = b"ustar\0"
+_GNU_MAGIC = b"ustar  \0"
+_STAR_TRAILER = b"tar\0"
+_CHECKSUM = slice(148, 156)
+_BLANK_CHECKSUM_SUM = 8 * 0x20
 _EMPTY_REST = bytes(167)
 
 
@@ -52,11 +52,11 @@ def parse_header(block: bytes) -> Header:
     # Adler-32's low half is 1 plus the sum of the bytes modulo 65521: exact for 256 bytes, and far faster than sum().
     total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
     wanted = number(checksum)
-    if total - sum(checksum) + BLANK_CHECKSUM_SUM != wanted and _signed_sum(block) != wanted:
+    if total - sum(checksum) + _BLANK_CHECKSUM_SUM != wanted and _signed_sum(block) != wanted:
         raise LayerError("the header's checksum is wrong, or this is no tar stream")
     name = text(name)
     major = minor = 0
-    if magic == GNU_MAGIC or magic[:6] == USTAR_MAGIC:
+    if magic == _GNU_MAGIC or magic[:6] == _USTAR_MAGIC:
         major, minor = _numbers(device)
         if rest != _EMPTY_REST and (directory := _prefix(rest, magic)):
             name = directory + b"/" + name
@@ -66,7 +66,7 @@ def parse_header(block: bytes) -> Header:
 
 def is_gnu(block: bytes) -> bool:
     """Tell whether a header block is in the old GNU format, which alone has type ``S`` in GNU's layout."""
-    return block[257:265] == GNU_MAGIC
+    return block[257:265] == _GNU_MAGIC
 
 
 def text(field: bytes) -> bytes:
@@ -108,14 +108,14 @@ def _base256(field: bytes) -> int:
 
 def _signed_sum(block: bytes) -> int:
     """Return the checksum as old tars made it, of signed bytes."""
-    rest = block[: CHECKSUM.start] + block[CHECKSUM.stop :]
-    return sum(rest) - 256 * sum(byte >> 7 for byte in rest) + BLANK_CHECKSUM_SUM
+    rest = block[: _CHECKSUM.start] + block[_CHECKSUM.stop :]
+    return sum(rest) - 256 * sum(byte >> 7 for byte in rest) + _BLANK_CHECKSUM_SUM
 
 
 def _prefix(rest: bytes, magic: bytes) -> bytes:
     """Return the directory part that stands apart from the name, behind the device numbers."""
-    if magic != GNU_MAGIC:
-        if not rest.endswith(STAR_TRAILER):
+    if magic != _GNU_MAGIC:
+        if not rest.endswith(_STAR_TRAILER):
             return text(rest[:155])
         number(rest[131:143])  # star: access and change time must be numbers
         number(rest[143:155])

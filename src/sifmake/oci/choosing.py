@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sifmake.oci.model import Descriptor, Platform
 
-REFERENCE_TYPE = "vnd.docker.reference.type"
+_REFERENCE_TYPE = "vnd.docker.reference.type"
 
 
 def choose_manifest(index: Index | Iterable[Descriptor], platform: Platform) -> Descriptor:
@@ -33,12 +33,12 @@ def choose_manifest(index: Index | Iterable[Descriptor], platform: Platform) -> 
 def images_in(index: Index | Iterable[Descriptor]) -> list[Descriptor]:
     """Return the entries that are images or further indexes; attestations are left out."""
     entries = index.entries if isinstance(index, Index) else index
-    return [entry for entry in entries if not is_attestation(entry)]
+    return [entry for entry in entries if not _is_attestation(entry)]
 
 
-def is_attestation(entry: Descriptor) -> bool:
+def _is_attestation(entry: Descriptor) -> bool:
     """Tell whether an entry is what buildx adds about an image."""
-    if REFERENCE_TYPE in entry.annotations:
+    if _REFERENCE_TYPE in entry.annotations:
         return True
     return entry.platform is not None and "unknown" in {entry.platform.os, entry.platform.architecture}
 

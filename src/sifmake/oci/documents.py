@@ -13,10 +13,10 @@ from sifmake.oci.digest import check_bytes, is_digest
 from sifmake.oci.media_types import CONFIGS, INDEXES, MANIFESTS, SCHEMA_1, is_layer, what_it_is
 from sifmake.oci.model import Descriptor, ImageConfig, Platform
 
-LARGEST_SIZE = 1 << 62
+_LARGEST_SIZE = 1 << 62
 MOST_ENTRIES = 10_000
 """Descriptors in one document."""
-REBUILD = "have its owner build the image with less in it"
+_REBUILD = "have its owner build the image with less in it"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def parse_descriptor(item: Any) -> Descriptor:
     digest, size = item.get("digest"), item.get("size")
     if not isinstance(digest, str) or not is_digest(digest):
         raise IntegrityError(f"{str(digest)[:80]!r} is no sha256 or sha512 digest")
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= LARGEST_SIZE:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_SIZE:
         raise IntegrityError(f"{str(size)[:40]!r} is no size", where=digest)
     urls = item.get("urls")
     return Descriptor(
@@ -109,14 +109,14 @@ def parse_descriptor(item: Any) -> Descriptor:
         digest,
         size,
         {key: value for key, value in _object(item, "annotations").items() if isinstance(value, str)},
-        parse_platform_object(item.get("platform")),
+        _parse_platform_object(item.get("platform")),
         tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else (),
         _embedded(item, digest, size),
         _text(item, "artifactType"),
     )
 
 
-def parse_platform_object(item: Any) -> Platform | None:
+def _parse_platform_object(item: Any) -> Platform | None:
     """Return the platform from its JSON value; None where there is none."""
     if not isinstance(item, dict):
         return None
@@ -161,7 +161,7 @@ def load_json(data: bytes) -> dict[str, Any]:
     try:
         document = parse_json(data)
     except BeyondLimitError as error:
-        raise LimitError(f"the document is beyond a limit: {error}", hint=REBUILD) from None
+        raise LimitError(f"the document is beyond a limit: {error}", hint=_REBUILD) from None
     except ValueError as error:
         raise IntegrityError(f"the document is no JSON ({error})", hint=_hint_for(data)) from None
     if not isinstance(document, dict):
@@ -202,5 +202,5 @@ def _list(document: dict[str, Any], key: str) -> list[Any]:
     if not isinstance(value, list):
         raise IntegrityError(f"{key!r} is no list of descriptors")
     if len(value) > MOST_ENTRIES:
-        raise LimitError(f"{key!r} has {len(value)} entries, more than {MOST_ENTRIES} are not read", hint=REBUILD)
+        raise LimitError(f"{key!r} has {len(value)} entries, more than {MOST_ENTRIES} are not read", hint=_REBUILD)
     return value

@@ -23,7 +23,7 @@ MOST_DOCUMENTS = 1000
 """Indexes that are looked into for one image, and entries without a platform whose config is asked."""
 
 
-BY_DIGEST = "name the manifest by its digest"
+_BY_DIGEST = "name the manifest by its digest"
 
 
 class Documents(Protocol):
@@ -68,7 +68,7 @@ def leaves_of(index: Index, platform: Platform, documents: Documents, limits: Li
     """Return the images under an index and the indexes in it, as far as these may have one for the platform."""
     leaves = list(islice(_leaves(index, platform, documents, limits.index_depth, set()), MOST_ENTRIES + 1))
     if len(leaves) > MOST_ENTRIES:
-        raise LimitError(f"the image's indexes have more than {MOST_ENTRIES} entries together", hint=BY_DIGEST)
+        raise LimitError(f"the image's indexes have more than {MOST_ENTRIES} entries together", hint=_BY_DIGEST)
     return leaves
 
 
@@ -124,9 +124,9 @@ def _leaves(index: Index, platform: Platform, documents: Documents, depth: int, 
             continue
         seen.add(entry.digest)
         if depth <= 1:
-            raise LimitError("image indexes are nested too deeply", where=short(entry.digest), hint=BY_DIGEST)
+            raise LimitError("image indexes are nested too deeply", where=short(entry.digest), hint=_BY_DIGEST)
         if len(seen) > MOST_DOCUMENTS:
-            raise LimitError(f"an image index has more than {MOST_DOCUMENTS} indexes in it", hint=BY_DIGEST)
+            raise LimitError(f"an image index has more than {MOST_DOCUMENTS} indexes in it", hint=_BY_DIGEST)
         nested = parse_document(documents.manifest(entry))
         if isinstance(nested, Index):
             yield from _leaves(nested, platform, documents, depth - 1, seen)
@@ -140,7 +140,7 @@ def _choose_by_config(
     """Choose among entries whose platform only their config tells; artifacts among them are passed over."""
     if len(unnamed) > MOST_DOCUMENTS:
         what = f"{len(unnamed)} entries of the image's index name no platform, more than {MOST_DOCUMENTS} are not asked"
-        raise LimitError(what, hint=BY_DIGEST)
+        raise LimitError(what, hint=_BY_DIGEST)
     told = []
     objection = None
     known: dict[str, Platform] = {}

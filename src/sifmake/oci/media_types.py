@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+_OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+_DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"
 SIF_CONFIG = "application/vnd.sylabs.sif.config.v1+json"
 
-INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
-MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+INDEXES = frozenset({_OCI_INDEX, _DOCKER_LIST})
+MANIFESTS = frozenset({OCI_MANIFEST, _DOCKER_MANIFEST})
 SCHEMA_1 = frozenset(
     {
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
@@ -24,17 +24,17 @@ SCHEMA_1 = frozenset(
 )
 ACCEPT = ", ".join(
     [
-        OCI_INDEX,
+        _OCI_INDEX,
         OCI_MANIFEST,
-        DOCKER_LIST,
-        DOCKER_MANIFEST,
+        _DOCKER_LIST,
+        _DOCKER_MANIFEST,
         "application/vnd.oci.artifact.manifest.v1+json",
         *(f"{media_type};q=0.1" for media_type in sorted(SCHEMA_1)),
     ]
 )
 """All kinds of documents a tag may stand for, those that are refused too: a clear refusal is better than a 404."""
 
-CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream"})
+CONFIGS = frozenset({OCI_CONFIG, _DOCKER_CONFIG, "application/octet-stream"})
 """Configs of images; some registries of 2016 stored Docker's under the last one."""
 
 _LAYER = re.compile(

@@ -56,7 +56,7 @@ def parse_platform(text: str) -> Platform:
     if parts[0] not in _SYSTEMS:
         parts.insert(0, "linux")
     system, architecture, variant = [*parts, "", ""][:3]
-    platform = normalise(Platform(system, architecture, variant))
+    platform = _normalise(Platform(system, architecture, variant))
     hint = "write linux/ARCH[/VARIANT], for example linux/amd64 or linux/arm/v7"
     if len(parts) > 3 or not _WORD.match(platform.architecture) or not re.match(r"(v?[0-9.]+)?\Z", variant):
         raise UsageError("this is no platform", where=text, hint=hint)
@@ -72,7 +72,7 @@ def host_platform() -> Platform:
     return parse_platform(os.uname().machine)
 
 
-def normalise(platform: Platform) -> Platform:
+def _normalise(platform: Platform) -> Platform:
     """Return a platform in Go's words; the variant is left out where it is what everyone assumes, given for arm."""
     architecture = platform.architecture.lower()
     architecture, implied = _ARCHITECTURES.get(architecture, (architecture, ""))
@@ -91,7 +91,7 @@ def rank(offered: Platform, wanted: Platform) -> int | None:
 
     A lower variant runs on a higher one (arm v5 on v7), never the other way round.
     """
-    offered, wanted = normalise(offered), normalise(wanted)
+    offered, wanted = _normalise(offered), _normalise(wanted)
     if (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
         return None
     if offered.variant == wanted.variant:
@@ -110,7 +110,7 @@ def is_served_by(config: Platform, wanted: Platform) -> bool:
     if not config.os and not config.architecture:
         return True
     filled = Platform(config.os or wanted.os, config.architecture or wanted.architecture, config.variant)
-    if not config.variant and normalise(filled).architecture == normalise(wanted).architecture:
+    if not config.variant and _normalise(filled).architecture == _normalise(wanted).architecture:
         filled = Platform(filled.os, filled.architecture, wanted.variant)
     return rank(filled, wanted) is not None
 

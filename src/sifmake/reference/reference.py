@@ -9,9 +9,9 @@ from sifmake.errors import BadReferenceError
 
 DOCKER_HUB = "docker.io"
 DOCKER_HUB_API = "registry-1.docker.io"
-DOCKER_HUB_ALIASES = frozenset({DOCKER_HUB, "index.docker.io"})
+_DOCKER_HUB_ALIASES = frozenset({DOCKER_HUB, "index.docker.io"})
 DEFAULT_TAG = "latest"
-LONGEST_NAME = 255
+_LONGEST_NAME = 255
 
 DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
@@ -89,12 +89,12 @@ def parse_reference(text: str) -> Reference:
         raise _bad(text, f"{tag!r} is no tag", "tags have letters, digits, _ . - and at most 128 of them")
     registry, repository = _split_registry(text, name)
     _check_repository(text, repository)
-    if len(registry) + len(repository) + 1 > LONGEST_NAME:
-        raise _bad(text[:40] + "...", f"the name is longer than {LONGEST_NAME} characters", _EXAMPLE)
+    if len(registry) + len(repository) + 1 > _LONGEST_NAME:
+        raise _bad(text[:40] + "...", f"the name is longer than {_LONGEST_NAME} characters", _EXAMPLE)
     return Reference(registry, repository, tag or ("" if digest else DEFAULT_TAG), digest)
 
 
-def is_registry_host(text: str) -> bool:
+def _is_registry_host(text: str) -> bool:
     """Tell whether the first component of a reference names a registry and not a user on Docker Hub."""
     return "." in text or ":" in text or text == "localhost" or text.lower() != text
 
@@ -107,9 +107,9 @@ def is_host(text: str) -> bool:
 def normal_host(host: str) -> str:
     """Return the one name of a registry host; lower case unless only upper case makes it a host."""
     lower = host.lower()
-    if lower in DOCKER_HUB_ALIASES:
+    if lower in _DOCKER_HUB_ALIASES:
         return DOCKER_HUB
-    return lower if is_registry_host(lower) else host
+    return lower if _is_registry_host(lower) else host
 
 
 def _split_tag(name: str) -> tuple[str, str | None]:
@@ -119,7 +119,7 @@ def _split_tag(name: str) -> tuple[str, str | None]:
 
 def _split_registry(text: str, name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    if not slash or not is_registry_host(first):
+    if not slash or not _is_registry_host(first):
         registry, repository = DOCKER_HUB, name
     elif _HOST.match(first):
         registry, repository = normal_host(first), rest

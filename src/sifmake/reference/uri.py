@@ -10,12 +10,12 @@ from sifmake.reference.address import shown_address, whole_address
 from sifmake.reference.reference import parse_reference
 
 FILE = "file"
-TRANSPORTS = ("docker", "oci", "oci-archive", "docker-archive", "docker-daemon", "oras", "http", "https", FILE)
+_TRANSPORTS = ("docker", "oci", "oci-archive", "docker-archive", "docker-daemon", "oras", "http", "https", FILE)
 REGISTRY_TRANSPORTS = frozenset({"docker", "oras"})
 SIF_TRANSPORTS = frozenset({"oras", "http", "https", FILE})
 """Transports that give a finished SIF and no layers."""
 
-FOREIGN_TRANSPORTS = {
+_FOREIGN_TRANSPORTS = {
     "library": "the SIF library",
     "shub": "Singularity Hub",
     "ipfs": "IPFS",
@@ -54,11 +54,11 @@ def parse_uri(text: str) -> Uri:
         BadReferenceError: There is no transport, or none that is known, or nothing behind it.
     """
     match = _SCHEME.match(text)
-    if match and match[1].lower() in TRANSPORTS:
+    if match and match[1].lower() in _TRANSPORTS:
         return _known(text, match[1].lower(), match[3])
-    if match and match[1].lower() in FOREIGN_TRANSPORTS:
+    if match and match[1].lower() in _FOREIGN_TRANSPORTS:
         raise BadReferenceError(
-            f"{FOREIGN_TRANSPORTS[match[1].lower()]} cannot be a source", where=text, hint=f"use {_list()}"
+            f"{_FOREIGN_TRANSPORTS[match[1].lower()]} cannot be a source", where=text, hint=f"use {_list()}"
         )
     if text.startswith(("/", "./", "../")) or text.endswith(_SIF_SUFFIXES):
         return Uri(FILE, text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError
-from sifmake.files import can_find, write_atomic
+from sifmake.files import exists_quietly, write_atomic
 from sifmake.json_text import parse_json
 from sifmake.reference.reference import DOCKER_HUB, normal_host
 from sifmake.registry.settings import Credentials
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+_DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 """What Docker calls Docker Hub in its files and helpers."""
-LARGEST_FILE = 4 << 20
+_LARGEST_FILE = 4 << 20
 _DOCKER_HUB_NAMES = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
 _VERSION = re.compile(r"/v[12]/?\Z")
 
@@ -53,7 +53,7 @@ def read_auth_file(path: Path) -> AuthFile | None:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE)
+            data = file.read(_LARGEST_FILE)
     except OSError:
         return None
     return parse_auth_file(data, str(path))
@@ -66,7 +66,7 @@ def open_auth_file(path: Path) -> AuthFile:
         ConfigError: It is damaged, or cannot be read: what is in it would be lost.
     """
     file = read_auth_file(path)
-    if file is None and can_find(path):
+    if file is None and exists_quietly(path):
         raise ConfigError(
             "the file with registry credentials cannot be read",
             where=str(path),
@@ -101,7 +101,7 @@ def normal_key(key: str) -> str:
 
 def file_key(host: str) -> str:
     """Return the key under which a host is written."""
-    return DOCKER_HUB_KEY if host == DOCKER_HUB else host
+    return _DOCKER_HUB_KEY if host == DOCKER_HUB else host
 
 
 def store_entry(path: Path, host: str, credentials: Credentials | None) -> bool:
@@ -130,11 +130,11 @@ def _entry(value: Mapping[str, Any], origin: str) -> Credentials:
     if value.get("auth"):
         username, password = _decode(str(value["auth"]))
     identity, registry = str(value.get("identitytoken") or ""), str(value.get("registrytoken") or "")
-    check_sendable(username, password, identity, registry)
+    _check_sendable(username, password, identity, registry)
     return Credentials(username, password, identity_token=identity, registry_token=registry, origin=origin)
 
 
-def check_sendable(*secrets: str) -> None:
+def _check_sendable(*secrets: str) -> None:
     """Look whether secrets that came as JSON can be sent: the tokens, which come last, as they are.
 
     Raises:

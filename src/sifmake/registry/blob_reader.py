@@ -6,18 +6,18 @@ import re
 from typing import TYPE_CHECKING
 
 from sifmake.errors import IntegrityError, RegistryError, SourceError, WrongBlobError
-from sifmake.registry.places import MIRROR_ATTEMPTS
-from sifmake.registry.problem import NotFoundError, explain
+from sifmake.registry.error_responses import NotFoundError, error_from_response
+from sifmake.registry.mirrors import MIRROR_ATTEMPTS
 from sifmake.registry.transport import BROKEN
 
 if TYPE_CHECKING:
-    from sifmake.registry.places import BlobWay
+    from sifmake.registry.mirrors import BlobRoute
     from sifmake.registry.settings import RetryPolicy
     from sifmake.registry.transport import Response
 
-PROGRESS = 64 * 1024
+_PROGRESS = 64 * 1024
 """Bytes that have to come through before the count of tries begins anew."""
-SKIP_CHUNK = 1 << 20
+_SKIP_CHUNK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z")
 
 
@@ -27,7 +27,7 @@ class BlobReader:
     The digest is the consumer's to check; the size is checked here, and never more than one byte beyond it is read.
     """
 
-    def __init__(self, way: BlobWay, size: int, policy: RetryPolicy) -> None:
+    def __init__(self, way: BlobRoute, size: int, policy: RetryPolicy) -> None:
         """Take notes; the first request is made by the first read.
 
         Args:
@@ -99,7 +99,7 @@ class BlobReader:
 
     def _recover(self, error: Exception) -> None:
         self.close()
-        if self._position - self._mark >= PROGRESS:
+        if self._position - self._mark >= _PROGRESS:
             self._attempt = 1
         self._mark = self._position
         self._attempt += 1
@@ -156,7 +156,7 @@ class BlobReader:
         self._etag = etag if etag.startswith('"') else ""
         left = self._position
         while left > 0:
-            data = response.read(min(left, SKIP_CHUNK))
+            data = response.read(min(left, _SKIP_CHUNK))
             if not data:
                 response.close()
                 raise ConnectionError("the connection ended")
@@ -164,7 +164,7 @@ class BlobReader:
 
     def _refuse(self, response: Response) -> Response:
         try:
-            error = explain(response, self._way.endpoint.host)
+            error = error_from_response(response, self._way.endpoint.host)
         finally:
             response.close()
         if isinstance(error, NotFoundError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import ConfigError
-from sifmake.files import can_find
+from sifmake.files import exists_quietly
 from sifmake.reference.reference import DOCKER_HUB, DOCKER_HUB_API
 from sifmake.registry.settings import HostSettings
 
@@ -18,7 +18,7 @@ SYSTEM_FOLDERS = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
 
 @dataclass(frozen=True)
-class HostBook:
+class HostSettingsLookup:
     """What is known of hosts.
 
     Attributes:
@@ -50,7 +50,7 @@ class HostBook:
         name = DOCKER_HUB if host == DOCKER_HUB_API else host
         home = self.environ.get("XDG_CONFIG_HOME") or f"{self.environ.get('HOME', '')}/.config"
         folders = [Path(home, "containers/certs.d"), *SYSTEM_FOLDERS]
-        return next((folder / name for folder in folders if can_find(folder / name)), None)
+        return next((folder / name for folder in folders if exists_quietly(folder / name)), None)
 
 
 def _with_certificates(own: HostSettings, folder: Path) -> HostSettings:

@@ -11,7 +11,7 @@ _SCHEME = re.compile(rf"({_WORD})(?=\s|,|\Z)")
 _PARAMETER = re.compile(rf'[\s,]*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
 _WORD68 = re.compile(r"\s+[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|\Z))")
 _ESCAPE = re.compile(r"\\(.)")
-LONGEST_HEADER = 16 * 1024
+_LONGEST_HEADER = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Challenge:
 
 def parse_challenges(header: str) -> list[Challenge]:
     """Return the challenges of a ``WWW-Authenticate`` header; what cannot be understood is passed over."""
-    header = header[:LONGEST_HEADER]
+    header = header[:_LONGEST_HEADER]
     challenges = []
     position = 0
     while match := _next_scheme(header, position):

@@ -13,7 +13,7 @@ from sifmake.oci.media_types import ACCEPT, is_foreign
 from sifmake.reference.address import whole_address
 from sifmake.registry.blob_reader import BlobReader
 from sifmake.registry.endpoint import Call, Endpoint
-from sifmake.registry.places import BlobWay, Place, Places, Step
+from sifmake.registry.mirrors import BlobRoute, Mirror, Places, Step
 from sifmake.registry.shared import Connections
 from sifmake.registry.transport import BROKEN
 from sifmake.registry.upload import Uploader
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sifmake.registry.settings import ClientSettings
 
 
-RAISE = "set manifest-bytes or config-bytes under limits"
+_RAISE = "set manifest-bytes or config-bytes under limits"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class RegistryClient:
         self._own = Connections()
         self._transport = (settings.shared or self._own).transport(settings.environ, settings.retry)
         self._places = Places(reference, settings, self._transport)
-        self._begun: dict[str, BlobWay] = {}
+        self._begun: dict[str, BlobRoute] = {}
 
     def head(self, wanted: str) -> Head:
         """Ask what a tag or digest stands for, without counting as a pull; by a GET where the HEAD fails.
@@ -88,7 +88,7 @@ class RegistryClient:
         """
         if descriptor.size > limit:
             raise LimitError(
-                f"the document has {descriptor.size} bytes, more than {limit}", where=descriptor.digest, hint=RAISE
+                f"the document has {descriptor.size} bytes, more than {limit}", where=descriptor.digest, hint=_RAISE
             )
         return self._places.anywhere(lambda place: self._blob(place, descriptor))
 
@@ -145,7 +145,7 @@ class RegistryClient:
         self._places.close()
         self._own.close()
 
-    def _head(self, place: Place, wanted: str) -> Head:
+    def _head(self, place: Mirror, wanted: str) -> Head:
         path = f"/v2/{place.repository}/manifests/{wanted}"
         headers = {**place.headers, "Accept": ACCEPT}
         response = place.endpoint.send_head(Call("HEAD", path, place.repository, headers))
@@ -156,19 +156,19 @@ class RegistryClient:
             return Head(digest, "", data)
         return Head(digest, response.headers.get("Content-Type", "").partition(";")[0].strip())
 
-    def _manifest(self, place: Place, wanted: str, digest: str) -> tuple[bytes, str]:
+    def _manifest(self, place: Mirror, wanted: str, digest: str) -> tuple[bytes, str]:
         limit = self._settings.limits.manifest_bytes
         path = f"/v2/{place.repository}/manifests/{wanted}"
         call = Call("GET", path, place.repository, {**place.headers, "Accept": ACCEPT})
         data, told = self._read(place.endpoint, call, limit)
         if len(data) > limit:
-            raise LimitError(f"the manifest has more than {limit} bytes", where=place.endpoint.host, hint=RAISE)
+            raise LimitError(f"the manifest has more than {limit} bytes", where=place.endpoint.host, hint=_RAISE)
         digest = digest or (told if is_digest(told) else digest_bytes(data))
         return check_bytes(data, digest), digest
 
-    def _blob(self, place: Place, descriptor: Descriptor) -> bytes:
+    def _blob(self, place: Mirror, descriptor: Descriptor) -> bytes:
         step = Step(place.endpoint, partial(place.get_blob, descriptor.digest))
-        way = BlobWay([step], self._pass_over, repeats=False)
+        way = BlobRoute([step], self._pass_over, repeats=False)
         reader = BlobReader(way, descriptor.size, self._settings.retry)
         try:
             data = b"".join(iter(lambda: reader.read(1 << 20), b""))
@@ -192,12 +192,12 @@ class RegistryClient:
         what = "the connection broke off again and again"
         raise RegistryError(what, where=endpoint.host, hint="try again later, or look at the network between")
 
-    def _way_to(self, descriptor: Descriptor) -> BlobWay:
+    def _way_to(self, descriptor: Descriptor) -> BlobRoute:
         steps = [Step(place.endpoint, partial(place.get_blob, descriptor.digest)) for place in self._places]
         if is_foreign(descriptor.media_type):
             endpoint = self._places.origin.endpoint
             steps += [Step(endpoint, partial(endpoint.fetch_elsewhere, url)) for url in self._usable(descriptor.urls)]
-        return BlobWay(steps, self._pass_over)
+        return BlobRoute(steps, self._pass_over)
 
     def _usable(self, urls: Sequence[str]) -> list[str]:
         schemes = ("https://", "http://") if self._places.origin.endpoint.is_local else ("https://",)

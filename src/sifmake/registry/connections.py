@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sifmake.registry.settings import RetryPolicy
 
-POOLS = 32
+_POOLS = 32
 """Hosts whose connections are kept."""
 
 
@@ -92,7 +92,7 @@ class Adapter(HTTPAdapter):
     def __init__(self, context: ssl.SSLContext | None, rules: Rules) -> None:
         self._context = context
         self._rules = rules
-        super().__init__(pool_connections=POOLS, pool_maxsize=16)
+        super().__init__(pool_connections=_POOLS, pool_maxsize=16)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Make the pools of hosts that are asked directly."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import ConfigError
-from sifmake.files import can_find
+from sifmake.files import exists_quietly
 from sifmake.reference.reference import DOCKER_HUB
 from sifmake.registry import helper
 from sifmake.registry.auth_file import AuthFile, file_key, normal_key, open_auth_file, parse_auth_file, read_auth_file
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from sifmake.progress import Progress
 
-OWN_PREFIX = "SIFMAKE_DOCKER_"
-PEERS_PREFIXES = ("APPTAINER_DOCKER_", "SINGULARITY_DOCKER_", "DOCKER_")
-REGISTRY_VARIABLE = "SIFMAKE_DOCKER_REGISTRY"
+_OWN_PREFIX = "SIFMAKE_DOCKER_"
+_PEERS_PREFIXES = ("APPTAINER_DOCKER_", "SINGULARITY_DOCKER_", "DOCKER_")
+_REGISTRY_VARIABLE = "SIFMAKE_DOCKER_REGISTRY"
 """Names the registry, or a part of it (``HOST/PATH``), that user and password in variables are for."""
-FILE_VARIABLES = ("SIFMAKE_AUTH_FILE", "APPTAINER_AUTH_FILE", "SINGULARITY_AUTHFILE", "REGISTRY_AUTH_FILE")
-CONTENT_VARIABLE = "DOCKER_AUTH_CONFIG"
+_FILE_VARIABLES = ("SIFMAKE_AUTH_FILE", "APPTAINER_AUTH_FILE", "SINGULARITY_AUTHFILE", "REGISTRY_AUTH_FILE")
+_CONTENT_VARIABLE = "DOCKER_AUTH_CONFIG"
 
 
 class CredentialStore:
@@ -72,7 +72,7 @@ class CredentialStore:
             return self._in_files(host, repository)
         if self._explicit is not None:
             return self._explicit
-        return from_variables(self._environ, host, repository, typed=self._typed) or self._in_files(host, repository)
+        return _from_variables(self._environ, host, repository, typed=self._typed) or self._in_files(host, repository)
 
     def _in_files(self, host: str, repository: str) -> Credentials | None:
         files = self._read()
@@ -101,16 +101,18 @@ class CredentialStore:
             return None
 
 
-def from_variables(environ: Mapping[str, str], host: str, repository: str, *, typed: bool = True) -> Credentials | None:
+def _from_variables(
+    environ: Mapping[str, str], host: str, repository: str, *, typed: bool = True
+) -> Credentials | None:
     """Return the credentials that variables have for a repository, or None.
 
     ``SIFMAKE_DOCKER_USERNAME`` and ``_PASSWORD`` are for the registry in ``SIFMAKE_DOCKER_REGISTRY``, by default Docker
     Hub. Those of Apptainer and SingularityCE are for it too and, as with these programs, for any registry that a person
     has typed.
     """
-    bound = normal_key(environ.get(REGISTRY_VARIABLE) or DOCKER_HUB) in _keys(host, repository)
-    prefixes = [OWN_PREFIX] if bound else []
-    prefixes += PEERS_PREFIXES if bound or typed else ()
+    bound = normal_key(environ.get(_REGISTRY_VARIABLE) or DOCKER_HUB) in _keys(host, repository)
+    prefixes = [_OWN_PREFIX] if bound else []
+    prefixes += _PEERS_PREFIXES if bound or typed else ()
     return next((found for prefix in prefixes if (found := _pair(environ, prefix))), None)
 
 
@@ -119,19 +121,19 @@ def _pair(environ: Mapping[str, str], prefix: str) -> Credentials | None:
     return Credentials(username, password, origin=f"{prefix}USERNAME") if username and password else None
 
 
-def read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Iterator[AuthFile]:
+def _read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Iterator[AuthFile]:
     """Yield what is read, in order: a named file alone, else the variable's content and the usual files.
 
     Raises:
         ConfigError: A file is damaged, or ``auth_file`` is missing or cannot be read.
     """
-    if auth_file is not None and not can_find(auth_file):
+    if auth_file is not None and not exists_quietly(auth_file):
         raise ConfigError("there is no such file with registry credentials", where=str(auth_file))
     if auth_file is not None:
         yield open_auth_file(auth_file)
         return
-    if named_file(environ) is None and environ.get(CONTENT_VARIABLE):
-        yield parse_auth_file(environ[CONTENT_VARIABLE].encode(errors="surrogateescape"), CONTENT_VARIABLE)
+    if named_file(environ) is None and environ.get(_CONTENT_VARIABLE):
+        yield parse_auth_file(environ[_CONTENT_VARIABLE].encode(errors="surrogateescape"), _CONTENT_VARIABLE)
     for path in search_path(environ):
         found = read_auth_file(path)
         if found is not None:
@@ -139,15 +141,15 @@ def read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Itera
 
 
 def read_told(environ: Mapping[str, str], progress: Progress, auth_file: Path | None = None) -> list[AuthFile]:
-    """Return what :func:`read_all` yields, and tell of files that should have been read and were not.
+    """Return what :func:`_read_all` yields, and tell of files that should have been read and were not.
 
     Raises:
         ConfigError: As there.
     """
-    files = list(read_all(environ, auth_file))
+    files = list(_read_all(environ, auth_file))
     read, named = {file.origin for file in files}, named_file(environ, auth_file)
     for path in search_path(environ, auth_file):
-        if str(path) not in read and can_find(path):
+        if str(path) not in read and exists_quietly(path):
             progress.warning(f"{path}: the file with registry credentials cannot be read; going on without")
         elif str(path) not in read and path == named:
             progress.warning(f"{path}: there is no such file with registry credentials; going on without")
@@ -164,7 +166,7 @@ def named_file(environ: Mapping[str, str], auth_file: Path | None = None) -> Pat
     """Return the file that the settings or the environment name, or None."""
     if auth_file is not None:
         return auth_file
-    return next((Path(environ[name]) for name in FILE_VARIABLES if environ.get(name)), None)
+    return next((Path(environ[name]) for name in _FILE_VARIABLES if environ.get(name)), None)
 
 
 def usual_files(environ: Mapping[str, str]) -> list[Path]:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from sifmake.errors import RegistryError
 from sifmake.reference.address import shown_address, whole_address
+from sifmake.registry.error_responses import error_from_response
 from sifmake.registry.failure import TransportError
-from sifmake.registry.problem import explain
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.reach import ELSEWHERE, LOOPBACK
 from sifmake.registry.retry import RETRIED, RETRIED_HEAD, pause_before, retry_after
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from sifmake.progress import Progress
-    from sifmake.registry.certs_d import HostBook
+    from sifmake.registry.certs_d import HostSettingsLookup
     from sifmake.registry.settings import Credentials, RetryPolicy
     from sifmake.registry.transport import Response, Transport
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-MOST_REDIRECTS = 8
-AUTHORISATIONS = 2
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 8
+_AUTHORISATIONS = 2
 """Times that a refused request is made again with fresh authorisation."""
-SERVER_FAULT_ATTEMPTS = 3
+_SERVER_FAULT_ATTEMPTS = 3
 """Tries of a request that the registry answers with 500: most often a fault that stays."""
-STRANGE = "is this a registry, and is there a proxy in between? ask who runs it"
-LARGEST_REFUSAL = 1 << 16
+_STRANGE = "is this a registry, and is there a proxy in between? ask who runs it"
+_LARGEST_REFUSAL = 1 << 16
 """Bytes of a refusal that are read so that its connection can be used again."""
 PROBE_TIMEOUT = 4.0
 """Seconds to find out whether a host on this machine speaks TLS."""
@@ -79,7 +79,7 @@ class Endpoint:
         find_credentials: Callable[[], Credentials | None],
         *,
         may_be_plain: bool = False,
-        others: HostBook | None = None,
+        others: HostSettingsLookup | None = None,
     ) -> None:
         """Take notes; nothing is sent.
 
@@ -149,7 +149,7 @@ class Endpoint:
         if response.status in statuses:
             return response
         try:
-            raise explain(response, self.host)
+            raise error_from_response(response, self.host)
         finally:
             response.close()
 
@@ -212,8 +212,8 @@ class Endpoint:
                 if response.status not in retried:
                     return response
                 seconds = retry_after(response.headers.get("Retry-After", ""))
-                patience = SERVER_FAULT_ATTEMPTS if response.status == 500 else None
-                error: RegistryError = explain(response, self.host)
+                patience = _SERVER_FAULT_ATTEMPTS if response.status == 500 else None
+                error: RegistryError = error_from_response(response, self.host)
                 response.close()
             except TransportError as failure:
                 if not failure.may_recover:
@@ -242,11 +242,11 @@ class Endpoint:
             self._trouble = text
 
     def _authorised(self, call: Call) -> Response:
-        for round_ in range(AUTHORISATIONS + 1):
+        for round_ in range(_AUTHORISATIONS + 1):
             header = self.authorizer.header(call.repository, call.actions)
             response = self._to_registry(call, header)
             asked = response.status == 401 and self._is_home(response.url)
-            if not asked or round_ == AUTHORISATIONS or not self._answer(response, header, call):
+            if not asked or round_ == _AUTHORISATIONS or not self._answer(response, header, call):
                 break
         if response.status == 401:
             response.close()
@@ -258,7 +258,7 @@ class Endpoint:
         try:
             again = self.authorizer.answer(response, header, call.repository, call.actions)
             if again:
-                response.read_all(LARGEST_REFUSAL)
+                response.read_all(_LARGEST_REFUSAL)
         except BROKEN:
             again = True
         except BaseException:
@@ -294,19 +294,19 @@ class Endpoint:
     def _follow(self, call: Call, url: str, authorization: str, connect_timeout: float | None = None) -> Response:
         """Send one request and follow redirects; what is secret goes to the registry only."""
         sender = ELSEWHERE if self._place is None else self._place
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(_MOST_REDIRECTS + 1):
             at_home = self._is_home(url)
             headers = dict(call.headers)
             if authorization and at_home:
                 headers["Authorization"] = authorization
             response = self._exchange(call, url, headers, self._place if at_home else sender, connect_timeout)
             target = response.headers.get("Location", "")
-            if response.status not in REDIRECTS or not target or call.body is not None:
+            if response.status not in _REDIRECTS or not target or call.body is not None:
                 return response
             response.close()
             sender = response.place if at_home or response.place == sender else ELSEWHERE
             url = self._redirect(url, target, sender)
-        raise RegistryError("redirects lead in a circle", where=self.host, hint=STRANGE)
+        raise RegistryError("redirects lead in a circle", where=self.host, hint=_STRANGE)
 
     def _exchange(
         self, call: Call, url: str, headers: dict[str, str], sender: str | None, connect_timeout: float | None
@@ -325,7 +325,7 @@ class Endpoint:
         new = whole_address(url, target)
         if not new:
             what = f"the registry redirects to {shown_address(target)[:80]!r}"
-            raise RegistryError(what, where=self.host, hint=STRANGE)
+            raise RegistryError(what, where=self.host, hint=_STRANGE)
         self._check_step(url, new, "redirects to", sender)
         return new
 

@@ -15,7 +15,7 @@ from sifmake.withheld import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TIMEOUT = 60.0
+_TIMEOUT = 60.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _TOKEN_USER = "<token>"  # noqa: S105
 _NOT_FOUND = "credentials not found"
@@ -105,7 +105,7 @@ def _run(name: str, verb: str, text: str, environ: Mapping[str, str]) -> subproc
             env=without_secrets(environ),
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:

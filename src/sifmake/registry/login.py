@@ -50,7 +50,7 @@ class Login:
             RegistryError: It does not, or does not answer.
         """
         from sifmake.registry.client import RegistryClient
-        from sifmake.registry.problem import NotFoundError
+        from sifmake.registry.error_responses import NotFoundError
 
         client = RegistryClient(self._reference, self._settings)
         try:

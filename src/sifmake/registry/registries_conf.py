@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError, RegistryError
-from sifmake.files import can_find
+from sifmake.files import exists_quietly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sifmake.reference import Reference
 
 SYSTEM_FOLDER = Path("/etc/containers")
-LARGEST_FILE = 1 << 20
+_LARGEST_FILE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ def _files(environ: Mapping[str, str]) -> list[Path]:
     own = Path(environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config") / "containers"
     named = environ.get("CONTAINERS_REGISTRIES_CONF")
     main = [Path(named)] if named else [own / "registries.conf", SYSTEM_FOLDER / "registries.conf"]
-    found = [path for path in main if can_find(path)][:1]
+    found = [path for path in main if exists_quietly(path)][:1]
     for folder in (SYSTEM_FOLDER / "registries.conf.d", own / "registries.conf.d"):
-        found += sorted(folder.glob("*.conf")) if can_find(folder) else []
+        found += sorted(folder.glob("*.conf")) if exists_quietly(folder) else []
     return found
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE)
+            data = file.read(_LARGEST_FILE)
     except OSError:
         return []
     if b"[[registry" not in data:

@@ -33,7 +33,7 @@ def make_context(settings: HostSettings, environ: Mapping[str, str]) -> ssl.SSLC
     """
     context = create_urllib3_context()
     context.verify_mode, context.check_hostname = ssl.CERT_REQUIRED, True
-    for path in [settings.ca_file or system_bundle(environ), *settings.more_ca]:
+    for path in [settings.ca_file or _system_bundle(environ), *settings.more_ca]:
         try:
             context.load_verify_locations(path)
         except OSError as error:
@@ -46,7 +46,7 @@ def make_context(settings: HostSettings, environ: Mapping[str, str]) -> ssl.SSLC
     return context
 
 
-def system_bundle(environ: Mapping[str, str]) -> Path:
+def _system_bundle(environ: Mapping[str, str]) -> Path:
     """Return the certificates that the system trusts: a site's own CA is among them, unlike in a bundled list."""
     named = [environ[name] for name in _BUNDLE_VARIABLES if environ.get(name)]
     found = ssl.get_default_verify_paths().cafile

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from sifmake.registry.settings import Credentials
     from sifmake.registry.transport import Response
 
-SHORTEST_LIFE = 60.0
+_SHORTEST_LIFE = 60.0
 """Seconds that a token lives which does not say."""
-LONGEST_LIFE = 86_400.0
-LARGEST_ANSWER = 1 << 20
-CLIENT = "sifmake"
-SCHEMES = frozenset({"basic", "bearer"})
+_LONGEST_LIFE = 86_400.0
+_LARGEST_ANSWER = 1 << 20
+_CLIENT = "sifmake"
+_SCHEMES = frozenset({"basic", "bearer"})
 _VARIABLE = re.compile(r"[A-Z_]+\Z")
 
 
-class Send(Protocol):
+class _Send(Protocol):
     """Sends a request to a token service, again if need be."""
 
     def __call__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Response:
@@ -66,7 +66,7 @@ class Authorizer:
         self,
         host: str,
         find: Callable[[], Credentials | None],
-        send: Send,
+        send: _Send,
         check_step: Callable[[str, str, str], None],
         secure: Callable[[], bool],
     ) -> None:
@@ -75,7 +75,7 @@ class Authorizer:
         self._send = send
         self._check_step = check_step
         self._secure = secure
-        self.schemes = SCHEMES
+        self.schemes = _SCHEMES
         self._lock = threading.Lock()
         self._tokens: dict[str, _Token] = {}
         self._challenges: dict[str, Challenge] = {}
@@ -127,7 +127,7 @@ class Authorizer:
             if "basic" in challenges and credentials and not used:
                 self._basic = _basic(credentials)
                 return True
-            if challenges and not SCHEMES & set(challenges):
+            if challenges and not _SCHEMES & set(challenges):
                 what = f"the registry wants to be authenticated to by {', '.join(challenges)}"
                 raise RegistryError(what, where=self._host, hint="Basic and Bearer are known: ask who runs it")
             return False
@@ -161,7 +161,7 @@ class Authorizer:
     def _refresh(self, realm: str, fields: list[tuple[str, str]], identity_token: str) -> Response:
         scope = " ".join(value for name, value in fields if name == "scope")
         service = dict(fields).get("service", "")
-        form = {"grant_type": "refresh_token", "refresh_token": identity_token, "client_id": CLIENT}
+        form = {"grant_type": "refresh_token", "refresh_token": identity_token, "client_id": _CLIENT}
         body = urlencode({**form, "service": service, "scope": scope}, errors="surrogateescape").encode()
         return self._send("POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
 
@@ -190,7 +190,7 @@ class Authorizer:
         if response.status != 200:
             raise refusal(self._host, response.status, credentials)
         try:
-            document = json.loads(response.read_all(LARGEST_ANSWER))
+            document = json.loads(response.read_all(_LARGEST_ANSWER))
             token = document.get("token") or document.get("access_token")
             life = document.get("expires_in")
         except BROKEN as error:
@@ -201,7 +201,7 @@ class Authorizer:
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
             hint = "is there a proxy in between? ask who runs the registry"
             raise RegistryError("the token service gave no token", where=self._host, hint=hint)
-        seconds = float(min(life, LONGEST_LIFE)) if isinstance(life, (int, float)) and life > 0 else SHORTEST_LIFE
+        seconds = float(min(life, _LONGEST_LIFE)) if isinstance(life, (int, float)) and life > 0 else _SHORTEST_LIFE
         return f"Bearer {token}", seconds * 0.9
 
 

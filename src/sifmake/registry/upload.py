@@ -9,7 +9,7 @@ from sifmake.errors import RegistryError
 from sifmake.oci.digest import digest_bytes
 from sifmake.reference.address import whole_address
 from sifmake.registry.endpoint import Call
-from sifmake.registry.problem import explain
+from sifmake.registry.error_responses import error_from_response
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sifmake.registry.endpoint import Endpoint
     from sifmake.registry.transport import Response
 
-ACTIONS = "pull,push"
+_ACTIONS = "pull,push"
 
 
 class Uploader:
@@ -78,10 +78,10 @@ class Uploader:
         location = self._endpoint.own_url(given)
         url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        return self._endpoint.attempt(Call("PUT", url, self._repository, headers, ACTIONS, body))
+        return self._endpoint.attempt(Call("PUT", url, self._repository, headers, _ACTIONS, body))
 
     def _refused(self, response: Response) -> RegistryError:
-        error = explain(response, self._endpoint.host)
+        error = error_from_response(response, self._endpoint.host)
         if response.status == 404:
             error.what = error.what.replace("the registry has no such image", "the registry has no place for it")
             error.hint = "is the name right, and may one push there?"
@@ -90,4 +90,4 @@ class Uploader:
         return error
 
     def _call(self, method: str, what: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> Call:
-        return Call(method, f"/v2/{self._repository}/{what}", self._repository, headers or {}, ACTIONS, body)
+        return Call(method, f"/v2/{self._repository}/{what}", self._repository, headers or {}, _ACTIONS, body)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _INTERIM = re.compile(rb"HTTP/1\.\d 1\d\d[ \r\n]")
 
 
-class StalledError(OSError):
+class _StalledError(OSError):
     """A transfer is so slow that it counts as broken."""
 
 
@@ -45,7 +45,7 @@ class Watch:
         if self._seconds < self._policy.stall_time:
             return
         if self._bytes < self._policy.stall_bytes:
-            raise StalledError(f"{self._bytes} bytes in {self._seconds:.0f} s")
+            raise _StalledError(f"{self._bytes} bytes in {self._seconds:.0f} s")
         self._seconds, self._bytes = 0.0, 0
 
 

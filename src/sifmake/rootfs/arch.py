@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sifmake.flatten.tree import Tree
     from sifmake.layers.entry import Inode
 
-ELF_HEADER = 20
+_ELF_HEADER = 20
 """Bytes of an ELF header up to and including ``e_machine``."""
 
 _BITS32, _BITS64 = 1, 2
@@ -43,7 +43,7 @@ def elf_architecture(head: bytes) -> str | None:
     Args:
         head: The first bytes of the file, at least ``ELF_HEADER`` of an ELF file.
     """
-    if len(head) < ELF_HEADER or head[:4] != b"\x7fELF" or head[5] not in (1, 2):
+    if len(head) < _ELF_HEADER or head[:4] != b"\x7fELF" or head[5] not in (1, 2):
         return None
     order: Literal["little", "big"] = "little" if head[5] == 1 else "big"
     kind, machine = (int.from_bytes(head[at : at + 2], order) for at in (16, 18))
@@ -66,6 +66,6 @@ def find_architecture(tree: Tree, read_head: Callable[[Inode, int], bytes]) -> s
 
 
 def _architecture(inode: Inode, read_head: Callable[[Inode, int], bytes]) -> str | None:
-    if inode.kind != FILE or inode.size < ELF_HEADER:
+    if inode.kind != FILE or inode.size < _ELF_HEADER:
         return None
-    return elf_architecture(read_head(inode, ELF_HEADER))
+    return elf_architecture(read_head(inode, _ELF_HEADER))

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from sifmake.flatten.tree import Tree
     from sifmake.layers.entry import Inode
 
-TEXT_BYTES = 1 << 20
+_TEXT_BYTES = 1 << 20
 """Most bytes of one text that is shown."""
-ALL_TEXT_BYTES = 2 << 20
+_ALL_TEXT_BYTES = 2 << 20
 """Most bytes of all of them: a layer of some kilobytes may have thousands of scripts of a mebibyte each."""
 
 ATTRIBUTES = ("apps", "environment", "labels", "runscript", "test", "helpfile", "deffile", "startscript")
@@ -57,7 +57,7 @@ class _Looker:
     def __init__(self, tree: Tree, read: Callable[[Inode, int], bytes]) -> None:
         self._tree = tree
         self._read = read
-        self._left = ALL_TEXT_BYTES
+        self._left = _ALL_TEXT_BYTES
         self._skipped: list[bytes] = []
 
     def text(self, path: bytes) -> str:
@@ -65,10 +65,10 @@ class _Looker:
         inode = self._tree.resolve(path)
         if inode is None or inode.kind != FILE:
             return ""
-        if min(inode.size, TEXT_BYTES) > self._left:
+        if min(inode.size, _TEXT_BYTES) > self._left:
             self._skipped.append(path)
             return ""
-        data = self._read(inode, TEXT_BYTES)
+        data = self._read(inode, _TEXT_BYTES)
         self._left -= len(data)
         return data.decode(errors="replace").rstrip("\n")
 
@@ -78,7 +78,7 @@ class _Looker:
             return []
         first = one_line(self._skipped[0].decode(errors="replace"))
         what = f"{len(self._skipped)} scripts and texts, /{first} first, are not in what inspect shows"
-        return [f"{what}: they come to more than {ALL_TEXT_BYTES} bytes (a limit)"]
+        return [f"{what}: they come to more than {_ALL_TEXT_BYTES} bytes (a limit)"]
 
     def names(self, folder: bytes) -> list[bytes]:
         """Return the sorted names in a directory; none where there is no directory."""

@@ -6,13 +6,13 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sifmake.runtime.view import View
+    from sifmake.runtime.container_paths import ContainerPaths
 
 
-def passwd_text(view: View, uid: int, gid: int, home: str) -> str | None:
+def passwd_text(view: ContainerPaths, uid: int, gid: int, home: str) -> str | None:
     """Return the image's passwd file with the user in it; None if it can stay as it is."""
     text = view.read("/etc/passwd")
-    if text is None or has_id(text, uid):
+    if text is None or _has_id(text, uid):
         return None
     import pwd
 
@@ -21,21 +21,21 @@ def passwd_text(view: View, uid: int, gid: int, home: str) -> str | None:
         name, gecos, shell = entry.pw_name, entry.pw_gecos, entry.pw_shell
     except KeyError:
         name, gecos, shell = f"user{uid}", "", "/bin/sh"
-    return with_line(text, f"{name}:x:{uid}:{gid}:{gecos}:{home}:{shell}")
+    return _with_line(text, f"{name}:x:{uid}:{gid}:{gecos}:{home}:{shell}")
 
 
-def group_text(view: View, gid: int) -> str | None:
+def group_text(view: ContainerPaths, gid: int) -> str | None:
     """Return the image's group file with the user's groups in it; None if it can stay as it is."""
     text = view.read("/etc/group")
     if text is None:
         return None
-    missing = [number for number in dict.fromkeys([gid, *os.getgroups()]) if not has_id(text, number)]
+    missing = [number for number in dict.fromkeys([gid, *os.getgroups()]) if not _has_id(text, number)]
     for number in missing:
-        text = with_line(text, f"{group_name(number)}:x:{number}:")
+        text = _with_line(text, f"{_group_name(number)}:x:{number}:")
     return text if missing else None
 
 
-def group_name(number: int) -> str:
+def _group_name(number: int) -> str:
     """Return the name that the host has for a group, or one that tells its number."""
     import grp
 
@@ -45,11 +45,11 @@ def group_name(number: int) -> str:
         return f"group{number}"
 
 
-def has_id(text: str, number: int) -> bool:
+def _has_id(text: str, number: int) -> bool:
     """Whether a passwd or group file has an entry of a number."""
     return any(line.split(":")[2:3] == [str(number)] for line in text.split("\n"))
 
 
-def with_line(text: str, line: str) -> str:
+def _with_line(text: str, line: str) -> str:
     """Return a file's text with a line added."""
     return f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n"

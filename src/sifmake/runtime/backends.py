@@ -26,7 +26,7 @@ if TYPE_CHECKING:
             """Run a program and return its exit status; RunError if it cannot be started."""
 
 
-class Peer:
+class _Peer:
     """Apptainer or SingularityCE: takes the place of this process."""
 
     def __init__(self, name: str) -> None:
@@ -53,7 +53,7 @@ class Peer:
         os.execve(program, words, environ)
 
 
-class BuiltIn:
+class _BuiltIn:
     """Our own: bwrap makes the container, squashfuse or the kernel mounts the image."""
 
     name = "builtin"
@@ -72,9 +72,9 @@ class BuiltIn:
         return run_kept(request, image)
 
 
-def backends() -> tuple[Backend, ...]:
+def _backends() -> tuple[Backend, ...]:
     """Return all back ends, the preferred first."""
-    return (Peer("apptainer"), Peer("singularity"), BuiltIn())
+    return (_Peer("apptainer"), _Peer("singularity"), _BuiltIn())
 
 
 def choose(runtime: str = "") -> Backend:
@@ -86,10 +86,10 @@ def choose(runtime: str = "") -> Backend:
     Raises:
         UsageError: There is none of that name.
     """
-    for backend in backends():
+    for backend in _backends():
         if backend.name == runtime or (not runtime and backend.is_there()):
             return backend
     from sifmake.errors import UsageError
 
-    names = ", ".join(backend.name for backend in backends())
+    names = ", ".join(backend.name for backend in _backends())
     raise UsageError(f"there is no runtime {runtime}", hint=f"it is one of {names}")

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from sifmake.errors import UsageError
 
-BIND_FORM = "write SOURCE[:TARGET[:ro|rw]][,...]"
-MOUNT_FORM = "write type=bind,src=SOURCE,dst=TARGET[,ro]"
-SOURCES = ("source", "src")
-TARGETS = ("destination", "dst", "target")
-DATA = ("image-src", "id")
+_BIND_FORM = "write SOURCE[:TARGET[:ro|rw]][,...]"
+_MOUNT_FORM = "write type=bind,src=SOURCE,dst=TARGET[,ro]"
+_SOURCES = ("source", "src")
+_TARGETS = ("destination", "dst", "target")
+_DATA = ("image-src", "id")
 """Options by which a file is mounted that is itself an image."""
 
 
@@ -33,7 +33,7 @@ class Bind:
         self.source = os.path.abspath(source)
         self.target = target or self.source
         self.readonly = "ro" in names
-        self.data = any(name in DATA for name in names)
+        self.data = any(name in _DATA for name in names)
 
 
 def parse_binds(texts: Iterable[str]) -> list[Bind]:
@@ -46,23 +46,23 @@ def parse_binds(texts: Iterable[str]) -> list[Bind]:
     """
     binds: list[list[str]] = []
     for text in texts:
-        for item in map(str.strip, separated(text, ",")):
-            if is_option(item) and binds and len(binds[-1]) > 1:
+        for item in map(str.strip, _separated(text, ",")):
+            if _is_option(item) and binds and len(binds[-1]) > 1:
                 binds[-1].append(item)
             elif item:
-                binds.append(list(separated(item, ":")))
+                binds.append(list(_separated(item, ":")))
                 if len(binds[-1]) > 3:
-                    raise wrong("bind", item, BIND_FORM)
-    return [bind_of(parts) for parts in binds]
+                    raise _wrong("bind", item, _BIND_FORM)
+    return [_bind_of(parts) for parts in binds]
 
 
-def bind_of(parts: list[str]) -> Bind:
+def _bind_of(parts: list[str]) -> Bind:
     """Return the bind that source, target and options make."""
     source, target = (part.replace("\\,", ",").replace("\\:", ":") for part in [*parts, ""][:2])
-    if not source or not all(is_option(part) for part in parts[2:]):
-        raise wrong("bind", ":".join(parts), BIND_FORM)
+    if not source or not all(_is_option(part) for part in parts[2:]):
+        raise _wrong("bind", ":".join(parts), _BIND_FORM)
     if len(parts) > 1 and not target.startswith("/"):
-        raise wrong("bind", ":".join(parts), BIND_FORM, "the target is no absolute path")
+        raise _wrong("bind", ":".join(parts), _BIND_FORM, "the target is no absolute path")
     return Bind(source, target, parts[2:])
 
 
@@ -76,22 +76,22 @@ def parse_mount(text: str) -> Bind:
     options: list[str] = []
     for field in fields(text):
         name, _equals, value = field.partition("=")
-        if name in SOURCES and value:
+        if name in _SOURCES and value:
             source = value
-        elif name in TARGETS and value:
+        elif name in _TARGETS and value:
             target = value
         elif name in ("ro", "readonly"):
             options.append("ro")
-        elif name in DATA and value:
+        elif name in _DATA and value:
             options.append(field)
         elif field != "type=bind":
-            raise wrong("mount", text, MOUNT_FORM)
+            raise _wrong("mount", text, _MOUNT_FORM)
     if not source or not target.startswith("/"):
-        raise wrong("mount", text, MOUNT_FORM)
+        raise _wrong("mount", text, _MOUNT_FORM)
     return Bind(source, target, options)
 
 
-def separated(text: str, mark: str) -> Iterator[str]:
+def _separated(text: str, mark: str) -> Iterator[str]:
     """Give the parts of a text between the marks that have no backslash before them."""
     start = at = 0
     while (at := text.find(mark, at)) >= 0:
@@ -102,9 +102,9 @@ def separated(text: str, mark: str) -> Iterator[str]:
     yield text[start:]
 
 
-def is_option(text: str) -> bool:
+def _is_option(text: str) -> bool:
     """Whether a text is an option of a bind."""
-    return text in ("ro", "rw") or text.partition("=")[0] in DATA
+    return text in ("ro", "rw") or text.partition("=")[0] in _DATA
 
 
 def fields(text: str) -> list[str]:
@@ -122,7 +122,7 @@ def fields(text: str) -> list[str]:
     return rows[0] if rows else []
 
 
-def wrong(kind: str, text: str, form: str, why: str = "") -> UsageError:
+def _wrong(kind: str, text: str, form: str, why: str = "") -> UsageError:
     """Return the error for a specification that is not well-formed."""
     from sifmake.errors import UsageError
 

@@ -28,7 +28,7 @@ class Caller:
         self.uid, self.gid = os.geteuid(), os.getegid()
         self.cwd = current_folder()
         self.environ = given_environment(os.environ)
-        source, _colon, target = (home or home_of(self.uid, self.environ)).partition(":")
+        source, _colon, target = (home or _home_of(self.uid, self.environ)).partition(":")
         self.home = os.path.realpath(source)
         self.home_inside = target or os.path.abspath(source)
 
@@ -57,7 +57,7 @@ def given_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return values
 
 
-def home_of(uid: int, environ: Mapping[str, str]) -> str:
+def _home_of(uid: int, environ: Mapping[str, str]) -> str:
     """Return a user's home directory, from the user database or the environment."""
     import pwd
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
-PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+_PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 QUIETED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
-GRACE = 1.0
+_GRACE = 1.0
 """Seconds between the request to end and the end."""
 
 
@@ -30,7 +30,7 @@ def spawn(argv: Sequence[str], *, keep: Iterable[int], ignored: frozenset[int]) 
     """
     for fd in keep:
         os.set_inheritable(fd, True)
-    usual = {*QUIETED, *PYTHON_IGNORES, signal.SIGCHLD} - ignored
+    usual = {*QUIETED, *_PYTHON_IGNORES, signal.SIGCHLD} - ignored
     return os.posix_spawn(argv[0], list(argv), {}, setsigdef=usual, setsigmask=())
 
 
@@ -58,7 +58,7 @@ def spawn_helper(argv: Sequence[str], output: int, keep: Iterable[int] = ()) -> 
         os.dup2(output, 2)
         for fd in keep:
             os.set_inheritable(fd, True)
-        for number in (*QUIETED, *PYTHON_IGNORES, signal.SIGCHLD):
+        for number in (*QUIETED, *_PYTHON_IGNORES, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execve(argv[0], list(argv), {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"})
@@ -72,10 +72,10 @@ def children_of(pid: int) -> list[int]:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             return [int(word) for word in file.read().split()]
     except OSError:
-        return [child for child in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent_of(child) == pid]
+        return [child for child in map(int, filter(str.isdigit, os.listdir("/proc"))) if _parent_of(child) == pid]
 
 
-def parent_of(pid: int) -> int:
+def _parent_of(pid: int) -> int:
     """Return the id of a process's parent, 0 if it is gone."""
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -86,9 +86,9 @@ def parent_of(pid: int) -> int:
 
 def end_all(spared: frozenset[int] = frozenset()) -> None:
     """End all descendants: a request first, then by force. Needs to be their subreaper and to have SIGCHLD blocked."""
-    number, until = signal.SIGTERM, time.monotonic() + GRACE
+    number, until = signal.SIGTERM, time.monotonic() + _GRACE
     asked: set[int] = set()
-    while has_children():
+    while _has_children():
         reap()
         left = [pid for pid in children_of(os.getpid()) if pid not in spared]
         if not left:
@@ -102,7 +102,7 @@ def end_all(spared: frozenset[int] = frozenset()) -> None:
         signal.sigtimedwait({signal.SIGCHLD}, 0.05)
 
 
-def has_children() -> bool:
+def _has_children() -> bool:
     """Whether this process has children, ended or not."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

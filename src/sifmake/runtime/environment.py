@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import os
 
-from sifmake.runtime.words import LONGEST_SCRIPT, Allowance, NeedsShell, UnbalancedError, expand_quoted, is_name, source
+from sifmake.runtime.shell_subset import (
+    LONGEST_SCRIPT,
+    Allowance,
+    NeedsShell,
+    UnbalancedError,
+    expand_quoted,
+    is_name,
+    source,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sifmake.runtime.container_paths import ContainerPaths
     from sifmake.runtime.request import Request
-    from sifmake.runtime.view import View
 
-ENV_FOLDER = "/.singularity.d/env"
-LIBRARIES = "/.singularity.d/libs"
-STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-HOST_PATH_TAIL = "/bin:/usr/bin:/sbin:/usr/sbin:/usr/local/bin:/usr/local/sbin"
+_ENV_FOLDER = "/.singularity.d/env"
+_LIBRARIES = "/.singularity.d/libs"
+_STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+_HOST_PATH_TAIL = "/bin:/usr/bin:/sbin:/usr/sbin:/usr/local/bin:/usr/local/sbin"
 FIXED = frozenset({"UID", "EUID", "GID", "APPTAINER_NAME"})
-PREFIXES = ("SINGULARITYENV_", "APPTAINERENV_")
-OWN = ("APPTAINER", "SINGULARITY")
-NOT_FORWARDED = frozenset({"PATH", "HOME", "LD_LIBRARY_PATH", "PWD"})
-OCI_SCRIPT = "10-docker2singularity.sh"
-TOOL_SCRIPTS = frozenset({"01-base.sh", "94-appsbase.sh", "95-apps.sh", "99-base.sh", "99-runtimevars.sh"})
+_PREFIXES = ("SINGULARITYENV_", "APPTAINERENV_")
+_OWN = ("APPTAINER", "SINGULARITY")
+_NOT_FORWARDED = frozenset({"PATH", "HOME", "LD_LIBRARY_PATH", "PWD"})
+_OCI_SCRIPT = "10-docker2singularity.sh"
+_TOOL_SCRIPTS = frozenset({"01-base.sh", "94-appsbase.sh", "95-apps.sh", "99-base.sh", "99-runtimevars.sh"})
 """Scripts that every tool writes in the same sense; what they do is done here."""
 
 
@@ -49,7 +57,7 @@ class Environment:
         self.warnings: list[str] = []
 
 
-def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home: str) -> Environment:
+def build(request: Request, view: ContainerPaths, host: Mapping[str, str], cwd: str, home: str) -> Environment:
     """Return the environment of a run.
 
     Args:
@@ -59,34 +67,34 @@ def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home:
         cwd: The directory in which the program starts.
         home: The home directory in the container.
     """
-    variables = tool_variables(request, cwd)
+    variables = _tool_variables(request, cwd)
     exported = set(variables)
     result = Environment({})
-    result.host = {} if request.cleanenv else forwarded(host, request.no_env)
-    result.injected = injected(request, host)
-    names, scripts = script_names(view), Scripts(view)
+    result.host = {} if request.cleanenv else _forwarded(host, request.no_env)
+    result.injected = _injected(request, host)
+    names, scripts = _script_names(view), Scripts(view)
     before_base = [name for name in names if name < "99-base.sh"]
     for number, name in enumerate(before_base):
         try:
-            refused = [] if name in TOOL_SCRIPTS else scripts.run(name, variables, exported)
+            refused = [] if name in _TOOL_SCRIPTS else scripts.run(name, variables, exported)
         except (NeedsShell, UnbalancedError):
-            result.rest = [f"{ENV_FOLDER}/{script}" for script in before_base[number:]]
+            result.rest = [f"{_ENV_FOLDER}/{script}" for script in before_base[number:]]
             break
         result.warnings += [f"{item}: readonly variable" for item in refused]
-        if name == OCI_SCRIPT:
-            variables["PATH"] = with_standard_path(variables.get("PATH", ""))
-    variables["PATH"] = variables.get("PATH") or ":".join(STANDARD_PATH)
+        if name == _OCI_SCRIPT:
+            variables["PATH"] = _with_standard_path(variables.get("PATH", ""))
+    variables["PATH"] = variables.get("PATH") or ":".join(_STANDARD_PATH)
     variables["HOME"] = home
     variables.setdefault("SINGULARITY_NAME", variables["APPTAINER_NAME"])
     exported |= {"PATH", "HOME", "LD_LIBRARY_PATH", "SINGULARITY_NAME"}
-    own_variables(variables, exported)
-    set_prompt(variables, exported, view.read(f"{ENV_FOLDER}/99-base.sh") or "")
+    _own_variables(variables, exported)
+    _set_prompt(variables, exported, view.read(f"{_ENV_FOLDER}/99-base.sh") or "")
     for name in names:
-        if name > "99-base.sh" and name not in TOOL_SCRIPTS:
-            run_late(name, scripts, variables, exported, result)
+        if name > "99-base.sh" and name not in _TOOL_SCRIPTS:
+            _run_late(name, scripts, variables, exported, result)
     result.values = {name: value for name, value in variables.items() if name in exported}
     if not result.rest:
-        finish(result, request)
+        _finish(result, request)
     result.values["PWD"] = cwd
     result.values["HOME"] = home
     return result
@@ -95,31 +103,31 @@ def build(request: Request, view: View, host: Mapping[str, str], cwd: str, home:
 class Scripts:
     """Runs environment scripts of an image; together they may be no longer than one, and their values neither."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: ContainerPaths) -> None:
         self.view = view
         self.left = LONGEST_SCRIPT
         self.allowance = Allowance()
 
     def run(self, name: str, variables: dict[str, str], exported: set[str]) -> list[str]:
         """Run a script, and return the fixed names that it tried to set; raises as :func:`source`."""
-        text = self.view.read(f"{ENV_FOLDER}/{name}", self.left + 1) or ""
+        text = self.view.read(f"{_ENV_FOLDER}/{name}", self.left + 1) or ""
         if len(text) > self.left:
             raise NeedsShell("long scripts")
         self.left -= len(text)
         return source(text, variables, exported, FIXED, self.allowance)
 
 
-def run_late(name: str, scripts: Scripts, variables: dict[str, str], exported: set[str], result: Environment) -> None:
+def _run_late(name: str, scripts: Scripts, variables: dict[str, str], exported: set[str], result: Environment) -> None:
     """Run a script of the image that comes after those of the tools."""
     try:
         scripts.run(name, variables, exported)
     except (NeedsShell, UnbalancedError):
-        result.rest.append(f"{ENV_FOLDER}/{name}")
+        result.rest.append(f"{_ENV_FOLDER}/{name}")
 
 
-def script_names(view: View) -> list[str]:
+def _script_names(view: ContainerPaths) -> list[str]:
     """Return the names of the image's environment scripts in their order."""
-    folder = view.resolve(ENV_FOLDER)
+    folder = view.resolve(_ENV_FOLDER)
     if not folder.host:
         return []
     try:
@@ -128,36 +136,36 @@ def script_names(view: View) -> list[str]:
         return []
 
 
-def tool_variables(request: Request, cwd: str) -> dict[str, str]:
+def _tool_variables(request: Request, cwd: str) -> dict[str, str]:
     """Return what programs use to find out that they run in a container, in both tools' spelling."""
     name = os.path.basename(request.sif)
     variables = {"APPTAINER_APPNAME": "", "APPTAINER_COMMAND": request.action, "APPTAINER_NAME": name}
-    for prefix in OWN:
+    for prefix in _OWN:
         variables |= {
             f"{prefix}_BIND": ",".join(bind.target for bind in request.binds),
             f"{prefix}_CONTAINER": request.sif,
-            f"{prefix}_ENVIRONMENT": f"{ENV_FOLDER}/91-environment.sh",
+            f"{prefix}_ENVIRONMENT": f"{_ENV_FOLDER}/91-environment.sh",
         }
         if request.no_eval:
             variables[f"{prefix}_NO_EVAL"] = "1"
     return variables | {"PWD": cwd}
 
 
-def forwarded(host: Mapping[str, str], blocked: Sequence[str]) -> dict[str, str]:
+def _forwarded(host: Mapping[str, str], blocked: Sequence[str]) -> dict[str, str]:
     """Return the host's variables that programs in the container may see."""
     kept = {
         name: value
         for name, value in host.items()
-        if is_name(name) and name not in NOT_FORWARDED and not name.startswith(OWN)
+        if is_name(name) and name not in _NOT_FORWARDED and not name.startswith(_OWN)
     }
-    kept.setdefault("USER_PATH", f"{host['PATH']}:{HOST_PATH_TAIL}" if host.get("PATH") else HOST_PATH_TAIL)
+    kept.setdefault("USER_PATH", f"{host['PATH']}:{_HOST_PATH_TAIL}" if host.get("PATH") else _HOST_PATH_TAIL)
     return {name: value for name, value in kept.items() if name not in blocked}
 
 
-def injected(request: Request, host: Mapping[str, str]) -> dict[str, str]:
+def _injected(request: Request, host: Mapping[str, str]) -> dict[str, str]:
     """Return what the user sets by ``SINGULARITYENV_``, ``APPTAINERENV_`` and ``--env``, the later ones winning."""
     found: dict[str, str] = {}
-    for prefix in PREFIXES:
+    for prefix in _PREFIXES:
         found |= {name[len(prefix) :]: value for name, value in host.items() if name.startswith(prefix)}
     for item in request.env:
         name, _equals, value = item.partition("=")
@@ -165,16 +173,16 @@ def injected(request: Request, host: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if is_name(name) and name != "HOME"}
 
 
-def with_standard_path(path: str) -> str:
+def _with_standard_path(path: str) -> str:
     """Return a PATH that ends with the standard directories that it lacks."""
     have = [part for part in path.split(":") if part] if path else []
-    return ":".join([path] * bool(path) + [part for part in STANDARD_PATH if part not in have])
+    return ":".join([path] * bool(path) + [part for part in _STANDARD_PATH if part not in have])
 
 
-def own_variables(variables: dict[str, str], exported: set[str]) -> None:
+def _own_variables(variables: dict[str, str], exported: set[str]) -> None:
     """Set what no image can decide: the library path's end, and variables that belong to the shell itself."""
     libraries = variables.get("LD_LIBRARY_PATH", "")
-    variables["LD_LIBRARY_PATH"] = f"{libraries}:{LIBRARIES}" if libraries else LIBRARIES
+    variables["LD_LIBRARY_PATH"] = f"{libraries}:{_LIBRARIES}" if libraries else _LIBRARIES
     if "IFS" in exported:
         variables["IFS"] = " \t\n"
     if "RANDOM" in exported:
@@ -183,7 +191,7 @@ def own_variables(variables: dict[str, str], exported: set[str]) -> None:
         variables["PPID"] = str(os.getpid())
 
 
-def set_prompt(variables: dict[str, str], exported: set[str], script: str) -> None:
+def _set_prompt(variables: dict[str, str], exported: set[str], script: str) -> None:
     """Set the prompt as 99-base.sh of the image's maker does: always, or only where the image has none."""
     always = "Singularity> " in script
     if always or not variables.get("PS1"):
@@ -195,7 +203,7 @@ def set_prompt(variables: dict[str, str], exported: set[str], script: str) -> No
     exported |= {"PS1", "PROMPT_COMMAND"}
 
 
-def finish(result: Environment, request: Request) -> None:
+def _finish(result: Environment, request: Request) -> None:
     """Let the user's values and the host's come in; an empty value of the image and one of the host give none."""
     values = result.values
     for name, value in result.host.items():
@@ -204,12 +212,12 @@ def finish(result: Environment, request: Request) -> None:
         elif values.get(name) == "":
             del values[name]
     for name, value in result.injected.items():
-        inject(values, name, value if request.no_eval else evaluated(value, values, result))
+        _inject(values, name, value if request.no_eval else _evaluated(value, values, result))
     if request.cleanenv:
         values.setdefault("LANG", "C")
 
 
-def inject(values: dict[str, str], name: str, value: str) -> None:
+def _inject(values: dict[str, str], name: str, value: str) -> None:
     """Set one variable of the user's; two names change PATH instead."""
     if name == "PREPEND_PATH":
         values["PATH"] = f"{value}:{values['PATH']}"
@@ -219,7 +227,7 @@ def inject(values: dict[str, str], name: str, value: str) -> None:
         values[name] = value
 
 
-def evaluated(value: str, values: Mapping[str, str], result: Environment) -> str:
+def _evaluated(value: str, values: Mapping[str, str], result: Environment) -> str:
     """Return a value as it reads between double quotes."""
     try:
         return expand_quoted(value, values)
@@ -230,11 +238,11 @@ def evaluated(value: str, values: Mapping[str, str], result: Environment) -> str
 
 def shell_lines(environment: Environment, request: Request) -> list[str]:
     """Return what the image's shell has to do before the program: the rest of the scripts, then host and user."""
-    lines = [f". {quoted(script)}" for script in environment.rest]
-    lines.append(f"export HOME={quoted(environment.values['HOME'])}")
-    lines += [f'[ -n "${{{name}+x}}" ] || export {name}={quoted(value)}' for name, value in environment.host.items()]
+    lines = [f". {_quoted(script)}" for script in environment.rest]
+    lines.append(f"export HOME={_quoted(environment.values['HOME'])}")
+    lines += [f'[ -n "${{{name}+x}}" ] || export {name}={_quoted(value)}' for name, value in environment.host.items()]
     for name, value in environment.injected.items():
-        text = quoted(value) if request.no_eval else '"' + value.replace('"', '\\"') + '"'
+        text = _quoted(value) if request.no_eval else '"' + value.replace('"', '\\"') + '"'
         target, text = {
             "PREPEND_PATH": ("PATH", text + ':"$PATH"'),
             "APPEND_PATH": ("PATH", '"$PATH":' + text),
@@ -245,6 +253,6 @@ def shell_lines(environment: Environment, request: Request) -> list[str]:
     return lines
 
 
-def quoted(text: str) -> str:
+def _quoted(text: str) -> str:
     """Return a text as one word of a shell script."""
     return "'" + text.replace("'", "'\\''") + "'"

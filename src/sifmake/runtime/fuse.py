@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
-DEVICE = "/dev/fuse"
-PROGRAMS = ("squashfuse_ll", "squashfuse")
-START_SECONDS = 20.0
-FLAGS = system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV
+_DEVICE = "/dev/fuse"
+_PROGRAMS = ("squashfuse_ll", "squashfuse")
+_START_SECONDS = 20.0
+_FLAGS = system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV
 
 
 def fuse_program(*, owned: bool = False) -> str:
@@ -30,8 +30,8 @@ def fuse_program(*, owned: bool = False) -> str:
     Args:
         owned: Whether all files have to appear as the user's; only the program on libfuse's high level can do that.
     """
-    names = PROGRAMS[1:] if owned else PROGRAMS
-    return find_program(*names) if os.access(DEVICE, os.R_OK | os.W_OK) else ""
+    names = _PROGRAMS[1:] if owned else _PROGRAMS
+    return find_program(*names) if os.access(_DEVICE, os.R_OK | os.W_OK) else ""
 
 
 class FuseMount:
@@ -75,16 +75,16 @@ class FuseMount:
         Args:
             everybody: Whether other users may read it.
         """
-        device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        device = os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
         data = f"fd={device},rootmode=40000,user_id=0,group_id=0{',allow_other' if everybody else ''}"
-        system.mount("squashfuse", self.folder, f"fuse.{os.path.basename(self.program)}", FLAGS, data)
+        system.mount("squashfuse", self.folder, f"fuse.{os.path.basename(self.program)}", _FLAGS, data)
         self.start(f"/dev/fd/{device}", (device,))
         os.close(device)
 
     def mount(self, *, everybody: bool) -> None:
         """Let squashfuse mount the image and wait for it; RunError if it does not."""
         before = os.stat(self.folder).st_dev
-        until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + _START_SECONDS
         self.options += ",allow_other" if everybody else ""
         self.start(self.folder)
         while os.stat(self.folder).st_dev == before:

@@ -13,9 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.sif_table import Table
 
-OCI_ROOT_INDEX = 0x400A
-SQUASHFS = 1
-MACHINES = {
+_OCI_ROOT_INDEX = 0x400A
+_SQUASHFS = 1
+_MACHINES = {
     b"01": ("i386", "i486", "i586", "i686", "x86_64"),
     b"02": ("x86_64",),
     b"03": ("armv6l", "armv7l", "armv8l", "aarch64"),
@@ -27,8 +27,8 @@ MACHINES = {
     b"13": ("loongarch64",),
 }
 """Architecture codes of the SIF format and the machines (uname -m) that run them."""
-EMULATORS = {b"01": "i386", b"02": "x86_64", b"03": "arm", b"04": "aarch64", b"05": "ppc64", b"06": "ppc64le"}
-EMULATORS |= {b"11": "s390x", b"12": "riscv64", b"13": "loongarch64"}
+_EMULATORS = {b"01": "i386", b"02": "x86_64", b"03": "arm", b"04": "aarch64", b"05": "ppc64", b"06": "ppc64le"}
+_EMULATORS |= {b"11": "s390x", b"12": "riscv64", b"13": "loongarch64"}
 
 
 class Image:
@@ -77,8 +77,8 @@ def open_image(path: str, fd: int = -1) -> Image:
         raise error.within(path) from None
     row = table.primary
     if row is None or not row[SIZE]:
-        raise refusal(path, table)
-    if int.from_bytes(row[EXTRA][:4], "little", signed=True) != SQUASHFS:
+        raise _refusal(path, table)
+    if int.from_bytes(row[EXTRA][:4], "little", signed=True) != _SQUASHFS:
         raise RunError(
             "the root file system is no plain squashfs",
             where=path,
@@ -87,9 +87,9 @@ def open_image(path: str, fd: int = -1) -> Image:
     return Image(fd, row[OFFSET], row[SIZE], row[EXTRA][8:10])
 
 
-def refusal(path: str, table: Table) -> RunError:
+def _refusal(path: str, table: Table) -> RunError:
     """Return why a file without a root file system cannot be run."""
-    if any(row[TYPE] == OCI_ROOT_INDEX for row in table.rows):
+    if any(row[TYPE] == _OCI_ROOT_INDEX for row in table.rows):
         return RunError(
             "an OCI-SIF has no root file system of its own", where=path, hint="run it with --runtime singularity"
         )
@@ -98,11 +98,11 @@ def refusal(path: str, table: Table) -> RunError:
 
 def check_machine(path: str, image: Image) -> None:
     """Refuse an image for another processor, unless the kernel has an emulator for it."""
-    machines = MACHINES.get(image.arch)
+    machines = _MACHINES.get(image.arch)
     here = os.uname().machine
     if machines is None or here in machines:
         return
-    name = EMULATORS.get(image.arch, "")
+    name = _EMULATORS.get(image.arch, "")
     if os.path.exists(f"/proc/sys/fs/binfmt_misc/qemu-{name}"):
         return
     raise RunError(

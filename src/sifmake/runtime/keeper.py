@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
-ORPHANED = signal.SIGRTMIN
+_ORPHANED = signal.SIGRTMIN
 """Comes when ``sifmake`` has gone."""
-PASSED = {number: signal.SIGRTMIN + number for number in QUIETED}
+_PASSED = {number: signal.SIGRTMIN + number for number in QUIETED}
 """The signals that ``sifmake`` passes on, and as what."""
-AWAITED = {signal.SIGCHLD, ORPHANED, *PASSED.values()}
-LOOK_SECONDS = 1.0
+_AWAITED = {signal.SIGCHLD, _ORPHANED, *_PASSED.values()}
+_LOOK_SECONDS = 1.0
 
 
 class Keeper:
@@ -37,7 +37,7 @@ class Keeper:
 
     def run(self) -> int:
         """Run the program and return its exit status. Raises RunError if it cannot be started."""
-        system.set_parent_death_signal(ORPHANED)
+        system.set_parent_death_signal(_ORPHANED)
         from sifmake.runtime.launch import Launch, command_id  # read while squashfuse starts
 
         try:
@@ -56,8 +56,8 @@ class Keeper:
             status = self.ended(monitor, command)
             if status is not None:
                 return status
-            got = signal.sigtimedwait(AWAITED, LOOK_SECONDS)
-            if got and got.si_signo in PASSED.values() and command:
+            got = signal.sigtimedwait(_AWAITED, _LOOK_SECONDS)
+            if got and got.si_signo in _PASSED.values() and command:
                 send(self.program(command), got.si_signo - signal.SIGRTMIN)
         return 128 + signal.SIGKILL
 
@@ -69,8 +69,8 @@ class Keeper:
         request = self.wanted.request
         if not request.pid or request.no_init:
             return command
-        until = time.monotonic() + LOOK_SECONDS
-        while not (children := children_of(command)) and alive(command) and time.monotonic() < until:
+        until = time.monotonic() + _LOOK_SECONDS
+        while not (children := children_of(command)) and _alive(command) and time.monotonic() < until:
             time.sleep(0.002)
         return children[0] if children else command
 
@@ -82,7 +82,7 @@ class Keeper:
         statuses = reap()
         if command in statuses:
             return statuses[command]
-        if monitor in statuses and not alive(command):
+        if monitor in statuses and not _alive(command):
             return statuses[monitor]
         return None
 
@@ -96,7 +96,7 @@ class Keeper:
         self.tree.end()
 
 
-def alive(pid: int) -> bool:
+def _alive(pid: int) -> bool:
     """Whether a process is there, or its status has not been collected."""
     try:
         os.kill(pid, 0)
@@ -111,4 +111,4 @@ def prepare_signals() -> None:
     """Let the keeper outlive what the terminal sends to everyone, and wait for the rest."""
     for number in QUIETED:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, AWAITED)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _AWAITED)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 
 from sifmake.runtime import accounts, environment, program
+from sifmake.runtime.bwrap_plan import BwrapPlan
 from sifmake.runtime.children import spawn
-from sifmake.runtime.layout import Layout
+from sifmake.runtime.container_paths import ContainerPaths
 from sifmake.runtime.mounts import lay_out
-from sifmake.runtime.view import View
-from sifmake.runtime.warm import announce, open_file, open_libraries, read_ahead
+from sifmake.runtime.readahead import announce, open_file, open_libraries, read_ahead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sifmake.runtime.image_mount import ImageMount
     from sifmake.runtime.overlay import Cover
     from sifmake.runtime.request import Request
-    from sifmake.runtime.tree import Tree
 
 
 class Launch:
@@ -28,7 +28,7 @@ class Launch:
         layers: The place for layers and files, once one is needed.
     """
 
-    def __init__(self, request: Request, tree: Tree) -> None:
+    def __init__(self, request: Request, tree: ImageMount) -> None:
         self.request = request
         self.tree = tree
         self.caller = tree.caller
@@ -47,9 +47,9 @@ class Launch:
         Raises:
             RunError: The program, or something that was asked for, is not there.
         """
-        view = View(self.tree.folder)
+        view = ContainerPaths(self.tree.folder)
         overlay = self.cover().writable(self.tree.folder) if self.request.writable_tmpfs else ""
-        layout = Layout(view, overlay=overlay)
+        layout = BwrapPlan(view, overlay=overlay)
         cwd = lay_out(self.request, layout, self.caller)
         env = environment.build(self.request, view, self.caller.environ, cwd, self.caller.home_inside)
         words = program.arguments_of(self.request, view, env)
@@ -62,7 +62,7 @@ class Launch:
         information, write_end = os.pipe()
         setenv = [word for name, value in env.values.items() for word in ("--setenv", name, value)]
         arguments = [*layout.arguments(files), *self.identity(), "--chdir", cwd, *setenv, "--info-fd", str(write_end)]
-        listing = file_of("\0".join([*arguments, ""]).encode("utf-8", "surrogateescape"))
+        listing = _file_of("\0".join([*arguments, ""]).encode("utf-8", "surrogateescape"))
         ahead += open_libraries(view, ahead[0]) if ahead else []
         announce(ahead[1:])
         if self.request.no_umask:
@@ -73,7 +73,7 @@ class Launch:
         read_ahead(ahead)
         return pid, information
 
-    def accounts(self, layout: Layout) -> None:
+    def accounts(self, layout: BwrapPlan) -> None:
         """Let the account files know the user, where the image's do not."""
         caller, view = self.caller, layout.view
         passwd = accounts.passwd_text(view, caller.uid, caller.gid, caller.home_inside)
@@ -89,7 +89,7 @@ class Launch:
             self.layers = Cover(self.tree.cover)
         return self.layers
 
-    def file_words(self, layout: Layout) -> tuple[list[str], list[int]]:
+    def file_words(self, layout: BwrapPlan) -> tuple[list[str], list[int]]:
         """Return the arguments that make the layout's files, and the files that are open for them.
 
         A program of root's may become another user, who could not read the files that bwrap makes (mode 0600).
@@ -100,11 +100,11 @@ class Launch:
             if self.caller.uid == 0 and self.tree.cover:
                 words += ["--ro-bind", self.cover().file(data), target]
             else:
-                opened.append(file_of(data))
+                opened.append(_file_of(data))
                 words += ["--ro-bind-data", str(opened[-1]), target]
         return words, opened
 
-    def add_files(self, layout: Layout) -> None:
+    def add_files(self, layout: BwrapPlan) -> None:
         """Add the files that the image lacks: into the writable layer, or into one over their folder.
 
         Where the system makes no layers, the folder's entries are mounted one by one.
@@ -146,7 +146,7 @@ class Launch:
             os.write(2, text.encode("utf-8", "surrogateescape"))
 
 
-def file_of(data: bytes) -> int:
+def _file_of(data: bytes) -> int:
     """Return an anonymous file with these bytes, ready to be read."""
     fd = os.memfd_create("sifmake")
     while data:

@@ -12,33 +12,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.runtime.image import Image
 
-CONTROL = "/dev/loop-control"
+_CONTROL = "/dev/loop-control"
 LOOP_CTL_GET_FREE, LOOP_CONFIGURE = 0x4C82, 0x4C0A
 LO_FLAGS_READ_ONLY, LO_FLAGS_AUTOCLEAR = 1, 4
-FLAGS = system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV
-ATTEMPTS = 256
+_FLAGS = system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV
+_ATTEMPTS = 256
 """How often another process may take the free device first."""
 
 
 def mount_loop(image: Image, folder: str) -> None:
     """Mount the image's partition on a folder; OSError if this user or the kernel (5.8 or newer) cannot."""
-    device, name = attach(image)
+    device, name = _attach(image)
     try:
-        system.mount(name, folder, "squashfs", FLAGS)
+        system.mount(name, folder, "squashfs", _FLAGS)
     finally:
         os.close(device)
 
 
-def attach(image: Image) -> tuple[int, str]:
+def _attach(image: Image) -> tuple[int, str]:
     """Give the partition to a loop device; returns that, open, and its path. Closed, it is free again."""
-    control = os.open(CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
-        for _attempt in range(ATTEMPTS):
-            free = system.control(control, LOOP_CTL_GET_FREE, 0, CONTROL)
+        for _attempt in range(_ATTEMPTS):
+            free = system.control(control, LOOP_CTL_GET_FREE, 0, _CONTROL)
             name = f"/dev/loop{free}"
             device = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                system.control(device, LOOP_CONFIGURE, configuration(image), name)
+                system.control(device, LOOP_CONFIGURE, _configuration(image), name)
             except OSError as error:
                 os.close(device)
                 if error.errno != errno.EBUSY:
@@ -47,17 +47,17 @@ def attach(image: Image) -> tuple[int, str]:
                 return device, name
     finally:
         os.close(control)
-    raise OSError(errno.EBUSY, "all loop devices are in use", CONTROL)
+    raise OSError(errno.EBUSY, "all loop devices are in use", _CONTROL)
 
 
-def configuration(image: Image) -> bytes:
+def _configuration(image: Image) -> bytes:
     """Return a ``struct loop_config`` (linux/loop.h)."""
-    place = bytes(24) + number(image.offset, 8) + number(image.size, 8)
-    flags = bytes(12) + number(LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR, 4)
+    place = bytes(24) + _number(image.offset, 8) + _number(image.size, 8)
+    flags = bytes(12) + _number(LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR, 4)
     names_and_key, reserved = bytes(176), bytes(64)
-    return number(image.fd, 4) + bytes(4) + place + flags + names_and_key + reserved
+    return _number(image.fd, 4) + bytes(4) + place + flags + names_and_key + reserved
 
 
-def number(value: int, size: int) -> bytes:
+def _number(value: int, size: int) -> bytes:
     """Return a number as this machine's C has it."""
     return value.to_bytes(size, sys.byteorder)

@@ -5,29 +5,29 @@ from __future__ import annotations
 import os
 import stat
 
+from sifmake.runtime.bwrap_plan import KERNEL_FOLDERS
+from sifmake.runtime.container_paths import is_below, mode_of
 from sifmake.runtime.errors import RunError
-from sifmake.runtime.layout import KERNEL_FOLDERS
-from sifmake.runtime.view import is_below, mode_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.runtime.binds import Bind
+    from sifmake.runtime.bwrap_plan import BwrapPlan
     from sifmake.runtime.caller import Caller
-    from sifmake.runtime.layout import Layout
     from sifmake.runtime.request import Request
 
-SYSTEM_FOLDERS = frozenset({"/", "/etc", "/bin", "/mnt", "/usr", "/var", "/opt", "/sbin"})
+_SYSTEM_FOLDERS = frozenset({"/", "/etc", "/bin", "/mnt", "/usr", "/var", "/opt", "/sbin"})
 """Current directories that are not mounted, for they would hide the image's own."""
-HOST_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/localtime")
-UNMOUNTABLE = frozenset({"proc", "sys", "dev", "devpts", "tmp", "home", "cwd", "hostfs", "bind-paths"})
+_HOST_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/localtime")
+_UNMOUNTABLE = frozenset({"proc", "sys", "dev", "devpts", "tmp", "home", "cwd", "hostfs", "bind-paths"})
 """What ``--no-mount`` knows besides paths."""
-MAX_HOST_FILE = 1 << 20
+_MAX_HOST_FILE = 1 << 20
 """Most bytes of a file of /etc."""
-TEMPORARY = (("/tmp", "tmp"), ("/var/tmp", "var_tmp"))  # noqa: S108 - mount points, not files
+_TEMPORARY = (("/tmp", "tmp"), ("/var/tmp", "var_tmp"))  # noqa: S108 - mount points, not files
 """Temporary folders, and their names in the working directory."""
 
 
-def lay_out(request: Request, layout: Layout, caller: Caller) -> str:
+def lay_out(request: Request, layout: BwrapPlan, caller: Caller) -> str:
     """Plan all mounts and return the directory in which the program starts.
 
     Args:
@@ -39,26 +39,26 @@ def lay_out(request: Request, layout: Layout, caller: Caller) -> str:
         RunError: Something that the user named cannot be mounted.
         UsageError: A value is not well-formed.
     """
-    layout.warnings += [f"there is no mount of the name {name}" for name in request.no_mount if not is_mount(name)]
-    kernel_mounts(request, layout)
-    temporary_mounts(request, layout)
-    home_mount(request, layout, caller.home, caller.home_inside)
-    scratch_mounts(request, layout)
+    layout.warnings += [f"there is no mount of the name {name}" for name in request.no_mount if not _is_mount(name)]
+    _kernel_mounts(request, layout)
+    _temporary_mounts(request, layout)
+    _home_mount(request, layout, caller.home, caller.home_inside)
+    _scratch_mounts(request, layout)
     if not request.contain and "cwd" not in request.no_mount:
-        cwd_mount(layout, caller.cwd)
-    host_files(request, layout)
+        _cwd_mount(layout, caller.cwd)
+    _host_files(request, layout)
     bound: set[str] = set()
     for bind in request.binds:
-        user_mount(layout, bind, bound)
-    return start_folder(request, layout, caller.home_inside, caller.cwd)
+        _user_mount(layout, bind, bound)
+    return _start_folder(request, layout, caller.home_inside, caller.cwd)
 
 
-def is_mount(name: str) -> bool:
+def _is_mount(name: str) -> bool:
     """Whether ``--no-mount`` knows a name."""
-    return name in UNMOUNTABLE or name.startswith("/")
+    return name in _UNMOUNTABLE or name.startswith("/")
 
 
-def kernel_mounts(request: Request, layout: Layout) -> None:
+def _kernel_mounts(request: Request, layout: BwrapPlan) -> None:
     """Mount /dev, /proc and /sys."""
     steps = {
         "/dev": ["--dev", "/dev"] if request.contain else ["--dev-bind", "/dev", "/dev"],
@@ -77,22 +77,22 @@ def kernel_mounts(request: Request, layout: Layout) -> None:
         layout.steps.append(["--tmpfs", "/dev/pts"])
 
 
-def temporary_mounts(request: Request, layout: Layout) -> None:
+def _temporary_mounts(request: Request, layout: BwrapPlan) -> None:
     """Mount /tmp and /var/tmp: the host's, empty ones, or those of the working directory."""
     if "tmp" in request.no_mount:
         return
-    for path, name in TEMPORARY:
+    for path, name in _TEMPORARY:
         if layout.view.resolve(path).path in layout.view.mounts:
             continue
         if request.contain and request.workdir:
-            layout.step("--bind", path, kept_folder(request.workdir, name, 0o1777))
+            layout.step("--bind", path, _kept_folder(request.workdir, name, 0o1777))
         elif request.contain:
             layout.step("--tmpfs", path)
-        elif is_folder(path):
+        elif _is_folder(path):
             layout.step("--bind", path, os.path.realpath(path))
 
 
-def kept_folder(workdir: str, name: str, mode: int) -> str:
+def _kept_folder(workdir: str, name: str, mode: int) -> str:
     """Return a folder in the working directory, made if it is not there. RunError if it cannot be."""
     path = os.path.realpath(workdir)
     try:
@@ -108,36 +108,36 @@ def kept_folder(workdir: str, name: str, mode: int) -> str:
     return path
 
 
-def home_mount(request: Request, layout: Layout, source: str, target: str) -> None:
+def _home_mount(request: Request, layout: BwrapPlan, source: str, target: str) -> None:
     """Mount the home directory, unless it is not wanted; an empty one where there is none."""
     if request.no_home or "home" in request.no_mount or target == "/":
         return
     if request.contain and not request.home and request.workdir:
-        layout.step("--bind", target, kept_folder(request.workdir, "home", 0o700))
-    elif (request.contain and not request.home) or not is_folder(source):
+        layout.step("--bind", target, _kept_folder(request.workdir, "home", 0o700))
+    elif (request.contain and not request.home) or not _is_folder(source):
         layout.step("--tmpfs", target)
     else:
         layout.step("--bind", target, source)
 
 
-def scratch_mounts(request: Request, layout: Layout) -> None:
+def _scratch_mounts(request: Request, layout: BwrapPlan) -> None:
     """Mount folders that are empty at first and can be written to."""
     for path in request.scratch:
         if not path.startswith("/"):
             raise RunError("a scratch folder is named by an absolute path", where=path)
         target = os.path.normpath(path)
         if request.workdir:
-            layout.step("--bind", target, kept_folder(request.workdir, f"scratch{target}", 0o750))
+            layout.step("--bind", target, _kept_folder(request.workdir, f"scratch{target}", 0o750))
         else:
             layout.step("--tmpfs", target)
 
 
-def cwd_mount(layout: Layout, cwd: str) -> None:
+def _cwd_mount(layout: BwrapPlan, cwd: str) -> None:
     """Mount the current directory if nothing else brought it."""
-    if cwd in SYSTEM_FOLDERS or any(is_below(cwd, folder) for folder in KERNEL_FOLDERS):
+    if cwd in _SYSTEM_FOLDERS or any(is_below(cwd, folder) for folder in KERNEL_FOLDERS):
         return
     place = layout.view.resolve(cwd)
-    if place.host and same_folder(place.host, cwd):
+    if place.host and _same_folder(place.host, cwd):
         return
     try:
         layout.step("--bind", cwd, cwd)
@@ -145,20 +145,20 @@ def cwd_mount(layout: Layout, cwd: str) -> None:
         layout.warnings.append(f"the current directory is not mounted: {error}")
 
 
-def host_files(request: Request, layout: Layout) -> None:
+def _host_files(request: Request, layout: BwrapPlan) -> None:
     """Give the container the host's name service and time zone, or what was asked for instead."""
-    for path in HOST_FILES:
+    for path in _HOST_FILES:
         if path in request.no_mount or "bind-paths" in request.no_mount:
             continue
         if request.dns and path == "/etc/resolv.conf":
-            layout.put(path, name_servers(request.dns))
+            layout.put(path, _name_servers(request.dns))
         else:
-            file_mount(layout, path)
+            _file_mount(layout, path)
     if request.hostname:
         layout.put("/etc/hostname", f"{request.hostname}\n".encode())
 
 
-def file_mount(layout: Layout, path: str) -> None:
+def _file_mount(layout: BwrapPlan, path: str) -> None:
     """Mount a file of the host's /etc; a copy, where the image has a link or nothing of that name."""
     source = os.path.realpath(path)
     mode, inside = mode_of(source), mode_of(layout.view.image + path)
@@ -168,10 +168,10 @@ def file_mount(layout: Layout, path: str) -> None:
         layout.step("--ro-bind", path, source)
         return
     with open(source, "rb") as file:
-        layout.put(path, file.read(MAX_HOST_FILE))
+        layout.put(path, file.read(_MAX_HOST_FILE))
 
 
-def name_servers(addresses: list[str]) -> bytes:
+def _name_servers(addresses: list[str]) -> bytes:
     """Return the text of a resolv.conf. UsageError if something is no address."""
     import ipaddress
 
@@ -185,7 +185,7 @@ def name_servers(addresses: list[str]) -> bytes:
     return "".join(f"nameserver {address}\n" for address in addresses).encode()
 
 
-def user_mount(layout: Layout, bind: Bind, bound: set[str]) -> None:
+def _user_mount(layout: BwrapPlan, bind: Bind, bound: set[str]) -> None:
     """Mount what the user asked for; of two on one place the first counts, as with Apptainer."""
     target = os.path.normpath(bind.target)
     source = os.path.realpath(bind.source)
@@ -204,7 +204,7 @@ def user_mount(layout: Layout, bind: Bind, bound: set[str]) -> None:
     layout.step("--ro-bind" if bind.readonly else "--bind", target, source)
 
 
-def start_folder(request: Request, layout: Layout, home: str, cwd: str) -> str:
+def _start_folder(request: Request, layout: BwrapPlan, home: str, cwd: str) -> str:
     """Return the directory to start in: what was asked for, else the current one, home or the root."""
     if request.cwd:
         wanted = os.path.normpath(os.path.join("/", request.cwd))
@@ -217,12 +217,12 @@ def start_folder(request: Request, layout: Layout, home: str, cwd: str) -> str:
     return "/"
 
 
-def is_folder(path: str) -> bool:
+def _is_folder(path: str) -> bool:
     """Whether a path of the host leads to a folder."""
     return os.path.isdir(path)
 
 
-def same_folder(one: str, other: str) -> bool:
+def _same_folder(one: str, other: str) -> bool:
     """Whether two host paths are one folder."""
     try:
         return os.path.samestat(os.stat(one), os.stat(other))

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SEPARATORS = (":", ",", "\\")
+_SEPARATORS = (":", ",", "\\")
 """What the kernel takes apart in a list of layers."""
 
 
@@ -40,7 +40,7 @@ class Cover:
     def file(self, data: bytes) -> str:
         """Return the path of a new file with these bytes, which everybody can read. Raises OSError if it cannot be."""
         path = f"{self.place()}/file"
-        write_file(path, data)
+        _write_file(path, data)
         return path
 
     def writable(self, image: str) -> str:
@@ -62,7 +62,7 @@ class Cover:
 
     def adding(self, folder: str, files: Mapping[str, bytes]) -> str:
         """Lay files over a folder of the image; returns the folder of both. OSError if the system cannot."""
-        if any(mark in folder for mark in SEPARATORS):
+        if any(mark in folder for mark in _SEPARATORS):
             raise OSError("the name of the folder would be read as several")
         place = self.place()
         layer, both = f"{place}/layer", f"{place}/both"
@@ -70,7 +70,7 @@ class Cover:
         os.mkdir(both)
         os.mkdir(layer)
         for name, data in files.items():
-            write_file(f"{layer}/{name}", data)
+            _write_file(f"{layer}/{name}", data)
         os.chmod(layer, status.st_mode & 0o7777)
         os.utime(layer, ns=(status.st_atime_ns, status.st_mtime_ns))
         flags = system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV
@@ -78,7 +78,7 @@ class Cover:
         return both
 
 
-def write_file(path: str, data: bytes) -> None:
+def _write_file(path: str, data: bytes) -> None:
     """Write a file that everybody can read."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     os.fchmod(fd, 0o644)
@@ -93,4 +93,4 @@ def replace_file(path: str, data: bytes) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
-    write_file(path, data)
+    _write_file(path, data)

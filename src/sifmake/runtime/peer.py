@@ -26,22 +26,22 @@ def verified_path(request: Request, environ: Mapping[str, str]) -> str:
         RunError: The path means another file than the one that was verified.
     """
     if os.geteuid() == 0:
-        return private_name(request, environ)
+        return _private_name(request, environ)
     if not os.path.samestat(os.stat(request.sif), os.fstat(request.fd)):
-        raise replaced(request.sif)
+        raise _replaced(request.sif)
     return request.sif
 
 
-def private_name(request: Request, environ: Mapping[str, str]) -> str:
+def _private_name(request: Request, environ: Mapping[str, str]) -> str:
     """Mount the file where only this process and its children see it, and return its path there."""
     from sifmake.runtime import system
 
-    folder = unused_folder([*request.peer_words, *request.arguments, *environ.values(), current_folder()])
+    folder = _unused_folder([*request.peer_words, *request.arguments, *environ.values(), current_folder()])
     system.unshare(system.CLONE_NEWNS)
     system.mount("", "/", "", system.MS_REC | system.MS_SLAVE)
     file = os.open(request.sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # mounts of the old namespace do not count
     if not os.path.samestat(os.fstat(file), os.fstat(request.fd)):
-        raise replaced(request.sif)
+        raise _replaced(request.sif)
     system.mount("tmpfs", folder, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755,size=64k")
     path = f"{folder}/{os.path.basename(request.sif)}"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
@@ -50,7 +50,7 @@ def private_name(request: Request, environ: Mapping[str, str]) -> str:
     return path
 
 
-def unused_folder(texts: list[str]) -> str:
+def _unused_folder(texts: list[str]) -> str:
     """Return a folder that can be covered: no text names it or what lies in it."""
     for folder in reversed(MOUNT_POINTS):
         named = any(folder in text for text in texts)
@@ -62,6 +62,6 @@ def unused_folder(texts: list[str]) -> str:
     )
 
 
-def replaced(sif: str) -> RunError:
+def _replaced(sif: str) -> RunError:
     """Return the error for a file that is another one now."""
     return RunError("was replaced while it was verified", where=sif, hint="run it again")

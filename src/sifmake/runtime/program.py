@@ -6,79 +6,80 @@ import stat
 
 from sifmake.runtime.environment import shell_lines
 from sifmake.runtime.errors import RunError
-from sifmake.runtime.words import NeedsShell, UnbalancedError, split_words
+from sifmake.runtime.shell_subset import NeedsShell, UnbalancedError, split_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sifmake.runtime.container_paths import ContainerPaths
     from sifmake.runtime.environment import Environment
     from sifmake.runtime.request import Request
-    from sifmake.runtime.view import View
 
-RUNSCRIPT = "/.singularity.d/runscript"
-TEST = "/.singularity.d/test"
-OCI_LINE = 'eval "set ${SINGULARITY_OCI_RUN}"'
+_RUNSCRIPT = "/.singularity.d/runscript"
+_TEST = "/.singularity.d/test"
+_OCI_LINE = 'eval "set ${SINGULARITY_OCI_RUN}"'
 """The line by which both tools tell a runscript that was made from an OCI configuration."""
-SHELLS = ("/bin/bash", "/bin/sh")
-SHELL = "/bin/sh"
+_SHELLS = ("/bin/bash", "/bin/sh")
+_SHELL = "/bin/sh"
 
 
-def arguments_of(request: Request, view: View, environment: Environment) -> list[str]:
+def arguments_of(request: Request, view: ContainerPaths, environment: Environment) -> list[str]:
     """Return the words to execute; changes the environment where the action asks for it.
 
     Raises:
         RunError: The image lacks what is to be run.
     """
-    words = {"exec": command, "run": runscript, "shell": shell, "test": test}[request.action](
+    words = {"exec": _command, "run": _runscript, "shell": _shell, "test": _test}[request.action](
         request, view, environment
     )
-    words[0] = found(words[0], view, environment.values)
+    words[0] = _found(words[0], view, environment.values)
     if not environment.rest:
         return words
-    if not is_file(view, SHELL):
+    if not _is_file(view, _SHELL):
         raise RunError(
-            f"{environment.rest[0]} is more than assignments, and the image has no {SHELL} to run it", where=request.sif
+            f"{environment.rest[0]} is more than assignments, and the image has no {_SHELL} to run it",
+            where=request.sif,
         )
     script = "\n".join([*shell_lines(environment, request), 'exec "$@"'])
-    return [SHELL, "-c", script, "sifmake", *words]
+    return [_SHELL, "-c", script, "sifmake", *words]
 
 
-def command(request: Request, _view: View, _environment: Environment) -> list[str]:
+def _command(request: Request, _view: ContainerPaths, _environment: Environment) -> list[str]:
     """Return the words of ``exec``."""
     return request.arguments
 
 
-def shell(request: Request, view: View, environment: Environment) -> list[str]:
+def _shell(request: Request, view: ContainerPaths, environment: Environment) -> list[str]:
     """Return the image's shell, or the one that was asked for."""
-    found = request.shell or next((path for path in SHELLS if is_file(view, path)), "")
+    found = request.shell or next((path for path in _SHELLS if _is_file(view, path)), "")
     if not found:
         raise RunError(
-            f"the image has no shell ({', '.join(SHELLS)})", where=request.sif, hint="run its program with exec"
+            f"the image has no shell ({', '.join(_SHELLS)})", where=request.sif, hint="run its program with exec"
         )
     environment.values["SHELL"] = found
     return [found, *(["--norc"] if found.endswith("/bash") else [])]
 
 
-def test(request: Request, view: View, _environment: Environment) -> list[str]:
+def _test(request: Request, view: ContainerPaths, _environment: Environment) -> list[str]:
     """Return the test script, or a shell that says that there is none."""
-    if is_file(view, TEST):
-        return [SHELL, TEST, *request.arguments] if is_file(view, SHELL) else [TEST, *request.arguments]
-    if not is_file(view, SHELL):
+    if _is_file(view, _TEST):
+        return [_SHELL, _TEST, *request.arguments] if _is_file(view, _SHELL) else [_TEST, *request.arguments]
+    if not _is_file(view, _SHELL):
         raise RunError("the image has neither a test script nor /bin/sh", where=request.sif)
-    return [SHELL, "-c", f"echo 'No test found in container, executing {SHELL} -c true'"]
+    return [_SHELL, "-c", f"echo 'No test found in container, executing {_SHELL} -c true'"]
 
 
-def runscript(request: Request, view: View, environment: Environment) -> list[str]:
+def _runscript(request: Request, view: ContainerPaths, environment: Environment) -> list[str]:
     """Return the runscript, or the words that a runscript made from an OCI configuration comes to."""
-    script = view.read(RUNSCRIPT)
+    script = view.read(_RUNSCRIPT)
     if script is None:
         raise RunError(
             "the image has no runscript", where=request.sif, hint="name a command: sifmake exec IMAGE COMMAND"
         )
-    if OCI_LINE not in (line.strip() for line in script.split("\n")):
-        return [RUNSCRIPT, *request.arguments]
-    entrypoint, cmd = oci_words(script, "OCI_ENTRYPOINT"), oci_words(script, "OCI_CMD")
+    if _OCI_LINE not in (line.strip() for line in script.split("\n")):
+        return [_RUNSCRIPT, *request.arguments]
+    entrypoint, cmd = _oci_words(script, "OCI_ENTRYPOINT"), _oci_words(script, "OCI_CMD")
     exact = entrypoint + request.arguments if request.arguments else entrypoint + cmd
     if not exact:
         raise RunError(
@@ -90,27 +91,27 @@ def runscript(request: Request, view: View, environment: Environment) -> list[st
         return exact
     try:
         values = environment.values if not environment.rest else environment.host | environment.values
-        return as_set(entrypoint + split_words(" ".join(f'"{word}"' for word in request.arguments), values))
+        return _as_set(entrypoint + split_words(" ".join(f'"{word}"' for word in request.arguments), values))
     except UnbalancedError as error:
         raise RunError(
             f"an argument cannot be evaluated: {error}", hint="--no-eval passes arguments as they are"
         ) from None
     except NeedsShell:
-        if is_file(view, SHELL):
-            return [SHELL, RUNSCRIPT, *request.arguments]
+        if _is_file(view, _SHELL):
+            return [_SHELL, _RUNSCRIPT, *request.arguments]
         raise RunError(
-            f"an argument needs a shell to be evaluated, and the image has no {SHELL}",
+            f"an argument needs a shell to be evaluated, and the image has no {_SHELL}",
             where=request.sif,
             hint="--no-eval passes arguments as they are",
         ) from None
 
 
-def as_set(words: list[str]) -> list[str]:
+def _as_set(words: list[str]) -> list[str]:
     """Return what ``set`` makes of words: a ``--`` at the beginning ends its options."""
     return words[1:] if words[:1] == ["--"] and len(words) > 1 else words
 
 
-def oci_words(script: str, name: str) -> list[str]:
+def _oci_words(script: str, name: str) -> list[str]:
     """Return the words of the list that a runscript keeps in a variable."""
     start = f"\n{name}='"
     at = script.find(start)
@@ -118,14 +119,14 @@ def oci_words(script: str, name: str) -> list[str]:
         return []
     lines = script[at + 1 :]
     try:
-        end = end_of_quotes(lines, len(name) + 1)
+        end = _end_of_quotes(lines, len(name) + 1)
         value = split_words(lines[len(name) + 1 : end], {})
         return split_words(value[0], {}) if value else []
     except (NeedsShell, UnbalancedError):
         raise RunError(f"the runscript has a malformed {name}", hint="name a command: sifmake exec") from None
 
 
-def end_of_quotes(text: str, at: int) -> int:
+def _end_of_quotes(text: str, at: int) -> int:
     """Return where the quoted word that begins at a place ends."""
     quote = ""
     while at < len(text) and (quote or text[at] not in " \t\n;"):
@@ -137,16 +138,16 @@ def end_of_quotes(text: str, at: int) -> int:
     return at
 
 
-def is_file(view: View, path: str) -> bool:
+def _is_file(view: ContainerPaths, path: str) -> bool:
     """Whether a path leads to a regular file in the container."""
     mode = view.mode(path)
     return mode is not None and stat.S_ISREG(mode)
 
 
-def found(name: str, view: View, values: Mapping[str, str]) -> str:
+def _found(name: str, view: ContainerPaths, values: Mapping[str, str]) -> str:
     """Return the path of a program as Apptainer would pass it; RunError, in its words, if it is not there."""
     if "/" not in name:
-        return found_on_path(name, view, values)
+        return _found_on_path(name, view, values)
     mode = view.mode(name if name.startswith("/") else f"{values['PWD']}/{name}")
     if mode is None:
         raise RunError(f"stat {name}: no such file or directory", hint="it is not in the image")
@@ -157,7 +158,7 @@ def found(name: str, view: View, values: Mapping[str, str]) -> str:
     return name
 
 
-def found_on_path(name: str, view: View, values: Mapping[str, str]) -> str:
+def _found_on_path(name: str, view: ContainerPaths, values: Mapping[str, str]) -> str:
     """Return the first executable file of a name on PATH."""
     for folder in values.get("PATH", "").split(":"):
         path = f"{folder or '.'}/{name}"

@@ -7,8 +7,8 @@ import os
 
 from sifmake.runtime import system
 from sifmake.runtime.children import exit_status, spawn_helper
+from sifmake.runtime.container_paths import is_below
 from sifmake.runtime.errors import RunError
-from sifmake.runtime.view import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def own_namespace(uid: int, gid: int, *, user: bool = False) -> bool:
             pass
         else:
             return False
-    if uid and restricted():
+    if uid and _restricted():
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     system.unshare(system.CLONE_NEWUSER | system.CLONE_NEWNS)
     for name, text in (("uid_map", f"0 {uid} 1"), ("setgroups", "deny"), ("gid_map", f"0 {gid} 1")):
@@ -92,7 +92,7 @@ def own_namespace(uid: int, gid: int, *, user: bool = False) -> bool:
     return True
 
 
-def restricted() -> bool:
+def _restricted() -> bool:
     """Whether AppArmor gives ordinary users namespaces in which they can do nothing (Ubuntu 24.04)."""
     try:
         with open("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "rb") as file:

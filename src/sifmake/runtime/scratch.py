@@ -14,7 +14,7 @@ MOUNTED = "mounted"
 """Mount point in a temporary folder, where one is needed."""
 
 
-def temporary_parent() -> str:
+def _temporary_parent() -> str:
     """Return where temporary folders go."""
     names = ("SIFMAKE_TMPDIR", "APPTAINER_TMPDIR", "SINGULARITY_TMPDIR", "TMPDIR")
     return next((os.environ[name] for name in names if os.environ.get(name)), "/tmp")  # noqa: S108
@@ -30,8 +30,8 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        parent = temporary_parent()
-        sweep(parent)
+        parent = _temporary_parent()
+        _sweep(parent)
         self.path = f"{parent}/{PREFIX}{secrets.token_hex(8)}"
         os.mkdir(self.path, 0o700)
         self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -40,45 +40,45 @@ class Scratch:
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
-        clear(self.path)
+        _clear(self.path)
         os.close(self.fd)
 
 
-def sweep(parent: str) -> None:
+def _sweep(parent: str) -> None:
     """Remove folders of this user's that nobody has locked: their owners were killed."""
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(parent)):
             if entry.name.startswith(PREFIX) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
-                sweep_one(entry.path)
+                _sweep_one(entry.path)
 
 
-def sweep_one(path: str) -> None:
+def _sweep_one(path: str) -> None:
     """Remove one folder if nobody has locked it."""
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            clear(path)
+            _clear(path)
         finally:
             os.close(fd)
 
 
-def clear(path: str) -> None:
+def _clear(path: str) -> None:
     """Remove one folder, and what a killed run has left mounted in it."""
     if MOUNTED in os.listdir(path):
-        from sifmake.runtime.outside import detach
+        from sifmake.runtime.setuid_fallback import detach
 
         detach(f"{path}/{MOUNTED}")
-    remove_tree(path)
+    _remove_tree(path)
 
 
-def remove_tree(path: str) -> None:
+def _remove_tree(path: str) -> None:
     """Remove a folder and all in it, whatever their modes are; links are not followed."""
     with contextlib.suppress(OSError):
         os.chmod(path, stat.S_IRWXU, follow_symlinks=True)
         for entry in list(os.scandir(path)):
             if entry.is_dir(follow_symlinks=False):
-                remove_tree(entry.path)
+                _remove_tree(entry.path)
             else:
                 os.unlink(entry.path)
     with contextlib.suppress(OSError):

@@ -8,8 +8,8 @@ from sifmake.runtime import system
 from sifmake.runtime.caller import Caller
 from sifmake.runtime.children import QUIETED, end_all, exit_status, send
 from sifmake.runtime.errors import RunError
+from sifmake.runtime.image_mount import ImageMount
 from sifmake.runtime.rootfs import find_program
-from sifmake.runtime.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
-SI_KERNEL = 0x80
+_SI_KERNEL = 0x80
 """Where a signal comes from if the terminal sent it."""
-BLOCKED = {*QUIETED, signal.SIGCHLD, *range(signal.SIGRTMIN, signal.SIGRTMIN + 16)}
-FAILED = 250
+_BLOCKED = {*QUIETED, signal.SIGCHLD, *range(signal.SIGRTMIN, signal.SIGRTMIN + 16)}
+_FAILED = 250
 """Exit status by which the keeper says that its report has an error."""
 
 
@@ -38,7 +38,7 @@ class Run:
         ignored: Signals that the program is to ignore, as its caller does.
     """
 
-    def __init__(self, request: Request, tree: Tree, bwrap: str, ignored: frozenset[int]) -> None:
+    def __init__(self, request: Request, tree: ImageMount, bwrap: str, ignored: frozenset[int]) -> None:
         self.request = request
         self.tree = tree
         self.bwrap = bwrap
@@ -60,12 +60,12 @@ def run_kept(request: Request, image: Image) -> int:
         )
     system.become_subreaper()
     ignored = frozenset(int(n) for n in QUIETED if signal.getsignal(n) is signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
-    tree = Tree(request, image, Caller(request.home))
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    tree = ImageMount(request, image, Caller(request.home))
     try:
         tree.enter(bwrap)
         tree.begin()
-        status, error = run_keeper(Run(request, tree, bwrap, ignored))
+        status, error = _run_keeper(Run(request, tree, bwrap, ignored))
     finally:
         end_all(tree.helpers())
         tree.end()
@@ -75,45 +75,45 @@ def run_kept(request: Request, image: Image) -> int:
     return status
 
 
-def run_keeper(run: Run) -> tuple[int, bytes]:
+def _run_keeper(run: Run) -> tuple[int, bytes]:
     """Run a program under a keeper and return its exit status and the keeper's error."""
     report, report_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(report)
-        keep(run, report_end)
+        _keep(run, report_end)
     os.close(report_end)
     run.tree.warm()
-    status = wait_for(pid)
+    status = _wait_for(pid)
     return status, os.read(report, 65536)
 
 
-def keep(run: Run, report: int) -> None:
+def _keep(run: Run, report: int) -> None:
     """Be the keeper; does not return."""
     from sifmake.errors import SifmakeError
     from sifmake.runtime.keeper import Keeper, prepare_signals
 
-    status = FAILED
+    status = _FAILED
     try:
         prepare_signals()
         system.become_subreaper()
         status = Keeper(run).run()
     except SifmakeError as error:
-        tell(report, error.what, error.where, error.hint)
+        _tell(report, error.what, error.where, error.hint)
     except OSError as error:
-        tell(report, str(error), "", "")
+        _tell(report, str(error), "", "")
     except BaseException as error:  # noqa: BLE001 - a second process must not go on in the caller's code
-        tell(report, f"{type(error).__name__}: {error}", "", "please report this")
+        _tell(report, f"{type(error).__name__}: {error}", "", "please report this")
     finally:
         os._exit(status)
 
 
-def tell(report: int, *parts: str) -> None:
+def _tell(report: int, *parts: str) -> None:
     """Write an error for the process in the foreground."""
     os.write(report, "\0".join(part.replace("\0", " ") for part in parts).encode("utf-8", "surrogateescape")[:60000])
 
 
-def wait_for(keeper: int) -> int:
+def _wait_for(keeper: int) -> int:
     """Wait for the keeper's end; signals that come meanwhile go to it, except what the terminal has sent to all."""
     while True:
         got = signal.sigwaitinfo({*QUIETED, signal.SIGCHLD})
@@ -121,5 +121,5 @@ def wait_for(keeper: int) -> int:
             pid, status = os.waitpid(keeper, os.WNOHANG)
             if pid:
                 return exit_status(status)
-        elif got.si_code != SI_KERNEL:
+        elif got.si_code != _SI_KERNEL:
             send(keeper, signal.SIGRTMIN + got.si_signo)

@@ -12,38 +12,38 @@ from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 0x1000, 0x4000, 1 << 19
-MNT_DETACH = 2
+_MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-class Int(_SimpleCData):  # type: ignore[type-arg]  # it has none at run time
+class _Int(_SimpleCData):  # type: ignore[type-arg]  # it has none at run time
     """The C type of that name."""
 
     _type_ = "i"
 
 
-class Long(_SimpleCData):  # type: ignore[type-arg]  # likewise
+class _Long(_SimpleCData):  # type: ignore[type-arg]  # likewise
     """The C type ``unsigned long``."""
 
     _type_ = "L"
 
 
-class Call(CFuncPtr):
+class _Call(CFuncPtr):
     """A function of the C library that returns an int and sets errno."""
 
     _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
-    _restype_ = Int
+    _restype_ = _Int
 
 
-class Library:
+class _Library:
     """The C library that this process has loaded."""
 
     _handle = dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself, with all its libraries
 
 
-def call(name: str, *arguments: bytes | int | Long | None, where: str = "") -> int:
+def _call(name: str, *arguments: bytes | int | _Long | None, where: str = "") -> int:
     """Call a function of the C library; OSError, which names ``where``, if it fails."""
-    result: int = Call((name, Library))(*arguments)  # type: ignore[arg-type]  # what has a handle is a library
+    result: int = _Call((name, _Library))(*arguments)  # type: ignore[arg-type]  # what has a handle is a library
     if result < 0:
         number = get_errno()
         raise OSError(number, os.strerror(number), where or name)
@@ -52,30 +52,30 @@ def call(name: str, *arguments: bytes | int | Long | None, where: str = "") -> i
 
 def unshare(flags: int) -> None:
     """Move this process into namespaces of its own; see the manual page of that name."""
-    call("unshare", flags)
+    _call("unshare", flags)
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """Attach a file system; see the manual page of that name in section 2."""
     words = [os.fsencode(text) if text else None for text in (source, target, kind)]
-    call("mount", *words, Long(flags), os.fsencode(data) or None, where=target)
+    _call("mount", *words, _Long(flags), os.fsencode(data) or None, where=target)
 
 
 def unmount(target: str) -> None:
     """Detach a file system, at once for all names and in the end for those who use it."""
-    call("umount2", os.fsencode(target), MNT_DETACH, where=target)
+    _call("umount2", os.fsencode(target), _MNT_DETACH, where=target)
 
 
 def control(fd: int, request: int, argument: int | bytes, where: str) -> int:
     """Do what a device driver offers; see ioctl(2). ``argument`` is a number, or a block that the driver reads."""
-    return call("ioctl", fd, Long(request), Long(argument) if isinstance(argument, int) else argument, where=where)
+    return _call("ioctl", fd, _Long(request), _Long(argument) if isinstance(argument, int) else argument, where=where)
 
 
 def set_parent_death_signal(number: int) -> None:
     """Ask the kernel to send this process a signal when its parent ends."""
-    call("prctl", PR_SET_PDEATHSIG, Long(number), Long(0), Long(0), Long(0))
+    _call("prctl", PR_SET_PDEATHSIG, _Long(number), _Long(0), _Long(0), _Long(0))
 
 
 def become_subreaper() -> None:
     """Let orphaned descendants become children of this process."""
-    call("prctl", PR_SET_CHILD_SUBREAPER, Long(1), Long(0), Long(0), Long(0))
+    _call("prctl", PR_SET_CHILD_SUBREAPER, _Long(1), _Long(0), _Long(0), _Long(0))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.files import fsync_folder, make_folders, name_where_no_room_is, temporary_beside
+from sifmake.files import add_path_to_enospc, fsync_folder, make_folders, temporary_beside
 from sifmake.ranges import copy_some, write_at
 from sifmake.sif.format import ZERO_TIME, Descriptor, Header
 from sifmake.sif.plan import place
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sifmake.sif.plan import NewObject
     from sifmake.sif.reader import Sif
 
-FICLONE = 0x40049409
+_FICLONE = 0x40049409
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ def open_for_append(source: Path, target: Path) -> Iterator[Sif]:
         with _open_in_place(source) if in_place else _open_copy(source, target) as sif:
             yield sif
     except OSError as error:
-        name_where_no_room_is(error, target)
+        add_path_to_enospc(error, target)
         raise
 
 
 @contextmanager
 def _open_in_place(source: Path) -> Iterator[Sif]:
-    with opened(source) as fd:
-        lock(fd, source)
+    with _opened(source) as fd:
+        _lock(fd, source)
         yield read_sif(fd, source)
 
 
@@ -67,8 +67,8 @@ def _open_in_place(source: Path) -> Iterator[Sif]:
 def _open_copy(source: Path, target: Path) -> Iterator[Sif]:
     temporary = temporary_beside(target)
     try:
-        copy_file(source, temporary)
-        with opened(temporary) as fd:
+        _copy_file(source, temporary)
+        with _opened(temporary) as fd:
             yield read_sif(fd, source)
             os.fsync(fd)
         temporary.replace(target)
@@ -78,7 +78,7 @@ def _open_copy(source: Path, target: Path) -> Iterator[Sif]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[int]:
+def _opened(path: Path) -> Iterator[int]:
     """Give a file descriptor for reading and writing, closed afterwards."""
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -87,7 +87,7 @@ def opened(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def lock(fd: int, path: Path) -> None:
+def _lock(fd: int, path: Path) -> None:
     """Keep other signers of the same file away; file systems without locks are left alone."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,7 +110,7 @@ def append_objects(sif: Sif, additions: Sequence[Addition]) -> tuple[Descriptor,
         SifError: There is no free slot, or the file is not in the state that its header tells.
         OSError: As write and fsync do.
     """
-    header, descriptors = extended(sif, additions)
+    header, descriptors = _extended(sif, additions)
     try:
         os.ftruncate(sif.fd, descriptors[-1].end)
         for descriptor, addition in zip(descriptors, additions, strict=True):
@@ -129,9 +129,9 @@ def append_objects(sif: Sif, additions: Sequence[Addition]) -> tuple[Descriptor,
     return tuple(descriptors)
 
 
-def extended(sif: Sif, additions: Sequence[Addition]) -> tuple[Header, list[Descriptor]]:
+def _extended(sif: Sif, additions: Sequence[Addition]) -> tuple[Header, list[Descriptor]]:
     """Return the header and the new descriptors that a file has after objects were added."""
-    check_sound(sif)
+    _check_sound(sif)
     now = ZERO_TIME if sif.header.deterministic else int(time.time())
     taken = {item.slot for item in sif.objects}
     free = [slot for slot in range(sif.header.total) if slot not in taken]
@@ -151,7 +151,7 @@ def extended(sif: Sif, additions: Sequence[Addition]) -> tuple[Header, list[Desc
     return header, descriptors
 
 
-def check_sound(sif: Sif) -> None:
+def _check_sound(sif: Sif) -> None:
     """Refuse to extend a file with inconsistencies, which a signature would then seem to vouch for."""
     found = problems(sif)
     end = max([sif.header.data_offset, *(item.end for item in sif.objects)])
@@ -161,7 +161,7 @@ def check_sound(sif: Sif) -> None:
         raise SifError(found[0], where=str(sif.path), hint="build the file again")
 
 
-def copy_file(source: Path, target: Path) -> None:
+def _copy_file(source: Path, target: Path) -> None:
     """Copy content and permission bits to a new file, inside the kernel; clone where the file system can."""
     with source.open("rb") as reader:
         mode = os.fstat(reader.fileno()).st_mode & 0o777
@@ -169,14 +169,14 @@ def copy_file(source: Path, target: Path) -> None:
         fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.fchmod(fd, mode)
-            fcntl.ioctl(fd, FICLONE, reader.fileno())
+            fcntl.ioctl(fd, _FICLONE, reader.fileno())
         except OSError:
-            copy_bytes(reader.fileno(), fd)
+            _copy_bytes(reader.fileno(), fd)
         finally:
             os.close(fd)
 
 
-def copy_bytes(source: int, target: int) -> None:
+def _copy_bytes(source: int, target: int) -> None:
     """Copy the whole content from one file descriptor to another."""
     offset, size = 0, os.fstat(source).st_size
     while offset < size:

@@ -12,7 +12,7 @@ from sifmake.sif.format import DataType, arch_code, arch_name
 if TYPE_CHECKING:
     from sifmake.sif.format import Descriptor
 
-FINGERPRINT_BYTES = 20
+_FINGERPRINT_BYTES = 20
 
 
 class FsType(IntEnum):
@@ -84,7 +84,7 @@ def signature_extra(hash_type: HashType, fingerprint: bytes = b"") -> bytes:
 def read_signature(descriptor: Descriptor) -> tuple[int, bytes]:
     """Return hash type and the 20 bytes of the signer's fingerprint of a signature's descriptor."""
     (hash_type,) = struct.unpack_from("<i", descriptor.extra)
-    return hash_type, descriptor.extra[4 : 4 + FINGERPRINT_BYTES]
+    return hash_type, descriptor.extra[4 : 4 + _FINGERPRINT_BYTES]
 
 
 def digest_extra(digest: str) -> bytes:

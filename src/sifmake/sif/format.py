@@ -38,7 +38,7 @@ class DataType(IntEnum):
     OCI_BLOB = 0x400B
 
 
-ARCHITECTURES: Final = (
+_ARCHITECTURES: Final = (
     *("unknown", "386", "amd64", "arm", "arm64", "ppc64", "ppc64le"),
     *("mips", "mipsle", "mips64", "mips64le", "s390x", "riscv64", "loong64"),
 )
@@ -51,14 +51,14 @@ def arch_code(name: str) -> bytes:
     Raises:
         ValueError: The format has no code for it.
     """
-    return b"%02d\0" % ARCHITECTURES.index(name)
+    return b"%02d\0" % _ARCHITECTURES.index(name)
 
 
 def arch_name(code: bytes) -> str:
     """Return the architecture of a three-byte code; "unknown" for codes that the format does not define."""
     digits = code[:2]
-    known = digits.isdigit() and code[2:] == b"\0" and int(digits) < len(ARCHITECTURES)
-    return ARCHITECTURES[int(digits)] if known else "unknown"
+    known = digits.isdigit() and code[2:] == b"\0" and int(digits) < len(_ARCHITECTURES)
+    return _ARCHITECTURES[int(digits)] if known else "unknown"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ TYPE_LABELS = {
     DataType.OCI_ROOT_INDEX: "OCI.RootIndex",
     DataType.OCI_BLOB: "OCI.Blob",
 }
-FS_LABELS = {
+_FS_LABELS = {
     FsType.SQUASHFS: "Squashfs",
     FsType.EXT3: "Ext3",
     FsType.ARCHIVE: "Archive",
@@ -35,30 +35,30 @@ FS_LABELS = {
     FsType.ENCRYPTED_SQUASHFS: "Encrypted squashfs",
     FsType.GOCRYPTFS_SQUASHFS: "Gocryptfs squashfs",
 }
-PART_LABELS = {
+_PART_LABELS = {
     PartType.SYSTEM: "System",
     PartType.PRIMARY_SYSTEM: "*System",
     PartType.DATA: "Data",
     PartType.OVERLAY: "Overlay",
 }
-HASH_LABELS = {
+_HASH_LABELS = {
     HashType.SHA256: "SHA-256",
     HashType.SHA384: "SHA-384",
     HashType.SHA512: "SHA-512",
     HashType.BLAKE2S_256: "BLAKE2s-256",
     HashType.BLAKE2B_256: "BLAKE2b-256",
 }
-RULE = "-" * 78
+_RULE = "-" * 78
 
 
-def type_label(item: Descriptor) -> str:
+def _type_label(item: Descriptor) -> str:
     """Return the type of an object with what its extra data adds, such as ``FS (Squashfs/*System/amd64)``."""
     label = name_of(TYPE_LABELS, item.data_type)
     part = read_partition(item)
     if part is not None:
-        return f"{label} ({name_of(FS_LABELS, part.fs_type)}/{name_of(PART_LABELS, part.part_type)}/{part.arch_name})"
+        return f"{label} ({name_of(_FS_LABELS, part.fs_type)}/{name_of(_PART_LABELS, part.part_type)}/{part.arch_name})"
     if item.data_type == DataType.SIGNATURE:
-        return f"{label} ({name_of(HASH_LABELS, read_signature(item)[0])})"
+        return f"{label} ({name_of(_HASH_LABELS, read_signature(item)[0])})"
     return label
 
 
@@ -67,7 +67,7 @@ def name_of(labels: Mapping[Any, str], number: int) -> str:
     return labels.get(number, f"Unknown ({number:#x})")
 
 
-def link_label(item: Descriptor) -> str:
+def _link_label(item: Descriptor) -> str:
     """Return what an object is linked to, ``(G)`` behind groups."""
     if item.linked_group:
         return f"{item.linked_group:<4}(G)"
@@ -77,11 +77,11 @@ def link_label(item: Descriptor) -> str:
 def list_lines(objects: Iterable[Descriptor], *, position: bool = True) -> list[str]:
     """Return the table of objects; ``position`` adds the column of file offsets."""
     place = f"{'SIF POSITION (start-end)':<26}|" if position else ""
-    lines = [RULE, f"{'ID':<5}|{'GROUP':<8}|{'LINK':<8}|{place}TYPE", RULE]
+    lines = [_RULE, f"{'ID':<5}|{'GROUP':<8}|{'LINK':<8}|{place}TYPE", _RULE]
     for item in objects:
         group = item.group_id or "NONE"
         place = f"{f'{item.offset}-{item.end}':<26}|" if position else ""
-        lines.append(f"{item.id:<5}|{group!s:<8}|{link_label(item):<8}|{place}{type_label(item)}")
+        lines.append(f"{item.id:<5}|{group!s:<8}|{_link_label(item):<8}|{place}{_type_label(item)}")
     return lines
 
 
@@ -92,8 +92,8 @@ def header_lines(header: Header) -> list[str]:
         "Version": header.version.rstrip(b"\0").decode(),
         "Primary Architecture": arch_name(header.arch),
         "ID": "" if header.uuid == NIL_UUID else str(uuid.UUID(bytes=header.uuid)),
-        "Created At": time_text(header.created),
-        "Modified At": time_text(header.modified),
+        "Created At": _time_text(header.created),
+        "Modified At": _time_text(header.modified),
         "Descriptors Free": str(header.free),
         "Descriptors Total": str(header.total),
         "Descriptors Offset": str(header.table_offset),
@@ -104,7 +104,7 @@ def header_lines(header: Header) -> list[str]:
     return [f"{name + ':':<22}{value}" for name, value in fields.items() if value]
 
 
-def time_text(seconds: int) -> str:
+def _time_text(seconds: int) -> str:
     """Return Unix seconds as RFC 3339 in UTC; empty for the time of deterministic files."""
     if seconds == ZERO_TIME:
         return ""

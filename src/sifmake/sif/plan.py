@@ -27,7 +27,7 @@ from sifmake.sif_table import DESCRIPTOR, MAGIC, VERSION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SPARE_SLOTS = 8
+_SPARE_SLOTS = 8
 PARTITION_ALIGNMENT = 4096
 
 
@@ -89,21 +89,21 @@ def plan(
     Raises:
         SifError: A name, architecture or extra does not fit, or there are two primary partitions.
     """
-    slots = max(DEFAULT_SLOTS, len(objects) + SPARE_SLOTS)
+    slots = max(DEFAULT_SLOTS, len(objects) + _SPARE_SLOTS)
     data_offset = TABLE_OFFSET + slots * DESCRIPTOR.size
     descriptors: list[Descriptor] = []
     end = data_offset
     for slot, item in enumerate(objects):
         descriptors.append(place(item, slot, end, time))
         end = descriptors[-1].end
-    check_architecture(descriptors, arch)
-    header = new_header(arch, launch, uuid, time, slots, slots - len(objects), end)
+    _check_architecture(descriptors, arch)
+    header = _new_header(arch, launch, uuid, time, slots, slots - len(objects), end)
     table = b"".join(item.pack() for item in descriptors)
     head = (header.pack().ljust(TABLE_OFFSET, b"\0") + table).ljust(data_offset, b"\0")
     return SifPlan(head, tuple(item.offset for item in descriptors), end)
 
 
-def new_header(arch: str, launch: bytes, uuid: bytes, time: int, slots: int, free: int, end: int) -> Header:
+def _new_header(arch: str, launch: bytes, uuid: bytes, time: int, slots: int, free: int, end: int) -> Header:
     """Return the header of a new file whose descriptor table has so many slots and whose data ends at ``end``."""
     table_size = slots * DESCRIPTOR.size
     return Header(
@@ -152,7 +152,7 @@ def place(item: NewObject, slot: int, end: int, time: int) -> Descriptor:
     )
 
 
-def check_architecture(descriptors: Sequence[Descriptor], arch: str) -> None:
+def _check_architecture(descriptors: Sequence[Descriptor], arch: str) -> None:
     """Raise SifError unless header and the at most one primary partition name the same architecture."""
     try:
         code = arch_code(arch)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from sifmake.sif.format import DataType
 
-SMALL_OBJECT = 16 << 20
+_SMALL_OBJECT = 16 << 20
 """Bytes of the largest object that is read into memory unless the caller says otherwise."""
-SHOWN_NUMBERS = 50
+_SHOWN_NUMBERS = 50
 """Object numbers that a message lists."""
 
 
@@ -63,12 +63,12 @@ class Sif:
             if item.id == number:
                 return item
         numbers = [str(item.id) for item in self.objects]
-        have = ", ".join(numbers[:SHOWN_NUMBERS] + ["..."] * (len(numbers) > SHOWN_NUMBERS)) or "none"
+        have = ", ".join(numbers[:_SHOWN_NUMBERS] + ["..."] * (len(numbers) > _SHOWN_NUMBERS)) or "none"
         raise SifError(f"there is no object {number}", where=str(self.path), hint=f"it has: {have}")
 
     def primary(self) -> Descriptor | None:
         """Return the primary partition, if there is one."""
-        return next((item for item in self.objects if is_primary(item)), None)
+        return next((item for item in self.objects if _is_primary(item)), None)
 
     def pread(self, item: Descriptor, size: int, offset: int = 0) -> bytes:
         """Return up to ``size`` bytes from ``offset`` inside an object; fewer only at the object's end.
@@ -82,7 +82,7 @@ class Sif:
             raise SifError(f"object {item.id} ends too early: the file has been cut", where=str(self.path))
         return data
 
-    def read(self, item: Descriptor, limit: int = SMALL_OBJECT) -> bytes:
+    def read(self, item: Descriptor, limit: int = _SMALL_OBJECT) -> bytes:
         """Return the whole data of an object.
 
         Raises:
@@ -117,19 +117,19 @@ def open_sif(path: Path) -> Iterator[Sif]:
 def read_sif(fd: int, path: Path) -> Sif:
     """Check the SIF file that is open as ``fd``; ``path`` is for messages. Raises as ``open_sif``."""
     try:
-        return checked(fd, path)
+        return _checked(fd, path)
     except SifError as error:
         raise error.within(str(path)) from None
 
 
-def checked(fd: int, path: Path) -> Sif:
+def _checked(fd: int, path: Path) -> Sif:
     """Read and check everything but the data."""
     table = read_table(fd)
     objects = tuple(Descriptor(*row) for row in table.rows)
     return Sif(path, fd, table.size, Header.unpack(table.head), objects, tuple(table.leftovers))
 
 
-def is_primary(item: Descriptor) -> bool:
+def _is_primary(item: Descriptor) -> bool:
     """Whether an object is a primary system partition."""
     part = read_partition(item)
     return part is not None and part.primary
@@ -148,11 +148,11 @@ def problems(sif: Sif) -> list[str]:
     groups = {item.group_id for item in sif.objects if item.group_id}
     numbers = {item.id for item in sif.objects}
     for item in sif.objects:
-        found += object_problems(item, groups, numbers)
+        found += _object_problems(item, groups, numbers)
     return found
 
 
-def object_problems(item: Descriptor, groups: set[int], numbers: set[int]) -> Iterator[str]:
+def _object_problems(item: Descriptor, groups: set[int], numbers: set[int]) -> Iterator[str]:
     """Give what is odd in one descriptor; ``groups`` and ``numbers`` are those that the file has."""
     if item.id != item.slot + 1:
         yield f"object {item.id} stands in descriptor slot {item.slot}"

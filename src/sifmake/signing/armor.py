@@ -13,11 +13,11 @@ from sifmake.signing.metadata import MetadataError
 
 SIGNATURE_TAG = 2
 VERSION_4 = 4
-WITH_INTEGERS = {1, 3, 17, 19, 22}
+_WITH_INTEGERS = {1, 3, 17, 19, 22}
 """Algorithms whose signatures are multiprecision integers: RSA, DSA, ECDSA, EdDSA (RFC 9580, section 5.2.3)."""
-LONGEST_HEADER = 6
-BEGIN = b"-----BEGIN PGP SIGNATURE-----"
-END = b"-----END PGP SIGNATURE-----"
+_LONGEST_HEADER = 6
+_BEGIN = b"-----BEGIN PGP SIGNATURE-----"
+_END = b"-----END PGP SIGNATURE-----"
 
 
 def canonical(armor: bytes) -> bytes:
@@ -28,7 +28,7 @@ def canonical(armor: bytes) -> bytes:
     """
     try:
         data = dearmored(armor)
-        rewritten = b"".join(rewrite(tag, body) for tag, body in packets(data))
+        rewritten = b"".join(_rewrite(tag, body) for tag, body in packets(data))
     except (IndexError, ValueError):
         raise MetadataError("the OpenPGP signature is damaged") from None
     return armored(rewritten)
@@ -38,7 +38,7 @@ def armored(data: bytes) -> bytes:
     """Return a signature block with some packets."""
     text = base64.b64encode(data)
     lines = [text[start : start + 64] for start in range(0, len(text), 64)]
-    return b"\n".join([BEGIN, b"", *lines, END, b""])
+    return b"\n".join([_BEGIN, b"", *lines, _END, b""])
 
 
 def dearmored(armor: bytes) -> bytes:
@@ -54,7 +54,7 @@ def packets(data: bytes) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     at = 0
     while at < len(data):
-        tag, width, size = header(data[at : at + LONGEST_HEADER])
+        tag, width, size = header(data[at : at + _LONGEST_HEADER])
         end = at + width + size
         if end > len(data):
             raise ValueError
@@ -80,14 +80,14 @@ def header(data: bytes) -> tuple[int, int, int]:
     raise ValueError
 
 
-def rewrite(tag: int, body: bytes) -> bytes:
+def _rewrite(tag: int, body: bytes) -> bytes:
     """Return a packet, with canonical integers if it is a version 4 signature."""
-    if tag == SIGNATURE_TAG and body[0] == VERSION_4 and body[2] in WITH_INTEGERS:
+    if tag == SIGNATURE_TAG and body[0] == VERSION_4 and body[2] in _WITH_INTEGERS:
         hashed_end = 6 + int.from_bytes(body[4:6])
         start = hashed_end + 2 + int.from_bytes(body[hashed_end : hashed_end + 2]) + 2
         if start > len(body):
             raise ValueError
-        body = body[:start] + canonical_integers(body[start:])
+        body = body[:start] + _canonical_integers(body[start:])
     return packed(tag, body)
 
 
@@ -96,7 +96,7 @@ def packed(tag: int, body: bytes) -> bytes:
     return bytes([0xC0 | tag, 255]) + len(body).to_bytes(4) + body
 
 
-def canonical_integers(data: bytes) -> bytes:
+def _canonical_integers(data: bytes) -> bytes:
     """Return multiprecision integers with their leading zeros removed from length and value."""
     parts: list[bytes] = []
     at = 0

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FAILURES = (RuntimeError, ValueError, OSError)
 """What pysequoia raises; its messages carry a stack trace, so that only their first line is of use."""
-DAMAGED_HINT = "get the key again from its owner: gpg --armor --export FINGERPRINT writes it"
+_DAMAGED_HINT = "get the key again from its owner: gpg --armor --export FINGERPRINT writes it"
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ def read_certificates(data: bytes, where: str) -> list[Certificate]:
         hint = "a public PEM key or what gpg --export writes is wanted"
         raise foreign_form(data, where) or KeyFileError(what, where=where, hint=hint)
     try:
-        if any(is_secret(packet) for packet in PacketPile.from_bytes(data)):
+        if any(_is_secret(packet) for packet in PacketPile.from_bytes(data)):
             raise KeyFileError("holds a secret OpenPGP key", where=where, hint="use what gpg --export writes")
-        return [whole(certificate(cert)) for cert in certs]
+        return [_whole(_certificate(cert)) for cert in certs]
     except (*FAILURES, IndexError):
-        raise KeyFileError("the OpenPGP certificate is damaged", where=where, hint=DAMAGED_HINT) from None
+        raise KeyFileError("the OpenPGP certificate is damaged", where=where, hint=_DAMAGED_HINT) from None
 
 
-def is_secret(packet: Packet) -> bool:
+def _is_secret(packet: Packet) -> bool:
     """Whether a packet holds a secret key or subkey; the library fails on the tags that it does not know."""
     try:
         return packet.tag in (Tag.SecretKey, Tag.SecretSubkey)
@@ -88,7 +88,7 @@ def is_secret(packet: Packet) -> bool:
         return False
 
 
-def whole(found: Certificate) -> Certificate:
+def _whole(found: Certificate) -> Certificate:
     """Return a certificate; ``ValueError`` if neither a user ID nor a signature of its own came with the key."""
     if not found.usable and all(tag != USER_ID for tag, _ in packets(bytes(found.cert))):
         raise ValueError
@@ -100,11 +100,11 @@ def united(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
     found: dict[str, Certificate] = {}
     for item in certificates:
         known = found.get(item.fingerprint)
-        found[item.fingerprint] = item if known is None else certificate(known.cert.merge(item.cert))
+        found[item.fingerprint] = item if known is None else _certificate(known.cert.merge(item.cert))
     return tuple(found.values())
 
 
-def certificate(cert: pysequoia.Cert) -> Certificate:
+def _certificate(cert: pysequoia.Cert) -> Certificate:
     """Return what is asked of a certificate in one value; raises as the library does where it is damaged."""
     bodies = (body for tag, body in packets(bytes(cert)) if tag in {PUBLIC_KEY, PUBLIC_SUBKEY})
     keys = tuple(name for body in bodies if (name := fingerprint_of(body)))
@@ -127,7 +127,7 @@ def key_ends(owner: Certificate, key: str) -> Iterator[str]:
         yield f"key {owner.fingerprint} is revoked"
     if owner.expires is not None and owner.expires < now:
         yield f"key {owner.fingerprint} expired on {owner.expires:%Y-%m-%d}"
-    body, bindings = own_signatures(owner, key)
+    body, bindings = _own_signatures(owner, key)
     if any(item.kind == SUBKEY_REVOCATION for item in bindings):
         yield f"signing subkey {key.upper()} is revoked"
     said = [item for item in bindings if item.kind == SUBKEY_BINDING and item.created]
@@ -138,7 +138,7 @@ def key_ends(owner: Certificate, key: str) -> Iterator[str]:
             yield f"signing subkey {key.upper()} expired on {end:%Y-%m-%d}"
 
 
-def own_signatures(owner: Certificate, key: str) -> tuple[bytes, list[SignaturePacket]]:
+def _own_signatures(owner: Certificate, key: str) -> tuple[bytes, list[SignaturePacket]]:
     """Return the body of a key packet and the signatures behind it; those of other versions mean nothing here."""
     found: list[SignaturePacket] = []
     body, inside = b"", False

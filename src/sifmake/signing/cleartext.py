@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sifmake.signing.metadata import MetadataError
 
-FRAME = re.compile(
+_FRAME = re.compile(
     rb"-----BEGIN PGP SIGNED MESSAGE-----\r?\n"
     rb"(?:Hash: (?P<hash>[A-Z0-9, -]{1,80})\r?\n)?\r?\n"
     rb"(?P<text>.*?)\r?\n"
@@ -15,7 +15,7 @@ FRAME = re.compile(
     re.DOTALL,
 )
 
-RULES = 6
+_RULES = 6
 """Three lines of the frame begin and end with five dashes; more of them would make matching slow."""
 
 
@@ -42,7 +42,7 @@ def split(data: bytes) -> ClearSigned:
     Raises:
         MetadataError: It is not of that form.
     """
-    match = FRAME.fullmatch(data) if data.count(b"-----") == RULES else None
+    match = _FRAME.fullmatch(data) if data.count(b"-----") == _RULES else None
     if match is None or b"\n-" in match["text"] or match["text"].startswith(b"-"):
         raise MetadataError("neither a DSSE envelope nor one OpenPGP clear-signed text")
     names = (match["hash"] or b"").decode().replace(" ", "")

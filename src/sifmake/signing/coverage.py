@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from sifmake.sif import Descriptor, Sif
 
-SCAN_BYTES = 1 << 20
+_SCAN_BYTES = 1 << 20
 """How much of a gap is searched for bytes that are not zero; a larger one is named whatever it holds."""
-FIELDS = ((5, 9, "number"), (9, 13, "group"), (17, 25, "offset"), (33, 41, "padded size"), (49, 57, "time of change"))
+_FIELDS = ((5, 9, "number"), (9, 13, "group"), (17, 25, "offset"), (33, 41, "padded size"), (49, 57, "time of change"))
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ def uncovered(sif: Sif, covered: Iterable[int], open_signatures: Iterable[int]) 
     spans = [
         Span(45, 48, "header: architecture"),
         Span(64, HEADER.size, "header: times, counts and offsets"),
-        *table_spans(sif, whole),
-        *(span for item in sif.objects if item.id not in whole for span in data_spans(sif, item, loose)),
-        *gap_spans(sif),
+        *_table_spans(sif, whole),
+        *(span for item in sif.objects if item.id not in whole for span in _data_spans(sif, item, loose)),
+        *_gap_spans(sif),
     ]
     return tuple(sorted((span for span in spans if span.start < span.end), key=lambda span: span.start))
 
 
-def table_spans(sif: Sif, covered: set[int]) -> Iterator[Span]:
+def _table_spans(sif: Sif, covered: set[int]) -> Iterator[Span]:
     """Give the uncovered fields of the descriptor table."""
     used = {item.slot: item for item in sif.objects}
     for slot in range(sif.header.total):
@@ -66,18 +66,18 @@ def table_spans(sif: Sif, covered: set[int]) -> Iterator[Span]:
         if item is None:
             yield Span(start, start + DESCRIPTOR.size, "free descriptor", odd=slot in sif.leftovers)
         elif item.id in covered:
-            for first, end, name in FIELDS:
+            for first, end, name in _FIELDS:
                 yield Span(start + first, start + end, f"descriptor of object {item.id}: {name}")
         else:
-            yield Span(start, start + DESCRIPTOR.size, f"descriptor of {kind_of(item)}")
+            yield Span(start, start + DESCRIPTOR.size, f"descriptor of {_kind_of(item)}")
 
 
-def kind_of(item: Descriptor) -> str:
+def _kind_of(item: Descriptor) -> str:
     """Return how to name an object that no signature covers."""
     return f"signature {item.id}" if item.data_type == DataType.SIGNATURE else f"unsigned object {item.id}"
 
 
-def data_spans(sif: Sif, item: Descriptor, loose: set[int]) -> Iterator[Span]:
+def _data_spans(sif: Sif, item: Descriptor, loose: set[int]) -> Iterator[Span]:
     """Give the uncovered parts of an object's data; of a checked signature that is the frame around what it signs."""
     if item.data_type != DataType.SIGNATURE:
         yield Span(item.offset, item.end, f"unsigned object {item.id}", odd=True)
@@ -96,7 +96,7 @@ def data_spans(sif: Sif, item: Descriptor, loose: set[int]) -> Iterator[Span]:
         yield Span(item.offset + behind, item.end, f"frame and unhashed parts of signature {item.id}")
 
 
-def gap_spans(sif: Sif) -> Iterator[Span]:
+def _gap_spans(sif: Sif) -> Iterator[Span]:
     """Give what lies between header, table and objects, and behind the last of them."""
     table_end = sif.header.table_offset + sif.header.total * DESCRIPTOR.size
     places = [(HEADER.size, HEADER.size), (sif.header.table_offset, table_end)]
@@ -104,14 +104,14 @@ def gap_spans(sif: Sif) -> Iterator[Span]:
     end = HEADER.size
     for start, stop in sorted(places):
         if start > end:
-            yield Span(end, start, "gap", odd=holds_bytes(sif, end, start))
+            yield Span(end, start, "gap", odd=_holds_bytes(sif, end, start))
         end = max(end, stop)
     yield Span(end, sif.size, "bytes behind the last object", odd=True)
 
 
-def holds_bytes(sif: Sif, start: int, end: int) -> bool:
+def _holds_bytes(sif: Sif, start: int, end: int) -> bool:
     """Whether a gap holds anything but zeros, or is too large to tell."""
-    return end - start > SCAN_BYTES or any(read_at(sif.fd, end - start, start))
+    return end - start > _SCAN_BYTES or any(read_at(sif.fd, end - start, start))
 
 
 def oddities(spans: Iterable[Span]) -> list[str]:

@@ -62,9 +62,9 @@ def decode(data: bytes) -> Envelope:
         MetadataError: It is not a DSSE envelope with SIF metadata.
     """
     try:
-        document = json.loads(data.decode(), object_pairs_hook=no_duplicates)
-        signatures = tuple(read_signature(item) for item in document["signatures"])
-        payload = strict_base64(document["payload"])
+        document = json.loads(data.decode(), object_pairs_hook=_no_duplicates)
+        signatures = tuple(_read_signature(item) for item in document["signatures"])
+        payload = _strict_base64(document["payload"])
         known = set(document) == {"payloadType", "payload", "signatures"} and document["payloadType"] == PAYLOAD_TYPE
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MetadataError("not a DSSE envelope with SIF metadata") from None
@@ -73,15 +73,15 @@ def decode(data: bytes) -> Envelope:
     return Envelope(payload, signatures)
 
 
-def read_signature(item: Any) -> DsseSignature:
+def _read_signature(item: Any) -> DsseSignature:
     """Read one entry of ``signatures``."""
     key_id = item.get("keyid", "")
     if set(item) - {"keyid", "sig"} or not isinstance(key_id, str):
         raise ValueError
-    return DsseSignature(key_id, strict_base64(item["sig"]))
+    return DsseSignature(key_id, _strict_base64(item["sig"]))
 
 
-def strict_base64(text: str) -> bytes:
+def _strict_base64(text: str) -> bytes:
     """Decode base64 that is spelled in the only canonical way."""
     try:
         data = base64.b64decode(text, validate=True)
@@ -92,7 +92,7 @@ def strict_base64(text: str) -> bytes:
     return data
 
 
-def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the members of a JSON object; ``ValueError`` if a name comes twice."""
     members = dict(pairs)
     if len(members) != len(pairs):

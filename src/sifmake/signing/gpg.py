@@ -43,9 +43,9 @@ class GpgSigner:
             SigningError: gpg refused.
         """
         arguments = ["--local-user", self.key, "--digest-algo", "SHA256", "--clearsign"]
-        status, out, errors = run_gpg(arguments, message, self.passphrase)
+        status, out, errors = _run_gpg(arguments, message, self.passphrase)
         if status or not out:
-            raise SigningError(f"gpg cannot sign: {last_line(errors)}", where=self.key)
+            raise SigningError(f"gpg cannot sign: {_last_line(errors)}", where=self.key)
         return out.rstrip(b"\n")
 
 
@@ -61,11 +61,11 @@ def find_signer(key: str, passphrase: str | None) -> GpgSigner:
     """
     if key.startswith("-"):
         raise KeyFileError("not a fingerprint", where=key)
-    status, out, errors = run_gpg(["--with-colons", "--list-secret-keys", "--", key], b"", None)
+    status, out, errors = _run_gpg(["--with-colons", "--list-secret-keys", "--", key], b"", None)
     fields = [line.split(":") for line in out.decode(errors="replace").splitlines()]
     primaries = [after[9] for before, after in itertools.pairwise(fields) if before[0] == "sec"]
     if status or not primaries:
-        hint = f"gpg says: {last_line(errors)}" if errors else "gpg --list-secret-keys shows what it has"
+        hint = f"gpg says: {_last_line(errors)}" if errors else "gpg --list-secret-keys shows what it has"
         raise KeyFileError("gpg has no such secret key", where=key, hint=hint)
     if len(primaries) > 1:
         raise KeyFileError(f"{len(primaries)} secret keys match", where=key, hint="give a fingerprint")
@@ -74,7 +74,7 @@ def find_signer(key: str, passphrase: str | None) -> GpgSigner:
     return GpgSigner(primaries[0], key, passphrase)
 
 
-def run_gpg(arguments: Sequence[str], message: bytes, passphrase: str | None) -> tuple[int, bytes, bytes]:
+def _run_gpg(arguments: Sequence[str], message: bytes, passphrase: str | None) -> tuple[int, bytes, bytes]:
     """Run gpg without questions on this terminal; returns exit status, output and messages."""
     command = ["gpg", "--batch", "--no-tty", "--yes"]
     if passphrase is None:
@@ -101,7 +101,7 @@ def finish(command: Sequence[str], message: bytes, inherited: Sequence[int]) -> 
     return done.returncode, done.stdout, done.stderr
 
 
-def last_line(errors: bytes) -> str:
+def _last_line(errors: bytes) -> str:
     """Return the line of gpg's messages that says most."""
     lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
     return one_line(lines[-1].removeprefix("gpg: ")) if lines else "no message"

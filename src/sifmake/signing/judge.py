@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sifmake.signing.trust import TrustedKey, TrustStore
 
 
-OTHER_KEYS = 64
+_OTHER_KEYS = 64
 """Keys that a raw signature is tried with besides the one that it names."""
 
 
@@ -38,12 +38,12 @@ def judge_envelope(envelope: dsse.Envelope, trust: TrustStore) -> tuple[SignerCh
     the key that made the signature, whatever it is called there.
     """
     message = dsse.pre_authentication(envelope.payload)
-    return tuple(judge_raw(signature, message, trust) for signature in envelope.signatures)
+    return tuple(_judge_raw(signature, message, trust) for signature in envelope.signatures)
 
 
-def judge_raw(signature: dsse.DsseSignature, message: bytes, trust: TrustStore) -> SignerCheck:
+def _judge_raw(signature: dsse.DsseSignature, message: bytes, trust: TrustStore) -> SignerCheck:
     """Check one raw signature."""
-    maker = next((key for key in raw_candidates(signature, trust) if raw_holds(key, signature, message)), None)
+    maker = next((key for key in _raw_candidates(signature, trust) if _raw_holds(key, signature, message)), None)
     denied = next((name for name in (maker and maker.key_id, signature.key_id) if name in trust.denied), None)
     if denied:
         name = maker.name if maker is not None and maker.key_id == denied else ""
@@ -58,13 +58,13 @@ def judge_raw(signature: dsse.DsseSignature, message: bytes, trust: TrustStore) 
     return SignerCheck(signature.key_id, "", Verdict.UNTRUSTED, f"{name} is not among the trusted keys")
 
 
-def raw_candidates(signature: dsse.DsseSignature, trust: TrustStore) -> Iterator[TrustedKey]:
+def _raw_candidates(signature: dsse.DsseSignature, trust: TrustStore) -> Iterator[TrustedKey]:
     """Give the keys that may have made a raw signature, the one first that it names."""
     yield from (key for key in trust.keys if key.key_id == signature.key_id)
-    yield from itertools.islice((key for key in trust.keys if key.key_id != signature.key_id), OTHER_KEYS)
+    yield from itertools.islice((key for key in trust.keys if key.key_id != signature.key_id), _OTHER_KEYS)
 
 
-def raw_holds(key: TrustedKey, signature: dsse.DsseSignature, message: bytes) -> bool:
+def _raw_holds(key: TrustedKey, signature: dsse.DsseSignature, message: bytes) -> bool:
     """Whether a raw signature fits a key."""
     from sifmake.signing.pem import verifies
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KINDS = "RSA of 2048 bits or more, ECDSA P-256, P-384, P-521 and Ed25519 work"
-NEW_KEY = "sifmake key newpair makes one that works"
+_NEW_KEY = "sifmake key newpair makes one that works"
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)(PRIVATE|PUBLIC) KEY-----([^-]*)")
 _RSA_PSS = bytes.fromhex("06092a864886f70d01010a")
 _WRITTEN_OUT_CURVE = bytes.fromhex("06072a8648ce3d0101")
@@ -59,7 +59,7 @@ def check_blocks(data: bytes, half: str, where: str) -> None:
         raw = _decoded(found[3])
         if _RSA_PSS in raw:
             what = "an RSA key for PSS alone, which Apptainer and SingularityCE cannot use"
-            raise KeyFileError(what, where=where, hint=f"make it without RSA-PSS, or {NEW_KEY}")
+            raise KeyFileError(what, where=where, hint=f"make it without RSA-PSS, or {_NEW_KEY}")
         if _WRITTEN_OUT_CURVE in raw:
             what = "the curve is written out instead of named, which Apptainer and SingularityCE cannot read"
             hint = f"openssl ec -param_enc named_curve -in {shlex.quote(where)} names it (-pubin for a public key)"
@@ -75,7 +75,7 @@ def _decoded(text: bytes) -> bytes:
 def _openssh_public(data: bytes) -> str:
     if data.lstrip().startswith((b"ssh-rsa ", b"ecdsa-sha2-")):
         return "ssh-keygen -e -m PKCS8 -f {file} > key.pub.pem makes it PEM"
-    return f"ssh-keygen cannot make such a key PEM; {NEW_KEY}"
+    return f"ssh-keygen cannot make such a key PEM; {_NEW_KEY}"
 
 
 def _openssh_private(data: bytes) -> str:
@@ -83,7 +83,7 @@ def _openssh_private(data: bytes) -> str:
     raw = _decoded(found[1]) if found else b""
     if any(kind in raw for kind in (b"ssh-rsa", b"ecdsa-sha2-")):
         return "cp -p {file} key.pem, then ssh-keygen -p -m PKCS8 -f key.pem makes it PEM"
-    return f"ssh-keygen cannot make such a key PEM; {NEW_KEY}"
+    return f"ssh-keygen cannot make such a key PEM; {_NEW_KEY}"
 
 
 def _der(data: bytes) -> str:
@@ -123,7 +123,7 @@ _FORMS: tuple[tuple[bytes, str, str | Callable[[bytes], str]], ...] = (
     (
         rb"-----BEGIN (ENCRYPTED )?(COSIGN|SIGSTORE) PRIVATE KEY-----",
         "cosign's own key encryption is not read",
-        f"use a PKCS#8 key; {NEW_KEY}",
+        f"use a PKCS#8 key; {_NEW_KEY}",
     ),
     (
         rb"(?s)\A.{8}KBXf",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import KeyFileError
-from sifmake.files import can_find, fsync_folder, make_folders, temporary_beside, write_atomic
+from sifmake.files import exists_quietly, fsync_folder, make_folders, temporary_beside, write_atomic
 from sifmake.signing.key_forms import KINDS
 from sifmake.signing.passphrase import Passphrase
 from sifmake.signing.trust import SUFFIXES, TrustStore, is_pem, load_file, load_keys, normalized, read_key_file
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from sifmake.signing.certificates import Certificate
 
-DEVELOPMENT_NAME = "development"
-ELSEWHERE = "set SIFMAKE_CONFIG_DIR to a folder of yours, or name the key's file with --key"
+_DEVELOPMENT_NAME = "development"
+_ELSEWHERE = "set SIFMAKE_CONFIG_DIR to a folder of yours, or name the key's file with --key"
 
 
 def config_folder() -> Path:
@@ -41,12 +41,12 @@ def config_folder() -> Path:
     try:
         folder = Path(own) if own else (base if base.is_absolute() else Path.home() / ".config") / "sifmake"
     except RuntimeError:
-        raise KeyFileError("there is no home directory with your keys", hint=ELSEWHERE) from None
+        raise KeyFileError("there is no home directory with your keys", hint=_ELSEWHERE) from None
     try:
         (folder / "keys").exists()
     except OSError as error:
         what = f"your keys cannot be looked for: {error.strerror}"
-        raise KeyFileError(what, where=str(folder), hint=ELSEWHERE) from None
+        raise KeyFileError(what, where=str(folder), hint=_ELSEWHERE) from None
     return folder
 
 
@@ -65,7 +65,7 @@ def trusted_folder(config: Path) -> Path:
     return config / "keys" / "trusted"
 
 
-def private_folder(folder: Path) -> None:
+def _private_folder(folder: Path) -> None:
     """Make a folder of keys that only the user can enter."""
     make_folders(folder, 0o700)
     for part in (folder, folder.parent):
@@ -83,7 +83,7 @@ def apptainer_ring() -> Path:
 def ring_files() -> list[Path]:
     """Return Apptainer's keyring of public keys where it holds something that can be looked at."""
     ring = apptainer_ring()
-    return [ring] if can_find(ring) and ring.is_file() and ring.stat().st_size else []
+    return [ring] if exists_quietly(ring) and ring.is_file() and ring.stat().st_size else []
 
 
 def default_trust(config: Path | None = None) -> TrustStore:
@@ -96,23 +96,23 @@ def default_trust(config: Path | None = None) -> TrustStore:
 
 def development_trust(config: Path) -> TrustStore:
     """Return a store with the public part of the user's development key; empty if none was made yet."""
-    path = secret_path(config, DEVELOPMENT_NAME)
+    path = secret_path(config, _DEVELOPMENT_NAME)
     if not path.is_file():
         return TrustStore()
     from sifmake.signing.pem import key_id, load_private
     from sifmake.signing.trust import TrustedKey
 
     public = load_private(read_key_file(path), str(path), Passphrase()).public_key()
-    return TrustStore(keys=(TrustedKey(key_id(public), DEVELOPMENT_NAME, public, development=True),))
+    return TrustStore(keys=(TrustedKey(key_id(public), _DEVELOPMENT_NAME, public, development=True),))
 
 
 def development_key(config: Path) -> Path:
     """Return the file of the user's development key, made at first use; safe for several processes at once."""
-    path = secret_path(config, DEVELOPMENT_NAME)
+    path = secret_path(config, _DEVELOPMENT_NAME)
     if not path.is_file():
         from sifmake.signing.pem import new_private, private_bytes
 
-        private_folder(path.parent)
+        _private_folder(path.parent)
         write_new(path, private_bytes(new_private()), keep=True)
     return path
 
@@ -150,14 +150,14 @@ def new_pair(config: Path, name: str, passphrase: str) -> tuple[Path, Path]:
 
     if not is_name(name):
         raise KeyFileError(f"{name!r:.80} cannot name a key", hint="use letters, digits and ._@+-")
-    if name == DEVELOPMENT_NAME:
+    if name == _DEVELOPMENT_NAME:
         what = f"{name!r} is the name of the key that builds make for themselves"
         raise KeyFileError(what, hint="choose another name")
     secret, public = secret_path(config, name), trusted_folder(config) / f"{name}.pem"
     if public.exists():
         raise KeyFileError("there is a key of this name", where=str(public), hint="remove it first")
     for folder in (secret.parent, public.parent):
-        private_folder(folder)
+        _private_folder(folder)
     key = new_private()
     write_new(secret, private_bytes(key, passphrase))
     write_new(public, public_bytes(key.public_key()))
@@ -174,12 +174,12 @@ def import_keys(config: Path, path: Path, data: bytes) -> list[str]:
     store = load_keys(data, path)
     if is_pem(data):
         name = re.sub(r"[^A-Za-z0-9._@+-]+", "-", path.stem).strip("-._") or "key"
-        return [import_one(folder / f"{name}.pem", data, store.keys[0].key_id)]
+        return [_import_one(folder / f"{name}.pem", data, store.keys[0].key_id)]
     usable = [item for item in store.certificates if item.usable]
     if not usable:
         what = "the key is too weak, of a kind that is not supported, or has no strong signature of its own"
         raise KeyFileError(what, where=str(path), hint=f"for OpenPGP, {KINDS}")
-    return [import_certificate(folder / f"{item.fingerprint}.asc", item) for item in usable]
+    return [_import_certificate(folder / f"{item.fingerprint}.asc", item) for item in usable]
 
 
 def import_secret(config: Path, path: Path, data: bytes) -> Path:
@@ -192,27 +192,27 @@ def import_secret(config: Path, path: Path, data: bytes) -> Path:
     from sifmake.signing.pem import load_plain
 
     load_plain(data, str(path))
-    if not is_name(path.stem) or path.stem == DEVELOPMENT_NAME:
+    if not is_name(path.stem) or path.stem == _DEVELOPMENT_NAME:
         raise KeyFileError(f"{path.stem!r:.80} cannot name a key", hint="rename the file")
     target = secret_path(config, path.stem)
-    private_folder(target.parent)
+    _private_folder(target.parent)
     write_new(target, data)
     return target
 
 
-def import_one(target: Path, data: bytes, label: str) -> str:
+def _import_one(target: Path, data: bytes, label: str) -> str:
     """Write one trusted raw key; returns its label."""
-    private_folder(target.parent)
+    _private_folder(target.parent)
     if not target.exists() or read_key_file(target) != data:
         write_new(target, data)
     return label
 
 
-def import_certificate(target: Path, item: Certificate) -> str:
+def _import_certificate(target: Path, item: Certificate) -> str:
     """Write or update one trusted OpenPGP certificate; returns its label."""
     from sifmake.signing.certificates import united
 
-    private_folder(target.parent)
+    _private_folder(target.parent)
     known = load_file(target).certificates if target.exists() else ()
     for one in united((*known, item)):
         write_atomic(target, str(one.cert).encode(), 0o600)
@@ -227,12 +227,12 @@ def find_trusted(config: Path, wanted: str) -> Path:
     """
     folder = trusted_folder(config)
     for path in key_files(folder):
-        if wanted in (path.name, path.stem) or fingerprint_matches(path, wanted):
+        if wanted in (path.name, path.stem) or _fingerprint_matches(path, wanted):
             return path
     raise KeyFileError("no such trusted key", where=wanted, hint="sifmake key list shows those you have")
 
 
-def fingerprint_matches(path: Path, wanted: str) -> bool:
+def _fingerprint_matches(path: Path, wanted: str) -> bool:
     """Whether a key file holds the key with a fingerprint."""
     try:
         fingerprint = normalized(wanted)

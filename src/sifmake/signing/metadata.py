@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sifmake.sif import Descriptor, Header
 
-SIGNED_DESCRIPTOR: Final = struct.Struct("<iBIIqqqq128s384s")
+_SIGNED_DESCRIPTOR: Final = struct.Struct("<iBIIqqqq128s384s")
 HASHES: Final[Mapping[str, str]] = {
     "sha224": "sha224",
     "sha256": "sha256",
@@ -104,25 +104,25 @@ def build(header: Header, objects: Sequence[Descriptor], lowest: int, data_diges
     signed = tuple(
         SignedObject(
             item.id - lowest,
-            Digest("sha256", descriptor_digest(item, lowest, "sha256")),
+            Digest("sha256", _descriptor_digest(item, lowest, "sha256")),
             Digest("sha256", data_digests[item.id]),
         )
         for item in sorted(objects, key=lambda item: item.id)
     )
-    return Metadata(Digest("sha256", header_digest(header, "sha256")), signed)
+    return Metadata(Digest("sha256", _header_digest(header, "sha256")), signed)
 
 
-def header_digest(header: Header, name: str) -> str:
+def _header_digest(header: Header, name: str) -> str:
     """Return the digest of launch script, magic, version and UUID; the other header fields are not covered."""
     raw = header.pack()
     return hashlib.new(name, raw[:45] + raw[48:64]).hexdigest()
 
 
-def descriptor_digest(item: Descriptor, lowest: int, name: str) -> str:
+def _descriptor_digest(item: Descriptor, lowest: int, name: str) -> str:
     """Return the digest of a descriptor without its place, group and modification time."""
     flags = (item.data_type, item.used, item.id - lowest, item.link)
     numbers = (item.size, item.created, item.uid, item.gid)
-    return hashlib.new(name, SIGNED_DESCRIPTOR.pack(*flags, *numbers, item.name, item.extra)).hexdigest()
+    return hashlib.new(name, _SIGNED_DESCRIPTOR.pack(*flags, *numbers, item.name, item.extra)).hexdigest()
 
 
 def decode(message: bytes) -> Metadata:
@@ -134,8 +134,8 @@ def decode(message: bytes) -> Metadata:
     try:
         document = json.loads(message.decode())
         version = document["version"]
-        header = read_digest(document["header"]["digest"])
-        objects = tuple(read_object(item) for item in document["objects"])
+        header = _read_digest(document["header"]["digest"])
+        objects = tuple(_read_object(item) for item in document["objects"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MetadataError("the signed metadata is not in the form of a SIF signature") from None
     if version != 1:
@@ -145,15 +145,15 @@ def decode(message: bytes) -> Metadata:
     return Metadata(header, objects)
 
 
-def read_object(item: Any) -> SignedObject:
+def _read_object(item: Any) -> SignedObject:
     """Read one entry of ``objects``."""
     number = item["relativeId"]
     if type(number) is not int or not 0 <= number < 1 << 32:
         raise ValueError
-    return SignedObject(number, read_digest(item["descriptorDigest"]), read_digest(item["objectDigest"]))
+    return SignedObject(number, _read_digest(item["descriptorDigest"]), _read_digest(item["objectDigest"]))
 
 
-def read_digest(text: str) -> Digest:
+def _read_digest(text: str) -> Digest:
     """Read ``NAME:HEX``."""
     name, _, value = text.partition(":")
     if name not in HASHES:
@@ -183,7 +183,7 @@ def mismatches(
         What differs, in the order of the objects.
     """
     found: list[Mismatch] = []
-    if header_digest(header, metadata.header.name) != metadata.header.value:
+    if _header_digest(header, metadata.header.name) != metadata.header.value:
         found.append(Mismatch(0, "the header was changed"))
     for signed in metadata.objects:
         item = objects.get(signed.relative_id + lowest)
@@ -191,7 +191,7 @@ def mismatches(
             number = signed.relative_id + lowest
             found.append(Mismatch(number, f"signed object {number} is missing"))
             continue
-        if descriptor_digest(item, lowest, signed.descriptor.name) != signed.descriptor.value:
+        if _descriptor_digest(item, lowest, signed.descriptor.name) != signed.descriptor.value:
             found.append(Mismatch(item.id, f"the descriptor of object {item.id} was changed"))
         if data_digest(item, signed.data.name) != signed.data.value:
             found.append(Mismatch(item.id, f"the data of object {item.id} was changed", data=True))

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from sifmake.signing.cleartext import ClearSigned
     from sifmake.signing.pgp_packets import SignaturePacket
 
-STRONG = {"SHA224", "SHA256", "SHA384", "SHA512"}
-WEAK = {"MD5", "SHA1", "RipeMD"}
-OTHER_KEYS = 64
+_STRONG = {"SHA224", "SHA256", "SHA384", "SHA512"}
+_WEAK = {"MD5", "SHA1", "RipeMD"}
+_OTHER_KEYS = 64
 """Keys that a signature is tried with besides those that it names."""
 
 
@@ -84,14 +84,14 @@ def verify(data: bytes, certificates: Iterable[Certificate], denied: frozenset[s
     found = signatures_in(canonical(signed.armor))
     if not found:
         return PgpResult(PgpState.INVALID, reason="there is no signature in the armor")
-    checker = Checker(data, signed, tuple(certificates), denied)
+    checker = _Checker(data, signed, tuple(certificates), denied)
     results = [checker.check(item) for item in found]
     worst = min(results, key=lambda item: list(PgpState).index(item.state))
     return worst if worst.state is not PgpState.GOOD else replace(results[0], others=tuple(results[1:]))
 
 
 @dataclass(frozen=True)
-class Checker:
+class _Checker:
     """Checks the signatures of one text.
 
     Attributes:
@@ -108,7 +108,7 @@ class Checker:
 
     def check(self, signature: SignaturePacket) -> PgpResult:
         """Say which key made a signature, and how that key stands."""
-        if reason := unfit(signature):
+        if reason := _unfit(signature):
             return PgpResult(PgpState.INVALID, reason=reason)
         maker = next((pair for pair in self.candidates(signature) if self.made_by(signature, *pair)), None)
         return self.without_maker(signature) if maker is None else self.judge(signature, *maker)
@@ -117,8 +117,8 @@ class Checker:
         """Give the keys that may have made a signature, those first that it names."""
         pairs = [(owner, key) for owner in self.certificates for key in owner.keys]
         names = signature.issuers | signature.hints
-        yield from (pair for pair in pairs if is_named(pair[1], names))
-        yield from itertools.islice((pair for pair in pairs if not is_named(pair[1], names)), OTHER_KEYS)
+        yield from (pair for pair in pairs if _is_named(pair[1], names))
+        yield from itertools.islice((pair for pair in pairs if not _is_named(pair[1], names)), _OTHER_KEYS)
 
     def made_by(self, signature: SignaturePacket, owner: Certificate, key: str) -> bool:
         """Whether a key made a signature of the text that we read."""
@@ -151,12 +151,12 @@ class Checker:
         """Say how a signature stands that no trusted key has made, by what it says itself."""
         names = signature.claims
         shown = max(names, key=len, default="").upper()
-        denied = sorted(item for item in self.denied if is_named(item, names))
-        pairs = [(owner, key) for owner in self.certificates for key in owner.keys if is_named(key, names)]
+        denied = sorted(item for item in self.denied if _is_named(item, names))
+        pairs = [(owner, key) for owner in self.certificates for key in owner.keys if _is_named(key, names)]
         ended = [f"key {item} is on the deny list" for item in denied]
         ended += [reason for _, key in pairs for reason in self.denials(key)]
         ended += [reason for owner, key in pairs if owner.usable for reason in key_ends(owner, key)]
-        ended += signature_ends(signature) if pairs else []
+        ended += _signature_ends(signature) if pairs else []
         owner = pairs[0][0] if pairs else None
         if ended:
             fingerprint = owner.fingerprint if owner is not None else denied[0]
@@ -170,22 +170,22 @@ class Checker:
         return PgpResult(PgpState.INVALID, owner.fingerprint, owner.name, "the signature does not fit its text")
 
 
-def unfit(signature: SignaturePacket) -> str:
+def _unfit(signature: SignaturePacket) -> str:
     """Return why a signature is refused whoever made it; empty if it is not."""
     name = signature.hash_name
-    if name in WEAK:
+    if name in _WEAK:
         return f"the signature uses the weak hash {name}"
-    if name not in STRONG:
+    if name not in _STRONG:
         return f"the signature uses the hash {name}, which is not supported"
     return "" if signature.kind in {BINARY, TEXT} else f"the signature is of type {signature.kind}, not of a text"
 
 
-def is_named(fingerprint: str, names: Iterable[str]) -> bool:
+def _is_named(fingerprint: str, names: Iterable[str]) -> bool:
     """Whether one of some fingerprints and key IDs means a key."""
     return any(means(name, fingerprint) for name in names)
 
 
-def signature_ends(signature: SignaturePacket) -> Iterator[str]:
+def _signature_ends(signature: SignaturePacket) -> Iterator[str]:
     """Give the reason why a signature is not good any more by its own word; the library then finds no maker."""
     if signature.created is not None and signature.valid_for is not None:
         end = signature.created + signature.valid_for

@@ -14,8 +14,8 @@ from sifmake.errors import KeyFileError
 if TYPE_CHECKING:
     from pathlib import Path
 
-VARIABLE = withheld.VARIABLE
-LONGEST = 4096
+_VARIABLE = withheld.VARIABLE
+_LONGEST = 4096
 """Bytes of a passphrase that are read."""
 
 
@@ -33,7 +33,7 @@ class Passphrase:
         """Return the passphrase that the file or the variable holds; None if there is neither."""
         if self.file is not None:
             with self.file.open("rb") as file:
-                return os.fsdecode(file.readline(LONGEST).removesuffix(b"\n").removesuffix(b"\r"))
+                return os.fsdecode(file.readline(_LONGEST).removesuffix(b"\n").removesuffix(b"\r"))
         return withheld.passphrase()
 
     def __call__(self, key: str) -> str:
@@ -46,7 +46,7 @@ class Passphrase:
         if known is not None:
             return known
         if sys.stdin is None or not sys.stdin.isatty():
-            hint = f"name a file with --passphrase-file or set {VARIABLE}"
+            hint = f"name a file with --passphrase-file or set {_VARIABLE}"
             raise KeyFileError("the key has a passphrase and there is no terminal to ask on", where=key, hint=hint)
         return ask(f"Passphrase of {key}: ")
 
@@ -55,7 +55,7 @@ class Passphrase:
         if self.file is not None:
             hint = f"it came from the first line of {self.file}"
         elif withheld.passphrase() is not None:
-            hint = f"it came from the variable {VARIABLE}"
+            hint = f"it came from the variable {_VARIABLE}"
         else:
             hint = "try again"
         return KeyFileError("the passphrase does not open this key", where=key, hint=hint)

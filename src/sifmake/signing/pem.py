@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
-CURVES = ("secp256r1", "secp384r1", "secp521r1")
-RSA_BITS = 2048
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_RSA_BITS = 2048
 
 
 def load_private(data: bytes, where: str, passphrase: Passphrase) -> PrivateKey:
@@ -43,7 +43,7 @@ def load_private(data: bytes, where: str, passphrase: Passphrase) -> PrivateKey:
     """
     key = load_plain(data, where)
     if key is None:
-        return check_private(load_encrypted(data, where, passphrase), where)
+        return _check_private(_load_encrypted(data, where, passphrase), where)
     return key
 
 
@@ -57,7 +57,7 @@ def load_plain(data: bytes, where: str) -> PrivateKey | None:
         raise KeyFileError("this is a public key", where=where, hint="signing takes the private key")
     check_blocks(data, "PRIVATE", where)
     try:
-        return check_private(quietly(lambda: serialization.load_pem_private_key(data, None)), where)
+        return _check_private(_quietly(lambda: serialization.load_pem_private_key(data, None)), where)
     except TypeError:
         return None
     except (ValueError, UnsupportedAlgorithm):
@@ -67,7 +67,7 @@ def load_plain(data: bytes, where: str) -> PrivateKey | None:
         ) from None
 
 
-def load_encrypted(data: bytes, where: str, passphrase: Passphrase) -> object:
+def _load_encrypted(data: bytes, where: str, passphrase: Passphrase) -> object:
     """Read an encrypted private key with the passphrase that is asked for."""
     secret = passphrase(where)
     try:
@@ -86,43 +86,43 @@ def load_public(data: bytes, where: str) -> PublicKey:
         raise KeyFileError("this is a private key", where=where, hint="verifying takes the public key")
     check_blocks(data, "PUBLIC", where)
     try:
-        key = quietly(lambda: serialization.load_pem_public_key(data))
+        key = _quietly(lambda: serialization.load_pem_public_key(data))
     except (ValueError, UnsupportedAlgorithm):
         known = foreign_form(data, where)
         raise known or KeyFileError(
             "not a public key in PEM form", where=where, hint="PUBLIC KEY and RSA PUBLIC KEY blocks work"
         ) from None
-    return check_public(key, where)
+    return _check_public(key, where)
 
 
-def quietly(load: Callable[[], object]) -> object:
+def _quietly(load: Callable[[], object]) -> object:
     """Read a key without the library's warnings about kinds that are refused anyway."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return load()
 
 
-def check_private(key: object, where: str) -> PrivateKey:
+def _check_private(key: object, where: str) -> PrivateKey:
     """Return the key if its kind and size can be used."""
     if not isinstance(key, PrivateKey):
-        raise KeyFileError(f"{kind_name(key)} keys cannot sign SIF files", where=where, hint=KINDS)
-    check_public(key.public_key(), where)
+        raise KeyFileError(f"{_kind_name(key)} keys cannot sign SIF files", where=where, hint=KINDS)
+    _check_public(key.public_key(), where)
     return key
 
 
-def kind_name(key: object) -> str:
+def _kind_name(key: object) -> str:
     """Return the name of a kind of key, as Ed448."""
     return type(key).__name__.lstrip("_").removesuffix("PrivateKey").removesuffix("PublicKey")
 
 
-def check_public(key: object, where: str) -> PublicKey:
+def _check_public(key: object, where: str) -> PublicKey:
     """Return the key if its kind and size can be used."""
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < RSA_BITS:
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _RSA_BITS:
         raise KeyFileError(f"an RSA key of {key.key_size} bits is too weak", where=where, hint=KINDS)
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in CURVES:
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in _CURVES:
         raise KeyFileError(f"the curve {key.curve.name} is not supported", where=where, hint=KINDS)
     if not isinstance(key, PublicKey):
-        raise KeyFileError(f"{kind_name(key)} keys are not supported", where=where, hint=KINDS)
+        raise KeyFileError(f"{_kind_name(key)} keys are not supported", where=where, hint=KINDS)
     return key
 
 
@@ -145,11 +145,11 @@ def sign(key: PrivateKey, message: bytes) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(message, padding.PKCS1v15(), hashes.SHA256())
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        return key.sign(message, ecdsa())
+        return key.sign(message, _ecdsa())
     return key.sign(message)
 
 
-def ecdsa() -> ec.ECDSA:
+def _ecdsa() -> ec.ECDSA:
     """Return ECDSA over SHA-256, deterministic where the library can."""
     try:
         return ec.ECDSA(hashes.SHA256(), deterministic_signing=True)

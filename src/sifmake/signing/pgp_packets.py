@@ -21,7 +21,7 @@ PUBLIC_KEY, PUBLIC_SUBKEY, USER_ID = 6, 14, 13
 BINARY, TEXT, SUBKEY_BINDING, SUBKEY_REVOCATION = 0x00, 0x01, 0x18, 0x28
 CREATED, EXPIRES, KEY_EXPIRES, ISSUER, ISSUER_FINGERPRINT = 2, 3, 9, 16, 33
 """Types of subpackets."""
-HASHES: Final[Mapping[int, str]] = {
+_HASHES: Final[Mapping[int, str]] = {
     1: "MD5",
     2: "SHA1",
     3: "RipeMD",
@@ -32,8 +32,8 @@ HASHES: Final[Mapping[int, str]] = {
     12: "SHA3-256",
     14: "SHA3-512",
 }
-KEY_ID_DIGITS = 16
-NUMBER_BYTES = 4
+_KEY_ID_DIGITS = 16
+_NUMBER_BYTES = 4
 """Of times and periods in subpackets."""
 
 
@@ -64,13 +64,13 @@ class SignaturePacket:
     @property
     def claims(self) -> frozenset[str]:
         """Who made it as far as it says so: the signed part first, then a key ID, which is what gpg goes by."""
-        return self.issuers or frozenset(name for name in self.hints if len(name) == KEY_ID_DIGITS) or self.hints
+        return self.issuers or frozenset(name for name in self.hints if len(name) == _KEY_ID_DIGITS) or self.hints
 
     def hinting_at(self, fingerprint: str) -> bytes:
         """Return the body with one hint in the unsigned part: the key ID of a key."""
         end = 6 + int.from_bytes(self.body[4:6])
         rest = self.body[end + 2 + int.from_bytes(self.body[end : end + 2]) :]
-        hint = bytes([9, ISSUER]) + bytes.fromhex(key_id(fingerprint))
+        hint = bytes([9, ISSUER]) + bytes.fromhex(_key_id(fingerprint))
         return self.body[:end] + len(hint).to_bytes(2) + hint + rest
 
 
@@ -103,23 +103,23 @@ def read_signature(body: bytes) -> SignaturePacket:
     unhashed = end + 2 + int.from_bytes(body[end : end + 2])
     if unhashed + 2 > len(body):
         raise ValueError
-    signed = list(subpackets(body[6:end]))
-    if any(len(data) != NUMBER_BYTES for kind, data in signed if kind in {CREATED, EXPIRES, KEY_EXPIRES}):
+    signed = list(_subpackets(body[6:end]))
+    if any(len(data) != _NUMBER_BYTES for kind, data in signed if kind in {CREATED, EXPIRES, KEY_EXPIRES}):
         raise ValueError
     created = next((int.from_bytes(data) for kind, data in signed if kind == CREATED), None)
     return SignaturePacket(
         body,
         body[1],
-        HASHES.get(body[3], str(body[3])),
+        _HASHES.get(body[3], str(body[3])),
         None if created is None else datetime.fromtimestamp(created, UTC),
-        shortest(signed, EXPIRES),
-        shortest(signed, KEY_EXPIRES),
-        issuers(signed),
-        issuers(subpackets(body[end + 2 : unhashed])),
+        _shortest(signed, EXPIRES),
+        _shortest(signed, KEY_EXPIRES),
+        _issuers(signed),
+        _issuers(_subpackets(body[end + 2 : unhashed])),
     )
 
 
-def subpackets(area: bytes) -> Iterator[tuple[int, bytes]]:
+def _subpackets(area: bytes) -> Iterator[tuple[int, bytes]]:
     """Give types and contents of the subpackets in an area; ``ValueError`` if they do not fill it exactly."""
     at = 0
     while at < len(area):
@@ -136,13 +136,13 @@ def subpackets(area: bytes) -> Iterator[tuple[int, bytes]]:
         at = start + size
 
 
-def shortest(found: list[tuple[int, bytes]], wanted: int) -> timedelta | None:
+def _shortest(found: list[tuple[int, bytes]], wanted: int) -> timedelta | None:
     """Return the shortest period of a type; zero means for ever."""
     periods = [int.from_bytes(data) for kind, data in found if kind == wanted]
     return min((timedelta(seconds=period) for period in periods if period), default=None)
 
 
-def issuers(found: list[tuple[int, bytes]] | Iterator[tuple[int, bytes]]) -> frozenset[str]:
+def _issuers(found: list[tuple[int, bytes]] | Iterator[tuple[int, bytes]]) -> frozenset[str]:
     """Return the keys that subpackets name as the maker."""
     names = {ISSUER: 0, ISSUER_FINGERPRINT: 1}
     return frozenset(data[names[kind] :].hex() for kind, data in found if kind in names)
@@ -155,12 +155,12 @@ def fingerprint_of(body: bytes) -> str:
     return hashlib.sha1(b"\x99" + len(body).to_bytes(2) + body, usedforsecurity=False).hexdigest()
 
 
-def key_id(fingerprint: str) -> str:
+def _key_id(fingerprint: str) -> str:
     """Return the key ID in a version 4 fingerprint."""
-    return fingerprint[-KEY_ID_DIGITS:]
+    return fingerprint[-_KEY_ID_DIGITS:]
 
 
 def means(name: str, fingerprint: str) -> bool:
     """Whether a fingerprint or key ID means the key with a fingerprint, whatever the case of their letters."""
     name, fingerprint = name.lower(), fingerprint.lower()
-    return name in {fingerprint, key_id(fingerprint)}
+    return name in {fingerprint, _key_id(fingerprint)}

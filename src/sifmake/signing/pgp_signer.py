@@ -18,7 +18,7 @@ from sifmake.signing.pgp_packets import signatures_in
 if TYPE_CHECKING:
     from sifmake.signing.passphrase import Passphrase
 
-HASH_TYPES = {"SHA256": HashType.SHA256, "SHA384": HashType.SHA384, "SHA512": HashType.SHA512}
+_HASH_TYPES = {"SHA256": HashType.SHA256, "SHA384": HashType.SHA384, "SHA512": HashType.SHA512}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class OpenPgpSigner:
         try:
             return pysequoia.sign(self.handle, message, mode=pysequoia.SignatureMode.CLEAR)
         except FAILURES as error:
-            raise SigningError(f"OpenPGP cannot sign: {first_line(error)}", where=self.fingerprint) from None
+            raise SigningError(f"OpenPGP cannot sign: {_first_line(error)}", where=self.fingerprint) from None
 
 
 def load_signer(data: bytes, where: str, passphrase: Passphrase) -> OpenPgpSigner:
@@ -62,14 +62,14 @@ def load_signer(data: bytes, where: str, passphrase: Passphrase) -> OpenPgpSigne
         key = pysequoia.Tsk.from_bytes(data)
         cert = key.extract_certificate()
     except FAILURES:
-        raise no_single_key(data, where) from None
+        raise _no_single_key(data, where) from None
     if len(cert.fingerprint) != 40:
         raise KeyFileError("SIF signatures name OpenPGP keys of version 4 only", where=where)
-    handle = signing_handle(key, where, passphrase)
+    handle = _signing_handle(key, where, passphrase)
     return OpenPgpSigner(cert.fingerprint.upper(), first_user(cert), handle)
 
 
-def no_single_key(data: bytes, where: str) -> KeyFileError:
+def _no_single_key(data: bytes, where: str) -> KeyFileError:
     """Return the error for a file from which no secret key can be read."""
     try:
         count = len(pysequoia.Cert.split_bytes(data))
@@ -82,14 +82,14 @@ def no_single_key(data: bytes, where: str) -> KeyFileError:
     return foreign_form(data, where) or KeyFileError("not a key", where=where, hint=hint)
 
 
-def signing_handle(key: pysequoia.Tsk, where: str, passphrase: Passphrase) -> pysequoia.PySigner:
+def _signing_handle(key: pysequoia.Tsk, where: str, passphrase: Passphrase) -> pysequoia.PySigner:
     """Return a signer for a secret key; the passphrase is asked for only if it needs one."""
     try:
         return key.signer()
     except FAILURES as error:
         if "encrypted" not in str(error).lower():
             hint = "it needs a secret key with the sign flag that is neither expired nor revoked"
-            raise KeyFileError(f"cannot sign: {first_line(error)}", where=where, hint=hint) from None
+            raise KeyFileError(f"cannot sign: {_first_line(error)}", where=where, hint=hint) from None
     secret = passphrase(where)
     try:
         return key.signer(secret)
@@ -104,11 +104,11 @@ def hash_type(message: bytes) -> HashType:
         SigningError: The message is not one, or its hash is none that the format knows.
     """
     try:
-        return HASH_TYPES[signatures_in(split(message).armor)[0].hash_name]
+        return _HASH_TYPES[signatures_in(split(message).armor)[0].hash_name]
     except (MetadataError, IndexError, KeyError):
         raise SigningError("the OpenPGP signature is not clear-signed by SHA-256, SHA-384 or SHA-512") from None
 
 
-def first_line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """Return an error's text without the stack trace that the library adds."""
     return str(error).split("\n", 1)[0]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sifmake.sif import Descriptor, Sif
     from sifmake.signing.signer import Signer
 
-LEGACY = b"SIFHASH:"
-KIND_NAMES = {"dsse": "PEM keys (DSSE)", "pgp": "OpenPGP"}
+_LEGACY = b"SIFHASH:"
+_KIND_NAMES = {"dsse": "PEM keys (DSSE)", "pgp": "OpenPGP"}
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,16 @@ def sign_file(
         SifError: The source is no well-formed SIF or has no room for a signature.
     """
     with open_for_append(source, target) as sif:
-        chosen = choose(sif, group, object_id)
-        earlier = refuse_mixing(sif, signer, set(chosen))
+        chosen = _choose(sif, group, object_id)
+        earlier = _refuse_mixing(sif, signer, set(chosen))
         known = dict(object_digests or {})
-        additions = [addition(sif, number, objects, signer, known) for number, objects in chosen.items()]
+        additions = [_addition(sif, number, objects, signer, known) for number, objects in chosen.items()]
         added = append_objects(sif, additions)
     objects = tuple(sorted(item.id for part in chosen.values() for item in part))
     return SignatureInfo(signer.kind, signer.fingerprint, objects, tuple(item.id for item in added), earlier)
 
 
-def choose(sif: Sif, group: int | None, object_id: int | None) -> dict[int, list[Descriptor]]:
+def _choose(sif: Sif, group: int | None, object_id: int | None) -> dict[int, list[Descriptor]]:
     """Return the objects to sign by group."""
     where = str(sif.path)
     for item in sif.objects:
@@ -97,14 +97,14 @@ def choose(sif: Sif, group: int | None, object_id: int | None) -> dict[int, list
     return {number: sif.find(group=number) for number in ([group] if group is not None else groups)}
 
 
-def refuse_mixing(sif: Sif, signer: Signer, groups: set[int]) -> tuple[int, ...]:
+def _refuse_mixing(sif: Sif, signer: Signer, groups: set[int]) -> tuple[int, ...]:
     """Return the numbers of earlier signatures of some groups; SigningError if any in the file is of the other kind."""
     earlier: list[int] = []
     for item in sif.find(DataType.SIGNATURE):
         kind = signature_kind(sif.read(item, DEFAULT_LIMITS.signature_bytes))
         if kind not in (signer.kind, "legacy"):
             raise SigningError(
-                f"the file is signed with {KIND_NAMES[kind]}, so that {KIND_NAMES[signer.kind]} cannot be added",
+                f"the file is signed with {_KIND_NAMES[kind]}, so that {_KIND_NAMES[signer.kind]} cannot be added",
                 where=str(sif.path),
                 hint="verifiers hold keys of one kind and want every signature to fit; build it again",
             )
@@ -117,10 +117,10 @@ def signature_kind(data: bytes) -> str:
     """Return "dsse", "pgp", or "legacy" for the old form that leaves header and descriptors unprotected."""
     if dsse.looks_like_envelope(data):
         return "dsse"
-    return "legacy" if LEGACY in data[:256] else "pgp"
+    return "legacy" if _LEGACY in data[:256] else "pgp"
 
 
-def addition(
+def _addition(
     sif: Sif, group: int, objects: Sequence[Descriptor], signer: Signer, digests: Mapping[int, str]
 ) -> Addition:
     """Return the signature object for some objects of a group."""

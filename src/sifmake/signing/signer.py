@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sifmake.signing.passphrase import Passphrase
     from sifmake.signing.pem import PrivateKey
 
-DEVELOPMENT = "development"
+_DEVELOPMENT = "development"
 
 
 class Signer(Protocol):
@@ -40,7 +40,7 @@ class Signer(Protocol):
 
 
 @dataclass(frozen=True)
-class DsseSigner:
+class _DsseSigner:
     """Signs with one or more raw keys: one envelope with a signature by each, which a peer that holds any one accepts.
 
     Attributes:
@@ -81,15 +81,15 @@ def load_signer(spec: str | Sequence[str], passphrase: Passphrase) -> Signer:
     specs = [spec] if isinstance(spec, str) else list(spec)
     if not specs:
         raise SigningError("no key to sign with", hint="name one with --key or --gpg")
-    if specs == [DEVELOPMENT]:
+    if specs == [_DEVELOPMENT]:
         path = keystore.development_key(keystore.config_folder())
-        return pem_signer([(path, read_key_file(path))], passphrase)
+        return _pem_signer([(path, read_key_file(path))], passphrase)
     if len(specs) == 1 and specs[0].startswith("gpg:"):
-        return gpg_signer(specs[0].removeprefix("gpg:"), passphrase)
-    paths = [key_path(item) for item in specs]
+        return _gpg_signer(specs[0].removeprefix("gpg:"), passphrase)
+    paths = [_key_path(item) for item in specs]
     files = [(path, read_key_file(path)) for path in paths]  # once: one may be a pipe
     if all(is_pem(data) for _, data in files):
-        return pem_signer(files, passphrase)
+        return _pem_signer(files, passphrase)
     if len(specs) > 1:
         raise SigningError("several keys can sign together only if all are PEM keys", hint="sign with one OpenPGP key")
     from sifmake.signing import pgp_signer
@@ -97,7 +97,7 @@ def load_signer(spec: str | Sequence[str], passphrase: Passphrase) -> Signer:
     return pgp_signer.load_signer(files[0][1], str(paths[0]), passphrase)
 
 
-def key_path(spec: str) -> Path:
+def _key_path(spec: str) -> Path:
     """Return the file of a private key that is given as a path or as the name of one of the user's keys."""
     path = Path(spec)
     if path.exists():
@@ -108,7 +108,7 @@ def key_path(spec: str) -> Path:
     return own
 
 
-def pem_signer(files: Sequence[tuple[Path, bytes]], passphrase: Passphrase) -> DsseSigner:
+def _pem_signer(files: Sequence[tuple[Path, bytes]], passphrase: Passphrase) -> _DsseSigner:
     """Return the signer for raw private keys in files, given with their content."""
     from sifmake.signing.pem import key_id, load_private
 
@@ -116,10 +116,10 @@ def pem_signer(files: Sequence[tuple[Path, bytes]], passphrase: Passphrase) -> D
     named = {key_id(key.public_key()): key for key in keys}
     if len(named) != len(keys):
         raise SigningError("the same key is given twice")
-    return DsseSigner(tuple(named.items()))
+    return _DsseSigner(tuple(named.items()))
 
 
-def gpg_signer(key: str, passphrase: Passphrase) -> Signer:
+def _gpg_signer(key: str, passphrase: Passphrase) -> Signer:
     """Return the signer for a key of gpg's; the agent asks for a passphrase unless it is known already."""
     from sifmake.signing.gpg import find_signer
 

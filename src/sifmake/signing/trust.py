@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from sifmake.signing.certificates import Certificate
     from sifmake.signing.pem import PublicKey
 
-DENY_FILE = "denied.txt"
+_DENY_FILE = "denied.txt"
 SUFFIXES = (".pem", ".pub", ".asc", ".gpg", ".pgp")
-KEY_FILE_BYTES = 64 << 20
+_KEY_FILE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class TrustStore:
 
 def load_from_folder(file: Path) -> TrustStore:
     """Read one file of a folder of keys; what is no key by its name gives an empty store."""
-    if file.name == DENY_FILE:
+    if file.name == _DENY_FILE:
         return TrustStore(denied=read_denied(file))
     usable = file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file()
     return load_file(file) if usable else TrustStore()
@@ -114,10 +114,10 @@ def read_key_file(path: Path) -> bytes:
     try:
         usable = path.is_file() or path.is_fifo()
         with path.open("rb") if usable or not path.exists() else io.BytesIO() as file:
-            data = file.read(KEY_FILE_BYTES + 1)
+            data = file.read(_KEY_FILE_BYTES + 1)
     except FileNotFoundError:
         raise KeyFileError("no such key file", where=str(path), hint="is the path right?") from None
-    if not data or len(data) > KEY_FILE_BYTES:
+    if not data or len(data) > _KEY_FILE_BYTES:
         what = "the file is empty" if usable and not data else "not a key file"
         raise KeyFileError(what, where=str(path), hint="name a file with a PEM or OpenPGP key")
     return data

@@ -72,32 +72,32 @@ def verify_open(
     """
     try:
         sif = read_sif(fd, path)
-        return Verifier(sif, trust, object_id, limits).run(wanted_groups(sif, group, object_id))
-    except (NotSifError, MissingError):
+        return _Verifier(sif, trust, object_id, limits).run(_wanted_groups(sif, group, object_id))
+    except (NotSifError, _MissingError):
         raise
     except SifError as error:
         return Verification(path, Verdict.INVALID, (error.what,))
 
 
-class MissingError(SifError):
+class _MissingError(SifError):
     """The group or object that was asked for is not in the file."""
 
 
-def wanted_groups(sif: Sif, group: int | None, object_id: int | None) -> list[int]:
+def _wanted_groups(sif: Sif, group: int | None, object_id: int | None) -> list[int]:
     """Return the groups to look at."""
     groups = {item.group_id for item in sif.objects if item.group_id}
     where = str(sif.path)
     if object_id is not None:
         owner = next((item.group_id for item in sif.objects if item.id == object_id), None)
         if not owner or (group is not None and owner != group):
-            raise MissingError(f"there is no object {object_id} in a group", where=where)
+            raise _MissingError(f"there is no object {object_id} in a group", where=where)
         return [owner]
     if group is not None and group not in groups:
-        raise MissingError(f"there is no object group {group}", where=where)
+        raise _MissingError(f"there is no object group {group}", where=where)
     return sorted(groups) if group is None else [group]
 
 
-class Verifier:
+class _Verifier:
     """Looks at one open file; the data of each object is read at most once."""
 
     def __init__(self, sif: Sif, trust: TrustStore, object_id: int | None, limits: Limits) -> None:
@@ -229,11 +229,11 @@ class Verifier:
             (*reasons, *(trust_reasons if level is verdict else ())),
             signers,
             tuple(sorted((entries.keys() & set(members)) - {mismatch.id for mismatch in wrong})),
-            () if missing else tuple(walk(sorted(entries), wrong)),
+            () if missing else tuple(_walk(sorted(entries), wrong)),
         )
 
 
-def walk(numbers: Iterable[int], wrong: Iterable[Mismatch]) -> Iterator[tuple[int, bool]]:
+def _walk(numbers: Iterable[int], wrong: Iterable[Mismatch]) -> Iterator[tuple[int, bool]]:
     """Give objects up to the first that differs, and that one if only its data does; none if the header differs."""
     first = {mismatch.id: mismatch for mismatch in reversed(list(wrong))}
     for number in () if 0 in first else numbers:

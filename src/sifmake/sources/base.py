@@ -28,7 +28,7 @@ class Resolved:
     manifest_digest: str
 
 
-def name_mark(name: str) -> str:
+def name_note_key(name: str) -> str:
     """Return the digest under which it is noted that a name was asked for before, and what it meant then."""
     return digest_bytes(f"name {name}".encode())
 
@@ -36,7 +36,7 @@ def name_mark(name: str) -> str:
 class KnownIndexes(Protocol):
     """A memory of which index led to which platform manifest, so that one HEAD can answer.
 
-    Names are noted in it too, see :func:`name_mark`: the first time, a HEAD could tell nothing that makes a GET
+    Names are noted in it too, see :func:`name_note_key`: the first time, a HEAD could tell nothing that makes a GET
     needless.
     """
 
@@ -55,7 +55,7 @@ class BlobReader(Protocol):
 
 
 @dataclass(frozen=True)
-class Passed:
+class LayerFacts:
     """What was found out about a layer that came by.
 
     Attributes:
@@ -72,7 +72,7 @@ class Passed:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class LayerCandidate:
     """Something that comes by and may be a layer.
 
     Attributes:
@@ -93,7 +93,7 @@ class Candidate:
 class LayerSink(Protocol):
     """Takes layers as they come by, before anyone knows whether the wanted image has them."""
 
-    def take(self, candidate: Candidate) -> Passed:
+    def take(self, candidate: LayerCandidate) -> LayerFacts:
         """Take one layer, read to its end.
 
         Raises:

@@ -10,9 +10,9 @@ from sifmake.errors import IntegrityError
 if TYPE_CHECKING:
     from sifmake.limits import Limits
 
-CHUNK = 1 << 20
+_CHUNK = 1 << 20
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
+_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 """Bytes 1 to 3 of a skippable frame; byte 0 is 0x50 to 0x5f."""
 _OTHERS = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x04\x22\x4d\x18": "lz4"}
 
@@ -31,7 +31,7 @@ def is_compressed(head: bytes) -> bool:
 
 def begins_compressed(head: bytes) -> bool:
     """Tell whether a stream with this beginning is gzip or zstd, perhaps with a skippable frame first (RFC 8878)."""
-    return head.startswith((GZIP, ZSTD)) or (head[1:4] == ZSTD_SKIPPABLE and head[0] >> 4 == 5)
+    return head.startswith((GZIP, ZSTD)) or (head[1:4] == _ZSTD_SKIPPABLE and head[0] >> 4 == 5)
 
 
 class _Reader(Protocol):
@@ -46,7 +46,7 @@ class _Counted:
         self._count = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._reader.read(size if size >= 0 else CHUNK)
+        data = self._reader.read(size if size >= 0 else _CHUNK)
         self._count += len(data)
         return data
 
@@ -76,7 +76,7 @@ class Inflated:
         self._errors: tuple[type[Exception], ...] = (*errors, EOFError, OSError)
         self._total = 0
 
-    def read(self, size: int = CHUNK, /) -> bytes:
+    def read(self, size: int = _CHUNK, /) -> bytes:
         """Return up to ``size`` bytes, empty at the end.
 
         Raises:

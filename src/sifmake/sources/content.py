@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.limits import Limits
-    from sifmake.sources.base import Passed
+    from sifmake.sources.base import LayerFacts
 
 
 class Member:
@@ -96,7 +96,7 @@ class Content(Protocol):
             FileNotFoundError: There is no such file.
         """
 
-    def passed(self, name: str) -> Passed | None:
+    def passed(self, name: str) -> LayerFacts | None:
         """Return what is known of a layer that went by; None where it is to be opened.
 
         Raises:
@@ -111,13 +111,13 @@ class Content(Protocol):
         """Give back what is held open."""
 
 
-class AtHand:
+class RandomAccess:
     """What contents have in common whose files can be opened in any order, as often as one likes."""
 
     streamed = False
     identity = ""
 
-    def passed(self, name: str) -> Passed | None:  # noqa: ARG002
+    def passed(self, name: str) -> LayerFacts | None:  # noqa: ARG002
         """Nothing went by."""
         return None
 
@@ -125,7 +125,7 @@ class AtHand:
         """Nothing went by."""
 
 
-class Folder(AtHand):
+class Folder(RandomAccess):
     """The files in a folder of the file system."""
 
     def __init__(self, path: Path) -> None:

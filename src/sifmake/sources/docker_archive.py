@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
     from sifmake.oci.model import ImageConfig, Platform
     from sifmake.reference import LocalReference
-    from sifmake.sources.base import BlobReader, Passed
+    from sifmake.sources.base import BlobReader, LayerFacts
     from sifmake.sources.content import Content, Member
     from sifmake.sources.settings import SourceSettings
 
 
 @dataclass(frozen=True)
-class SavedImage:
+class _SavedImage:
     """One image of an archive.
 
     Attributes:
@@ -90,8 +90,8 @@ class DockerArchiveSource(ArchiveSource):
         return image
 
     @cached_property
-    def _saved(self) -> SavedImage:
-        return choose_saved(read_images(self._content, self._limits), self._reference)
+    def _saved(self) -> _SavedImage:
+        return _choose_saved(_read_images(self._content, self._limits), self._reference)
 
     @cached_property
     def _only_image(self) -> Image:
@@ -102,7 +102,7 @@ class DockerArchiveSource(ArchiveSource):
         check_layers(len(config.diff_ids), self._limits)
         sizes = {diff_id: self._uncompressed_size(name, diff_id) for diff_id, name in self._members(config).items()}
         layers = [Layer(Descriptor(OCI_LAYER, diff_id, sizes[diff_id]), diff_id) for diff_id in config.diff_ids]
-        return make_image(config, layers)
+        return _make_image(config, layers)
 
     def _members(self, config: ImageConfig) -> dict[str, str]:
         return dict(zip(config.diff_ids, self._saved.layers, strict=True))
@@ -119,7 +119,7 @@ class DockerArchiveSource(ArchiveSource):
             raise IntegrityError("the layer does not have its DiffID", where=name)
         return passed.plain_size
 
-    def _passed(self, name: str) -> Passed | None:
+    def _passed(self, name: str) -> LayerFacts | None:
         try:
             return self._content.passed(name)
         except FileNotFoundError:
@@ -138,7 +138,7 @@ class DockerArchiveSource(ArchiveSource):
             raise _missing(name) from None
 
 
-def make_image(config: ImageConfig, layers: Sequence[Layer]) -> Image:
+def _make_image(config: ImageConfig, layers: Sequence[Layer]) -> Image:
     """Return an image with the manifest that config and uncompressed layers determine."""
     descriptor = Descriptor(OCI_CONFIG, digest_bytes(config.raw), len(config.raw))
     document = {
@@ -151,7 +151,7 @@ def make_image(config: ImageConfig, layers: Sequence[Layer]) -> Image:
     return Image(digest_bytes(manifest), manifest, descriptor, config, tuple(layers))
 
 
-def read_images(content: Content, limits: Limits) -> list[SavedImage]:
+def _read_images(content: Content, limits: Limits) -> list[_SavedImage]:
     """Return the images that ``manifest.json``, or the older ``repositories``, lists.
 
     Raises:
@@ -161,7 +161,7 @@ def read_images(content: Content, limits: Limits) -> list[SavedImage]:
     try:
         data = read_small(content, "manifest.json", limits.manifest_bytes)
     except FileNotFoundError:
-        return [SavedImage(*saved) for saved in read_repositories(content, limits)]
+        return [_SavedImage(*saved) for saved in read_repositories(content, limits)]
     listed = load_json(b'{"images":%b}' % data)["images"]
     if not isinstance(listed, list) or not listed:
         raise IntegrityError("manifest.json lists no images")
@@ -169,7 +169,7 @@ def read_images(content: Content, limits: Limits) -> list[SavedImage]:
     return [_saved_image(configs, item) for item in listed]
 
 
-def choose_saved(images: Sequence[SavedImage], reference: LocalReference) -> SavedImage:
+def _choose_saved(images: Sequence[_SavedImage], reference: LocalReference) -> _SavedImage:
     """Return the image that the reference means.
 
     Raises:
@@ -193,7 +193,7 @@ def choose_saved(images: Sequence[SavedImage], reference: LocalReference) -> Sav
     return found[0]
 
 
-def _saved_image(configs: SmallMembers, item: Any) -> SavedImage:
+def _saved_image(configs: SmallMembers, item: Any) -> _SavedImage:
     item = item if isinstance(item, dict) else {}
     name, layers, tags = item.get("Config"), item.get("Layers"), item.get("RepoTags")
     if not isinstance(name, str) or not isinstance(layers or [], list):
@@ -206,7 +206,7 @@ def _saved_image(configs: SmallMembers, item: Any) -> SavedImage:
     if name.startswith("blobs/") and is_digest(f"{algorithm}:{hexes}"):
         check_bytes(config, f"{algorithm}:{hexes}")
     names = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
-    return SavedImage(names, config, tuple(str(layer) for layer in layers or []))
+    return _SavedImage(names, config, tuple(str(layer) for layer in layers or []))
 
 
 def _missing(name: str) -> SourceError:
@@ -220,7 +220,7 @@ def _canonical(name: str) -> str:
         return name
 
 
-def _list_names(images: Sequence[SavedImage]) -> str:
+def _list_names(images: Sequence[_SavedImage]) -> str:
     names = [image.names[0] if image.names else f"@{number}" for number, image in enumerate(images)]
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 

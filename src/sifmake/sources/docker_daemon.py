@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sifmake.sources.engine_connection import Engine
     from sifmake.sources.settings import SourceSettings
 
-LARGEST_ANSWER = 8 << 20
+_LARGEST_ANSWER = 8 << 20
 _SHORT_ID = re.compile(r"[0-9a-f]{12}(?::latest)?\Z")
 
 
@@ -104,7 +104,7 @@ class DaemonSource:
         connection = self._engine.connect()
         try:
             response = self._get(connection, "json")
-            document = parse_json(response.read(LARGEST_ANSWER))
+            document = parse_json(response.read(_LARGEST_ANSWER))
         except ValueError:
             document = None
         finally:
@@ -176,7 +176,7 @@ class _Unbroken:
 
 def _message(response: http.client.HTTPResponse) -> str:
     try:
-        document: Any = parse_json(response.read(LARGEST_ANSWER))
+        document: Any = parse_json(response.read(_LARGEST_ANSWER))
         return str(document["message"])[:200]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return "no reason given"

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from typing import BinaryIO
     from urllib.parse import SplitResult
 
-HOST_VARIABLES = ("SIFMAKE_DOCKER_HOST", "APPTAINER_DOCKER_HOST", "SINGULARITY_DOCKER_HOST", "DOCKER_HOST")
+_HOST_VARIABLES = ("SIFMAKE_DOCKER_HOST", "APPTAINER_DOCKER_HOST", "SINGULARITY_DOCKER_HOST", "DOCKER_HOST")
 SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
-USER_SOCKETS = ("docker.sock", "podman/podman.sock")
+_USER_SOCKETS = ("docker.sock", "podman/podman.sock")
 """Under ``XDG_RUNTIME_DIR``: engines that run without root."""
 PLAIN_PORT, TLS_PORT = 2375, 2376
-CONNECT_TIMEOUT = 30.0
-ANSWER_TIMEOUT = 600.0
+_CONNECT_TIMEOUT = 30.0
+_ANSWER_TIMEOUT = 600.0
 """Seconds: an engine packs a large image before it sends the first byte."""
 END_TIMEOUT = 2.0
 """Seconds that ``ssh`` has to end by itself, and once more after it was told to."""
-LARGEST_FILE = 1 << 20
+_LARGEST_FILE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def find_engine(environ: Mapping[str, str]) -> Engine:
     Raises:
         SourceError: An address cannot be used, or there is no such context.
     """
-    given = next((environ[name] for name in HOST_VARIABLES if environ.get(name)), "")
+    given = next((environ[name] for name in _HOST_VARIABLES if environ.get(name)), "")
     if given:
         return _at(given, environ, _tls_by_variables(environ))
     context = environ.get("DOCKER_CONTEXT", "")
@@ -138,7 +138,7 @@ def _ssh(parts: SplitResult, key: str, *, podman: bool) -> Engine:
     """Return an engine behind ``ssh``, as ``docker`` and ``podman`` ask it: through their ``dial-stdio`` there."""
     if parts.password:
         raise SourceError("an address of an engine holds a password", hint="use a key and ssh-agent")
-    options = ["-o", f"ConnectTimeout={CONNECT_TIMEOUT:.0f}", "-T"]
+    options = ["-o", f"ConnectTimeout={_CONNECT_TIMEOUT:.0f}", "-T"]
     options += ["-l", unquote(parts.username)] if parts.username else []
     options += ["-p", str(_port(parts))] if _port(parts) else []
     options += ["-i", key] if key else []
@@ -189,7 +189,7 @@ def _of_context(name: str, environ: Mapping[str, str]) -> Engine:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            document = parse_json(file.read(LARGEST_FILE))
+            document = parse_json(file.read(_LARGEST_FILE))
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
@@ -198,7 +198,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _socket(environ: Mapping[str, str]) -> str:
     """Return the first socket that may be used, else the first that is there, else Docker's."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
-    own = [f"{runtime}/{name}" for name in USER_SOCKETS] if runtime else []
+    own = [f"{runtime}/{name}" for name in _USER_SOCKETS] if runtime else []
     docker, podman = [*SOCKETS[:1], *own[:1]], [*SOCKETS[1:], *own[1:]]
     there = [path for path in [*docker, *podman] if Path(path).is_socket()]
     usable = [path for path in there if os.access(path, os.W_OK)]
@@ -207,7 +207,7 @@ def _socket(environ: Mapping[str, str]) -> str:
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=ANSWER_TIMEOUT)
+        super().__init__("localhost", timeout=_ANSWER_TIMEOUT)
         self._path = path
 
     def connect(self) -> None:
@@ -218,11 +218,11 @@ class _UnixConnection(http.client.HTTPConnection):
 
 class _TcpConnection(http.client.HTTPConnection):
     def __init__(self, host: str, port: int) -> None:
-        super().__init__(host, port, timeout=CONNECT_TIMEOUT)
+        super().__init__(host, port, timeout=_CONNECT_TIMEOUT)
 
     def connect(self) -> None:
         super().connect()
-        self.sock.settimeout(ANSWER_TIMEOUT)
+        self.sock.settimeout(_ANSWER_TIMEOUT)
 
 
 class _TlsConnection(_TcpConnection):
@@ -239,7 +239,7 @@ class _SshConnection(http.client.HTTPConnection):
     """HTTP over standard input and output of a process; its end is the end of the connection."""
 
     def __init__(self, words: list[str]) -> None:
-        super().__init__("localhost", timeout=ANSWER_TIMEOUT)
+        super().__init__("localhost", timeout=_ANSWER_TIMEOUT)
         self._words = words
         self._stderr: BinaryIO | None = None
         self._complaint = ""
@@ -294,5 +294,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _last_line(file: BinaryIO) -> str:
     file.seek(0)
-    lines = file.read(LARGEST_FILE).decode(errors="replace").split("\n")
+    lines = file.read(_LARGEST_FILE).decode(errors="replace").split("\n")
     return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")

@@ -13,8 +13,8 @@ from sifmake.reference.address import shown_address
 from sifmake.registry.blob_reader import BlobReader
 from sifmake.registry.credentials import CredentialStore
 from sifmake.registry.endpoint import Call, Endpoint
-from sifmake.registry.places import PAST_CACHES, BlobWay, Step, may_change
-from sifmake.registry.problem import explain
+from sifmake.registry.error_responses import error_from_response
+from sifmake.registry.mirrors import PAST_CACHES, BlobRoute, Step, may_change
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.settings import HostSettings
 from sifmake.registry.shared import Connections
@@ -145,7 +145,7 @@ class HttpSif:
         first = self._ask(headers)
         try:
             if first.status != 200:
-                raise _refused(explain(first, self._endpoint.host), first.status)
+                raise _refused(error_from_response(first, self._endpoint.host), first.status)
             task = self._settings.progress.task(self.name, first.length)
             read = self._reader(first)
             return write_sif(path, read, task, limit=self._settings.limits.layer_bytes, expected=expected)
@@ -157,7 +157,7 @@ class HttpSif:
     def _reader(self, first: Response) -> Callable[[int], bytes]:
         if first.length is None:
             return first.read
-        way = BlobWay([Step(self._endpoint, self._ask)], lambda *_: None, repeats=False)
+        way = BlobRoute([Step(self._endpoint, self._ask)], lambda *_: None, repeats=False)
         reader = BlobReader(way, first.length, self._settings.policy)
         reader.take(first)
         return reader.read

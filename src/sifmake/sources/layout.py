@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from sifmake.sources.content import Member
     from sifmake.sources.settings import SourceSettings
 
-REF_NAME = "org.opencontainers.image.ref.name"
-CONTAINERD_NAME = "io.containerd.image.name"
-MOST_LOOKED_INTO = 1000
-UNKNOWN_SIZE = -1
+_REF_NAME = "org.opencontainers.image.ref.name"
+_CONTAINERD_NAME = "io.containerd.image.name"
+_MOST_LOOKED_INTO = 1000
+_UNKNOWN_SIZE = -1
 """Of a descriptor that was made from a digest alone."""
 
 
@@ -73,7 +73,7 @@ class LayoutSource(ArchiveSource):
         return Resolved(digest, digest)
 
     def _image(self, manifest_digest: str) -> Image:
-        image = load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self, self._limits)
+        image = load_image(Descriptor("", manifest_digest, _UNKNOWN_SIZE), self, self._limits)
         for layer in image.layers:
             self._check_passed(layer)
         self._content.keep({layer.diff_id for layer in image.layers})
@@ -121,7 +121,7 @@ class LayoutSource(ArchiveSource):
         return self._document(descriptor, self._limits.config_bytes)
 
     def _manifest(self, digest: str) -> bytes:
-        return self.manifest(Descriptor("", digest, UNKNOWN_SIZE))
+        return self.manifest(Descriptor("", digest, _UNKNOWN_SIZE))
 
     def _document(self, descriptor: Descriptor, limit: int) -> bytes:
         if descriptor.data is not None:
@@ -130,7 +130,7 @@ class LayoutSource(ArchiveSource):
             if member.size > limit:
                 what = f"the document has {member.size} bytes, more than {limit}"
                 raise LimitError(what, hint="set manifest-bytes or config-bytes under limits")
-            size = None if descriptor.size == UNKNOWN_SIZE else descriptor.size
+            size = None if descriptor.size == _UNKNOWN_SIZE else descriptor.size
             return check_bytes(member.read(), descriptor.digest, size)
 
     def _open(self, digest: str) -> Member:
@@ -173,7 +173,7 @@ class LayoutSource(ArchiveSource):
         for entry in index.entries:
             if entry.digest == digest:
                 return entry
-        descriptor = Descriptor("", digest, UNKNOWN_SIZE)
+        descriptor = Descriptor("", digest, _UNKNOWN_SIZE)
         data = self.manifest(descriptor)
         if looks_like_config(data):
             raise SourceError(
@@ -189,7 +189,7 @@ class LayoutSource(ArchiveSource):
         return entries[number]
 
     def _by_tag(self, entries: list[Descriptor], tag: str) -> list[Descriptor]:
-        found = [entry for entry in entries if entry.annotations.get(REF_NAME) == tag]
+        found = [entry for entry in entries if entry.annotations.get(_REF_NAME) == tag]
         found = found or [entry for entry in entries if _has_name(entry, tag)]
         if not found:
             raise SourceError(f"the layout has no image {tag!r}", hint=f"it has {_list_refs(entries)}")
@@ -197,10 +197,10 @@ class LayoutSource(ArchiveSource):
 
     def _only(self, entries: list[Descriptor]) -> list[Descriptor]:
         if len(entries) > 1:
-            different = {entry.digest: entry for entry in entries[:MOST_LOOKED_INTO]}
+            different = {entry.digest: entry for entry in entries[:_MOST_LOOKED_INTO]}
             images = {digest for digest, entry in different.items() if self._is_image(entry)}
-            entries = [entry for entry in entries[:MOST_LOOKED_INTO] if entry.digest in images] or entries
-        refs = {entry.annotations.get(REF_NAME, "") for entry in entries}
+            entries = [entry for entry in entries[:_MOST_LOOKED_INTO] if entry.digest in images] or entries
+        refs = {entry.annotations.get(_REF_NAME, "") for entry in entries}
         digests = {entry.digest: entry for entry in entries}
         platforms = {entry.platform for entry in digests.values()}
         if len(digests) == 1 or (len(refs) == 1 and None not in platforms and len(platforms) == len(digests)):
@@ -226,11 +226,11 @@ def _blob_name(digest: str) -> str:
 
 
 def _has_name(entry: Descriptor, name: str) -> bool:
-    full = entry.annotations.get(CONTAINERD_NAME, "")
+    full = entry.annotations.get(_CONTAINERD_NAME, "")
     return bool(full) and (full == name or full.removeprefix("docker.io/").removeprefix("library/") == name)
 
 
 def _list_refs(entries: list[Descriptor]) -> str:
-    refs = [f":{ref}" if (ref := entry.annotations.get(REF_NAME)) else f"@{entry.digest}" for entry in entries]
+    refs = [f":{ref}" if (ref := entry.annotations.get(_REF_NAME)) else f"@{entry.digest}" for entry in entries]
     unique = list(dict.fromkeys(refs))
     return ", ".join(unique[:12]) + (f" and {len(unique) - 12} more" if len(unique) > 12 else "")

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
     from sifmake.sources.content import Content
 
-MOST_LAYERS = 500
-NOT_WHOLE = "it was not written whole"
-KEPT = ("architecture", "os", "variant", "created", "author", "config")
+_MOST_LAYERS = 500
+_NOT_WHOLE = "it was not written whole"
+_KEPT = ("architecture", "os", "variant", "created", "author", "config")
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 
 Saved = tuple[tuple[str, ...], bytes, tuple[str, ...]]
@@ -58,7 +58,7 @@ class _Archive:
         """Return the config and the members of the layers, lowest first."""
         layers = tuple(f"{identity}/layer.tar" for identity in self._chain(top))
         document = self._document(top)
-        config = {key: document[key] for key in KEPT if key in document}
+        config = {key: document[key] for key in _KEPT if key in document}
         config["rootfs"] = {"type": "layers", "diff_ids": [self._diff_id(name) for name in layers]}
         return json.dumps(config, separators=(",", ":"), sort_keys=True).encode(), layers
 
@@ -69,8 +69,8 @@ class _Archive:
         while identity:
             if not isinstance(identity, str) or not _ID.match(identity) or identity in chain:
                 raise IntegrityError("the chain of layers in the archive is damaged")
-            if len(chain) >= MOST_LAYERS:
-                raise LimitError(f"the chain of layers has more than {MOST_LAYERS} links", hint="save the image anew")
+            if len(chain) >= _MOST_LAYERS:
+                raise LimitError(f"the chain of layers has more than {_MOST_LAYERS} links", hint="save the image anew")
             chain.insert(0, identity)
             if identity not in self._parents:
                 self._parents[identity] = self._document(identity).get("parent")
@@ -83,7 +83,7 @@ class _Archive:
         try:
             return load_json(self._documents.read(f"{identity}/json"))
         except FileNotFoundError:
-            raise SourceError(f"the archive has no member '{identity}/json'", hint=NOT_WHOLE) from None
+            raise SourceError(f"the archive has no member '{identity}/json'", hint=_NOT_WHOLE) from None
 
     def _diff_id(self, name: str) -> str:
         if name not in self._diff_ids:
@@ -93,7 +93,7 @@ class _Archive:
                     with self._content.open(name) as member:
                         passed = measure(member, member.peek(8), "sha256", self._limits, lambda _: None)
             except FileNotFoundError:
-                raise SourceError(f"the archive has no member {name!r}", hint=NOT_WHOLE) from None
+                raise SourceError(f"the archive has no member {name!r}", hint=_NOT_WHOLE) from None
             self._diff_ids[name] = passed.diff_id
         return self._diff_ids[name]
 

@@ -6,24 +6,24 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from sifmake.limits import DEFAULT_LIMITS, Limits
-from sifmake.sources.base import Passed
+from sifmake.sources.base import LayerFacts
 from sifmake.sources.compression import Inflated, begins_compressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from sifmake.sources.base import BlobReader, Candidate
+    from sifmake.sources.base import BlobReader, LayerCandidate
 
-CHUNK = 1 << 20
+_CHUNK = 1 << 20
 
 
-class Measuring:
+class DigestingSink:
     """Digests of layers and nothing more: for those who only want to know what a reference means."""
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
 
-    def take(self, candidate: Candidate) -> Passed:
+    def take(self, candidate: LayerCandidate) -> LayerFacts:
         """Read one layer."""
         return measure(candidate.reader, candidate.head, candidate.algorithm, self._limits, lambda _: None)
 
@@ -34,7 +34,9 @@ class Measuring:
         """There is nothing to drop."""
 
 
-def measure(reader: BlobReader, head: bytes, algorithm: str, limits: Limits, advance: Callable[[int], None]) -> Passed:
+def measure(
+    reader: BlobReader, head: bytes, algorithm: str, limits: Limits, advance: Callable[[int], None]
+) -> LayerFacts:
     """Read a layer to its end and return its sizes and digests.
 
     Args:
@@ -49,15 +51,15 @@ def measure(reader: BlobReader, head: bytes, algorithm: str, limits: Limits, adv
     """
     raw = _Counted(reader, algorithm, advance)
     if not begins_compressed(head):
-        while raw.read(CHUNK):
+        while raw.read(_CHUNK):
             pass
-        return Passed(raw.tell(), raw.digest(), raw.tell(), raw.digest())
+        return LayerFacts(raw.tell(), raw.digest(), raw.tell(), raw.digest())
     plain = _Counted(Inflated(raw, head, limits), algorithm, lambda _: None)
-    while plain.read(CHUNK):
+    while plain.read(_CHUNK):
         pass
-    while raw.read(CHUNK):
+    while raw.read(_CHUNK):
         pass
-    return Passed(raw.tell(), raw.digest(), plain.tell(), plain.digest())
+    return LayerFacts(raw.tell(), raw.digest(), plain.tell(), plain.digest())
 
 
 class _Counted:

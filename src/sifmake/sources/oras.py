@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sifmake.reference import Reference, Uri
     from sifmake.sources.settings import SourceSettings
 
-TITLE = "org.opencontainers.image.title"
-CONFIG = b"{}"
+_TITLE = "org.opencontainers.image.title"
+_CONFIG = b"{}"
 
 
 def open_sif(uri: Uri, settings: SourceSettings) -> OrasSource:
@@ -161,13 +161,13 @@ def _push(path: Path, layer: Descriptor, reference: Reference, settings: SourceS
     manifest = sif_manifest(layer)
     with closing(RegistryClient(reference, client_settings(settings))) as client, path.open("rb") as file:
         uploader = client.uploader()
-        config = digest_bytes(CONFIG)
+        config = digest_bytes(_CONFIG)
         if not uploader.has_blob(layer.digest):
             task = settings.progress.task(path.name, layer.size)
             uploader.put_blob(layer.digest, layer.size, file)
             task.finish()
         if not uploader.has_blob(config):
-            uploader.put_blob(config, len(CONFIG), CONFIG)
+            uploader.put_blob(config, len(_CONFIG), _CONFIG)
         return uploader.put_manifest(reference.tag or digest_bytes(manifest), manifest, OCI_MANIFEST)
 
 
@@ -176,7 +176,7 @@ def sif_manifest(layer: Descriptor) -> bytes:
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": SIF_CONFIG, "digest": digest_bytes(CONFIG), "size": len(CONFIG)},
+        "config": {"mediaType": SIF_CONFIG, "digest": digest_bytes(_CONFIG), "size": len(_CONFIG)},
         "layers": [
             {
                 "mediaType": layer.media_type,
@@ -199,4 +199,4 @@ def _describe(path: Path) -> Descriptor:
             size = file.tell()
     except OSError as error:
         raise SourceError(f"the file cannot be read ({error.strerror})", where=str(path)) from None
-    return Descriptor(SIF_LAYER, f"sha256:{digest}", size, {TITLE: path.name})
+    return Descriptor(SIF_LAYER, f"sha256:{digest}", size, {_TITLE: path.name})

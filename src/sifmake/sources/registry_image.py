@@ -10,7 +10,7 @@ from sifmake.oci.documents import looks_like_config
 from sifmake.registry.client import RegistryClient
 from sifmake.registry.credentials import CredentialStore
 from sifmake.registry.settings import ClientSettings
-from sifmake.sources.base import Resolved, name_mark
+from sifmake.sources.base import Resolved, name_note_key
 from sifmake.sources.documents import FetchedDocuments
 from sifmake.sources.embedded import open_embedded
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from sifmake.sources.base import BlobReader, KnownIndexes
     from sifmake.sources.settings import SourceSettings
 
-UNKNOWN_SIZE = -1
-STORED_DAMAGED = "the image was stored damaged, or something on the way changes it: push it again, or look at the proxy"
+_UNKNOWN_SIZE = -1
+_STORED_DAMAGED = (
+    "the image was stored damaged, or something on the way changes it: push it again, or look at the proxy"
+)
 
 
 def open_registry_image(reference: Reference, settings: SourceSettings) -> RegistryImage:
@@ -65,14 +67,14 @@ class RegistryImage:
     def image(self, manifest_digest: str) -> Image:
         """Fetch manifest and config, as far as they are not here yet."""
         try:
-            return load_image(Descriptor("", manifest_digest, UNKNOWN_SIZE), self, self._limits)
+            return load_image(Descriptor("", manifest_digest, _UNKNOWN_SIZE), self, self._limits)
         except SifmakeError as error:
             raise self._placed(error) from None
 
     def document(self, digest: str) -> bytes:
         """Fetch an index or manifest by its digest, if it is not here yet."""
         try:
-            return self.manifest(Descriptor("", digest, UNKNOWN_SIZE))
+            return self.manifest(Descriptor("", digest, _UNKNOWN_SIZE))
         except SifmakeError as error:
             raise self._placed(error) from None
 
@@ -97,11 +99,11 @@ class RegistryImage:
 
     def _placed(self, error: SifmakeError) -> SifmakeError:
         error = error.within(f"docker://{self._reference.familiar}")
-        return error.advised(STORED_DAMAGED) if isinstance(error, IntegrityError) else error
+        return error.advised(_STORED_DAMAGED) if isinstance(error, IntegrityError) else error
 
     def _look_up(self, platform: Platform, known: KnownIndexes | None) -> str:
         """Return the digest that the tag stands for; by GET where a HEAD would not spare it."""
-        mark = name_mark(self.name)
+        mark = name_note_key(self.name)
         met = known is not None and known.find_manifest(mark, platform) is not None
         if met:
             head = self._client.head(self._reference.tag)
@@ -115,7 +117,7 @@ class RegistryImage:
         return digest
 
     def _find(self, digest: str, platform: Platform) -> str:
-        root = Descriptor("", digest, UNKNOWN_SIZE)
+        root = Descriptor("", digest, _UNKNOWN_SIZE)
         try:
             return find_manifest(root, platform, self, self._limits).digest
         except RegistryError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.progress import Progress, Silent
 from sifmake.registry.settings import Credentials, HostSettings, RetryPolicy, patience
-from sifmake.sources.measuring import Measuring
+from sifmake.sources.measuring import DigestingSink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ class SourceSettings:
     credentials: Credentials | None = None
     typed: bool = True
     no_https: bool = False
-    sink: LayerSink = field(default_factory=Measuring)
+    sink: LayerSink = field(default_factory=DigestingSink)
     progress: Progress = field(default_factory=Silent)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     shared: Connections | None = None

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from sifmake.progress import Task
 
-CHUNK = 1 << 20
+_CHUNK = 1 << 20
 MAGIC, MAGIC_WITHIN = b"SIF_MAGIC", 2048
 """Where the peers look for the magic (reference: SIF readers sniff the first 2 KiB)."""
-MODE = 0o755
+_MODE = 0o755
 
 
 def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: int, expected: str = "") -> str:
@@ -38,8 +38,8 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
     algorithm = expected.partition(":")[0] or "sha256"
     digest, sha256 = hashlib.new(algorithm), hashlib.sha256()
     total = 0
-    with atomic_write(path, MODE) as file:
-        while data := read(CHUNK):
+    with atomic_write(path, _MODE) as file:
+        while data := read(_CHUNK):
             if total == 0:
                 _check_magic(data)
             total += len(data)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sifmake.sources.base import BlobReader
 
-CHUNK = 1 << 20
+_CHUNK = 1 << 20
 
 
 class StreamBytes:
@@ -69,12 +69,12 @@ class StreamBytes:
 
     def drain(self) -> None:
         """Read to the end, so that checksums there are checked."""
-        while self.some(CHUNK):
+        while self.some(_CHUNK):
             pass
 
     def _fetch(self) -> bytes:
         try:
-            data = self._reader.read(CHUNK)
+            data = self._reader.read(_CHUNK)
         except BaseException:
             self.broken = True
             raise
@@ -145,7 +145,7 @@ class PipeBytes:
 
     def peek(self, size: int) -> bytes:
         """Return the next bytes without consuming them, fewer at the end only."""
-        while len(self._ready) < size and (data := os.read(self._fd, CHUNK)):
+        while len(self._ready) < size and (data := os.read(self._fd, _CHUNK)):
             self._ready += data
         return self._ready[:size]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sifmake.errors import IntegrityError, SourceError
 from sifmake.oci import is_digest
-from sifmake.sources.base import Candidate
+from sifmake.sources.base import LayerCandidate
 from sifmake.sources.compression import Inflated, begins_compressed, is_compressed
 from sifmake.sources.content import Member, MemoryMember
 from sifmake.sources.stream_bytes import MemberBytes, PipeBytes, StreamBytes, StreamMember
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sifmake.limits import Limits
-    from sifmake.sources.base import BlobReader, LayerSink, Passed
+    from sifmake.sources.base import BlobReader, LayerFacts, LayerSink
 
 SETTLED = 2_000_000_000
 """Nanoseconds after which a file that changes again surely gets another time stamp."""
 
 
-class ArchiveStream(Protocol):
+class _ArchiveStream(Protocol):
     """Where an archive's uncompressed bytes come from.
 
     Attributes:
@@ -61,14 +61,14 @@ class StreamedArchive:
 
     streamed = True
 
-    def __init__(self, stream: ArchiveStream, sink: LayerSink, limits: Limits) -> None:
+    def __init__(self, stream: _ArchiveStream, sink: LayerSink, limits: Limits) -> None:
         self._stream = stream
         self._sink = sink
         self._limits = limits
         self._members: dict[str, TarMember] = {}
         self._documents: dict[str, bytes] = {}
         self._documents_left = limits.documents_bytes
-        self._passed: dict[str, Passed] = {}
+        self._passed: dict[str, LayerFacts] = {}
         self._failed: dict[str, IntegrityError] = {}
 
     @property
@@ -87,7 +87,7 @@ class StreamedArchive:
             return MemoryMember(self._documents[found.name])
         return self._open_again(found)
 
-    def passed(self, name: str) -> Passed | None:
+    def passed(self, name: str) -> LayerFacts | None:
         """Return what the sink found out about a layer, None for what was not given to it.
 
         Raises:
@@ -132,7 +132,7 @@ class StreamedArchive:
         head = archive.head(min(BLOCK, member.size))
         data = MemberBytes(archive, member.size)
         if begins_compressed(head) or _is_tar(head):
-            candidate = Candidate(member.name, data, head, member.size, _algorithm(member.name))
+            candidate = LayerCandidate(member.name, data, head, member.size, _algorithm(member.name))
             try:
                 self._passed[member.name] = self._sink.take(candidate)
             except IntegrityError as error:

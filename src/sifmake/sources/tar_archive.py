@@ -11,7 +11,7 @@ from sifmake.limits import DEFAULT_LIMITS
 from sifmake.ranges import read_at
 from sifmake.sources.archive import advised
 from sifmake.sources.compression import is_compressed
-from sifmake.sources.content import AtHand, Member
+from sifmake.sources.content import Member, RandomAccess
 from sifmake.sources.tar_members import follow, walk
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sifmake.sources.settings import SourceSettings
 
 
-class TarArchive(AtHand):
+class TarArchive(RandomAccess):
     """The files in a tar archive. Of two members of one name the last one counts."""
 
     def __init__(self, fd: int, limits: Limits = DEFAULT_LIMITS) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 BLOCK = 512
-MOST_HOPS = 40
+_MOST_HOPS = 40
 """Links followed from one name before it counts as a loop."""
 
 _REGULAR = b"0\x007"
@@ -174,7 +174,7 @@ def follow(members: Mapping[str, TarMember], name: str) -> TarMember:
         FileNotFoundError: There is no such file.
         IntegrityError: Links lead in a circle.
     """
-    for _ in range(MOST_HOPS):
+    for _ in range(_MOST_HOPS):
         member = members.get(name)
         if member is None:
             raise FileNotFoundError(name)

@@ -38,7 +38,7 @@ class Listing(NamedTuple):
     jump_records: bytes
 
 
-EMPTY = Listing(0, 0, 0, 0, b"")
+_EMPTY = Listing(0, 0, 0, 0, b"")
 
 
 class DirectoryTable:
@@ -55,7 +55,7 @@ class DirectoryTable:
         off, and where the listing goes on in a new metadata block: there the index points to.
         """
         if not names:
-            return EMPTY
+            return _EMPTY
         position = self.stream.position
         listing = bytearray()
         jumps: list[tuple[int, bytes]] = []

@@ -37,7 +37,7 @@ class Placement(NamedTuple):
     sparse: int
 
 
-NOWHERE = Placement(0, b"", -1, 0, 0)
+_NOWHERE = Placement(0, b"", -1, 0, 0)
 """Of an empty file."""
 
 
@@ -74,7 +74,7 @@ class InodeTable:
 
     def _file(self, inode: Inode) -> int:
         size = inode.size
-        start, blocks, fragment, offset, sparse = self._place(inode) if inode.content >= 0 else NOWHERE
+        start, blocks, fragment, offset, sparse = self._place(inode) if inode.content >= 0 else _NOWHERE
         if len(blocks) != 4 * (size // self._block_size if fragment >= 0 else -(-size // self._block_size)):
             raise self._misfit(inode)
         if fragment < 0:

@@ -24,7 +24,7 @@ _LARGEST_BLOCK = 1 << 20
 """Block sizes that squashfs allows, powers of two between them included."""
 
 
-class Superblock(NamedTuple):
+class _Superblock(NamedTuple):
     """The first 96 bytes, in the order of ``struct squashfs_super_block``."""
 
     magic: int
@@ -72,7 +72,7 @@ class StoredImage:
         data = read_at(fmt.SUPERBLOCK.size, 0)
         if len(data) != fmt.SUPERBLOCK.size:
             raise SquashfsError("the image ends too early")
-        self.head = Superblock(*fmt.SUPERBLOCK.unpack(data))
+        self.head = _Superblock(*fmt.SUPERBLOCK.unpack(data))
         _check(self.head)
         self.inflate = inflater(self.head.compression, self.head.block_size)
         self.exactly(1, self.head.bytes_used - 1)
@@ -179,7 +179,7 @@ class Cursor:
 _PLACE = struct.Struct("<Q")
 
 
-def _check(head: Superblock) -> None:
+def _check(head: _Superblock) -> None:
     if (head.magic, head.major, head.minor) != (fmt.MAGIC, *fmt.VERSION):
         raise SquashfsError("this is no squashfs 4.0")
     if not _SMALLEST_BLOCK <= head.block_size <= _LARGEST_BLOCK or head.block_size != 1 << min(head.block_log, 32):

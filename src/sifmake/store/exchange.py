@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import IntegrityError, LimitError, PackDamagedError, StoreError
-from sifmake.files import atomic_write, name_where_no_room_is
+from sifmake.files import add_path_to_enospc, atomic_write
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.membership import is_member
 from sifmake.ranges import read_at
@@ -181,7 +181,7 @@ class _Import:
         try:
             self._store.put(_spot_of(name), write)
         except OSError as error:
-            name_where_no_room_is(error, self._store.root / name)
+            add_path_to_enospc(error, self._store.root / name)
             raise
         self._new.append(name)
 

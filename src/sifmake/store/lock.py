@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sifmake.progress import Progress
     from sifmake.store.folder import Folder
 
-LONGEST_PAUSE = 0.5
+_LONGEST_PAUSE = 0.5
 SAY_AFTER = 2.0
 
 
@@ -64,7 +64,7 @@ class _Attempt:
                     self.trouble = "another process holds it"
                     return
                 time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _keep_or_close(self, fd: int) -> None:
         with self._mutex:

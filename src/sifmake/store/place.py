@@ -12,9 +12,9 @@ from sifmake.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VARIABLE = "SIFMAKE_CACHE"
-READ_ONLY_VARIABLE = "SIFMAKE_READONLY_CACHE"
-HINT = f"set {VARIABLE} to a folder that you can write to"
+_VARIABLE = "SIFMAKE_CACHE"
+_READ_ONLY_VARIABLE = "SIFMAKE_READONLY_CACHE"
+HINT = f"set {_VARIABLE} to a folder that you can write to"
 
 
 def find_root(environ: Mapping[str, str]) -> Path:
@@ -25,7 +25,7 @@ def find_root(environ: Mapping[str, str]) -> Path:
     Raises:
         StoreError: There is no home directory to put it in.
     """
-    if chosen := environ.get(VARIABLE):
+    if chosen := environ.get(_VARIABLE):
         return Path(chosen).absolute()
     cache = Path(environ.get("XDG_CACHE_HOME", ""))
     return (cache if cache.is_absolute() else _find_home(environ) / ".cache") / "sifmake"
@@ -33,7 +33,7 @@ def find_root(environ: Mapping[str, str]) -> Path:
 
 def find_read_only(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the read-only stores that ``$SIFMAKE_READONLY_CACHE`` lists, separated by colons."""
-    return tuple(Path(part).absolute() for part in environ.get(READ_ONLY_VARIABLE, "").split(os.pathsep) if part)
+    return tuple(Path(part).absolute() for part in environ.get(_READ_ONLY_VARIABLE, "").split(os.pathsep) if part)
 
 
 def _find_home(environ: Mapping[str, str]) -> Path:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sifmake.store.trust import Trust
 
-MOST_LINKS = 40
+_MOST_LINKS = 40
 """As many as the kernel follows in one path."""
 _LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -130,8 +130,8 @@ class _Walk:
         link = os.open(name, _LINK, dir_fd=self._here)
         try:
             status = os.fstat(link)
-            if not stat.S_ISLNK(status.st_mode) or self._links > MOST_LINKS:
-                number = errno.ENOTDIR if self._links <= MOST_LINKS else errno.ELOOP
+            if not stat.S_ISLNK(status.st_mode) or self._links > _MOST_LINKS:
+                number = errno.ENOTDIR if self._links <= _MOST_LINKS else errno.ELOOP
                 raise OSError(number, os.strerror(number))
             if not _may_lead(status, os.fstat(self._here), self._rules.trust):
                 what = f"the link {name} in this path belongs to user {status.st_uid}, who is not trusted"

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sifmake.store.folder import Folder
 
 Result = TypeVar("Result")
-LOCK_TIMEOUT = 1800.0
+_LOCK_TIMEOUT = 1800.0
 """Seconds: longer than a healthy pull of one layer takes."""
 
 _LARGEST_BLOB = max(DEFAULT_LIMITS.config_bytes, DEFAULT_LIMITS.manifest_bytes)
@@ -378,7 +378,7 @@ class Store:
             return folder.path
 
     @contextmanager
-    def lock(self, name: str, timeout: float = LOCK_TIMEOUT) -> Iterator[bool]:
+    def lock(self, name: str, timeout: float = _LOCK_TIMEOUT) -> Iterator[bool]:
         """Hold the lock of a name while the block runs, to avoid double work; yield whether it is held.
 
         A lock that cannot be had (no locking on the file system, a store that cannot be written, a dead host)

@@ -17,7 +17,7 @@ from sifmake.store.trust import DAY, OTHERS_WRITE, SKEW
 if TYPE_CHECKING:
     from sifmake.store.folder import Folder
 
-DEPTH = 8
+_DEPTH = 8
 """Levels of folders in a scratch folder that are looked into."""
 
 
@@ -41,7 +41,7 @@ def sweep(root: Folder) -> None:
     for name in KINDS:
         _sweep_inside(root, name, limit, 2, everything=False)
     for name in (SCRATCH, LOCKS):
-        _sweep_inside(root, name, limit, DEPTH, everything=True)
+        _sweep_inside(root, name, limit, _DEPTH, everything=True)
 
 
 def _sweep_inside(parent: Folder, name: str, limit: float, depth: int, *, everything: bool) -> None:

@@ -8,7 +8,7 @@ import time
 from functools import cache
 from typing import NamedTuple
 
-RENEW_AFTER = 3600
+_RENEW_AFTER = 3600
 """Seconds after which use renews a time stamp; less often spares the file server."""
 
 DAY = 86_400
@@ -110,7 +110,7 @@ def _group_id(word: int | str) -> int:
 
 def renew(fd: int, status: os.stat_result) -> None:
     """Set an open file's time stamps to now if they are an hour off; what cannot be touched stays as it is."""
-    if abs(time.time() - status.st_mtime) > RENEW_AFTER:
+    if abs(time.time() - status.st_mtime) > _RENEW_AFTER:
         try:
             os.utime(fd)
         except OSError:

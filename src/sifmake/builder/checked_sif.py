@@ -1,0 +1,125 @@
+"""Finished SIFs of the store, compared with the SHA-256 in their names before anybody uses them.
+
+A file is read wholly when it is used for the first time, and again when it was changed since: the own store has a note
+of device, inode, size and time of change of what was found good, and renaming a file changes it. Header, table and
+superblock are looked at every time.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SifError
+from sifmake.files import sha256_of_open
+from sifmake.ranges import read_at
+from sifmake.store.naming import has_digest, split_sif_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sifmake.store import Store
+    from sifmake.store.stored_files import Found
+
+_SUPERBLOCK = 96
+_MANIFEST = "oci-manifest.json"
+_MAGIC = b"hsqs"
+_USED = slice(40, 48)
+"""Where a squashfs superblock has the bytes of the file system (squashfs 4.0, fs/squashfs/squashfs_fs.h)."""
+
+
+def find_checked(store: Store, key: str) -> Found | None:
+    """Return the finished SIF of a key, open and whole, or None; a damaged one leaves the own store with a warning."""
+    tried: set[Path] = set()
+    while (found := store.open_sif(key)) is not None:
+        noted = store.find_name(_note(found.path))
+        known = noted and noted == _facts(found.fd) and _looks_whole(found)
+        why = "" if known else _why_not(found, key)
+        if not why:
+            store.renew(found)  # a change like any other, noted with the next line
+            _keep_note(store, found, noted)
+            return found
+        found.close()
+        if found.path in tried:
+            break
+        tried.add(found.path)
+        store.progress.warning(f"{found.path} is {why} and is not used; it is made again")
+        store.drop_sif(found.path)
+    return None
+
+
+def add_checked(store: Store, key: str, write: Callable[[Path], object]) -> Found:
+    """Let a finished SIF be written and keep it; see :meth:`~sifmake.store.store.Store.put_sif`."""
+    found = store.put_sif(key, write)
+    _keep_note(store, found, "")
+    return found
+
+
+def why_wrong(found: Found, key: str) -> str:
+    """Read a whole file; say what is wrong with it for certain, empty where nothing is."""
+    if not _is_whole(found):
+        return "damaged"
+    return "another image's" if _is_of(found, key) is False else ""
+
+
+def _why_not(found: Found, key: str) -> str:
+    """Say why a file is not used: it has to show that it is the one of the key where its name does not."""
+    return why_wrong(found, key) or ("" if _is_of(found, key) else "perhaps another image's")
+
+
+def _is_whole(found: Found) -> bool:
+    try:
+        return sha256_of_open(found.fd) == split_sif_name(found.path.name)[1]
+    except OSError:
+        return False
+
+
+def _is_of(found: Found, key: str) -> bool | None:
+    """Tell whether a file is the one of a key: where others can rename files, having its name does not show it.
+
+    What is made of an image has the image's manifest in it; of a finished file the key may be the digest. None where
+    nothing tells.
+    """
+    digest = key.partition("-")[0]
+    if not found.exposed or split_sif_name(found.path.name)[1] == digest:
+        return True
+    from sifmake.sif.reader import read_sif
+
+    try:
+        sif = read_sif(found.fd, found.path)
+        (manifest,) = sif.find(name=_MANIFEST)
+        return has_digest(sif.read(manifest), f"sha{len(digest) * 4}:{digest}")
+    except (SifError, OSError, ValueError):
+        return None
+
+
+def _looks_whole(found: Found) -> bool:
+    """Look at what every mount needs; what cannot be mounted for other reasons is no damage."""
+    from sifmake.runtime.errors import RunError
+    from sifmake.runtime.image import open_image
+
+    try:
+        image = open_image(str(found.path), found.fd)
+        block = read_at(found.fd, _SUPERBLOCK, image.offset)
+    except RunError:
+        return True
+    except (SifError, OSError):
+        return False
+    return block[:4] == _MAGIC and int.from_bytes(block[_USED], "little") <= image.size
+
+
+def _note(path: Path) -> str:
+    return f"checked {path}"
+
+
+def _keep_note(store: Store, found: Found, noted: str) -> None:
+    facts = _facts(found.fd)
+    if facts != noted:
+        store.keep_name(_note(found.path), facts)
+
+
+def _facts(fd: int) -> str:
+    """Return what changes when a file is written to, in the form of a key."""
+    status = os.fstat(fd)
+    return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_ctime_ns}"

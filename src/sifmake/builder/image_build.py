@@ -1,0 +1,315 @@
+"""The main job without its bookkeeping: layers to packs, packs to a tree, tree and packs to a SIF file."""
+
+from __future__ import annotations
+
+from concurrent.futures import as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sifmake.builder.cancellation import CancellableProgress
+from sifmake.builder.streamed_packs import has_pack
+from sifmake.builder.transfer_slots import TransferSlots
+from sifmake.errors import (
+    FlattenError,
+    IntegrityError,
+    PackDamagedError,
+    SifmakeError,
+    SquashfsError,
+    WrongBlobError,
+)
+from sifmake.flatten.flattened import Flattened, Merged, flatten, merge, short
+from sifmake.layers.blocks import Workers
+from sifmake.layers.codec import Codec, make_codec
+from sifmake.layers.pack_format import pack_key, pack_key_prefix
+from sifmake.layers.pack_reader import Pack, load_pack
+from sifmake.limits import DEFAULT_LIMITS
+from sifmake.oci.loading import check_layers
+from sifmake.open_files import allow_files
+from sifmake.threads import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sifmake import rootfs
+    from sifmake.assembly.image import SifContents, SifSummary
+    from sifmake.layers.entry import Inode
+    from sifmake.limits import Limits
+    from sifmake.oci.model import Image, Layer
+    from sifmake.progress import Progress
+    from sifmake.sources.base import Source
+    from sifmake.store import Store
+    from sifmake.store.stored_files import Found
+
+PARALLEL_LAYERS = 6
+_DAMAGED_LAYER = "the layer was made or stored damaged: have the image built and pushed again"
+_NO_SHELL = "the image has no /bin/sh: run and exec start its programs, shell and test find none to start"
+SUSPECT = (PackDamagedError, FlattenError, SquashfsError)
+"""What a damaged pack may end in, one whose checksums somebody made fit included; see :func:`drop_damaged`."""
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """Settings that decide the bytes of a SIF file.
+
+    Attributes:
+        compression: ``gzip`` or ``zstd``.
+        labels: Added to the image's.
+    """
+
+    compression: str = "gzip"
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def fetch_packs(
+    source: Source, image: Image, store: Store, compression: str, limits: Limits, progress: Progress
+) -> list[Pack]:
+    """Return the open packs of an image's layers; those that the store lacks are made from the source.
+
+    Each layer is fetched and packed once, whatever other processes do; several at the same time.
+
+    Raises:
+        SourceError: A layer cannot be read, or there are too many.
+        IntegrityError: A layer is not what the manifest says. Packs of other layers are kept.
+        StoreError: The store cannot be written.
+    """
+    check_layers(len(image.layers), limits)
+    allow_files(len({layer.diff_id for layer in image.layers}))
+    codec = make_codec(compression)
+    if not all(has_pack(store, layer.diff_id) for layer in image.layers):
+        source.read_through(image.digest)
+    progress = CancellableProgress(progress)
+    turns = TransferSlots(PARALLEL_LAYERS)
+    with ExitStack() as opened, Workers() as workers, Threads(2 * PARALLEL_LAYERS) as threads:
+        make = _Maker(source, store, codec, workers, limits, progress, turns).find_or_make
+        layers = {layer.diff_id: layer for layer in image.layers}
+        # The largest first: begun last, it would end alone.
+        order = sorted(layers.values(), key=lambda layer: layer.descriptor.size, reverse=True)
+        futures = {threads.submit(make, layer): layer.diff_id for layer in order}
+        packs: dict[str, Pack] = {}
+        try:
+            for future in as_completed(futures):
+                packs[futures[future]] = opened.enter_context(future.result())
+        except BaseException as error:
+            threads.shutdown(wait=False, cancel_futures=True)
+            turns.close()
+            if not isinstance(error, Exception):
+                progress.stop()
+            raise
+        opened.pop_all()
+    return [packs[layer.diff_id] for layer in image.layers]
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes one layer's pack, or finds it."""
+
+    source: Source
+    store: Store
+    codec: Codec
+    workers: Workers
+    limits: Limits
+    progress: Progress
+    turns: TransferSlots
+
+    def find_or_make(self, layer: Layer) -> Pack:
+        key = pack_key(layer.diff_id, self.codec)
+        found = self._open_stored(key)
+        if found is None:
+            with self.store.lock(key):
+                # Another process may have made it while this one waited.
+                found = self._open_stored(key)
+                if found is None:
+                    return self._repack(layer, key) or self._make(layer, key)
+        label = short(layer.descriptor.digest)
+        self.progress.task(label, layer.descriptor.size).finish("in store")
+        return found
+
+    def _open_stored(self, key: str) -> Pack | None:
+        found = self.store.open_pack(key)
+        if found is None:
+            return None
+        try:
+            return load_pack(found.path, found.fd, key)
+        except PackDamagedError as error:
+            self.progress.warning(f"{error}; it is made again")
+            self.store.drop_pack(key)
+            return None
+
+    def _repack(self, layer: Layer, key: str) -> Pack | None:
+        """Make the pack from one of another codec or encoder, so that nothing has to be fetched."""
+        for other in self.store.pack_keys(pack_key_prefix(layer.diff_id)):
+            old = self._open_stored(other) if other != key else None
+            if old is None:
+                continue
+            try:
+                with old:
+                    return self._repacked(layer, key, old)
+            except PackDamagedError as error:
+                self.progress.warning(f"{error}; the layer is fetched again")
+                self.store.drop_pack(other)
+        return None
+
+    def _repacked(self, layer: Layer, key: str, old: Pack) -> Pack:
+        from sifmake.layers.repack import repack
+
+        task = self.progress.task(f"repacking {short(layer.diff_id)}", old.footer.data_size)
+        made = self.store.write_pack(key, lambda file: repack(file, old, self.codec, self.workers, task))
+        task.finish()
+        return load_pack(made.path, made.fd, key)
+
+    def _make(self, layer: Layer, key: str) -> Pack:
+        try:
+            made = None
+            while made is None:
+                made = self._write(layer, key)
+        except SifmakeError as error:
+            placed = error.within(f"{self.source.name}: layer {short(layer.descriptor.digest)}")
+            raise placed.advised(_DAMAGED_LAYER if isinstance(error, IntegrityError) else "") from None
+        return load_pack(made.path, made.fd, key)
+
+    def _write(self, layer: Layer, key: str) -> Found | None:
+        """Write a pack from what the source gives; return None when that was wrong and there is another place."""
+        from sifmake.layers.pack_writer import write_pack
+
+        size = layer.descriptor.size
+        try:
+            with self.turns.turn() as turn, self.source.open_layer(layer) as reader:
+                task = self.progress.task(short(layer.descriptor.digest), size)
+                bytes_read = turn.watch(reader, size)
+                parts = (layer, self.codec, self.workers, self.limits, task)
+                made = self.store.write_pack(key, lambda file: write_pack(file, bytes_read, *parts))
+        except WrongBlobError as error:
+            if not error.elsewhere:
+                raise
+            task.finish("wrong bytes, fetched again")
+            return None
+        task.finish()
+        return made
+
+
+def drop_damaged(packs: Sequence[Pack], store: Store, error: SifmakeError | None = None) -> bool:
+    """Remove packs from the store that are not what packing writes; return whether there were any.
+
+    Call it after one of :data:`SUSPECT`, then fetch again.
+
+    Args:
+        packs: The image's.
+        store: Where they come from.
+        error: What happened: blocks are inflated only where they can be behind it.
+    """
+    from sifmake.layers.pack_audit import check_index, check_pack
+
+    check = check_index if isinstance(error, FlattenError | SquashfsError) else check_pack
+    damaged = False
+    for pack in packs:
+        try:
+            check(pack, DEFAULT_LIMITS)
+        except PackDamagedError:
+            damaged = True
+            store.drop_pack(pack.path.name)
+    return damaged
+
+
+def close_packs(packs: Sequence[Pack]) -> None:
+    """Close packs, each once: a layer that an image has twice is one pack in two places."""
+    for pack in {id(pack): pack for pack in packs}.values():
+        pack.close()
+
+
+def flatten_packs(packs: Sequence[Pack], image: Image, progress: Progress) -> Flattened:
+    """Merge the layers of an image into one tree, take its listing, and tell what was odd about them.
+
+    Raises:
+        FlattenError: They cannot be merged.
+    """
+    flattened = flatten(packs, epoch_of(image))
+    _tell(flattened, progress)
+    return flattened
+
+
+def merge_packs(packs: Sequence[Pack], image: Image, progress: Progress) -> Merged:
+    """Merge the layers as :func:`flatten_packs` does, for those who need no listing."""
+    merged = merge(packs, epoch_of(image))
+    _tell(merged, progress)
+    return merged
+
+
+def _tell(merged: Merged, progress: Progress) -> None:
+    for warning in merged.warnings:
+        progress.warning(warning)
+
+
+def write_sif(
+    target: Path,
+    merged: Merged,
+    packs: Sequence[Pack],
+    image: Image,
+    origin: rootfs.Origin,
+    settings: BuildSettings,
+    progress: Progress,
+    store: Store | None = None,
+) -> SifSummary:
+    """Write an unsigned SIF file beside ``target`` and rename it; the tree is used up by it.
+
+    What a store keeps of it makes the next image on the same layers cheaper; the bytes are the same without one.
+
+    Raises:
+        SifmakeError: The image does not fit into squashfs or SIF, or a pack is damaged.
+    """
+    # A process that runs one of the earlier stages does not pay for these.
+    from sifmake import rootfs
+    from sifmake.assembly.image import write_sif as write_image
+
+    epoch = epoch_of(image)
+    prepared = rootfs.prepare(merged.tree, image, origin, settings.labels, epoch, partial(_read_head, packs))
+    for warning in prepared.warnings:
+        progress.warning(warning)
+    if merged.tree.resolve(b"bin/sh") is None:
+        progress.info(f"{origin.name}: {_NO_SHELL}")
+    contents = _contents(prepared, merged, packs, image)
+    task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in packs))
+    with Workers() as workers:
+        summary = write_image(target, contents, make_codec(settings.compression), workers, task, store)
+    task.finish()
+    for warning in summary.warnings:
+        progress.warning(warning)
+    return summary
+
+
+def _contents(prepared: rootfs.Prepared, merged: Merged, packs: Sequence[Pack], image: Image) -> SifContents:
+    from sifmake.assembly.image import Document, SifContents
+    from sifmake.sif import DataType
+
+    return SifContents(
+        before=[
+            Document(DataType.DEFINITION, "", prepared.objects.deffile),
+            Document(DataType.GENERIC_JSON, "inspect-metadata.json", prepared.objects.inspect),
+            Document(DataType.GENERIC_JSON, "oci-config.json", prepared.objects.oci_config),
+        ],
+        after=[Document(DataType.GENERIC_JSON, "oci-manifest.json", image.manifest)],
+        tree=merged.tree,
+        files=prepared.files,
+        packs=packs,
+        architecture=prepared.architecture,
+        mkfs_time=epoch_of(image),
+    )
+
+
+def epoch_of(image: Image) -> int:
+    """Return the image's ``created`` as seconds since 1970, 0 where it has none that squashfs can hold."""
+    from sifmake.rootfs import parse_created
+
+    created = parse_created(image.config.created)
+    if created is None:
+        return 0
+    return min(max(int(created.timestamp()), 0), 0xFFFFFFFF)
+
+
+def _read_head(packs: Sequence[Pack], inode: Inode, size: int) -> bytes:
+    if inode.content < 0:
+        return b""
+    pack = packs[inode.layer]
+    return pack.read_content(pack.contents[inode.content], size)

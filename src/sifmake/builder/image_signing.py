@@ -1,0 +1,160 @@
+"""Signing and verifying as stages: with the project's key, against the project's trusted keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sifmake.builder.prebuilt_match import recorded_header
+from sifmake.errors import LockError, SigningError
+from sifmake.files import sha256_of
+from sifmake.project.configuration import DEVELOPMENT
+from sifmake.project.keys import load_project_signer, load_project_trust
+from sifmake.project.stage_table import TARGET
+from sifmake.threads import Threads
+
+if TYPE_CHECKING:
+    from sifmake.progress import Progress
+    from sifmake.project.configuration import Configuration
+    from sifmake.project.lock_file import Lock
+    from sifmake.project.project import Project
+
+_OWN_KEY = "name a key of yours as 'key' in sifmake.yaml"
+_KEPT = "as it came"
+REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
+"""Set by the shipped schedules: nothing that only this machine trusts is published."""
+
+
+def check_key(project: Project, lock: Lock) -> None:
+    """Check that the configured key may sign what a lock describes.
+
+    Raises:
+        LockError: The lock asks for another key than the configuration names.
+        SigningError: It is the development key on a schedule.
+    """
+    if project.key_identity != lock.build.key:
+        what = f"the lock asks for the key {lock.build.key}, the configuration for {project.key_identity or 'none'}"
+        raise LockError(what, hint="run sifmake lock --offline")
+    if project.configuration.key == DEVELOPMENT:
+        _refuse_development()
+
+
+def sign_unsigned(project: Project, path: Path, objects: dict[str, str]) -> str:
+    """Append the project's signature to a SIF and return the signer's fingerprint.
+
+    Args:
+        project: Names the key.
+        path: The SIF; after an error it is as it was.
+        objects: Digests of the SIF's objects from its record, so that the file is not read again; none of a file that
+            was finished when it came.
+
+    Returns:
+        The signer's fingerprint; :data:`_KEPT` for a file that came with signatures: those are for the stage verify.
+
+    Raises:
+        SigningError: It cannot be signed.
+        KeyFileError: The key is missing, or its passphrase is.
+    """
+    if not objects and _is_signed(path):
+        return _KEPT
+    digests = {int(number): digest.removeprefix("sha256:") for number, digest in objects.items()}
+    return _sign(project.configuration, path, digests, project.progress)
+
+
+def sign_and_verify(configuration: Configuration, path: Path, digests: dict[int, str], progress: Progress) -> None:
+    """Append the configured key's signature to a SIF and verify it with the configured trusted keys.
+
+    Args:
+        configuration: Names key and trusted keys.
+        path: The SIF.
+        digests: Hex SHA-256 of the SIF's objects by number.
+        progress: Told a warning where the key is the development key.
+
+    Raises:
+        SigningError: It cannot be signed or does not verify.
+        KeyFileError: The key is missing, or its passphrase is.
+    """
+    _sign(configuration, path, digests, progress)
+    with path.open("rb") as file:
+        _judge(configuration, path, file.fileno())
+
+
+def _is_signed(path: Path) -> bool:
+    from sifmake.sif import DataType, open_sif
+
+    with open_sif(path) as sif:
+        return bool(sif.find(DataType.SIGNATURE))
+
+
+def _sign(configuration: Configuration, path: Path, digests: dict[int, str], progress: Progress) -> str:
+    from sifmake.signing import sign_file
+
+    if configuration.key == DEVELOPMENT:
+        _warn_of_development(progress)
+    return sign_file(path, path, load_project_signer(configuration), digests).fingerprint
+
+
+def _warn_of_development(progress: Progress) -> None:
+    _refuse_development()
+    progress.warning(f"signing with the development key, which only this machine trusts; {_OWN_KEY}")
+
+
+def _refuse_development() -> None:
+    if os.environ.get(REFUSE_VARIABLE):
+        raise SigningError("the development key signs nothing that is published on a schedule", hint=_OWN_KEY)
+
+
+def verify_signed(project: Project, path: Path, lock: Lock, header: bytes = b"") -> dict[str, Any]:
+    """Verify a SIF and return what the receipt says; an unsigned one passes only where the lock wants none signed.
+
+    Args:
+        project: Has the trusted keys.
+        path: The SIF.
+        lock: What it should be.
+        header: See :func:`~sifmake.builder.lock_match.check_match`.
+
+    Raises:
+        SigningError: It does not verify, or is not the image that the lock describes.
+    """
+    with path.open("rb") as file, Threads(1) as threads:
+        fd = file.fileno()
+        # The open file, whatever takes its name meanwhile.
+        digest = threads.submit(sha256_of, Path(f"/proc/self/fd/{fd}"))
+        trust, signers = _judge(project.configuration, path, fd, lock, header) if lock.build.key else ("unsigned", [])
+        size = os.fstat(fd).st_size
+    return {"sha256": f"sha256:{digest.result()}", "signers": signers, "size": size, "trust": trust}
+
+
+def check_published(project: Project, image: str) -> None:
+    """Verify the published file of an image whose lock has a key; a swapped one of equal size looks up to date.
+
+    Raises:
+        SigningError: It does not verify, or is not the image that the lock describes.
+    """
+    lock = project.lock(image)
+    if lock.build.key:
+        verify_signed(project, project.path(TARGET, image), lock, header_before(project, image))
+
+
+def header_before(project: Project, image: str) -> bytes:
+    """Return the header of a finished file before it was signed, as the records tell it; empty for other images."""
+    return recorded_header(*(project.record(stage, image) for stage in ("sign", "publish")))
+
+
+def _judge(
+    configuration: Configuration, path: Path, fd: int, lock: Lock | None = None, header: bytes = b""
+) -> tuple[str, list[str]]:
+    from sifmake.builder.lock_match import check_match
+    from sifmake.sif import read_sif
+    from sifmake.signing import verify_open
+
+    found = verify_open(fd, path, load_project_trust(configuration), limits=configuration.limits)
+    if found.exit_code:
+        hint = "see 'trusted-keys' in sifmake.yaml"
+        raise SigningError(f"does not verify: {'; '.join(found.reasons[:5])}", where=str(path), hint=hint)
+    if lock is not None:
+        check_match(read_sif(fd, path), found, lock, header)
+    signers = [signer for check in found.signatures for signer in check.signers]
+    trust = DEVELOPMENT if any(signer.development for signer in signers) else "trusted"
+    return trust, sorted(signer.fingerprint for signer in signers)

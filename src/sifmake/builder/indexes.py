@@ -1,0 +1,152 @@
+"""Which manifest a reference means, as far as the store can prove it without asking the source.
+
+A note in the store says what an index led to, but anyone who may write to the store can have written it. So the note
+of an index decides nothing: the store keeps the index itself, whose bytes have the digest that was asked for, and the
+manifest is chosen from it each time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from sifmake.builder.image_cache import StoredDocuments, load_image
+from sifmake.errors import SourceError
+from sifmake.oci.loading import load_image as build_image
+from sifmake.oci.membership import find_candidates
+from sifmake.oci.model import Descriptor
+from sifmake.oci.platform import is_served_by
+from sifmake.project.lock_source import INDEX_TRANSPORTS
+from sifmake.sources.base import name_note_key
+
+if TYPE_CHECKING:
+    from sifmake.limits import Limits
+    from sifmake.oci.model import Platform
+    from sifmake.sources.base import KnownIndexes, Resolved, Source
+    from sifmake.store import Store
+
+
+class ProvenIndexes:
+    """What the store can prove of the indexes of a registry.
+
+    Attributes:
+        proven: The manifest of each index that was asked for and could be proven.
+    """
+
+    def __init__(self, store: Store, limits: Limits, mark: str) -> None:
+        """Take notes.
+
+        Args:
+            store: Has indexes and notes.
+            limits: Bounds on indexes.
+            mark: What :func:`~sifmake.sources.base.name_note_key` gives for the image's name; its note says nothing
+                of an index.
+        """
+        self.proven: dict[str, str] = {}
+        self._store = store
+        self._limits = limits
+        self._mark = mark
+
+    def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
+        """Return the manifest that the stored index has for a platform; None where the store cannot prove one."""
+        if index_digest == self._mark:
+            return self._store.find_manifest(index_digest, platform)
+        found = self._prove(index_digest, platform)
+        if found is not None:
+            self.proven[index_digest] = found
+            if self._store.find_manifest(index_digest, platform) not in (None, found):
+                self.remember_manifest(index_digest, platform, found)
+        return found
+
+    def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
+        """Note it for ``cache export``, and for the next one who asks for the name."""
+        self._store.remember_manifest(index_digest, platform, manifest_digest)
+
+    def _prove(self, digest: str, platform: Platform) -> str | None:
+        documents = StoredDocuments(self._store)
+        try:
+            found = find_candidates(digest, platform, documents, self._limits)
+            manifest = found.manifests[0]
+            if len(found.manifests) > 1:
+                manifest = self._store.find_manifest(digest, platform) or ""
+            if manifest not in found.manifests:
+                return None
+            if found.by_config:
+                image = build_image(Descriptor("", manifest, 0), documents)
+                return manifest if is_served_by(image.config.platform, platform) else None
+        except (KeyError, SourceError):
+            return None
+        return manifest
+
+
+class _NotedImages:
+    """What the store has noted of archives and engines, as far as it has the images."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.remember_manifest = store.remember_manifest
+
+    def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
+        """Return the manifest's digest; None where the store lacks the manifest, so that the source is read again."""
+        found = self._store.find_manifest(index_digest, platform)
+        return found if found and self._store.get_blob(found) is not None else None
+
+
+class DocumentSource(Protocol):
+    """Gives indexes and manifests by digest."""
+
+    def document(self, digest: str) -> bytes:
+        """Return one, checked; see :class:`~sifmake.sources.base.Source`."""
+
+
+class KeptDocuments(StoredDocuments):
+    """Indexes from the store, else from the source, and from then on from the store."""
+
+    def __init__(self, store: Store, source: DocumentSource) -> None:
+        super().__init__(store)
+        self._source = source
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        """Return an index or manifest.
+
+        Raises:
+            SourceError: The source has none of this digest.
+        """
+        try:
+            return super().manifest(descriptor)
+        except KeyError:
+            data = self._source.document(descriptor.digest)
+        self._store.put_blob(descriptor.digest, data)
+        return data
+
+
+def _known_indexes(store: Store, source: Source, limits: Limits) -> KnownIndexes:
+    """Return what the store knows of a source's references."""
+    if source.transport == "docker":
+        return ProvenIndexes(store, limits, name_note_key(source.name))
+    return _NotedImages(store)
+
+
+def resolve_image(
+    store: Store, source: Source, platform: Platform, limits: Limits, known: KnownIndexes | None = None
+) -> Resolved:
+    """Ask a source what its reference means, and keep the indexes that prove it in the store.
+
+    Args:
+        store: Where indexes are looked for and kept.
+        source: Is asked for what the store cannot prove.
+        platform: What the image is to run on.
+        limits: Bounds on indexes.
+        known: What is known already; what the store knows where it is left out.
+
+    Raises:
+        SourceError: The source has no such image, or none for the platform.
+    """
+    known = known or _known_indexes(store, source, limits)
+    resolved = source.resolve(platform, known)
+    if isinstance(known, ProvenIndexes) and known.proven.get(resolved.digest) == resolved.manifest_digest:
+        return resolved
+    if resolved.digest != resolved.manifest_digest and source.transport in INDEX_TRANSPORTS:
+        find_candidates(resolved.digest, platform, KeptDocuments(store, source), limits)
+    elif source.transport == "docker":
+        load_image(store, source, resolved.manifest_digest)
+    return resolved

@@ -1,0 +1,167 @@
+"""What changed between two SIF files or two locks, in words and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sifmake.compare.contents import Contents
+from sifmake.squashfs.reader import FILE
+from sifmake.squashfs.same import FileComparison
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from sifmake.project.lock_file import Lock
+    from sifmake.squashfs.reader import Node
+
+_TOP_FOLDERS = 5
+_FOLDER_DEPTH = 2
+"""Path components of a folder that changes are counted under."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value that differs; ``old`` or ``new`` is None where there was or is none."""
+
+    name: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two images differ.
+
+    Attributes:
+        layers_added: Digests.
+        layers_dropped: Digests.
+        settings: Of the image config, with Env split into variables.
+        labels: Of the image.
+        build: Settings of the build, of locks.
+        files: Paths that were ``added``, ``removed`` and ``changed``.
+        packages: By kind and name.
+    """
+
+    layers_added: list[str] = field(default_factory=list)
+    layers_dropped: list[str] = field(default_factory=list)
+    settings: list[Change] = field(default_factory=list)
+    labels: list[Change] = field(default_factory=list)
+    build: list[Change] = field(default_factory=list)
+    files: dict[str, list[str]] = field(default_factory=dict)
+    packages: list[Change] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.layers_added
+            or self.layers_dropped
+            or self.settings
+            or self.labels
+            or self.build
+            or any(self.files.values())
+            or self.packages
+        )
+
+
+def contents_of_lock(lock: Lock) -> Contents:
+    """Return what a lock tells."""
+    build = {"from": lock.source, "platform": lock.platform, "image": lock.image, "manifest": lock.manifest}
+    build |= {key: value for key, value in vars(lock.build).items() if key != "labels"}
+    return Contents(layers=tuple(layer.digest for layer in lock.layers), labels=lock.build.labels, build=build)
+
+
+def compare(old: Contents, new: Contents) -> Comparison:
+    """Return how two images differ.
+
+    Bytes of files of the same size are compared, whatever their times say: who made an image chose the times, too.
+
+    Raises:
+        SquashfsError: An image is damaged, or its files come to more bytes than the limit for them.
+    """
+    files = {kind: [path.decode("utf-8", "backslashreplace") for path in paths] for kind, paths in _files(old, new)}
+    return Comparison(
+        layers_added=[layer for layer in new.layers if layer not in old.layers],
+        layers_dropped=[layer for layer in old.layers if layer not in new.layers],
+        settings=_changes(_flat(old.settings), _flat(new.settings)),
+        labels=_changes(old.labels, new.labels),
+        build=_changes(old.build, new.build),
+        files=files,
+        packages=_changes(old.packages, new.packages),
+    )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with one entry per variable, port and volume."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key == "Env" and isinstance(value, list):
+            found |= {f"Env {item.partition('=')[0]}": item.partition("=")[2] for item in map(str, value)}
+        elif isinstance(value, dict):
+            found |= {f"{key} {name}": inner or True for name, inner in value.items()}
+        else:
+            found[key] = value
+    return found
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    names = sorted(old.keys() | new.keys())
+    return [Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+def _files(old: Contents, new: Contents) -> Iterator[tuple[str, list[bytes]]]:
+    yield "added", sorted(new.nodes.keys() - old.nodes.keys())
+    yield "removed", sorted(old.nodes.keys() - new.nodes.keys())
+    yield "changed", list(_changed(old, new))
+
+
+def _changed(old: Contents, new: Contents) -> Iterator[bytes]:
+    if old.reader is None or new.reader is None:
+        return
+    files = FileComparison(old.reader, new.reader)
+    for path in sorted(old.nodes.keys() & new.nodes.keys()):
+        before, after = old.nodes[path], new.nodes[path]
+        if (
+            _attributes(before) != _attributes(after)
+            or old.reader.read_xattrs(before) != new.reader.read_xattrs(after)
+            or (before.kind == FILE and not files.same(before, after))
+        ):
+            yield path
+
+
+def _attributes(node: Node) -> tuple[Any, ...]:
+    return node.kind, node.mode, node.uid, node.gid, node.size, node.target, node.device
+
+
+def describe(found: Comparison) -> Iterator[str]:
+    """Yield lines that say what changed."""
+    for layer in found.layers_dropped:
+        yield f"layer dropped: {layer}"
+    for layer in found.layers_added:
+        yield f"layer added: {layer}"
+    for title, changes in (("", found.build), ("", found.settings), ("label ", found.labels)):
+        yield from (f"{title}{_in_words(change)}" for change in changes)
+    yield from (f"package {_in_words(change)}" for change in found.packages)
+    for kind, paths in found.files.items():
+        if paths:
+            yield f"files {kind}: {len(paths)} ({_top(paths)})"
+
+
+def _in_words(change: Change) -> str:
+    if change.old is None:
+        return f"{change.name}: added {_shown(change.new)}"
+    if change.new is None:
+        return f"{change.name}: removed, was {_shown(change.old)}"
+    return f"{change.name}: {_shown(change.old)} -> {_shown(change.new)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value)
+
+
+def _top(paths: Iterable[str]) -> str:
+    folders = Counter("/" + "/".join(path.split("/")[:-1][:_FOLDER_DEPTH]) for path in paths)
+    shown = [f"{folder} {count}" for folder, count in folders.most_common(_TOP_FOLDERS)]
+    return ", ".join(shown) + (", ..." if len(folders) > _TOP_FOLDERS else "")

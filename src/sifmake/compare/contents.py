@@ -1,0 +1,142 @@
+"""What a SIF file or a lock says and holds, gathered for a comparison."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sifmake.compare.packages import PackageLists, is_package_list
+from sifmake.errors import SifError, SquashfsError
+from sifmake.json_text import BeyondLimitError, parse_json
+from sifmake.limits import DEFAULT_LIMITS, Limits
+from sifmake.sif import Sif, open_sif
+from sifmake.squashfs.reader import FILE, Node, SquashfsReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LIST = "sifmake sif list shows what it has"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """One side of a comparison.
+
+    Attributes:
+        layers: Digests, lowest first.
+        settings: Env, Entrypoint, Cmd, User, ... of the image config.
+        labels: Labels of the image.
+        build: Settings of the build that a lock holds.
+        nodes: Everything in the file system by path; empty for locks.
+        packages: Versions by kind and name.
+        reader: Reads file contents.
+    """
+
+    layers: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    build: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[bytes, Node] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
+    reader: SquashfsReader | None = None
+
+
+@contextmanager
+def open_contents(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Contents]:
+    """Gather what a SIF file holds; it stays open while the block lasts.
+
+    Args:
+        path: The file.
+        limits: Bounds on what reading may cost.
+
+    Raises:
+        SifError: It is no SIF file, its root file system is no squashfs, or its documents are damaged.
+        SquashfsError: The squashfs is damaged, compressed in another way or beyond a limit.
+    """
+    with open_sif(path) as sif:
+        reader = _reader(sif, limits)
+        nodes = {node.path: node for node in reader.walk()}
+        documents = _Documents(sif, limits)
+        config = documents.read("oci-config.json")
+        settings = _object(config["config"]) if "config" in config else config
+        yield Contents(
+            layers=documents.layers(),
+            settings={key: value for key, value in settings.items() if key != "Labels" and value},
+            labels=documents.labels(),
+            nodes=nodes,
+            packages=_packages(reader, nodes, limits, path),
+            reader=reader,
+        )
+
+
+@contextmanager
+def open_reader(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[SquashfsReader]:
+    """Give a reader of a SIF file's root file system while the block lasts; raises as :func:`open_contents`."""
+    with open_sif(path) as sif:
+        yield _reader(sif, limits)
+
+
+def _reader(sif: Sif, limits: Limits) -> SquashfsReader:
+    primary, name = sif.primary(), str(sif.path)
+    if primary is None:
+        raise SifError("there is no root file system in it", where=name, hint=_LIST)
+    try:
+        return SquashfsReader(lambda size, at: sif.pread(primary, size, at), limits, name=name)
+    except SquashfsError as error:
+        what = f"the root file system cannot be read: {error.what}"
+        raise SquashfsError(what, where=name, hint=error.hint or _LIST) from None
+
+
+class _Documents:
+    """The JSON documents of a SIF file."""
+
+    def __init__(self, sif: Sif, limits: Limits) -> None:
+        self._sif = sif
+        self._where = str(sif.path)
+        self._limits = limits
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a document, empty where there is none or it is not an object."""
+        for item in self._sif.find(name=name):
+            data = self._sif.read(item, self._limits.config_bytes)
+            try:
+                return _object(parse_json(data))
+            except BeyondLimitError as error:
+                raise SifError(f"{name} is not read: it has {error} (a limit)", where=self._where, hint=_LIST) from None
+            except ValueError as error:
+                raise SifError(f"{name} is damaged ({error})", where=self._where, hint=_LIST) from None
+        return {}
+
+    def layers(self) -> tuple[str, ...]:
+        """Return the digests of the image's layers."""
+        items = self.read("oci-manifest.json").get("layers")
+        layers = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+        return tuple(str(layer["digest"]) for layer in layers if "digest" in layer)
+
+    def labels(self) -> dict[str, str]:
+        """Return the image's labels."""
+        attributes = _object(_object(self.read("inspect-metadata.json").get("data")).get("attributes"))
+        return {str(key): str(value) for key, value in _object(attributes.get("labels")).items()}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _packages(reader: SquashfsReader, nodes: dict[bytes, Node], limits: Limits, image: Path) -> dict[str, str]:
+    lists = PackageLists(limits, str(image))
+    for path, node in nodes.items():
+        if node.kind == FILE and is_package_list(path):
+            lists.count(node.size)
+            lists.read(path, _whole(reader, node))
+    return lists.found
+
+
+def _whole(reader: SquashfsReader, node: Node) -> bytearray:
+    """Return a file's bytes, which are in memory only once."""
+    data = bytearray()
+    for chunk in reader.chunks(node):
+        data += chunk
+    return data

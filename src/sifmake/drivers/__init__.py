@@ -1,0 +1,1 @@
+"""Who drives stages: doit, Snakemake and the stage helper."""

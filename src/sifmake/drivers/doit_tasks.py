@@ -1,0 +1,227 @@
+"""Tasks for doit, made from the declaration of the stages."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import shutil
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from doit.exceptions import InvalidDodoFile, TaskFailed
+
+from sifmake.errors import LockError, SifmakeError, SourceError, explain
+from sifmake.project.stage_table import STAGES, TARGET, Stage
+from sifmake.stages.freshness import renew, why_stale
+from sifmake.stages.lock_refresh import CHANGED, FAILED, LockRefresher, Outcome, describe, summarize
+from sifmake.stages.runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sifmake.project.project import Project
+
+Task = dict[str, Any]
+
+_WITH_VALUE = "nPforvdb"
+"""Short options of ``doit run`` that take a value, after which no further option letters stand."""
+
+
+class DoitTasks:
+    """Makes the tasks of a project and runs their actions in process.
+
+    Attributes:
+        project: The project.
+        arguments: The command line after ``doit``.
+    """
+
+    def __init__(self, project: Project, arguments: Sequence[str]) -> None:
+        self.project = project
+        self.arguments = arguments
+        self._runner = Runner(project)
+        self._refresher = LockRefresher(project, building=True)
+        self._force = is_forced(arguments)
+        self._asked = False
+
+    def lock_tasks(self) -> Iterator[Task]:
+        """Yield ``lock``: ask registries what tags mean now; fails where they do not answer."""
+        yield {"basename": "lock", "name": None, "doc": "ask registries what tags mean now and write lock files"}
+        for name in self._names():
+            for basename, action in (("lock", self.lock), ("_lock", self.lock_if_possible)):
+                yield {
+                    "basename": basename,
+                    "name": name,
+                    "actions": [(action, [name])],
+                    "verbosity": 2,
+                    "io": {"capture": False},
+                }
+
+    def stage_tasks(self, stage: Stage) -> Iterator[Task]:
+        """Yield the tasks of one stage, one per image."""
+        yield {"basename": stage.name, "name": None, "doc": stage.doc}
+        before = STAGES[STAGES.index(stage) - 1].name if stage is not STAGES[0] else "_lock"
+        for name in self.project.images:
+            lasting = stage.outputs[-1:] if stage.temporary else stage.outputs
+            yield {
+                "basename": stage.name,
+                "name": name,
+                "actions": [(self.run_stage, [stage.name, name])],
+                "uptodate": [(self.is_current, [stage.name, name])],
+                "task_dep": [f"{before}:{name}"],
+                "targets": [str(self.project.path(pattern, name)) for pattern in lasting],
+                "clean": True,
+                "verbosity": 2,
+                "io": {"capture": False},
+            }
+
+    def pull_image_tasks(self) -> Iterator[Task]:
+        """Yield ``pull_image``: everything up to the finished SIF, as ``apptainer pull`` does it."""
+        yield {"basename": "pull_image", "name": None, "doc": "build the signed and verified SIF of each image"}
+        for name in self.project.images:
+            yield {
+                "basename": "pull_image",
+                "name": name,
+                "doc": str(self.project.path(TARGET, name)),
+                "actions": None,
+                "task_dep": [f"publish:{name}"],
+                "clean": [(self.clean, [name])],
+            }
+
+    def outdated_task(self) -> Task:
+        """Return ``outdated``: say what would run and why; nothing is written."""
+        return {
+            "doc": "say what would run and why, without doing it",
+            "actions": [self.outdated],
+            "uptodate": [False],
+            "verbosity": 2,
+        }
+
+    def _names(self) -> list[str]:
+        """Return the images; doit shows a traceback for exceptions, and a line for this one."""
+        try:
+            return list(self.project.images)
+        except SifmakeError as error:
+            raise InvalidDodoFile(str(error)) from None
+
+    def lock(self, name: str) -> TaskFailed | None:
+        """Refresh a lock, or in a locked run check it."""
+        outcome = self._outcome(name)
+        if outcome.state == CHANGED:
+            self.project.progress.info(describe(outcome))
+        return TaskFailed(str(outcome.error)) if outcome.error else None
+
+    def lock_if_possible(self, name: str) -> TaskFailed | None:
+        """Refresh a lock; where no registry answers, warn and go on with the lock that is there."""
+        failure = self.lock(name)
+        error = self._outcome(name).error
+        if failure is None or self.project.modes.locked or not isinstance(error, SourceError):
+            return failure
+        try:
+            self.project.check_lock(self.project.image(name))
+        except LockError:
+            return failure
+        self.project.progress.warning(f"{error}; building from the lock")
+        return None
+
+    def run_stage(self, stage: str, name: str) -> TaskFailed | None:
+        """Run a stage; see :meth:`Runner.run`. doit shows a traceback for exceptions, and a line for this."""
+        try:
+            self._runner.run(stage, name, force=self._force)
+        except SifmakeError as error:
+            return TaskFailed(str(error))
+        except OSError as error:
+            return TaskFailed(explain(error))
+        return None
+
+    def clean(self, name: str) -> None:
+        """Remove what was built of an image; its lock stays."""
+        self.project.path(TARGET, name).unlink(missing_ok=True)
+        shutil.rmtree(self.project.record("pull", name).parent, ignore_errors=True)
+
+    def is_current(self, stage: str, name: str) -> bool:
+        """Tell whether a stage has nothing to do; its outputs get a fitting time then."""
+        try:
+            if why_stale(self.project, stage, name, self.project.lock(name)):
+                return False
+            renew(self.project, stage, name)
+        except (SifmakeError, OSError):
+            return False  # the action meets the same trouble and can report it
+        return True
+
+    def outdated(self) -> bool | TaskFailed:
+        """Print what would run and why; fail when a registry could not be asked."""
+        say = self.project.progress.info
+        try:
+            outcomes = list(self._look())
+        except SifmakeError as error:
+            return TaskFailed(str(error))
+        for outcome in outcomes:
+            if outcome.error is not None:
+                say(f"{outcome.name}: {outcome.error}")
+            elif outcome.state == CHANGED:
+                say(f"{outcome.name}: lock: {describe(outcome)}; then what depends on it")
+            else:
+                for stage, why in self._stale_stages(outcome.name):
+                    say(f"{outcome.name}: {stage}: {why}")
+        say(summarize(outcomes))
+        return not any(outcome.state == FAILED for outcome in outcomes)
+
+    def _stale_stages(self, name: str) -> Iterator[tuple[str, str]]:
+        lock = self.project.lock(name)
+        for stage in STAGES:
+            if why := why_stale(self.project, stage.name, name, lock):
+                yield stage.name, why
+
+    def _look(self) -> Iterator[Outcome]:
+        if self.project.modes.locked:
+            return iter([self._check(name) for name in self.project.images])
+        return LockRefresher(self.project, check=True).refresh_all(list(self.project.images))
+
+    def _outcome(self, name: str) -> Outcome:
+        try:
+            return self._find_outcome(name)
+        except SifmakeError as error:
+            return Outcome(name, FAILED, str(self.project.lock_path(name)), error=error)
+
+    def _find_outcome(self, name: str) -> Outcome:
+        if self.project.modes.locked:
+            return self._check(name)
+        if not self._asked and multiprocessing.parent_process() is None:
+            self._asked = True
+            for _ in self._refresher.refresh_all(selected_images(self.arguments, list(self.project.images))):
+                pass
+        return self._refresher.refresh(name)
+
+    def _check(self, name: str) -> Outcome:
+        path = str(self.project.lock_path(name))
+        try:
+            lock = self.project.check_lock(self.project.image(name))
+        except SifmakeError as error:
+            return Outcome(name, FAILED, path, error=error)
+        return Outcome(name, "unchanged", path, lock.name, lock.digest, lock.digest)
+
+
+def selected_images(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the images whose locks are asked for together; wrong guesses cost time, nothing else.
+
+    Args:
+        arguments: The command line after ``doit``.
+        names: All images.
+    """
+    words = [word for word in arguments if not word.startswith("-") and "=" not in word and word != "run"]
+    patterns = [word.partition(":")[2] for word in words if ":" in word]
+    if not patterns:
+        return list(names)
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def is_forced(arguments: Sequence[str]) -> bool:
+    """Tell whether ``-a`` or ``--always-execute`` is given; doit does not tell its actions."""
+    for word in arguments:
+        if word.startswith("--always"):
+            return True
+        if re.fullmatch(r"-[A-Za-z].*", word):
+            letters = re.split(f"[{_WITH_VALUE}]", word[1:], maxsplit=1)[0]
+            if "a" in letters:
+                return True
+    return False

@@ -1,0 +1,204 @@
+"""One scheduled rebuild: refresh the locks, build what they say, keep a log of digests, tell someone.
+
+Each image ends in one state: ``unchanged``, ``rebuilt``, or ``failed`` at a stage. The log has a line for each digest
+that was published, and no other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sifmake.builder.image_signing import check_published
+from sifmake.errors import SifmakeError, explain
+from sifmake.files import make_folders, write_atomic
+from sifmake.json_text import parse_json
+from sifmake.project.records import read_record
+from sifmake.project.stage_table import STAGE_NAMES
+from sifmake.stages.lock_refresh import CHANGED, LockRefresher, Outcome, summarize
+from sifmake.stages.runner import open_runner
+from sifmake.threads import Threads
+from sifmake.withheld import without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from sifmake.project.project import Project
+
+UNCHANGED, REBUILT, FAILED = "unchanged", "rebuilt", "failed"
+_LOG = "results/digests.jsonl"
+_SUMMARY = "results/summary.json"
+_RUN_LOCK = "results/.rebuild.lock"
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """What became of one image.
+
+    Attributes:
+        name: The image.
+        state: ``unchanged``, ``rebuilt`` or ``failed``.
+        image: Its reference without digest; empty where there is no lock.
+        old: Digest that was published last; empty where none was, or where the log does not know it.
+        new: Digest that is published now; empty where the image failed.
+        what: What changed, in words.
+        stage: Where it failed: ``lock`` or a stage.
+        error: Why it failed.
+    """
+
+    name: str
+    state: str
+    image: str = ""
+    old: str = ""
+    new: str = ""
+    what: str = ""
+    stage: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """What one rebuild did.
+
+    Attributes:
+        time: When it ended, ISO 8601, UTC.
+        images: One state for each image, in the order of the configuration.
+        notice: Why nobody could be told; empty where the notifier ran, or had no reason to.
+    """
+
+    time: str
+    images: tuple[ImageState, ...]
+    notice: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether an image failed, or the notifier did."""
+        return bool(self.notice) or any(image.state == FAILED for image in self.images)
+
+    def document(self) -> dict[str, Any]:
+        """Return it for programs."""
+        built = not any(image.state == FAILED for image in self.images)
+        return {"time": self.time, "built": built, "images": [asdict(image) for image in self.images]}
+
+
+def rebuild(project: Project, jobs: int) -> Rebuild | None:
+    """Refresh all locks, build what they say, and report.
+
+    Args:
+        project: In locked mode its locks stay as they are.
+        jobs: Images built at the same time.
+
+    Returns:
+        What happened; None if another rebuild of this project is running.
+
+    Raises:
+        ConfigError: There is no project in the folder, or its configuration is not valid. Nothing is written then.
+        OSError: The log or the summary cannot be written.
+    """
+    names = list(project.images)
+    with _run_lock(project.root / _RUN_LOCK) as held:
+        if not held:
+            return None
+        outcomes = {} if project.modes.locked else _refresh(project, names)
+        published = _last_published(project.root / _LOG)
+        with Threads(jobs) as threads:
+            images = threads.map(lambda name: _build(project, name, outcomes.get(name), published.get(name, "")), names)
+            result = Rebuild(datetime.now(UTC).isoformat(timespec="seconds"), tuple(images))
+        _append_log(project.root / _LOG, result)
+        write_atomic(project.root / _SUMMARY, json.dumps(result.document(), indent=2).encode())
+        return Rebuild(result.time, result.images, _notify(project, result))
+
+
+@contextmanager
+def _run_lock(path: Path) -> Iterator[bool]:
+    """Hold the run lock; yield False when another run has it. The kernel drops it with its holder."""
+    make_folders(path.parent)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _refresh(project: Project, names: list[str]) -> dict[str, Outcome]:
+    outcomes = list(LockRefresher(project).refresh_all(names))
+    project.progress.info(summarize(outcomes))
+    return {outcome.name: outcome for outcome in outcomes}
+
+
+def _build(project: Project, name: str, outcome: Outcome | None, old: str) -> ImageState:
+    """Run an image's stages; if its lock could not be refreshed, that is the failure, and the old lock is built."""
+    before = _published_file(project, name)
+    stage, error, worked = "", "", False
+    with open_runner(project) as runner:
+        try:
+            for stage in STAGE_NAMES:
+                worked = runner.run(stage, name)
+            if not worked:
+                check_published(project, name)
+        except SifmakeError as trouble:
+            error = str(trouble)
+        except OSError as trouble:
+            error = explain(trouble)
+    if outcome is not None and outcome.error is not None:
+        stage, error = "lock", str(outcome.error)
+    if error:
+        project.progress.warning(f"{name}: {error}")
+        return ImageState(name, FAILED, outcome.image if outcome else "", old, stage=stage, error=error)
+    lock = project.lock(name)
+    state = UNCHANGED if before and before == _published_file(project, name) else REBUILT
+    what = outcome.what if outcome is not None and outcome.state == CHANGED else ""
+    return ImageState(name, state, lock.name, old, lock.digest, what)
+
+
+def _published_file(project: Project, name: str) -> str:
+    record = read_record(project.record("publish", name))
+    return str(record["result"].get("sha256", "")) if record else ""
+
+
+def _last_published(log: Path) -> Mapping[str, str]:
+    """Return the digest that each image was published with last; a damaged line says nothing."""
+    found = {}
+    try:
+        lines = log.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    for line in lines:
+        try:
+            entry = parse_json(line)
+            found[str(entry["name"])] = str(entry["new"])
+        except (ValueError, LookupError, TypeError):
+            continue
+    return found
+
+
+def _append_log(path: Path, result: Rebuild) -> None:
+    """Add a line for each digest that was published."""
+    keys = ("name", "image", "old", "new", "what")
+    rows = [asdict(image) for image in result.images if image.state == REBUILT]
+    with path.open("a") as file:
+        file.writelines(json.dumps({"time": result.time, **{key: row[key] for key in keys}}) + "\n" for row in rows)
+
+
+def _notify(project: Project, result: Rebuild) -> str:
+    """Hand the summary to the configured command if there is news; return why that did not work."""
+    command = project.configuration.notify
+    if not command or all(image.state == UNCHANGED for image in result.images):
+        return ""
+    text = json.dumps(result.document())
+    try:
+        done = subprocess.run(
+            command, input=text, text=True, check=False, cwd=project.root, env=without_secrets(os.environ)
+        )
+    except OSError as error:
+        return f"{command[0]}: {error.strerror}; correct 'notify' in sifmake.yaml"
+    return f"{command[0]}: ended with status {done.returncode}" if done.returncode else ""

@@ -1,0 +1,79 @@
+"""Putting finished SIF files under the names by which Snakemake caches remote container images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from sifmake.builder.image_signing import check_published
+from sifmake.errors import LockError, SifmakeError
+from sifmake.files import atomic_write, fsync_folder, make_folders, sha256_of, temporary_beside
+from sifmake.project.records import read_record
+from sifmake.project.stage_table import STAGE_NAMES, TARGET
+from sifmake.reference import parse_reference
+from sifmake.stages.freshness import why_stale
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sifmake.project.lock_file import Lock
+    from sifmake.project.project import Project
+
+_SUFFIX = ".simg"
+
+
+def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]]:
+    """Put an image's SIF under every spelling of its source; yield each file and what it stands for.
+
+    Raises:
+        SifmakeError: The image is not built, not up to date with its lock, was altered since, or does not verify.
+    """
+    lock = project.lock(name)
+    target = project.path(TARGET, name)
+    for stage in STAGE_NAMES:
+        if why := why_stale(project, stage, name, lock):
+            raise LockError(f"{stage} is not up to date: {why}", where=name, hint="build it first")
+    _check_bytes(project, name, target)
+    # The record can be changed by those who can change the file; what is signed cannot.
+    check_published(project, name)
+    make_folders(prefix)
+    for spelling in _spellings(lock):
+        path = prefix / f"{hashlib.md5(spelling.encode(), usedforsecurity=False).hexdigest()}{_SUFFIX}"
+        _put(target, path)
+        yield path, spelling
+
+
+def _spellings(lock: Lock) -> list[str]:
+    """Return the container URLs that mean a lock's image: as configured, short, full, and with the digest."""
+    if not lock.source.startswith("docker://"):
+        return [lock.source]
+    reference = parse_reference(lock.name)
+    names = [reference.familiar, reference.canonical]
+    names += [name.removesuffix(":latest") for name in names]
+    names += [f"{name}@{lock.digest}" for name in names]
+    return list(dict.fromkeys([lock.source, *(f"docker://{name}" for name in names)]))
+
+
+def _check_bytes(project: Project, name: str, target: Path) -> None:
+    record = read_record(project.record("publish", name))
+    if record is None or record["result"]["sha256"] != f"sha256:{sha256_of(target)}":
+        raise SifmakeError("is not the file that was published", where=str(target), hint="delete it and build again")
+
+
+def _put(target: Path, path: Path) -> None:
+    """Link the file, or copy it where the prefix is on another file system."""
+    if path.exists() and path.samefile(target):
+        return
+    temporary = temporary_beside(path)
+    try:
+        os.link(target, temporary)
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    except OSError:
+        with target.open("rb") as source, atomic_write(path, 0o777) as copy:
+            shutil.copyfileobj(source, copy)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""What the Snakefile asks at parse time: names, missing locks, keys. No request is made and nothing is written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snakemake.exceptions import WorkflowError
+
+from sifmake.errors import SifmakeError
+from sifmake.files import sha256_of
+from sifmake.project.configuration import KEYS, find_settings, hand_on
+from sifmake.project.keys import trusted_files
+from sifmake.project.project import Modes, Project
+from sifmake.project.records import read_record
+from sifmake.project.stage_table import TARGET
+from sifmake.project.yaml_file import YamlFile
+from sifmake.withheld import without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MODES = ("locked", "offline", "check", "trust_lock")
+"""Keys of Snakemake's config that are read, and ``root``."""
+
+
+class Workflow:
+    """The project as the Snakefile sees it.
+
+    Attributes:
+        images: Names of all images.
+        missing: Names of those without a lock.
+        trusted: Files of trusted public keys, relative to the project.
+    """
+
+    def __init__(self, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """Read and check the project.
+
+        Args:
+            config: Snakemake's; its other keys belong to the user's own workflow.
+            given: What ``--config`` says on the command line.
+
+        Raises:
+            WorkflowError: The configuration is not valid, or a lock does not hold what it asks for.
+        """
+        root = Path(str(config.get("root", "")))
+        project = Project(root, _modes(config))
+        try:
+            settings = find_settings(root)
+            _check_config(given, settings)
+            self.images = list(project.images)
+            self.missing = [name for name in self.images if not project.lock_path(name).exists()]
+            for name in self.images:
+                if name not in self.missing or project.modes.locked:
+                    project.check_lock(project.images[name])
+            if project.modes.check:
+                _check_targets(project, self.images)
+            self.trusted = [str(path.relative_to(root)) for path in _inside(project, root)]
+        except SifmakeError as error:
+            raise WorkflowError(str(error)) from None
+        _pass_on(project.modes)
+        hand_on(settings)
+
+    def start_helper(self) -> None:
+        """Start the process that runs the stages of this run; it ends with this one.
+
+        Without it, where it cannot be started or reached, each stage runs in the process that Snakemake starts for it.
+        """
+        command = [sys.executable, "-m", "sifmake.drivers.stage_helper"]
+        self._helper = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=without_secrets(os.environ)
+        )
+        if self._helper.stdout is not None:
+            name, _, value = self._helper.stdout.readline().strip().partition("=")
+            os.environ[name or "SIFMAKE_NO_HELPER"] = value
+
+
+def _inside(project: Project, root: Path) -> list[Path]:
+    return [path for path in trusted_files(project.configuration) if path.is_relative_to(root)]
+
+
+def _modes(config: Mapping[str, Any]) -> Modes:
+    given = {key: str(config[key]) for key in _MODES if key in config}
+    return Modes.find(
+        locked=given.get("locked"),
+        offline=given.get("offline"),
+        check=given.get("check"),
+        trust_lock=given.get("trust_lock"),
+    )
+
+
+def _check_targets(project: Project, names: list[str]) -> None:
+    """Refuse finished files with other bytes than were published: Snakemake itself looks at their times alone."""
+    for name in names:
+        target = project.path(TARGET, name)
+        record = read_record(project.record("publish", name))
+        if record and target.exists() and record["result"]["sha256"] != f"sha256:{sha256_of(target)}":
+            what = f"{target} does not have the bytes that were published"
+            raise SifmakeError(what, hint=f"build it again: snakemake --force {target}")
+
+
+def _check_config(given: Mapping[str, Any], path: Path) -> None:
+    """Refuse settings that are changed on the command line, because the jobs read the file."""
+    written = (YamlFile.read(path).value or {}) if path.exists() else {}
+    changed = sorted(key for key in given.keys() & KEYS if given[key] != written.get(key))
+    if changed:
+        raise WorkflowError(f"--config cannot set {', '.join(changed)}; write it into {path}")
+
+
+def _pass_on(modes: Modes) -> None:
+    """Let the jobs' shells find the ``sifmake`` of this interpreter, and know the modes of the run."""
+    folder = str(Path(sys.executable).parent)
+    if os.environ.get("PATH", "").split(os.pathsep)[0] != folder:
+        os.environ["PATH"] = folder + os.pathsep + os.environ.get("PATH", os.defpath)
+    os.environ["SIFMAKE_LOCKED"] = str(int(modes.locked))
+    os.environ["SIFMAKE_OFFLINE"] = str(int(modes.offline))
+    os.environ["SIFMAKE_CHECK"] = str(int(modes.check))
+    os.environ["SIFMAKE_TRUST_LOCK"] = str(int(modes.trust_lock))
+
+
+def project_root(path: str) -> str:
+    """Return the project's folder from the path of a lock; it follows the prefix of a module."""
+    return str(Path(path).parents[2])

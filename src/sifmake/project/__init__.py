@@ -1,0 +1,1 @@
+"""What a project declares: configuration, images, locks, records, keys and the table of stages."""

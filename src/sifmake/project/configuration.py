@@ -1,0 +1,254 @@
+"""``sifmake.yaml``: store, key, trusted keys, registries and limits of a project.
+
+Until 0.1 these settings were in ``config/config.yaml``, which in most pipelines is the file of the pipeline itself.
+That file is still read where there is no ``sifmake.yaml``, if every key in it is one of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import ConfigError
+from sifmake.json_text import parse_json
+from sifmake.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from sifmake.progress import Progress
+    from sifmake.registry.settings import HostSettings
+    from sifmake.store import Store
+
+DEVELOPMENT = "development"
+SETTINGS = "sifmake.yaml"
+"""Path of the settings below a project's folder."""
+FORMER_SETTINGS = "config/config.yaml"
+"""Where they were until 0.1."""
+KEYS = frozenset(
+    {
+        *("store", "key", "trusted-keys", "auth-file", "require-signature", "require_signature", "registries"),
+        *("parallel-requests", "limits", "notify"),
+    }
+)
+"""Keys at the top of the file; a test compares them with the schema."""
+HANDED_ON = "SIFMAKE_CHECKED_CONFIGURATION"
+_LARGEST_VARIABLE = 100_000
+"""Linux starts no program that has a variable of 128 KiB (MAX_ARG_STRLEN of execve(2))."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Settings of a project.
+
+    Attributes:
+        store: Folder of the store; None for the user's own.
+        read_only_stores: Stores that are only looked into.
+        shared: For whom files in the store are made: ``none``, ``group``, ``all``; empty: as the store's folder has it.
+        trusted_owners: Users whose files in stores are used, by name or id.
+        trusted_groups: Groups whose files in stores are used, by name or id.
+        key: What signs: ``development``, a key file, ``gpg:FINGERPRINT``; empty for nothing.
+        trusted_keys: Files and folders of public keys.
+        auth_file: Registry credentials in Docker's form.
+        registries: By host[:port].
+        parallel_requests: Questions to registries at the same time.
+        limits: Bounds on input from outside.
+        require_signature: Whether ``run``, ``exec``, ``shell`` and ``test`` refuse a SIF that does not verify.
+        notify: Command that gets a summary of scheduled rebuilds.
+    """
+
+    store: Path | None = None
+    read_only_stores: tuple[Path, ...] = ()
+    shared: str = ""
+    trusted_owners: tuple[int | str, ...] = ()
+    trusted_groups: tuple[int | str, ...] = ()
+    key: str = ""
+    trusted_keys: tuple[Path, ...] = ()
+    auth_file: Path | None = None
+    registries: dict[str, HostSettings] = field(default_factory=dict)
+    parallel_requests: int = 16
+    limits: Limits = field(default_factory=Limits)
+    notify: tuple[str, ...] = ()
+    require_signature: bool = False
+
+    def open_store(self, progress: Progress) -> Store:
+        """Return the store; see :meth:`~sifmake.store.store.Store.open`."""
+        from sifmake.store import Store
+
+        return Store.open(
+            self.store,
+            read_only=self.read_only_stores,
+            progress=progress,
+            trusted_owners=self.trusted_owners,
+            trusted_groups=self.trusted_groups,
+            shared=self.shared,
+        )
+
+
+def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Configuration:
+    """Read the configuration; a missing file gives the defaults.
+
+    Args:
+        path: The YAML file.
+        root: What relative paths in it start from.
+        thorough: Whether the schema is checked first. Without, only what breaks the reading is found: a stage that
+            an engine starts a hundred times saves 0.1 s each, and the engine has checked already.
+
+    Raises:
+        ConfigError: The file does not follow its schema.
+    """
+    if not path.exists():
+        return Configuration()
+    try:
+        return _read(path, root, thorough=thorough)
+    except RuntimeError:
+        what = "a path begins with ~ and there is no home directory"
+        raise ConfigError(what, where=str(path), hint="set HOME, or write the path out") from None
+
+
+def limits_here() -> Limits:
+    """Return the limits of the project in this folder, or the defaults; raises as :func:`load_configuration`."""
+    return load_configuration(find_settings(Path()), Path()).limits
+
+
+def find_settings(root: Path) -> Path:
+    """Return the file that has a project's settings; it need not exist.
+
+    A ``config/config.yaml`` with keys of another program belongs to that program.
+
+    Args:
+        root: The project's folder.
+
+    Raises:
+        ConfigError: ``config/config.yaml`` cannot be read, or asks for signatures among another program's keys.
+    """
+    settings, former = root / SETTINGS, root / FORMER_SETTINGS
+    if settings.exists() or not former.exists():
+        return settings
+    return former if _handed_on(former) is not None or not _foreign_keys(former) else settings
+
+
+def ignored_settings(root: Path) -> str:
+    """Return a warning if ``config/config.yaml`` has keys of ours and is not read; empty otherwise."""
+    settings, former = root / SETTINGS, root / FORMER_SETTINGS
+    if settings.exists() or not former.exists() or not (root / "config" / "images.yaml").exists():
+        return ""
+    from sifmake.project.yaml_file import YamlFile
+
+    value = YamlFile.read(former).value
+    keys = set(value) if isinstance(value, dict) else set()
+    if not keys & KEYS or not keys - KEYS:
+        return ""
+    foreign = ", ".join(sorted(keys - KEYS))[:60]
+    return (
+        f"{former}: not read, because it has keys of another program ({foreign}); move those of sifmake to {SETTINGS}"
+    )
+
+
+def _foreign_keys(path: Path) -> list[str]:
+    """Return the keys of a file that no setting of ours has; a mistyped one of ours is not among them."""
+    from difflib import get_close_matches
+
+    from sifmake.project.yaml_file import YamlFile
+
+    value = YamlFile.read(path).value
+    keys = set(value) if isinstance(value, dict) else set()
+    foreign = sorted(key for key in keys - KEYS if not get_close_matches(key, KEYS, cutoff=0.8))
+    if foreign and keys & {"require-signature", "require_signature"}:
+        what = f"require-signature is set among keys of another program ({', '.join(foreign)[:60]})"
+        raise ConfigError(what, where=str(path), hint=f"move the settings of sifmake to {SETTINGS}")
+    return foreign
+
+
+def _read(path: Path, root: Path, *, thorough: bool) -> Configuration:
+    if not thorough and (value := _handed_on(path)) is not None:
+        return _convert(value, root)
+    from sifmake.project.yaml_file import YamlFile
+
+    file = YamlFile.read(path)
+    if thorough:
+        file.validate("config")
+    try:
+        return _convert(file.value or {}, root)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        file.validate("config")
+        raise ConfigError("cannot be understood", where=str(path)) from None
+
+
+def hand_on(path: Path, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Leave the content of a checked configuration for the processes that are started: they need no YAML parser."""
+    from sifmake.project.yaml_file import YamlFile
+
+    if not path.exists():
+        return
+    text = json.dumps({"stamp": _stamp(path), "value": YamlFile.read(path).value or {}})
+    if len(text) <= _LARGEST_VARIABLE:
+        environ[HANDED_ON] = text
+
+
+def _handed_on(path: Path) -> dict[str, Any] | None:
+    """Return what a parent process has left, if the file has not changed since."""
+    try:
+        given = parse_json(os.environ.get(HANDED_ON, "null"))
+        value = given["value"] if given and given["stamp"] == _stamp(path) else None
+    except (LookupError, TypeError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _stamp(path: Path) -> list[Any]:
+    facts = path.stat()
+    return [str(path.absolute()), facts.st_size, facts.st_mtime_ns]
+
+
+def _convert(given: dict[str, Any], root: Path) -> Configuration:
+    store = given.get("store", {})
+    return Configuration(
+        store=_path(store.get("path"), root),
+        read_only_stores=_paths(store.get("read-only", ()), root),
+        shared=str(store.get("shared", "")),
+        trusted_owners=tuple(store.get("trusted-owners", ())),
+        trusted_groups=tuple(store.get("trusted-groups", ())),
+        key=_key(given.get("key", ""), root),
+        trusted_keys=_paths(given.get("trusted-keys", ["config/keys"]), root),
+        auth_file=_path(given.get("auth-file"), root),
+        registries=dict(_registry(host, options, root) for host, options in given.get("registries", {}).items()),
+        parallel_requests=int(given.get("parallel-requests", 16)),
+        limits=Limits(**{name.replace("-", "_"): int(value) for name, value in given.get("limits", {}).items()}),
+        notify=tuple(given.get("notify", ())),
+        require_signature=given.get("require-signature", False) or given.get("require_signature", False),
+    )
+
+
+def _key(text: str, root: Path) -> str:
+    """Return the key's path, or the text where it is none: a word, ``gpg:FINGERPRINT``, a name of the user's keys."""
+    if text in {"", DEVELOPMENT} or text.startswith("gpg:"):
+        return text
+    path = root / Path(text).expanduser()
+    return str(path) if "/" in text or path.exists() else text
+
+
+def _registry(host: str, given: dict[str, Any], root: Path) -> tuple[str, HostSettings]:
+    """Return a registry's one name and its settings: people copy addresses with their scheme; Docker Hub has many."""
+    from sifmake.registry.auth_file import normal_key
+    from sifmake.registry.settings import HostSettings
+
+    return normal_key(host), HostSettings(
+        plain_http=given.get("plain-http", False),
+        ca_file=_path(given.get("ca-file"), root),
+        client_cert=_path(given.get("client-cert"), root),
+        client_key=_path(given.get("client-key"), root),
+        mirrors=tuple(mirror.removeprefix("https://") for mirror in given.get("mirrors", ())),
+        allow_http_redirects=given.get("allow-http-redirects", False),
+    )
+
+
+def _path(text: str | None, root: Path) -> Path | None:
+    return root / Path(text).expanduser() if text else None
+
+
+def _paths(texts: Any, root: Path) -> tuple[Path, ...]:
+    return tuple(root / Path(text).expanduser() for text in texts)

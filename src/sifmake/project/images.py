@@ -1,0 +1,141 @@
+"""``config/images.yaml``: which images to build from what, with which settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import BadReferenceError, ConfigError, UsageError
+from sifmake.limits import DEFAULT_LIMITS, Limits
+from sifmake.project.image_names import check_name
+from sifmake.project.yaml_file import YamlFile, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_DEFAULT_PLATFORM = "linux/amd64"
+"""Not the machine's own: a committed lock must not depend on where it was made."""
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """One image to build.
+
+    Attributes:
+        name: Names lock, records and target.
+        source: Where the image is (``from:`` with the tag, if ``tags:`` gave one).
+        platform: What it is to run on, ``os/architecture[/variant]``.
+        compression: ``gzip`` or ``zstd``.
+        sign: Whether the SIF is signed.
+        labels: Labels that are added.
+        where: File, line and key of its declaration.
+    """
+
+    name: str
+    source: str
+    platform: str = _DEFAULT_PLATFORM
+    compression: str = "gzip"
+    sign: bool = True
+    labels: dict[str, str] = field(default_factory=dict)
+    where: str = ""
+
+
+def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageSettings]:
+    """Read the images of a project, ``tags:`` and ``platforms:`` expanded, in the order of the file.
+
+    Raises:
+        ConfigError: The file does not follow its schema, is beyond a limit, or two images would share a target.
+    """
+    file = YamlFile.read(path, limits)
+    file.validate("images")
+    defaults = file.value.get("defaults") or {}
+    images: dict[str, ImageSettings] = {}
+    count = 0
+    for name, given in file.value["images"].items():
+        where = file.place(["images", name])
+        check_name(name, where)
+        count += len(given.get("tags", [0])) * len(given.get("platforms", [0]))
+        if count > limits.images:
+            what = f"the file stands for more than {limits.images} images (limit images)"
+            raise ConfigError(what, where=where, hint="split the project, or raise the limit in sifmake.yaml")
+        _check_source(given, where)
+        for image in _expand(name, _with_defaults(defaults, given), where):
+            check_name(image.name, where)
+            if image.name in images:
+                other = images[image.name].where
+                raise ConfigError(f"the target images/{image.name}.sif is also that of {other}", where=where)
+            images[image.name] = image
+    return images
+
+
+def find_image(images: dict[str, ImageSettings], name: str) -> ImageSettings:
+    """Return one image by name.
+
+    Raises:
+        ConfigError: There is none; names the nearest.
+    """
+    if name not in images:
+        raise ConfigError(f"no image is named {name!r}", where="config/images.yaml", hint=nearest(name, list(images)))
+    return images[name]
+
+
+def _check_source(given: dict[str, Any], where: str) -> None:
+    from sifmake.reference.uri import FILE, SIF_TRANSPORTS, parse_uri
+
+    try:
+        parsed = parse_uri(given["from"])
+    except BadReferenceError as error:
+        raise ConfigError(f"{error.where}: {error.what}", where=where, hint=error.hint) from error
+    if parsed.transport in SIF_TRANSPORTS:
+        meaningless = ("labels", "compression", "platforms", *(("tags",) if parsed.transport == FILE else ()))
+        if found := [key for key in meaningless if key in given]:
+            what = f"'{found[0]}' changes nothing in a finished SIF file: {given['from']}"
+            raise ConfigError(what, where=where, hint="leave it out, or name the container image")
+
+
+def _with_defaults(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return an image's settings; of the defaults, those that a finished SIF file cannot have are left out."""
+    from sifmake.reference.uri import is_sif_uri
+
+    if is_sif_uri(given["from"]):
+        return {**{key: defaults[key] for key in ("platform", "sign") if key in defaults}, **given, "labels": {}}
+    return {**defaults, **given, "labels": {**defaults.get("labels", {}), **given.get("labels", {})}}
+
+
+def _expand(name: str, given: dict[str, Any], where: str) -> Iterator[ImageSettings]:
+    source = given["from"]
+    tags = given.get("tags")
+    if tags and _has_tag(source):
+        raise ConfigError(f"'from' has a tag or digest already and 'tags' is given too: {source}", where=where)
+    for tag in tags or [""]:
+        for platform in given.get("platforms") or [""]:
+            parts = [name, tag.lower(), _short(platform)]
+            yield ImageSettings(
+                name="_".join(part for part in parts if part),
+                source=f"{source}:{tag}" if tag else source,
+                platform=_normalise(platform or given.get("platform", _DEFAULT_PLATFORM), where),
+                compression=given.get("compression", "gzip"),
+                sign=given.get("sign", True),
+                labels=given["labels"],
+                where=where,
+            )
+
+
+def _has_tag(source: str) -> bool:
+    last = re.sub(r"^[a-z-]+:(//)?", "", source).rpartition("/")[2]
+    return ":" in last or "@" in last
+
+
+def _normalise(text: str, where: str) -> str:
+    from sifmake.oci.platform import parse_platform
+
+    try:
+        return str(parse_platform(text))
+    except UsageError as error:
+        raise ConfigError(error.what, where=where, hint=error.hint) from error
+
+
+def _short(platform: str) -> str:
+    return "".join(platform.split("/")[1:])

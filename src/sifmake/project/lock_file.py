@@ -1,0 +1,292 @@
+"""Lock files: what a tag meant when it was last asked, and which settings decide the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import ConfigError, LockError
+from sifmake.files import read_regular, write_atomic
+from sifmake.json_text import parse_json
+from sifmake.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_LARGEST_SIZE = 1 << 62
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+
+_HEAD = '# Written by "sifmake lock". Commit it. After editing the digest in "image", run "sifmake lock".\n'
+
+
+@dataclass(frozen=True)
+class LockedLayer:
+    """A layer blob as the manifest names it."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """The settings that decide the bytes of the SIF.
+
+    Attributes:
+        compression: ``gzip`` or ``zstd``.
+        labels: Labels that are added.
+        key: Fingerprint of the signing key, ``development``, or empty when nothing signs.
+        formats: Format version of each stage.
+    """
+
+    compression: str
+    labels: dict[str, str]
+    key: str
+    formats: dict[str, int | str]
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Everything that a build needs to know; no registry has to be asked.
+
+    Attributes:
+        source: The ``from`` that was asked.
+        name: Normalised reference, or the file's name of local sources.
+        digest: What the reference named: an index or a manifest.
+        platform: Which platform was chosen.
+        manifest: Digest of that platform's manifest.
+        config: Digest of the image config.
+        layers: Lowest first.
+        build: Settings.
+    """
+
+    source: str
+    name: str
+    digest: str
+    platform: str
+    manifest: str
+    config: str
+    layers: tuple[LockedLayer, ...]
+    build: Build = field(compare=True)
+
+    @property
+    def image(self) -> str:
+        """``name:tag@digest``, the form that update bots edit."""
+        return f"{self.name}@{self.digest}"
+
+    def with_build(self, build: Build) -> Lock:
+        """Return the lock with other settings."""
+        return replace(self, build=build)
+
+    def document(self) -> dict[str, Any]:
+        """Return the content of the file in its order, without the checksum."""
+        return {
+            "image": self.image,
+            "from": self.source,
+            "platform": self.platform,
+            "manifest": self.manifest,
+            "config": self.config,
+            "layers": [asdict(layer) for layer in self.layers],
+            "build": asdict(self.build),
+        }
+
+
+def checksum(document: dict[str, Any]) -> str:
+    """Return what tells an edited lock from a written one, whatever the YAML looks like."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def format_lock(lock: Lock) -> bytes:
+    """Return the lock file's bytes: always the same for the same lock."""
+    document = lock.document()
+    return (_HEAD + "\n".join(_lines({**document, "checksum": checksum(document)}, "")) + "\n").encode()
+
+
+def write_lock(path: Path, lock: Lock) -> bool:
+    """Write the lock file unless it is there with the same bytes; return whether it was written."""
+    data = format_lock(lock)
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    write_atomic(path, data)
+    return True
+
+
+def read_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> Lock:
+    """Read a lock file.
+
+    Raises:
+        LockError: It is missing, damaged, or was edited so that its parts no longer fit together.
+    """
+    hint = f"run sifmake lock {path.stem}"
+    try:
+        data = read_regular(path, limits.yaml_bytes + 1, pipes=True)
+    except FileNotFoundError:
+        raise LockError("there is no lock", where=str(path), hint=hint) from None
+    except OSError as error:
+        raise LockError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+    return _read_written(data) or _read_edited(path, limits, hint)
+
+
+def _read_edited(path: Path, limits: Limits, hint: str) -> Lock:
+    """Return the lock of a file that people or other tools have written."""
+    from sifmake.project.yaml_file import YamlFile
+
+    try:
+        document = YamlFile.read(path, limits).value
+        given = document.pop("checksum")
+        lock = _parse(document)
+    except ConfigError as error:
+        if "limit" in error.what:
+            hint = error.hint
+        elif "markers" in error.what:
+            hint = f"{error.hint}, then {hint}"
+        raise LockError(error.what, where=error.where, hint=hint) from error
+    except KeyError as error:
+        raise LockError(f"is not a lock file: {error.args[0]!r} is missing", where=str(path), hint=hint) from error
+    except (AttributeError, TypeError) as error:
+        raise LockError("is not a lock file", where=str(path), hint=hint) from error
+    except ValueError as error:
+        raise LockError(f"is not a lock file: {error}", where=str(path), hint=hint) from error
+    if given != checksum(document):
+        what = f"was edited ({lock.image}) and its parts no longer fit together"
+        raise LockError(what, where=str(path), hint=hint)
+    return lock
+
+
+def _read_written(data: bytes) -> Lock | None:
+    """Return the lock of a file that is byte for byte as :func:`format_lock` writes it, without a YAML parser.
+
+    A process that runs one stage spends half of its time on importing one.
+    """
+    try:
+        document = _nested(data.decode().splitlines()[1:])
+        lock = _parse(document)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        return None
+    return lock if format_lock(lock) == data else None
+
+
+def _nested(lines: list[str]) -> dict[str, Any]:
+    """Return the mappings that lines with two blanks of indent for each level make; lists have flat mappings."""
+    document: dict[str, Any] = {}
+    levels: list[dict[str, Any]] = [document]
+    items: list[dict[str, Any]] = []
+    for line in lines:
+        text = line.lstrip(" ")
+        del levels[(len(line) - len(text)) // 2 + 1 :]
+        if text.startswith("- {"):
+            pairs = (pair.split(": ", 1) for pair in text[3:-1].split(", "))
+            items.append({key: _value(value) for key, value in pairs})
+            continue
+        key, value = _key_and_rest(text)
+        if value:
+            levels[-1][key] = _value(value)
+        elif key == "layers":
+            levels[-1][key] = items
+            levels.append({})
+        else:
+            levels.append({})
+            levels[-2][key] = levels[-1]
+    return document
+
+
+def _key_and_rest(text: str) -> tuple[str, str]:
+    if not text.startswith('"'):
+        key, _, rest = text.partition(":")
+        return key, rest.removeprefix(" ")
+    key, end = json.JSONDecoder().raw_decode(text)
+    return key, text[end + 1 :].removeprefix(" ")
+
+
+def _value(text: str) -> Any:
+    return parse_json(text) if text[0] in '"{[' or text.isdigit() else text
+
+
+def _parse(document: dict[str, Any]) -> Lock:
+    name, _, digest = _text(document, "image").rpartition("@")
+    source, build = _text(document, "from"), document["build"]
+    config = _text(document, "config")  # of finished SIF files it is what their server says of them
+    return Lock(
+        source=source,
+        name=name,
+        digest=_digest(digest),
+        platform=_text(document, "platform"),
+        manifest=_digest(document["manifest"]),
+        config=config,
+        layers=tuple(LockedLayer(_digest(layer["digest"]), _size(layer["size"])) for layer in document["layers"]),
+        build=Build(_compression(build), _texts(build, "labels"), _text(build, "key"), _formats(build)),
+    )
+
+
+def _text(document: dict[str, Any], key: str) -> str:
+    if isinstance(document[key], str):
+        return str(document[key])
+    raise ValueError(f"{key!r} is not text")
+
+
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ValueError(f"{str(value)[:80]!r} is not a digest")
+    return value
+
+
+def _size(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_SIZE:
+        raise ValueError(f"{str(value)[:40]!r} is not a size")
+    return value
+
+
+def _compression(build: dict[str, Any]) -> str:
+    value = _text(build, "compression")
+    if value not in {"gzip", "zstd"}:
+        raise ValueError(f"{value[:40]!r} is not a compression")
+    return value
+
+
+def _texts(build: dict[str, Any], key: str) -> dict[str, str]:
+    values: dict[Any, Any] = build[key]
+    if not all(isinstance(value, str) for value in [*values.keys(), *values.values()]):
+        raise ValueError(f"{key!r} has something that is not text")
+    return values
+
+
+def _formats(build: dict[str, Any]) -> dict[str, int | str]:
+    values: dict[Any, Any] = build["formats"]
+    if not all(isinstance(name, str) and isinstance(value, int | str) for name, value in values.items()):
+        raise ValueError("'formats' has something that is neither a number nor text")
+    return values
+
+
+def _lines(value: dict[str, Any], indent: str) -> list[str]:
+    """Return YAML lines of nested mappings and lists of flat mappings; scalars in a form that YAML and JSON share."""
+    lines = []
+    for key, item in value.items():
+        name = _scalar(key)
+        if isinstance(item, dict) and item:
+            lines += [f"{indent}{name}:", *_lines(dict(item), indent + "  ")]
+        elif isinstance(item, list) and item:
+            lines.append(f"{indent}{name}:")
+            lines += [f"{indent}  - {{{', '.join(f'{k}: {_scalar(v)}' for k, v in part.items())}}}" for part in item]
+        else:
+            lines.append(f"{indent}{name}: {_scalar(item)}")
+    return lines
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/:@")
+
+
+def _scalar(value: Any) -> str:
+    """Return a plain scalar where YAML cannot misread it, else a double-quoted one."""
+    if isinstance(value, str) and value and value[0].isalpha() and set(value) <= _PLAIN and _reads_as_text(value):
+        return value
+    return json.dumps(value, ensure_ascii=True)
+
+
+def _reads_as_text(value: str) -> bool:
+    return not value.endswith(":") and value.lower() not in {
+        "true", "false", "yes", "no", "on", "off", "null", "y", "n",
+    }  # fmt: skip

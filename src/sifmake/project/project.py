@@ -1,0 +1,189 @@
+"""A project: a folder with ``config/``, and what its stages share while one process works on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sifmake.errors import LockError
+from sifmake.progress import Progress, Silent
+from sifmake.project.configuration import Configuration, find_settings, ignored_settings, load_configuration
+from sifmake.project.lock_file import Build, Lock, read_lock
+from sifmake.project.records import differences
+from sifmake.project.stage_table import LOCK, find_stage, path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sifmake.project.images import ImageSettings
+    from sifmake.registry.shared import Connections
+    from sifmake.store import Store
+
+_NO = frozenset({"", "0", "no", "false", "off"})
+
+
+@dataclass(frozen=True)
+class Modes:
+    """What a run may do.
+
+    Attributes:
+        locked: Build what the locks say: no registry is asked what a tag means, no lock is written.
+        offline: No registry is asked at all; locks may be rewritten for changed settings.
+        check: A finished file is up to date only if it has the bytes that were published; else its size is compared.
+        trust_lock: A lock is built from where nothing is at hand that proves it; what disproves it still counts.
+    """
+
+    locked: bool = False
+    offline: bool = False
+    check: bool = False
+    trust_lock: bool = False
+
+    @classmethod
+    def find(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        locked: str | None = None,
+        offline: str | None = None,
+        check: str | None = None,
+        trust_lock: str | None = None,
+    ) -> Modes:
+        """Return the modes that arguments ask for, else ``SIFMAKE_LOCKED`` and its like, and ``CI``."""
+        in_ci = environ.get("CI", "")
+        return cls(
+            locked=_is_yes(environ.get("SIFMAKE_LOCKED", in_ci) if locked is None else locked),
+            offline=_is_yes(environ.get("SIFMAKE_OFFLINE", "") if offline is None else offline),
+            check=_is_yes(environ.get("SIFMAKE_CHECK", "") if check is None else check),
+            trust_lock=_is_yes(environ.get("SIFMAKE_TRUST_LOCK", "") if trust_lock is None else trust_lock),
+        )
+
+
+def _stamp(path: Path) -> object:
+    """Return what changes when a file is replaced; None for one that is not there."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return None
+    return str(path), facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
+def _is_yes(text: str) -> bool:
+    return text.strip().lower() not in _NO
+
+
+class Project:
+    """One folder with its configuration.
+
+    Attributes:
+        root: Folder that all paths start from.
+        modes: What the run may do.
+        progress: Where messages go.
+    """
+
+    def __init__(
+        self, root: Path, modes: Modes | None = None, progress: Progress | None = None, *, thorough: bool = True
+    ) -> None:
+        self.root = root
+        self.modes = modes or Modes()
+        self.progress = progress or Silent()
+        self._thorough = thorough
+        self._last_lock: tuple[object, Lock] | None = None
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """Content of ``sifmake.yaml``."""
+        settings = find_settings(self.root)
+        if self._thorough and not settings.exists() and (warning := ignored_settings(self.root)):
+            self.progress.warning(warning)
+        return load_configuration(settings, self.root, thorough=self._thorough)
+
+    @cached_property
+    def images(self) -> dict[str, ImageSettings]:
+        """Images of ``config/images.yaml`` by name."""
+        from sifmake.project.images import load_images
+
+        return load_images(self.root / "config" / "images.yaml", self.configuration.limits)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """What all sources of the project share; closed when the process ends."""
+        from sifmake.registry.shared import Connections
+
+        return Connections()
+
+    @cached_property
+    def store(self) -> Store:
+        """Where packs and blobs are kept."""
+        return self.configuration.open_store(self.progress)
+
+    @cached_property
+    def key_identity(self) -> str:
+        """What names the signing key in locks."""
+        from sifmake.project.keys import key_identity
+
+        return key_identity(self.configuration)
+
+    @cached_property
+    def trust_digest(self) -> str:
+        """Changes when another set of keys is trusted."""
+        from sifmake.project.keys import trust_digest
+
+        return trust_digest(self.configuration)
+
+    def image(self, name: str) -> ImageSettings:
+        """Return the settings of an image; see :func:`find_image`."""
+        from sifmake.project.images import find_image
+
+        return find_image(self.images, name)
+
+    def path(self, pattern: str, image: str) -> Path:
+        """Return the path that a pattern of the declaration gives for an image."""
+        return path_of(self.root, pattern, image)
+
+    def record(self, stage: str, image: str) -> Path:
+        """Return the path of a stage's record."""
+        return self.path(find_stage(stage).record, image)
+
+    def lock_path(self, image: str) -> Path:
+        """Return the path of an image's lock."""
+        return self.path(LOCK, image)
+
+    def lock(self, image: str) -> Lock:
+        """Return the lock of an image; see :func:`read_lock`. Six stages ask for one after another, so it is kept."""
+        path = self.lock_path(image)
+        stamp, last = _stamp(path), self._last_lock
+        if stamp is not None and last is not None and last[0] == stamp:
+            return last[1]
+        lock = read_lock(path, self.configuration.limits)
+        self._last_lock = (stamp, lock)
+        return lock
+
+    def wanted_build(self, image: ImageSettings) -> Build:
+        """Return the settings that the configuration asks for and this version of sifmake obeys."""
+        from sifmake.formats import format_versions
+
+        key = self.key_identity if image.sign else ""
+        return Build(image.compression, image.labels, key, dict(format_versions()))
+
+    def check_lock(self, image: ImageSettings) -> Lock:
+        """Return the image's lock if it holds what the configuration asks for.
+
+        Raises:
+            LockError: It does not, or there is none.
+        """
+        from sifmake.project.lock_source import check_source
+
+        lock = self.lock(image.name)
+        where = str(self.lock_path(image.name))
+        if lock.source != image.source or lock.platform != image.platform:
+            what = f"is for {lock.source} ({lock.platform}), the configuration wants {image.source} ({image.platform})"
+            raise LockError(what, where=where, hint=f"run sifmake lock {image.name}")
+        check_source(lock, image.name, where)
+        changed = differences(vars(lock.build), vars(self.wanted_build(image)))
+        if changed:
+            what = f"does not hold the changed settings yet ({'; '.join(changed)})"
+            raise LockError(what, where=where, hint="run sifmake lock --offline")
+        return lock

@@ -1,0 +1,210 @@
+"""YAML files whose errors name file, line and key."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import ConfigError
+from sifmake.files import read_regular
+from sifmake.limits import DEFAULT_LIMITS, Limits
+from sifmake.project.yaml_bounds import (
+    Problem,
+    check_events,
+    check_nodes,
+    check_text,
+    config_error,
+    in_quotes,
+    too_deep,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from jsonschema.exceptions import ValidationError
+    from yaml import YAMLError
+
+SCHEMAS = Path(__file__).parent / "schemas"
+_LONGEST_MESSAGE = 300
+"""Characters of a message or key that are shown."""
+
+
+class YamlFile:
+    """A parsed YAML file that still knows where each value stands.
+
+    Attributes:
+        path: The file.
+        value: Its content as plain values: all keys are text, numbers are finite in length.
+    """
+
+    def __init__(self, path: Path, text: str, limits: Limits | None = None) -> None:
+        """Parse the text.
+
+        Args:
+            path: Named in errors.
+            text: The content.
+            limits: From the configuration; the configuration itself is read with the default ones.
+
+        Raises:
+            ConfigError: It is not YAML, beyond a limit, or has keys or values that no setting has.
+        """
+        import yaml
+
+        self.path = path
+        bounds = limits or DEFAULT_LIMITS
+        kind = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        try:
+            check_text(text)
+            check_events(yaml.parse(text, Loader=kind), bounds)
+            self._node, self.value = _build(kind(text))
+        except yaml.YAMLError as error:
+            raise config_error(_not_yaml(error, text, bounds), path, _settable(limits)) from error
+        except Problem as problem:
+            raise config_error(problem, path, _settable(limits)) from None
+
+    @classmethod
+    def read(cls, path: Path, limits: Limits | None = None) -> YamlFile:
+        """Read and parse a file.
+
+        Raises:
+            ConfigError: It cannot be read or parsed.
+        """
+        most = (limits or DEFAULT_LIMITS).yaml_bytes
+        try:
+            data = read_regular(path, most + 1)
+        except OSError as error:
+            raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        if len(data) > most:
+            what = f"the file has more than {most} bytes (limit yaml-bytes)"
+            raise ConfigError(what, where=str(path), hint=_settable(limits))
+        return cls(path, _decode(path, data), limits)
+
+    def place(self, keys: Iterable[str | int]) -> str:
+        """Return ``FILE:LINE: key.key`` of the value that the keys lead to, or of the last one that is there."""
+        keys = list(keys)
+        where = f"{self.path}:{self._find(keys)[0]}"
+        return f"{where}: {_short('.'.join(map(str, keys)))}" if keys else where
+
+    def _find(self, keys: Iterable[str | int]) -> tuple[int, Any]:
+        """Return line and node of the value that the keys lead to, or of the last one that is there."""
+        line, node = 1, self._node
+        for key in keys:
+            line, node = _step(node, key) or (line, node)
+        return line, node
+
+    def validate(self, schema_name: str) -> None:
+        """Check the content against a JSON Schema of this package.
+
+        Raises:
+            ConfigError: Names file, line, key, and the nearest right key of an unknown one.
+        """
+        import jsonschema
+
+        schema = YamlFile.read(SCHEMAS / f"{schema_name}.schema.yaml").value
+        errors = jsonschema.Draft202012Validator(schema).iter_errors(self.value)
+        found = sorted(errors, key=lambda error: (-len(error.absolute_path), str(error.absolute_path)))
+        if found:
+            raise self._explain(found[0])
+
+    def _explain(self, error: ValidationError) -> ConfigError:
+        keys = list(error.absolute_path)
+        schema: dict[str, Any] = error.schema if isinstance(error.schema, dict) else {}
+        allowed: Any = error.validator_value
+        if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+            known = sorted(schema.get("properties", {}))
+            key = next(str(key) for key in error.instance if key not in known)
+            return ConfigError(f"unknown key {key!r}", where=self.place([*keys, key]), hint=nearest(key, known))
+        if error.validator == "required" and isinstance(error.instance, dict):
+            missing = [key for key in allowed if key not in error.instance]
+            hint = f"add {missing[0]!r}"
+            return ConfigError(f"the key {missing[0]!r} is missing", where=self.place(keys), hint=hint)
+        if error.validator == "enum":
+            what = f"{error.instance!r} is not known"
+            hint = nearest(str(error.instance), [str(value) for value in allowed])
+            return ConfigError(what, where=self.place(keys), hint=hint)
+        if error.validator == "pattern" and schema.get("description"):
+            what = f"{error.instance!r} is not written as it should be"
+            return ConfigError(what, where=self.place(keys), hint=schema["description"])
+        hint = schema.get("description", "")
+        if error.validator == "type" and allowed == "string" and isinstance(error.instance, bool | int | float):
+            hint = f"write {in_quotes(self._find(keys)[1].value)}"
+        return ConfigError(_short(error.message), where=self.place(keys), hint=hint)
+
+
+def _decode(path: Path, data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigError("is not UTF-8 but UTF-16 text", where=f"{path}:1", hint="save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = f"{path}:{data.count(10, 0, error.start) + 1}"
+        raise ConfigError("is not UTF-8 text", where=where, hint="save it as UTF-8") from error
+
+
+def _build(loader: Any) -> tuple[Any, Any]:
+    """Return the root node and the value of a text that has passed :func:`check_events`."""
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, None
+        check_nodes(node, loader)
+        return node, loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _not_yaml(error: YAMLError, text: str, limits: Limits) -> Problem:
+    """Return the problem that a parser found, with what to write for those that people run into."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    what = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
+    if mark is None:  # the reader's errors have no mark, and a position that some versions count in bytes
+        at = next((at for at, char in enumerate(text) if not char.isprintable() and char not in "\n\r\t"), 0)
+        line = text.count("\n", 0, at) + 1
+        return Problem(line, f"is not YAML: {what}", f"delete the character {text[at : at + 1]!a}")
+    line = int(mark.line) + 1
+    if "nesting depth" in what:
+        return too_deep(line, limits)
+    lines = text.splitlines()
+    shown = lines[line - 1] if line <= len(lines) else ""
+    hint = "indent with blanks" if shown[: len(shown) - len(shown.lstrip())].count("\t") else ""
+    return Problem(line, f"is not YAML: {what}", hint or _hint(what))
+
+
+def _hint(what: str) -> str:
+    hints = {
+        "mapping values are not allowed": "put text with a colon in quotes, and indent keys of one level alike",
+        "another document": "keep one document in the file, without a second ---",
+        "cannot start any token": "put text that begins with this character in quotes",
+        "undefined alias": "define it with & above, or put the text in quotes",
+        "expected the node content": "look for a bracket or quote that is not closed",
+        "expected ',' or": "look for a bracket that is not closed",
+        "end of stream": "look for a quote that is not closed",
+    }
+    return next((hint for words, hint in hints.items() if words in what), "look at this line and at the one above")
+
+
+def _settable(limits: Limits | None) -> str:
+    return "make it smaller" if limits is None else "make it smaller, or raise the limit in sifmake.yaml (limits:)"
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return a hint that names the nearest known word, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+
+
+def _step(node: Any, key: str | int) -> tuple[int, Any] | None:
+    """Return line and node of a mapping's key or a sequence's item."""
+    if node is None or isinstance(node.value, str):
+        return None
+    if node.id == "mapping":
+        found = [(name, value) for name, value in node.value if name.value == str(key)]
+        return (found[-1][0].start_mark.line + 1, found[-1][1]) if found else None  # those of merged mappings are first
+    if isinstance(key, int) and key < len(node.value):
+        return node.value[key].start_mark.line + 1, node.value[key]
+    return None

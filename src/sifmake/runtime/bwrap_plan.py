@@ -1,0 +1,143 @@
+"""The container's file tree as words for bwrap.
+
+A mount point that the image lacks cannot be made in a read-only file system. So the folder in which it is missing, the
+root too, becomes a fresh tmpfs into which the image's entries of that folder are mounted one by one. Where only files
+are to be added or replaced, a layer over the folder does it at less cost.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from sifmake.runtime.container_paths import ContainerPaths, mode_of
+from sifmake.runtime.errors import RunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sifmake.runtime.container_paths import Place
+
+KERNEL_FOLDERS = ("/dev", "/proc", "/sys")
+_MAX_OPENED = 2500
+"""Most entries of the image that are mounted one by one (bwrap takes 9,000 words)."""
+
+
+class BwrapPlan:
+    """The arguments by which bwrap builds the container's file tree.
+
+    Attributes:
+        view: The tree as it will be.
+        overlay: Folder of the image with a writable layer over it; empty if the image itself is mounted.
+        warnings: What the user should know.
+        contents: What is mounted over files of the image: paths and texts.
+        added: Files that the image lacks, or has as something else: paths and texts.
+        layered: Folders of the image with a layer over them: paths, and where both are.
+    """
+
+    def __init__(self, view: ContainerPaths, *, overlay: str = "") -> None:
+        self.view = view
+        self.overlay = overlay
+        self.warnings: list[str] = []
+        self.opened: set[str] = set()
+        self.steps: list[list[str]] = []
+        self.contents: dict[str, bytes] = {}
+        self.added: dict[str, bytes] = {}
+        self.layered: dict[str, str] = {}
+
+    def step(self, option: str, target: str, source: str = "") -> None:
+        """Mount something; the target may be a path with links and need not exist."""
+        place = self.view.resolve(target)
+        if place.missing:
+            self.open_up(place, target)
+        self.steps.append([option, *([source] if source else []), place.path])
+        self.view.add(place.path, source)
+
+    def open_up(self, place: Place, target: str) -> None:
+        """See to it that a mount point can be made."""
+        if place.mounted and self.view.where(place.path)[0]:
+            raise RunError(f"cannot mount on {target}", where=place.path, hint="make this path on the host first")
+        if place.mounted:  # in a folder that is empty and new, bwrap makes it
+            return
+        folder = place.path
+        for _name in range(place.missing):
+            folder = folder.rpartition("/")[0] or "/"
+        mode = self.view.mode(folder)
+        if mode is None or not stat.S_ISDIR(mode):
+            raise RunError(f"cannot mount on {target}", where=folder, hint="it is a file in the image")
+        self.opened.add(folder)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Let a file have these bytes, whatever the image has in its place; a link is replaced.
+
+        Nothing is done where the image lacks the folder, or something else is mounted there.
+        """
+        folder, _slash, name = path.rpartition("/")
+        place = self.view.resolve(folder)
+        target = f"{place.path.rstrip('/')}/{name}"
+        if place.missing or place.mounted or target in self.view.mounts:
+            return
+        mode = mode_of(place.host + "/" + name)
+        if mode is not None and stat.S_ISREG(mode):
+            self.contents[target] = data
+        elif mode is None or not stat.S_ISDIR(mode):
+            self.added[target] = data
+
+    def layers(self) -> dict[str, dict[str, bytes]]:
+        """Return the folders of the image that need a layer: names and contents of the files in it."""
+        folders: dict[str, dict[str, bytes]] = {}
+        for path, data in self.added.items():
+            folder, _slash, name = path.rpartition("/")
+            if (folder or "/") not in self.opened:
+                folders.setdefault(folder or "/", {})[name] = data
+        return folders
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Give the files that bwrap is to make: paths and contents."""
+        yield from self.contents.items()
+        if not self.overlay:
+            yield from (item for item in self.added.items() if item[0].rpartition("/")[0] not in self.layered)
+
+    def is_folder(self, path: str) -> bool:
+        """Whether a path will be a folder in the container."""
+        place = self.view.resolve(path)
+        mode = mode_of(place.host) if place.host else None
+        return place.path in self.view.mounts or (mode is not None and stat.S_ISDIR(mode))
+
+    def arguments(self, files: list[str]) -> list[str]:
+        """Return all arguments, the image's own entries first.
+
+        Args:
+            files: The arguments that make ``files()``: they come before what is mounted over the image.
+        """
+        steps = [*files, *(word for step in self.steps for word in step)]
+        if self.overlay:
+            return ["--bind", self.overlay, "/", *steps]
+        words = [] if "/" in self.opened else ["--ro-bind", self.view.image, "/"]
+        for folder in sorted(self.opened | self.layered.keys()):
+            if folder in self.layered:
+                words += ["--ro-bind", self.layered[folder], folder]
+                continue
+            if folder != "/":
+                words += ["--tmpfs", folder]
+            words += [word for entry in self.entries(folder) for word in entry]
+        closing = [word for folder in sorted(self.opened) for word in ("--remount-ro", folder)]
+        return [*words, *steps, *closing]
+
+    def entries(self, folder: str) -> Iterator[list[str]]:
+        """Give the steps that mount the image's entries of an opened folder."""
+        entries = sorted(os.scandir(self.view.image + folder), key=lambda entry: entry.name)
+        if len(entries) > _MAX_OPENED:
+            raise RunError(
+                f"the image has {len(entries)} entries in {folder}, too many to add a mount point to it",
+                hint="--writable-tmpfs can do it",
+            )
+        for entry in entries:
+            path = f"{folder.rstrip('/')}/{entry.name}"
+            if path in self.added or (path in KERNEL_FOLDERS and path in self.view.mounts):
+                continue
+            if entry.is_symlink():
+                yield ["--symlink", os.readlink(entry.path), path]
+            else:
+                yield ["--ro-bind", entry.path, path]

@@ -1,0 +1,101 @@
+"""Reading the program while the container is still being built.
+
+A cold start mostly waits for the program's blocks to be decompressed, and that can be done by another processor. It is
+also done once for each block here: the loader needs pages in an order in which squashfuse, which keeps eight blocks,
+decompresses many of them more than once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from sifmake.runtime.container_paths import ContainerPaths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sifmake.runtime.request import Request
+
+_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""Where a program without a path most likely is; the image's own PATH is not yet known."""
+_LIBRARY = "libc.so.6"
+"""What nearly every program needs; it lies beside the loader (glibc)."""
+_HEAD = 4096
+"""Bytes of a program in which its program headers are looked for."""
+ELF64, HEADER_SIZE, INTERPRETER = b"\x7fELF\x02\x01", 56, b"\x03\0\0\0"
+"""Identification of a 64-bit little-endian ELF file, size of a program header, type PT_INTERP (ELF specification)."""
+_AMOUNT = 2 << 20
+"""Most bytes to read of one file: about the size of the C library."""
+STEP = 1 << 17
+"""Bytes that are read at a time: a block of most images, and as much as the kernel reads ahead for one request."""
+ANNOUNCED = 8
+"""Most steps that are under way without waiting for them: of more than 12, FUSE lets the caller wait."""
+
+
+def warm(request: Request, root: str) -> None:
+    """Read the program of a mounted image, as far as it can be guessed, and what it is loaded with."""
+    if request.action != "exec" or not request.arguments:
+        return
+    name, view = request.arguments[0], ContainerPaths(root)
+    paths = [name] if name.startswith("/") else [f"{folder}/{name}" for folder in _FOLDERS]
+    for path in paths:
+        files = open_file(view, path)
+        if files:
+            read_ahead(files + open_libraries(view, files[0]))
+            return
+
+
+def open_libraries(view: ContainerPaths, program: int) -> list[int]:
+    """Return file descriptors of the loader that an open program asks for and of the C library, if they are there."""
+    loader = loader_of(program)
+    files = open_file(view, loader) if loader else []
+    if files:
+        files += open_file(view, f"{view.resolve(loader).path.rpartition('/')[0]}/{_LIBRARY}")
+    return files
+
+
+def open_file(view: ContainerPaths, path: str) -> list[int]:
+    """Return the file descriptor of a regular file of the image, nothing if there is none."""
+    try:
+        host = view.resolve(path).host
+        if not host or not stat.S_ISREG(os.lstat(host).st_mode):
+            return []
+        return [os.open(host, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)]
+    except OSError:
+        return []
+
+
+def announce(files: list[int]) -> None:
+    """Let the kernel begin to read files."""
+    places = [(fd, at) for fd in files for at in range(0, min(os.fstat(fd).st_size, _AMOUNT), STEP)]
+    for fd, at in places[:ANNOUNCED]:
+        os.posix_fadvise(fd, at, STEP, os.POSIX_FADV_WILLNEED)
+
+
+def read_ahead(files: list[int]) -> None:
+    """Read the beginnings of files into the kernel's memory, and close them; what cannot be read is the program's."""
+    block = [bytearray(STEP)]
+    for fd in files:
+        try:
+            at = 0
+            while at < _AMOUNT and os.preadv(fd, block, at) == STEP:
+                at += STEP
+        except OSError:
+            pass
+        os.close(fd)
+
+
+def loader_of(program: int) -> str:
+    """Return the loader that an open program asks for, nothing if it is static or a script."""
+    try:
+        head = os.pread(program, _HEAD, 0)
+    except OSError:
+        return ""
+    if not head.startswith(ELF64):
+        return ""
+    table, count = int.from_bytes(head[32:40], "little"), int.from_bytes(head[56:58], "little")
+    for at in range(table, min(table + count * HEADER_SIZE, len(head)), HEADER_SIZE):
+        if head[at : at + 4] == INTERPRETER:
+            start = int.from_bytes(head[at + 8 : at + 16], "little")
+            return os.fsdecode(head[start:].partition(b"\0")[0])
+    return ""

@@ -1,0 +1,120 @@
+"""Machines that allow no user namespaces: bwrap with the setuid bit, and squashfuse mounted by fusermount.
+
+The mount is then one of the host's, on a temporary folder. squashfuse ends with us, and fusermount, which watches it,
+unmounts however it ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from sifmake.runtime.children import children_of, exit_status, send, spawn_helper
+from sifmake.runtime.errors import RunError
+from sifmake.runtime.fuse import FuseMount, fuse_program
+from sifmake.runtime.rootfs import find_program
+from sifmake.runtime.scratch import MOUNTED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+
+    from sifmake.runtime.image import Image
+else:
+    import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
+
+_SETTINGS = (
+    ("user.max_user_namespaces", "0", "15000"),
+    ("kernel.unprivileged_userns_clone", "0", "1"),
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+)
+"""Settings (sysctl) that forbid user namespaces, the value that does, and one that allows them."""
+_UNMOUNTERS = ("fusermount3", "fusermount")
+_END_SECONDS = 2.0
+
+
+def check_bwrap(bwrap: str, refused: str) -> None:
+    """See to it that bwrap can make a container although we get no namespace.
+
+    Args:
+        bwrap: Its path.
+        refused: What the system said to us.
+
+    Raises:
+        RunError: It cannot; says what forbids it and what helps.
+    """
+    log = os.memfd_create("bwrap")
+    status = exit_status(os.waitpid(spawn_helper([bwrap, "--ro-bind", "/", "/", bwrap, "--version"], log), 0)[1])
+    os.close(log)
+    if status == 0:
+        return
+    found = [(name, good) for name, bad, good in _SETTINGS if _setting(name) == bad]
+    why = ", ".join(f"{name}={_setting(name)}" for name, _good in found) or refused
+    allow = "".join(f"`sysctl -w {name}={good}`, or " for name, good in found)
+    raise RunError(
+        f"user namespaces are not allowed here ({why}), and {bwrap} is not setuid root",
+        hint=f"as root: {allow}`chmod u+s {bwrap}`, or install the package apptainer-suid",
+    )
+
+
+def _setting(name: str) -> str:
+    """Return the value of a setting, empty if the kernel does not have it."""
+    try:
+        with open(f"/proc/sys/{name.replace('.', '/')}") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+class OutsideMount(FuseMount):
+    """A mount of the host's, made by squashfuse through fusermount."""
+
+    def helpers(self) -> list[int]:
+        """Return squashfuse and the fusermount that watches it."""
+        return [self.pid, *(pid for pid in children_of(os.getpid()) if _name_of(pid) in _UNMOUNTERS)]
+
+    def end(self) -> None:
+        """Let squashfuse unmount and end; by force if it does not."""
+        send(self.pid, signal.SIGTERM)
+        until = time.monotonic() + _END_SECONDS
+        while _is_mounted(self.folder) and time.monotonic() < until:
+            time.sleep(0.002)
+        super().end()
+        detach(self.folder)
+
+
+def _is_mounted(folder: str) -> bool:
+    """Whether something is mounted on a folder, be it a file system that nobody serves any more."""
+    try:
+        return os.stat(folder).st_dev != os.stat(os.path.dirname(folder)).st_dev
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+
+
+def detach(folder: str) -> None:
+    """See to it that nothing is mounted on a folder, whoever uses it."""
+    program = find_program(*_UNMOUNTERS)
+    if program and _is_mounted(folder):
+        log = os.memfd_create("fusermount")
+        os.waitpid(spawn_helper([program, "-u", "-z", folder], log), 0)
+        os.close(log)
+
+
+def outside_mount(image: Image, temporary: str) -> OutsideMount | None:
+    """Return a mount that can be made in a temporary folder; None where users cannot mount."""
+    program = fuse_program()
+    if not program or not find_program(*_UNMOUNTERS):
+        return None
+    folder = f"{temporary}/{MOUNTED}"
+    os.mkdir(folder, 0o700)
+    return OutsideMount(program, image, folder, ",auto_unmount")
+
+
+def _name_of(pid: int) -> str:
+    """Return the name of a process, empty if it has gone."""
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,120 @@
+"""Up to date means: the key in a stage's record equals the key that the lock gives."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from sifmake.files import sha256_of
+from sifmake.project.records import differences, digest_of, read_record
+from sifmake.project.stage_table import SIGNED, STAGES, TARGET, Stage, find_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sifmake.project.lock_file import Lock
+    from sifmake.project.project import Project
+
+
+def stage_key(project: Project, stage: str, lock: Lock) -> dict[str, Any]:
+    """Return everything that a stage's result depends on."""
+    return _KEYS[stage](project, lock)
+
+
+def _pull_key(_project: Project, lock: Lock) -> dict[str, Any]:
+    """With all of the lock that is proven when an image is pulled: what changes in it has to be proven too."""
+    proven = lock.document()
+    del proven["build"]
+    return {**proven, "compression": lock.build.compression, "format": lock.build.formats["pull"]}
+
+
+def _flatten_key(_project: Project, lock: Lock) -> dict[str, Any]:
+    layers = [layer.digest for layer in lock.layers]
+    formats = {stage: lock.build.formats[stage] for stage in ("pull", "flatten")}
+    return {"layers": layers, "config": lock.config, "formats": formats}
+
+
+def _sif_key(_project: Project, lock: Lock) -> dict[str, Any]:
+    return {
+        "manifest": lock.manifest,
+        "name": lock.name,
+        "compression": lock.build.compression,
+        "labels": lock.build.labels,
+        "formats": lock.build.formats,
+    }
+
+
+def _sign_key(project: Project, lock: Lock) -> dict[str, Any]:
+    return {"sif": digest_of(_sif_key(project, lock)), "key": lock.build.key}
+
+
+def _verify_key(project: Project, lock: Lock) -> dict[str, Any]:
+    return {"signed": digest_of(_sign_key(project, lock)), "trusted": project.trust_digest}
+
+
+def _publish_key(project: Project, lock: Lock) -> dict[str, Any]:
+    """Without the trusted keys: the same file is published whoever else is trusted."""
+    return {"signed": digest_of(_sign_key(project, lock))}
+
+
+_KEYS: dict[str, Callable[[Project, Lock], dict[str, Any]]] = {
+    "pull": _pull_key,
+    "flatten": _flatten_key,
+    "sif": _sif_key,
+    "sign": _sign_key,
+    "verify": _verify_key,
+    "publish": _publish_key,
+}
+
+
+def why_stale(project: Project, stage_name: str, image: str, lock: Lock) -> str:
+    """Return in words why a stage has to run; empty when it has not."""
+    stage = find_stage(stage_name)
+    record = read_record(project.record(stage_name, image))
+    if record is None:
+        return "there is no record"
+    changed = differences(record["key"], stage_key(project, stage_name, lock))
+    if changed:
+        return "; ".join(changed)
+    return "" if stage.temporary else _why_big_stale(project, stage, image, record["result"])
+
+
+def _why_big_stale(project: Project, stage: Stage, image: str, result: dict[str, Any]) -> str:
+    if TARGET in stage.big and project.path(SIGNED, image).exists():
+        return "a signed file waits for it"
+    for pattern in stage.big:
+        path = project.path(pattern, image)
+        if not path.exists():
+            return f"{path} is missing"
+        if path.stat().st_size != result["size"]:
+            return f"{path} is not the file that was made"
+        if project.modes.check and f"sha256:{sha256_of(path)}" != result["sha256"]:
+            return f"{path} does not have the bytes that were made"
+    return ""
+
+
+def renew(project: Project, stage_name: str, image: str) -> None:
+    """Give the outputs of a current stage a time not before that of its inputs.
+
+    Snakemake looks at times only where it has not made the files itself; a clone or a lock that was rewritten for
+    another stage's sake must not look like work to it.
+    """
+    stage = find_stage(stage_name)
+    newest = max((_time(project.path(pattern, image)) for pattern in _lasting_inputs(stage)), default=0)
+    for pattern in stage.outputs:
+        path = project.path(pattern, image)
+        if 0 < _time(path) < newest:
+            os.utime(path)
+
+
+def _lasting_inputs(stage: Stage) -> list[str]:
+    passing = {pattern for other in STAGES if other.temporary for pattern in other.big}
+    return [pattern for pattern in stage.inputs if pattern not in passing]
+
+
+def _time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,233 @@
+"""Making a lock: from what its source has now, or from the digest that somebody wrote into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sifmake.builder.image_cache import LazySource, load_image, open_project_source
+from sifmake.builder.indexes import ProvenIndexes, resolve_image
+from sifmake.builder.lock_proof import LockProof, UnprovenError
+from sifmake.errors import LockError, SourceError
+from sifmake.oci.platform import parse_platform
+from sifmake.project.lock_file import Lock, LockedLayer
+from sifmake.project.lock_source import pinned_digest
+from sifmake.reference import parse_reference
+from sifmake.reference.uri import REGISTRY_TRANSPORTS, is_sif_uri, parse_uri
+from sifmake.sources.base import Resolved, name_note_key
+from sifmake.stages.once import Answers
+from sifmake.stages.prebuilt_images import lock_prebuilt, prove_finished
+
+if TYPE_CHECKING:
+    from sifmake.oci.model import Platform
+    from sifmake.progress import Progress
+    from sifmake.project.images import ImageSettings
+    from sifmake.project.lock_edits import FoundLock
+    from sifmake.project.project import Project
+    from sifmake.sources.base import Source
+
+
+class _KnownFromLock(ProvenIndexes):
+    """What store and lock know: of a name that a lock has, a HEAD is asked first, also with a fresh store.
+
+    Attributes:
+        trusting: Whether the lock is believed where the store proves nothing.
+    """
+
+    def __init__(self, lock: Lock | None, project: Project, mark: str, *, trusting: bool) -> None:
+        super().__init__(project.store, project.configuration.limits, mark)
+        self.trusting = trusting
+        self._lock = lock
+
+    def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
+        """Return what the store proves, else what the lock says: of a lock that names no index both are one digest."""
+        lock = self._lock
+        if lock is not None and index_digest == name_note_key(lock.name):
+            return lock.digest
+        found = super().find_manifest(index_digest, platform)
+        if found is None and lock is not None and (lock.digest, lock.platform) == (index_digest, str(platform)):
+            found = lock.manifest if self.trusting or lock.manifest == lock.digest else None
+        if found is not None:
+            self.proven[index_digest] = found
+        return found
+
+
+class LockMaker:
+    """Makes locks in one run; a reference that several images have is asked for once.
+
+    Args:
+        project: Has settings and store.
+        progress: Told of transfers.
+        check: Whether locks are only checked: then a lock that does not hold together is an error, not made anew.
+        building: Whether builds follow, which prove locks: then nothing is fetched to prove one that is not outdated.
+    """
+
+    def __init__(self, project: Project, progress: Progress, *, check: bool = False, building: bool = False) -> None:
+        self._project = project
+        self._progress = progress
+        self._check = check
+        self._building = building
+        self._answers = Answers()
+
+    def make(self, image: ImageSettings, found: FoundLock) -> Lock:
+        """Return the lock as it should be: the old one where what it builds is the same and is proven.
+
+        Raises:
+            LockError: An edit cannot be locked, or when only checking, the lock does not hold together.
+            SourceError: The source has no such image.
+        """
+        path = self._project.lock_path(image.name)
+        if self._project.modes.offline:
+            return self._make_offline(image, found, str(path))
+        found.check_name(image.source, path)
+        usable = found.lock if found.lock is not None and _fits(found.lock, image) else None
+        if not found.digest:
+            return self._make(image, usable, "")
+        hint = f"correct the digest, or remove the file to take what is there now, then run sifmake lock {image.name}"
+        try:
+            new = self._make(image, usable, found.digest)
+        except SourceError as error:
+            raise LockError(f"the edited digest cannot be locked: {error}", where=str(path), hint=hint) from error
+        if new.digest != found.digest:
+            what = f"was edited to {found.digest}, and {image.source} has {new.digest}"
+            raise LockError(what, where=str(path), hint=hint)
+        return new
+
+    def _make(self, image: ImageSettings, usable: Lock | None, digest: str) -> Lock:
+        ask = self._ask_finished if is_sif_uri(image.source) else self._ask
+        return ask(image, usable, _pinned(image.source, digest))
+
+    def _make_offline(self, image: ImageSettings, found: FoundLock, where: str) -> Lock:
+        old, hint = found.lock, "lock it without offline"
+        if old is None:
+            raise LockError(f"{found.why}, and offline no registry is asked", where=where, hint=hint)
+        if not _fits(old, image):
+            what = f"is for {old.source} ({old.platform}), and offline no registry is asked"
+            raise LockError(what, where=where, hint=hint)
+        try:
+            self._prove(image, old)
+        except UnprovenError:
+            if self._check:
+                raise
+        return old.with_build(self._project.wanted_build(image))
+
+    def _ask(self, image: ImageSettings, usable: Lock | None, uri: str) -> Lock:
+        """Return the lock of an image with layers."""
+        project, build = self._project, self._project.wanted_build(image)
+        if usable is not None and pinned_digest(image.source) == usable.digest and self._holds(image, usable):
+            return usable.with_build(build)
+        with self._answers.turn(_question(image, uri)) as told:
+            uri = _pinned(uri, told.get("digest", ""))
+            source = open_project_source(project, uri, build.compression, self._progress)
+            try:
+                resolved = self._resolve(source, image, usable, told)
+                if usable is not None and self._is_same(image, usable, resolved, source):
+                    return usable.with_build(build)
+                loaded = load_image(project.store, source, resolved.manifest_digest)
+            finally:
+                source.close()
+        return Lock(
+            source=image.source,
+            name=source.name.partition("@")[0],
+            digest=resolved.digest,
+            platform=image.platform,
+            manifest=resolved.manifest_digest,
+            config=loaded.config_descriptor.digest,
+            layers=tuple(LockedLayer(layer.descriptor.digest, layer.descriptor.size) for layer in loaded.layers),
+            build=build,
+        )
+
+    def _resolve(self, source: Source, image: ImageSettings, usable: Lock | None, told: dict[str, Any]) -> Resolved:
+        """Ask what a reference means, unless it was asked in this run."""
+        project = self._project
+        if isinstance(resolved := told.get("resolved"), Resolved):
+            return resolved
+        known = None
+        if source.transport == "docker":
+            known = _KnownFromLock(usable, project, name_note_key(source.name), trusting=self._building)
+        platform, limits = parse_platform(image.platform), project.configuration.limits
+        resolved = resolve_image(project.store, source, platform, limits, known)
+        told |= {"digest": resolved.digest} if source.transport == "docker" else {"resolved": resolved}
+        return resolved
+
+    def _ask_finished(self, image: ImageSettings, usable: Lock | None, uri: str) -> Lock:
+        """Return the lock of a finished SIF file."""
+        try:
+            held = usable if usable is None or self._holds(image, usable) else None
+        except UnprovenError as error:
+            if not error.deleted:
+                raise
+            held = None
+        with self._answers.turn(_question(image, uri)) as told:
+            uri = _pinned(uri, told.get("mark", ""))
+            return lock_prebuilt(self._project, image, held, uri, told)
+
+    def _is_same(self, image: ImageSettings, usable: Lock, resolved: Resolved, source: Source) -> bool:
+        """Tell whether a lock builds what its reference means now, and is proven to.
+
+        What it builds can be the same although its digest is an older one: that of an index which has changed for
+        other platforms only.
+        """
+        same = usable.manifest == resolved.manifest_digest
+        if same and self._building and usable.digest == resolved.digest:
+            return True
+        if not same and not self._check:
+            return False
+        try:
+            self._prove(image, usable, source)
+        except UnprovenError as error:
+            if same and self._check and not error.deleted:
+                raise
+            return False
+        except LockError:
+            if self._check:
+                raise
+            return False
+        return same
+
+    def _holds(self, image: ImageSettings, lock: Lock) -> bool:
+        """Tell whether a lock is not disproved; what cannot be told now the build asks again."""
+        if self._building:
+            return True
+        try:
+            self._prove(image, lock)
+        except UnprovenError:
+            if self._check:
+                raise
+        except LockError:
+            if self._check:
+                raise
+            return False
+        return True
+
+    def _prove(self, image: ImageSettings, lock: Lock, source: Source | None = None) -> None:
+        """Prove a lock as far as it can be without its layers; see :class:`LockProof`."""
+        project = self._project
+        if is_sif_uri(lock.source):
+            prove_finished(project, image.name, lock)
+            return
+        own = LazySource(project, lock.source, lock.name, lock.build.compression)
+        proof = LockProof(project, image.name, lock)
+        try:
+            proof.prove(source or own)
+        finally:
+            own.close()
+        if (data := project.store.get_blob(lock.manifest)) is not None:
+            proof.check_manifest(data)
+
+
+def _fits(lock: Lock, image: ImageSettings) -> bool:
+    return (lock.source, lock.platform) == (image.source, image.platform)
+
+
+def _pinned(uri: str, digest: str) -> str:
+    """Return an image URI that means a digest, where its transport can say so and it means none yet."""
+    registry = parse_uri(uri).transport in REGISTRY_TRANSPORTS
+    return f"{uri}@{digest}" if digest and registry and not pinned_digest(uri) else uri
+
+
+def _question(image: ImageSettings, uri: str) -> str:
+    """Return what stands for what a source is asked: of a registry, the whole name and not the platform."""
+    parsed = parse_uri(uri)
+    if parsed.transport in REGISTRY_TRANSPORTS:
+        return f"{parsed.transport} {parse_reference(parsed.rest).canonical}"
+    return uri if is_sif_uri(uri) else f"{uri} {image.platform}"

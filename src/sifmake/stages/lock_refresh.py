@@ -1,0 +1,146 @@
+"""Refreshing locks: ask what tags mean now, and rewrite what has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sifmake.builder.cancellation import CancellableProgress
+from sifmake.errors import SifmakeError
+from sifmake.project.lock_edits import find_lock
+from sifmake.project.lock_file import Lock, write_lock
+from sifmake.reference.uri import is_sif_uri
+from sifmake.stages.lock_making import LockMaker
+from sifmake.threads import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sifmake.project.images import ImageSettings
+    from sifmake.project.lock_edits import FoundLock
+    from sifmake.project.project import Project
+
+UNCHANGED, CHANGED, FAILED = "unchanged", "changed", "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image's lock.
+
+    Attributes:
+        name: The image.
+        state: ``unchanged``, ``changed`` (written, or to be written when only checking) or ``failed``.
+        file: The lock file.
+        image: Reference without digest.
+        old: Digest in the lock before; empty where there was none.
+        new: Digest that the reference names now.
+        what: What changed, in words.
+        error: Why it failed.
+    """
+
+    name: str
+    state: str
+    file: str
+    image: str = ""
+    old: str = ""
+    new: str = ""
+    what: str = ""
+    error: SifmakeError | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {**vars(self), "error": str(self.error) if self.error else ""}
+
+
+class LockRefresher:
+    """Refreshes locks of a project; each image is asked for once in a process.
+
+    Attributes:
+        project: The project.
+        check: Whether nothing is written.
+    """
+
+    def __init__(self, project: Project, *, check: bool = False, building: bool = False) -> None:
+        """Take notes.
+
+        Args:
+            project: The project.
+            check: Whether nothing is written.
+            building: Whether builds follow, see :class:`LockMaker`.
+        """
+        self.project = project
+        self.check = check
+        self._outcomes: dict[str, Outcome] = {}
+        self._progress = CancellableProgress(project.progress)
+        self._maker = LockMaker(project, self._progress, check=check, building=building)
+
+    def refresh(self, name: str) -> Outcome:
+        """Refresh one lock; a failure is an outcome, not an exception."""
+        if name not in self._outcomes:
+            self._outcomes[name] = self._refresh(name)
+        return self._outcomes[name]
+
+    def refresh_all(self, names: Iterable[str]) -> Iterator[Outcome]:
+        """Refresh many locks at the same time, bounded; yield the outcomes in order."""
+        project = self.project
+        _ = project.images, project.configuration, project.store  # read once, before the threads
+        with Threads(project.configuration.parallel_requests) as threads:
+            try:
+                yield from threads.map(self.refresh, names)
+            except BaseException:
+                self._progress.stop()
+                raise
+
+    def _refresh(self, name: str) -> Outcome:
+        path = self.project.lock_path(name)
+        try:
+            image = self.project.image(name)
+            found = find_lock(path, self.project.configuration.limits)
+            return self._settle(image, found, self._maker.make(image, found))
+        except SifmakeError as error:
+            return Outcome(name, FAILED, str(path), error=error)
+
+    def _settle(self, image: ImageSettings, found: FoundLock, new: Lock) -> Outcome:
+        path, old = self.project.lock_path(image.name), found.lock
+        before = old.digest if old else found.digest
+        if old == new:
+            return Outcome(image.name, UNCHANGED, str(path), new.name, before, new.digest)
+        if not self.check:
+            write_lock(path, new)
+        return Outcome(image.name, CHANGED, str(path), new.name, before, new.digest, _what(found, new))
+
+
+def _what(found: FoundLock, new: Lock) -> str:
+    old = found.lock
+    if old is None:
+        return "what follows from the edited digest" if found.digest else found.why
+    if old.digest == new.digest and (old.manifest, old.config, old.layers) != (new.manifest, new.config, new.layers):
+        return "what did not follow from the digest"
+    if old.manifest != new.manifest:
+        return _new_content(old, new)
+    if (old.source, old.platform) == (new.source, new.platform) and old.digest != new.digest:
+        return "the old digest is not there any more"
+    return "settings" if old.build != new.build else "source"
+
+
+def _new_content(old: Lock, new: Lock) -> str:
+    if is_sif_uri(new.source):
+        return "the file is another one"
+    kept = {layer.digest for layer in old.layers}
+    fresh = sum(layer.digest not in kept for layer in new.layers)
+    return f"{fresh} of {len(new.layers)} layers are new"
+
+
+def describe(outcome: Outcome) -> str:
+    """Return in words how a lock changed."""
+    if outcome.old == outcome.new:
+        return f"{outcome.file}: {outcome.what} changed"
+    old = outcome.old[:19] if outcome.old else "nothing"
+    return f"{outcome.file}: {outcome.image}: {old} -> {outcome.new[:19]} ({outcome.what})"
+
+
+def summarize(outcomes: Iterable[Outcome]) -> str:
+    """Return the line that sums up a run."""
+    states = [outcome.state for outcome in outcomes]
+    counts = ", ".join(f"{state} {states.count(state)}" for state in (CHANGED, UNCHANGED, FAILED))
+    return f"scanned {len(states)}, {counts}"

@@ -1,0 +1,254 @@
+"""Images of a project that are finished SIF files already: locked by their SHA-256, fetched, and signed or verified.
+
+In the lock of such a file ``manifest`` is its SHA-256 and the one layer is the file itself; ``config`` is what its
+source says of it without sending it (a manifest's digest, a server's marks), so that the next look costs no transfer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from sifmake.builder.checked_sif import add_checked, find_checked
+from sifmake.builder.fetch_sif import fetch_whole
+from sifmake.builder.image_cache import source_settings
+from sifmake.builder.indexes import KeptDocuments
+from sifmake.errors import IntegrityError, SifError, SourceError
+from sifmake.files import atomic_write
+from sifmake.oci.membership import UNKNOWN_SIZE
+from sifmake.oci.model import Descriptor
+from sifmake.oci.platform import parse_platform
+from sifmake.project.lock_file import Lock, LockedLayer
+from sifmake.project.stage_table import TREE, UNSIGNED
+from sifmake.reference.uri import FILE, parse_uri
+from sifmake.sif import open_sif
+from sifmake.sif.format import arch_name
+from sifmake.sif.frame import frame_digest
+from sifmake.store.scratch import path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sifmake.project.images import ImageSettings
+    from sifmake.project.project import Project
+    from sifmake.sources.base import SifSource
+    from sifmake.sources.oras import OrasSource
+
+
+def lock_prebuilt(project: Project, image: ImageSettings, old: Lock | None, uri: str, told: dict[str, Any]) -> Lock:
+    """Return the lock of a finished SIF file as its source has it now.
+
+    Args:
+        project: Has settings and store.
+        image: Which file.
+        old: The lock before, if it is of the same source and platform.
+        uri: Of the image, perhaps pinned to a digest.
+        told: What its source has answered in this run; the answers are added.
+
+    Raises:
+        SourceError: There is no such file, or it is for another platform.
+        SifError: It is damaged.
+    """
+    build = project.wanted_build(image)
+    source = _open(project, uri)
+    by_digest = source.transport == "oras"
+    try:
+        if "mark" not in told:
+            told["mark"] = source.resolve() or ""
+        mark: str = told["mark"]
+        if old is not None and mark and old.config == mark:
+            told["digest"] = old.manifest
+            return old.with_build(build)
+        local = _local_path(project, uri)
+        path, digest = (local, mark) if local else _fetched_once(project, source, uri, told)
+        if by_digest:
+            documents = KeptDocuments(project.store, cast("OrasSource", source))
+            documents.manifest(Descriptor("", mark, UNKNOWN_SIZE))
+    finally:
+        source.close()
+    name = source.name.partition("@")[0] if by_digest else source.name
+    _check_platform(path, image)
+    lock = Lock(
+        source=image.source,
+        name=name,
+        digest=mark if by_digest else digest,
+        platform=image.platform,
+        manifest=digest,
+        config=mark,
+        layers=(LockedLayer(digest, path.stat().st_size),),
+        build=build,
+    )
+    prove_finished(project, image.name, lock)
+    return lock
+
+
+def prove_finished(project: Project, name: str, lock: Lock) -> None:
+    """Prove that the file of a lock is the one that its digest names; see :class:`LockProof`.
+
+    Raises:
+        LockError: It is not.
+        UnprovenError: That cannot be told here.
+    """
+    from sifmake.builder.lock_proof import LockProof
+
+    LockProof(project, name, lock).prove_sif(_Manifests(project, lock.name))
+
+
+class _Manifests:
+    """The manifests of a SIF file in a registry, by digest; it is asked when one is wanted."""
+
+    def __init__(self, project: Project, name: str) -> None:
+        self._project = project
+        self._name = name
+
+    def document(self, digest: str) -> bytes:
+        source = cast("OrasSource", _open(self._project, f"oras://{self._name}@{digest}"))
+        try:
+            return source.document(digest)
+        finally:
+            source.close()
+
+
+def _fetched_once(project: Project, source: SifSource, uri: str, told: dict[str, Any]) -> tuple[Path, str]:
+    """Fetch a file unless that was done in this run; what it was then is what it has to be now."""
+    expected: str = told.get("digest", "")
+    stored = find_checked(project.store, _key(expected)) if expected else None
+    if stored is not None:
+        stored.close()
+        return stored.path, expected
+    path, told["digest"] = _fetched(project, source, uri, expected)
+    return path, told["digest"]
+
+
+def _check_platform(path: Path, image: ImageSettings) -> None:
+    with open_sif(path) as sif:
+        found = arch_name(sif.header.arch)
+    wanted = parse_platform(image.platform).architecture
+    if found not in {wanted, "unknown"}:
+        hint = f"write 'platform: linux/{found}' if it is meant"
+        raise SourceError(f"the file is for {found} and not for {wanted}", where=image.source, hint=hint)
+
+
+def _pull_prebuilt(project: Project, name: str, lock: Lock) -> dict[str, Any]:
+    """See to it that the file is at hand: fetched into the store, or where it was.
+
+    Raises:
+        SourceError: It is not.
+        IntegrityError: It is not the file that was locked.
+    """
+    prove_finished(project, name, lock)
+    if _local_path(project, lock.source) is None:
+        _stored(project, lock)
+    else:
+        _open(project, lock.source).close()
+    return {"manifest": lock.manifest, "diff_ids": [], "packs": 0}
+
+
+def _flatten_prebuilt(project: Project, name: str, lock: Lock) -> dict[str, Any]:
+    """Write a tree file that only names the SIF file, which has its tree inside."""
+    with atomic_write(project.path(TREE, name)) as file:
+        file.write(f"{lock.manifest}\n".encode())
+    return {"tree": lock.manifest, "entries": 0}
+
+
+def _sif_prebuilt(project: Project, name: str, lock: Lock) -> dict[str, Any]:
+    """Copy the file to where the unsigned one of other images is.
+
+    Raises:
+        IntegrityError: It is not the file that was locked.
+    """
+    target = project.path(UNSIGNED, name)
+    prove_finished(project, name, lock)
+    try:
+        _copy_locked(project, lock, target)
+    except IntegrityError:
+        hint = f"run sifmake lock {name}"
+        raise IntegrityError("the file is not the one that was locked", where=lock.source, hint=hint) from None
+    with open_sif(target) as sif:
+        architecture, frame = arch_name(sif.header.arch), frame_digest(sif)
+    return {
+        "architecture": architecture,
+        "frame": frame,
+        "objects": {},
+        "size": target.stat().st_size,
+        "tree": lock.manifest,
+    }
+
+
+WORK: dict[str, Callable[[Project, str, Lock], dict[str, Any]]] = {
+    "pull": _pull_prebuilt,
+    "flatten": _flatten_prebuilt,
+    "sif": _sif_prebuilt,
+}
+"""The work of the stages that are others for a finished file."""
+
+
+def _copy_locked(project: Project, lock: Lock, target: Path) -> None:
+    """Copy the file; one in the store that turns out to be damaged is fetched anew first."""
+    local = _local_path(project, lock.source)
+    if local is not None:
+        _copy(project, local, target, lock.manifest)
+        return
+    path = _stored(project, lock)
+    try:
+        _copy(project, path, target, lock.manifest)
+    except (SourceError, SifError):
+        project.progress.warning(f"{path} is damaged; it is fetched again")
+        project.store.drop_sif(path)
+        _copy(project, _stored(project, lock), target, lock.manifest)
+
+
+def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
+    source = _open_exactly(project, f"{FILE}:{path}")
+    try:
+        source.fetch(target, digest)
+    finally:
+        source.close()
+
+
+def _stored(project: Project, lock: Lock) -> Path:
+    """Return the file in the store; fetched now if it is not there."""
+    found = find_checked(project.store, _key(lock.manifest))
+    if found is not None:
+        found.close()
+        return found.path
+    uri = f"oras://{lock.image}" if lock.source.startswith("oras:") else lock.source
+    source = _open(project, uri)
+    try:
+        return _fetched(project, source, uri, lock.manifest)[0]
+    finally:
+        source.close()
+
+
+def _fetched(project: Project, source: SifSource, uri: str, expected: str = "") -> tuple[Path, str]:
+    """Fetch a file into the store; return where it is and its SHA-256."""
+    store = project.store
+    with store.scratch_folder() as scratch:
+        path = path_of(scratch) / "fetched.sif"
+        digest = fetch_whole(source, path, uri, expected)
+        found = add_checked(store, _key(digest), path.replace)
+        found.close()
+        return found.path, digest
+
+
+def _open(project: Project, uri: str) -> SifSource:
+    local = _local_path(project, uri)
+    if local is None and project.modes.offline:
+        raise SourceError("is not in the store, and the run is offline", where=uri)
+    return _open_exactly(project, uri if local is None else f"{FILE}:{local}")
+
+
+def _open_exactly(project: Project, uri: str) -> SifSource:
+    from sifmake.sources.opening import open_sif_source
+
+    return open_sif_source(uri, source_settings(project))
+
+
+def _local_path(project: Project, uri: str) -> Path | None:
+    """Return where a file on this machine is; relative paths start from the project's folder."""
+    parsed = parse_uri(uri)
+    return project.root / parsed.rest if parsed.transport == FILE else None
+
+
+def _key(digest: str) -> str:
+    return f"{digest.partition(':')[2]}-finished"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from sifmake.errors import LockError
+from sifmake.project.lock_file import Build, Lock, LockedLayer, format_lock, read_lock, write_lock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INDEX, OTHER, MANIFEST, CONFIG, LAYER = (f"sha256:{letter * 64}" for letter in "abcde")
+
+
+def lock(**changes: object) -> Lock:
+    values = {
+        "source": "docker://lolcow",
+        "name": "ghcr.io/apptainer/lolcow:latest",
+        "digest": INDEX,
+        "platform": "linux/arm/v7",
+        "manifest": MANIFEST,
+        "config": CONFIG,
+        "layers": (LockedLayer(LAYER, 123), LockedLayer(CONFIG, 1 << 40)),
+        "build": Build("gzip", {"yes": "no", "b: c": 'qu"ote\n', "ü": "é"}, "SHA256:abc+/", {"pull": 1, "sif": 2}),
+        **changes,
+    }
+    return Lock(**values)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lock(),
+        lock(layers=(), build=Build("zstd", {}, "", {})),
+        lock(name="127.0.0.1:5000/x:1.0", source="oci:a b/c: d # e"),
+        lock(name="localhost:5000/a/b:on", build=Build("gzip", {"on": "1e3", "~": "0x10"}, "no", {"pull": 1})),
+    ],
+)
+def test_what_is_written_is_read(tmp_path: Path, value: Lock) -> None:
+    path = tmp_path / "x.yaml"
+    assert write_lock(path, value)
+    assert read_lock(path) == value
+    assert not write_lock(path, value)
+
+
+def test_the_reference_stands_in_the_form_that_bots_edit() -> None:
+    assert f"image: ghcr.io/apptainer/lolcow:latest@{INDEX}\n" in format_lock(lock()).decode()
+
+
+def test_a_hand_edited_digest_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "lolcow.yaml"
+    path.write_bytes(format_lock(lock()).replace(INDEX.encode(), OTHER.encode()))
+    with pytest.raises(LockError) as caught:
+        read_lock(path)
+    assert OTHER in str(caught.value)
+    assert caught.value.hint == "run sifmake lock lolcow"
+
+
+def test_reformatting_by_other_tools_is_no_edit(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(format_lock(lock()))))
+    assert read_lock(path) == lock()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "image: x\n", "a: [\n", "<<<<<<< HEAD\nimage: a\n=======\n", format_lock(lock()).decode()[:200]],
+)
+def test_damaged_locks_say_what_to_do(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(LockError, match="run sifmake lock x"):
+        read_lock(path)
+
+
+def test_a_missing_lock_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(LockError, match="there is no lock; run sifmake lock x"):
+        read_lock(tmp_path / "x.yaml")
+
+
+def test_a_written_lock_needs_no_yaml_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.yaml"
+    write_lock(path, lock())
+    monkeypatch.setattr("sifmake.project.yaml_file.YamlFile.read", None)
+    assert read_lock(path) == lock()
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(LockError):
+        read_lock(path)
