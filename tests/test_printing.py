@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import sifmake
-from sifmake.cli import printing
+from sifmake import printing
 from sifmake.cli.console import Console
 from sifmake.cli.main import main
 from sifmake.errors import SifmakeError

@@ -73,7 +73,10 @@ SCOPE = (
     "sifmake.sif",
     "sifmake.sources.sif_file",
     "sifmake.builder",
-    "sifmake.drivers",
+    "sifmake.drivers.doit_tasks",
+    "sifmake.drivers.new_project",
+    "sifmake.drivers.rebuild",
+    "sifmake.drivers.seeding",
     "sifmake.project",
     "sifmake.stages",
 )
