@@ -26,7 +26,7 @@ def test_numbers_of_the_formats() -> None:
 def test_footers() -> None:
     assert f"footer, {pack_format.FOOTER.size} bytes" in PAGE
     assert f"| footer | {patch_file.FOOTER.size} bytes, below |" in PAGE
-    assert f"`{pack_format.MAGIC.decode()}`" in PAGE
+    assert f"`{pack_format._MAGIC.decode()}`" in PAGE
     assert f"`{patch_file.MAGIC.decode()}`" in PAGE
 
 
