@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 DPKG = b"var/lib/dpkg/status"
-DPKG_FOLDER = b"var/lib/dpkg/status.d/"
-APK = frozenset({b"lib/apk/db/installed", b"usr/lib/apk/db/installed"})
-LONGEST_FIELD = 1024
+_DPKG_FOLDER = b"var/lib/dpkg/status.d/"
+_APK = frozenset({b"lib/apk/db/installed", b"usr/lib/apk/db/installed"})
+_LONGEST_FIELD = 1024
 """Bytes of a name or version that are kept."""
 _ENTRY = 100
 """Bytes that a package takes in a dictionary, besides its name and version."""
@@ -66,7 +66,7 @@ class PackageLists:
         Raises:
             SquashfsError: There are more packages than the limit, installed or not.
         """
-        for name, version in read_packages(path, data):
+        for name, version in _read_packages(path, data):
             self._packages -= 1
             if self._packages < 0:
                 what = f"its package lists name more than {self._limits.packages} packages (a limit)"
@@ -80,17 +80,17 @@ class PackageLists:
 
 def is_package_list(path: bytes) -> bool:
     """Tell whether a file names packages."""
-    in_folder = path.startswith(DPKG_FOLDER) and not path.endswith(b".md5sums")
-    return path == DPKG or in_folder or path in APK or bool(_PYTHON.search(path))
+    in_folder = path.startswith(_DPKG_FOLDER) and not path.endswith(b".md5sums")
+    return path == DPKG or in_folder or path in _APK or bool(_PYTHON.search(path))
 
 
-def read_packages(path: bytes, data: bytes | bytearray) -> Iterator[tuple[str, str]]:
+def _read_packages(path: bytes, data: bytes | bytearray) -> Iterator[tuple[str, str]]:
     """Yield packages and versions that a file names; both are empty for one that is not installed or damaged."""
     if path == DPKG:
         yield from _paragraphs(data, "deb", b"Package", b"Version", status=b"Status")
-    elif path.startswith(DPKG_FOLDER):
+    elif path.startswith(_DPKG_FOLDER):
         yield from _paragraphs(data, "deb", b"Package", b"Version")
-    elif path in APK:
+    elif path in _APK:
         yield from _paragraphs(data, "apk", b"P", b"V")
     else:
         head = _Part(data, 0, _end(data, 0))
@@ -137,5 +137,5 @@ class _Part(NamedTuple):
                 return ""
         at += len(key) + 1
         stop = data.find(b"\n", at, end)
-        line = data[at : min(end if stop < 0 else stop, at + LONGEST_FIELD)]
+        line = data[at : min(end if stop < 0 else stop, at + _LONGEST_FIELD)]
         return line.decode("utf-8", "replace").strip()

@@ -10,15 +10,15 @@ from sifmake.limits import KIB
 if TYPE_CHECKING:
     from sifmake.limits import Limits
 
-NAME_COST = 512
+_NAME_COST = 512
 """Bytes that each name counts beside its path and its target: about what a reader keeps of it."""
-OPEN_FOLDER_COST = 20 * KIB
+_OPEN_FOLDER_COST = 20 * KIB
 """Bytes that a folder counts while the walk is in it: two metadata blocks and the state of its readers."""
-TABLE_RATIO = 4
+_TABLE_RATIO = 4
 """Bytes of inflated tables for each byte of the image; real images need less than one."""
-BLOCK_COST = 32 * KIB
+_BLOCK_COST = 32 * KIB
 """Bytes that each block of a file counts at least: reading a small one takes as long as hashing so many."""
-ATTRIBUTE_COST = 1 * KIB
+_ATTRIBUTE_COST = 1 * KIB
 """The same for an extended attribute."""
 
 
@@ -34,7 +34,7 @@ class Budget:
         self.limits = limits
         self._names = limits.image_entries
         self._listing = max(limits.image_listing_bytes, size)
-        self._tables = max(limits.image_table_bytes, TABLE_RATIO * size)
+        self._tables = max(limits.image_table_bytes, _TABLE_RATIO * size)
         self._data = limits.image_bytes_from + limits.image_bytes_ratio * size
 
     def count_name(self, path: bytes, target: bytes) -> None:
@@ -44,7 +44,7 @@ class Budget:
             SquashfsError: The path is too long, or the listing has too many names or takes too much memory.
         """
         self._names -= 1
-        self._listing -= NAME_COST + len(path) + len(target)
+        self._listing -= _NAME_COST + len(path) + len(target)
         if self._names < 0:
             raise _limit(f"it has more than {self.limits.image_entries} names", "image-entries")
         if len(path) > self.limits.name_bytes:
@@ -53,12 +53,12 @@ class Budget:
 
     def open_folder(self) -> None:
         """Count a folder that the walk goes into; SquashfsError where too many are open within each other."""
-        self._listing -= OPEN_FOLDER_COST
+        self._listing -= _OPEN_FOLDER_COST
         self._check_listing()
 
     def close_folder(self) -> None:
         """Count no more what a folder took while it was open."""
-        self._listing += OPEN_FOLDER_COST
+        self._listing += _OPEN_FOLDER_COST
 
     def _check_listing(self) -> None:
         if self._listing < 0:
@@ -90,11 +90,11 @@ class Budget:
         Raises:
             SquashfsError: The files come to too many bytes.
         """
-        self.count_data(max(size, stored, BLOCK_COST) << compressed)
+        self.count_data(max(size, stored, _BLOCK_COST) << compressed)
 
     def count_attribute(self, size: int) -> None:
         """Count an extended attribute of a file; SquashfsError where there are too many bytes."""
-        self.count_data(max(size, ATTRIBUTE_COST))
+        self.count_data(max(size, _ATTRIBUTE_COST))
 
     def check_file(self, size: int) -> None:
         """Refuse a file that is larger than any may be."""

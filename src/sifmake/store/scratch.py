@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sifmake.store.folder import Folder
 
 _OTHERS = 0o077
-MARK = ".sifmake-scratch"
+_MARK = ".sifmake-scratch"
 """Stands in every such folder: one that somebody moved here from elsewhere has none, and is not swept."""
 
 
@@ -34,7 +34,7 @@ def open_scratch(parent: Folder) -> Iterator[Folder]:
         status = scratch.status()
         if status.st_uid != os.geteuid() or status.st_mode & _OTHERS or scratch.names():
             raise StoreError("another folder was put in its place", where=str(scratch.path))
-        os.close(scratch.open_mark(MARK))
+        os.close(scratch.open_mark(_MARK))
         try:
             yield scratch
         except OSError as error:
@@ -56,7 +56,7 @@ def path_of(folder: Folder) -> Path:
 def is_scratch(folder: Folder) -> bool:
     """Tell whether :func:`open_scratch` of this user has made a folder."""
     status = folder.status()
-    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS and MARK in folder.names()
+    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS and _MARK in folder.names()
 
 
 def _rename(error: OSError, scratch: Folder) -> None:
