@@ -13,7 +13,7 @@ import pytest
 from sifmake.cli.main import build_parser, parse
 from sifmake.cli.running_options import FLAG, PEERS, SHARED, VALUE, all_rows, long_word
 from sifmake.cli.running_parse import Options, parse_plain, read_variables
-from sifmake.cli.running_request import env_items, peer_words, request_of
+from sifmake.cli.running_request import env_items, leave_out_idle, peer_words, request_of
 from sifmake.errors import SifmakeError, UsageError
 from sifmake.runtime.errors import RunError
 
@@ -224,4 +224,28 @@ def test_privileges_are_roots(monkeypatch):
     request_of(options, {})
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(RunError, match="only for root"):
+        request_of(options, {})
+
+
+@pytest.mark.parametrize(("line", "net"), [("--net --network none", True), ("-n --network=none", True), ("", False)])
+def test_no_network_is_done_here(line, net):
+    assert request_of(parse_plain(f"exec {line} x.sif y".split()), {}).net is net
+
+
+@pytest.mark.parametrize("line", ["--net", "--network none", "--net --network bridge", "--net --network none,bridge"])
+def test_other_networks_are_the_peers(line):
+    with pytest.raises(RunError, match="needs apptainer or singularity"):
+        request_of(parse_plain(f"exec {line} x.sif y".split()), {})
+
+
+def test_a_gpu_that_is_not_there_is_a_warning_and_one_that_is_there_is_refused(tmp_path, monkeypatch):
+    there, missing = tmp_path / "nvidiactl", tmp_path / "kfd"
+    there.touch()
+    monkeypatch.setattr("sifmake.cli.running_request._GPU_DEVICES", {"nv": (str(there),), "rocm": (str(missing),)})
+    options = parse_plain("exec --rocm --no-oci x.sif y".split())
+    assert leave_out_idle(options) == ["--rocm: this machine has no such GPU, so nothing is added"]
+    request_of(options, {})
+    options = parse_plain("exec --nv --rocm x.sif y".split())
+    assert len(leave_out_idle(options)) == 1
+    with pytest.raises(RunError, match="--nv needs apptainer or singularity"):
         request_of(options, {})

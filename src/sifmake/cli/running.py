@@ -33,9 +33,11 @@ def run(args: argparse.Namespace, action: str) -> int:
 
 def _builtin_request(options: Options) -> Request:
     """Return what the built-in back end is to run."""
-    from sifmake.cli.running_request import request_of
+    from sifmake.cli.running_request import leave_out_idle, request_of
 
     read_variables(options, os.environ)
+    for text in leave_out_idle(options):
+        _warn(options, text)
     request = request_of(options, os.environ)
     request.sif, request.fd = opened_image(options)
     if options.command == "shell" and request.arguments:

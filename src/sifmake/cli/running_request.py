@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
     from sifmake.cli.running_parse import Options
 
+_GPU_DEVICES = {"nv": ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg"), "rocm": ("/dev/kfd",)}
+"""Options that ask for a GPU, and the devices of which one is there where the driver of such a GPU runs."""
+
+_NETWORK = ("net", "network")
+
 
 def request_of(options: Options, environ: Mapping[str, str]) -> Request:
     """Return the request that the options make to the built-in back end; the image is still as it was named.
@@ -43,6 +48,7 @@ def request_of(options: Options, environ: Mapping[str, str]) -> Request:
     request.cleanenv = options.cleanenv or alone
     request.contain = options.contain or alone
     request.pid = (options.pid or alone) and not options.no_pid
+    request.net = _is_cut_off(options)
     request.ipc = options.ipc or alone
     request.uts = options.uts or bool(options.hostname)
     request.unpack = True if options.unsquash or options.tmp_sandbox else False if options.no_tmp_sandbox else None
@@ -56,7 +62,7 @@ def _refuse_peer_options(options: Options) -> None:
 
     values = vars(options)
     for row in peer_rows(options.command):
-        if values[row[0]]:
+        if values[row[0]] and not (row[0] in _NETWORK and _is_cut_off(options)):
             origin = options.given.get(row[0], long_word(row))
             instead = "leave it out" if origin.startswith("-") else "unset it"
             raise RunError(
@@ -65,6 +71,27 @@ def _refuse_peer_options(options: Options) -> None:
             )
     if options.keep_privs and os.geteuid() != 0:
         raise RunError("--keep-privs is only for root", hint="leave it out")
+
+
+def _is_cut_off(options: Options) -> bool:
+    """Whether the program is to have no network; other networks are made by the peers."""
+    return bool(options.net) and options.network == "none"
+
+
+def leave_out_idle(options: Options) -> list[str]:
+    """Leave out options of the peers that have nothing to do here; return what to say of it.
+
+    A GPU that is asked for and is not there is a warning, as with the peers, and the program runs.
+    """
+    options.no_oci = False
+    missing = [
+        name
+        for name, devices in _GPU_DEVICES.items()
+        if getattr(options, name) and not any(os.path.exists(device) for device in devices)
+    ]
+    for name in missing:
+        setattr(options, name, False)
+    return [f"{options.given[name]}: this machine has no such GPU, so nothing is added" for name in missing]
 
 
 def peer_words(options: Options) -> list[str]:

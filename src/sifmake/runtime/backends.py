@@ -6,7 +6,8 @@ import os
 
 from sifmake.runtime.caller import given_environment
 from sifmake.runtime.errors import RunError
-from sifmake.runtime.rootfs import find_program
+from sifmake.runtime.peers import find_peer
+from sifmake.runtime.rootfs import programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,16 +34,15 @@ class _Peer:
         self.name = name
 
     def is_there(self) -> bool:
-        """Whether it is on PATH."""
-        return bool(find_program(self.name))
+        """Whether it is on PATH, and not sifmake under its name."""
+        return bool(find_peer(self.name))
 
     def run(self, request: Request) -> int:
         """Execute it; only a failure returns."""
-        program = find_program(self.name)
+        program = find_peer(self.name)
         if not program:
-            raise RunError(
-                f"{self.name} is not on PATH", hint=f"install the package {self.name}, or use --runtime builtin"
-            )
+            why = f"what is on PATH as {self.name} is sifmake" if any(programs(self.name)) else f"{self.name} is not on PATH"
+            raise RunError(why, hint=f"install the package {self.name}, or use --runtime builtin")
         environ, sif = given_environment(os.environ), request.sif
         if request.fd >= 0:
             from sifmake.runtime.peer import verified_path

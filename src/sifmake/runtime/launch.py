@@ -128,6 +128,7 @@ class Launch:
         """Return the options about users, capabilities and namespaces."""
         request = self.request
         words = ["--unshare-pid", *(["--as-pid-1"] if request.no_init else [])] if request.pid else []
+        words += ["--unshare-net"] if request.net else []
         words += ["--unshare-ipc"] if request.ipc else []
         words += ["--unshare-uts"] if request.uts else []
         words += ["--hostname", request.hostname] if request.hostname else []

@@ -29,6 +29,7 @@ class Request:
         dns: Addresses of name servers for resolv.conf, instead of the host's.
         hostname: Name of the host as the program sees it; empty for the real one.
         pid: Own process namespace.
+        net: Own network namespace, in which there is nothing but loopback.
         ipc: Own namespace of inter-process communication.
         uts: Own namespace of the host's name.
         userns: Own user namespace for root too.
@@ -62,6 +63,7 @@ class Request:
         self.dns: list[str] = []
         self.hostname = ""
         self.pid = False
+        self.net = False
         self.ipc = False
         self.uts = False
         self.userns = False

@@ -12,7 +12,7 @@ from sifmake.runtime.errors import RunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from sifmake.runtime.image import Image
 
@@ -23,13 +23,16 @@ PREFIX = "sifmake-run-"
 
 def find_program(*names: str) -> str:
     """Return the path of the first program that is on PATH (or in an administrator's folder), or nothing."""
+    return next((path for name in names for path in programs(name)), "")
+
+
+def programs(name: str) -> Iterator[str]:
+    """Yield the path of each program of a name, in the order of PATH and the administrator's folders."""
     folders = [*os.environ.get("PATH", "").split(":"), "/usr/bin", "/usr/sbin", "/sbin"]
-    for name in names:
-        for folder in folders:
-            path = f"{folder}/{name}"
-            if folder.startswith("/") and os.access(path, os.X_OK) and os.path.isfile(path):
-                return path
-    return ""
+    for folder in folders:
+        path = f"{folder}/{name}"
+        if folder.startswith("/") and os.access(path, os.X_OK) and os.path.isfile(path):
+            yield path
 
 
 def mount_points(needed: Iterable[str]) -> tuple[str, str]:
