@@ -242,10 +242,10 @@ def test_a_gpu_that_is_not_there_is_a_warning_and_one_that_is_there_is_refused(t
     there, missing = tmp_path / "nvidiactl", tmp_path / "kfd"
     there.touch()
     monkeypatch.setattr("sifmake.cli.running_request._GPU_DEVICES", {"nv": (str(there),), "rocm": (str(missing),)})
-    options = parse_plain("exec --rocm --no-oci x.sif y".split())
+    options = parse_plain(["exec", "--rocm", "--no-oci", "x.sif", "y"])
     assert leave_out_idle(options) == ["--rocm: this machine has no such GPU, so nothing is added"]
     request_of(options, {})
-    options = parse_plain("exec --nv --rocm x.sif y".split())
+    options = parse_plain(["exec", "--nv", "--rocm", "x.sif", "y"])
     assert len(leave_out_idle(options)) == 1
     with pytest.raises(RunError, match="--nv needs apptainer or singularity"):
         request_of(options, {})

@@ -83,13 +83,12 @@ def leave_out_idle(options: Options) -> list[str]:
 
     A GPU that is asked for and is not there is a warning, as with the peers, and the program runs.
     """
-    options.no_oci = False
     missing = [
         name
         for name, devices in _GPU_DEVICES.items()
         if getattr(options, name) and not any(os.path.exists(device) for device in devices)
     ]
-    for name in missing:
+    for name in ("no_oci", *missing):
         setattr(options, name, False)
     return [f"{options.given[name]}: this machine has no such GPU, so nothing is added" for name in missing]
 

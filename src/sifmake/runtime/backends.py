@@ -41,7 +41,11 @@ class _Peer:
         """Execute it; only a failure returns."""
         program = find_peer(self.name)
         if not program:
-            why = f"what is on PATH as {self.name} is sifmake" if any(programs(self.name)) else f"{self.name} is not on PATH"
+            why = (
+                f"what is on PATH as {self.name} is sifmake"
+                if any(programs(self.name))
+                else f"{self.name} is not on PATH"
+            )
             raise RunError(why, hint=f"install the package {self.name}, or use --runtime builtin")
         environ, sif = given_environment(os.environ), request.sif
         if request.fd >= 0:
