@@ -23,7 +23,7 @@ from sifmake.cli.console import Console
 from sifmake.drivers.doit_reporter import Reporter
 from sifmake.drivers.doit_tasks import DoitTasks
 from sifmake.project.project import Modes, Project
-from sifmake.project.stage_table import STAGES
+from sifmake.stages.stage import all_stages
 from sifmake.withheld import Withheld
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _tasks() -> DoitTasks:
 def task_images() -> Iterator[dict[str, Any]]:
     """Build the images."""
     yield from _tasks().lock_tasks()
-    for stage in STAGES:
+    for stage in all_stages():
         yield from _tasks().stage_tasks(stage)
     yield from _tasks().pull_image_tasks()
 

@@ -20,11 +20,13 @@ from sifmake.cli.main import main
 from sifmake.drivers.seeding import seed
 from sifmake.files import TEMP_PREFIX
 from sifmake.project.project import Project
-from sifmake.project.stage_table import STAGES
 from sifmake.stages.lock_refresh import LockRefresher
 from sifmake.stages.runner import open_runner
+from sifmake.stages.stage import all_stages
 from support.faults import pull_image, sync_often, write_image
 from support.signing import pem_pair
+
+STAGES = all_stages()
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,11 @@ import pytest
 
 from sifmake.drivers.doit_tasks import DoitTasks
 from sifmake.project.project import Project
-from sifmake.project.stage_table import LOCK, STAGES
+from sifmake.project.stage_table import LOCK
+from sifmake.stages.stage import all_stages
 from support.project import REPOSITORY
+
+STAGES = all_stages()
 
 if TYPE_CHECKING:
     from pathlib import Path

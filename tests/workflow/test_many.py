@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from sifmake.project.lock_file import Lock, LockedLayer, write_lock
 from sifmake.project.project import Project
 from sifmake.project.records import write_record
-from sifmake.project.stage_table import STAGES
 from sifmake.stages.freshness import stage_key
+from sifmake.stages.stage import all_stages
 from support.layers import file, tar
+
+STAGES = all_stages()
 
 if TYPE_CHECKING:
     from support.counting_registry import CountingRegistry

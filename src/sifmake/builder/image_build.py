@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 PARALLEL_LAYERS = 6
 _DAMAGED_LAYER = "the layer was made or stored damaged: have the image built and pushed again"
 _NO_SHELL = "the image has no /bin/sh: run and exec start its programs, shell and test find none to start"
+ZSTD_WARNING = "Apptainer runs images with zstd blocks, SingularityCE refuses them"
+"""Said when such an image is made."""
 SUSPECT = (PackDamagedError, FlattenError, SquashfsError)
 """What a damaged pack may end in, one whose checksums somebody made fit included; see :func:`drop_damaged`."""
 

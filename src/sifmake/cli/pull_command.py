@@ -45,10 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """PullRequest and build; an existing file stays as it is unless the new one is finished."""
+    from sifmake.builder.image_build import ZSTD_WARNING
     from sifmake.builder.pull import PullRequest, pull
     from sifmake.cli.console import Console
     from sifmake.project.project import Project
-    from sifmake.project.stage_table import ZSTD_WARNING
     from sifmake.reference import default_sif_name
 
     output, uri = _words(args.words)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import InvalidDodoFile, TaskFailed
 
 from sifmake.errors import LockError, SifmakeError, SourceError, explain
-from sifmake.project.stage_table import STAGES, TARGET, Stage
+from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.stages.freshness import renew, why_stale
 from sifmake.stages.lock_refresh import CHANGED, FAILED, LockRefresher, Outcome, describe, summarize
 from sifmake.stages.runner import Runner
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sifmake.project.project import Project
+    from sifmake.stages.stage import Stage
 
 Task = dict[str, Any]
 
@@ -59,7 +60,7 @@ class DoitTasks:
     def stage_tasks(self, stage: Stage) -> Iterator[Task]:
         """Yield the tasks of one stage, one per image."""
         yield {"basename": stage.name, "name": None, "doc": stage.doc}
-        before = STAGES[STAGES.index(stage) - 1].name if stage is not STAGES[0] else "_lock"
+        before = ("_lock", *STAGE_NAMES)[STAGE_NAMES.index(stage.name)]
         for name in self.project.images:
             lasting = stage.outputs[-1:] if stage.temporary else stage.outputs
             yield {
@@ -168,9 +169,9 @@ class DoitTasks:
 
     def _stale_stages(self, name: str) -> Iterator[tuple[str, str]]:
         lock = self.project.lock(name)
-        for stage in STAGES:
-            if why := why_stale(self.project, stage.name, name, lock):
-                yield stage.name, why
+        for stage in STAGE_NAMES:
+            if why := why_stale(self.project, stage, name, lock):
+                yield stage, why
 
     def _look(self) -> Iterator[Outcome]:
         if self.project.modes.locked:

@@ -12,7 +12,7 @@ from sifmake.progress import Progress, Silent
 from sifmake.project.configuration import Configuration, find_settings, ignored_settings, load_configuration
 from sifmake.project.lock_file import Build, Lock, read_lock
 from sifmake.project.records import differences
-from sifmake.project.stage_table import LOCK, find_stage, path_of
+from sifmake.project.stage_table import LOCK, path_of, record_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,7 +145,7 @@ class Project:
 
     def record(self, stage: str, image: str) -> Path:
         """Return the path of a stage's record."""
-        return self.path(find_stage(stage).record, image)
+        return self.path(record_pattern(stage), image)
 
     def lock_path(self, image: str) -> Path:
         """Return the path of an image's lock."""

@@ -1,11 +1,10 @@
-"""The one declaration of the stages: names, inputs and outputs of each image.
+"""Names of the stages and places of their files. What a stage is, its file in :mod:`sifmake.stages` says.
 
-``dodo.py`` makes tasks from it, ``workflow/rules`` spells it out for Snakemake, and a test holds both equal to it.
+A new stage is one new file there and its name in :data:`STAGE_NAMES`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 _LOCK_FOLDER = "config/locks"
@@ -15,57 +14,13 @@ UNSIGNED = "results/{image}/unsigned.sif"
 SIGNED = "results/{image}/signed.sif"
 TARGET = "images/{image}.sif"
 
-ZSTD_WARNING = "Apptainer runs images with zstd blocks, SingularityCE refuses them"
-"""Said when such an image is made."""
+STAGE_NAMES = ("pull", "flatten", "sif", "sign", "verify", "publish")
+"""In the order in which an image goes through them."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One step on an image's way.
-
-    Attributes:
-        name: Task, rule and ``sifmake stage`` name.
-        doc: One sentence for lists.
-        inputs: Patterns of the files it reads.
-        big: Patterns of the outputs besides the record.
-        temporary: Whether the big outputs go away when the next stages have used them.
-    """
-
-    name: str
-    doc: str
-    inputs: tuple[str, ...]
-    big: tuple[str, ...] = ()
-    temporary: bool = False
-
-    @property
-    def record(self) -> str:
-        """Pattern of the record."""
-        return f"results/{{image}}/{self.name}.json"
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Patterns of all outputs, the record last."""
-        return (*self.big, self.record)
-
-
-def _record(stage: str) -> str:
+def record_pattern(stage: str) -> str:
+    """Return the pattern of a stage's record."""
     return f"results/{{image}}/{stage}.json"
-
-
-STAGES = (
-    Stage("pull", "fetch the layers that the store lacks and pack them", (LOCK,)),
-    Stage("flatten", "merge the layers' indexes into one tree", (LOCK, _record("pull")), (TREE,), temporary=True),
-    Stage("sif", "assemble the unsigned SIF", (LOCK, TREE, _record("flatten")), (UNSIGNED,), temporary=True),
-    Stage("sign", "sign the SIF", (LOCK, UNSIGNED, _record("sif")), (SIGNED,), temporary=True),
-    Stage("verify", "verify the signed SIF with the trusted keys", (LOCK, SIGNED, _record("sign"))),
-    Stage("publish", "move the verified SIF to its final place", (LOCK, SIGNED, _record("verify")), (TARGET,)),
-)
-STAGE_NAMES = tuple(stage.name for stage in STAGES)
-
-
-def find_stage(name: str) -> Stage:
-    """Return a stage by its name, which must be one of :data:`STAGE_NAMES`."""
-    return STAGES[STAGE_NAMES.index(name)]
 
 
 def path_of(root: Path, pattern: str, image: str) -> Path:

@@ -6,66 +6,21 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sifmake.files import sha256_of
-from sifmake.project.records import differences, digest_of, read_record
-from sifmake.project.stage_table import SIGNED, STAGES, TARGET, Stage, find_stage
+from sifmake.project.records import differences, read_record
+from sifmake.project.stage_table import SIGNED, TARGET
+from sifmake.stages.stage import all_stages, find_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from sifmake.project.lock_file import Lock
     from sifmake.project.project import Project
+    from sifmake.stages.stage import Stage
 
 
 def stage_key(project: Project, stage: str, lock: Lock) -> dict[str, Any]:
     """Return everything that a stage's result depends on."""
-    return _KEYS[stage](project, lock)
-
-
-def _pull_key(_project: Project, lock: Lock) -> dict[str, Any]:
-    """With all of the lock that is proven when an image is pulled: what changes in it has to be proven too."""
-    proven = lock.document()
-    del proven["build"]
-    return {**proven, "compression": lock.build.compression, "format": lock.build.formats["pull"]}
-
-
-def _flatten_key(_project: Project, lock: Lock) -> dict[str, Any]:
-    layers = [layer.digest for layer in lock.layers]
-    formats = {stage: lock.build.formats[stage] for stage in ("pull", "flatten")}
-    return {"layers": layers, "config": lock.config, "formats": formats}
-
-
-def _sif_key(_project: Project, lock: Lock) -> dict[str, Any]:
-    return {
-        "manifest": lock.manifest,
-        "name": lock.name,
-        "compression": lock.build.compression,
-        "labels": lock.build.labels,
-        "formats": lock.build.formats,
-    }
-
-
-def _sign_key(project: Project, lock: Lock) -> dict[str, Any]:
-    return {"sif": digest_of(_sif_key(project, lock)), "key": lock.build.key}
-
-
-def _verify_key(project: Project, lock: Lock) -> dict[str, Any]:
-    return {"signed": digest_of(_sign_key(project, lock)), "trusted": project.trust_digest}
-
-
-def _publish_key(project: Project, lock: Lock) -> dict[str, Any]:
-    """Without the trusted keys: the same file is published whoever else is trusted."""
-    return {"signed": digest_of(_sign_key(project, lock))}
-
-
-_KEYS: dict[str, Callable[[Project, Lock], dict[str, Any]]] = {
-    "pull": _pull_key,
-    "flatten": _flatten_key,
-    "sif": _sif_key,
-    "sign": _sign_key,
-    "verify": _verify_key,
-    "publish": _publish_key,
-}
+    return find_stage(stage).key(project, lock)
 
 
 def why_stale(project: Project, stage_name: str, image: str, lock: Lock) -> str:
@@ -109,7 +64,7 @@ def renew(project: Project, stage_name: str, image: str) -> None:
 
 
 def _lasting_inputs(stage: Stage) -> list[str]:
-    passing = {pattern for other in STAGES if other.temporary for pattern in other.big}
+    passing = {pattern for other in all_stages() if other.temporary for pattern in other.big}
     return [pattern for pattern in stage.inputs if pattern not in passing]
 
 

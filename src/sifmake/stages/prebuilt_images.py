@@ -13,20 +13,16 @@ from sifmake.builder.fetch_sif import fetch_whole
 from sifmake.builder.image_cache import source_settings
 from sifmake.builder.indexes import KeptDocuments
 from sifmake.errors import IntegrityError, SifError, SourceError
-from sifmake.files import atomic_write
 from sifmake.oci.membership import UNKNOWN_SIZE
 from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import parse_platform
 from sifmake.project.lock_file import Lock, LockedLayer
-from sifmake.project.stage_table import TREE, UNSIGNED
 from sifmake.reference.uri import FILE, parse_uri
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
-from sifmake.sif.frame import frame_digest
 from sifmake.store.scratch import path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from sifmake.project.images import ImageSettings
@@ -129,7 +125,7 @@ def _check_platform(path: Path, image: ImageSettings) -> None:
         raise SourceError(f"the file is for {found} and not for {wanted}", where=image.source, hint=hint)
 
 
-def _pull_prebuilt(project: Project, name: str, lock: Lock) -> dict[str, Any]:
+def have_locked(project: Project, name: str, lock: Lock) -> None:
     """See to it that the file is at hand: fetched into the store, or where it was.
 
     Raises:
@@ -141,46 +137,20 @@ def _pull_prebuilt(project: Project, name: str, lock: Lock) -> dict[str, Any]:
         _stored(project, lock)
     else:
         _open(project, lock.source).close()
-    return {"manifest": lock.manifest, "diff_ids": [], "packs": 0}
 
 
-def _flatten_prebuilt(project: Project, name: str, lock: Lock) -> dict[str, Any]:
-    """Write a tree file that only names the SIF file, which has its tree inside."""
-    with atomic_write(project.path(TREE, name)) as file:
-        file.write(f"{lock.manifest}\n".encode())
-    return {"tree": lock.manifest, "entries": 0}
-
-
-def _sif_prebuilt(project: Project, name: str, lock: Lock) -> dict[str, Any]:
-    """Copy the file to where the unsigned one of other images is.
+def copy_locked(project: Project, name: str, lock: Lock, target: Path) -> None:
+    """Copy the file of a lock to ``target``.
 
     Raises:
         IntegrityError: It is not the file that was locked.
     """
-    target = project.path(UNSIGNED, name)
     prove_finished(project, name, lock)
     try:
         _copy_locked(project, lock, target)
     except IntegrityError:
         hint = f"run sifmake lock {name}"
         raise IntegrityError("the file is not the one that was locked", where=lock.source, hint=hint) from None
-    with open_sif(target) as sif:
-        architecture, frame = arch_name(sif.header.arch), frame_digest(sif)
-    return {
-        "architecture": architecture,
-        "frame": frame,
-        "objects": {},
-        "size": target.stat().st_size,
-        "tree": lock.manifest,
-    }
-
-
-WORK: dict[str, Callable[[Project, str, Lock], dict[str, Any]]] = {
-    "pull": _pull_prebuilt,
-    "flatten": _flatten_prebuilt,
-    "sif": _sif_prebuilt,
-}
-"""The work of the stages that are others for a finished file."""
 
 
 def _copy_locked(project: Project, lock: Lock, target: Path) -> None:

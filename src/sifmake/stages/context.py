@@ -1,0 +1,78 @@
+"""What the work of a stage gets: the image and its lock, and a way to ask for what earlier stages have made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sifmake.project.records import read_record, write_record
+from sifmake.reference.uri import is_sif_uri
+from sifmake.stages.freshness import stage_key, why_stale
+from sifmake.stages.stage import find_stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sifmake.project.lock_file import Lock
+    from sifmake.project.project import Project
+    from sifmake.stages.build_session import BuildSession
+    from sifmake.stages.made_files import Seen
+    from sifmake.stages.runner import Runner
+
+
+class StageContext:
+    """One image at its stages.
+
+    Attributes:
+        project: The project.
+        image: The image's name.
+        lock: Its lock.
+        seen: The big files that this process knows to be whole.
+    """
+
+    def __init__(self, runner: Runner, image: str, lock: Lock) -> None:
+        self.project: Project = runner.project
+        self.image = image
+        self.lock = lock
+        self.seen: Seen = runner.seen
+        self._runner = runner
+
+    @property
+    def session(self) -> BuildSession:
+        """What the stages of this image hand to each other in this process."""
+        return self._runner.session(self.image, self.lock)
+
+    def path(self, pattern: str) -> Path:
+        """Return the path that a pattern gives for the image."""
+        return self.project.path(pattern, self.image)
+
+    def result(self, stage: str) -> dict[str, Any] | None:
+        """Return the result of a stage that is up to date; None for one that is not."""
+        record = read_record(self.project.record(stage, self.image))
+        if record is None or why_stale(self.project, stage, self.image, self.lock):
+            return None
+        result: dict[str, Any] = record["result"]
+        return result
+
+    def known(self, stage: str, pattern: str) -> dict[str, Any] | None:
+        """Return the result of an earlier stage; None where it or its big output is missing or stale."""
+        result, path = self.result(stage), self.path(pattern)
+        return result if result is not None and path.is_file() and path.stat().st_size == result["size"] else None
+
+    def ensure(self, stage: str, pattern: str) -> dict[str, Any]:
+        """Return the result of an earlier stage and see to it that its big output is there, made again if need be."""
+        known = self.known(stage, pattern)
+        return self.make(stage) if known is None else known
+
+    def make(self, name: str) -> dict[str, Any]:
+        """Run a stage's work, then write its record, which so stands for finished outputs; return the result."""
+        stage = find_stage(name)
+        run = stage.run_prebuilt if stage.run_prebuilt and is_sif_uri(self.lock.source) else stage.run
+        result = run(self)
+        write_record(self.project.record(name, self.image), name, stage_key(self.project, name, self.lock), result)
+        return result
+
+    def make_again(self, stage: str, path: Path) -> dict[str, Any]:
+        """Remove a big file that is damaged and make it again, with what it was made of if that is gone."""
+        self.project.progress.warning(f"{path} was damaged after it was made; it is made again")
+        path.unlink(missing_ok=True)
+        return self.make(stage)

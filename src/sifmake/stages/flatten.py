@@ -1,0 +1,46 @@
+"""The stage ``flatten``: the layers' indexes become one tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sifmake.files import atomic_write
+from sifmake.project.stage_table import LOCK, TREE, record_pattern
+from sifmake.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from sifmake.project.lock_file import Lock
+    from sifmake.project.project import Project
+    from sifmake.stages.context import StageContext
+
+
+def _key(_project: Project, lock: Lock) -> dict[str, Any]:
+    layers = [layer.digest for layer in lock.layers]
+    formats = {stage: lock.build.formats[stage] for stage in ("pull", "flatten")}
+    return {"layers": layers, "config": lock.config, "formats": formats}
+
+
+def _run(context: StageContext) -> dict[str, Any]:
+    flattened = context.session.flatten()
+    flattened.save(context.path(TREE))
+    return {"tree": flattened.digest, "entries": flattened.entries}
+
+
+def _run_prebuilt(context: StageContext) -> dict[str, Any]:
+    """Write a tree file that only names the SIF file, which has its tree inside."""
+    digest = context.lock.manifest
+    with atomic_write(context.path(TREE)) as file:
+        file.write(f"{digest}\n".encode())
+    return {"tree": digest, "entries": 0}
+
+
+STAGE = Stage(
+    name="flatten",
+    doc="merge the layers' indexes into one tree",
+    inputs=(LOCK, record_pattern("pull")),
+    key=_key,
+    run=_run,
+    run_prebuilt=_run_prebuilt,
+    big=(TREE,),
+    temporary=True,
+)

@@ -1,0 +1,66 @@
+"""The stage ``publish``: the verified SIF file moves to its final place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sifmake.files import fsync_folder, make_folders, sha256_of
+from sifmake.project.records import digest_of
+from sifmake.project.stage_table import LOCK, SIGNED, TARGET, TREE, record_pattern
+from sifmake.stages.sign import sign_key
+from sifmake.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from sifmake.project.lock_file import Lock
+    from sifmake.project.project import Project
+    from sifmake.stages.context import StageContext
+
+
+def _key(project: Project, lock: Lock) -> dict[str, Any]:
+    """Without the trusted keys: the same file is published whoever else is trusted."""
+    return {"signed": digest_of(sign_key(project, lock))}
+
+
+def _run(context: StageContext) -> dict[str, Any]:
+    from sifmake.builder.prebuilt_match import kept_header
+
+    signed_by, verified = _signed_and_verified(context)
+    target, signed = context.path(TARGET), context.path(SIGNED)
+    make_folders(target.parent)
+    signed.replace(target)
+    signed.unlink(missing_ok=True)  # of two names of one file rename(2) leaves both
+    fsync_folder(target.parent)
+    context.path(TREE).unlink(missing_ok=True)
+    sizes = {"sha256": verified["sha256"], "signer": signed_by["signer"], "size": verified["size"]}
+    return sizes | kept_header(signed_by)
+
+
+def _signed_and_verified(context: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the results of the stages sign and verify for the file that is there; run anew what does not hold."""
+    signed_by = context.known("sign", SIGNED)
+    if signed_by is None:
+        signed_by = context.make("sign")
+        verified = context.make("verify")
+    else:
+        verified = context.ensure("verify", SIGNED)
+    signed = context.path(SIGNED)
+    if context.seen.is_unchanged(signed):
+        return signed_by, verified
+    if context.lock.build.key:
+        # Whoever can put another file here can change the record that says that it was verified.
+        verified = context.make("verify")
+        signed_by = context.ensure("sign", SIGNED)
+    elif f"sha256:{sha256_of(signed)}" != verified["sha256"]:
+        signed_by = context.make_again("sign", signed)
+        verified = context.make("verify")
+    return signed_by, verified
+
+
+STAGE = Stage(
+    name="publish",
+    doc="move the verified SIF to its final place",
+    inputs=(LOCK, SIGNED, record_pattern("verify")),
+    key=_key,
+    run=_run,
+    big=(TARGET,),
+)

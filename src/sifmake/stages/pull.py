@@ -1,0 +1,44 @@
+"""The stage ``pull``: the layers that the store lacks are fetched and packed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sifmake.project.stage_table import LOCK
+from sifmake.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from sifmake.project.lock_file import Lock
+    from sifmake.project.project import Project
+    from sifmake.stages.context import StageContext
+
+
+def _key(_project: Project, lock: Lock) -> dict[str, Any]:
+    """With all of the lock that is proven when an image is pulled: what changes in it has to be proven too."""
+    proven = lock.document()
+    del proven["build"]
+    return {**proven, "compression": lock.build.compression, "format": lock.build.formats["pull"]}
+
+
+def _run(context: StageContext) -> dict[str, Any]:
+    session = context.session
+    packs = session.fetch(context.project.progress)
+    diff_ids = [layer.diff_id for layer in session.image.layers]
+    return {"manifest": context.lock.manifest, "diff_ids": diff_ids, "packs": len(packs)}
+
+
+def _run_prebuilt(context: StageContext) -> dict[str, Any]:
+    from sifmake.stages.prebuilt_images import have_locked
+
+    have_locked(context.project, context.image, context.lock)
+    return {"manifest": context.lock.manifest, "diff_ids": [], "packs": 0}
+
+
+STAGE = Stage(
+    name="pull",
+    doc="fetch the layers that the store lacks and pack them",
+    inputs=(LOCK,),
+    key=_key,
+    run=_run,
+    run_prebuilt=_run_prebuilt,
+)

@@ -1,0 +1,76 @@
+"""The stage ``sif``: tree and packs become the unsigned SIF file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sifmake.project.stage_table import LOCK, TREE, UNSIGNED, record_pattern
+from sifmake.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from sifmake.project.lock_file import Lock
+    from sifmake.project.project import Project
+    from sifmake.stages.context import StageContext
+
+
+def sif_key(_project: Project, lock: Lock) -> dict[str, Any]:
+    """Return what the unsigned SIF file depends on."""
+    return {
+        "manifest": lock.manifest,
+        "name": lock.name,
+        "compression": lock.build.compression,
+        "labels": lock.build.labels,
+        "formats": lock.build.formats,
+    }
+
+
+def _run(context: StageContext) -> dict[str, Any]:
+    from sifmake.builder.image_build import ZSTD_WARNING
+    from sifmake.stages.made_files import frame_of
+
+    if context.lock.build.compression == "zstd":
+        context.project.progress.warning(ZSTD_WARNING)
+    session = context.session
+    flattened = session.take_flattened()
+    summary = session.write_sif(flattened)
+    unsigned = context.path(UNSIGNED)
+    context.seen.note(unsigned)
+    return {
+        "architecture": summary.architecture,
+        "frame": frame_of(unsigned),
+        "objects": {str(number): f"sha256:{digest}" for number, digest in summary.objects.items()},
+        "size": summary.size,
+        "tree": flattened.digest,
+    }
+
+
+def _run_prebuilt(context: StageContext) -> dict[str, Any]:
+    """Copy the file to where the unsigned one of other images is."""
+    from sifmake.sif import open_sif
+    from sifmake.sif.format import arch_name
+    from sifmake.sif.frame import frame_digest
+    from sifmake.stages.prebuilt_images import copy_locked
+
+    unsigned = context.path(UNSIGNED)
+    copy_locked(context.project, context.image, context.lock, unsigned)
+    with open_sif(unsigned) as sif:
+        architecture, frame = arch_name(sif.header.arch), frame_digest(sif)
+    return {
+        "architecture": architecture,
+        "frame": frame,
+        "objects": {},
+        "size": unsigned.stat().st_size,
+        "tree": context.lock.manifest,
+    }
+
+
+STAGE = Stage(
+    name="sif",
+    doc="assemble the unsigned SIF",
+    inputs=(LOCK, TREE, record_pattern("flatten")),
+    key=sif_key,
+    run=_run,
+    run_prebuilt=_run_prebuilt,
+    big=(UNSIGNED,),
+    temporary=True,
+)
