@@ -32,12 +32,10 @@ def build(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """Return a folder with a copy of what git knows of this repository."""
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, files.split("\0")):
-        if (REPOSITORY / name).is_file() and not name.startswith("tests/golden"):
-            (tmp_path / "sifmake" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, tmp_path / "sifmake" / name)
+    """Return a folder with a copy of the repository; what is large and in no document is left out."""
+    hidden = [path.name for path in REPOSITORY.iterdir() if path.name.startswith(".")]
+    left_out = shutil.ignore_patterns(*hidden, "__pycache__", "golden", "images", "results", "site", "fuzz-faults")
+    shutil.copytree(REPOSITORY, tmp_path / "sifmake", ignore=left_out)
     return tmp_path
 
 
