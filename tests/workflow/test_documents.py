@@ -16,8 +16,9 @@ from support.project import BIN, REPOSITORY, Folder
 from support.squashfs_tools import needs_tools
 
 GUIDE = REPOSITORY / "docs" / "from-the-user-guide.md"
-TUTORIALS = sorted((REPOSITORY / "docs/tutorials").glob("*.md"))
+TUTORIALS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs/tutorials").glob("*.md"))]
 SAID = {
+    "README": ["\n3.20", "publish:alpine_3.19", "unchanged 2"],
     "first-image": ["\n3.20", "\nhello\n", "signed by"],
     "first-project": ["images/base_3.19.sif", "\n3.20", "team: imaging", "Signing entity: builder"],
     "snakemake": ["\n3.20", "to use the images in this pipeline"],
