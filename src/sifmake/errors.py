@@ -148,6 +148,10 @@ class TargetExistsError(SifmakeError):
     """The output file is there already and may not be replaced."""
 
 
+class OutputPathError(SifmakeError):
+    """A file cannot be written where the user wants it: a folder, a device or a pipe is there, or nobody may write."""
+
+
 class SigningError(SifmakeError):
     """A file cannot be signed, or a key cannot be used for it."""
 

@@ -10,6 +10,8 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from sifmake.errors import OutputPathError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
 TEMP_PREFIX = ".tmp-"
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP})
 """What file systems say that have no fsync for folders."""
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+_MOST_LINKS = 40
+"""As many as the kernel follows."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -37,6 +48,54 @@ def exists_quietly(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def why_irregular(path: Path) -> str:
+    """Say what stands at a path that must not be replaced by a file; empty for a regular file and for nothing.
+
+    A link is followed: one to a device or to an open file (``/dev/stdout``, ``/proc/self/fd/1``) is what others use.
+
+    Raises:
+        OSError: The path cannot be looked at.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+        for _ in range(_MOST_LINKS):
+            if not stat.S_ISLNK(mode):
+                break
+            if path.parent.resolve().is_relative_to("/proc"):
+                return "an open file of a process"
+            path = path.parent / path.readlink()
+            mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return ""
+    return _KINDS.get(stat.S_IFMT(mode), "")
+
+
+def refuse_irregular(path: Path) -> None:
+    """Do nothing where a path is free or has a regular file.
+
+    Raises:
+        OutputPathError: Something else is there.
+        OSError: As :func:`why_irregular`.
+    """
+    if what := why_irregular(path):
+        raise OutputPathError(f"this is {what}, which is not replaced", where=str(path), hint="name a file")
+
+
+def replace_file(temporary: Path, target: Path) -> None:
+    """Give a finished file its name, durably; a file of that name is replaced.
+
+    Raises:
+        OutputPathError: Something that is not a file is there.
+        OSError: As rename and fsync do; it names the target.
+    """
+    refuse_irregular(target)
+    try:
+        temporary.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
+    fsync_folder(target.parent)
 
 
 def read_regular(path: Path, most: int, *, pipes: bool = False) -> bytes:
@@ -126,15 +185,17 @@ def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact:
     Raises:
         OSError: As open, write, fsync and rename do; nothing is left behind then. Where there is no room, it names
             the target.
+        OutputPathError: Something that is not a file is there.
     """
     if at is None:
         make_folders(path.parent)
+        refuse_irregular(path)
     temporary = temporary_beside(path)
     old, new = (temporary, path) if at is None else (temporary.name, path.name)
     try:
         fd = os.open(old, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=at)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(temporary)) from None
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(fd, "w+b") as file:
             if exact:

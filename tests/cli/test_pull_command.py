@@ -241,7 +241,7 @@ def test_d16_an_image_without_a_shell_is_told_of_once(
         (["oci:app", "out.sif"], 2, "the output file stands before the image; sifmake pull out.sif oci:app"),
         (["no/dir/out.sif", "oci:app:1.0"], 1, "no/dir: there is no such folder for the image file; mkdir -p no/dir"),
         (["--dir", "a b", "oci:app:1.0"], 1, "a b: there is no such folder for the image file; mkdir -p 'a b'"),
-        (["app/index.json/x.sif", "oci:app"], 1, "app/index.json: there is no such folder for the image file; mkdir"),
+        (["app/index.json/x.sif", "oci:app"], 1, "app/index.json: this is not a folder; name"),
     ],
 )
 def test_errors_say_where_and_what_to_do(

@@ -271,7 +271,7 @@ def test_key_list_export_and_secret_keys(tmp_path, capsys):
     main(["key", "list", "--secret"])
     assert "work  no passphrase" in capsys.readouterr().out
     for item in listed:
-        assert main(["key", "export", item["fingerprint"], str(tmp_path / "out")]) == 0
+        assert main(["key", "export", "--force", item["fingerprint"], str(tmp_path / "out")]) == 0
         assert b"PUBLIC KEY" in (tmp_path / "out").read_bytes()
     secret = tmp_path / "secret"
     assert main(["key", "export", "--secret", "work", str(secret)]) == 0

@@ -42,6 +42,13 @@ def empty(tmp_path):
     return Store.open(tmp_path / "empty")
 
 
+def export(store, path):
+    with path.open("wb") as file:
+        count, size = write_archive(list_items(store.root), file)
+    assert size == path.stat().st_size
+    return count
+
+
 def archive(path, *members):
     with tarfile.open(path, "w") as tar:
         for name, data, *kind in members:
@@ -54,7 +61,7 @@ def archive(path, *members):
 
 
 def test_there_and_back(full, empty, tmp_path):
-    count = write_archive(list_items(full.root), tmp_path / "a.tar")
+    count = export(full, tmp_path / "a.tar")
     done = read_archive(empty, tmp_path / "a.tar", check_pack)
     assert (count, len(done.new), done.known) == (3, 3, 0)
     assert empty.get_blob(DIGEST) == DATA
@@ -62,12 +69,12 @@ def test_there_and_back(full, empty, tmp_path):
     assert empty.find_manifest(DIGEST, Platform("linux", "arm", "v7")) == DIGEST
     again = read_archive(empty, tmp_path / "a.tar", check_pack)
     assert (again.new, again.known) == ([], 3)
-    write_archive(list_items(empty.root), tmp_path / "b.tar")
+    export(empty, tmp_path / "b.tar")
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
 
 
 def test_tar_lists_the_places_in_the_store(full, tmp_path):
-    write_archive(list_items(full.root), tmp_path / "a.tar")
+    export(full, tmp_path / "a.tar")
     with tarfile.open(tmp_path / "a.tar") as tar:
         assert set(tar.getnames()) == {
             BLOB_PLACE,
@@ -115,7 +122,7 @@ def test_what_came_before_the_bad_member_is_kept(empty, tmp_path):
 
 @pytest.mark.parametrize("cut", [1, 512, 700, 1024, 1300])
 def test_a_cut_archive_is_refused(full, empty, tmp_path, cut):
-    write_archive(list_items(full.root), tmp_path / "a.tar")
+    export(full, tmp_path / "a.tar")
     data = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "a.tar").write_bytes(data[:cut])
     with pytest.raises(StoreError, match="cut off"):

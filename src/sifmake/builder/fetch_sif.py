@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.files import fsync_folder, temporary_beside
+from sifmake.files import replace_file, temporary_beside
 from sifmake.sif import open_sif
 
 if TYPE_CHECKING:
@@ -37,10 +37,9 @@ def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "") -
     try:
         digest = source.fetch(temporary, expected)
         _check_whole(temporary, uri)
-        temporary.replace(target)
+        replace_file(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    fsync_folder(target.parent)
     return digest
 
 

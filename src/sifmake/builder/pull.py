@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from sifmake.builder.provenance import make_origin
 from sifmake.errors import PackDamagedError
-from sifmake.files import fsync_folder, make_folders, temporary_beside
+from sifmake.files import make_folders, replace_file, temporary_beside
 from sifmake.oci.model import Platform
+from sifmake.output_path import check_output
 from sifmake.project.configuration import Configuration
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def pull(request: PullRequest, progress: Progress, configuration: Configuration 
         shared=Connections(),
     )
     make_folders(request.target.parent)
+    check_output(request.target)
     if parse_uri(request.uri).transport in SIF_TRANSPORTS:
         _fetch(request, settings)
     elif options.key:
@@ -91,8 +93,7 @@ def _pull_signed(request: PullRequest, settings: SourceSettings, store: Store, c
         temporary = folder / request.target.name
         digests = _pull_layers(replace(request, target=temporary), settings, store).objects
         sign_and_verify(configuration, temporary, digests, settings.progress)
-        temporary.replace(request.target)
-        fsync_folder(request.target.parent)
+        replace_file(temporary, request.target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -57,12 +57,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action in (collect, clean):
         action.add_argument("-n", "--dry-run", action="store_true", help="show what would be removed")
     out = add_action(actions, "export", "write images' files into a tar archive, for a site without a network")
-    out.add_argument("file", type=Path, metavar="FILE", help="the archive to write")
+    out.add_argument("-F", "--force", action="store_true", help="replace an existing archive")
+    out.add_argument("file", type=Path, metavar="FILE", help="the archive to write; - is standard output")
     out.add_argument(
         "images", nargs="*", metavar="IMAGE", help="digest, name@digest, lock file, or image with a lock; all without"
     )
     into = add_action(actions, "import", "take an exported archive into the store, each file after its check")
-    into.add_argument("file", type=Path, metavar="FILE", help="the archive")
+    into.add_argument("file", type=Path, metavar="FILE", help="the archive; - is standard input")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -172,11 +173,13 @@ def _clean_all(store: Store, args: argparse.Namespace, console: Console) -> int:
 def export(store: Store, args: argparse.Namespace, console: Console) -> int:
     """Write an archive of some images, or of all."""
     from sifmake.cli.cache_exchange import everything, manifests_of, select
+    from sifmake.output_path import open_output
     from sifmake.store.exchange import write_archive
 
     items = select(store, manifests_of(args.images, args.root)) if args.images else everything(store)
-    count = write_archive(items, args.file)
-    console.info(f"{args.file}: {count} file(s), {human_size(args.file.stat().st_size)}")
+    with open_output(args.file, replace=args.force) as file:
+        count, size = write_archive(items, file)
+    console.info(f"{args.file}: {count} file(s), {human_size(size)}")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.cli.subcommands import add_action, examples
 from sifmake.errors import KeyFileError
+from sifmake.output_path import STANDARD_STREAM, open_output
 from sifmake.printing import print_data, print_error, print_json, print_lines
 from sifmake.signing import Passphrase, keystore
 from sifmake.signing.passphrase import ask
@@ -16,6 +17,8 @@ from sifmake.signing.trust import is_pem, load_file, read_key_file
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+_STANDARD_INPUT = Path("/dev/stdin")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,11 +40,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("-j", "--json", action="store_true", help="print a JSON document")
     what = "trust the public keys in a file, or keep a private PEM key"
     imported = add_action(actions, "import", what, "A private key is kept under its file's name.")
-    imported.add_argument("file", type=Path, metavar="FILE", help="public keys (PEM, OpenPGP) or one private PEM key")
+    imported.add_argument("file", type=Path, metavar="FILE", help="PEM or OpenPGP keys; - is standard input")
     exported = add_action(actions, "export", "write a key to a file or standard output")
     exported.add_argument("-s", "--secret", action="store_true", help="export the private key of that name")
+    exported.add_argument("-F", "--force", action="store_true", help="replace an existing file")
     exported.add_argument("key", metavar="KEY", help="name or fingerprint, as list shows them")
-    exported.add_argument("output", type=Path, metavar="FILE", nargs="?", help="where to; standard output without one")
+    exported.add_argument("output", type=Path, metavar="FILE", nargs="?", help="where to (default: -, standard output)")
     removed = add_action(actions, "remove", "trust a public key no longer, or delete a private key")
     removed.add_argument("-s", "--secret", action="store_true", help="delete the private key of that name")
     removed.add_argument("key", metavar="KEY", help="name or fingerprint, as list shows them")
@@ -122,11 +126,12 @@ def _described(path: Path) -> Iterator[dict[str, Any]]:
 
 def _import_keys(args: argparse.Namespace) -> None:
     """Trust the keys in a file, or keep a private PEM key."""
-    config, data = keystore.config_folder(), read_key_file(args.file)
+    path = _STANDARD_INPUT if str(args.file) == STANDARD_STREAM else args.file
+    config, data = keystore.config_folder(), read_key_file(path)
     if is_pem(data) and b"PRIVATE KEY-----" in data:
-        _say(args, f"private key: {keystore.import_secret(config, args.file, data)}")
+        _say(args, f"private key: {keystore.import_secret(config, path, data)}")
         return
-    for label in keystore.import_keys(config, args.file, data):
+    for label in keystore.import_keys(config, path, data):
         _say(args, f"trusted from now on: {label}")
 
 
@@ -135,10 +140,9 @@ def _export_key(args: argparse.Namespace) -> None:
     data = chosen(args).read_bytes()
     if args.output is None:
         print_data([data])
-    elif args.secret:
-        keystore.write_new(args.output, data)
-    else:
-        args.output.write_bytes(data)
+        return
+    with open_output(args.output, replace=args.force, mode=0o600 if args.secret else 0o666) as file:
+        file.write(data)
 
 
 def _remove_key(args: argparse.Namespace) -> None:

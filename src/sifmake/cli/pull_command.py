@@ -7,7 +7,8 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from sifmake.cli.subcommands import examples
-from sifmake.errors import SifmakeError, TargetExistsError, UsageError
+from sifmake.errors import BadReferenceError, OutputPathError, TargetExistsError, UsageError
+from sifmake.output_path import STANDARD_STREAM, check_output
 
 if TYPE_CHECKING:
     import argparse
@@ -52,14 +53,13 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.reference import default_sif_name
 
     output, uri = _words(args.words)
-    target = args.dir / (output or default_sif_name(uri))
+    usual = default_sif_name(uri)
+    target = args.dir / (output or usual)
+    check_output(target, usual)
     if target.exists() and not args.force:
         raise TargetExistsError(
             "image file already exists", where=str(target), hint="will not overwrite without --force"
         )
-    if not target.parent.is_dir():
-        where = str(target.parent)
-        raise SifmakeError("there is no such folder for the image file", where=where, hint=f"mkdir -p {quote(where)}")
     console = Console(quiet=args.quiet)
     if args.compression == "zstd":
         console.warning(ZSTD_WARNING)
@@ -86,9 +86,29 @@ def run(args: argparse.Namespace) -> int:
 def _words(words: list[str]) -> tuple[str, str]:
     if len(words) > 2:
         raise UsageError(f"too many arguments: {' '.join(words)}", hint="sifmake pull [OUT.sif] URI")
-    if len(words) == 2 and ":" in words[0] and words[1].endswith(".sif") and ":" not in words[1]:
-        raise UsageError("the output file stands before the image", hint=f"sifmake pull {words[1]} {words[0]}")
-    return ("", words[0]) if len(words) == 1 else (words[0], words[1])
+    if len(words) == 1:
+        return "", words[0]
+    output, uri = words
+    if _is_uri(output) and ":" not in uri:
+        raise UsageError("the output file stands before the image", hint=f"sifmake pull {quote(uri)} {quote(output)}")
+    if _is_uri(output):
+        raise UsageError("this is an image, not an output file", where=output, hint="sifmake pull OUT.sif URI")
+    if output == STANDARD_STREAM:
+        raise UsageError("a SIF file cannot be written to standard output", hint="name a file (./- for one called -)")
+    if output.endswith("/"):
+        raise OutputPathError("the output file is a folder", where=output, hint="name a file in it, or use --dir")
+    return output, uri
+
+
+def _is_uri(word: str) -> bool:
+    """Tell whether a word names an image, one that cannot be fetched included."""
+    from sifmake.reference import parse_uri
+    from sifmake.reference.uri import FILE
+
+    try:
+        return parse_uri(word).transport != FILE
+    except BadReferenceError:
+        return "://" in word
 
 
 def _platform(args: argparse.Namespace) -> Platform:

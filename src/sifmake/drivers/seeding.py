@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.builder.image_signing import check_published
 from sifmake.errors import LockError, SifmakeError
-from sifmake.files import atomic_write, fsync_folder, make_folders, sha256_of, temporary_beside
+from sifmake.files import atomic_write, make_folders, replace_file, sha256_of, temporary_beside
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.reference import parse_reference
@@ -70,8 +70,7 @@ def _put(target: Path, path: Path) -> None:
     temporary = temporary_beside(path)
     try:
         os.link(target, temporary)
-        temporary.replace(path)
-        fsync_folder(path.parent)
+        replace_file(temporary, path)
     except OSError:
         with target.open("rb") as source, atomic_write(path, 0o777) as copy:
             shutil.copyfileobj(source, copy)

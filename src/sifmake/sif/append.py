@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.files import add_path_to_enospc, fsync_folder, make_folders, temporary_beside
+from sifmake.files import add_path_to_enospc, make_folders, replace_file, temporary_beside
 from sifmake.ranges import copy_some, write_at
 from sifmake.sif.format import ZERO_TIME, Descriptor, Header
 from sifmake.sif.plan import place
@@ -71,10 +71,9 @@ def _open_copy(source: Path, target: Path) -> Iterator[Sif]:
         with _opened(temporary) as fd:
             yield read_sif(fd, source)
             os.fsync(fd)
-        temporary.replace(target)
+        replace_file(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    fsync_folder(target.parent)
 
 
 @contextmanager

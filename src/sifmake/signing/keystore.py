@@ -113,11 +113,11 @@ def development_key(config: Path) -> Path:
         from sifmake.signing.pem import new_private, private_bytes
 
         _private_folder(path.parent)
-        write_new(path, private_bytes(new_private()), keep=True)
+        _write_new(path, private_bytes(new_private()), keep=True)
     return path
 
 
-def write_new(path: Path, data: bytes, *, keep: bool = False) -> None:
+def _write_new(path: Path, data: bytes, *, keep: bool = False) -> None:
     """Write a file with mode 0600 that appears whole or not at all and replaces nothing.
 
     Args:
@@ -159,8 +159,8 @@ def new_pair(config: Path, name: str, passphrase: str) -> tuple[Path, Path]:
     for folder in (secret.parent, public.parent):
         _private_folder(folder)
     key = new_private()
-    write_new(secret, private_bytes(key, passphrase))
-    write_new(public, public_bytes(key.public_key()))
+    _write_new(secret, private_bytes(key, passphrase))
+    _write_new(public, public_bytes(key.public_key()))
     return secret, public
 
 
@@ -196,7 +196,7 @@ def import_secret(config: Path, path: Path, data: bytes) -> Path:
         raise KeyFileError(f"{path.stem!r:.80} cannot name a key", hint="rename the file")
     target = secret_path(config, path.stem)
     _private_folder(target.parent)
-    write_new(target, data)
+    _write_new(target, data)
     return target
 
 
@@ -204,7 +204,7 @@ def _import_one(target: Path, data: bytes, label: str) -> str:
     """Write one trusted raw key; returns its label."""
     _private_folder(target.parent)
     if not target.exists() or read_key_file(target) != data:
-        write_new(target, data)
+        _write_new(target, data)
     return label
 
 

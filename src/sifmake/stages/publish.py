@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sifmake.files import fsync_folder, make_folders, sha256_of
+from sifmake.files import make_folders, replace_file, sha256_of
 from sifmake.project.records import digest_of
 from sifmake.project.stage_table import LOCK, SIGNED, TARGET, TREE, record_pattern
 from sifmake.stages.sign import sign_key
@@ -27,9 +27,8 @@ def _run(context: StageContext) -> dict[str, Any]:
     signed_by, verified = _signed_and_verified(context)
     target, signed = context.path(TARGET), context.path(SIGNED)
     make_folders(target.parent)
-    signed.replace(target)
+    replace_file(signed, target)
     signed.unlink(missing_ok=True)  # of two names of one file rename(2) leaves both
-    fsync_folder(target.parent)
     context.path(TREE).unlink(missing_ok=True)
     sizes = {"sha256": verified["sha256"], "signer": signed_by["signer"], "size": verified["size"]}
     return sizes | kept_header(signed_by)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sifmake.errors import FlattenError, LockError, PackDamagedError, SifmakeError, SquashfsError
+from sifmake.files import refuse_irregular
 from sifmake.project.stage_table import TARGET
 from sifmake.stages.context import StageContext
 from sifmake.stages.freshness import renew, why_stale
@@ -70,6 +71,7 @@ class Runner:
         stale = force or bool(why_stale(self.project, stage, image, lock))
         if stale:
             _check_format(lock, stage)
+            refuse_irregular(self.project.path(TARGET, image))
             self._make(stage, image, lock)
         renew(self.project, stage, image)
         return stale

@@ -8,15 +8,16 @@ import re
 import stat
 import tarfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from sifmake.errors import IntegrityError, LimitError, PackDamagedError, StoreError
-from sifmake.files import add_path_to_enospc, atomic_write
+from sifmake.files import add_path_to_enospc
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.membership import is_member
 from sifmake.ranges import read_at
 from sifmake.sources.tar_archive import FileBytes
 from sifmake.sources.tar_members import entries_of
+from sifmake.store.archive_input import open_archive
 from sifmake.store.naming import Spot
 
 if TYPE_CHECKING:
@@ -62,22 +63,26 @@ class Imported:
     left_out: list[str]
 
 
-def write_archive(items: Iterable[Item], target: Path) -> int:
-    """Write files of a store into a tar archive, the same bytes for the same files; return their count.
+def write_archive(items: Iterable[Item], target: BinaryIO) -> tuple[int, int]:
+    """Write files of a store into a tar archive, the same bytes for the same files.
 
     Args:
         items: Blobs, packs and indexes.
-        target: Replaced when all is written.
+        target: Only written to, so it may be a pipe.
+
+    Returns:
+        How many files and how many bytes it has.
     """
     count = 0
-    with atomic_write(target) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for item in items:
             with os.fdopen(item.open(), "rb") as source:
                 info = tarfile.TarInfo(item.place)
                 info.size = os.fstat(source.fileno()).st_size
                 archive.addfile(info, source)
             count += 1
-    return count
+        size = archive.offset
+    return count, -(-(size + len(_END)) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
 def read_archive(
@@ -87,7 +92,7 @@ def read_archive(
 
     Args:
         store: What is there already stays as it is.
-        source: A tar archive that :func:`write_archive` made, from wherever.
+        source: A tar archive that :func:`write_archive` made, from wherever; ``-`` is standard input.
         check_pack: Returns the key that the pack in a file has, after checking all of it; raises
             :class:`~sifmake.errors.PackDamagedError`.
         limits: ``archive_members``, ``archive_headers_bytes`` and ``pax_bytes`` apply.
@@ -96,18 +101,16 @@ def read_archive(
         StoreError: The archive is damaged or holds what does not belong into a store; what stood before is kept.
         OSError: As reading and writing do.
     """
-    fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        _demand_end(fd)
-        return _Import(store, fd, check_pack).take_all(limits)
+        with open_archive(source, store) as fd:
+            _demand_end(fd)
+            return _Import(store, fd, check_pack).take_all(limits)
     except LimitError as error:
         raise StoreError(error.what, where=str(source), hint=error.hint) from None
     except IntegrityError as error:
         raise StoreError(f"is no archive of a store ({error})", where=str(source)) from None
     except StoreError as error:
         raise error.within(str(source)) from None
-    finally:
-        os.close(fd)
 
 
 def _demand_end(fd: int) -> None:

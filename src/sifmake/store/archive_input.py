@@ -1,0 +1,66 @@
+"""An archive that is read by position: a file as it is, standard input by way of a file without a name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from sifmake.errors import StoreError
+from sifmake.files import add_path_to_enospc
+from sifmake.store.scratch import path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sifmake.store.store import Store
+
+_STANDARD_INPUT = (Path("-"), Path("/dev/stdin"), Path("/dev/fd/0"))
+
+
+@contextmanager
+def open_archive(source: Path, store: Store) -> Iterator[int]:
+    """Open an archive for reading by position.
+
+    Args:
+        source: A file, or ``-`` for standard input. A named pipe is not waited for.
+        store: Where the content of a pipe is kept meanwhile.
+
+    Raises:
+        StoreError: It is a terminal.
+        OSError: As opening, reading and writing do.
+    """
+    fd = os.dup(0) if source in _STANDARD_INPUT else os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if os.isatty(fd):
+            raise StoreError("an archive does not come from a terminal", hint="name a file, or use a pipe")
+        if source not in _STANDARD_INPUT or not _is_stream(fd):
+            yield fd
+            return
+        with store.scratch_folder() as scratch, tempfile.TemporaryFile(dir=path_of(scratch)) as copy:
+            _copy(fd, copy, scratch.path)
+            yield copy.fileno()
+    finally:
+        os.close(fd)
+
+
+def _copy(fd: int, copy: BinaryIO, folder: Path) -> None:
+    try:
+        with os.fdopen(os.dup(fd), "rb") as stream:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+        copy.flush()
+    except OSError as error:
+        add_path_to_enospc(error, folder)
+        raise
+
+
+def _is_stream(fd: int) -> bool:
+    """Tell whether an open file has no positions, or stands in its middle, so that the rest has to be copied."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return os.lseek(fd, 0, os.SEEK_CUR) != 0
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
