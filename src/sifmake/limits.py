@@ -20,11 +20,14 @@ class Limits:
             stream, bytes.
         documents_fetched: Most that is fetched of the documents of one image, bytes.
         layer_bytes: Largest uncompressed layer, bytes.
-        inflate_ratio: Largest uncompressed/compressed ratio once ``inflate_ratio_from`` bytes have come out.
-        inflate_ratio_from: Uncompressed bytes of one layer below which no ratio is checked.
+        inflate_ratio: Largest uncompressed/compressed ratio of a layer, and of all layers of an image together, once
+            ``inflate_ratio_from`` bytes have come out.
+        inflate_ratio_from: Uncompressed bytes of a layer or image below which no ratio is checked.
         zstd_window_log: Largest zstd window that is accepted, log2 of bytes (RFC 8878 asks for at least 23).
         file_bytes: Largest logical size of one file, holes of sparse files included, bytes.
         layer_entries: Most tar entries in one layer.
+        layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, and four times its path,
+            link target and extended attributes; images with larger layers may take four times their compressed size.
         pax_bytes: Largest PAX extended header, bytes.
         name_bytes: Longest path or link target in a tar entry, and path in a squashfs, bytes.
         sparse_regions: Most data regions in one sparse tar member.
@@ -62,11 +65,12 @@ class Limits:
     documents_bytes: int = 64 * MIB
     documents_fetched: int = 1 * GIB
     layer_bytes: int = 256 * GIB
-    inflate_ratio: int = 250
+    inflate_ratio: int = 150
     inflate_ratio_from: int = 1 * GIB
     zstd_window_log: int = 27
     file_bytes: int = 256 * GIB
     layer_entries: int = 5_000_000
+    layer_listing_bytes: int = 128 * MIB
     pax_bytes: int = 1 * MIB
     name_bytes: int = 64 * KIB
     sparse_regions: int = 100_000

@@ -14,8 +14,8 @@ import pytest
 
 from sifmake.builder import image_build
 from sifmake.builder.streamed_packs import StreamedPacks
-from sifmake.errors import SifmakeError
-from sifmake.limits import DEFAULT_LIMITS
+from sifmake.errors import LimitError, SifmakeError
+from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.oci import parse_platform
 from sifmake.progress import Silent
 from sifmake.sources import open_source
@@ -54,12 +54,12 @@ def files_of(store):
     return {path.name: path.read_bytes() for path in store.root.glob("packs/*/*")}
 
 
-def fetch(uri, store, compression="gzip", environ=None):
-    sink = StreamedPacks(store, compression, DEFAULT_LIMITS, Silent())
+def fetch(uri, store, compression="gzip", environ=None, limits=DEFAULT_LIMITS):
+    sink = StreamedPacks(store, compression, limits, Silent())
     source = open_source(uri, settings(sink=sink, environ=environ or {}))
     try:
         found = source.image(source.resolve(parse_platform("amd64"), store).manifest_digest)
-        image_build.close_packs(image_build.fetch_packs(source, found, store, compression, DEFAULT_LIMITS, Silent()))
+        image_build.close_packs(image_build.fetch_packs(source, found, store, compression, limits, Silent()))
     finally:
         source.close()
     return files_of(store)
@@ -199,3 +199,14 @@ def test_an_interrupt_ends_an_export_that_a_lock_waits_for(tmp_path, blobs, imag
         assert locking.returncode == 130
         assert time.monotonic() - began < len(archive) / 1000 * engine_api.pause / 4
     assert not list((tmp_path / "home").glob("store/tmp/*"))
+
+
+def test_all_layers_that_come_by_share_one_budget(tmp_path, blobs):
+    """Of an archive that is compressed as a whole its own size counts, not that of the layers in it."""
+    many = [tar(*[file(f"{top}/{at:06}", b"") for at in range(3000)]) for top in "abcd"]
+    path = write_docker_archive(tmp_path / "x", blobs, {"x:1": blobs.image(many)}, compression="gzip")
+    store = Store(tmp_path / "store")
+    with pytest.raises(LimitError, match="layer-listing-bytes"):
+        fetch(f"docker-archive:{path}", store, limits=Limits(layer_listing_bytes=4 << 20))
+    assert not list(tmp_path.rglob(".tmp-*"))
+    assert len(fetch(f"docker-archive:{path}", store, limits=Limits(layer_listing_bytes=8 << 20))) == 4

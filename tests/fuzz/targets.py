@@ -23,6 +23,7 @@ from sifmake.errors import SifmakeError
 from sifmake.flatten.flattened import flatten
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import make_codec
+from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.pack_audit import check_pack
 from sifmake.layers.pack_format import FOOTER
 from sifmake.layers.pack_reader import open_pack
@@ -129,9 +130,10 @@ def read_layer(data: bytes) -> None:
     """Make a pack of a layer, and the tree of an image that has it twice."""
     path = seeds.workplace() / "inputs" / "x.pack"
     path.parent.mkdir(exist_ok=True)
-    candidate = LayerCandidate("x", io.BytesIO(data), data[:512], len(data), "sha256")
+    candidate = LayerCandidate("x", io.BytesIO(data), data[:512], len(data), "sha256", lambda: len(data))
     with Workers(1) as workers, path.open("wb") as out:
-        write_passing(out, candidate, make_codec("gzip"), workers, DEFAULT_LIMITS, Silent().task("x"))
+        budget = ImageBudget(DEFAULT_LIMITS)
+        write_passing(out, candidate, make_codec("gzip"), workers, DEFAULT_LIMITS, Silent().task("x"), budget)
     with ExitStack() as stack:
         packs = [stack.enter_context(open_pack(path)) for _ in range(2)]
         flatten(packs, 0)

@@ -22,6 +22,7 @@ from sifmake.errors import (
 from sifmake.flatten.flattened import Flattened, Merged, flatten, merge, short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
+from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.pack_format import pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack
 from sifmake.limits import DEFAULT_LIMITS
@@ -85,8 +86,9 @@ def fetch_packs(
     progress = CancellableProgress(progress)
     turns = TransferSlots(PARALLEL_LAYERS)
     with ExitStack() as opened, Workers() as workers, Threads(2 * PARALLEL_LAYERS) as threads:
-        make = _Maker(source, store, codec, workers, limits, progress, turns).find_or_make
         layers = {layer.diff_id: layer for layer in image.layers}
+        budget = ImageBudget(limits, sum(layer.descriptor.size for layer in layers.values()))
+        make = _Maker(source, store, codec, workers, limits, progress, turns, budget).find_or_make
         # The largest first: begun last, it would end alone.
         order = sorted(layers.values(), key=lambda layer: layer.descriptor.size, reverse=True)
         futures = {threads.submit(make, layer): layer.diff_id for layer in order}
@@ -115,6 +117,7 @@ class _Maker:
     limits: Limits
     progress: Progress
     turns: TransferSlots
+    budget: ImageBudget
 
     def find_or_make(self, layer: Layer) -> Pack:
         key = pack_key(layer.diff_id, self.codec)
@@ -181,7 +184,7 @@ class _Maker:
             with self.turns.turn() as turn, self.source.open_layer(layer) as reader:
                 task = self.progress.task(short(layer.descriptor.digest), size)
                 bytes_read = turn.watch(reader, size)
-                parts = (layer, self.codec, self.workers, self.limits, task)
+                parts = (layer, self.codec, self.workers, self.limits, task, self.budget)
                 made = self.store.write_pack(key, lambda file: write_pack(file, bytes_read, *parts))
         except WrongBlobError as error:
             if not error.elsewhere:

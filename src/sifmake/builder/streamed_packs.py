@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from sifmake.layers.codec import Codec
+    from sifmake.layers.image_budget import ImageBudget
     from sifmake.limits import Limits
     from sifmake.progress import Progress, Task
     from sifmake.sources.base import LayerCandidate, LayerFacts
@@ -76,13 +77,19 @@ class StreamedPacks:
 
         return make_codec(self._compression)
 
+    @cached_property
+    def _budget(self) -> ImageBudget:
+        from sifmake.layers.image_budget import ImageBudget
+
+        return ImageBudget(self._limits)
+
     def _pack(self, candidate: LayerCandidate, task: Task) -> LayerFacts:
         from sifmake.layers.blocks import Workers
         from sifmake.layers.pack_writer import write_passing
 
         with Workers() as workers:
             name, passed = self._store.write_temporary(
-                lambda file: write_passing(file, candidate, self._codec, workers, self._limits, task)
+                lambda file: write_passing(file, candidate, self._codec, workers, self._limits, task, self._budget)
             )
         if passed.diff_id in self._made:
             self._store.drop_temporary(name)

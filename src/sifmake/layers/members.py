@@ -11,7 +11,10 @@ from sifmake.layers.pack_format import MOST_WARNINGS
 from sifmake.layers.tar_paths import marker, normalise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sifmake.layers.blocks import BlockWriter
+    from sifmake.layers.image_budget import ImageBudget
     from sifmake.layers.tar import Member, TarReader
     from sifmake.limits import Limits
 
@@ -25,14 +28,25 @@ def most_bytes(size: int, limits: Limits) -> int:
     return min(limits.layer_bytes, max(limits.inflate_ratio_from, limits.inflate_ratio * size))
 
 
-def store_members(tar: TarReader, blocks: BlockWriter, most_bytes: int) -> tuple[list[Entry], list[str]]:
-    """Store all members' contents; return their entries and what was odd about them."""
-    entries: list[Entry] = []
+def store_members(
+    tar: TarReader, blocks: BlockWriter, most_bytes: int, budget: ImageBudget
+) -> tuple[list[Entry], list[str]]:
+    """Store all members' contents; return their entries and what was odd about them.
+
+    Raises:
+        LimitError: The entries take more memory than the budget has.
+    """
     odd: list[str] = []
+    entries = list(budget.listing(_entries_of(tar, blocks, most_bytes, odd)))
+    return entries, _shorten(odd)
+
+
+def _entries_of(tar: TarReader, blocks: BlockWriter, most_bytes: int, odd: list[str]) -> Iterator[Entry]:
     total = 0
     for member in tar:
         path = normalise(member.name)
-        if b".wh." in path and not _marker_entry(path, member, entries, odd):
+        if b".wh." in path and (hidden := _hidden(path, member, odd)) is not None:
+            yield from hidden
             continue
         kind = _KINDS[member.type]
         entry = Entry(path, kind, member.mode, member.uid, member.gid, member.mtime)
@@ -48,8 +62,7 @@ def store_members(tar: TarReader, blocks: BlockWriter, most_bytes: int) -> tuple
             _point(entry, member)
         if member.xattrs:
             entry.xattrs = _keep_xattrs(path, member.xattrs, odd)
-        entries.append(entry)
-    return entries, _shorten(odd)
+        yield entry
 
 
 def _too_many_bytes(path: bytes, most_bytes: int) -> LayerError:
@@ -70,18 +83,18 @@ def _point(entry: Entry, member: Member) -> None:
         entry.major, entry.minor = member.devmajor, member.devminor
 
 
-def _marker_entry(path: bytes, member: Member, entries: list[Entry], odd: list[str]) -> bool:
-    """Deal with a path that has ``.wh.`` in it; return True when it is an ordinary entry after all."""
+def _hidden(path: bytes, member: Member, odd: list[str]) -> list[Entry] | None:
+    """Return what stands in a pack for a path that has ``.wh.`` in it; None when it is an ordinary entry after all."""
     found = marker(path)
     if found is None:
-        return True
+        return None
     kind, hidden = found
     if kind in (WHITEOUT, OPAQUE):
-        entries.append(Entry(hidden, kind, 0, 0, 0, 0))
-    elif kind == 0:
-        odd.append(f"ignored the malformed whiteout {ascii(path)[2:-1]}")
+        return [Entry(hidden, kind, 0, 0, 0, 0)]
+    if kind == 0:
+        _tell(odd, f"ignored the malformed whiteout {ascii(path)[2:-1]}")
     # AUFS kept the first names of hard links in its own folder; they are needed to resolve the others.
-    return kind < 0 and member.type == b"0"
+    return None if kind < 0 and member.type == b"0" else []
 
 
 def _keep_xattrs(
@@ -89,8 +102,15 @@ def _keep_xattrs(
 ) -> tuple[tuple[bytes, bytes], ...]:
     """Leave out attributes that describe the machine on which the layer was made, as umoci does."""
     kept = tuple(pair for pair in xattrs if pair[0] not in _MACHINES_OWN)
-    odd += [f"left out {name.decode()} of {ascii(path)[2:-1]}" for name, _ in xattrs if name in _MACHINES_OWN]
+    for name, _ in xattrs:
+        if name in _MACHINES_OWN:
+            _tell(odd, f"left out {name.decode()} of {ascii(path)[2:-1]}")
     return kept
+
+
+def _tell(messages: list[str], text: str) -> None:
+    """Add a message; those that nobody will see only count."""
+    messages.append(text if len(messages) < MOST_WARNINGS else "")
 
 
 def _shorten(messages: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from sifmake.errors import LayerError
 from sifmake.layers.blocks import BlockWriter, Workers
 from sifmake.layers.checked_blob import CheckedBlob, Tally, check_digest
 from sifmake.layers.codec import BLOCK_SIZE, Codec
+from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.inflate import HEAD_BYTES, inflate
 from sifmake.layers.members import most_bytes, store_members
 from sifmake.layers.pack_format import FRAGMENT, Footer, Meta
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
 
 
 def write_pack(
-    file: BinaryIO, reader: BlobReader, layer: Layer, codec: Codec, workers: Workers, limits: Limits, task: Task
+    file: BinaryIO,
+    reader: BlobReader,
+    layer: Layer,
+    codec: Codec,
+    workers: Workers,
+    limits: Limits,
+    task: Task,
+    budget: ImageBudget | None = None,
 ) -> None:
     """Write the pack of a layer to an empty file.
 
@@ -41,17 +49,22 @@ def write_pack(
         workers: Threads to compress on.
         limits: Bounds on what comes out of the blob.
         task: Told the compressed bytes that were read.
+        budget: What the layers of the image may take together; that of this layer alone without.
 
     Raises:
+        LimitError: The layers take more together.
         WrongBlobError: Size or digest is wrong.
         IntegrityError: The DiffID is wrong.
         LayerError: Compression or tar stream is damaged or beyond a limit.
     """
     blob = CheckedBlob(reader, layer.descriptor, task)
     blocks = BlockWriter(file, codec, workers)
+    size = layer.descriptor.size
+    budget = budget or ImageBudget(limits, size)
     try:
         plain, chunks = _tallied(blob, layer, limits)
-        entries, warnings = store_members(TarReader(chunks, limits), blocks, most_bytes(layer.descriptor.size, limits))
+        tar = TarReader(budget.inflating(chunks), limits)
+        entries, warnings = store_members(tar, blocks, most_bytes(size, limits), budget)
     except LayerError:
         # A blob that is not the one that was asked for explains its own garbage better.
         blob.finish()
@@ -72,7 +85,13 @@ def _tallied(blob: CheckedBlob, layer: Layer, limits: Limits) -> tuple[Tally, It
 
 
 def write_passing(
-    file: BinaryIO, candidate: LayerCandidate, codec: Codec, workers: Workers, limits: Limits, task: Task
+    file: BinaryIO,
+    candidate: LayerCandidate,
+    codec: Codec,
+    workers: Workers,
+    limits: Limits,
+    task: Task,
+    budget: ImageBudget,
 ) -> LayerFacts:
     """Write the pack of a layer of which nothing is known before to an empty file; return what it turned out to be.
 
@@ -83,8 +102,10 @@ def write_passing(
         workers: Threads to compress on.
         limits: Bounds on what comes out of the blob.
         task: Told the bytes that were read.
+        budget: What all layers may take together.
 
     Raises:
+        LimitError: They take more.
         LayerError: Compression or tar stream is damaged or beyond a limit.
     """
     blob, plain = Tally(candidate.algorithm), Tally(candidate.algorithm)
@@ -96,8 +117,9 @@ def write_passing(
         return blob.add(data) if compressed else data
 
     blocks = BlockWriter(file, codec, workers)
-    tar = TarReader(map(plain.add, inflate(read, limits)), limits)
-    entries, warnings = store_members(tar, blocks, most_bytes(candidate.size, limits))
+    budget.follow(candidate.consumed)
+    tar = TarReader(budget.inflating(map(plain.add, inflate(read, limits))), limits)
+    entries, warnings = store_members(tar, blocks, most_bytes(candidate.size, limits), budget)
     blocks.finish()
     meta = Meta(plain.digest, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
     write_index(file, blocks, entries, meta)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from sifmake.oci.digest import digest_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -81,6 +81,7 @@ class LayerCandidate:
         head: The first of them, up to 512.
         size: How many there are.
         algorithm: Of the digests: ``sha256`` or ``sha512``.
+        consumed: Returns how many bytes of the archive were read so far; of a compressed one its compressed bytes.
     """
 
     name: str
@@ -88,6 +89,7 @@ class LayerCandidate:
     head: bytes
     size: int
     algorithm: str
+    consumed: Callable[[], int]
 
 
 class LayerSink(Protocol):

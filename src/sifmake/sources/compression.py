@@ -76,6 +76,10 @@ class Inflated:
         self._errors: tuple[type[Exception], ...] = (*errors, EOFError, OSError)
         self._total = 0
 
+    def consumed(self) -> int:
+        """Return how many compressed bytes were read."""
+        return self._raw.tell()
+
     def read(self, size: int = _CHUNK, /) -> bytes:
         """Return up to ``size`` bytes, empty at the end.
 

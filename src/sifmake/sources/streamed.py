@@ -21,7 +21,7 @@ from sifmake.sources.stream_bytes import MemberBytes, PipeBytes, StreamBytes, St
 from sifmake.sources.tar_members import BLOCK, TarMember, follow, is_header, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
 
     from sifmake.limits import Limits
@@ -69,6 +69,7 @@ class StreamedArchive:
         self._documents: dict[str, bytes] = {}
         self._documents_left = limits.documents_bytes
         self._passed: dict[str, LayerFacts] = {}
+        self._consumed: Callable[[], int] = int
         self._failed: dict[str, IntegrityError] = {}
 
     @property
@@ -116,6 +117,7 @@ class StreamedArchive:
     def _read_through(self) -> None:
         with self._stream.open() as reader:
             archive = StreamBytes(reader, self._limits.layer_bytes)
+            self._consumed = reader.consumed if isinstance(reader, Inflated) else lambda: archive.position
             for member in walk(archive, self._limits):
                 self._forget(member.name)
                 self._members[member.name] = member
@@ -132,7 +134,8 @@ class StreamedArchive:
         head = archive.head(min(BLOCK, member.size))
         data = MemberBytes(archive, member.size)
         if begins_compressed(head) or _is_tar(head):
-            candidate = LayerCandidate(member.name, data, head, member.size, _algorithm(member.name))
+            algorithm = _algorithm(member.name)
+            candidate = LayerCandidate(member.name, data, head, member.size, algorithm, self._consumed)
             try:
                 self._passed[member.name] = self._sink.take(candidate)
             except IntegrityError as error:

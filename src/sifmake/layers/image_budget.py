@@ -1,0 +1,98 @@
+"""What all layers of an image may take together: bytes that come out of their blobs, and memory for their entries.
+
+Each layer alone may be within its limits, and ten of them not: a blob of a megabyte becomes a gigabyte, or the names of
+a million files.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+from sifmake.errors import LimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from sifmake.layers.entry import Entry
+    from sifmake.limits import Limits
+
+_ENTRY_BYTES: Final = 400
+_TEXT_COPIES: Final = 4
+"""Measured: an entry's own memory, and how often its names are held while the tree is merged and written."""
+_TOGETHER: Final = 256
+"""Entries that are counted at once."""
+_LISTING_RATIO: Final = 4
+
+
+class ImageBudget:
+    """Counts for the layers of one image, which several threads pack at the same time.
+
+    Args:
+        limits: ``inflate_ratio``, ``inflate_ratio_from`` and ``layer_listing_bytes`` apply.
+        size: Compressed bytes of all layers, as far as they are known.
+    """
+
+    def __init__(self, limits: Limits, size: int = 0) -> None:
+        self._limits = limits
+        self._expected = size
+        self._consumed: Callable[[], int] = int
+        self._inflated = 0
+        self._listing = 0
+        self._lock = threading.Lock()
+
+    def follow(self, consumed: Callable[[], int]) -> None:
+        """Take for the size of the layers what was read of the archive that they come by in; it grows with them."""
+        self._consumed = consumed
+
+    @property
+    def _size(self) -> int:
+        return self._expected + self._consumed()
+
+    def inflating(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield uncompressed bytes of a layer.
+
+        Raises:
+            LimitError: The layers together inflate to more than their size makes likely.
+        """
+        for piece in pieces:
+            self._count_inflated(len(piece))
+            yield piece
+
+    def listing(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Yield entries of a layer.
+
+        Raises:
+            LimitError: Those of all layers need more memory than the size of the layers makes likely.
+        """
+        size = 0
+        for number, entry in enumerate(entries):
+            texts = len(entry.path) + len(entry.target)
+            if entry.xattrs:
+                texts += sum(len(name) + len(value) for name, value in entry.xattrs)
+            size += _ENTRY_BYTES + _TEXT_COPIES * texts
+            if not number % _TOGETHER or texts > _ENTRY_BYTES:
+                self._count_listing(size)
+                size = 0
+            yield entry
+        self._count_listing(size)
+
+    def _count_inflated(self, size: int) -> None:
+        limits = self._limits
+        with self._lock:
+            self._inflated += size
+            if self._inflated <= max(limits.inflate_ratio_from, limits.inflate_ratio * self._size):
+                return
+        raise LimitError(
+            f"the layers of {self._size} bytes inflate to more than {limits.inflate_ratio} times as many (a limit)",
+            hint="this looks like a decompression bomb; inflate-ratio and inflate-ratio-from under limits allow more",
+        )
+
+    def _count_listing(self, size: int) -> None:
+        with self._lock:
+            self._listing += size
+            most = max(self._limits.layer_listing_bytes, _LISTING_RATIO * self._size)
+            if self._listing <= most:
+                return
+        what = f"names and attributes of the files in the layers need more than {most} bytes of memory (a limit)"
+        raise LimitError(what, hint="set layer-listing-bytes under limits in sifmake.yaml")

@@ -1,0 +1,95 @@
+"""What the layers of one image take together is bounded by their size, whichever of them takes it and of what kind."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zlib
+from itertools import chain
+
+import pytest
+
+from support.images import Blobs, write_layout
+from support.measured import measured
+
+MIB = 1 << 20
+FORMAT = tarfile.USTAR_FORMAT
+
+
+def squeezed(pieces):
+    """Compress a layer; return it and its DiffID. It is never whole in memory."""
+    gzip, plain, out = zlib.compressobj(6, zlib.DEFLATED, 31), hashlib.sha256(), []
+    for piece in pieces:
+        plain.update(piece)
+        out.append(gzip.compress(piece))
+    return b"".join([*out, gzip.flush()]), f"sha256:{plain.hexdigest()}"
+
+
+def member(name, size=0, kind=b"0"):
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(FORMAT)
+
+
+def extended(keyword, value):
+    """A PAX header with one record."""
+    size = len(keyword) + len(value) + 3
+    size += len(str(size + len(str(size))))
+    record = b"%d %b=%b\n" % (size, keyword, value)
+    return member("pax", len(record), b"x") + record + bytes(-len(record) % 512)
+
+
+def data(name, size):
+    yield member(name, size)
+    yield from [b"\1" * MIB] * (size // MIB)
+    yield bytes(1024)
+
+
+LONG = b"/".join([b"d" * 250] * 200)
+TARGET = b"/".join([b"d" * 250] * 16)
+MEMBERS = {
+    "long names": lambda at: extended(b"path", LONG + b"/%d" % at) + member("x"),
+    "long link targets": lambda at: extended(b"linkpath", TARGET + b"%d" % at) + member(f"l{at}", kind=b"2"),
+    "hard links": lambda at: extended(b"linkpath", LONG + b"/%d" % at) + member(f"h{at}", kind=b"1"),
+    "attributes": lambda at: extended(b"SCHILY.xattr.user.a%d" % at, bytes(60_000)) + member(f"a{at}"),
+    "whiteouts": lambda at: extended(b"path", LONG + b"/.wh.%d" % at) + member("x"),
+    "many files": lambda at: member(f"file{at:07}"),
+}
+COUNTS = {"long link targets": 9_000, "many files": 310_000}
+
+
+def layout(tmp_path, layers):
+    blobs = Blobs()
+    made = [squeezed(layer) for layer in layers]
+    descriptors = [blobs.put(blob, "application/vnd.oci.image.layer.v1.tar+gzip") for blob, _ in made]
+    rootfs = {"type": "layers", "diff_ids": [diff_id for _, diff_id in made]}
+    image = blobs.image([], layer_descriptors=descriptors, config_changes={"rootfs": rootfs, "history": []})
+    assert sum(len(blob) for blob, _ in made) < 10 * MIB
+    return write_layout(tmp_path / "layout", blobs, {"latest": image})
+
+
+def check(tmp_path, layers, reason):
+    place = layout(tmp_path, layers)
+    target = tmp_path / "x.sif"
+    target.write_bytes(b"old")
+    ran = measured("--quiet", "pull", "--force", str(target), f"oci:{place}:latest", cwd=tmp_path)
+    assert (ran.status, ran.err.count("\n")) == (1, 1), ran.err
+    assert reason in ran.err
+    assert "(a limit)" in ran.err
+    assert "damaged" not in ran.err
+    assert ran.memory < 256 * MIB
+    assert ran.seconds < 5
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.rglob(".tmp-*")) == []
+
+
+@pytest.mark.parametrize("spread", [1, 5])
+@pytest.mark.parametrize("kind", MEMBERS)
+def test_what_entries_take_follows_the_size_of_the_layers(tmp_path, kind, spread):
+    count = COUNTS.get(kind, 800) // spread
+    layers = [chain(map(MEMBERS[kind], range(at, at + count)), [bytes(1024)]) for at in range(0, spread * count, count)]
+    check(tmp_path, layers, "layer-listing-bytes under limits")
+
+
+def test_several_layers_do_not_inflate_to_more_than_one_may(tmp_path):
+    check(tmp_path, [data(f"a{number}", 600 * MIB) for number in range(2)], "this looks like a decompression bomb")
