@@ -57,7 +57,7 @@ def test_official_busybox_by_uri(name, folder):
 def test_offline_without_the_image(folder):
     env = environment(SIFMAKE_CACHE=str(folder / "empty-store"))
     done = run("exec", "--offline", "docker://localhost:1/no/such:tag", "true", env=env)
-    assert done.returncode == 1
+    assert done.returncode == 255
     assert b"is not in the store, and the run is offline" in done.stderr
 
 

@@ -232,7 +232,7 @@ def test_refusals(place, options, message):
 )
 def test_what_is_done_otherwise_for_uris(place, option, hint):
     done = run("exec", option, "docker://localhost:1/a/b", "true")
-    assert (done.returncode, hint in done.stderr.decode()) == (2, True)
+    assert (done.returncode, hint in done.stderr.decode()) == (255, True)
     assert run("exec", option, str(place / "tool.sif"), "true").returncode == 0
 
 

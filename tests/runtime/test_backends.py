@@ -59,7 +59,7 @@ def test_a_peer_gets_the_callers_environment(peer, tmp_path, given):
 def test_runtime_can_be_forced(peer, tmp_path):
     env = environment(PATH=f"{peer.parent}:/usr/bin:/bin")
     done = run("exec", "--runtime", "builtin", "x.sif", "cmd", env=env, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (255, b"")
     assert "not a SIF file" in done.stderr.decode()
     done = run("exec", "--runtime=singularity", "x.sif", "cmd", env=env, cwd=tmp_path)
     assert "install the package singularity" in done.stderr.decode()

@@ -103,7 +103,7 @@ def test_exec_refuses_what_verify_cannot_read(tmp_path, case):
     assert isinstance(reason, str)
     done = run("exec", "--runtime", "builtin", str(path), "true", cwd=tmp_path)
     assert done.stderr.decode() == f"sifmake: error: {reason}\n"
-    assert done.returncode == 1
+    assert done.returncode == 255
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

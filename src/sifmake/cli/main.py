@@ -43,6 +43,8 @@ COMMANDS: dict[str, str] = {
 
 _RUNNING = frozenset({"run", "exec", "shell", "test"})
 """Commands that start programs in images: argparse alone would cost half of their time."""
+_OWN_FAILURE = 255
+"""Exit status of these commands if sifmake itself fails, as with Apptainer: other numbers are the program's."""
 
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -97,7 +99,7 @@ def _run_single_stage(arguments: list[str]) -> int:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return the exit status."""
-    args = parse(arguments)
+    args = _parse_or_leave(arguments)
     if args.command not in _RUNNING:  # those hand their files on as they are
         _open_closed_files()
     try:
@@ -111,8 +113,21 @@ def run(arguments: list[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # a traceback helps only who asked for it
         if args.debug:
             raise
-        return _complain(*_in_words(error))
+        message, status = _in_words(error)
+        if args.command in _RUNNING and not isinstance(error, KeyboardInterrupt):
+            status = _OWN_FAILURE
+        return _complain(message, status)
     return status
+
+
+def _parse_or_leave(arguments: list[str]) -> argparse.Namespace:
+    """Return the options; wrong usage of a command that runs programs has their exit status, too."""
+    try:
+        return parse(arguments)
+    except SystemExit as end:
+        if end.code and _chosen_command(arguments) in _RUNNING:
+            raise SystemExit(_OWN_FAILURE) from None
+        raise
 
 
 def _open_closed_files() -> None:

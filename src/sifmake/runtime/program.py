@@ -7,6 +7,7 @@ import stat
 from sifmake.runtime.environment import shell_lines
 from sifmake.runtime.errors import RunError
 from sifmake.runtime.shell_subset import NeedsShell, UnbalancedError, split_words
+from sifmake.runtime.startable import check_startable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def arguments_of(request: Request, view: ContainerPaths, environment: Environmen
         request, view, environment
     )
     words[0] = _found(words[0], view, environment.values)
+    check_startable(words[0], view, environment.values["PWD"])
     if not environment.rest:
         return words
     if not _is_file(view, _SHELL):

@@ -14,16 +14,20 @@ from sifmake.runtime.container_paths import ContainerPaths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from sifmake.runtime.request import Request
 
 _FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where a program without a path most likely is; the image's own PATH is not yet known."""
 _LIBRARY = "libc.so.6"
 """What nearly every program needs; it lies beside the loader (glibc)."""
-_HEAD = 4096
+HEAD = 4096
 """Bytes of a program in which its program headers are looked for."""
-ELF64, HEADER_SIZE, INTERPRETER = b"\x7fELF\x02\x01", 56, b"\x03\0\0\0"
-"""Identification of a 64-bit little-endian ELF file, size of a program header, type PT_INTERP (ELF specification)."""
+_ELF, _INTERPRETER = b"\x7fELF", 3
+"""Identification of an ELF file, type PT_INTERP of a program header (ELF specification)."""
+_LAYOUTS = {b"\1": (28, 42, 4, 4, 4), b"\2": (32, 54, 8, 8, 8)}
+"""By class, 32 or 64 bit: places of e_phoff and e_phentsize, width of e_phoff, place and width of p_offset."""
 _AMOUNT = 2 << 20
 """Most bytes to read of one file: about the size of the C library."""
 STEP = 1 << 17
@@ -88,14 +92,23 @@ def read_ahead(files: list[int]) -> None:
 def loader_of(program: int) -> str:
     """Return the loader that an open program asks for, nothing if it is static or a script."""
     try:
-        head = os.pread(program, _HEAD, 0)
+        return loader_in(os.pread(program, HEAD, 0))
     except OSError:
         return ""
-    if not head.startswith(ELF64):
+
+
+def loader_in(head: bytes) -> str:
+    """Return the loader that the beginning of a program names, nothing if it is static or a script."""
+    if not head.startswith(_ELF) or head[4:5] not in _LAYOUTS:
         return ""
-    table, count = int.from_bytes(head[32:40], "little"), int.from_bytes(head[56:58], "little")
-    for at in range(table, min(table + count * HEADER_SIZE, len(head)), HEADER_SIZE):
-        if head[at : at + 4] == INTERPRETER:
-            start = int.from_bytes(head[at + 8 : at + 16], "little")
-            return os.fsdecode(head[start:].partition(b"\0")[0])
+    order: Literal["little", "big"] = "little" if head[5:6] == b"\1" else "big"
+    at_table, at_size, width, at_offset, offset_width = _LAYOUTS[head[4:5]]
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(head[at : at + size], order)
+
+    table, size, count = number(at_table, width), number(at_size, 2), number(at_size + 2, 2)
+    for at in range(table, min(table + count * size, len(head) - size + 1), max(size, 1)):
+        if number(at, 4) == _INTERPRETER:
+            return os.fsdecode(head[number(at + at_offset, offset_width) :].partition(b"\0")[0])
     return ""
