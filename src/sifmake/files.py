@@ -193,25 +193,30 @@ def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact:
     temporary = temporary_beside(path)
     old, new = (temporary, path) if at is None else (temporary.name, path.name)
     try:
-        fd = os.open(old, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=at)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    try:
-        with os.fdopen(fd, "w+b") as file:
+        # In here already: an interrupt may come when the file is there and the call has not returned.
+        with os.fdopen(_make_new(old, path, mode, at), "w+b") as file:
             if exact:
-                os.fchmod(fd, mode)
+                os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(old, new, src_dir_fd=at, dst_dir_fd=at)
     except BaseException as error:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(old, dir_fd=at)
         if isinstance(error, OSError) and error.filename == old:
             error.filename = str(path)
         add_path_to_enospc(error, path)
         raise
     fsync_folder(path.parent, at)
+
+
+def _make_new(name: str | Path, path: Path, mode: int, at: int | None) -> int:
+    """Make a file and open it; an error names the path that it is for."""
+    try:
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=at)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def add_path_to_enospc(error: BaseException, path: Path) -> None:

@@ -176,6 +176,19 @@ def test_a_scheduled_rebuild_looks_at_the_lock(made: Made, project: Folder, case
     assert REASONS[case] in project.run("sifmake", "rebuild", "--no-lock", status=1)
 
 
+@pytest.mark.parametrize("case", REASONS)
+def test_check_mode_believes_no_record(made: Made, project: Folder, case: str) -> None:
+    """The record beside the file fits it: who can swap one can swap both."""
+    good = project.target("app").read_bytes()
+    swap(project, made.others[case])
+    project.environ["SIFMAKE_LOCKED"] = "1"
+    assert REASONS[case] in project.snakemake("-n", "--config", "check=1", status=1)
+    assert REASONS[case] in project.doit("check=1", "outdated")
+    project.doit("run", "check=1", "publish:app")
+    assert project.target("app").read_bytes() == good
+    assert "Nothing to be done" in project.snakemake("-n", "--config", "check=1")
+
+
 def test_publish_verifies_what_it_publishes(made: Made, project: Folder) -> None:
     """Between the stages verify and publish, another file of the same size takes the place, and the records fit it."""
     signed, other = project.root / "results/app/signed.sif", made.others["old"]

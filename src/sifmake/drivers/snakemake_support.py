@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakemake.exceptions import WorkflowError
 
-from sifmake.errors import SifmakeError
+from sifmake.errors import SifError, SifmakeError, SigningError
 from sifmake.files import sha256_of
 from sifmake.project.configuration import KEYS, find_settings, hand_on
 from sifmake.project.keys import trusted_files
@@ -93,13 +93,24 @@ def _modes(config: Mapping[str, Any]) -> Modes:
 
 
 def _check_targets(project: Project, names: list[str]) -> None:
-    """Refuse finished files with other bytes than were published: Snakemake itself looks at their times alone."""
+    """Refuse finished files with other bytes than were published: Snakemake itself looks at their times alone.
+
+    Whoever replaces a file can replace its record as well, so it has to be the image of its lock by its signature, too.
+    """
+    from sifmake.builder.image_signing import check_published
+
     for name in names:
         target = project.path(TARGET, name)
         record = read_record(project.record("publish", name))
-        if record and target.exists() and record["result"]["sha256"] != f"sha256:{sha256_of(target)}":
-            what = f"{target} does not have the bytes that were published"
-            raise SifmakeError(what, hint=f"build it again: snakemake --force {target}")
+        if not record or not target.exists():
+            continue
+        hint = f"build it again: snakemake --force {target}"
+        if record["result"]["sha256"] != f"sha256:{sha256_of(target)}":
+            raise SifmakeError(f"{target} does not have the bytes that were published", hint=hint)
+        try:
+            check_published(project, name)
+        except (SigningError, SifError) as error:
+            raise SifmakeError(error.what, where=error.where, hint=hint) from None
 
 
 def _check_config(given: Mapping[str, Any], path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from sifmake.errors import SifError, SigningError
 from sifmake.files import sha256_of
 from sifmake.project.records import differences, read_record
 from sifmake.project.stage_table import SIGNED, TARGET
@@ -46,6 +47,17 @@ def _why_big_stale(project: Project, stage: Stage, image: str, result: dict[str,
             return f"{path} is not the file that was made"
         if project.modes.check and f"sha256:{sha256_of(path)}" != result["sha256"]:
             return f"{path} does not have the bytes that were made"
+    return _why_not_published(project, image) if project.modes.check and TARGET in stage.big else ""
+
+
+def _why_not_published(project: Project, image: str) -> str:
+    """Say why the published file is not the image of its lock; a record can be replaced along with the file."""
+    from sifmake.builder.image_signing import check_published
+
+    try:
+        check_published(project, image)
+    except (SigningError, SifError) as error:
+        return f"{error.where} {error.what}"
     return ""
 
 
