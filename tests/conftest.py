@@ -26,6 +26,8 @@ loopback.watch()
 REQUIRED = frozenset({"kernel", "umoci", "squashfs_tools", "registry"})
 """Markers of tests that compare with real tools; CI installs the tools, so a skip there hides a fault."""
 
+PEERS_VARIABLES = ("APPTAINER_PULLDIR", "SINGULARITY_PULLDIR", "APPTAINER_PULLFOLDER", "SINGULARITY_PULLFOLDER")
+
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -34,7 +36,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     monkeypatch.setenv("SIFMAKE_CACHE", str(home / "cache"))
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(home / "configuration"))
     modes = ("SIFMAKE_LOCKED", "SIFMAKE_OFFLINE", "SIFMAKE_CHECK")
-    for name in ("CI", *modes, "SIFMAKE_PASSPHRASE", "SIFMAKE_REFUSE_DEVELOPMENT"):
+    for name in ("CI", *modes, "SIFMAKE_PASSPHRASE", "SIFMAKE_REFUSE_DEVELOPMENT", *PEERS_VARIABLES):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sifmake.assembly.image import SifSummary
     from sifmake.oci.model import Image
     from sifmake.progress import Progress
+    from sifmake.registry.settings import Credentials
     from sifmake.sources.base import Source
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
@@ -35,6 +36,7 @@ class PullRequest:
         compression: ``gzip`` or ``zstd``.
         plain_http: Whether the registry is asked without TLS.
         auth_file: Registry credentials in Docker's form.
+        credentials: For the registry that the image names, before anything else.
     """
 
     uri: str
@@ -43,6 +45,7 @@ class PullRequest:
     compression: str = "gzip"
     plain_http: bool = False
     auth_file: Path | None = None
+    credentials: Credentials | None = None
 
 
 def pull(request: PullRequest, progress: Progress, configuration: Configuration | None = None) -> None:
@@ -69,6 +72,7 @@ def pull(request: PullRequest, progress: Progress, configuration: Configuration 
         registries=options.registries,
         no_https=request.plain_http,
         auth_file=request.auth_file or options.auth_file,
+        credentials=request.credentials,
         sink=StreamedPacks(store, request.compression, options.limits, progress),
         progress=progress,
         shared=Connections(),

@@ -54,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     collect.add_argument("--max-age", metavar="AGE", help="remove what was not used for that long, like 30d or 12h")
     clean = add_action(actions, "clean", "empty the store")
     clean.add_argument("-f", "--force", action="store_true", help="do not ask")
+    clean.add_argument("-D", "--days", metavar="N", help="only what was not used for N days; at least one")
     for action in (collect, clean):
         action.add_argument("-n", "--dry-run", action="store_true", help="show what would be removed")
     out = add_action(actions, "export", "write images' files into a tar archive, for a site without a network")
@@ -164,8 +165,11 @@ def _collect_garbage(store: Store, args: argparse.Namespace, console: Console) -
 def _clean_all(store: Store, args: argparse.Namespace, console: Console) -> int:
     """Remove everything, after a question."""
     items = list(list_items(store.root, rules=store.rules))
+    if args.days is not None:
+        items = choose(items, time.time(), max_age=parse_age(f"{args.days}d"))
     if not args.force and not args.dry_run:
-        _ask(f"This removes all {len(items)} file(s) in {store.root}. Continue? [y/N] ")
+        which = "all " if args.days is None else ""
+        _ask(f"This removes {which}{len(items)} file(s) in {store.root}. Continue? [y/N] ")
     _remove(items, store, args, console)
     return 0
 

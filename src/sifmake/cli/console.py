@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TextIO
 
+from sifmake.cli.head_words import SILENT
 from sifmake.errors import one_line
 
 _BAR_WIDTH = 24
@@ -23,10 +24,10 @@ class Console:
     The cursor always rests below the bars at the start of a line, so an interrupted run leaves the terminal as it is.
 
     Attributes:
-        quiet: Whether only warnings are shown.
+        quiet: Whether only warnings are shown; with 2 or more not even these.
     """
 
-    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(self, *, quiet: int = False, stream: TextIO | None = None) -> None:
         self.quiet = quiet
         self._stream = stream
         self._mutex = threading.Lock()
@@ -41,7 +42,8 @@ class Console:
 
     def warning(self, message: str) -> None:
         """Print a warning above the bars."""
-        self._print(f"sifmake: warning: {message}")
+        if self.quiet < SILENT:
+            self._print(f"sifmake: warning: {message}")
 
     def task(self, label: str, total: int | None = None) -> ConsoleTask:
         """Begin a bar."""

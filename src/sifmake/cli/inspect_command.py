@@ -41,20 +41,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what was chosen; returns the exit status."""
-    from sifmake.errors import SifmakeError
     from sifmake.rootfs.inspection import ATTRIBUTES
-    from sifmake.rootfs.report import as_json, as_text, choose
-    from sifmake.sif import open_sif
+    from sifmake.rootfs.report import as_json, as_text
 
     app = "" if args.all else args.app
     wanted = set(ATTRIBUTES) if args.all else set(args.chosen or ["labels"])
-    with open_sif(args.file) as sif:
-        try:
-            chosen = choose(_attributes(sif, wanted), wanted, app)
-        except SifmakeError as error:
-            raise error.within(str(args.file)) from None
+    chosen = chosen_attributes(args.file, wanted, app)
     print_text(as_json(chosen) if args.all or args.json else as_text(chosen, app, list_apps="apps" in wanted))
     return 0
+
+
+def chosen_attributes(path: Path, wanted: set[str], app: str) -> dict[str, Any]:
+    """Return the wanted attributes of a SIF file, or of one of its apps.
+
+    Raises:
+        SifError: They cannot be read.
+    """
+    from sifmake.errors import SifmakeError
+    from sifmake.rootfs.report import choose
+    from sifmake.sif import open_sif
+
+    with open_sif(path) as sif:
+        try:
+            return choose(_attributes(sif, wanted), wanted, app)
+        except SifmakeError as error:
+            raise error.within(str(path)) from None
 
 
 def _attributes(sif: Sif, wanted: set[str]) -> dict[str, Any]:

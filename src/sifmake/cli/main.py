@@ -6,7 +6,6 @@ import gc
 import os
 import sys
 
-from sifmake import __version__
 from sifmake.errors import SifmakeError, explain, one_line
 from sifmake.withheld import Withheld
 
@@ -14,10 +13,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from types import ModuleType
     from typing import NoReturn
 
 COMMANDS: dict[str, str] = {
     "pull": "build a SIF file from a container image",
+    "build": "the same in the words of apptainer build",
     "lock": "ask registries what tags mean now and write lock files",
     "stage": "run one stage of one configured image",
     "sign": "add a digital signature to a SIF file",
@@ -28,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "exec": "run a command in a SIF file or image",
     "shell": "run a shell in a SIF file or image",
     "test": "run the test script of a SIF file or image",
+    "run-help": "show the help text of a SIF file",
     "sif": "look into the SIF format: list, header, dump, digest",
     "key": "make, list, import, export and remove keys",
     "registry": "log in to and out of registries",
@@ -36,9 +38,12 @@ COMMANDS: dict[str, str] = {
     "rebuild": "refresh locks, build, log digests and notify: for schedules",
     "seed": "put SIF files where Snakemake looks for container images",
     "push": "upload a SIF file to a registry",
+    "shim": "write programs named apptainer and singularity that run sifmake",
+    "help": "show the help of a command",
+    "version": "print the version",
     "completion": "print a script that completes commands in bash, zsh or fish",
 }
-"""Subcommands and their help; module ``sifmake.cli.NAME_command`` has ``configure(parser)`` and ``run(args)``."""
+"""Subcommands and their help; the module of each has ``configure(parser)`` and ``run(args)``: see :func:`_module`."""
 
 
 _RUNNING = frozenset({"run", "exec", "shell", "test"})
@@ -50,9 +55,9 @@ _OWN_FAILURE = 255
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """Return the parser, in which only the chosen subcommand knows its options."""
     import argparse
-    from importlib import import_module
 
-    from sifmake.cli.subcommands import add_global_options, new_parser
+    from sifmake.cli.stand_in import version_line
+    from sifmake.cli.subcommands import add_global_options, add_head_options, new_parser
 
     parser = new_parser(
         prog="sifmake",
@@ -60,8 +65,9 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         epilog="'sifmake COMMAND --help' tells the options of a command. In a project (config/images.yaml), 'doit' and "
         "'snakemake' build all images.",
     )
-    parser.add_argument("--version", action="version", version=f"sifmake {__version__}")
+    parser.add_argument("--version", action="version", version=version_line())
     add_global_options(parser, default=False)
+    add_head_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         description = text[0].upper() + text[1:] + "."
@@ -69,7 +75,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=description, formatter_class=form)
         if name == chosen:
             add_global_options(sub, default=argparse.SUPPRESS)
-            import_module(f"sifmake.cli.{name}_command").configure(sub)
+            _module(name).configure(sub)
     return parser
 
 
@@ -155,9 +161,14 @@ def run_command(args: argparse.Namespace) -> int:
         from sifmake.cli import running
 
         return running.run(args, args.command)
+    return int(_module(args.command).run(args))
+
+
+def _module(command: str) -> ModuleType:
+    """Return the module of a command: ``sifmake.cli.NAME_command``, with ``_`` for ``-``."""
     from importlib import import_module
 
-    return int(import_module(f"sifmake.cli.{args.command}_command").run(args))
+    return import_module(f"sifmake.cli.{command.replace('-', '_')}_command")
 
 
 def _leave(status: int) -> NoReturn:
@@ -174,8 +185,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         from sifmake.cli.running import parse_plain
 
         at = arguments.index(chosen)
-        args = parse_plain([chosen, *arguments[:at], *arguments[at + 1 :]])
+        head, silent = _head_of(arguments[:at]) if at else ([], False)
+        args = parse_plain([chosen, *head, *arguments[at + 1 :]])
         if args is not None:
+            args.quiet = args.quiet + silent
             return args
     if arguments and arguments[0] == "stage":
         from sifmake.cli.stage_command import parse_plain as parse_stage
@@ -190,12 +203,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         args.words += rest  # argparse takes no positionals behind options that stand between them
+    args.quiet = args.quiet + args.silent * 2
     return args
+
+
+def _head_of(words: list[str]) -> tuple[list[str], bool]:
+    """Return what stands before a command as it may stand behind it, and whether warnings are unwanted."""
+    from sifmake.cli.head_words import split_head
+
+    return split_head(words)
 
 
 def _complain(message: str, status: int) -> int:
     """Print an error line and return the status."""
+    from sifmake.cli.stand_in import error_prefix
     from sifmake.printing import print_error
 
-    print_error(f"sifmake: error: {message}")
+    print_error(f"{error_prefix()}{message}")
     return status

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from sifmake.cli.pull_words import add_words, credentials_of, folder_of, is_plain_http
 from sifmake.cli.subcommands import examples
 from sifmake.errors import BadReferenceError, OutputPathError, TargetExistsError, UsageError
 from sifmake.output_path import STANDARD_STREAM, check_output
@@ -26,9 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "docker save app:1.0 | sifmake pull app.sif docker-archive:/dev/stdin",
     )
     parser.add_argument("words", metavar="[OUT.sif] URI", nargs="+", help="output file and image")
+    parser.add_argument("--name", default="", metavar="OUT.sif", help="the output file, as an option")
     parser.add_argument("-F", "--force", action="store_true", help="replace an existing output file")
     parser.add_argument(
-        "--dir", type=Path, default=Path(), metavar="DIR", help="folder of the output file (default: here)"
+        "--dir", type=Path, default=None, metavar="DIR", help="folder of the output file (default: here)"
     )
     parser.add_argument(
         "--arch", metavar="ARCH", help="architecture of the image, for example arm64 (default: this machine's)"
@@ -38,10 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compression", choices=("gzip", "zstd"), default="gzip", help="of the squashfs blocks (default: gzip)"
     )
-    parser.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
+    parser.add_argument("--no-https", "--nohttps", action="store_true", help="speak plain http to the registry")
     parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's form")
     parser.add_argument("--reproducible", action="store_true", help="no effect: every SIF file is, to the byte")
     parser.add_argument("--disable-cache", action="store_true", help="no effect; SIFMAKE_CACHE=DIR is another store")
+    add_words(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,8 +57,11 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.reference import default_sif_name
 
     output, uri = _words(args.words)
+    if args.name and output:
+        raise UsageError("--name and an output file are both given", hint="leave one of them out")
     usual = default_sif_name(uri)
-    target = args.dir / (output or usual)
+    folder = folder_of(os.environ) if args.dir is None else args.dir
+    target = folder / (args.name or output or usual)
     check_output(target, usual)
     if target.exists() and not args.force:
         raise TargetExistsError(
@@ -72,8 +79,9 @@ def run(args: argparse.Namespace) -> int:
         target=target,
         platform=_platform(args),
         compression=args.compression,
-        plain_http=args.no_https,
+        plain_http=args.no_https or is_plain_http(os.environ),
         auth_file=args.authfile,
+        credentials=credentials_of(args),
     )
     try:
         pull(request, console, Project(Path.cwd()).configuration)

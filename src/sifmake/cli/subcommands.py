@@ -30,6 +30,14 @@ def add_global_options(parser: argparse.ArgumentParser, *, default: object) -> N
     parser.add_argument("--debug", action="store_true", default=default, help="show tracebacks")
 
 
+def add_head_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of Apptainer that stand before a command, where they mean the same for all."""
+    parser.add_argument("-d", dest="debug", action="store_true", help="the same as --debug")
+    parser.add_argument("-s", "--silent", action="store_true", help="show errors only")
+    parser.add_argument("-v", "--verbose", action="store_true", dest="verbose_head", help="no effect")
+    parser.add_argument("--nocolor", action="store_true", help="no effect: nothing has colours")
+
+
 def add_action(actions: Actions, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
     """Add a subcommand of a subcommand.
 

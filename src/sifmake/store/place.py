@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _VARIABLE = "SIFMAKE_CACHE"
+_PEERS_VARIABLES = ("APPTAINER_CACHEDIR", "SINGULARITY_CACHEDIR")
 _READ_ONLY_VARIABLE = "SIFMAKE_READONLY_CACHE"
 HINT = f"set {_VARIABLE} to a folder that you can write to"
 
@@ -20,13 +21,17 @@ HINT = f"set {_VARIABLE} to a folder that you can write to"
 def find_root(environ: Mapping[str, str]) -> Path:
     """Return the user's store: ``$SIFMAKE_CACHE``, ``$XDG_CACHE_HOME/sifmake`` or ``~/.cache/sifmake``.
 
-    A relative ``XDG_CACHE_HOME`` is ignored (XDG base directory specification 0.8).
+    Who has named another place for the cache of Apptainer or SingularityCE, say because the home directory is small,
+    has the store there too, beside what they keep. A relative ``XDG_CACHE_HOME`` is ignored (XDG base directory
+    specification 0.8).
 
     Raises:
         StoreError: There is no home directory to put it in.
     """
     if chosen := environ.get(_VARIABLE):
         return Path(chosen).absolute()
+    if peers := next((environ[name] for name in _PEERS_VARIABLES if environ.get(name)), ""):
+        return Path(peers).absolute() / "sifmake"
     cache = Path(environ.get("XDG_CACHE_HOME", ""))
     return (cache if cache.is_absolute() else _find_home(environ) / ".cache") / "sifmake"
 
