@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from types import ModuleType
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 COMMANDS: dict[str, str] = {
     "pull": "build a SIF file from a container image",
@@ -29,7 +29,6 @@ COMMANDS: dict[str, str] = {
     "exec": "run a command in a SIF file or image",
     "shell": "run a shell in a SIF file or image",
     "test": "run the test script of a SIF file or image",
-    "run-help": "show the help text of a SIF file",
     "sif": "look into the SIF format: list, header, dump, digest",
     "key": "make, list, import, export and remove keys",
     "registry": "log in to and out of registries",
@@ -45,6 +44,8 @@ COMMANDS: dict[str, str] = {
 }
 """Subcommands and their help; the module of each has ``configure(parser)`` and ``run(args)``: see :func:`_module`."""
 
+_UNLISTED = {"run-help": "show the help text of a SIF file, as `inspect --helpfile` does"}
+"""Words of Apptainer for what another command does."""
 
 _RUNNING = frozenset({"run", "exec", "shell", "test"})
 """Commands that start programs in images: argparse alone would cost half of their time."""
@@ -69,10 +70,11 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     add_global_options(parser, default=False)
     add_head_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, text in COMMANDS.items():
+    for name, text in (COMMANDS | _UNLISTED).items():
         description = text[0].upper() + text[1:] + "."
         form = argparse.RawDescriptionHelpFormatter  # examples keep their lines
-        sub = commands.add_parser(name, help=text, description=description, formatter_class=form)
+        listed: dict[str, Any] = {"help": text} if name in COMMANDS else {}
+        sub = commands.add_parser(name, description=description, formatter_class=form, **listed)
         if name == chosen:
             add_global_options(sub, default=argparse.SUPPRESS)
             _module(name).configure(sub)
@@ -197,7 +199,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         stage = parse_stage(arguments[1:])
         if stage is not None:
             return stage
-    parser = build_parser(chosen if chosen in COMMANDS else None)
+    parser = build_parser(chosen)
     args, rest = parser.parse_known_args(arguments)
     if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
