@@ -14,7 +14,7 @@ _SPOKEN = {"apptainer": ("apptainer", "1.4.0"), "singularity": ("singularity-ce"
 """By the name of the program: what it calls itself, and the version whose words are understood."""
 
 
-def stands_in_for() -> str:
+def _stands_in_for() -> str:
     """Return ``apptainer`` or ``singularity`` if this process was started under that name, else nothing."""
     name = sys.argv[0].rpartition("/")[2]
     return name if name in _SPOKEN else ""
@@ -22,19 +22,19 @@ def stands_in_for() -> str:
 
 def version() -> str:
     """Return the version; ours is a part of it that readers of versions take for a local one (PEP 440)."""
-    name = stands_in_for()
+    name = _stands_in_for()
     return f"{_SPOKEN[name][1]}+sifmake.{__version__.replace('+', '.')}" if name else __version__
 
 
 def version_line() -> str:
     """Return what ``--version`` prints."""
-    name = stands_in_for()
+    name = _stands_in_for()
     return f"{_SPOKEN[name][0]} version {version()}" if name else f"sifmake {version()}"
 
 
 def error_prefix() -> str:
     """Return what stands before an error."""
-    return "FATAL:   " if stands_in_for() else "sifmake: error: "
+    return "FATAL:   " if _stands_in_for() else "sifmake: error: "
 
 
 def main(name: str) -> int:
