@@ -5,18 +5,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from sifmake import temporaries
 from sifmake.errors import OutputPathError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TEMP_PREFIX = ".tmp-"
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP})
 """What file systems say that have no fsync for folders."""
 _KINDS = {
@@ -29,16 +28,6 @@ _KINDS = {
 _MOST_LINKS = 40
 """As many as the kernel follows."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def temporary_name(name: str) -> str:
-    """Return a new name for a file or folder that is not finished yet."""
-    return f"{TEMP_PREFIX}{name[:80]}-{os.getpid()}-{secrets.token_hex(6)}"
-
-
-def temporary_beside(path: Path) -> Path:
-    """Return a new name in the folder of ``path`` for a file that is not finished yet."""
-    return path.with_name(temporary_name(path.name))
 
 
 def exists_quietly(path: Path) -> bool:
@@ -190,33 +179,49 @@ def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact:
     if at is None:
         make_folders(path.parent)
         refuse_irregular(path)
-    temporary = temporary_beside(path)
-    old, new = (temporary, path) if at is None else (temporary.name, path.name)
-    try:
-        # In here already: an interrupt may come when the file is there and the call has not returned.
-        with os.fdopen(_make_new(old, path, mode, at), "w+b") as file:
-            if exact:
-                os.fchmod(file.fileno(), mode)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(old, new, src_dir_fd=at, dst_dir_fd=at)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(old, dir_fd=at)
-        if isinstance(error, OSError) and error.filename == old:
-            error.filename = str(path)
-        add_path_to_enospc(error, path)
-        raise
+    with _open_temporary(path, mode, at) as (temporary, file):
+        if exact:
+            os.fchmod(file.fileno(), mode)
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        # Before it is closed: the lock on it ends then.
+        os.replace(temporary, path if at is None else path.name, src_dir_fd=at, dst_dir_fd=at)
     fsync_folder(path.parent, at)
 
 
-def _make_new(name: str | Path, path: Path, mode: int, at: int | None) -> int:
-    """Make a file and open it; an error names the path that it is for."""
+@contextmanager
+def _open_temporary(path: Path, mode: int, at: int | None) -> Iterator[tuple[str, BinaryIO]]:
+    """Open a file beside ``path``; give its name and remove it after an error, which gets the path of the target."""
+    tried: list[str] = []
     try:
-        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=at)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        # In here already: an interrupt may come when the file is there and the call has not returned.
+        with os.fdopen(temporaries.create(path, mode, at, tried), "w+b") as file:
+            yield tried[-1], file
+    except BaseException as error:
+        for name in tried:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=at)
+        if isinstance(error, OSError) and error.filename in tried:
+            error.filename = str(path)
+        add_path_to_enospc(error, path)
+        raise
+
+
+def write_and_link(path: Path, data: bytes, mode: int) -> None:
+    """Write a small file that appears whole or not at all and replaces nothing; its folder is there.
+
+    Raises:
+        FileExistsError: There is a file of that name.
+        OSError: As write, fsync and link do.
+    """
+    with _open_temporary(path, mode, None) as (temporary, file):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        os.link(temporary, path)
+        os.unlink(temporary, dir_fd=None)
+    fsync_folder(path.parent)
 
 
 def add_path_to_enospc(error: BaseException, path: Path) -> None:

@@ -27,15 +27,16 @@ from sifmake.drivers.new_project import start_project
 from sifmake.drivers.rebuild import rebuild
 from sifmake.drivers.seeding import seed
 from sifmake.errors import SifmakeError
-from sifmake.files import TEMP_PREFIX
 from sifmake.progress import Silent
 from sifmake.project.configuration import Configuration
 from sifmake.project.project import Project
 from sifmake.project.stage_table import STAGE_NAMES
 from sifmake.sif import DataType, open_sif
 from sifmake.signing import sign_file
+from sifmake.signing.keystore import development_key
 from sifmake.stages.lock_refresh import LockRefresher
 from sifmake.stages.runner import open_runner
+from sifmake.temporaries import MARK, TEMP_PREFIX, temporary_name
 from support.faults import layers, sync_often, write_image
 from support.images import Blobs, write_docker_archive
 from support.injector import Fault, Injector, Site, sites_in_source
@@ -66,6 +67,7 @@ CODES = {
 }
 SCOPE = (
     "sifmake.files",
+    "sifmake.temporaries",
     "sifmake.ranges",
     "sifmake.layers",
     "sifmake.assembly",
@@ -190,8 +192,12 @@ class Sources:
                 raise SifmakeError(f"cache {words[0]} ends with {status}")
         assert other.is_dir()
 
+    def make_key(self, folder: Path) -> None:
+        development_key(folder / "config")
+        (folder / "images" / "a.sif").write_bytes(self.finished.read_bytes())
+
     def mend(self, folder: Path) -> None:
-        """Build where everything was damaged after a build, with old temporaries in the store."""
+        """Build where everything was damaged after a build, with what killed runs left in the store."""
         self.build(folder, stages=STAGE_NAMES[:4])
         for path in (*(folder / "results").rglob("signed.sif"), *(folder / "store" / "packs").rglob("*-gzip*")):
             data = bytearray(path.read_bytes())
@@ -200,6 +206,10 @@ class Sources:
         stale = folder / "store" / "tmp" / "old" / "older"
         stale.mkdir(parents=True, exist_ok=True)
         (stale / "file").touch()
+        for there in (folder / "store" / "tmp", folder / "results" / "a"):
+            killed = there / temporary_name("killed")
+            killed.mkdir(0o700)
+            (killed / MARK).touch()
         for path in (stale / "file", stale, stale.parent, folder / "store" / ".swept"):
             os.utime(path, (1, 1))
         self.build(folder)
@@ -256,6 +266,7 @@ SCENARIOS = {
     ),
     "cache": Scenario(Sources.care_for_the_store),
     "sign": Scenario(Sources.sign),
+    "key": Scenario(Sources.make_key),
     "seed": Scenario(Sources.seed),
 }
 
@@ -409,6 +420,7 @@ class Trial:
 NOT_HERE = {
     ("sifmake.drivers.doit_tasks", "DoitTasks.clean"): "removes what somebody asked to remove; tests/workflow",
     ("sifmake.drivers.doit_reporter", "Reporter"): "prints",
+    ("sifmake.store.scratch", "_make"): "removes a folder that could not be marked; tests/store/test_left_over.py",
 }
 """Functions without a scenario, and why."""
 

@@ -18,11 +18,11 @@ import pytest
 
 from sifmake.cli.main import main
 from sifmake.drivers.seeding import seed
-from sifmake.files import TEMP_PREFIX
 from sifmake.project.project import Project
 from sifmake.stages.lock_refresh import LockRefresher
 from sifmake.stages.runner import open_runner
 from sifmake.stages.stage import all_stages
+from sifmake.temporaries import TEMP_PREFIX
 from support.faults import pull_image, sync_often, write_image
 from support.signing import pem_pair
 

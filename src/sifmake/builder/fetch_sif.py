@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.files import replace_file, temporary_beside
+from sifmake.files import replace_file
 from sifmake.sif import open_sif
+from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,13 +34,11 @@ def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "") -
         IntegrityError: It does not have the digest.
         SifError: It is cut off or damaged; ``where`` is ``uri``.
     """
-    temporary = temporary_beside(target)
-    try:
+    with folder_beside(target) as folder:
+        temporary = folder / target.name
         digest = source.fetch(temporary, expected)
         _check_whole(temporary, uri)
         replace_file(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return digest
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sifmake.builder.provenance import make_origin
 from sifmake.errors import PackDamagedError
-from sifmake.files import make_folders, replace_file, temporary_beside
+from sifmake.files import make_folders, replace_file
 from sifmake.oci.model import Platform
 from sifmake.output_path import check_output
 from sifmake.project.configuration import Configuration
+from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,15 +91,11 @@ def _pull_signed(request: PullRequest, settings: SourceSettings, store: Store, c
     """Build beside the target; it gets its name when it is signed and verified."""
     from sifmake.builder.image_signing import sign_and_verify
 
-    folder = temporary_beside(request.target)
-    folder.mkdir()
-    try:
+    with folder_beside(request.target) as folder:
         temporary = folder / request.target.name
         digests = _pull_layers(replace(request, target=temporary), settings, store).objects
         sign_and_verify(configuration, temporary, digests, settings.progress)
         replace_file(temporary, request.target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fetch(request: PullRequest, settings: SourceSettings) -> None:

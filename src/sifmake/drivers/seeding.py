@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from sifmake.builder.image_signing import check_published
 from sifmake.errors import LockError, SifmakeError
-from sifmake.files import atomic_write, make_folders, replace_file, sha256_of, temporary_beside
+from sifmake.files import atomic_write, make_folders, replace_file, sha256_of
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.reference import parse_reference
 from sifmake.stages.freshness import why_stale
+from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,12 +68,10 @@ def _put(target: Path, path: Path) -> None:
     """Link the file, or copy it where the prefix is on another file system."""
     if path.exists() and path.samefile(target):
         return
-    temporary = temporary_beside(path)
     try:
-        os.link(target, temporary)
-        replace_file(temporary, path)
+        with folder_beside(path) as folder:
+            os.link(target, folder / path.name)
+            replace_file(folder / path.name, path)
     except OSError:
         with target.open("rb") as source, atomic_write(path, 0o777) as copy:
             shutil.copyfileobj(source, copy)
-    finally:
-        temporary.unlink(missing_ok=True)

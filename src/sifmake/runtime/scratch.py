@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import os
 import secrets
 import stat
 
 from sifmake.runtime.rootfs import PREFIX
+from sifmake.temporaries import TRIES, claim, is_unlocked
 
 MOUNTED = "mounted"
 """Mount point in a temporary folder, where one is needed."""
@@ -32,16 +33,26 @@ class Scratch:
     def __init__(self) -> None:
         parent = _temporary_parent()
         _sweep(parent)
-        self.path = f"{parent}/{PREFIX}{secrets.token_hex(8)}"
-        os.mkdir(self.path, 0o700)
-        self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self.path, self.fd = _make(parent)
         self.owner = os.getpid()
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
         _clear(self.path)
         os.close(self.fd)
+
+
+def _make(parent: str) -> tuple[str, int]:
+    """Make a folder; return its path, and it, open and locked. Others may sweep it before it is locked."""
+    for _ in range(TRIES):
+        path = f"{parent}/{PREFIX}{secrets.token_hex(8)}"
+        os.mkdir(path, 0o700)
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            if claim(fd, path):
+                return path, fd
+            os.close(fd)
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), parent)
 
 
 def _sweep(parent: str) -> None:
@@ -57,8 +68,8 @@ def _sweep_one(path: str) -> None:
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _clear(path)
+            if is_unlocked(fd):
+                _clear(path)
         finally:
             os.close(fd)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.files import add_path_to_enospc, make_folders, replace_file, temporary_beside
+from sifmake.files import add_path_to_enospc, atomic_write
 from sifmake.ranges import copy_some, write_at
 from sifmake.sif.format import ZERO_TIME, Descriptor, Header
 from sifmake.sif.plan import place
@@ -65,15 +65,9 @@ def _open_in_place(source: Path) -> Iterator[Sif]:
 
 @contextmanager
 def _open_copy(source: Path, target: Path) -> Iterator[Sif]:
-    temporary = temporary_beside(target)
-    try:
-        _copy_file(source, temporary)
-        with _opened(temporary) as fd:
-            yield read_sif(fd, source)
-            os.fsync(fd)
-        replace_file(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with source.open("rb") as reader, atomic_write(target, 0o600) as file:
+        _copy_file(reader.fileno(), file.fileno())
+        yield read_sif(file.fileno(), source)
 
 
 @contextmanager
@@ -160,19 +154,13 @@ def _check_sound(sif: Sif) -> None:
         raise SifError(found[0], where=str(sif.path), hint="build the file again")
 
 
-def _copy_file(source: Path, target: Path) -> None:
+def _copy_file(source: int, target: int) -> None:
     """Copy content and permission bits to a new file, inside the kernel; clone where the file system can."""
-    with source.open("rb") as reader:
-        mode = os.fstat(reader.fileno()).st_mode & 0o777
-        make_folders(target.parent)
-        fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.fchmod(fd, mode)
-            fcntl.ioctl(fd, _FICLONE, reader.fileno())
-        except OSError:
-            _copy_bytes(reader.fileno(), fd)
-        finally:
-            os.close(fd)
+    os.fchmod(target, os.fstat(source).st_mode & 0o777)
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        _copy_bytes(source, target)
 
 
 def _copy_bytes(source: int, target: int) -> None:

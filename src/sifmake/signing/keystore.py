@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import KeyFileError
-from sifmake.files import exists_quietly, fsync_folder, make_folders, temporary_beside, write_atomic
+from sifmake.files import exists_quietly, make_folders, write_and_link, write_atomic
 from sifmake.signing.key_forms import KINDS
 from sifmake.signing.passphrase import Passphrase
 from sifmake.signing.trust import SUFFIXES, TrustStore, is_pem, load_file, load_keys, normalized, read_key_file
@@ -128,16 +128,11 @@ def _write_new(path: Path, data: bytes, *, keep: bool = False) -> None:
     Raises:
         KeyFileError: The file exists.
     """
-    temporary = temporary_beside(path)
-    write_atomic(temporary, data, 0o600)
     try:
-        os.link(temporary, path)
+        write_and_link(path, data, 0o600)
     except FileExistsError:
         if not keep:
             raise KeyFileError("there is a key of this name", where=str(path), hint="remove it first") from None
-    finally:
-        temporary.unlink()
-    fsync_folder(path.parent)
 
 
 def new_pair(config: Path, name: str, passphrase: str) -> tuple[Path, Path]:

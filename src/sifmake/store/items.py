@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
-from sifmake.files import TEMP_PREFIX
 from sifmake.store.folder import Folder, Rules
 from sifmake.store.naming import BLOBS, KINDS, LOCKS, SCRATCH, STAMP
 from sifmake.store.root import Root
 from sifmake.store.trust import OTHERS_WRITE
+from sifmake.temporaries import TEMP_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

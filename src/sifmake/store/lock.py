@@ -42,11 +42,16 @@ class _Attempt:
 
     def _run(self) -> None:
         try:
-            fd = self._folder.open_mark(self._name)
-            try:
-                self._ask(fd)
-            finally:
-                self._keep_or_close(fd)
+            while True:
+                fd = self._folder.open_mark(self._name)
+                try:
+                    self._ask(fd)
+                finally:
+                    removed = self.held and not os.fstat(fd).st_nlink
+                    self.held = self.held and not removed
+                    self._keep_or_close(fd)
+                if not removed:
+                    break  # else another process found it old, and the next one would make a new one
         except StoreError as error:
             self.trouble = error.what
         except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
-from sifmake.files import temporary_name
+from sifmake.temporaries import MARK, TRIES, claim, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from sifmake.store.folder import Folder
 
 _OTHERS = 0o077
-_MARK = ".sifmake-scratch"
-"""Stands in every such folder: one that somebody moved here from elsewhere has none, and is not swept."""
 
 
 @contextmanager
@@ -28,24 +26,46 @@ def open_scratch(parent: Folder) -> Iterator[Folder]:
         StoreError: Somebody has put another folder in its place.
         OSError: It cannot be made.
     """
-    name = temporary_name("scratch")
-    os.mkdir(name, 0o700, dir_fd=parent.fd)
-    with parent.enter(name) as scratch:
-        status = scratch.status()
-        if status.st_uid != os.geteuid() or status.st_mode & _OTHERS or scratch.names():
-            raise StoreError("another folder was put in its place", where=str(scratch.path))
-        os.close(scratch.open_mark(_MARK))
+    name, scratch, lock = _make(parent)
+    with scratch:
         try:
             yield scratch
         except OSError as error:
             _rename(error, scratch)
             raise
         finally:
-            for entry in scratch.names():
+            for entry in sorted(scratch.names(), key=lambda one: one == MARK):  # what may be left needs the mark
                 with suppress(OSError):
                     scratch.remove(entry)
             with suppress(OSError):
                 os.rmdir(name, dir_fd=parent.fd)
+            os.close(lock)
+
+
+def _make(parent: Folder) -> tuple[str, Folder, int]:
+    """Make a folder; return its name, it, and the mark in it, open and locked."""
+    for _ in range(TRIES):
+        name = temporary_name("scratch")
+        os.mkdir(name, 0o700, dir_fd=parent.fd)
+        try:
+            scratch, lock = _mark(parent, name)
+        except FileNotFoundError:  # another process took it for left over
+            continue
+        except OSError:
+            os.rmdir(name, dir_fd=parent.fd)
+            raise
+        if claim(lock, MARK, scratch.fd):
+            return name, scratch, lock
+        os.close(lock)
+    raise StoreError("no temporary folder can be made there", where=str(parent.path), hint="try again")
+
+
+def _mark(parent: Folder, name: str) -> tuple[Folder, int]:
+    scratch = parent.enter(name)
+    status = scratch.status()
+    if status.st_uid != os.geteuid() or status.st_mode & _OTHERS or scratch.names():
+        raise StoreError("another folder was put in its place", where=str(scratch.path))
+    return scratch, scratch.open_mark(MARK)
 
 
 def path_of(folder: Folder) -> Path:
@@ -56,7 +76,7 @@ def path_of(folder: Folder) -> Path:
 def is_scratch(folder: Folder) -> bool:
     """Tell whether :func:`open_scratch` of this user has made a folder."""
     status = folder.status()
-    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS and _MARK in folder.names()
+    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS and MARK in folder.names()
 
 
 def _rename(error: OSError, scratch: Folder) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from sifmake.errors import StoreError
-from sifmake.files import sha256_of_open, temporary_name
+from sifmake.files import sha256_of_open
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.progress import Progress, Silent
 from sifmake.store import lock, place
@@ -36,6 +36,7 @@ from sifmake.store.naming import (
 from sifmake.store.root import Root
 from sifmake.store.stored_files import Found, StoredFiles
 from sifmake.store.trust import Trust, renew
+from sifmake.temporaries import temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -84,6 +85,7 @@ class Store:
         site = [Root(path, self.site_rules) for path in self.read_only]
         self._files = StoredFiles(Root(root, self.rules), site, self.progress)
         self._dropped: set[str] = set()
+        self._unplaced: dict[str, int] = {}
 
     @classmethod
     def open(
@@ -203,6 +205,7 @@ class Store:
             name = temporary_name("layer")
             with folder.writing(name) as file:
                 result = write(file)
+                self._unplaced[name] = os.dup(file.fileno())  # keeps it locked
         return name, result
 
     def place_pack(self, name: str, key: str) -> None:
@@ -213,12 +216,14 @@ class Store:
             OSError: As rename does.
         """
         spot = key_spot(PACKS, key)
-        with self._files.scratch() as scratch, self._files.own.make(spot.folders) as folder:
+        with self._files.own.make((SCRATCH,)) as scratch, self._files.own.make(spot.folders) as folder:
             folder.take(name, scratch, spot.name)
+        os.close(self._unplaced.pop(name))
 
     def drop_temporary(self, name: str) -> None:
         """Remove a temporary file."""
         self._files.remove(Spot((SCRATCH,), name))
+        os.close(self._unplaced.pop(name))
 
     def open_pack(self, key: str) -> Found | None:
         """Return the pack of this key, open, from the first store that has one, or None; renews its time stamp."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from sifmake.errors import StoreError
 from sifmake.store.naming import SCRATCH, STAMP
 from sifmake.store.trust import DAY, SKEW, renew
+from sifmake.temporaries import sweep_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,13 +151,14 @@ class StoredFiles:
             folder.remove(spot.name)
 
     def scratch(self) -> Folder:
-        """Open the folder for temporary files; what is older than a day goes from it.
+        """Open the folder for temporary files; what killed runs left goes from it.
 
         Raises:
             StoreError: It cannot be made.
         """
         folder = self.own.make((SCRATCH,))
         _sweep_daily(folder.root)
+        sweep_folder(folder.path, folder.fd)
         return folder
 
     def _tell(self, what: str) -> None:

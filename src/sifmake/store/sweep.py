@@ -1,4 +1,4 @@
-"""Removing what killed runs left behind, by age."""
+"""Removing what killed runs left behind: what nobody has locked, and is old where locks may not be seen."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
-from sifmake.files import TEMP_PREFIX
 from sifmake.store.naming import KINDS, LOCKS, SCRATCH, STAMP
 from sifmake.store.scratch import is_scratch
 from sifmake.store.trust import DAY, OTHERS_WRITE, SKEW
+from sifmake.temporaries import MARK, TEMP_PREFIX, remove_unlocked, sweep_folder, try_lock
 
 if TYPE_CHECKING:
     from sifmake.store.folder import Folder
@@ -22,53 +22,83 @@ _DEPTH = 8
 
 
 def sweep_marked(root: Folder) -> None:
-    """Remove old temporaries of a store and mark when, in a store that lets itself be marked; the rest stays."""
-    try:
-        fd = root.open_mark(STAMP)
-        try:
-            os.utime(fd)
-        finally:
-            os.close(fd)
-    except (OSError, StoreError):
-        return
-    sweep(root)
+    """Remove what is left over in a store and mark when, in a store that lets itself be marked; the rest stays."""
+    with suppress(OSError, StoreError):
+        _sweep_all(root, _mark(root))
 
 
 def sweep(root: Folder) -> None:
-    """Remove old temporaries of a store now; what cannot be removed stays. Files from the future begin to age."""
-    limit = time.time() - DAY
-    _sweep(root, limit, 0, everything=False)
+    """Remove what is left over in a store now; what cannot be removed stays. Files from the future begin to age."""
+    try:
+        now = _mark(root)
+    except (OSError, StoreError):
+        now = time.time()
+    _sweep_all(root, now)
+
+
+def _mark(root: Folder) -> float:
+    """Set the stamp and return its time, by the clock of the file server."""
+    fd = root.open_mark(STAMP)
+    try:
+        os.utime(fd)
+        return os.fstat(fd).st_mtime
+    finally:
+        os.close(fd)
+
+
+def _sweep_all(root: Folder, now: float) -> None:
+    _sweep(root, now, 0, everything=False)
     for name in KINDS:
-        _sweep_inside(root, name, limit, 2, everything=False)
+        _sweep_inside(root, name, now, 2, everything=False)
     for name in (SCRATCH, LOCKS):
-        _sweep_inside(root, name, limit, _DEPTH, everything=True)
+        _sweep_inside(root, name, now, _DEPTH, everything=True)
 
 
-def _sweep_inside(parent: Folder, name: str, limit: float, depth: int, *, everything: bool) -> None:
+def _sweep_inside(parent: Folder, name: str, now: float, depth: int, *, everything: bool) -> None:
     try:
         with parent.enter(name) as folder:
-            _sweep(folder, limit, depth, everything=everything)
+            _sweep(folder, now, depth, everything=everything)
     except (OSError, StoreError):
         return
 
 
-def _sweep(folder: Folder, limit: float, depth: int, *, everything: bool) -> None:
-    """Remove old files: all of a scratch folder, else those that have a temporary's name."""
+def _sweep(folder: Folder, now: float, depth: int, *, everything: bool) -> None:
+    """Remove what is left over: all old files of a scratch folder that nobody has locked, else temporaries."""
+    sweep_folder(folder.path, folder.fd, now)
     exposed = bool(folder.status().st_mode & OTHERS_WRITE)
     for name, status in folder.entries():
-        old = status.st_mtime < limit
-        if status.st_mtime > limit + DAY + SKEW:
+        old = status.st_mtime < now - DAY
+        if status.st_mtime > now + SKEW:
             with suppress(OSError):
                 os.utime(name, dir_fd=folder.fd, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             if old and (everything or name.startswith(TEMP_PREFIX)):
-                with suppress(OSError):
-                    folder.remove(name)
-        elif depth and not (everything and exposed and not _is_own(folder, name)):
-            _sweep_inside(folder, name, limit, depth - 1, everything=everything)
+                _remove(folder, name, status)
+        elif depth and not (everything and exposed and not _is_own(folder, name)) and not _is_in_use(folder, name):
+            _sweep_inside(folder, name, now, depth - 1, everything=everything)
             if everything and old:
                 with suppress(OSError):
                     os.rmdir(name, dir_fd=folder.fd)
+
+
+def _remove(folder: Folder, name: str, status: os.stat_result) -> None:
+    """Remove an old file that nobody has locked, whoever it is of."""
+    with suppress(OSError):
+        if stat.S_ISREG(status.st_mode):
+            remove_unlocked(folder.fd, name, old=True, mine=False)
+        else:
+            folder.remove(name)
+
+
+def _is_in_use(folder: Folder, name: str) -> bool:
+    """Tell whether somebody has locked a scratch folder, however old its files are."""
+    with suppress(OSError, StoreError), folder.enter(name) as inner:
+        fd = inner.open(MARK)
+        try:
+            return try_lock(fd) is False
+        finally:
+            os.close(fd)
+    return False
 
 
 def _is_own(folder: Folder, name: str) -> bool:

@@ -6,12 +6,14 @@ import os
 import stat
 import time
 from functools import cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from sifmake import temporaries
 
 _RENEW_AFTER = 3600
 """Seconds after which use renews a time stamp; less often spares the file server."""
 
-DAY = 86_400
+DAY: Final = temporaries.DAY
 SKEW = 3600
 """Seconds by which the clock of a file server may differ. Stamps beyond are not believed: they would last for years."""
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
