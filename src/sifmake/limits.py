@@ -29,6 +29,10 @@ class Limits:
         layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, and four times its path,
             link target and extended attributes; images with larger layers may take four times their compressed size.
         pax_bytes: Largest PAX extended header, bytes.
+        pax_records: Most records in all PAX headers of a layer, besides eight for each entry.
+        implied_folders: Most folders of an image's tree that no layer describes, only paths lead through.
+        path_steps: Most folders and parts of links that paths of an image's layers lead through, besides 20 for each
+            entry.
         name_bytes: Longest path or link target in a tar entry, and path in a squashfs, bytes.
         sparse_regions: Most data regions in one sparse tar member.
         xattr_bytes: Largest sum of names and values of one entry's or file's extended attributes, bytes.
@@ -72,6 +76,9 @@ class Limits:
     layer_entries: int = 5_000_000
     layer_listing_bytes: int = 128 * MIB
     pax_bytes: int = 1 * MIB
+    pax_records: int = 1_000_000
+    implied_folders: int = 50_000
+    path_steps: int = 5_000_000
     name_bytes: int = 64 * KIB
     sparse_regions: int = 100_000
     xattr_bytes: int = 256 * KIB

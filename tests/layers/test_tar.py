@@ -292,6 +292,12 @@ LIMITED = {
         "map of 101 regions",
     ),
     "pax": (Limits(pax_bytes=600), pax((b"comment", b"c" * 600)), "an extended header of 613 bytes"),
+    "pax records": (
+        Limits(pax_records=2),
+        pax(*[(b"%d" % n, b"") for n in range(3)]) + file(b"x"),
+        "more records than",
+    ),
+    "global pax records": (Limits(pax_records=2), pax((b"a", b"1"), kind=b"g") * 3 + file(b"x"), "more records than"),
     "long name": (Limits(pax_bytes=600), gnu_long(b"L", b"n" * 600), "an extended header of 601 bytes"),
     "name": (Limits(name_bytes=300), pax((b"path", b"n" * 301)) + file(b"x"), "more than 300 bytes"),
     "link": (Limits(name_bytes=300), pax((b"linkpath", b"n" * 301)) + block(b"x", b"2"), "more than 300 bytes"),

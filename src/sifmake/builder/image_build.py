@@ -224,20 +224,23 @@ def close_packs(packs: Sequence[Pack]) -> None:
         pack.close()
 
 
-def flatten_packs(packs: Sequence[Pack], image: Image, progress: Progress) -> Flattened:
+def flatten_packs(
+    packs: Sequence[Pack], image: Image, progress: Progress, limits: Limits = DEFAULT_LIMITS
+) -> Flattened:
     """Merge the layers of an image into one tree, take its listing, and tell what was odd about them.
 
     Raises:
         FlattenError: They cannot be merged.
+        LimitError: Their paths lead through too many folders.
     """
-    flattened = flatten(packs, epoch_of(image))
+    flattened = flatten(packs, epoch_of(image), limits)
     _tell(flattened, progress)
     return flattened
 
 
-def merge_packs(packs: Sequence[Pack], image: Image, progress: Progress) -> Merged:
+def merge_packs(packs: Sequence[Pack], image: Image, progress: Progress, limits: Limits = DEFAULT_LIMITS) -> Merged:
     """Merge the layers as :func:`flatten_packs` does, for those who need no listing."""
-    merged = merge(packs, epoch_of(image))
+    merged = merge(packs, epoch_of(image), limits)
     _tell(merged, progress)
     return merged
 

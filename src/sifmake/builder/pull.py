@@ -159,7 +159,7 @@ def _build(source: Source, image: Image, store: Store, request: PullRequest, set
     limits, progress = settings.limits, settings.progress
     packs = image_build.fetch_packs(source, image, store, request.compression, limits, progress)
     try:
-        merged = image_build.merge_packs(packs, image, progress)
+        merged = image_build.merge_packs(packs, image, progress, limits)
         origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
         build = image_build.BuildSettings(request.compression)
         return image_build.write_sif(request.target, merged, packs, image, origin, build, progress, store)

@@ -28,12 +28,14 @@ from sifmake.flatten.tree import Tree, new_directory
 from sifmake.formats import TREE_VERSION
 from sifmake.layers.decoding import decode
 from sifmake.layers.entry import DIR, FILE, HARDLINK, Inode, Number, Number32
+from sifmake.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from sifmake.layers.pack_reader import Pack
+    from sifmake.limits import Limits
 
 FORMAT = b"sifmake tree %d\n" % TREE_VERSION
 """First bytes of a tree file; the digest covers them."""
@@ -82,25 +84,27 @@ class Flattened(Merged):
         write_atomic(path, self.encoded + layers + _FOOTER.pack(len(self.encoded), crc32(layers)))
 
 
-def flatten(packs: Sequence[Pack], epoch: int) -> Flattened:
+def flatten(packs: Sequence[Pack], epoch: int, limits: Limits = DEFAULT_LIMITS) -> Flattened:
     """Merge the layers and take the tree's listing; see :func:`merge`."""
-    merged = merge(packs, epoch)
+    merged = merge(packs, epoch, limits)
     layers: list[int] = []
     encoded = _encode(merged.tree, packs, layers)
     return Flattened(merged.tree, merged.entries, merged.warnings, _digest_of(encoded), encoded, layers)
 
 
-def merge(packs: Sequence[Pack], epoch: int) -> Merged:
+def merge(packs: Sequence[Pack], epoch: int, limits: Limits = DEFAULT_LIMITS) -> Merged:
     """Merge the layers, lowest first.
 
     Args:
         packs: One per layer.
         epoch: Time stamp, in seconds, of directories that no tar entry describes.
+        limits: ``implied_folders`` and ``path_steps`` apply.
 
     Raises:
+        LimitError: Paths lead through too many folders.
         FlattenError: Layers cannot be merged; ``where`` names layer and path.
     """
-    merger = Merger(epoch)
+    merger = Merger(epoch, limits)
     count = 0
     warnings: list[str] = []
     for number, pack in enumerate(packs):

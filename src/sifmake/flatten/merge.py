@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.errors import FlattenError
+from sifmake.errors import FlattenError, LimitError
 from sifmake.flatten.tree import MAX_LINKS, Tree, new_directory
 from sifmake.layers.entry import DIR, HARDLINK, OPAQUE, SYMLINK, WHITEOUT, Inode
 from sifmake.layers.tar_paths import AUFS_PREFIX
+from sifmake.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sifmake.limits import Limits
+
 _Directory = dict[bytes, Inode]
 _BELOW_AUFS = b"/" + AUFS_PREFIX
+_STEPS_OF_AN_ENTRY = 20
 _MOST_WARNINGS = 20
 """Per layer."""
 
@@ -26,12 +30,16 @@ class Merger:
         warnings: What the layer that was applied last holds that an image should not.
     """
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, limits: Limits = DEFAULT_LIMITS) -> None:
         """Begin with an empty root.
 
         Args:
             epoch: Time stamp, in seconds, of directories that no tar entry describes.
+            limits: ``implied_folders`` and ``path_steps`` apply.
         """
+        self._limits = limits
+        self._implied = 0
+        self._steps = limits.path_steps
         self.tree = Tree(new_directory(b"", mtime=epoch))
         self._epoch = epoch
         self._layer = 0
@@ -48,8 +56,10 @@ class Merger:
 
         Raises:
             FlattenError: An entry cannot be placed; ``where`` names its path.
+            LimitError: Paths lead through too many folders, or through too many that no entry describes.
         """
         self._layer = layer
+        self._steps += _STEPS_OF_AN_ENTRY * len(entries)
         self._aside, self._hidden, self.warnings = {}, {}, []
         self._hide(entries)
         self._forget()
@@ -91,6 +101,7 @@ class Merger:
         at = b""
         for part in path.split(b"/") if path else ():
             at = at + b"/" + part if at else part
+            self._check_steps()
             inode = self.tree.resolve(at, follow_last=False)
             if inode is None or (inode.kind == SYMLINK and at in declared):
                 return None
@@ -133,6 +144,7 @@ class Merger:
 
     def _link(self, entry: Inode, children: _Directory, name: bytes) -> bool:
         target = self._aside.get(entry.target)
+        self._check_steps()
         if target is None:
             target = self.tree.resolve(entry.target, follow_last=False)
         if target is None:
@@ -170,6 +182,7 @@ class Merger:
 
     def _enter(self, folder: bytes) -> _Directory:
         """Return the directory at a path, made or changed into one where it is none."""
+        self._check_steps()
         inode = self._directory(folder)
         self._folder, self._children = folder, _children(inode)
         return self._children
@@ -181,6 +194,7 @@ class Merger:
             raise FlattenError(
                 "a path leads upwards", where=ascii(folder)[2:-1], hint="the layer is hostile or damaged"
             )
+        self.tree.steps += len(todo)
         followed = 0
         while todo:
             part = todo.pop()
@@ -199,14 +213,33 @@ class Merger:
                     )
                 if child.target.startswith(b"/"):
                     del stack[1:]
-                todo += [p for p in reversed(child.target.split(b"/")) if p not in (b"", b".")]
+                parts = [p for p in reversed(child.target.split(b"/")) if p not in (b"", b".")]
+                self.tree.steps += len(parts)
+                self._check_steps()
+                todo += parts
                 continue
             if child is None or child.kind != DIR:
                 if child is not None:
                     self._warn(f"{_shown(child.path)}, which is no folder, gives way to the folder {_shown(folder)}")
+                self._count_implied()
                 child = here[part] = new_directory(folder, mtime=self._epoch, layer=self._layer)
             stack.append(child)
         return stack[-1]
+
+    def _check_steps(self) -> None:
+        if self.tree.steps > self._steps:
+            raise LimitError(
+                "the paths lead through more folders and links than any image needs (a limit)",
+                hint="set path-steps under limits",
+            )
+
+    def _count_implied(self) -> None:
+        self._implied += 1
+        if self._implied > self._limits.implied_folders:
+            raise LimitError(
+                f"paths lead through more than {self._limits.implied_folders} folders that no layer describes (a limit)",
+                hint="set implied-folders under limits",
+            )
 
     def _warn(self, text: str) -> None:
         if len(self.warnings) < _MOST_WARNINGS:

@@ -23,10 +23,12 @@ class Tree:
 
     Attributes:
         root: The directory ``/``.
+        steps: Folders and parts of links that paths have led through so far.
     """
 
     def __init__(self, root: Inode | None = None) -> None:
         self.root = root if root is not None else new_directory(b"", mtime=0)
+        self.steps = 0
 
     def resolve(self, path: bytes, *, follow_last: bool = True) -> Inode | None:
         """Return the inode at a path, following symlinks inside the root; None where there is none.
@@ -35,6 +37,7 @@ class Tree:
         """
         stack = [self.root]
         todo = [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+        self.steps += len(todo)
         followed = 0
         while todo:
             part = todo.pop()
@@ -54,7 +57,9 @@ class Tree:
                     return None
                 if child.target.startswith(b"/"):
                     del stack[1:]
-                todo += [p for p in reversed(child.target.split(b"/")) if p not in (b"", b".")]
+                parts = [p for p in reversed(child.target.split(b"/")) if p not in (b"", b".")]
+                self.steps += len(parts)
+                todo += parts
                 continue
             stack.append(child)
         return stack[-1]

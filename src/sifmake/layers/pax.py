@@ -23,18 +23,25 @@ _TIME = re.compile(rb"([+-]?0*[0-9]{1,19})(?:\.([0-9]*))?")
 _SHORTEST_RECORD = 5
 
 
-def parse_records(data: bytes) -> dict[bytes, bytes]:
-    """Parse the records ``length key=value newline``; of a key that comes twice the last counts.
+def parse_records(data: bytes, most: int) -> tuple[dict[bytes, bytes], int]:
+    """Parse the records ``length key=value newline`` and count them; of a key that comes twice the last counts.
 
     The pairs of GNU's sparse format 0.0, the one case of meaningful repetition, are returned as a map of format 0.1.
 
     Raises:
-        LayerError: A record is malformed.
+        LayerError: A record is malformed, or there are more than ``most``.
     """
+    count = 0
     records: dict[bytes, bytes] = {}
     sparse: list[bytes] = []
     start = 0
     while start < len(data):
+        count += 1
+        if count > most:
+            raise LayerError(
+                "the PAX headers have more records than the entries of a layer need (a limit)",
+                hint="set pax-records under limits",
+            )
         key, value, start = _record(data, start)
         if key in (_SPARSE_OFFSET, _SPARSE_LENGTH):
             if key != (_SPARSE_LENGTH if len(sparse) % 2 else _SPARSE_OFFSET) or b"," in value:
@@ -44,7 +51,7 @@ def parse_records(data: bytes) -> dict[bytes, bytes]:
             records[key] = value
     if sparse:
         records[SPARSE_MAP] = b",".join(sparse)
-    return records
+    return records, count
 
 
 def _record(data: bytes, start: int) -> tuple[bytes, bytes, int]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 _ZERO_BLOCK = bytes(BLOCK)
+_RECORDS_OF_AN_ENTRY = 8
 _LAST_ID = (1 << 32) - 2
 _LAST_DEVICE = (1 << 32) - 1
 _REGULAR_TYPES = frozenset((REGULAR, OLD_REGULAR, CONTIGUOUS, GNU_SPARSE))
@@ -97,8 +98,8 @@ class TarReader:
 
     Args:
         chunks: The uncompressed stream. It is read to its end, beyond the tar's end marker.
-        limits: ``file_bytes``, ``layer_entries``, ``pax_bytes``, ``name_bytes``, ``sparse_regions`` and
-            ``xattr_bytes`` apply.
+        limits: ``file_bytes``, ``layer_entries``, ``pax_bytes``, ``pax_records``, ``name_bytes``,
+            ``sparse_regions`` and ``xattr_bytes`` apply.
 
     Raises:
         LayerError: While iterating or reading data: the stream is malformed, cut off or beyond a limit. ``where``
@@ -114,6 +115,7 @@ class TarReader:
         self._name = b""
         self._inside = False
         self._count = 0
+        self._records = 0
 
     def __iter__(self) -> Iterator[Member]:
         try:
@@ -200,7 +202,7 @@ class TarReader:
     def _read_extended(self, header: Header, extended: _Extended) -> None:
         data = self._meta_data(header)
         if header.type == PAX_LOCAL:
-            extended.records = pax.parse_records(data)
+            extended.records = self._parse_records(data)
         elif header.type == GNU_LONG_NAME:
             extended.name = text(data)
         else:
@@ -210,7 +212,13 @@ class TarReader:
         """Check a global header and forget it, as all engines do that unpack images."""
         if extended:  # Go would forget what stands in ``extended`` too
             raise LayerError("a global extended header between an extended header and its entry")
-        pax.parse_records(self._meta_data(header))
+        self._parse_records(self._meta_data(header))
+
+    def _parse_records(self, data: bytes) -> dict[bytes, bytes]:
+        most = self._limits.pax_records + _RECORDS_OF_AN_ENTRY * self._count
+        records, count = pax.parse_records(data, most - self._records)
+        self._records += count
+        return records
 
     def _meta_data(self, header: Header) -> bytes:
         if not 0 <= header.size <= self._limits.pax_bytes:

@@ -90,15 +90,16 @@ class BuildSession:
 
     def flatten(self) -> Flattened:
         """Merge the packs anew."""
-        self._flattened = image_build.flatten_packs(self.packs, self.image, self._project.progress)
+        project = self._project
+        limits = project.configuration.limits
+        self._flattened = image_build.flatten_packs(self.packs, self.image, project.progress, limits)
         return self._flattened
 
     def take_flattened(self) -> Flattened:
         """Return the tree for the one who uses it up: from memory, else from its file, else merged anew."""
-        flattened, self._flattened = self._flattened, None
-        return (
-            flattened or self._load_tree() or image_build.flatten_packs(self.packs, self.image, self._project.progress)
-        )
+        flattened = self._flattened or self._load_tree() or self.flatten()
+        self._flattened = None
+        return flattened
 
     def write_sif(self, flattened: Flattened) -> SifSummary:
         """Write the unsigned SIF."""
