@@ -236,10 +236,8 @@ class Merger:
     def _count_implied(self) -> None:
         self._implied += 1
         if self._implied > self._limits.implied_folders:
-            raise LimitError(
-                f"paths lead through more than {self._limits.implied_folders} folders that no layer describes (a limit)",
-                hint="set implied-folders under limits",
-            )
+            what = f"paths lead through more than {self._limits.implied_folders} folders that no layer describes"
+            raise LimitError(f"{what} (a limit)", hint="set implied-folders under limits")
 
     def _warn(self, text: str) -> None:
         if len(self.warnings) < _MOST_WARNINGS:
