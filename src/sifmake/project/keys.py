@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sifmake.project.configuration import Configuration
-    from sifmake.signing import Signer, TrustStore
+    from sifmake.signing import Passphrase, Signer, TrustStore
 
 _KEY_SUFFIXES = frozenset({".pem", ".pub", ".asc", ".gpg", ".pgp"})
 _DENIED = "denied.txt"
@@ -22,9 +22,9 @@ _DENIED = "denied.txt"
 def key_identity(configuration: Configuration) -> str:
     """Return what names the signing key in locks: its fingerprint, ``development``, or empty for none.
 
-    The development key is another one on each machine, so a committed lock names it by that word only. The
-    fingerprint is taken from the public key ``KEY.pub`` where it stands beside the key, so that machines without
-    the secret, or without its passphrase, can work with the lock.
+    The development key is another one on each machine, so a committed lock names it by that word only. Where the
+    secret or its passphrase is missing, the fingerprint is that of the public key: the file beside the key with the
+    ending ``.pub``, or the one of the key's name among the user's and the project's trusted keys.
 
     Raises:
         KeyFileError: There is no such key, or it cannot be read without a passphrase that is not at hand.
@@ -37,10 +37,48 @@ def key_identity(configuration: Configuration) -> str:
     public = Path(f"{key}.pub")
     if public.exists():
         return _public_fingerprint(public)
+    from sifmake.signing import load_signer
+
     try:
-        return load_project_signer(configuration).fingerprint
+        return load_signer(key, _nobody_asked()).fingerprint
     except KeyFileError as error:
-        raise KeyFileError(error.what, where=error.where, hint=f"put its public key into {public}") from error
+        found = next((path for path in _public_files(configuration) if path.is_file()), None)
+        if found is not None:
+            return _public_fingerprint(found)
+        hint = f"export its public key: sifmake key export {key} config/keys/{_name_of(key)}.pem"
+        raise KeyFileError(error.what, where=error.where, hint=hint) from error
+
+
+def _nobody_asked() -> Passphrase:
+    """Return what gives no passphrase: a fingerprint is not worth asking for one, nor the time that it takes."""
+    from sifmake.signing import Passphrase
+
+    class NobodyAsked(Passphrase):
+        def known(self) -> str | None:
+            return None
+
+        def __call__(self, key: str) -> str:
+            raise KeyFileError("the key has a passphrase", where=key)
+
+    return NobodyAsked()
+
+
+def _public_files(configuration: Configuration) -> Iterator[Path]:
+    """Yield where the public half of the signing key may be."""
+    from sifmake.signing import keystore
+
+    key = Path(configuration.key)
+    yield key.with_suffix(".pub")
+    name = _name_of(configuration.key)
+    if keystore.is_name(configuration.key):
+        yield keystore.trusted_folder(keystore.config_folder()) / f"{name}.pem"
+    yield from (path for path in trusted_files(configuration) if path.stem == name and path.suffix in _KEY_SUFFIXES)
+
+
+def _name_of(key: str) -> str:
+    """Return the name of a key: that of its file without the ending."""
+    path = Path(key)
+    return path.stem if path.suffix in _KEY_SUFFIXES else path.name
 
 
 def _public_fingerprint(path: Path) -> str:

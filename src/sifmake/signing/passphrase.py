@@ -6,15 +6,14 @@ import getpass
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from sifmake import withheld
 from sifmake.errors import KeyFileError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _VARIABLE = withheld.VARIABLE
+_FILE_VARIABLE = "SIFMAKE_PASSPHRASE_FILE"
+"""For what systemd calls credentials, and for cron: the secret itself is in no environment then."""
 _LONGEST = 4096
 """Bytes of a passphrase that are read."""
 
@@ -24,17 +23,26 @@ class Passphrase:
     """Gives passphrases when keys need them; bytes that are no UTF-8 are kept by Python's surrogates.
 
     Attributes:
-        file: A file whose first line is the passphrase; None to look in ``SIFMAKE_PASSPHRASE``, else on the terminal.
+        file: A file whose first line is the passphrase; None to look in ``SIFMAKE_PASSPHRASE``, in the file that
+            ``SIFMAKE_PASSPHRASE_FILE`` names, and on the terminal.
     """
 
     file: Path | None = None
 
     def known(self) -> str | None:
-        """Return the passphrase that the file or the variable holds; None if there is neither."""
-        if self.file is not None:
-            with self.file.open("rb") as file:
-                return os.fsdecode(file.readline(_LONGEST).removesuffix(b"\n").removesuffix(b"\r"))
-        return withheld.passphrase()
+        """Return the passphrase that a file or the variable holds; None if there is neither."""
+        path = self._path()
+        if path is None:
+            return withheld.passphrase()
+        with path.open("rb") as file:
+            return os.fsdecode(file.readline(_LONGEST).removesuffix(b"\n").removesuffix(b"\r"))
+
+    def _path(self) -> Path | None:
+        """Return the file that is read; None where the variable holds the passphrase, or nothing does."""
+        if self.file is not None or withheld.passphrase() is not None:
+            return self.file
+        named = os.environ.get(_FILE_VARIABLE)
+        return Path(named) if named else None
 
     def __call__(self, key: str) -> str:
         """Return the passphrase of the key that the argument names.
@@ -46,14 +54,14 @@ class Passphrase:
         if known is not None:
             return known
         if sys.stdin is None or not sys.stdin.isatty():
-            hint = f"name a file with --passphrase-file or set {_VARIABLE}"
+            hint = f"name a file with --passphrase-file or {_FILE_VARIABLE}, or set {_VARIABLE}"
             raise KeyFileError("the key has a passphrase and there is no terminal to ask on", where=key, hint=hint)
         return ask(f"Passphrase of {key}: ")
 
     def wrong(self, key: str) -> KeyFileError:
         """Return the error for a passphrase that does not open a key: says where it came from."""
-        if self.file is not None:
-            hint = f"it came from the first line of {self.file}"
+        if (path := self._path()) is not None:
+            hint = f"it came from the first line of {path}"
         elif withheld.passphrase() is not None:
             hint = f"it came from the variable {_VARIABLE}"
         else:
