@@ -85,7 +85,10 @@ def _read_head(fd: int) -> bytes:
     """Return the header; NotSifError if magic or version are not those of a SIF."""
     data = read_at(fd, HEADER.size, 0)
     if data[32:42] != MAGIC:
-        raise NotSifError("not a SIF file", hint="the magic SIF_MAGIC is missing in its first 128 bytes")
+        from sifmake.not_sif import HEAD, describe
+
+        what, hint = describe(read_at(fd, HEAD, 0))
+        raise NotSifError(what, hint=hint)
     if len(data) < HEADER.size:
         raise SifError("the header is cut off", hint="get the file again")
     version = data[42:45]

@@ -135,7 +135,7 @@ def test_a_broken_download_goes_on(registry, tmp_path):
 
 def test_a_web_page_instead_of_a_sif(registry, tmp_path):
     url = serve(registry, b"<html>log in</html>")
-    with pytest.raises(SourceError, match="no SIF file; a web page came instead"):
+    with pytest.raises(SourceError, match="a web page came instead, not a SIF file"):
         fetch(url, tmp_path / "x.sif")
     assert list(tmp_path.iterdir()) == []
 
@@ -178,7 +178,7 @@ def test_transports_are_not_mixed_up(tmp_path):
 
 def test_what_is_no_sif_is_not_pushed(tmp_path):
     (tmp_path / "x").write_bytes(b"text")
-    with pytest.raises(SourceError, match="no SIF file"):
+    with pytest.raises(SourceError, match="not a SIF file"):
         push_sif(tmp_path / "x", parse_reference("localhost:1/x"), settings(progress=Silent()))
 
 

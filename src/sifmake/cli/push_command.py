@@ -29,10 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.sources import SourceSettings
     from sifmake.sources.oras import push_sif
 
-    uri = parse_uri(args.uri)
-    if uri.transport != "oras":
-        raise UsageError("SIF files are pushed to oras://", where=args.uri, hint="write oras://REGISTRY/NAME:TAG")
-    reference = parse_reference(uri.rest)
+    reference = parse_reference(parse_uri(_checked(args.uri)).rest)
     console = Console(quiet=args.quiet)
     options = Project(Path.cwd()).configuration
     settings = SourceSettings(
@@ -49,3 +46,13 @@ def run(args: argparse.Namespace) -> int:
         console.close()
     console.info(f"pushed oras://{reference.familiar}@{digest}")
     return 0
+
+
+def _checked(uri: str) -> str:
+    """Return where to push to; UsageError with the right spelling for anything but ``oras://``."""
+    if uri.lower().startswith("oras:"):
+        return uri
+    head, _, rest = uri.rpartition("://")
+    is_place = head in ("", "docker") and "/" in rest and not rest.startswith((".", "/"))
+    hint = f"write oras://{rest}" if is_place else "write oras://REGISTRY/NAME:TAG"
+    raise UsageError("SIF files are pushed to oras:// only", where=uri, hint=hint)

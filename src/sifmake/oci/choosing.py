@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.errors import SourceError
+from sifmake.errors import SourceError, UsageError
 from sifmake.oci.documents import Index
 from sifmake.oci.media_types import INDEXES
-from sifmake.oci.platform import rank
+from sifmake.oci.platform import parse_platform, rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,9 +51,23 @@ def is_index(entry: Descriptor) -> bool:
 def no_match(entries: Iterable[Descriptor], platform: Platform) -> SourceError:
     """Return the error that says what there is instead."""
     there = sorted({str(entry.platform) for entry in entries if entry.platform})
-    what = f"there is no image for {platform}" + (f", only for {', '.join(there)}" if there else "")
-    hint = f"choose one with --platform, for example --platform {there[0]}" if there else ""
-    return SourceError(what, hint=hint)
+    if there:
+        return SourceError(f"there is no image for {platform}, only for {', '.join(there)}", hint=advise(there))
+    hint = "name one of its images by digest (NAME@sha256:...), or ask who pushed it"
+    return SourceError(f"there is no image for {platform}, and none of a known platform", hint=hint)
+
+
+def advise(platforms: Iterable[str]) -> str:
+    """Say how to get an image for one of some platforms."""
+    for name in platforms:
+        try:
+            usable = parse_platform(name)
+        except UsageError:
+            continue
+        return f"choose one: --platform {usable} for `sifmake pull`, `platform: {usable}` in images.yaml"
+    if any(name.startswith("windows/") for name in platforms):
+        return "SIF files are made from Linux images only, so a Windows image cannot be used: find one for Linux"
+    return "SIF files are made from Linux images only: find one for Linux"
 
 
 def _rank(entry: Descriptor, platform: Platform) -> int | None:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from sifmake.errors import IntegrityError, LimitError, SourceError
-from sifmake.oci.choosing import choose_manifest, images_in, is_index, no_match
+from sifmake.oci.choosing import advise, choose_manifest, images_in, is_index, no_match
 from sifmake.oci.digest import short
 from sifmake.oci.documents import MOST_ENTRIES, Index, Manifest, parse_config, parse_document
 from sifmake.oci.model import Image, ImageConfig, Layer
@@ -180,6 +180,5 @@ def _config(manifest: Manifest, documents: Documents) -> ImageConfig:
 
 def _check_platform(config: ImageConfig, platform: Platform) -> None:
     if not is_served_by(config.platform, platform):
-        raise SourceError(
-            f"the image is for {config.platform}, not for {platform}", hint=f"take it with --platform {config.platform}"
-        )
+        what = f"the image is for {config.platform}, not for {platform}"
+        raise SourceError(what, hint=advise([str(config.platform)]))

@@ -137,6 +137,8 @@ def _read_edited(path: Path, limits: Limits, hint: str) -> Lock:
 
     try:
         document = YamlFile.read(path, limits).value
+        if document is None:
+            raise LockError("the lock is empty", where=str(path), hint=hint)
         given = document.pop("checksum")
         lock = _parse(document)
     except ConfigError as error:

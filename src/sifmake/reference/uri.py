@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from sifmake.errors import BadReferenceError
+from sifmake.not_sif import describe_name
 from sifmake.reference.address import shown_address, whole_address
 from sifmake.reference.reference import parse_reference
 
@@ -84,6 +85,8 @@ def _known(text: str, transport: str, rest: str) -> Uri:
 
 
 def _suggest(text: str) -> str:
+    if advice := describe_name(text):
+        return advice
     try:
         parse_reference(text)
     except BadReferenceError:

@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 _ACTIONS = "pull,push"
 
+_RULE = "the registry has a rule against it (a quota, tags that cannot change): push another tag, or ask who runs it"
+_PUSH_HINTS = {
+    403: "is the name right, and are you allowed to push there?",
+    404: "is the name right, and are you allowed to push there?",
+    405: "it takes no uploads (a mirror or a read-only registry): push to another one",
+    409: _RULE,
+    412: _RULE,
+    413: "the file is too large for the registry or a proxy before it: ask who runs it",
+    507: "the registry is full: ask who runs it",
+}
+"""What to do where a registry refuses an upload (Harbor answers 412 for quotas and immutable tags)."""
+
 
 class Uploader:
     """Writes one repository."""
@@ -84,9 +96,7 @@ class Uploader:
         error = error_from_response(response, self._endpoint.host)
         if response.status == 404:
             error.what = error.what.replace("the registry has no such image", "the registry has no place for it")
-            error.hint = "is the name right, and may one push there?"
-        if response.status == 403:
-            error.hint = "is the name right, and are you allowed to push there?"
+        error.hint = _PUSH_HINTS.get(response.status, error.hint)
         return error
 
     def _call(self, method: str, what: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> Call:

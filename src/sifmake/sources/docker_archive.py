@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import BadReferenceError, IntegrityError, SourceError
 from sifmake.oci import Descriptor, check_bytes, digest_bytes, is_digest, parse_config
+from sifmake.oci.choosing import advise
 from sifmake.oci.documents import load_json
 from sifmake.oci.loading import check_layers
 from sifmake.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
@@ -75,7 +76,7 @@ class DockerArchiveSource(ArchiveSource):
         if not is_served_by(image.config.platform, platform):
             raise SourceError(
                 f"the image is for {image.config.platform}, not for {platform}",
-                hint=f"take it with --platform {image.config.platform}",
+                hint=advise([str(image.config.platform)]),
             )
         return Resolved(image.digest, image.digest)
 

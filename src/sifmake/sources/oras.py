@@ -193,7 +193,7 @@ def _describe(path: Path) -> Descriptor:
     try:
         with path.open("rb") as file:
             if b"SIF_MAGIC" not in file.read(2048):
-                raise SourceError("this is no SIF file", where=str(path))
+                raise SourceError("this is not a SIF file", where=str(path))
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()

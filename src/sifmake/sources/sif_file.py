@@ -50,7 +50,7 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
             file.write(data)
             task.advance(len(data))
         if total == 0:
-            raise SourceError("the file is empty", hint="get it anew from where it comes")
+            _check_magic(b"")
         actual = f"{algorithm}:{digest.hexdigest()}"
         if expected and actual != expected:
             raise IntegrityError(
@@ -62,7 +62,7 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
 
 def _check_magic(data: bytes) -> None:
     if MAGIC not in data[:MAGIC_WITHIN]:
-        hint = "image archives are named by docker-archive: or oci-archive:"
-        if data[:256].lstrip()[:1] == b"<":
-            hint = "a web page came instead: is the address right?"
-        raise SourceError("this is no SIF file", hint=hint)
+        from sifmake.not_sif import HEAD, describe
+
+        what, hint = describe(data[:HEAD])
+        raise SourceError(what, hint=hint)

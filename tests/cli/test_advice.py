@@ -1,0 +1,177 @@
+"""Advice that leads on: what was typed wrong, or what the image is, decides the hint (F15 of the issue on faults)."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sifmake.cli.main import main
+from sifmake.not_sif import HEAD, describe
+from support.images import Blobs, write_docker_archive, write_layout
+from support.layers import file, tar
+from support.registry import Answer, FakeRegistry
+from support.signing import write_sif
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def complaint(capsys: pytest.CaptureFixture[str]):
+    """Return the one line that a command ends with."""
+
+    def run(*words: str, status: int = 1) -> str:
+        capsys.readouterr()
+        assert main(["-q", *words]) == status
+        error = capsys.readouterr().err
+        assert error.startswith("sifmake: error: ")
+        assert error.count("\n") == 1
+        return error
+
+    return run
+
+
+def _archive() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a"))
+    return out.getvalue()
+
+
+SQUASHFS = b"hsqs" + bytes(HEAD)
+FILES = {
+    "app.def": (b"# made by\n\nBootStrap : docker\nFrom: alpine\n", "this is a definition file", "apptainer build"),
+    "Dockerfile": (b"# syntax=docker\nFROM alpine\n", "this is a Dockerfile", "podman build"),
+    "args": (b"ARG A=1\nFROM alpine:${A}\n", "this is a Dockerfile", "podman build"),
+    "lfs.sif": (b"version https://git-lfs.github.com/spec/v1\noid", "this is a pointer of Git LFS", "git lfs pull"),
+    "page.sif": (b"\n <!DOCTYPE html><html>", "a web page came instead", "does it ask for a login"),
+    "empty.sif": (b"", "the file is empty", "get it again"),
+    "old.img": (SQUASHFS, "a squashfs image, as Singularity 2", "apptainer build NEW"),
+    "older.img": (b"#!/usr/bin/env run-singularity\n\0" + SQUASHFS, "a squashfs image, as Singularity 2", "apptainer"),
+    "ext3.img": (bytes(1080) + b"\x53\xef" + bytes(900), "an image of Singularity 2", "apptainer build NEW"),
+    "saved.tar": (_archive(), "this is an archive", "docker-archive:"),
+    "saved.tar.gz": (gzip.compress(_archive()), "this is an archive", "docker-archive:"),
+    "noise": (b"\x01\x02\x03" * 1000, "this is not a SIF file", "SIF_MAGIC is missing"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_h37_every_command_says_what_a_file_is(folder: Path, complaint, name: str) -> None:
+    data, what, hint = FILES[name]
+    (folder / name).write_bytes(data)
+    assert what in describe(data[:HEAD])[0]
+    for words in (
+        ["pull", "o.sif", f"./{name}"],
+        ["inspect", name],
+        ["sif", "list", name],
+        ["push", name, "oras://h/x"],
+    ):
+        error = complaint(*words)
+        assert what in error
+        assert "not a SIF file" in error
+        assert hint in error
+    error = complaint("exec", "--runtime", "builtin", f"./{name}", "true", status=255)
+    assert what in error
+
+
+@pytest.mark.parametrize(
+    "word", ["app.def", "Dockerfile", "web.Dockerfile", "Containerfile", "Singularity", "x/Singularity.2"]
+)
+def test_what_images_are_made_of_is_no_name_of_an_image(complaint, word: str) -> None:
+    error = complaint("pull", "o.sif", word, status=2)
+    assert "docker://" not in error
+    assert "apptainer build" in error or "podman build" in error
+
+
+@pytest.mark.parametrize("kind", ["manifest", "index", "archive"])
+def test_windows_images_are_not_offered(folder: Path, complaint, kind: str) -> None:
+    blobs = Blobs()
+    image = blobs.image([tar(file("a", b"a"))], platform="windows/amd64")
+    uri = "oci:app:1"
+    if kind == "archive":
+        write_docker_archive(folder / "a.tar", blobs, {"a:1": image})
+        uri = "docker-archive:a.tar"
+    else:
+        write_layout(folder / "app", blobs, {"1": image if kind == "manifest" else blobs.index([image])})
+    error = complaint("pull", "o.sif", uri)
+    assert "a Windows image cannot be used" in error
+    assert "--platform" not in error
+
+
+def test_the_platform_that_is_offered_is_one_that_can_be_chosen(folder: Path, complaint) -> None:
+    blobs = Blobs()
+    offered = ("freebsd/amd64", "linux/pdp11", "linux/s390x", "windows/amd64")
+    images = [blobs.image([tar(file("a", name.encode()))], platform=name) for name in offered]
+    write_layout(folder / "app", blobs, {"1": blobs.index(images)})
+    error = complaint("pull", "--arch", "arm64", "o.sif", "oci:app:1")
+    assert "choose one: --platform linux/s390x for `sifmake pull`, `platform: linux/s390x` in images.yaml" in error
+    assert main(["pull", "--platform", "linux/s390x", "o.sif", "oci:app:1"]) == 0
+
+
+@pytest.mark.parametrize("entries", ["unknown", "none"])
+def test_an_index_of_unknown_platforms_is_not_a_wrong_path(folder: Path, complaint, entries: str) -> None:
+    blobs = Blobs()
+    image = blobs.image([tar(file("a", b"a"))])
+    unknown = {**image, "platform": {"os": "unknown", "architecture": "unknown"}}
+    write_layout(folder / "app", blobs, {"1": blobs.index([unknown] if entries == "unknown" else [])})
+    error = complaint("pull", "o.sif", "oci:app:1")
+    assert "and none of a known platform; name one of its images by digest" in error
+    assert "is the path right" not in error
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("library://me/x/tool:1", "write oras://REGISTRY/NAME:TAG"),
+        ("docker://h.io/x:1", "write oras://h.io/x:1"),
+        ("h.io/x:1", "write oras://h.io/x:1"),
+        ("https://h.io/x", "write oras://REGISTRY/NAME:TAG"),
+        ("./out.sif", "write oras://REGISTRY/NAME:TAG"),
+    ],
+)
+def test_push_targets_are_corrected_in_one_step(folder: Path, complaint, target: str, hint: str) -> None:
+    error = complaint("push", str(write_sif(folder / "a.sif")), target, status=2)
+    assert f"{target}: SIF files are pushed to oras:// only; {hint}\n" in error
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (403, "are you allowed to push there?"),
+        (404, "are you allowed to push there?"),
+        (405, "it takes no uploads"),
+        (412, "a quota, tags that cannot change"),
+        (413, "the file is too large for the registry"),
+        (507, "the registry is full"),
+    ],
+)
+def test_a_refused_push_says_why(folder: Path, complaint, status: int, hint: str) -> None:
+    with FakeRegistry() as registry:
+        registry.on("POST", "/blobs/uploads/", Answer(status))
+        error = complaint("push", "--no-https", str(write_sif(folder / "a.sif")), f"oras://{registry.host}/me/a:1")
+    assert hint in error
+    assert "is this a registry?" not in error
+
+
+@pytest.mark.parametrize("text", ["", "# Written by sifmake\n", "---\n", "null\n"])
+def test_an_empty_lock_is_called_empty_and_made_again(folder: Path, complaint, text: str) -> None:
+    blobs = Blobs()
+    write_layout(folder / "app", blobs, {"1": blobs.image([tar(file("a", b"a"))])})
+    (folder / "config" / "locks").mkdir(parents=True)
+    (folder / "config" / "images.yaml").write_text("images: {app: {from: 'oci:app:1'}}\n")
+    lock = folder / "config" / "locks" / "app.yaml"
+    lock.write_text(text)
+    assert "config/locks/app.yaml: the lock is empty; run sifmake lock app\n" in complaint("stage", "pull", "app")
+    assert main(["lock", "app"]) == 0
+    assert main(["stage", "pull", "app"]) == 0
