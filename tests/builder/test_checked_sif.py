@@ -18,6 +18,7 @@ from sifmake.cli.main import main
 from sifmake.cli.running_image import opened_image
 from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
+from sifmake.reference import parse_uri
 from sifmake.store import Store
 from sifmake.store.naming import SIFS, name_spot
 from support.faults import Listener, write_image
@@ -151,7 +152,7 @@ def test_the_notes_of_two_names_that_took_each_others_place_name_nothing(image, 
     good = {uri: find(uri)[0] for uri in (image, other)}
     assert all(find(uri, offline=True)[0] == path for uri, path in good.items())
     store = Store.open()
-    one, two = (name_spot(noted_name(uri, host_platform())).under(store.root) for uri in good)
+    one, two = (name_spot(noted_name(parse_uri(uri), host_platform())).under(store.root) for uri in good)
     first = one.read_bytes()
     one.write_bytes(two.read_bytes())
     two.write_bytes(first)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sifmake.builder import image_build
-from sifmake.builder.image_build import BuildSettings, drop_damaged, epoch_of, fetch_packs, flatten_packs, write_sif
+from sifmake.builder.damaged_packs import drop_damaged
+from sifmake.builder.image_build import BuildSettings, epoch_of, fetch_packs, flatten_packs, write_sif
 from sifmake.errors import IntegrityError
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.oci.model import Descriptor, Image, ImageConfig, Layer, Platform

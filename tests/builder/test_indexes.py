@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from sifmake.builder.image_cache import ImageCache
 from sifmake.builder.indexes import resolve_image
 from sifmake.cli.main import main
 from sifmake.limits import DEFAULT_LIMITS
@@ -45,7 +46,7 @@ def registry():
 def resolve(store, registry, what, platform=AMD64):
     source = open_source(f"docker://{registry.host}/app{what}", settings())
     try:
-        return resolve_image(store, source, platform, DEFAULT_LIMITS)
+        return resolve_image(ImageCache(store), source, platform, DEFAULT_LIMITS)
     finally:
         source.close()
 
@@ -119,7 +120,7 @@ def test_indexes_of_layouts_are_kept_too(store, tmp_path, kind):
     index = blobs.index(images)
     path = (write_layout if kind == "oci" else write_oci_archive)(tmp_path / "image", blobs, {"1": index})
     source = open_source(f"{kind}:{path}:1", settings())
-    resolved = resolve_image(store, source, AMD64, DEFAULT_LIMITS)
+    resolved = resolve_image(ImageCache(store), source, AMD64, DEFAULT_LIMITS)
     assert (resolved.digest, resolved.manifest_digest) == (index["digest"], images[1]["digest"])
     assert store.get_blob(index["digest"]) == blobs[index["digest"]]
 

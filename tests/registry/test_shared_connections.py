@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from sifmake.builder.image_cache import source_settings
+from sifmake.builder.builder import project_builder
 from sifmake.oci import parse_platform
 from sifmake.project.project import Project
 from sifmake.registry import HostSettings, transport
@@ -42,7 +42,7 @@ def contexts(monkeypatch):
 def test_the_images_of_a_project_share_a_context_and_connections(authority, contexts, tmp_path):
     with FakeRegistry(tls=authority.issue("registry")) as registry:
         host = registry.host.replace("127.0.0.1", "localhost")
-        settings = source_settings(Project(tmp_path))
+        settings = project_builder(Project(tmp_path)).settings
         own = HostSettings(ca_file=authority.ca_file)
         settings = replace(settings, registries={host: own}, environ=NO_ENVIRONMENT, retry=FAST)
         for number in range(IMAGES):

@@ -11,21 +11,13 @@ from typing import TYPE_CHECKING
 from sifmake.builder.cancellation import CancellableProgress
 from sifmake.builder.streamed_packs import has_pack
 from sifmake.builder.transfer_slots import TransferSlots
-from sifmake.errors import (
-    FlattenError,
-    IntegrityError,
-    PackDamagedError,
-    SifmakeError,
-    SquashfsError,
-    WrongBlobError,
-)
+from sifmake.errors import IntegrityError, PackDamagedError, SifmakeError, WrongBlobError
 from sifmake.flatten.flattened import Flattened, Merged, flatten, merge, short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.pack_format import pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack
-from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.loading import check_layers
 from sifmake.open_files import allow_files
 from sifmake.threads import Threads
@@ -49,8 +41,6 @@ _DAMAGED_LAYER = "the layer was made or stored damaged: have the image built and
 _NO_SHELL = "the image has no /bin/sh: run and exec start its programs, shell and test find none to start"
 ZSTD_WARNING = "Apptainer runs images with zstd blocks, SingularityCE refuses them"
 """Said when such an image is made."""
-SUSPECT = (PackDamagedError, FlattenError, SquashfsError)
-"""What a damaged pack may end in, one whose checksums somebody made fit included; see :func:`drop_damaged`."""
 
 
 @dataclass(frozen=True)
@@ -193,29 +183,6 @@ class _Maker:
             return None
         task.finish()
         return made
-
-
-def drop_damaged(packs: Sequence[Pack], store: Store, error: SifmakeError | None = None) -> bool:
-    """Remove packs from the store that are not what packing writes; return whether there were any.
-
-    Call it after one of :data:`SUSPECT`, then fetch again.
-
-    Args:
-        packs: The image's.
-        store: Where they come from.
-        error: What happened: blocks are inflated only where they can be behind it.
-    """
-    from sifmake.layers.pack_audit import check_index, check_pack
-
-    check = check_index if isinstance(error, FlattenError | SquashfsError) else check_pack
-    damaged = False
-    for pack in packs:
-        try:
-            check(pack, DEFAULT_LIMITS)
-        except PackDamagedError:
-            damaged = True
-            store.drop_pack(pack.path.name)
-    return damaged
 
 
 def close_packs(packs: Sequence[Pack]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from sifmake.builder.image_cache import StoredDocuments, load_image
+from sifmake.builder.image_cache import StoredDocuments
 from sifmake.errors import SourceError
 from sifmake.oci.loading import load_image as build_image
 from sifmake.oci.membership import find_candidates
@@ -19,6 +19,7 @@ from sifmake.project.lock_source import INDEX_TRANSPORTS
 from sifmake.sources.base import name_note_key
 
 if TYPE_CHECKING:
+    from sifmake.builder.image_cache import ImageCache
     from sifmake.limits import Limits
     from sifmake.oci.model import Platform
     from sifmake.sources.base import KnownIndexes, Resolved, Source
@@ -127,12 +128,12 @@ def _known_indexes(store: Store, source: Source, limits: Limits) -> KnownIndexes
 
 
 def resolve_image(
-    store: Store, source: Source, platform: Platform, limits: Limits, known: KnownIndexes | None = None
+    images: ImageCache, source: Source, platform: Platform, limits: Limits, known: KnownIndexes | None = None
 ) -> Resolved:
     """Ask a source what its reference means, and keep the indexes that prove it in the store.
 
     Args:
-        store: Where indexes are looked for and kept.
+        images: Has the store where indexes are looked for and kept.
         source: Is asked for what the store cannot prove.
         platform: What the image is to run on.
         limits: Bounds on indexes.
@@ -141,12 +142,12 @@ def resolve_image(
     Raises:
         SourceError: The source has no such image, or none for the platform.
     """
-    known = known or _known_indexes(store, source, limits)
+    known = known or _known_indexes(images.store, source, limits)
     resolved = source.resolve(platform, known)
     if isinstance(known, ProvenIndexes) and known.proven.get(resolved.digest) == resolved.manifest_digest:
         return resolved
     if resolved.digest != resolved.manifest_digest and source.transport in INDEX_TRANSPORTS:
-        find_candidates(resolved.digest, platform, KeptDocuments(store, source), limits)
+        find_candidates(resolved.digest, platform, KeptDocuments(images.store, source), limits)
     elif source.transport == "docker":
-        load_image(store, source, resolved.manifest_digest)
+        images.load(source, resolved.manifest_digest)
     return resolved

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sifmake.builder.image_cache import load_image
+from sifmake.builder.image_cache import ImageCache
 from sifmake.builder.indexes import KeptDocuments
 from sifmake.errors import LockError, SifmakeError, SourceError, UsageError
 from sifmake.oci.documents import Manifest, load_json, parse_descriptor, parse_document
@@ -153,7 +153,7 @@ class LockProof:
         if lock.manifest not in found.manifests:
             raise self._not_derived()
         if found.by_config:
-            image = _available(lambda: load_image(project.store, source, lock.manifest))
+            image = _available(lambda: ImageCache(project.store).load(source, lock.manifest))
             if not is_served_by(image.config.platform, self._platform):
                 raise self._not_derived(f"that image is for {image.config.platform}")
 
@@ -164,7 +164,7 @@ class LockProof:
         of one of them, and only the engine can tell what it exports for it.
         """
         lock, store, platform = self._lock, self._project.store, self._platform
-        image = _available(lambda: load_image(store, source, lock.manifest))
+        image = _available(lambda: ImageCache(store).load(source, lock.manifest))
         plain = all(layer.descriptor.digest == layer.diff_id for layer in image.layers)
         if plain and image.config_descriptor.digest == lock.digest:
             return

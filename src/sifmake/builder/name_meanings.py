@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.reference import parse_reference, parse_uri
-
 if TYPE_CHECKING:
     from sifmake.oci.model import Platform
+    from sifmake.reference import Uri
     from sifmake.store import Store
 
 _SHA256_DIGITS = 64
@@ -31,18 +30,17 @@ def digest_of_key(key: str) -> str:
     return f"{'sha256' if len(digits) == _SHA256_DIGITS else 'sha512'}:{digits}"
 
 
-def keep_meaning(store: Store, uri: str, platform: Platform, key: str) -> None:
+def keep_meaning(store: Store, uri: Uri, platform: Platform, key: str) -> None:
     """Keep what a name meant."""
     store.keep_name(noted_name(uri, platform), key)
 
 
-def find_meaning(store: Store, uri: str, platform: Platform) -> str:
+def find_meaning(store: Store, uri: Uri, platform: Platform) -> str:
     """Return the key that was kept for a name; empty where there is none."""
     return store.find_name(noted_name(uri, platform))
 
 
-def noted_name(uri: str, platform: Platform) -> str:
+def noted_name(uri: Uri, platform: Platform) -> str:
     """Return the whole name of an image, however much of it was written."""
-    parsed = parse_uri(uri)
-    rest = parse_reference(parsed.rest).canonical if parsed.transport == "docker" else ""
-    return f"docker://{rest} {platform}" if rest else f"{uri} {platform}"
+    name = f"docker://{uri.reference.canonical}" if uri.transport == "docker" else uri.given
+    return f"{name} {platform}"

@@ -5,24 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sifmake.builder.provenance import make_origin
-from sifmake.errors import PackDamagedError
 from sifmake.files import make_folders, replace_file
 from sifmake.oci.model import Platform
 from sifmake.output_path import check_output
 from sifmake.project.configuration import Configuration
+from sifmake.reference.uri import as_uri
 from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.assembly.image import SifSummary
-    from sifmake.oci.model import Image
+    from sifmake.builder.builder import Builder
     from sifmake.progress import Progress
+    from sifmake.reference import Uri
     from sifmake.registry.settings import Credentials
-    from sifmake.sources.base import Source
-    from sifmake.sources.settings import SourceSettings
-    from sifmake.store import Store
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class PullRequest:
         credentials: For the registry that the image names, before anything else.
     """
 
-    uri: str
+    uri: Uri | str
     target: Path
     platform: Platform = field(default_factory=Platform)
     compression: str = "gzip"
@@ -59,113 +56,52 @@ def pull(request: PullRequest, progress: Progress, configuration: Configuration 
     Raises:
         SifmakeError: It cannot be done; the target is as it was.
     """
-    from sifmake.builder.streamed_packs import StreamedPacks
-    from sifmake.reference import parse_uri
-    from sifmake.reference.uri import SIF_TRANSPORTS
-    from sifmake.registry.shared import Connections
-    from sifmake.sources.settings import SourceSettings
+    from sifmake.builder.builder import Access, make_builder
 
-    options = configuration or Configuration()
-    store = options.open_store(progress)
-    settings = SourceSettings(
-        limits=options.limits,
-        registries=options.registries,
-        no_https=request.plain_http,
-        auth_file=request.auth_file or options.auth_file,
-        credentials=request.credentials,
-        sink=StreamedPacks(store, request.compression, options.limits, progress),
-        progress=progress,
-        shared=Connections(),
-    )
+    options, uri = configuration or Configuration(), as_uri(request.uri)
+    access = Access(request.plain_http, request.auth_file, request.credentials)
+    builder = make_builder(options, progress, access)
     make_folders(request.target.parent)
     check_output(request.target)
-    if parse_uri(request.uri).transport in SIF_TRANSPORTS:
-        _fetch(request, settings)
+    if uri.is_sif:
+        _fetch(builder, uri, request.target)
     elif options.key:
-        _pull_signed(request, settings, store, options)
+        _pull_signed(builder, uri, request, options)
     else:
-        _pull_layers(request, settings, store)
+        _pull_layers(builder, uri, request)
 
 
-def _pull_signed(request: PullRequest, settings: SourceSettings, store: Store, configuration: Configuration) -> None:
+def _pull_signed(builder: Builder, uri: Uri, request: PullRequest, configuration: Configuration) -> None:
     """Build beside the target; it gets its name when it is signed and verified."""
     from sifmake.builder.image_signing import sign_and_verify
 
     with folder_beside(request.target) as folder:
         temporary = folder / request.target.name
-        digests = _pull_layers(replace(request, target=temporary), settings, store).objects
-        sign_and_verify(configuration, temporary, digests, settings.progress)
+        digests = _pull_layers(builder, uri, replace(request, target=temporary)).objects
+        sign_and_verify(configuration, temporary, digests, builder.settings.progress)
         replace_file(temporary, request.target)
 
 
-def _fetch(request: PullRequest, settings: SourceSettings) -> None:
-    """Fetch a finished SIF file."""
+def _fetch(builder: Builder, uri: Uri, target: Path) -> None:
+    """Fetch a prebuilt SIF file."""
     from sifmake.builder.fetch_sif import fetch_whole
-    from sifmake.sources.opening import open_sif_source
 
-    source = open_sif_source(request.uri, settings)
+    source = builder.open_sif_source(uri)
     try:
-        fetch_whole(source, request.target, request.uri)
+        fetch_whole(source, target, uri.given)
     finally:
         source.close()
 
 
-def _pull_layers(request: PullRequest, settings: SourceSettings, store: Store) -> SifSummary:
-    from sifmake.builder.indexes import resolve_image
+def _pull_layers(builder: Builder, uri: Uri, request: PullRequest) -> SifSummary:
     from sifmake.builder.name_meanings import keep_meaning, sif_key
-    from sifmake.sources.opening import open_source
 
-    source = open_source(request.uri, settings)
+    source = builder.open_source(uri, request.compression)
     try:
-        resolved = resolve_image(store, source, request.platform, settings.limits)
-        built = build_image(source, resolved.manifest_digest, store, request, settings)
+        resolved = builder.resolve(source, request.platform)
+        built = builder.write_sif(source, resolved.manifest_digest, request.target, request.compression)
     finally:
         source.close()
     if source.transport == "docker":
-        keep_meaning(store, request.uri, request.platform, sif_key(resolved.manifest_digest))
+        keep_meaning(builder.store, uri, request.platform, sif_key(resolved.manifest_digest))
     return built
-
-
-def build_image(
-    source: Source, manifest_digest: str, store: Store, request: PullRequest, settings: SourceSettings
-) -> SifSummary:
-    """Write the SIF file of an image; the source is asked only for what the store lacks.
-
-    Args:
-        source: Has the image.
-        manifest_digest: Of the image.
-        store: Where packs are looked for and kept.
-        request: Says what to write where.
-        settings: Limits, and where messages go.
-
-    Raises:
-        SifmakeError: It cannot be done; the target is as it was.
-    """
-    from sifmake.builder.image_cache import load_image
-
-    image = load_image(store, source, manifest_digest)
-    try:
-        return _build(source, image, store, request, settings)
-    except PackDamagedError as error:
-        # The damaged pack is out of the store now, so that a second try makes it anew.
-        settings.progress.warning(str(error))
-        return _build(source, image, store, request, settings)
-
-
-def _build(source: Source, image: Image, store: Store, request: PullRequest, settings: SourceSettings) -> SifSummary:
-    """Fetch what the store lacks and write the SIF; packs that turn out to be damaged leave the store."""
-    from sifmake.builder import image_build
-
-    limits, progress = settings.limits, settings.progress
-    packs = image_build.fetch_packs(source, image, store, request.compression, limits, progress)
-    try:
-        merged = image_build.merge_packs(packs, image, progress, limits)
-        origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
-        build = image_build.BuildSettings(request.compression)
-        return image_build.write_sif(request.target, merged, packs, image, origin, build, progress, store)
-    except image_build.SUSPECT as error:
-        if image_build.drop_damaged(packs, store, error):
-            raise PackDamagedError(error.what, where=error.where, hint="the layer is packed again") from None
-        raise
-    finally:
-        image_build.close_packs(packs)

@@ -54,11 +54,12 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.builder.pull import PullRequest, pull
     from sifmake.cli.console import Console
     from sifmake.project.project import Project
-    from sifmake.reference import default_sif_name
+    from sifmake.reference import default_sif_name, parse_uri
 
-    output, uri = _words(args.words)
+    output, image = _words(args.words)
     if args.name and output:
         raise UsageError("--name and an output file are both given", hint="leave one of them out")
+    uri = parse_uri(image)
     usual = default_sif_name(uri)
     folder = folder_of(os.environ) if args.dir is None else args.dir
     target = folder / (args.name or output or usual)

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from sifmake.reference.local import split_local
 from sifmake.reference.reference import DEFAULT_TAG, parse_reference
-from sifmake.reference.uri import FILE, Uri, parse_uri
+from sifmake.reference.uri import FILE, Uri, as_uri
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 _DIGEST_LETTERS = 12
@@ -22,7 +22,7 @@ def default_sif_name(uri: Uri | str) -> str:
     Raises:
         BadReferenceError: The URI is not well-formed.
     """
-    parsed = parse_uri(uri) if isinstance(uri, str) else uri
+    parsed = as_uri(uri)
     if parsed.transport in {"http", "https"}:
         return _own_name(unquote(urlsplit(str(parsed)).path))
     if parsed.transport == FILE:

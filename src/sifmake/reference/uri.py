@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from sifmake.errors import BadReferenceError
 from sifmake.not_sif import describe_name
 from sifmake.reference.address import shown_address, whole_address
 from sifmake.reference.reference import parse_reference
+
+if TYPE_CHECKING:
+    from sifmake.reference.reference import Reference
 
 FILE = "file"
 _TRANSPORTS = ("docker", "oci", "oci-archive", "docker-archive", "docker-daemon", "oras", "http", "https", FILE)
@@ -38,14 +43,30 @@ class Uri:
     Attributes:
         transport: One of ``TRANSPORTS``.
         rest: What follows ``transport:`` or ``transport://``.
+        given: The text that was parsed, for messages and notes; the usual form where none was.
     """
 
     transport: str
     rest: str
+    given: str = field(default="", compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.given:
+            object.__setattr__(self, "given", str(self))
 
     def __str__(self) -> str:
         slashes = "//" if self.transport in {"docker", "oras", "http", "https"} else ""
         return f"{self.transport}:{slashes}{self.rest}"
+
+    @property
+    def is_sif(self) -> bool:
+        """Whether it names a prebuilt SIF file and not an image with layers."""
+        return self.transport in SIF_TRANSPORTS
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The rest as a registry reads it. Raises BadReferenceError if it is none."""
+        return parse_reference(self.rest)
 
 
 def parse_uri(text: str) -> Uri:
@@ -62,7 +83,7 @@ def parse_uri(text: str) -> Uri:
             f"{_FOREIGN_TRANSPORTS[match[1].lower()]} cannot be a source", where=text, hint=f"use {_list()}"
         )
     if text.startswith(("/", "./", "../")) or text.endswith(_SIF_SUFFIXES):
-        return Uri(FILE, text)
+        return Uri(FILE, text, text)
     if match and match[2]:
         raise BadReferenceError(f"the transport {match[1]!r} is not known", where=text, hint=f"use {_list()}")
     raise BadReferenceError("the image has no transport", where=text or "''", hint=_suggest(text))
@@ -70,18 +91,24 @@ def parse_uri(text: str) -> Uri:
 
 def is_sif_uri(text: str) -> bool:
     """Whether an image URI names a finished SIF file and no image with layers; raises as :func:`parse_uri`."""
-    return parse_uri(text).transport in SIF_TRANSPORTS
+    return parse_uri(text).is_sif
+
+
+def as_uri(image: Uri | str) -> Uri:
+    """Return an image URI that may still be text; raises as :func:`parse_uri`."""
+    return parse_uri(image) if isinstance(image, str) else image
 
 
 def _known(text: str, transport: str, rest: str) -> Uri:
     if not rest:
         raise BadReferenceError("nothing stands behind the transport", where=text)
+    uri = Uri(transport, rest, text)
     if transport in REGISTRY_TRANSPORTS:
-        parse_reference(rest)
+        _ = uri.reference
     if transport in {"http", "https"} and not whole_address("", f"{transport}://{rest}"):
         where = shown_address(text)
         raise BadReferenceError("this is no address of a file", where=where, hint="write https://HOST/PATH")
-    return Uri(transport, rest)
+    return uri
 
 
 def _suggest(text: str) -> str:

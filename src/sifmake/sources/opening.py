@@ -6,44 +6,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from sifmake.errors import BadReferenceError
-from sifmake.reference import parse_reference, parse_uri, split_local
-from sifmake.reference.uri import SIF_TRANSPORTS
+from sifmake.reference import split_local
+from sifmake.reference.uri import as_uri
 
 if TYPE_CHECKING:
+    from sifmake.reference import Uri
     from sifmake.sources.base import SifSource, Source
     from sifmake.sources.settings import SourceSettings
 
 
-def open_source(uri: str, settings: SourceSettings) -> Source:
+def open_source(uri: Uri | str, settings: SourceSettings) -> Source:
     """Open a source of layers: ``docker://``, ``oci:``, ``oci-archive:``, ``docker-archive:``, ``docker-daemon:``.
 
     Raises:
         BadReferenceError: The URI is not well-formed, or names a finished SIF file.
         SourceError: There is nothing at a local path.
     """
-    parsed = parse_uri(uri)
+    parsed = as_uri(uri)
     if parsed.transport == "docker":
         module = import_module("sifmake.sources.registry_image")
-        return cast("Source", module.open_registry_image(parse_reference(parsed.rest), settings))
+        return cast("Source", module.open_registry_image(parsed.reference, settings))
     if parsed.transport == "docker-daemon":
         module = import_module("sifmake.sources.docker_daemon")
         return cast("Source", module.open_docker_daemon(parsed.rest, settings))
-    if parsed.transport in SIF_TRANSPORTS:
-        raise BadReferenceError("this names a finished SIF file and no image with layers", where=uri)
+    if parsed.is_sif:
+        raise BadReferenceError("this names a finished SIF file and no image with layers", where=parsed.given)
     module_name, function = _LOCAL[parsed.transport]
     module = import_module(f"sifmake.sources.{module_name}")
     return cast("Source", getattr(module, function)(split_local(parsed.rest), settings))
 
 
-def open_sif_source(uri: str, settings: SourceSettings) -> SifSource:
+def open_sif_source(uri: Uri | str, settings: SourceSettings) -> SifSource:
     """Open a source of a finished SIF file: ``oras://``, ``http(s)://`` or a local file.
 
     Raises:
         BadReferenceError: The URI is not well-formed, or names an image with layers.
     """
-    parsed = parse_uri(uri)
-    if parsed.transport not in SIF_TRANSPORTS:
-        raise BadReferenceError("this names an image and no finished SIF file", where=uri)
+    parsed = as_uri(uri)
+    if not parsed.is_sif:
+        raise BadReferenceError("this names an image and no finished SIF file", where=parsed.given)
     module = import_module(f"sifmake.sources.{_SIF[parsed.transport]}")
     return cast("SifSource", module.open_sif(parsed, settings))
 

@@ -11,7 +11,6 @@ from sifmake.errors import IntegrityError, RegistryError, SifmakeError, SourceEr
 from sifmake.oci import Descriptor, choose_manifest, digest_bytes, host_platform, parse_index
 from sifmake.oci.documents import load_json, parse_descriptor
 from sifmake.oci.media_types import OCI_MANIFEST, SIF_CONFIG, SIF_LAYER, is_layer, what_it_is
-from sifmake.reference import parse_reference
 from sifmake.registry.client import RegistryClient
 from sifmake.sources.registry_image import client_settings
 from sifmake.sources.sif_file import write_sif
@@ -29,7 +28,7 @@ _CONFIG = b"{}"
 
 def open_sif(uri: Uri, settings: SourceSettings) -> OrasSource:
     """Return the artifact's source; no request is made yet."""
-    return OrasSource(parse_reference(uri.rest), settings)
+    return OrasSource(uri.reference, settings)
 
 
 class OrasSource:

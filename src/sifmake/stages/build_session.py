@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
-from sifmake.builder import image_build
-from sifmake.builder.image_cache import LazySource, load_image
+from sifmake.builder.builder import project_builder
+from sifmake.builder.image_packs import ImagePacks
+from sifmake.builder.lazy_source import LazySource
 from sifmake.builder.lock_proof import LockProof
 from sifmake.builder.provenance import source_origin
 from sifmake.errors import FlattenError
 from sifmake.project.records import read_record
-from sifmake.project.stage_table import TREE
+from sifmake.project.stage_table import TREE, UNSIGNED
+from sifmake.reference.uri import parse_uri
 from sifmake.stages.freshness import why_stale
 
 if TYPE_CHECKING:
@@ -64,71 +66,61 @@ class BuildSession:
         self.name = name
         self.lock = lock
         self._project = project
-        self._source = LazySource(project, lock.source, lock.name, lock.build.compression)
+        self._builder = project_builder(project)
+        compression, uri = lock.build.compression, parse_uri(lock.source)
+        self._source = LazySource(lock.name, lambda: self._builder.open_source(uri, compression))
+        # Only what is fetched is told.
+        late = _LateTasks(project.progress)
+        self._packs = ImagePacks(self._builder, self._source, self._proven, compression, late)
         self._flattened: Flattened | None = None
 
-    @cached_property
+    @property
     def image(self) -> Image:
         """Manifest and config by digest, from the store or the source, once the lock is proven."""
-        proof = LockProof(self._project, self.name, self.lock)
-        proof.prove(self._source)
-        image = load_image(self._project.store, self._source, self.lock.manifest)
-        proof.check_image(image)
-        return image
-
-    @cached_property
-    def packs(self) -> list[Pack]:
-        """The layers' packs; those that the store lacks are fetched. Only what is fetched is told."""
-        return self.fetch(_LateTasks(self._project.progress))
+        return self._packs.image
 
     def fetch(self, progress: Progress) -> list[Pack]:
         """Return the layers' packs and tell of each, also of those that the store has."""
-        limits, compression = self._project.configuration.limits, self.lock.build.compression
-        packs = image_build.fetch_packs(self._source, self.image, self._project.store, compression, limits, progress)
-        vars(self)["packs"] = packs
-        return packs
+        return self._packs.fetch(progress)
 
     def flatten(self) -> Flattened:
         """Merge the packs anew."""
-        project = self._project
-        limits = project.configuration.limits
-        self._flattened = image_build.flatten_packs(self.packs, self.image, project.progress, limits)
+        self._flattened = self._packs.flatten()
         return self._flattened
 
     def take_flattened(self) -> Flattened:
         """Return the tree for the one who uses it up: from memory, else from its file, else merged anew."""
-        flattened = self._flattened or self._load_tree() or self.flatten()
-        self._flattened = None
-        return flattened
+        flattened, self._flattened = self._flattened, None
+        return flattened or self._load_tree() or self._packs.flatten()
 
     def write_sif(self, flattened: Flattened) -> SifSummary:
         """Write the unsigned SIF."""
-        build = self.lock.build
-        return image_build.write_sif(
-            self._project.path("results/{image}/unsigned.sif", self.name),
-            flattened,
-            self.packs,
-            self.image,
-            source_origin(self.lock),
-            image_build.BuildSettings(build.compression, build.labels),
-            self._project.progress,
-            self._project.store,
-        )
+        target = self._project.path(UNSIGNED, self.name)
+        return self._packs.write_sif(target, flattened, source_origin(self.lock), self.lock.build.labels)
 
     def drop_damaged(self, error: SifmakeError) -> bool:
         """Take damaged packs out of the store after an error, and the tree that came of them; return whether any were.
 
-        See :func:`~sifmake.builder.image_build.drop_damaged`.
+        The session is closed then.
         """
-        damaged = image_build.drop_damaged(self.packs, self._project.store, error)
+        damaged = self._packs.drop_damaged(error)
         if damaged:
             self._project.path(TREE, self.name).unlink(missing_ok=True)
+            self.close()
         return damaged
 
     def close(self) -> None:
-        """Close packs and source."""
-        image_build.close_packs(vars(self).pop("packs", []))
+        """Close packs and source, and forget the tree."""
+        self._flattened = None
+        self._packs.close()
         self._source.close()
+
+    def _proven(self) -> Image:
+        proof = LockProof(self._project, self.name, self.lock)
+        proof.prove(self._source)
+        image = self._builder.load_image(self._source, self.lock.manifest)
+        proof.check_image(image)
+        return image
 
     def _load_tree(self) -> Flattened | None:
         from sifmake.flatten.flattened import load
@@ -137,7 +129,7 @@ class BuildSession:
         if record is None or why_stale(self._project, "flatten", self.name, self.lock):
             return None
         try:
-            flattened = load(self._project.path(TREE, self.name), self.packs)
+            flattened = load(self._project.path(TREE, self.name), self._packs.packs)
         except (FileNotFoundError, FlattenError):
             return None
         return flattened if flattened.digest == record["result"]["tree"] else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sifmake.builder.image_cache import LazySource, load_image, open_project_source
-from sifmake.builder.indexes import ProvenIndexes, resolve_image
+from sifmake.builder.builder import project_builder
+from sifmake.builder.indexes import ProvenIndexes
+from sifmake.builder.lazy_source import LazySource
 from sifmake.builder.lock_proof import LockProof, UnprovenError
 from sifmake.errors import LockError, SourceError
 from sifmake.oci.platform import parse_platform
@@ -18,6 +19,7 @@ from sifmake.stages.once import Answers
 from sifmake.stages.prebuilt_images import lock_prebuilt, prove_finished
 
 if TYPE_CHECKING:
+    from sifmake.builder.builder import Builder
     from sifmake.oci.model import Platform
     from sifmake.progress import Progress
     from sifmake.project.images import ImageSettings
@@ -117,12 +119,13 @@ class LockMaker:
             return usable.with_build(build)
         with self._answers.turn(_question(image, uri)) as told:
             uri = _pinned(uri, told.get("digest", ""))
-            source = open_project_source(project, uri, build.compression, self._progress)
+            builder = project_builder(project, self._progress)
+            source = builder.open_source(parse_uri(uri), build.compression)
             try:
-                resolved = self._resolve(source, image, usable, told)
+                resolved = self._resolve(builder, source, image, usable, told)
                 if usable is not None and self._is_same(image, usable, resolved, source):
                     return usable.with_build(build)
-                loaded = load_image(project.store, source, resolved.manifest_digest)
+                loaded = builder.load_image(source, resolved.manifest_digest)
             finally:
                 source.close()
         return Lock(
@@ -136,7 +139,9 @@ class LockMaker:
             build=build,
         )
 
-    def _resolve(self, source: Source, image: ImageSettings, usable: Lock | None, told: dict[str, Any]) -> Resolved:
+    def _resolve(
+        self, builder: Builder, source: Source, image: ImageSettings, usable: Lock | None, told: dict[str, Any]
+    ) -> Resolved:
         """Ask what a reference means, unless it was asked in this run."""
         project = self._project
         if isinstance(resolved := told.get("resolved"), Resolved):
@@ -144,8 +149,7 @@ class LockMaker:
         known = None
         if source.transport == "docker":
             known = _KnownFromLock(usable, project, name_note_key(source.name), trusting=self._building)
-        platform, limits = parse_platform(image.platform), project.configuration.limits
-        resolved = resolve_image(project.store, source, platform, limits, known)
+        resolved = builder.resolve(source, parse_platform(image.platform), known)
         told |= {"digest": resolved.digest} if source.transport == "docker" else {"resolved": resolved}
         return resolved
 
@@ -205,7 +209,8 @@ class LockMaker:
         if is_sif_uri(lock.source):
             prove_finished(project, image.name, lock)
             return
-        own = LazySource(project, lock.source, lock.name, lock.build.compression)
+        builder, uri = project_builder(project), parse_uri(lock.source)
+        own = LazySource(lock.name, lambda: builder.open_source(uri, lock.build.compression))
         proof = LockProof(project, image.name, lock)
         try:
             proof.prove(source or own)

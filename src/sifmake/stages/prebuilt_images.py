@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from sifmake.builder.builder import project_builder
 from sifmake.builder.checked_sif import add_checked, find_checked
 from sifmake.builder.fetch_sif import fetch_whole
-from sifmake.builder.image_cache import source_settings
 from sifmake.builder.indexes import KeptDocuments
 from sifmake.errors import IntegrityError, SifError, SourceError
 from sifmake.oci.membership import UNKNOWN_SIZE
 from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import parse_platform
 from sifmake.project.lock_file import Lock, LockedLayer
-from sifmake.reference.uri import FILE, parse_uri
+from sifmake.reference.uri import FILE, Uri, parse_uri
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
 from sifmake.store.scratch import path_of
@@ -169,7 +169,9 @@ def _copy_locked(project: Project, lock: Lock, target: Path) -> None:
 
 
 def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
-    source = _open_exactly(project, f"{FILE}:{path}")
+    from sifmake.sources.opening import open_sif_source
+
+    source = open_sif_source(Uri(FILE, str(path)), project_builder(project).settings)
     try:
         source.fetch(target, digest)
     finally:
@@ -202,16 +204,7 @@ def _fetched(project: Project, source: SifSource, uri: str, expected: str = "") 
 
 
 def _open(project: Project, uri: str) -> SifSource:
-    local = _local_path(project, uri)
-    if local is None and project.modes.offline:
-        raise SourceError("is not in the store, and the run is offline", where=uri)
-    return _open_exactly(project, uri if local is None else f"{FILE}:{local}")
-
-
-def _open_exactly(project: Project, uri: str) -> SifSource:
-    from sifmake.sources.opening import open_sif_source
-
-    return open_sif_source(uri, source_settings(project))
+    return project_builder(project).open_sif_source(parse_uri(uri))
 
 
 def _local_path(project: Project, uri: str) -> Path | None:

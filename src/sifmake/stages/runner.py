@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sifmake.errors import FlattenError, LockError, PackDamagedError, SifmakeError, SquashfsError
+from sifmake.builder.damaged_packs import retry_damaged
+from sifmake.errors import LockError, SifmakeError
 from sifmake.files import refuse_irregular
 from sifmake.project.stage_table import TARGET
 from sifmake.stages.context import StageContext
@@ -79,14 +80,11 @@ class Runner:
     def _make(self, stage: str, image: str, lock: Lock) -> None:
         """Make a stage's outputs; a pack that turns out to be damaged is made anew in the same run."""
         context = StageContext(self, image, lock)
-        try:
-            context.make(stage)
-        except (PackDamagedError, FlattenError, SquashfsError) as error:
-            if not context.session.drop_damaged(error):
-                raise
-            self.project.progress.warning(str(error))
-            self.close()
-            context.make(stage)
+
+        def drop(error: SifmakeError) -> bool:
+            return context.session.drop_damaged(error)
+
+        retry_damaged(lambda: context.make(stage), drop, self.project.progress)
 
 
 def _check_format(lock: Lock, name: str) -> None:

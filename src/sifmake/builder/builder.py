@@ -1,0 +1,168 @@
+"""What builds images: one store and one set of source settings, for a command, a library call or a project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SourceError
+from sifmake.reference.uri import FILE, Uri
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sifmake.assembly.image import SifSummary
+    from sifmake.oci.model import Image, Platform
+    from sifmake.progress import Progress
+    from sifmake.project.configuration import Configuration
+    from sifmake.project.project import Project
+    from sifmake.registry.settings import Credentials
+    from sifmake.registry.shared import Connections
+    from sifmake.sources.base import KnownIndexes, Resolved, SifSource, Source
+    from sifmake.sources.settings import SourceSettings
+    from sifmake.store import Store
+
+_LOCAL_TRANSPORTS = frozenset({"oci", "oci-archive", "docker-archive", FILE})
+
+
+class Builder:
+    """Opens sources and makes SIF files of images.
+
+    Attributes:
+        store: Where packs, images and finished SIFs are kept.
+        settings: Of all sources; also has the limits, and where messages go.
+        root: What relative local paths start from; None for the current folder.
+        offline: Whether only local sources are opened.
+    """
+
+    def __init__(
+        self, store: Store, settings: SourceSettings, *, root: Path | None = None, offline: bool = False
+    ) -> None:
+        from sifmake.builder.image_cache import ImageCache
+
+        self.store = store
+        self.settings = settings
+        self.root = root
+        self.offline = offline
+        self._images = ImageCache(store)
+
+    def open_source(self, uri: Uri, compression: str = "gzip") -> Source:
+        """Open a source of an image with layers.
+
+        Args:
+            uri: The image.
+            compression: Of the packs that are made of layers that come by once.
+
+        Raises:
+            SourceError: It cannot be opened, or it is a remote one and the run is offline.
+        """
+        from sifmake.builder.streamed_packs import StreamedPacks
+        from sifmake.sources.opening import open_source
+
+        sink = StreamedPacks(self.store, compression, self.settings.limits, self.settings.progress)
+        return open_source(self._reachable(uri), replace(self.settings, sink=sink))
+
+    def open_sif_source(self, uri: Uri) -> SifSource:
+        """Open a source of a prebuilt SIF file; raises as :meth:`open_source`."""
+        from sifmake.sources.opening import open_sif_source
+
+        return open_sif_source(self._reachable(uri), self.settings)
+
+    def resolve(self, source: Source, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
+        """Ask a source what its reference means; see :func:`~sifmake.builder.indexes.resolve_image`."""
+        from sifmake.builder.indexes import resolve_image
+
+        return resolve_image(self._images, source, platform, self.settings.limits, known)
+
+    def load_image(self, source: Source, manifest_digest: str) -> Image:
+        """Return an image by digest; see :meth:`~sifmake.builder.image_cache.ImageCache.load`."""
+        return self._images.load(source, manifest_digest)
+
+    def write_sif(self, source: Source, manifest_digest: str, target: Path, compression: str = "gzip") -> SifSummary:
+        """Write the unsigned SIF file of an image; the source is asked only for what the store lacks.
+
+        Raises:
+            SifmakeError: It cannot be done; the target is as it was.
+        """
+        from sifmake.builder.damaged_packs import retry_damaged
+        from sifmake.builder.image_packs import ImagePacks
+        from sifmake.builder.provenance import make_origin
+
+        progress = self.settings.progress
+        image = self.load_image(source, manifest_digest)
+        origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
+        packs = ImagePacks(self, source, lambda: image, compression, progress)
+        try:
+            return retry_damaged(
+                lambda: packs.write_sif(target, packs.merge(), origin, {}), packs.drop_damaged, progress
+            )
+        finally:
+            packs.close()
+
+    def _reachable(self, uri: Uri) -> Uri:
+        """Return where a source is, seen from here. Raises SourceError if it is remote and the run is offline."""
+        if uri.transport in _LOCAL_TRANSPORTS:
+            return uri if self.root is None else Uri(uri.transport, str(self.root / uri.rest))
+        if self.offline:
+            raise SourceError("is not in the store, and the run is offline", where=uri.given)
+        return uri
+
+
+@dataclass(frozen=True)
+class Access:
+    """How registries are reached for one command or library call, where that is not as configured.
+
+    Attributes:
+        plain_http: Whether they may be asked without TLS.
+        auth_file: Registry credentials in Docker's form, instead of the configured ones.
+        credentials: For the registry that the image names, before anything else.
+    """
+
+    plain_http: bool = False
+    auth_file: Path | None = None
+    credentials: Credentials | None = None
+
+
+def make_builder(configuration: Configuration, progress: Progress, access: Access) -> Builder:
+    """Return the builder of a command or library call, whose references a person has typed.
+
+    Args:
+        configuration: Store, registries and limits.
+        progress: Where messages go.
+        access: How registries are reached.
+    """
+    from sifmake.registry.shared import Connections
+
+    settings = _settings(configuration, progress, Connections())
+    typed = replace(
+        settings,
+        typed=True,
+        no_https=access.plain_http,
+        auth_file=access.auth_file or settings.auth_file,
+        credentials=access.credentials,
+    )
+    return Builder(configuration.open_store(progress), typed)
+
+
+def project_builder(project: Project, progress: Progress | None = None) -> Builder:
+    """Return the builder of a project: its store and connections, paths from its folder.
+
+    Args:
+        project: The project.
+        progress: Where messages of sources go, if not to the project's.
+    """
+    settings = _settings(project.configuration, progress or project.progress, project.connections)
+    return Builder(project.store, settings, root=project.root, offline=project.modes.offline)
+
+
+def _settings(configuration: Configuration, progress: Progress, connections: Connections) -> SourceSettings:
+    from sifmake.sources.settings import SourceSettings
+
+    return SourceSettings(
+        limits=configuration.limits,
+        registries=configuration.registries,
+        auth_file=configuration.auth_file,
+        typed=False,
+        shared=connections,
+        progress=progress,
+    )

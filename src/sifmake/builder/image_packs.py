@@ -1,0 +1,93 @@
+"""The packs of one image between the store and its SIF file: fetched on first use, held open, dropped when damaged."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sifmake.builder import image_build
+from sifmake.builder.damaged_packs import drop_damaged
+from sifmake.errors import PackDamagedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sifmake.assembly.image import SifSummary
+    from sifmake.builder.builder import Builder
+    from sifmake.errors import SifmakeError
+    from sifmake.flatten.flattened import Flattened, Merged
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.oci.model import Image
+    from sifmake.progress import Progress
+    from sifmake.rootfs import Origin
+    from sifmake.sources.base import Source
+
+
+class ImagePacks:
+    """One image with its packs.
+
+    Args:
+        builder: Has the store.
+        source: Asked for what the store lacks.
+        load: Returns the image.
+        compression: Of the packs.
+        progress: Told of what is fetched on first use.
+    """
+
+    def __init__(
+        self, builder: Builder, source: Source, load: Callable[[], Image], compression: str, progress: Progress
+    ) -> None:
+        self._builder = builder
+        self._source = source
+        self._load = load
+        self._compression = compression
+        self._progress = progress
+
+    @cached_property
+    def image(self) -> Image:
+        """Manifest and config."""
+        return self._load()
+
+    @cached_property
+    def packs(self) -> list[Pack]:
+        """The layers' packs; those that the store lacks are fetched."""
+        return self.fetch(self._progress)
+
+    def fetch(self, progress: Progress) -> list[Pack]:
+        """Return the layers' packs and tell of each, also of those that the store has."""
+        builder = self._builder
+        parts = (builder.store, self._compression, builder.settings.limits, progress)
+        packs = image_build.fetch_packs(self._source, self.image, *parts)
+        vars(self)["packs"] = packs
+        return packs
+
+    def flatten(self) -> Flattened:
+        """Merge the packs into one tree and take its listing."""
+        settings = self._builder.settings
+        return image_build.flatten_packs(self.packs, self.image, settings.progress, settings.limits)
+
+    def merge(self) -> Merged:
+        """Merge the packs into one tree."""
+        settings = self._builder.settings
+        return image_build.merge_packs(self.packs, self.image, settings.progress, settings.limits)
+
+    def write_sif(self, target: Path, merged: Merged, origin: Origin, labels: dict[str, str]) -> SifSummary:
+        """Write the unsigned SIF file; the tree is used up by it."""
+        settings = image_build.BuildSettings(self._compression, labels)
+        told, store = self._builder.settings.progress, self._builder.store
+        return image_build.write_sif(target, merged, self.packs, self.image, origin, settings, told, store)
+
+    def drop_damaged(self, error: SifmakeError) -> bool:
+        """Take damaged packs out of the store after an error and close all; return whether it is worth another try."""
+        packs = vars(self).get("packs")
+        if packs is None:
+            return isinstance(error, PackDamagedError)
+        damaged = drop_damaged(packs, self._builder.store, error)
+        if damaged:
+            self.close()
+        return damaged
+
+    def close(self) -> None:
+        """Close the packs."""
+        image_build.close_packs(vars(self).pop("packs", []))
