@@ -18,6 +18,7 @@ from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.pack_format import pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.loading import check_layers
 from sifmake.open_files import allow_files
 from sifmake.threads import Threads
