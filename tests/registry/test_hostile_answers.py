@@ -20,6 +20,8 @@ ADDRESSES = [
     "http://a..b/",
     f"http://{'a' * 300}/",
     "http://",
+    "http://127.0.0.1\0.x/",
+    "http://a\x7fb/",
     "mailto:x",
     "https://user:hunter2@127.0.0.1:1/x",
     "https://user:hunter2@[bad/x",

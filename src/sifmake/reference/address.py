@@ -6,6 +6,8 @@ import re
 from urllib.parse import urljoin, urlsplit
 
 _USER = re.compile(r"//[^\s'\"]*@")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
+"""In a host's name the system's resolver refuses some of it, and no name has any."""
 _QUERY = re.compile(r"(//[^\s'\"?#]*)[?#][^\s'\"]*")
 
 
@@ -18,7 +20,8 @@ def whole_address(base: str, address: str) -> str:
     try:
         url = urljoin(base, address)
         parts = urlsplit(url)
-        fit = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or "\0"
+        fit = parts.scheme in {"http", "https"} and not _UNPRINTABLE.search(host) and parts.port != 0
     except ValueError:
         return ""
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if fit else ""

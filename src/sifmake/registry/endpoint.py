@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,7 +13,8 @@ from sifmake.registry.error_responses import error_from_response
 from sifmake.registry.failure import TransportError
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.reach import ELSEWHERE, LOOPBACK
-from sifmake.registry.retry import RETRIED, RETRIED_HEAD, pause_before, retry_after
+from sifmake.registry.repetition import Repetition
+from sifmake.registry.retry import RETRIED, RETRIED_HEAD
 from sifmake.registry.settings import HostSettings
 from sifmake.registry.tokens import Authorizer, refusal
 from sifmake.registry.transport import BROKEN
@@ -32,8 +32,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 8
 _AUTHORISATIONS = 2
 """Times that a refused request is made again with fresh authorisation."""
-_SERVER_FAULT_ATTEMPTS = 3
-"""Tries of a request that the registry answers with 500: most often a fault that stays."""
 _STRANGE = "is this a registry, and is there a proxy in between? ask who runs it"
 _LARGEST_REFUSAL = 1 << 16
 """Bytes of a refusal that are read so that its connection can be used again."""
@@ -97,16 +95,13 @@ class Endpoint:
         self._settings = settings
         self._others = others
         self._transport = transport
-        self._policy = policy
         self._progress = progress
         self._scheme = "http" if settings.plain_http else "https"
         self._probing = may_be_plain and not settings.plain_http
         self._probe_lock = threading.Lock()
-        self._reached = False
         self._place: str | None = None
-        self._closed = threading.Event()
+        self._repetition = Repetition(host, policy, progress)
         self._told_quota = False
-        self._trouble = ""
         self.authorizer = Authorizer(
             host,
             find_credentials,
@@ -167,8 +162,7 @@ class Endpoint:
         Raises:
             RegistryError: The endpoint was closed meanwhile.
         """
-        if self._closed.wait(pause_before(attempt, self._policy) if seconds is None else seconds):
-            raise RegistryError("the transfer was given up", where=self.host)
+        self._repetition.pause(attempt, seconds)
 
     @property
     def is_local(self) -> bool:
@@ -191,7 +185,7 @@ class Endpoint:
 
     def close(self) -> None:
         """End all pauses."""
-        self._closed.set()
+        self._repetition.close()
 
     def repeat(self, attempt_once: Callable[[], Response], retried: Collection[int] = RETRIED) -> Response:
         """Do something until it ends with an answer that no repetition would change; the caller closes it.
@@ -203,43 +197,7 @@ class Endpoint:
         Raises:
             RegistryError: As :meth:`send`.
         """
-        attempt = 0
-        while True:
-            attempt += 1
-            seconds = patience = None
-            try:
-                response = attempt_once()
-                if response.status not in retried:
-                    return response
-                seconds = retry_after(response.headers.get("Retry-After", ""))
-                patience = _SERVER_FAULT_ATTEMPTS if response.status == 500 else None
-                error: RegistryError = error_from_response(response, self.host)
-                response.close()
-            except TransportError as failure:
-                if not failure.may_recover:
-                    raise
-                error = failure
-            self._check_patience(attempt, patience, seconds, error)
-            self._announce(attempt, seconds, error)
-            self.pause(attempt + 1, seconds)
-
-    def _check_patience(self, attempt: int, patience: int | None, seconds: float | None, error: RegistryError) -> None:
-        """Raise the error when there were tries enough, or the registry wants more time than there is."""
-        policy = self._policy
-        most = policy.attempts if self._reached else policy.first_attempts
-        if attempt >= min(most, patience or most):
-            raise error
-        if seconds is not None and seconds > policy.longest_wait:
-            error.hint = f"the registry asks to come back in {timedelta(seconds=round(seconds))}"
-            raise error
-
-    def _announce(self, attempt: int, seconds: float | None, error: RegistryError) -> None:
-        if attempt > 1 or (seconds or 0) > 2:
-            wait = f" in {seconds:.0f} s" if seconds else ""
-            text = f"{self.host}: {error.what}; trying again{wait}"
-            if text != self._trouble:  # all transfers meet it, again and again
-                self._progress.warning(text)
-            self._trouble = text
+        return self._repetition.repeat(attempt_once, retried)
 
     def _authorised(self, call: Call) -> Response:
         for round_ in range(_AUTHORISATIONS + 1):
@@ -317,7 +275,7 @@ class Endpoint:
             call.method, url, headers, settings, body=call.body, connect_timeout=connect_timeout, sender=sender
         )
         if at_home:
-            self._reached, self._trouble = True, ""
+            self._repetition.answered()
             self._place = response.place if self._place in (None, response.place) else ELSEWHERE
         return response
 
