@@ -120,7 +120,9 @@ def trusted_files(configuration: Configuration) -> Iterator[Path]:
 
 def trust_digest(configuration: Configuration) -> str:
     """Return a digest that changes when another set of keys is trusted."""
+    from sifmake.signing.trust import read_listed
+
     total = hashlib.sha256()
     for path in trusted_files(configuration):
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+        total.update(hashlib.sha256(read_listed(path)).digest())
     return f"sha256:{total.hexdigest()}"

@@ -49,6 +49,18 @@ def dearmored(armor: bytes) -> bytes:
     return base64.b64decode(encoded, validate=True)
 
 
+def count_packets(data: bytes, most: int) -> int:
+    """Return how many packets data has, ``most`` + 1 where there are more; ``ValueError`` as :func:`packets`."""
+    at = number = 0
+    while at < len(data) and number <= most:
+        _, width, size = header(data[at : at + _LONGEST_HEADER])
+        at += width + size
+        number += 1
+    if number <= most and at != len(data):
+        raise ValueError
+    return number
+
+
 def packets(data: bytes) -> list[tuple[int, bytes]]:
     """Return tags and bodies of the packets in data; ``ValueError`` if they do not fill it exactly."""
     found: list[tuple[int, bytes]] = []

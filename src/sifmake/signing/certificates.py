@@ -12,6 +12,7 @@ from pysequoia.packet import PacketPile, Tag
 from sifmake.errors import KeyFileError
 from sifmake.signing.armor import SIGNATURE_TAG, packets
 from sifmake.signing.key_forms import foreign_form
+from sifmake.signing.key_packets import check_packets
 from sifmake.signing.metadata import MetadataError
 from sifmake.signing.pgp_packets import (
     PUBLIC_KEY,
@@ -64,6 +65,7 @@ def read_certificates(data: bytes, where: str) -> list[Certificate]:
     Raises:
         KeyFileError: It holds none, is damaged, or holds secret keys.
     """
+    check_packets(data, where)
     try:
         certs = pysequoia.Cert.split_bytes(data)
     except FAILURES:

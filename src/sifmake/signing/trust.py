@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sifmake.errors import KeyFileError
+from sifmake.files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _DENY_FILE = "denied.txt"
 SUFFIXES = (".pem", ".pub", ".asc", ".gpg", ".pgp")
 _KEY_FILE_BYTES = 64 << 20
+_DENIED_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,22 @@ def is_pem(data: bytes) -> bool:
     return b"-----BEGIN " in data and b"-----BEGIN PGP " not in data
 
 
+def read_listed(path: Path, most: int = _KEY_FILE_BYTES) -> bytes:
+    """Return the content of a file in a folder of keys; a link in a repository may lead to anything.
+
+    Raises:
+        KeyFileError: It is not a regular file, cannot be read or is too large.
+    """
+    try:
+        data = read_regular(path, most + 1)
+    except OSError as error:
+        what = f"the file cannot be read ({error.strerror})"
+        raise KeyFileError(what, where=str(path), hint="make it a regular file") from None
+    if len(data) > most:
+        raise KeyFileError(f"the file is larger than {most} bytes (a limit)", where=str(path), hint="make it smaller")
+    return data
+
+
 def read_denied(path: Path) -> frozenset[str]:
     """Read fingerprints, one a line; ``#`` begins a comment.
 
@@ -135,7 +153,8 @@ def read_denied(path: Path) -> frozenset[str]:
         KeyFileError: A line is no fingerprint.
     """
     denied: set[str] = set()
-    for number, line in enumerate(path.read_text("utf-8", "backslashreplace").splitlines(), 1):
+    data = read_listed(path, _DENIED_BYTES)
+    for number, line in enumerate(data.decode("utf-8", "backslashreplace").splitlines(), 1):
         text = line.partition("#")[0].strip()
         if text:
             denied.add(normalized(text, f"{path}, line {number}"))
