@@ -1,120 +1,120 @@
-"""The reference of the Python API: every public name of ``sifmake`` with its signature and docstring."""
+"""The reference of the public Python API, written from its signatures and docstrings."""
 
 from __future__ import annotations
 
 import inspect
 import re
-import textwrap
-from typing import Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 import sifmake
 
-LONGEST_LINE = 100
-LONGEST_DEFAULT = 40
-SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
-_SECTION = re.compile(rf"^({'|'.join(SECTIONS)}):\n((?:(?: {{4}}.*)?\n)+)", re.MULTILINE)
-_ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
-_EXAMPLE = re.compile(r"::\n\n((?:(?: {4}.*)?\n)+)")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GROUPS = (
+    ("Images", ("pull", "push", "inspect", "open_sif", "digest", "diff", "execute", "write_shims")),
+    ("Signatures and keys", ("sign", "verify", "Keyring")),
+    ("Projects", ("start_project", "lock", "STAGES", "run_stage", "rebuild", "seed")),
+    ("Store and registries", ("Cache", "login", "logout", "logins")),
+    ("Progress", ("Progress", "Task", "Silent")),
+)
+"""What the page has first, by chapter; the types of results follow."""
+HEADINGS = {"Args": "Arguments", "Returns": "Returns", "Raises": "Errors", "Attributes": "Attributes"}
+_WIDTH = 100
 
 
 def api_page() -> str:
-    """Return the page without its header."""
-    names = [name for name in sifmake.__all__ if not name.startswith("_")]
-    parts = ["# Python API\n", _text(inspect.getdoc(sifmake) or ""), INTRODUCTION]
-    parts += [_entry(name, getattr(sifmake, name)) for name in sorted(names, key=_order)]
+    """Return the page."""
+    parts = [f"# Python API\n\n{_prose(sifmake)}\n"]
+    rest = [name for name in sifmake.__all__ if not any(name in names for _, names in GROUPS)]
+    for title, names in (*GROUPS, ("Results and errors", tuple(rest))):
+        parts += [f"## {title}\n", *("\n\n".join(_entry(name)) + "\n" for name in names)]
     return "\n".join(parts)
 
 
-INTRODUCTION = """\
-Everything on this page is public: it changes only with an entry in the [changelog](../../CHANGELOG.md). All other
-names are private, though they can be imported. The library prints nothing, asks nothing and never exits; it raises the
-[errors](errors.md) of `sifmake.errors`.
-"""
-
-
-def _order(name: str) -> tuple[bool, str]:
-    """Functions first: they are what a reader looks for."""
-    return inspect.isclass(getattr(sifmake, name)), name.lower()
-
-
-def _entry(name: str, value: Any) -> str:
+def _entry(name: str) -> Iterator[str]:
+    value = getattr(sifmake, name)
+    yield f"### {name}"
     if not callable(value):
-        return f"## {name}\n\n{type(value).__name__}\n"
-    lines = [f"## {name}\n", f"```python\n{_signature(name, value)}\n```\n", _described(value)]
-    if inspect.isclass(value):
-        for method_name, method in inspect.getmembers(value, inspect.isfunction):
-            if not method_name.startswith("_") and method.__qualname__.startswith(value.__qualname__):
-                lines += [f"### {name}.{method_name}\n", f"```python\n{_signature(method_name, method)}\n```\n"]
-                lines.append(_described(method))
-    return "\n".join(lines)
+        yield f"`{value!r}`"
+    elif not inspect.isclass(value):
+        yield _code(_signature(name, value))
+        yield _prose(value)
+    else:
+        yield from _class(name, value)
 
 
-class _Bare(str):
-    """Text that stands in a signature as it is."""
+def _class(name: str, value: type) -> Iterator[str]:
+    is_made = name in ("Cache", "Keyring")
+    if is_made:
+        yield _code(_signature(name, value))
+    yield _prose(value)
+    if is_made:
+        yield _prose(vars(value)["__init__"])
+    if issubclass(value, Enum):
+        yield f"Values: {', '.join(f'`{item.name}`' for item in value)}."
+        return
+    members = {key: item for key, item in vars(value).items() if not key.startswith("_")}
+    properties = {key: item for key, item in members.items() if isinstance(item, property)}
+    if properties:
+        yield "**Properties**"
+        yield "\n".join(f"- `{key}`: {_inline(inspect.getdoc(item) or '')}" for key, item in properties.items())
+    for key, item in members.items():
+        if inspect.isfunction(item):
+            yield f"#### {name}.{key}"
+            yield _code(_signature(f"{name}.{key}", item))
+            yield _prose(item)
 
-    __slots__ = ()
 
-    def __repr__(self) -> str:
-        return str(self)
+def _code(text: str) -> str:
+    return f"```python\n{text}\n```"
 
 
 def _signature(name: str, value: Any) -> str:
-    """Return the call of a function, method or class: annotations as written, long defaults left out."""
-    if getattr(value, "_is_protocol", False):
-        return f"class {name}(Protocol)"
-    head = f"class {name}" if inspect.isclass(value) else name
-    try:
-        signature = inspect.signature(value)
-    except ValueError:
-        return head
-    kept = [_bare(p) for p in signature.parameters.values() if p.name != "self"]
-    result = inspect.Signature.empty if inspect.isclass(value) else _annotation(signature.return_annotation)
-    text = f"{head}{signature.replace(parameters=kept, return_annotation=result)}"
-    return text if len(text) <= LONGEST_LINE else _broken(text)
+    found = inspect.signature(value)
+    words, bare = [], False
+    for parameter in found.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not bare:
+            bare = True
+            words.append("*")
+        if parameter.name != "self":
+            words.append(_parameter(parameter))
+    end = "" if inspect.isclass(value) else f" -> {_type(found.return_annotation)}"
+    line = f"{name}({', '.join(words)}){end}"
+    return line if len(line) < _WIDTH else f"{name}(\n    " + ",\n    ".join(words) + f",\n){end}"
 
 
-def _bare(parameter: inspect.Parameter) -> inspect.Parameter:
-    default = parameter.default
-    if default is not inspect.Parameter.empty and len(repr(default)) > LONGEST_DEFAULT:
-        default = _Bare("...")
-    return parameter.replace(annotation=_annotation(parameter.annotation), default=default)
+def _parameter(parameter: inspect.Parameter) -> str:
+    stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+    default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+    return f"{stars}{parameter.name}: {_type(parameter.annotation)}{default}"
 
 
-def _annotation(value: Any) -> Any:
-    return _Bare(value) if isinstance(value, str) else value
+def _type(annotation: str) -> str:
+    return annotation.strip("'").replace("StrPath", "str | os.PathLike[str]")
 
 
-def _broken(text: str) -> str:
-    """Put each parameter on a line."""
-    head, _, rest = text.partition("(")
-    inner, _, result = rest.rpartition(")")
-    parameters = re.split(r", (?![^\[(]*[\])])", inner)
-    return f"{head}(\n" + "".join(f"    {parameter},\n" for parameter in parameters) + f"){result}"
+def _prose(value: object) -> str:
+    """Return a docstring as Markdown: its sections as lists, its examples as code, its references as code spans."""
+    head, *rest = re.split(r"^(Args|Attributes|Raises|Returns):\n", inspect.getdoc(value) or "", flags=re.MULTILINE)
+    parts = [_paragraph(text) for text in re.split(r"\n\n(?! {4})", head.strip()) if text]
+    for name, text in zip(rest[::2], rest[1::2], strict=True):
+        parts += [f"**{HEADINGS[name]}**", _list(text) if name != "Returns" else _inline(inspect.cleandoc(text))]
+    return "\n\n".join(parts)
 
 
-def _described(value: Any) -> str:
-    text = (inspect.getdoc(value) or "") + "\n"
-    sections = {match[1]: textwrap.dedent(match[2]) for match in _SECTION.finditer(text)}
-    parts = [_text(_SECTION.sub("", text))]
-    for title, body in sections.items():
-        parts += [f"**{title}**\n", _items(body) if title not in {"Returns", "Yields"} else _text(body)]
-    return "\n".join(parts)
+def _paragraph(text: str) -> str:
+    """Return a paragraph, with the example that a ``::`` announces."""
+    prose, _, example = text.partition("::\n\n")
+    return f"{_inline(prose)}:\n\n{_code(inspect.cleandoc(example))}" if example else _inline(prose)
 
 
-def _items(body: str) -> str:
-    """Return ``name: meaning`` paragraphs as a list."""
-    found = re.findall(r"^(\S[^:]*): (.*(?:\n +.*)*)", body, re.MULTILINE)
-    return "".join(f"- `{name}`: {_inline(' '.join(meaning.split()))}\n" for name, meaning in found)
-
-
-def _text(text: str) -> str:
-    """Return a docstring's paragraphs as Markdown."""
-
-    def fenced(match: re.Match[str]) -> str:
-        return f":\n\n```python\n{textwrap.dedent(match[1]).strip()}\n```\n"
-
-    return _inline(_EXAMPLE.sub(fenced, text.strip() + "\n"))
+def _list(text: str) -> str:
+    items = re.split(r"^ {4}(?=[\w.]+: )", text, flags=re.MULTILINE)
+    return "\n".join(f"- `{name}`: {_inline(said)}" for name, _, said in (item.partition(": ") for item in items[1:]))
 
 
 def _inline(text: str) -> str:
-    return _ROLE.sub(r"`\1`", text).replace("``", "`").replace("````python", "```python")
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
+    return " ".join(text.replace("``", "`").split())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from api_page import api_page
 
 from sifmake import errors
 from sifmake.cli.command_table import Command, Option, read_commands, read_global_options
@@ -246,6 +247,7 @@ def generated() -> dict[Path, str]:
         DOCS / "reference/configuration.md": configuration_page(),
         DOCS / "reference/errors.md": errors_page(),
         DOCS / "reference/environment.md": environment_page(),
+        DOCS / "reference/api.md": HEADER + api_page(),
         DOCS / "limits.md": limits_page(),
         DOCS / "man/sifmake.1": main_man_page(),
     }

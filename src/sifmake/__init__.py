@@ -1,3 +1,149 @@
-"""Build signed SIF files from container images, and rebuild only what changed."""
+"""Build signed SIF files from container images, and rebuild only what changed.
+
+The shortest useful program pulls an image, as ``sifmake pull`` does::
+
+    import sifmake
+
+    sif = sifmake.pull("docker://alpine:3.20", "alpine.sif")
+
+Then look into the file, sign it, run it, upload it::
+
+    print(sifmake.inspect(sif).labels)
+    sifmake.Keyring().new_pair("mine")
+    sifmake.sign(sif, "mine")
+    print(sifmake.verify(sif).signers)
+    sifmake.execute(sif, ["cat", "/etc/os-release"], check=True)
+    sifmake.push(sif, "oras://ghcr.io/me/alpine:3.20")
+
+In a project (see :func:`start_project`), :func:`lock` records what tags mean, :func:`run_stage` builds one step of one
+image, :func:`rebuild` does all that a schedule needs, and :func:`seed` hands finished files to Snakemake.
+:class:`Cache`, :class:`Keyring`, :func:`login` and their like look after the store, the keys and the registries.
+
+What ``__all__`` lists is public, with :mod:`sifmake.errors`; all else may change. Errors are
+:class:`~sifmake.errors.SifmakeError` (and :class:`OSError`), results are frozen dataclasses, paths are
+:class:`pathlib.Path`. The functions may be called from several threads. They print nothing, ask nothing, and leave
+signal handlers, environment and current folder alone: messages go to a :class:`Progress` if one is given, and a
+passphrase that is missing is an error.
+"""
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sifmake import errors as errors
+    from sifmake.api.cache import Cache, CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
+    from sifmake.api.images import Inspection, PushedSif, SifFile, diff, digest, inspect, open_sif, pull, push
+    from sifmake.api.keys import KeyImport, KeyPair, Keyring, PrivateKeyFile, PublicKeyFile
+    from sifmake.api.project import STAGES, SeededFile, lock, rebuild, run_stage, seed, start_project
+    from sifmake.api.registries import login, logins, logout
+    from sifmake.api.running import execute, write_shims
+    from sifmake.api.signatures import sign, verify
+    from sifmake.compare.comparison import Change, Comparison
+    from sifmake.drivers.new_project import NewProject
+    from sifmake.drivers.rebuild import ImageState, Rebuild
+    from sifmake.errors import SifmakeError
+    from sifmake.progress import Progress, Silent, Task
+    from sifmake.registry.login import KnownRegistry
+    from sifmake.sif.format import DataType, Descriptor, Header
+    from sifmake.sif.reader import Sif
+    from sifmake.signing.sign import SignatureInfo
+    from sifmake.signing.verdict import NotVerifiedError, SignatureCheck, SignerCheck, Verdict, Verification
+    from sifmake.stages.lock_refresh import LockOutcome
+
+__all__ = [
+    "STAGES",
+    "Cache",
+    "CacheCheck",
+    "CacheExport",
+    "CacheImport",
+    "CacheRemoval",
+    "CachedFile",
+    "Change",
+    "Comparison",
+    "DataType",
+    "Descriptor",
+    "Header",
+    "ImageState",
+    "Inspection",
+    "KeyImport",
+    "KeyPair",
+    "Keyring",
+    "KnownRegistry",
+    "LockOutcome",
+    "NewProject",
+    "NotVerifiedError",
+    "PrivateKeyFile",
+    "Progress",
+    "PublicKeyFile",
+    "PushedSif",
+    "Rebuild",
+    "SeededFile",
+    "Sif",
+    "SifFile",
+    "SifmakeError",
+    "SignatureCheck",
+    "SignatureInfo",
+    "SignerCheck",
+    "Silent",
+    "Task",
+    "Verdict",
+    "Verification",
+    "diff",
+    "digest",
+    "execute",
+    "inspect",
+    "lock",
+    "login",
+    "logins",
+    "logout",
+    "open_sif",
+    "pull",
+    "push",
+    "rebuild",
+    "run_stage",
+    "seed",
+    "sign",
+    "start_project",
+    "verify",
+    "write_shims",
+]
+
+_HOMES = {
+    "api.cache": ("Cache", "CacheCheck", "CacheExport", "CacheImport", "CacheRemoval", "CachedFile"),
+    "api.images": ("Inspection", "PushedSif", "SifFile", "diff", "digest", "inspect", "open_sif", "pull", "push"),
+    "api.keys": ("KeyImport", "KeyPair", "Keyring", "PrivateKeyFile", "PublicKeyFile"),
+    "api.project": ("STAGES", "SeededFile", "lock", "rebuild", "run_stage", "seed", "start_project"),
+    "api.registries": ("login", "logins", "logout"),
+    "api.running": ("execute", "write_shims"),
+    "api.signatures": ("sign", "verify"),
+    "compare.comparison": ("Change", "Comparison"),
+    "drivers.new_project": ("NewProject",),
+    "drivers.rebuild": ("ImageState", "Rebuild"),
+    "errors": ("SifmakeError",),
+    "progress": ("Progress", "Silent", "Task"),
+    "registry.login": ("KnownRegistry",),
+    "sif.format": ("DataType", "Descriptor", "Header"),
+    "sif.reader": ("Sif",),
+    "signing.sign": ("SignatureInfo",),
+    "signing.verdict": ("NotVerifiedError", "SignatureCheck", "SignerCheck", "Verdict", "Verification"),
+    "stages.lock_refresh": ("LockOutcome",),
+}
+"""Where each name is defined: it is imported when it is first asked for, so that ``import sifmake`` costs nothing."""
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for a public one
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name == "errors":
+            return import_module("sifmake.errors")
+        for module, names in _HOMES.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(f"sifmake.{module}"), name)
+                return value
+        raise AttributeError(f"module 'sifmake' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "errors"})

@@ -34,6 +34,10 @@ class SifmakeError(Exception):
         head = f"{where}: {what}" if where else what
         return one_line(f"{head}; {hint}" if hint else head)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A process pool carries errors to the caller, with all that they say.
+        return _restored, (type(self), self.args, vars(self).copy())
+
     def advised(self, hint: str) -> SifmakeError:
         """Return the same error with a hint if it has none."""
         self.hint = self.hint or hint
@@ -43,6 +47,12 @@ class SifmakeError(Exception):
         """Return the same error with an outer place put before the inner one."""
         self.where = f"{where}: {self.where}" if self.where else where
         return self
+
+
+def _restored(kind: type[SifmakeError], args: tuple[str, ...], state: dict[str, object]) -> SifmakeError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
 
 
 def _shortened(text: str) -> str:
@@ -150,6 +160,12 @@ class TargetExistsError(SifmakeError):
 
 class OutputPathError(SifmakeError):
     """A file cannot be written where the user wants it: a folder, a device or a pipe is there, or nobody may write."""
+
+
+class BusyError(SifmakeError):
+    """Somebody else is at work where only one may be; try again later."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class SigningError(SifmakeError):

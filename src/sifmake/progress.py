@@ -16,7 +16,11 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """Where messages and tasks of a command go."""
+    """Where messages and tasks of a command go.
+
+    One that also has a member ``ask``, a function of a question, lets it ask for passphrases; without, one that is
+    missing is an error.
+    """
 
     def info(self, message: str) -> None:
         """Tell what is being done."""

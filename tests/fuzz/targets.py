@@ -17,7 +17,7 @@ from isal.isal_zlib import crc32
 from fuzz import seeds
 from fuzz.engine import Target
 from fuzz.mutation import mutate, mutate_value
-from sifmake.cli.cache_exchange import check_pack as check_pack_of_archive
+from sifmake.builder.cache_exchange import check_pack as check_pack_of_archive
 from sifmake.compare.content_digest import content_digest
 from sifmake.errors import SifmakeError
 from sifmake.flatten.flattened import flatten

@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs, urlsplit
 
 from support.images import Blobs
 
@@ -273,6 +274,31 @@ class TokenAuth:
         match = _PATH.match(request.path)
         challenge = self.challenge.replace("REALM", self.realm).replace("NAME", match["name"] if match else "")
         return error(401, "UNAUTHORIZED", **{"WWW-Authenticate": challenge})
+
+
+class Uploads:
+    """Makes a registry take what is pushed."""
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        self._registry = registry
+        registry.on("POST", "/blobs/uploads/", self._begin)
+        registry.on("PUT", "/blobs/uploads/", self._blob)
+        registry.on("PUT", "/manifests/", self._manifest)
+
+    def _begin(self, request: Request) -> Answer:
+        return Answer(202, headers={"Location": f"{request.path}1"})
+
+    def _blob(self, request: Request) -> Answer:
+        (digest,) = parse_qs(urlsplit(request.path).query)["digest"]
+        descriptor = self._registry.blobs.put(request.body, "application/octet-stream")
+        return Answer(201) if descriptor["digest"] == digest else error(400, "DIGEST_INVALID")
+
+    def _manifest(self, request: Request) -> Answer:
+        match = _PATH.match(request.path)
+        assert match
+        descriptor = self._registry.blobs.put(request.body, request.headers["content-type"])
+        self._registry.tag(match["name"], match["what"], descriptor)
+        return Answer(201, headers={"Docker-Content-Digest": descriptor["digest"]})
 
 
 class _Server(ThreadingHTTPServer):

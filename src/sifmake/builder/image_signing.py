@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _OWN_KEY = "name a key of yours as 'key' in sifmake.yaml"
 _KEPT = "as it came"
-REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
+_REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
 """Set by the shipped schedules: nothing that only this machine trusts is published."""
 
 
@@ -37,7 +37,7 @@ def check_key(project: Project, lock: Lock) -> None:
         what = f"the lock asks for the key {lock.build.key}, the configuration for {project.key_identity or 'none'}"
         raise LockError(what, hint="run sifmake lock --offline")
     if project.configuration.key == DEVELOPMENT:
-        _refuse_development()
+        _refuse_development(scheduled=project.modes.scheduled)
 
 
 def sign_unsigned(project: Project, path: Path, objects: dict[str, str]) -> str:
@@ -100,8 +100,8 @@ def _warn_of_development(progress: Progress) -> None:
     progress.warning(f"signing with the development key, which only this machine trusts; {_OWN_KEY}")
 
 
-def _refuse_development() -> None:
-    if os.environ.get(REFUSE_VARIABLE):
+def _refuse_development(*, scheduled: bool = False) -> None:
+    if scheduled or os.environ.get(_REFUSE_VARIABLE):
         raise SigningError("the development key signs nothing that is published on a schedule", hint=_OWN_KEY)
 
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.console import Console, human_size
 from sifmake.cli.subcommands import add_action, examples
-from sifmake.errors import SifmakeError, StoreError, UsageError, one_line
-from sifmake.limits import DEFAULT_LIMITS
+from sifmake.errors import SifmakeError, UsageError, one_line
 from sifmake.printing import print_json, print_lines
-from sifmake.project.configuration import FORMER_SETTINGS, SETTINGS
-from sifmake.store import Store
-from sifmake.store.collect import choose, key_of, parse_age, parse_size, remove
-from sifmake.store.items import Item, Stray, list_items, list_odd_marks, walk
-from sifmake.store.naming import PACKS, SIFS
+from sifmake.store.collect import parse_size
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
-    from sifmake.project.project import Project
+    from sifmake.api.cache import Cache, CachedFile, CacheRemoval
 
 _NOUNS = {
     "container": "container file(s)",
@@ -69,150 +63,95 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand; returns the exit status."""
+    from sifmake.api.cache import Cache
+
     console = Console(quiet=args.quiet)
-    actions: dict[str, Callable[[Store, argparse.Namespace, Console], int]] = {
+    actions: dict[str, Callable[[Cache, argparse.Namespace, Console], int]] = {
         "list": _show,
-        "verify": verify,
+        "verify": _verify,
         "gc": _collect_garbage,
         "clean": _clean_all,
-        "export": export,
+        "export": _export,
         "import": _take_in,
     }
-    return actions[args.action](_find_store(args.root, console), args, console)
+    return actions[args.action](Cache(args.root, progress=console), args, console)
 
 
-def _find_store(root: Path, console: Console) -> Store:
-    """Return the store that the project in a folder uses, else the user's."""
-    project = _find_project(root, console)
-    return project.store if project else Store.open(progress=console)
-
-
-def _find_project(root: Path, console: Console) -> Project | None:
-    if not any((root / name).exists() for name in (SETTINGS, FORMER_SETTINGS)):
-        return None
-    from sifmake.project.project import Project
-
-    return Project(root, progress=console)
-
-
-def _show(store: Store, args: argparse.Namespace, _: Console) -> int:
+def _show(cache: Cache, args: argparse.Namespace, _: Console) -> int:
     """List the writable store."""
-    items = list(list_items(store.root, rules=store.rules))
+    files = cache.files()
     if args.json:
-        print_json(_document(store, items))
+        print_json(_document(cache, files))
         return 0
-    lines = _table(items) if args.verbose else []
-    print_lines([*lines, _summary(items), f"Total space used: {human_size(sum(item.size for item in items))}"])
+    lines = _table(files) if args.verbose else []
+    print_lines([*lines, _summary(files), f"Total space used: {human_size(sum(file.size for file in files))}"])
     return 0
 
 
-def _table(items: Sequence[Item]) -> list[str]:
+def _table(files: Sequence[CachedFile]) -> list[str]:
     rows = [
-        f"{_shorten(item.name):<24} {_when(item.used):<20} {human_size(item.size):<12} {item.kind}" for item in items
+        f"{_shorten(file.name):<24} {_when(file.used):<20} {human_size(file.size):<12} {file.kind}" for file in files
     ]
     return [f"{'NAME':<24} {'LAST USED':<20} {'SIZE':<12} TYPE", *rows, ""]
 
 
-def verify(store: Store, args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001
+def _verify(cache: Cache, _: argparse.Namespace, console: Console) -> int:
     """Check everything and remove what is damaged; exit status 1 when there was any, or something not to be trusted."""
-    from sifmake.cli.cache_exchange import why_damaged
-
-    found = [*walk(store.root, rules=store.rules), *list_odd_marks(store.root, store.rules)]
-    items = [one for one in found if isinstance(one, Item)]
-    strays = [one for one in found if isinstance(one, Stray)]
-    for stray in strays:
-        console.warning(f"{stray.path}: {stray.why}; it is not used and was left alone: ask who put it there")
-    foreign = damaged = 0
-    for item in items:
-        why = item.why_not()
-        if why and item.owner not in (-1, os.geteuid()):
-            foreign += 1
-            console.warning(f"{item.kind} {item.name}: {why}; it is not used and was left alone")
-        elif why := why or why_damaged(store, item):
-            damaged += 1
-            _drop(item, why, console)
-    odd = f", {foreign + len(strays)} not to be trusted" if foreign or strays else ""
-    console.info(f"{len(items)} file(s) checked, {damaged} damaged{odd}")
-    return int(bool(damaged or odd))
+    found = cache.verify()
+    odd = f", {found.untrusted} not to be trusted" if found.untrusted else ""
+    console.info(f"{found.checked} file(s) checked, {found.damaged} damaged{odd}")
+    return int(not found)
 
 
-def _drop(item: Item, why: str, console: Console) -> None:
-    what = f"{item.kind} {item.name}: {why}"
-    try:
-        item.remove()
-    except (OSError, StoreError) as error:
-        console.warning(f"{what}; it cannot be removed: {error}")
-    else:
-        console.warning(f"{what}; removed, it is made again when it is needed")
-
-
-def _collect_garbage(store: Store, args: argparse.Namespace, console: Console) -> int:
+def _collect_garbage(cache: Cache, args: argparse.Namespace, console: Console) -> int:
     """Remove what was not used for longest, until the limits hold."""
     if args.max_size is None and args.max_age is None:
         raise UsageError("gc needs a limit", hint="give --max-size SIZE or --max-age AGE")
     max_size = parse_size(args.max_size) if args.max_size is not None else None
-    max_age = parse_age(args.max_age) if args.max_age is not None else None
-    items = list(list_items(store.root, rules=store.rules))
-    others = (item for path in store.read_only for item in list_items(path, SIFS, PACKS, rules=store.site_rules))
-    elsewhere = {key_of(item) or item.name for item in others}
-    _remove(choose(items, time.time(), max_size, max_age, elsewhere), store, args, console)
-    left = sum(item.size for item in list_items(store.root, rules=store.rules))
-    if max_size is not None and left > max_size and not args.dry_run:
-        console.warning(f"{human_size(left)} remain: what was used within a day stays")
+    done = cache.collect(max_size=max_size, max_age=args.max_age, dry_run=args.dry_run)
+    _tell_removed(done, args, console)
+    if max_size is not None and done.left > max_size and not args.dry_run:
+        console.warning(f"{human_size(done.left)} remain: what was used within a day stays")
     return 0
 
 
-def _clean_all(store: Store, args: argparse.Namespace, console: Console) -> int:
+def _clean_all(cache: Cache, args: argparse.Namespace, console: Console) -> int:
     """Remove everything, after a question."""
-    items = list(list_items(store.root, rules=store.rules))
-    if args.days is not None:
-        items = choose(items, time.time(), max_age=parse_age(f"{args.days}d"))
+    more = "" if args.days is None else f"{args.days}d"
     if not args.force and not args.dry_run:
-        which = "all " if args.days is None else ""
-        _ask(f"This removes {which}{len(items)} file(s) in {store.root}. Continue? [y/N] ")
-    _remove(items, store, args, console)
+        found = cache.collect(max_age=more, dry_run=True).removed if more else cache.files()
+        _ask(f"This removes {'' if more else 'all '}{len(found)} file(s) in {cache.folder}. Continue? [y/N] ")
+    done = cache.collect(max_age=more, dry_run=args.dry_run) if more else cache.clean(dry_run=args.dry_run)
+    _tell_removed(done, args, console)
     return 0
 
 
-def export(store: Store, args: argparse.Namespace, console: Console) -> int:
+def _export(cache: Cache, args: argparse.Namespace, console: Console) -> int:
     """Write an archive of some images, or of all."""
-    from sifmake.cli.cache_exchange import everything, manifests_of, select
     from sifmake.output_path import open_output
-    from sifmake.store.exchange import write_archive
 
-    items = select(store, manifests_of(args.images, args.root)) if args.images else everything(store)
     with open_output(args.file, replace=args.force) as file:
-        count, size = write_archive(items, file)
-    console.info(f"{args.file}: {count} file(s), {human_size(size)}")
+        done = cache.export_archive(file, args.images)
+    console.info(f"{args.file}: {done.files} file(s), {human_size(done.size)}")
     return 0
 
 
-def _take_in(store: Store, args: argparse.Namespace, console: Console) -> int:
+def _take_in(cache: Cache, args: argparse.Namespace, console: Console) -> int:
     """Take the files of an archive into the store."""
-    from sifmake.cli.cache_exchange import check_pack
-    from sifmake.store.exchange import read_archive
-
-    project = _find_project(args.root, console)
-    limits = project.configuration.limits if project else DEFAULT_LIMITS
-    done = read_archive(store, args.file, lambda path: check_pack(path, limits), limits)
+    done = cache.import_archive(args.file)
     console.info(f"{len(done.new)} file(s) taken in, {done.known} were there already")
     if done.left_out:
         console.info(f"{len(done.left_out)} note(s) on indexes left out: the indexes that prove them are not there")
     return 0
 
 
-def _remove(items: Sequence[Item], store: Store, args: argparse.Namespace, console: Console) -> None:
-    kept: dict[Item, str] = {}
-    if not args.dry_run:
-        kept = remove(items)
-        store.sweep()
+def _tell_removed(done: CacheRemoval, args: argparse.Namespace, console: Console) -> None:
     verb = "would remove" if args.dry_run else "removed"
-    gone = [item for item in items if item not in kept]
-    for item in gone:
-        console.info(f"{verb} {item.kind} {item.name} ({human_size(item.size)})")
-    for item, why in kept.items():
-        console.warning(f"cannot remove {item.path}: {why}")
-    console.info(f"{verb} {len(gone)} file(s), {human_size(sum(item.size for item in gone))}")
+    for file in done.removed:
+        console.info(f"{verb} {file.kind} {file.name} ({human_size(file.size)})")
+    for file, why in done.kept:
+        console.warning(f"cannot remove {file.path}: {why}")
+    console.info(f"{verb} {len(done.removed)} file(s), {human_size(done.size)}")
 
 
 def _ask(question: str) -> None:
@@ -222,21 +161,21 @@ def _ask(question: str) -> None:
         raise SifmakeError("nothing was removed")
 
 
-def _document(store: Store, items: Sequence[Item]) -> dict[str, object]:
+def _document(cache: Cache, files: Sequence[CachedFile]) -> dict[str, object]:
     return {
-        "store": str(store.root),
-        "read_only": [str(path) for path in store.read_only],
-        "total": sum(item.size for item in items),
+        "store": str(cache.folder),
+        "read_only": [str(path) for path in cache.read_only_folders],
+        "total": sum(file.size for file in files),
         "files": [
-            {"type": item.kind, "name": item.name, "size": item.size, "used": _when(item.used)} for item in items
+            {"type": file.kind, "name": file.name, "size": file.size, "used": _when(file.used)} for file in files
         ],
     }
 
 
-def _summary(items: Sequence[Item]) -> str:
+def _summary(files: Sequence[CachedFile]) -> str:
     parts = []
     for kind, noun in _NOUNS.items():
-        sizes = [item.size for item in items if item.kind == kind]
+        sizes = [file.size for file in files if file.kind == kind]
         if kind == "patch" and not sizes:
             continue
         parts.append(f"{len(sizes)} {noun} using {human_size(sum(sizes))}")
@@ -248,5 +187,5 @@ def _shorten(name: str) -> str:
     return name if len(name) <= 22 else f"{name[:19]}..."
 
 
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+def _when(used: datetime) -> str:
+    return f"{used:%Y-%m-%d %H:%M:%S}"

@@ -12,6 +12,10 @@ from typing import TextIO
 from sifmake.cli.head_words import SILENT
 from sifmake.errors import one_line
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _BAR_WIDTH = 24
 _LONGEST_LIST = 10
 """Bars shown at the same time; work beyond them goes on unseen."""
@@ -34,6 +38,13 @@ class Console:
         self._running: list[ConsoleTask] = []
         self._drawn = 0
         self._last = 0.0
+
+    @property
+    def ask(self) -> Callable[[str], str] | None:
+        """What asks for a passphrase; None where standard input is no terminal."""
+        from sifmake.signing.passphrase import terminal
+
+        return terminal()
 
     def info(self, message: str) -> None:
         """Print a line above the bars."""

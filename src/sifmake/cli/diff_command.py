@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.subcommands import examples
-from sifmake.errors import UsageError
 from sifmake.printing import print_json, print_lines
 
 if TYPE_CHECKING:
     import argparse
-
-    from sifmake.compare.comparison import Comparison
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +23,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print how the two differ."""
+    from sifmake.api.images import diff
     from sifmake.compare.comparison import describe
 
-    found = _compare(args.old, args.new)
+    found = diff(args.old, args.new)
     if args.json:
         print_json(asdict(found))
         return 0
@@ -36,19 +34,3 @@ def run(args: argparse.Namespace) -> int:
     if not found and not args.quiet:
         print_lines(["nothing changed"])
     return 0
-
-
-def _compare(old: Path, new: Path) -> Comparison:
-    from sifmake.compare.comparison import compare, contents_of_lock
-    from sifmake.compare.contents import open_contents
-    from sifmake.project.configuration import limits_here
-    from sifmake.project.lock_file import read_lock
-
-    locks = [path.suffix in {".yaml", ".yml"} for path in (old, new)]
-    if all(locks):
-        return compare(contents_of_lock(read_lock(old)), contents_of_lock(read_lock(new)))
-    if any(locks):
-        raise UsageError("a lock file and a SIF file cannot be compared", where=f"{old}, {new}")
-    limits = limits_here()
-    with open_contents(old, limits) as before, open_contents(new, limits) as after:
-        return compare(before, after)

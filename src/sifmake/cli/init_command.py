@@ -29,8 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the files and say what to do next."""
+    from sifmake.api.project import start_project
     from sifmake.cli.console import Console
-    from sifmake.drivers.new_project import start_project
 
     console = Console(quiet=args.quiet)
     project = start_project(args.folder)

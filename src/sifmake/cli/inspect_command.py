@@ -11,8 +11,6 @@ from sifmake.printing import print_text
 if TYPE_CHECKING:
     import argparse
 
-    from sifmake.sif import Sif
-
 _CHOICES = {
     "labels": ("-l", "the labels (shown when nothing else is chosen)"),
     "deffile": ("-d", "the definition that the image was made from"),
@@ -22,7 +20,6 @@ _CHOICES = {
     "environment": ("-e", "the scripts that set the environment"),
     "helpfile": ("-H", "the help text of the runscript"),
 }
-_METADATA = "inspect-metadata.json"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -57,34 +54,12 @@ def chosen_attributes(path: Path, wanted: set[str], app: str) -> dict[str, Any]:
     Raises:
         SifError: They cannot be read.
     """
+    from sifmake.api.images import inspect
     from sifmake.errors import SifmakeError
     from sifmake.rootfs.report import choose
-    from sifmake.sif import open_sif
 
-    with open_sif(path) as sif:
-        try:
-            return choose(_attributes(sif, wanted), wanted, app)
-        except SifmakeError as error:
-            raise error.within(str(path)) from None
-
-
-def _attributes(sif: Sif, wanted: set[str]) -> dict[str, Any]:
-    """Return all attributes; the definition has an object of its own where the document is missing.
-
-    Raises:
-        SifError: The file has no such document, or a damaged one.
-    """
-    from sifmake.errors import SifError
-    from sifmake.rootfs.report import parse_inspection
-    from sifmake.sif import DataType
-
-    objects = sif.find(DataType.GENERIC_JSON, name=_METADATA)
-    if objects:
-        return parse_inspection(sif.read(objects[0]))
-    definitions = sif.find(DataType.DEFINITION)
-    if definitions and wanted == {"deffile"}:
-        return {"deffile": sif.read(definitions[0]).decode(errors="replace").rstrip("\n")}
-    raise SifError(
-        f"it has no object {_METADATA}, and its file system is not searched",
-        hint="`sifmake sif list` shows what it has" + ("; -d shows its definition" if definitions else ""),
-    )
+    found = inspect(path, only=("deffile",) if wanted == {"deffile"} and not app else ())
+    try:
+        return choose(found.attributes, wanted, app)
+    except SifmakeError as error:
+        raise error.within(str(path)) from None

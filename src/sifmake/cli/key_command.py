@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sifmake.api.keys import Keyring
 from sifmake.cli.subcommands import add_action, examples
 from sifmake.errors import KeyFileError
 from sifmake.output_path import STANDARD_STREAM, open_output
 from sifmake.printing import print_data, print_error, print_json, print_lines
-from sifmake.signing import Passphrase, keystore
-from sifmake.signing.passphrase import ask
-from sifmake.signing.trust import is_pem, load_file, read_key_file
+from sifmake.signing.passphrase import Passphrase, ask, terminal
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+    from sifmake.api.keys import PublicKeyFile
 
 _STANDARD_INPUT = Path("/dev/stdin")
 
@@ -66,16 +66,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _new_pair(args: argparse.Namespace) -> None:
     """Make a key pair."""
-    config = keystore.config_folder()
-    secret, public = keystore.new_pair(config, args.name, _new_passphrase(args.passphrase_file))
-    _say(args, f"private key: {secret}")
-    _say(args, f"public key, for those who verify: {public}")
+    pair = Keyring().new_pair(args.name, _new_passphrase(args.passphrase_file))
+    _say(args, f"private key: {pair.private}")
+    _say(args, f"public key, for those who verify: {pair.public}")
 
 
 def _new_passphrase(file: Path | None) -> str:
     """Return the passphrase for a new key: known, asked twice on a terminal, or none."""
     known = Passphrase(file).known()
-    if known is not None or sys.stdin is None or not sys.stdin.isatty():
+    if known is not None or terminal() is None:
         return known or ""
     first = ask("New passphrase (empty for none): ")
     if first != ask("Again: "):
@@ -94,50 +93,36 @@ def _list_keys(args: argparse.Namespace) -> None:
 
 def _secret_keys() -> Iterator[dict[str, Any]]:
     """Give the user's private keys."""
-    for path in keystore.key_files(keystore.secret_path(keystore.config_folder(), "x").parent):
-        protected = b"ENCRYPTED" in read_key_file(path)
-        yield {"name": path.stem, "passphrase": "with passphrase" if protected else "no passphrase", "file": str(path)}
+    for key in Keyring().private_keys():
+        passphrase = "with passphrase" if key.protected else "no passphrase"
+        yield {"name": key.name, "passphrase": passphrase, "file": str(key.path)}
 
 
 def _trusted_keys() -> Iterator[dict[str, Any]]:
     """Give the trusted public keys, Apptainer's keyring among them."""
-    own = keystore.key_files(keystore.trusted_folder(keystore.config_folder()))
-    for path in [*own, *keystore.ring_files()]:
-        yield from _described(path)
+    for key in Keyring().trusted_keys():
+        own = {"fingerprint": key.fingerprint, "name": key.name, "kind": key.kind}
+        yield {**own, "until": _end(key), "file": str(key.path)}
 
 
-def _described(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the keys in a file."""
-    store = load_file(path)
-    for key in store.keys:
-        from sifmake.signing.pem import describe
-
-        yield {"fingerprint": key.key_id, "name": path.stem, "kind": describe(key.key), "until": "", "file": str(path)}
-    for item in store.certificates:
-        until = "revoked" if item.revoked else f"until {item.expires:%Y-%m-%d}" if item.expires else ""
-        yield {
-            "fingerprint": item.fingerprint,
-            "name": item.name,
-            "kind": "OpenPGP",
-            "until": until,
-            "file": str(path),
-        }
+def _end(key: PublicKeyFile) -> str:
+    if key.revoked:
+        return "revoked"
+    return f"until {key.expires:%Y-%m-%d}" if key.expires else ""
 
 
 def _import_keys(args: argparse.Namespace) -> None:
     """Trust the keys in a file, or keep a private PEM key."""
-    path = _STANDARD_INPUT if str(args.file) == STANDARD_STREAM else args.file
-    config, data = keystore.config_folder(), read_key_file(path)
-    if is_pem(data) and b"PRIVATE KEY-----" in data:
-        _say(args, f"private key: {keystore.import_secret(config, path, data)}")
-        return
-    for label in keystore.import_keys(config, path, data):
+    done = Keyring().import_file(_STANDARD_INPUT if str(args.file) == STANDARD_STREAM else args.file)
+    if done.private is not None:
+        _say(args, f"private key: {done.private}")
+    for label in done.trusted:
         _say(args, f"trusted from now on: {label}")
 
 
 def _export_key(args: argparse.Namespace) -> None:
     """Write a key out."""
-    data = chosen(args).read_bytes()
+    data = Keyring().export(args.key, private=args.secret)
     if args.output is None:
         print_data([data])
         return
@@ -147,20 +132,7 @@ def _export_key(args: argparse.Namespace) -> None:
 
 def _remove_key(args: argparse.Namespace) -> None:
     """Delete a key's file."""
-    path = chosen(args)
-    path.unlink()
-    _say(args, f"removed {path}")
-
-
-def chosen(args: argparse.Namespace) -> Path:
-    """Return the file of the key that the options name."""
-    config = keystore.config_folder()
-    if not args.secret:
-        return keystore.find_trusted(config, args.key)
-    path = keystore.secret_path(config, args.key)
-    if not keystore.is_name(args.key) or not path.is_file():
-        raise KeyFileError("no such private key", where=args.key, hint="sifmake key list --secret shows those you have")
-    return path
+    _say(args, f"removed {Keyring().remove(args.key, private=args.secret)}")
 
 
 def _say(args: argparse.Namespace, message: str) -> None:

@@ -11,9 +11,6 @@ from sifmake.printing import print_json
 if TYPE_CHECKING:
     import argparse
 
-    from sifmake.cli.console import Console
-    from sifmake.stages.lock_refresh import Outcome
-
 _OUTDATED = 3
 """Exit status of ``--check`` when something upstream is newer than the lock."""
 
@@ -38,36 +35,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Refresh locks; a failure of one does not stop the others."""
+    from sifmake.api.project import lock
     from sifmake.cli.console import Console
-    from sifmake.project.project import Modes, Project
-    from sifmake.stages.lock_refresh import CHANGED, FAILED, LockRefresher, summarize
+    from sifmake.project.project import Modes
+    from sifmake.stages.lock_refresh import CHANGED, FAILED, summarize
 
     console = Console(quiet=args.quiet or args.json)
     found = Modes.find(trust_lock="1" if args.trust_lock else None)
-    modes = Modes(offline=args.offline or found.offline, trust_lock=found.trust_lock)
-    project = Project(args.root, modes, console)
-    names = [project.image(name).name for name in args.images] or list(project.images)
-    outcomes = []
-    for outcome in LockRefresher(project, check=args.check).refresh_all(names):
-        outcomes.append(outcome)
-        _tell(console, outcome)
-    console.info(summarize(outcomes))
+    outcomes = lock(
+        args.images,
+        root=args.root,
+        check=args.check,
+        offline=args.offline or found.offline,
+        trust_lock=found.trust_lock,
+        progress=console,
+    )
     if args.json:
-        _print_json(outcomes, summarize(outcomes))
+        print_json({"images": [outcome.document() for outcome in outcomes], "summary": summarize(outcomes)})
     states = {outcome.state for outcome in outcomes}
     if FAILED in states:
         return 1
     return _OUTDATED if args.check and CHANGED in states else 0
-
-
-def _tell(console: Console, outcome: Outcome) -> None:
-    from sifmake.stages.lock_refresh import CHANGED, describe
-
-    if outcome.error is not None:
-        console.warning(f"{outcome.name}: {outcome.error}")
-    elif outcome.state == CHANGED:
-        console.info(describe(outcome))
-
-
-def _print_json(outcomes: list[Outcome], summary: str) -> None:
-    print_json({"images": [outcome.document() for outcome in outcomes], "summary": summary})

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from sifmake.cli.pull_words import add_words, credentials_of, folder_of, is_plain_http
 from sifmake.cli.subcommands import examples
 from sifmake.errors import BadReferenceError, OutputPathError, TargetExistsError, UsageError
-from sifmake.output_path import STANDARD_STREAM, check_output
+from sifmake.output_path import STANDARD_STREAM
 
 if TYPE_CHECKING:
     import argparse
-
-    from sifmake.oci.model import Platform
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,44 +47,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """PullRequest and build; an existing file stays as it is unless the new one is finished."""
-    from sifmake.builder.image_build import ZSTD_WARNING
-    from sifmake.builder.pull import PullRequest, pull
+    """Build; an existing file stays as it is unless the new one is finished."""
+    from sifmake.api.images import pull
     from sifmake.cli.console import Console
-    from sifmake.project.project import Project
     from sifmake.reference import default_sif_name, parse_uri
 
     output, image = _words(args.words)
     if args.name and output:
         raise UsageError("--name and an output file are both given", hint="leave one of them out")
     uri = parse_uri(image)
-    usual = default_sif_name(uri)
     folder = folder_of(os.environ) if args.dir is None else args.dir
-    target = folder / (args.name or output or usual)
-    check_output(target, usual)
-    if target.exists() and not args.force:
-        raise TargetExistsError(
-            "image file already exists", where=str(target), hint="will not overwrite without --force"
-        )
+    target = folder / (args.name or output or default_sif_name(uri))
     console = Console(quiet=args.quiet)
-    if args.compression == "zstd":
-        console.warning(ZSTD_WARNING)
     if args.disable_cache:
         from sifmake.cli.running_image import NO_CACHE
 
         console.warning(f"--disable-cache: {NO_CACHE}")
-    request = PullRequest(
-        uri=uri,
-        target=target,
-        platform=_platform(args),
-        compression=args.compression,
-        plain_http=args.no_https or is_plain_http(os.environ),
-        auth_file=args.authfile,
-        credentials=credentials_of(args),
-    )
     try:
-        pull(request, console, Project(Path.cwd()).configuration)
-        console.info(f"{target}: {target.stat().st_size} bytes")
+        sif = pull(
+            uri,
+            target,
+            platform=_platform(args),
+            compression=args.compression,
+            force=args.force,
+            plain_http=args.no_https or is_plain_http(os.environ),
+            auth_file=args.authfile,
+            credentials=credentials_of(args),
+            progress=console,
+        )
+        console.info(f"{sif.path}: {sif.size} bytes")
+    except TargetExistsError as error:
+        error.hint = "will not overwrite without --force"
+        raise
     finally:
         console.close()
     return 0
@@ -120,12 +112,11 @@ def _is_uri(word: str) -> bool:
         return "://" in word
 
 
-def _platform(args: argparse.Namespace) -> Platform:
-    from sifmake.oci.platform import host_platform, parse_platform
+def _platform(args: argparse.Namespace) -> str:
+    from sifmake.oci.platform import host_platform
 
     if args.platform and (args.arch or args.arch_variant):
         raise UsageError("--arch and --platform are both given", hint="--platform says it all")
-    given = args.platform or args.arch
     if args.arch_variant:
-        given = f"{args.arch or host_platform().architecture}/{args.arch_variant}"
-    return parse_platform(given) if given else host_platform()
+        return f"{args.arch or host_platform().architecture}/{args.arch_variant}"
+    return args.platform or args.arch or ""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.errors import UsageError
-
 if TYPE_CHECKING:
     import argparse
 
@@ -22,37 +20,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Upload the file and print where it is by digest."""
+    from sifmake.api.images import push
     from sifmake.cli.console import Console
-    from sifmake.project.project import Project
-    from sifmake.reference import parse_reference, parse_uri
-    from sifmake.sif import open_sif
-    from sifmake.sources import SourceSettings
-    from sifmake.sources.oras import push_sif
 
-    reference = parse_reference(parse_uri(_checked(args.uri)).rest)
     console = Console(quiet=args.quiet)
-    options = Project(Path.cwd()).configuration
-    settings = SourceSettings(
-        limits=options.limits,
-        registries=options.registries,
-        auth_file=args.authfile or options.auth_file,
-        no_https=args.no_https,
-        progress=console,
-    )
     try:
-        with open_sif(args.sif):  # nobody gets a file that was cut off
-            digest = push_sif(args.sif, reference, settings)
+        pushed = push(args.sif, args.uri, plain_http=args.no_https, auth_file=args.authfile, progress=console)
     finally:
         console.close()
-    console.info(f"pushed oras://{reference.familiar}@{digest}")
+    console.info(f"pushed {pushed.reference}")
     return 0
-
-
-def _checked(uri: str) -> str:
-    """Return where to push to; UsageError with the right spelling for anything but ``oras://``."""
-    if uri.lower().startswith("oras:"):
-        return uri
-    head, _, rest = uri.rpartition("://")
-    is_place = head in ("", "docker") and "/" in rest and not rest.startswith((".", "/"))
-    hint = f"write oras://{rest}" if is_place else "write oras://REGISTRY/NAME:TAG"
-    raise UsageError("SIF files are pushed to oras:// only", where=uri, hint=hint)

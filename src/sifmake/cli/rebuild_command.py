@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from sifmake.cli.subcommands import add_root, examples
+from sifmake.errors import BusyError
 
 if TYPE_CHECKING:
     import argparse
-
-_BUSY = 75
-"""EX_TEMPFAIL of sysexits.h: another rebuild of this project is running."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,20 +29,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one rebuild; returns 1 if something failed, 75 if another one is running."""
-    from sifmake.builder.image_signing import REFUSE_VARIABLE
+    from sifmake.api.project import rebuild
     from sifmake.cli.console import Console
-    from sifmake.drivers.rebuild import FAILED, rebuild
-    from sifmake.project.project import Modes, Project
+    from sifmake.drivers.rebuild import FAILED
 
-    os.environ[REFUSE_VARIABLE] = "1"
     console = Console(quiet=args.quiet)
     try:
-        result = rebuild(Project(args.root, Modes(locked=args.no_lock), console), max(1, args.jobs))
+        result = rebuild(args.root, jobs=args.jobs, locked=args.no_lock, progress=console)
+    except BusyError as error:
+        console.warning(error.what)
+        return error.exit_code
     finally:
         console.close()
-    if result is None:
-        console.warning("another rebuild of this project is running; nothing was done")
-        return _BUSY
     for image in result.images:
         place = f" at {image.stage}: {image.error}" if image.state == FAILED else ""
         console.info(f"{image.name}: {image.state}{place}")

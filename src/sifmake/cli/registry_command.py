@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 from pathlib import Path
 
@@ -43,49 +42,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _login(args: argparse.Namespace) -> int:
+    from sifmake.api.registries import host_of, login
     from sifmake.cli.console import Console
-    from sifmake.project.project import Project
-    from sifmake.registry import Credentials
-    from sifmake.registry.login import Login, keep
-    from sifmake.registry.settings import COMMAND_LINE
-    from sifmake.sources import SourceSettings
-    from sifmake.sources.registry_image import client_settings
 
-    host = _host(args.host)
+    host = host_of(args.host)
     _refuse_shown(args)
     username = args.username or _ask("Username: ")
-    credentials = Credentials(username, _password(args), origin=COMMAND_LINE)
     console = Console(quiet=args.quiet)
-    options = Project(Path.cwd()).configuration
-    settings = SourceSettings(
-        limits=options.limits,
-        registries=options.registries,
-        credentials=credentials,
-        no_https=args.no_https,
-        progress=console,
-    )
-    Login(host, client_settings(settings)).check()
-    place = keep(host, credentials, os.environ, args.authfile)
+    password = _password(args)
+    place = login(host, username, password, plain_http=args.no_https, auth_file=args.authfile, progress=console)
     console.info(f"logged in to {host} as {username}; kept in {place}")
     return 0
 
 
 def _logout(args: argparse.Namespace) -> int:
+    from sifmake.api.registries import host_of, logout
     from sifmake.cli.console import Console
-    from sifmake.registry.login import forget
 
-    host = _host(args.host)
-    places = forget(host, os.environ, args.authfile)
+    places = logout(args.host, auth_file=args.authfile)
     where = f"forgotten in {', '.join(places)}" if places else "there were no credentials"
-    Console(quiet=args.quiet).info(f"{host}: {where}")
+    Console(quiet=args.quiet).info(f"{host_of(args.host)}: {where}")
     return 0
 
 
 def _list(args: argparse.Namespace) -> int:
+    from sifmake.api.registries import logins
     from sifmake.cli.console import Console
-    from sifmake.registry.login import known_registries
 
-    rows = known_registries(os.environ, Console(quiet=args.quiet), args.authfile)
+    rows = logins(auth_file=args.authfile, progress=Console(quiet=args.quiet))
     if args.json:
         document = [{"registry": row.registry, "username": row.username, "origin": row.origin} for row in rows]
         print_json(document)
@@ -93,16 +77,6 @@ def _list(args: argparse.Namespace) -> int:
     width = max((len(row.registry) for row in rows), default=0)
     print_lines(f"{row.registry:<{width}}  {row.username or '-'}  {row.origin}" for row in rows)
     return 0
-
-
-def _host(text: str) -> str:
-    from sifmake.reference.reference import is_host
-    from sifmake.registry.auth_file import normal_key
-
-    host = normal_key(text)
-    if not is_host(host.partition("/")[0]):
-        raise UsageError("this is no registry", where=text or "''", hint="write its host name, for example quay.io")
-    return host
 
 
 def _refuse_shown(args: argparse.Namespace) -> None:

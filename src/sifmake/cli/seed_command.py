@@ -29,14 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Seed the images that are built and up to date."""
+    from sifmake.api.project import seed
     from sifmake.cli.console import Console
-    from sifmake.drivers.seeding import seed
-    from sifmake.project.project import Modes, Project
 
     console = Console(quiet=args.quiet)
-    project = Project(args.root, Modes.find(), console)
-    names = [project.image(name).name for name in args.images] or list(project.images)
-    for name in names:
-        for path, spelling in seed(project, name, args.snakemake_prefix):
-            console.info(f"{path}: {spelling}")
+    seed(args.snakemake_prefix, args.images, root=args.root, progress=console)
     return 0

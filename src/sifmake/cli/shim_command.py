@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from sifmake.cli.subcommands import examples
-from sifmake.errors import SifmakeError
 
 if TYPE_CHECKING:
     import argparse
-
-_NAMES = ("apptainer", "singularity")
-_PROGRAM = """#!/bin/sh
-# Written by sifmake shim: runs sifmake under the name of {name}.
-exec {python} -P -c 'from sifmake.cli.stand_in import main; raise SystemExit(main("{name}"))' "$@"
-"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,20 +28,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SifmakeError: Another program has one of the names.
     """
+    from sifmake.api.running import write_shims
     from sifmake.cli.console import Console
-    from sifmake.files import atomic_write, make_folders
-    from sifmake.runtime.peers import is_ourselves
 
-    paths = [args.folder / name for name in _NAMES]
-    for path in paths:
-        if (path.exists() or path.is_symlink()) and not args.force and not is_ourselves(str(path)):
-            raise SifmakeError(
-                "is there already and is not sifmake", where=str(path), hint="name another folder, or give --force"
-            )
-    make_folders(args.folder)
     console = Console(quiet=args.quiet)
-    for path in paths:
-        with atomic_write(path, 0o777) as file:
-            file.write(_PROGRAM.format(name=path.name, python=quote(sys.executable)).encode())
+    for path in write_shims(args.folder, force=args.force):
         console.info(f"{path}: sifmake under this name")
     return 0

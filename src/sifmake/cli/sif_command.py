@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.api.images import digest, open_sif
 from sifmake.cli.subcommands import add_action, examples
 from sifmake.printing import print_data, print_error, print_lines
-from sifmake.sif import DataType, open_sif, problems
 from sifmake.sif.listing import header_lines, list_lines
 
 if TYPE_CHECKING:
@@ -33,23 +33,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Names, types, modes, owners, bytes and extended attributes of its files count; times, compression, labels and "
         "signatures do not, nor when and from where it was built."
     )
-    digest = add_action(actions, "digest", "print one digest of what the image holds", more)
-    for action in (listing, header, dump, digest):
+    contents = add_action(actions, "digest", "print one digest of what the image holds", more)
+    for action in (listing, header, dump, contents):
         action.add_argument("file", type=Path, metavar="SIF", help="the file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand; returns the exit status."""
     if args.action == "digest":
-        from sifmake.compare.content_digest import content_digest
-        from sifmake.project.configuration import limits_here
+        from sifmake.cli.console import Console
 
-        print_lines([content_digest(args.file, limits_here())])
+        print_lines([digest(args.file, progress=Console())])
+        return 0
     with open_sif(args.file) as sif:
         if args.action == "dump":
             _dump(sif, args.id)
-        elif args.action == "digest":
-            _warn_of_layers(sif)
         else:
             _show(sif, args.action)
     return 0
@@ -60,18 +58,11 @@ def _dump(sif: Sif, number: int) -> None:
     print_data(sif.chunks(sif.get(number)))
 
 
-def _warn_of_layers(sif: Sif) -> None:
-    """Say that a writable overlay, or another further file system, is not part of the digest."""
-    if len(sif.find(DataType.PARTITION)) > 1:
-        what = "it has further file systems, as a writable overlay, which the digest leaves out"
-        print_error(f"sifmake: warning: {sif.path}: {what}")
-
-
 def _show(sif: Sif, action: str) -> None:
     """Print header or list; oddities that do not prevent reading go to standard error."""
     lines = list_lines(sif.objects) if action == "list" else header_lines(sif.header)
     print_lines(lines)
-    found = problems(sif)
+    found = sif.problems()
     more = [f"{len(found) - _MOST_WARNINGS} further problems"] if len(found) > _MOST_WARNINGS else []
     for problem in found[:_MOST_WARNINGS] + more:
         print_error(f"sifmake: warning: {sif.path}: {problem}")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from sifmake.cli.subcommands import examples
 from sifmake.printing import print_error
-from sifmake.signing import Passphrase, load_signer, sign_file
 
 if TYPE_CHECKING:
     import argparse
@@ -48,9 +47,12 @@ def add_selectors(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sign the file; returns the exit status."""
-    specs = args.key or [f"gpg:{args.gpg}"]
-    signer = load_signer(specs, Passphrase(args.passphrase_file))
-    info = sign_file(args.file, args.file, signer, group=args.group_id, object_id=args.sif_id)
+    from sifmake.api.signatures import sign
+    from sifmake.signing.passphrase import Passphrase, terminal
+
+    passphrase = Passphrase(args.passphrase_file, ask=terminal())
+    keys = args.key or [f"gpg:{args.gpg}"]
+    info = sign(args.file, keys, passphrase=passphrase, group=args.group_id, object_id=args.sif_id)
     if info.earlier:
         _say("warning: the file was signed before; verifiers now need the keys of all its signatures")
     if not args.quiet:

@@ -8,28 +8,21 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sifmake.api.signatures import verify
 from sifmake.cli.sign_command import add_selectors
 from sifmake.cli.subcommands import examples
 from sifmake.errors import SifError
 from sifmake.printing import print_error, print_json, print_lines
 from sifmake.sif.listing import list_lines
-from sifmake.signing import TrustStore, Verdict, default_trust, verify_file
 from sifmake.signing.coverage import oddities
-from sifmake.signing.trust import read_denied
+from sifmake.signing.verdict import NotVerifiedError, Verdict
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping
 
-    from sifmake.signing import Verification
-    from sifmake.signing.verdict import SignatureCheck
+    from sifmake.signing.verdict import SignatureCheck, Verification
 
-_HINTS = {
-    Verdict.UNSIGNED: "sifmake sign adds a signature",
-    Verdict.INVALID: "do not use the file; build or fetch it again",
-    Verdict.UNTRUSTED: "sifmake key import trusts a public key, --key names one for this time",
-    Verdict.REVOKED: "ask the signer for a file that is signed with a key that is good",
-}
 _OBJECT_NUMBER = re.compile("^descriptor of object [0-9]+:.*")
 
 
@@ -64,9 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify the file; returns the exit status."""
-    trust = _trust_of(args)
     try:
-        result = verify_file(args.file, trust, group=args.group_id, object_id=args.sif_id)
+        result, failure = _verified(args)
     except (SifError, OSError) as error:
         if args.json:
             reason = error.what if isinstance(error, SifError) else error.strerror or str(error)
@@ -77,20 +69,22 @@ def run(args: argparse.Namespace) -> int:
         _write_document(_document(result))
     else:
         print_lines(_lines(result))
-    if result.verdict is Verdict.VERIFIED:
+    if failure is None:
         _warn(result)
         if not args.quiet:
             _say(f"verified signature(s) from image '{args.file}'")
     else:
-        reasons = "; ".join(dict.fromkeys(result.reasons[:5]))
-        _say(f"error: {args.file}: {reasons}; {_HINTS[result.verdict]}")
+        _say(f"error: {failure}")
     return result.exit_code
 
 
-def _trust_of(args: argparse.Namespace) -> TrustStore:
-    """Return the keys that the options choose."""
-    store = TrustStore.load(args.key) if args.key else default_trust()
-    return store.merged(TrustStore(denied=read_denied(args.deny))) if args.deny else store
+def _verified(args: argparse.Namespace) -> tuple[Verification, NotVerifiedError | None]:
+    """Return how the file stands, and the error for one that does not verify."""
+    try:
+        found = verify(args.file, keys=args.key or (), deny=args.deny, group=args.group_id, object_id=args.sif_id)
+    except NotVerifiedError as error:
+        return error.verification, error
+    return found, None
 
 
 def _warn(result: Verification) -> None:

@@ -30,7 +30,7 @@ class Change:
     new: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """How two images differ.
 
@@ -51,6 +51,11 @@ class Comparison:
     build: list[Change] = field(default_factory=list)
     files: dict[str, list[str]] = field(default_factory=dict)
     packages: list[Change] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        counts = {name: len(value) for name, value in vars(self).items() if name != "files" and value}
+        counts |= {f"files {kind}": len(paths) for kind, paths in self.files.items() if paths}
+        return f"Comparison({', '.join(f'{name}: {count}' for name, count in counts.items()) or 'nothing changed'})"
 
     def __bool__(self) -> bool:
         return bool(

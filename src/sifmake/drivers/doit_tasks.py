@@ -13,7 +13,7 @@ from doit.exceptions import InvalidDodoFile, TaskFailed
 from sifmake.errors import LockError, SifmakeError, SourceError, explain
 from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.stages.freshness import renew, why_stale
-from sifmake.stages.lock_refresh import CHANGED, FAILED, LockRefresher, Outcome, describe, summarize
+from sifmake.stages.lock_refresh import CHANGED, FAILED, LockOutcome, LockRefresher, describe, summarize
 from sifmake.stages.runner import Runner
 
 if TYPE_CHECKING:
@@ -173,18 +173,18 @@ class DoitTasks:
             if why := why_stale(self.project, stage, name, lock):
                 yield stage, why
 
-    def _look(self) -> Iterator[Outcome]:
+    def _look(self) -> Iterator[LockOutcome]:
         if self.project.modes.locked:
             return iter([self._check(name) for name in self.project.images])
         return LockRefresher(self.project, check=True).refresh_all(list(self.project.images))
 
-    def _outcome(self, name: str) -> Outcome:
+    def _outcome(self, name: str) -> LockOutcome:
         try:
             return self._find_outcome(name)
         except SifmakeError as error:
-            return Outcome(name, FAILED, str(self.project.lock_path(name)), error=error)
+            return LockOutcome(name, FAILED, self.project.lock_path(name), error=error)
 
-    def _find_outcome(self, name: str) -> Outcome:
+    def _find_outcome(self, name: str) -> LockOutcome:
         if self.project.modes.locked:
             return self._check(name)
         if not self._asked and multiprocessing.parent_process() is None:
@@ -193,13 +193,13 @@ class DoitTasks:
                 pass
         return self._refresher.refresh(name)
 
-    def _check(self, name: str) -> Outcome:
-        path = str(self.project.lock_path(name))
+    def _check(self, name: str) -> LockOutcome:
+        path = self.project.lock_path(name)
         try:
             lock = self.project.check_lock(self.project.image(name))
         except SifmakeError as error:
-            return Outcome(name, FAILED, path, error=error)
-        return Outcome(name, "unchanged", path, lock.name, lock.digest, lock.digest)
+            return LockOutcome(name, FAILED, path, error=error)
+        return LockOutcome(name, "unchanged", path, lock.name, lock.digest, lock.digest)
 
 
 def selected_images(arguments: Sequence[str], names: Sequence[str]) -> list[str]:

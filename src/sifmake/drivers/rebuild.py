@@ -21,7 +21,7 @@ from sifmake.files import make_folders, write_atomic
 from sifmake.json_text import parse_json
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import STAGE_NAMES
-from sifmake.stages.lock_refresh import CHANGED, LockRefresher, Outcome, summarize
+from sifmake.stages.lock_refresh import CHANGED, LockOutcome, LockRefresher, summarize
 from sifmake.stages.runner import open_runner
 from sifmake.threads import Threads
 from sifmake.withheld import without_secrets
@@ -129,13 +129,13 @@ def _run_lock(path: Path) -> Iterator[bool]:
         yield True
 
 
-def _refresh(project: Project, names: list[str]) -> dict[str, Outcome]:
+def _refresh(project: Project, names: list[str]) -> dict[str, LockOutcome]:
     outcomes = list(LockRefresher(project).refresh_all(names))
     project.progress.info(summarize(outcomes))
     return {outcome.name: outcome for outcome in outcomes}
 
 
-def _build(project: Project, name: str, outcome: Outcome | None, old: str) -> ImageState:
+def _build(project: Project, name: str, outcome: LockOutcome | None, old: str) -> ImageState:
     """Run an image's stages; if its lock could not be refreshed, that is the failure, and the old lock is built."""
     before = _published_file(project, name)
     stage, error, worked = "", "", False

@@ -17,16 +17,16 @@ from sifmake.json_text import parse_json
 from sifmake.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     from sifmake.progress import Progress
     from sifmake.registry.settings import HostSettings
     from sifmake.store import Store
 
 DEVELOPMENT = "development"
-SETTINGS = "sifmake.yaml"
+_SETTINGS = "sifmake.yaml"
 """Path of the settings below a project's folder."""
-FORMER_SETTINGS = "config/config.yaml"
+_FORMER_SETTINGS = "config/config.yaml"
 """Where they were until 0.1."""
 KEYS = frozenset(
     {
@@ -58,6 +58,7 @@ class Configuration:
         limits: Bounds on input from outside.
         require_signature: Whether ``run``, ``exec``, ``shell`` and ``test`` refuse a SIF that does not verify.
         notify: Command that gets a summary of scheduled rebuilds.
+        ask: Asks the user for a passphrase; None where nobody can be asked. Not a setting of the file.
     """
 
     store: Path | None = None
@@ -73,6 +74,7 @@ class Configuration:
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
     require_signature: bool = False
+    ask: Callable[[str], str] | None = field(default=None, compare=False, repr=False)
 
     def open_store(self, progress: Progress) -> Store:
         """Return the store; see :meth:`~sifmake.store.store.Store.open`."""
@@ -109,9 +111,9 @@ def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Conf
         raise ConfigError(what, where=str(path), hint="set HOME, or write the path out") from None
 
 
-def limits_here() -> Limits:
-    """Return the limits of the project in this folder, or the defaults; raises as :func:`load_configuration`."""
-    return load_configuration(find_settings(Path()), Path()).limits
+def limits_of(root: Path) -> Limits:
+    """Return the limits of the project in a folder, or the defaults; raises as :func:`load_configuration`."""
+    return load_configuration(find_settings(root), root).limits
 
 
 def find_settings(root: Path) -> Path:
@@ -125,7 +127,7 @@ def find_settings(root: Path) -> Path:
     Raises:
         ConfigError: ``config/config.yaml`` cannot be read, or asks for signatures among another program's keys.
     """
-    settings, former = root / SETTINGS, root / FORMER_SETTINGS
+    settings, former = root / _SETTINGS, root / _FORMER_SETTINGS
     if settings.exists() or not former.exists():
         return settings
     return former if _handed_on(former) is not None or not _foreign_keys(former) else settings
@@ -133,7 +135,7 @@ def find_settings(root: Path) -> Path:
 
 def ignored_settings(root: Path) -> str:
     """Return a warning if ``config/config.yaml`` has keys of ours and is not read; empty otherwise."""
-    settings, former = root / SETTINGS, root / FORMER_SETTINGS
+    settings, former = root / _SETTINGS, root / _FORMER_SETTINGS
     if settings.exists() or not former.exists() or not (root / "config" / "images.yaml").exists():
         return ""
     from sifmake.project.yaml_file import YamlFile
@@ -144,7 +146,7 @@ def ignored_settings(root: Path) -> str:
         return ""
     foreign = ", ".join(sorted(keys - KEYS))[:60]
     return (
-        f"{former}: not read, because it has keys of another program ({foreign}); move those of sifmake to {SETTINGS}"
+        f"{former}: not read, because it has keys of another program ({foreign}); move those of sifmake to {_SETTINGS}"
     )
 
 
@@ -159,7 +161,7 @@ def _foreign_keys(path: Path) -> list[str]:
     foreign = sorted(key for key in keys - KEYS if not get_close_matches(key, KEYS, cutoff=0.8))
     if foreign and keys & {"require-signature", "require_signature"}:
         what = f"require-signature is set among keys of another program ({', '.join(foreign)[:60]})"
-        raise ConfigError(what, where=str(path), hint=f"move the settings of sifmake to {SETTINGS}")
+        raise ConfigError(what, where=str(path), hint=f"move the settings of sifmake to {_SETTINGS}")
     return foreign
 
 

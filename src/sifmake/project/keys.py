@@ -97,7 +97,7 @@ def load_project_signer(configuration: Configuration) -> Signer:
     """
     from sifmake.signing import Passphrase, load_signer
 
-    return load_signer(configuration.key, Passphrase())
+    return load_signer(configuration.key, Passphrase(ask=configuration.ask))
 
 
 def load_project_trust(configuration: Configuration) -> TrustStore:

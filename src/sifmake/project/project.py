@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -34,12 +34,14 @@ class Modes:
         offline: No registry is asked at all; locks may be rewritten for changed settings.
         check: A finished file is up to date only if it has the bytes that were published; else its size is compared.
         trust_lock: A lock is built from where nothing is at hand that proves it; what disproves it still counts.
+        scheduled: Nobody watches: the development key signs nothing.
     """
 
     locked: bool = False
     offline: bool = False
     check: bool = False
     trust_lock: bool = False
+    scheduled: bool = False
 
     @classmethod
     def find(
@@ -98,7 +100,8 @@ class Project:
         settings = find_settings(self.root)
         if self._thorough and not settings.exists() and (warning := ignored_settings(self.root)):
             self.progress.warning(warning)
-        return load_configuration(settings, self.root, thorough=self._thorough)
+        configuration = load_configuration(settings, self.root, thorough=self._thorough)
+        return replace(configuration, ask=getattr(self.progress, "ask", None))
 
     @cached_property
     def images(self) -> dict[str, ImageSettings]:

@@ -61,7 +61,7 @@ def arch_name(code: bytes) -> str:
     return _ARCHITECTURES[int(digits)] if known else "unknown"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Header:
     """The global header: the first 128 bytes of the file.
 
@@ -95,6 +95,16 @@ class Header:
     data_offset: int
     data_size: int
 
+    def __repr__(self) -> str:
+        version = self.version.rstrip(b"\0").decode(errors="backslashreplace")
+        used = self.total - self.free
+        return f"Header(version={version!r}, arch={self.architecture!r}, objects={used}, slots={self.total})"
+
+    @property
+    def architecture(self) -> str:
+        """Architecture of the primary partition in Go's spelling; "unknown" for other codes."""
+        return arch_name(self.arch)
+
     def pack(self) -> bytes:
         """Return the 128 bytes."""
         times = (self.created, self.modified)
@@ -112,7 +122,7 @@ class Header:
         return self.uuid == NIL_UUID and self.created == self.modified == ZERO_TIME
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Descriptor:
     """One used slot of the descriptor table: 585 bytes.
 
@@ -149,6 +159,12 @@ class Descriptor:
     gid: int
     name: bytes
     extra: bytes
+
+    def __repr__(self) -> str:
+        kind = DataType(self.data_type).name if self.data_type in set(DataType) else f"{self.data_type:#x}"
+        link = f"group {self.linked_group}" if self.linked_group else self.linked_object
+        places = f"group={self.group_id}, link={link}, offset={self.offset}, size={self.size}"
+        return f"Descriptor(id={self.id}, type={kind}, name={self.label!r}, {places})"
 
     def pack(self) -> bytes:
         """Return the 585 bytes."""

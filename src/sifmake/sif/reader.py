@@ -25,7 +25,7 @@ _SHOWN_NUMBERS = 50
 """Object numbers that a message lists."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sif:
     """An open SIF file whose header, table and object places have been checked.
 
@@ -44,6 +44,10 @@ class Sif:
     header: Header
     objects: tuple[Descriptor, ...]
     leftovers: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        architecture = self.header.architecture
+        return f"Sif(path={str(self.path)!r}, {architecture}, {len(self.objects)} objects, {self.size} bytes)"
 
     def find(
         self, data_type: DataType | None = None, *, name: str | None = None, group: int | None = None
@@ -65,6 +69,10 @@ class Sif:
         numbers = [str(item.id) for item in self.objects]
         have = ", ".join(numbers[:_SHOWN_NUMBERS] + ["..."] * (len(numbers) > _SHOWN_NUMBERS)) or "none"
         raise SifError(f"there is no object {number}", where=str(self.path), hint=f"it has: {have}")
+
+    def problems(self) -> list[str]:
+        """Return what is wrong in fields that reading does not need; one clause each."""
+        return problems(self)
 
     def primary(self) -> Descriptor | None:
         """Return the primary partition, if there is one."""

@@ -1,15 +1,19 @@
-"""Where passphrases come from: a file, a variable, the terminal; never the command line's arguments."""
+"""Where passphrases come from: a file, a variable, the user; never the command line's arguments."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sifmake import withheld
 from sifmake.errors import KeyFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _VARIABLE = withheld.VARIABLE
 _FILE_VARIABLE = "SIFMAKE_PASSPHRASE_FILE"
@@ -23,14 +27,20 @@ class Passphrase:
     """Gives passphrases when keys need them; bytes that are no UTF-8 are kept by Python's surrogates.
 
     Attributes:
-        file: A file whose first line is the passphrase; None to look in ``SIFMAKE_PASSPHRASE``, in the file that
-            ``SIFMAKE_PASSPHRASE_FILE`` names, and on the terminal.
+        file: A file whose first line is the passphrase; None to look in ``SIFMAKE_PASSPHRASE``, and in the file that
+            ``SIFMAKE_PASSPHRASE_FILE`` names.
+        text: The passphrase itself, before anything else.
+        ask: Asks the user with the question that it is given, where nothing else holds it; None if nobody can be asked.
     """
 
     file: Path | None = None
+    text: str | None = field(default=None, repr=False)
+    ask: Callable[[str], str] | None = field(default=None, repr=False)
 
     def known(self) -> str | None:
-        """Return the passphrase that a file or the variable holds; None if there is neither."""
+        """Return the passphrase that is given, or that a file or the variable holds; None if there is none."""
+        if self.text is not None:
+            return self.text
         path = self._path()
         if path is None:
             return withheld.passphrase()
@@ -48,25 +58,32 @@ class Passphrase:
         """Return the passphrase of the key that the argument names.
 
         Raises:
-            KeyFileError: Nothing holds it and there is no terminal to ask on.
+            KeyFileError: Nothing holds it and nobody can be asked.
         """
         known = self.known()
         if known is not None:
             return known
-        if sys.stdin is None or not sys.stdin.isatty():
+        if self.ask is None:
             hint = f"name a file with --passphrase-file or {_FILE_VARIABLE}, or set {_VARIABLE}"
             raise KeyFileError("the key has a passphrase and there is no terminal to ask on", where=key, hint=hint)
-        return ask(f"Passphrase of {key}: ")
+        return self.ask(f"Passphrase of {key}: ")
 
     def wrong(self, key: str) -> KeyFileError:
         """Return the error for a passphrase that does not open a key: says where it came from."""
-        if (path := self._path()) is not None:
+        if self.text is not None:
+            hint = "it came from the caller"
+        elif (path := self._path()) is not None:
             hint = f"it came from the first line of {path}"
         elif withheld.passphrase() is not None:
             hint = f"it came from the variable {_VARIABLE}"
         else:
             hint = "try again"
         return KeyFileError("the passphrase does not open this key", where=key, hint=hint)
+
+
+def terminal() -> Callable[[str], str] | None:
+    """Return what asks on the terminal; None where standard input is no terminal. For the command line only."""
+    return None if sys.stdin is None or not sys.stdin.isatty() else ask
 
 
 def ask(question: str) -> str:

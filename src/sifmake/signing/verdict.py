@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sifmake.errors import SigningError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -99,8 +101,8 @@ class Verification:
     reasons: tuple[str, ...] = ()
     signatures: tuple[SignatureCheck, ...] = ()
     objects: tuple[Descriptor, ...] = ()
-    uncovered: tuple[Span, ...] = ()
-    types: Mapping[int, str] = field(default_factory=dict)
+    uncovered: tuple[Span, ...] = field(default=(), repr=False)
+    types: Mapping[int, str] = field(default_factory=dict, repr=False)
     unsigned: tuple[int, ...] = ()
     cautions: tuple[str, ...] = ()
 
@@ -119,3 +121,27 @@ class Verification:
             if signer.verdict is Verdict.VERIFIED
         }
         return tuple(found.values())
+
+
+_HINTS = {
+    Verdict.UNSIGNED: "sifmake sign adds a signature",
+    Verdict.INVALID: "do not use the file; build or fetch it again",
+    Verdict.UNTRUSTED: "sifmake key import trusts a public key, --key names one for this time",
+    Verdict.REVOKED: "ask the signer for a file that is signed with a key that is good",
+}
+_SHOWN_REASONS = 5
+
+
+class NotVerifiedError(SigningError):
+    """A SIF file is not signed, was altered, or is not signed by a trusted key.
+
+    Attributes:
+        verification: How it stands.
+        exit_code: That of ``sifmake verify``.
+    """
+
+    def __init__(self, verification: Verification) -> None:
+        reasons = "; ".join(dict.fromkeys(verification.reasons[:_SHOWN_REASONS]))
+        super().__init__(reasons, where=str(verification.path), hint=_HINTS[verification.verdict])
+        self.verification = verification
+        self.exit_code = verification.exit_code

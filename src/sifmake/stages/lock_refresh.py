@@ -15,6 +15,7 @@ from sifmake.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from sifmake.project.images import ImageSettings
     from sifmake.project.lock_edits import FoundLock
@@ -24,7 +25,7 @@ UNCHANGED, CHANGED, FAILED = "unchanged", "changed", "failed"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LockOutcome:
     """What became of one image's lock.
 
     Attributes:
@@ -40,7 +41,7 @@ class Outcome:
 
     name: str
     state: str
-    file: str
+    file: Path
     image: str = ""
     old: str = ""
     new: str = ""
@@ -49,7 +50,7 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         """Return it for programs."""
-        return {**vars(self), "error": str(self.error) if self.error else ""}
+        return {**vars(self), "file": str(self.file), "error": str(self.error) if self.error else ""}
 
 
 class LockRefresher:
@@ -70,17 +71,17 @@ class LockRefresher:
         """
         self.project = project
         self.check = check
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, LockOutcome] = {}
         self._progress = CancellableProgress(project.progress)
         self._maker = LockMaker(project, self._progress, check=check, building=building)
 
-    def refresh(self, name: str) -> Outcome:
+    def refresh(self, name: str) -> LockOutcome:
         """Refresh one lock; a failure is an outcome, not an exception."""
         if name not in self._outcomes:
             self._outcomes[name] = self._refresh(name)
         return self._outcomes[name]
 
-    def refresh_all(self, names: Iterable[str]) -> Iterator[Outcome]:
+    def refresh_all(self, names: Iterable[str]) -> Iterator[LockOutcome]:
         """Refresh many locks at the same time, bounded; yield the outcomes in order."""
         project = self.project
         _ = project.images, project.configuration, project.store  # read once, before the threads
@@ -91,23 +92,23 @@ class LockRefresher:
                 self._progress.stop()
                 raise
 
-    def _refresh(self, name: str) -> Outcome:
+    def _refresh(self, name: str) -> LockOutcome:
         path = self.project.lock_path(name)
         try:
             image = self.project.image(name)
             found = find_lock(path, self.project.configuration.limits)
             return self._settle(image, found, self._maker.make(image, found))
         except SifmakeError as error:
-            return Outcome(name, FAILED, str(path), error=error)
+            return LockOutcome(name, FAILED, path, error=error)
 
-    def _settle(self, image: ImageSettings, found: FoundLock, new: Lock) -> Outcome:
+    def _settle(self, image: ImageSettings, found: FoundLock, new: Lock) -> LockOutcome:
         path, old = self.project.lock_path(image.name), found.lock
         before = old.digest if old else found.digest
         if old == new:
-            return Outcome(image.name, UNCHANGED, str(path), new.name, before, new.digest)
+            return LockOutcome(image.name, UNCHANGED, path, new.name, before, new.digest)
         if not self.check:
             write_lock(path, new)
-        return Outcome(image.name, CHANGED, str(path), new.name, before, new.digest, _what(found, new))
+        return LockOutcome(image.name, CHANGED, path, new.name, before, new.digest, _what(found, new))
 
 
 def _what(found: FoundLock, new: Lock) -> str:
@@ -131,7 +132,7 @@ def _new_content(old: Lock, new: Lock) -> str:
     return f"{fresh} of {len(new.layers)} layers are new"
 
 
-def describe(outcome: Outcome) -> str:
+def describe(outcome: LockOutcome) -> str:
     """Return in words how a lock changed."""
     if outcome.old == outcome.new:
         return f"{outcome.file}: {outcome.what} changed"
@@ -139,7 +140,7 @@ def describe(outcome: Outcome) -> str:
     return f"{outcome.file}: {outcome.image}: {old} -> {outcome.new[:19]} ({outcome.what})"
 
 
-def summarize(outcomes: Iterable[Outcome]) -> str:
+def summarize(outcomes: Iterable[LockOutcome]) -> str:
     """Return the line that sums up a run."""
     states = [outcome.state for outcome in outcomes]
     counts = ", ".join(f"{state} {states.count(state)}" for state in (CHANGED, UNCHANGED, FAILED))

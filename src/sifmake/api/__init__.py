@@ -1,0 +1,1 @@
+"""The public Python API; its names are to be imported from :mod:`sifmake`."""

@@ -1,0 +1,295 @@
+"""The store of layer packs, documents and finished files: list, check, clean up, carry elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from sifmake.api.common import StrPath, as_names, output_file
+from sifmake.errors import StoreError, UsageError
+from sifmake.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import timedelta
+
+    from sifmake.limits import Limits
+    from sifmake.store import Store
+    from sifmake.store.items import Item
+
+
+@dataclass(frozen=True)
+class CachedFile:
+    """One file of the store.
+
+    Attributes:
+        kind: ``pack``, ``patch``, ``blob``, ``index``, ``name`` or ``container`` (a finished SIF file).
+        name: Digest of a blob, else the file's name.
+        size: Bytes.
+        used: When it was last used, exact to an hour.
+        path: The file.
+    """
+
+    kind: str
+    name: str
+    size: int
+    used: datetime
+    path: Path
+
+
+@dataclass(frozen=True)
+class CacheCheck:
+    """What :meth:`Cache.verify` found.
+
+    Attributes:
+        checked: How many files were checked.
+        damaged: How many were damaged; they were removed and are made again when they are needed.
+        untrusted: How many are not to be trusted; they were left alone and are not used.
+    """
+
+    checked: int
+    damaged: int
+    untrusted: int
+
+    def __bool__(self) -> bool:
+        """Whether everything is whole and trusted."""
+        return not self.damaged and not self.untrusted
+
+
+@dataclass(frozen=True)
+class CacheRemoval:
+    """What :meth:`Cache.collect` or :meth:`Cache.clean` did, or would do.
+
+    Attributes:
+        removed: The files that are gone, or would be.
+        kept: Those that cannot be removed, with the reason.
+        left: Bytes that the store still has.
+    """
+
+    removed: tuple[CachedFile, ...]
+    kept: tuple[tuple[CachedFile, str], ...]
+    left: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the removed files."""
+        return sum(file.size for file in self.removed)
+
+
+@dataclass(frozen=True)
+class CacheExport:
+    """An archive of files of the store.
+
+    Attributes:
+        files: How many files it holds.
+        size: Its bytes.
+    """
+
+    files: int
+    size: int
+
+
+@dataclass(frozen=True)
+class CacheImport:
+    """What :meth:`Cache.import_archive` did.
+
+    Attributes:
+        new: Files that are new.
+        known: How many were there already.
+        left_out: Notes on indexes that nothing proves, because those indexes are not there.
+    """
+
+    new: tuple[str, ...]
+    known: int
+    left_out: tuple[str, ...]
+
+
+class Cache:
+    """The store, as ``sifmake cache`` shows and changes it.
+
+    Attributes:
+        root: Folder whose ``sifmake.yaml`` names the store.
+    """
+
+    def __init__(self, root: StrPath = ".", *, progress: Progress | None = None) -> None:
+        """Open the store.
+
+        Args:
+            root: Folder whose ``sifmake.yaml`` names the store; without one it is ``$SIFMAKE_CACHE``, else the user's.
+            progress: Gets a warning for each file that is damaged or not to be trusted.
+
+        Raises:
+            ConfigError: The configuration is not valid.
+            StoreError: The store cannot be used.
+        """
+        self.root = Path(root)
+        self._progress = progress or Silent()
+        self._store, self._limits = _open(self.root, self._progress)
+
+    def __repr__(self) -> str:
+        return f"Cache(folder={str(self.folder)!r})"
+
+    @property
+    def folder(self) -> Path:
+        """Where the store is."""
+        return self._store.root
+
+    @property
+    def read_only_folders(self) -> tuple[Path, ...]:
+        """Stores that are only looked into."""
+        return tuple(self._store.read_only)
+
+    def files(self) -> tuple[CachedFile, ...]:
+        """Return everything that the store holds."""
+        return tuple(map(_file_of, self._items()))
+
+    def verify(self) -> CacheCheck:
+        """Check every file against its digest or checksums; damaged ones are removed."""
+        from sifmake.store.items import Item, Stray, list_odd_marks, walk
+
+        store = self._store
+        found = [*walk(store.root, rules=store.rules), *list_odd_marks(store.root, store.rules)]
+        strays = [one for one in found if isinstance(one, Stray)]
+        for stray in strays:
+            what = f"{stray.path}: {stray.why}; it is not used and was left alone: ask who put it there"
+            self._progress.warning(what)
+        items = [one for one in found if isinstance(one, Item)]
+        verdicts = [self._check(item) for item in items]
+        return CacheCheck(len(items), verdicts.count("damaged"), verdicts.count("foreign") + len(strays))
+
+    def _check(self, item: Item) -> str:
+        """Check one file; return ``damaged``, ``foreign`` for one that is not to be trusted, or nothing."""
+        from sifmake.builder.cache_exchange import why_damaged
+
+        why = item.why_not()
+        if why and item.owner not in (-1, os.geteuid()):
+            self._progress.warning(f"{item.kind} {item.name}: {why}; it is not used and was left alone")
+            return "foreign"
+        if why := why or why_damaged(self._store, item):
+            self._drop(item, why)
+            return "damaged"
+        return ""
+
+    def _drop(self, item: Item, why: str) -> None:
+        what = f"{item.kind} {item.name}: {why}"
+        try:
+            item.remove()
+        except (OSError, StoreError) as error:
+            self._progress.warning(f"{what}; it cannot be removed: {error}")
+        else:
+            self._progress.warning(f"{what}; removed, it is made again when it is needed")
+
+    def collect(
+        self,
+        *,
+        max_size: int | str | None = None,
+        max_age: timedelta | str | None = None,
+        dry_run: bool = False,
+    ) -> CacheRemoval:
+        """Remove what was not used for longest; what was used within a day stays.
+
+        Args:
+            max_size: Bytes that may remain, or a text such as ``20G``.
+            max_age: What was not used for that long goes: a time, or a text such as ``30d``.
+            dry_run: Whether nothing is removed.
+
+        Raises:
+            UsageError: There is neither limit, or a text says none.
+        """
+        from sifmake.store.collect import choose, key_of, parse_age, parse_size
+        from sifmake.store.items import list_items
+        from sifmake.store.naming import PACKS, SIFS
+
+        if max_size is None and max_age is None:
+            raise UsageError("nothing says what may remain", hint="give max_size or max_age")
+        size = parse_size(max_size) if isinstance(max_size, str) else max_size
+        age = parse_age(max_age) if isinstance(max_age, str) else max_age.total_seconds() if max_age else None
+        store = self._store
+        items = self._items()
+        others = (item for path in store.read_only for item in list_items(path, SIFS, PACKS, rules=store.site_rules))
+        elsewhere = {key_of(item) or item.name for item in others}
+        return self._remove(choose(items, time.time(), size, age, elsewhere), dry_run=dry_run)
+
+    def clean(self, *, dry_run: bool = False) -> CacheRemoval:
+        """Empty the store.
+
+        Args:
+            dry_run: Whether nothing is removed.
+        """
+        return self._remove(self._items(), dry_run=dry_run)
+
+    def export_archive(
+        self, target: StrPath | BinaryIO, images: str | Iterable[str] = (), *, force: bool = False
+    ) -> CacheExport:
+        """Write images' files into a tar archive, for a site without a network.
+
+        Args:
+            target: A file, which appears when all is written, or an open one, which may be a pipe.
+            images: Digests, references with a digest, lock files, or names of images with a lock in ``root``;
+                everything without.
+            force: Whether an existing file is replaced.
+
+        Raises:
+            TargetExistsError: The file exists and ``force`` is not set.
+            UsageError: A word names nothing of these.
+            StoreError: The store lacks something of an image.
+            OSError: The archive cannot be written.
+        """
+        from sifmake.builder.cache_exchange import everything, manifests_of, select
+        from sifmake.store.exchange import write_archive
+
+        words = as_names(images)
+        items = select(self._store, manifests_of(words, self.root)) if words else everything(self._store)
+        if isinstance(target, str | os.PathLike):
+            with output_file(target, force=force) as file:
+                return CacheExport(*write_archive(items, file))
+        return CacheExport(*write_archive(items, target))
+
+    def import_archive(self, source: StrPath) -> CacheImport:
+        """Take the files of an exported archive into the store, each after its check.
+
+        Args:
+            source: The archive, from wherever.
+
+        Raises:
+            StoreError: It is damaged, or holds what does not belong into a store.
+            OSError: It cannot be read, or the store cannot be written.
+        """
+        from sifmake.builder.cache_exchange import check_pack
+        from sifmake.store.exchange import read_archive
+
+        done = read_archive(self._store, Path(source), lambda path: check_pack(path, self._limits), self._limits)
+        return CacheImport(tuple(done.new), done.known, tuple(done.left_out))
+
+    def _items(self) -> list[Item]:
+        from sifmake.store.items import list_items
+
+        return list(list_items(self._store.root, rules=self._store.rules))
+
+    def _remove(self, items: Sequence[Item], *, dry_run: bool) -> CacheRemoval:
+        from sifmake.store.collect import remove
+
+        kept: dict[Item, str] = {}
+        if not dry_run:
+            kept = remove(items)
+            self._store.sweep()
+        gone = tuple(_file_of(item) for item in items if item not in kept)
+        left = sum(item.size for item in self._items())
+        return CacheRemoval(gone, tuple((_file_of(item), why) for item, why in kept.items()), left)
+
+
+def _open(root: Path, progress: Progress) -> tuple[Store, Limits]:
+    """Return the store that the project in a folder uses, else the user's, and the limits that apply."""
+    from sifmake.project.project import Project
+
+    project = Project(root, progress=progress)
+    return project.store, project.configuration.limits
+
+
+def _file_of(item: Item) -> CachedFile:
+    used = datetime.fromtimestamp(item.used).astimezone()
+    return CachedFile(item.kind, item.name, item.size, used, item.path)

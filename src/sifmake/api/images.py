@@ -1,0 +1,337 @@
+"""Images and SIF files: build, look into, compare, upload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sifmake.api.common import REPLACE_HINT, StrPath, as_path
+from sifmake.errors import SifError, TargetExistsError, UsageError
+from sifmake.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from contextlib import AbstractContextManager
+
+    from sifmake.compare.comparison import Comparison
+    from sifmake.reference import Uri
+    from sifmake.registry.settings import Credentials
+    from sifmake.sif.reader import Sif
+
+_METADATA = "inspect-metadata.json"
+
+
+@dataclass(frozen=True)
+class SifFile:
+    """A SIF file that was built; it can be used wherever a path can.
+
+    Attributes:
+        path: The file.
+        size: Bytes.
+    """
+
+    path: Path
+    size: int
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class PushedSif:
+    """A SIF file in a registry.
+
+    Attributes:
+        reference: Where it is, by tag and digest: ``oras://REGISTRY/NAME:TAG@sha256:...``.
+        digest: Of its manifest.
+    """
+
+    reference: str
+    digest: str
+
+
+@dataclass(frozen=True, repr=False)
+class Inspection:
+    """What a SIF file says about itself.
+
+    Attributes:
+        attributes: As ``apptainer inspect --json`` names them; what the file does not have is missing.
+    """
+
+    attributes: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Inspection({', '.join(self.attributes)})"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels."""
+        return dict(self.attributes.get("labels", {}))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The scripts that set the environment, by path in the image."""
+        return dict(self.attributes.get("environment", {}))
+
+    @property
+    def definition(self) -> str:
+        """The definition that the image was made from; empty without one."""
+        return str(self.attributes.get("deffile", ""))
+
+    @property
+    def runscript(self) -> str:
+        """What ``run`` runs; empty without one."""
+        return str(self.attributes.get("runscript", ""))
+
+    @property
+    def startscript(self) -> str:
+        """What an instance runs; empty without one."""
+        return str(self.attributes.get("startscript", ""))
+
+    @property
+    def test(self) -> str:
+        """What ``test`` runs; empty without one."""
+        return str(self.attributes.get("test", ""))
+
+    @property
+    def help(self) -> str:
+        """The help text of the runscript; empty without one."""
+        return str(self.attributes.get("helpfile", ""))
+
+    @property
+    def apps(self) -> dict[str, dict[str, Any]]:
+        """The SCIF apps by name, each with its attributes."""
+        return dict(self.attributes.get("apps", {}))
+
+
+def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all but one have a default that fits
+    uri: str | Uri,
+    target: StrPath | None = None,
+    *,
+    platform: str = "",
+    compression: Literal["gzip", "zstd"] = "gzip",
+    force: bool = False,
+    plain_http: bool = False,
+    auth_file: StrPath | None = None,
+    credentials: tuple[str, str] | Credentials | None = None,
+    root: StrPath = ".",
+    progress: Progress | None = None,
+) -> SifFile:
+    """Build a SIF file from a container image, as ``sifmake pull`` does; signed where ``root`` configures a key.
+
+    Args:
+        uri: The image: ``docker://``, ``oci:``, ``oci-archive:``, ``docker-archive:`` or ``docker-daemon:``; or a
+            finished SIF file: ``oras://`` or ``https://``.
+        target: The file to write; None for the usual name, such as ``alpine_3.20.sif``, in the current folder.
+        platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]``; empty for this machine's.
+        compression: Of the squashfs blocks.
+        force: Whether an existing target is replaced, once the new file is finished.
+        plain_http: Whether the registry may be asked without TLS.
+        auth_file: Registry credentials in Docker's form, instead of the usual files.
+        credentials: User and password for the registry of the image, before all others.
+        root: Folder whose ``sifmake.yaml`` says which store, registries, limits and key are used; it need not have one.
+        progress: Gets messages and the progress of each layer.
+
+    Raises:
+        TargetExistsError: The target exists and ``force`` is not set.
+        OutputPathError: The target is a folder or not a regular file, or cannot be written.
+        SifmakeError: The image cannot be read, or no SIF file can be made of it. An existing target is as it was.
+        OSError: A file cannot be read or written.
+    """
+    from sifmake.builder.image_build import ZSTD_WARNING
+    from sifmake.builder.pull import PullRequest
+    from sifmake.builder.pull import pull as build
+    from sifmake.oci.platform import host_platform, parse_platform
+    from sifmake.output_path import check_output
+    from sifmake.project.project import Project
+    from sifmake.reference import default_sif_name, parse_uri
+
+    image = parse_uri(uri) if isinstance(uri, str) else uri
+    usual = default_sif_name(image)
+    path = Path(usual) if target is None else Path(target)
+    check_output(path, usual)
+    if path.exists() and not force:
+        raise TargetExistsError("image file already exists", where=str(path), hint=REPLACE_HINT)
+    told = progress or Silent()
+    if compression == "zstd":
+        told.warning(ZSTD_WARNING)
+    wanted = parse_platform(platform) if platform else host_platform()
+    user = _credentials(credentials)
+    request = PullRequest(image, path, wanted, compression, plain_http, as_path(auth_file), user)
+    build(request, told, Project(Path(root), progress=told).configuration)
+    return SifFile(path, path.stat().st_size)
+
+
+def _credentials(given: tuple[str, str] | Credentials | None) -> Credentials | None:
+    from sifmake.registry.settings import Credentials
+
+    return Credentials(*given, origin="the caller") if isinstance(given, tuple) else given
+
+
+def push(
+    sif: StrPath,
+    uri: str,
+    *,
+    plain_http: bool = False,
+    auth_file: StrPath | None = None,
+    root: StrPath = ".",
+    progress: Progress | None = None,
+) -> PushedSif:
+    """Upload a SIF file to a registry, as ``sifmake push`` and ``apptainer push`` do.
+
+    Args:
+        sif: The file.
+        uri: Where to: ``oras://REGISTRY/NAME[:TAG]``.
+        plain_http: Whether the registry may be asked without TLS.
+        auth_file: Registry credentials in Docker's form, instead of the usual files.
+        root: Folder whose ``sifmake.yaml`` says which registries and limits are used.
+        progress: Gets messages and the progress of the upload.
+
+    Raises:
+        UsageError: The URI is not of that form.
+        SifError: The file is not a SIF file, or was cut off.
+        RegistryError: The registry does not take it.
+    """
+    from sifmake.project.project import Project
+    from sifmake.reference import parse_reference, parse_uri
+    from sifmake.sources import SourceSettings
+    from sifmake.sources.oras import push_sif
+
+    reference, told, file = parse_reference(parse_uri(_checked(uri)).rest), progress or Silent(), Path(sif)
+    options = Project(Path(root), progress=told).configuration
+    settings = SourceSettings(
+        limits=options.limits,
+        registries=options.registries,
+        auth_file=as_path(auth_file) or options.auth_file,
+        no_https=plain_http,
+        progress=told,
+    )
+    with open_sif(file):  # nobody gets a file that was cut off
+        found = push_sif(file, reference, settings)
+    return PushedSif(f"oras://{reference.familiar}@{found}", found)
+
+
+def _checked(uri: str) -> str:
+    """Return where to push to; UsageError with the right spelling for anything but ``oras://``."""
+    if uri.lower().startswith("oras:"):
+        return uri
+    head, _, rest = uri.rpartition("://")
+    is_place = head in ("", "docker") and "/" in rest and not rest.startswith((".", "/"))
+    hint = f"write oras://{rest}" if is_place else "write oras://REGISTRY/NAME:TAG"
+    raise UsageError("SIF files are pushed to oras:// only", where=uri, hint=hint)
+
+
+def open_sif(sif: StrPath) -> AbstractContextManager[Sif]:
+    """Open a SIF file for looking into it, as ``sifmake sif`` does.
+
+    For example, to list its objects and read one::
+
+        with sifmake.open_sif("alpine.sif") as sif:
+            print(sif.header, sif.objects)
+            definition = sif.read(sif.get(1))
+
+    Args:
+        sif: The file; it is open as long as the block lasts.
+
+    Raises:
+        SifError: It is not a SIF file, or its header or table is damaged.
+        OSError: It cannot be read.
+    """
+    from sifmake.sif.reader import open_sif as open_checked
+
+    return open_checked(Path(sif))
+
+
+def inspect(sif: StrPath, *, only: Collection[str] = ()) -> Inspection:
+    """Return what a SIF file says about itself, as ``sifmake inspect`` shows it.
+
+    Args:
+        sif: The file.
+        only: The attributes that are wanted, such as ``labels``; all without. ``deffile`` alone is found in more files:
+            it has a place of its own in those that other tools made.
+
+    Raises:
+        SifError: It is not a SIF file, or says nothing about itself.
+    """
+    with open_sif(sif) as opened:
+        try:
+            attributes = _attributes(opened, only)
+        except SifError as error:
+            raise error.within(str(Path(sif))) from None
+    return Inspection({name: value for name, value in attributes.items() if not only or name in only})
+
+
+def _attributes(sif: Sif, wanted: Collection[str]) -> dict[str, Any]:
+    from sifmake.rootfs.report import parse_inspection
+    from sifmake.sif.format import DataType
+
+    objects = sif.find(DataType.GENERIC_JSON, name=_METADATA)
+    if objects:
+        return parse_inspection(sif.read(objects[0]))
+    definitions = sif.find(DataType.DEFINITION)
+    if definitions and set(wanted) == {"deffile"}:
+        return {"deffile": sif.read(definitions[0]).decode(errors="replace").rstrip("\n")}
+    raise SifError(
+        f"it has no object {_METADATA}, and its file system is not searched",
+        hint="`sifmake sif list` shows what it has" + ("; -d shows its definition" if definitions else ""),
+    )
+
+
+def digest(sif: StrPath, *, root: StrPath = ".", progress: Progress | None = None) -> str:
+    """Return one digest of what an image holds, as ``sifmake sif digest`` prints it.
+
+    Names, types, modes, owners, bytes and extended attributes of its files count; times, compression, labels and
+    signatures do not, nor when and from where it was built.
+
+    Args:
+        sif: The file.
+        root: Folder whose ``sifmake.yaml`` sets limits.
+        progress: Gets a warning where the file has further file systems, which are left out.
+
+    Raises:
+        SifError: It is not a SIF file.
+        SquashfsError: Its file system is damaged or beyond a limit.
+    """
+    from sifmake.compare.content_digest import content_digest
+    from sifmake.project.configuration import limits_of
+    from sifmake.sif.format import DataType
+
+    path = Path(sif)
+    found = content_digest(path, limits_of(Path(root)))
+    with open_sif(path) as opened:
+        if len(opened.find(DataType.PARTITION)) > 1:
+            what = "it has further file systems, as a writable overlay, which the digest leaves out"
+            (progress or Silent()).warning(f"{path}: {what}")
+    return found
+
+
+def diff(old: StrPath, new: StrPath, *, root: StrPath = ".") -> Comparison:
+    """Return what changed between two SIF files or two lock files, as ``sifmake diff`` shows it.
+
+    Args:
+        old: SIF file, or lock file (``.yaml``).
+        new: Another one of the same kind.
+        root: Folder whose ``sifmake.yaml`` sets limits.
+
+    Returns:
+        A comparison, which is false where nothing changed.
+
+    Raises:
+        UsageError: They are of different kinds.
+        SifmakeError: One of them is damaged or beyond a limit.
+    """
+    from sifmake.compare.comparison import compare, contents_of_lock
+    from sifmake.compare.contents import open_contents
+    from sifmake.project.configuration import limits_of
+    from sifmake.project.lock_file import read_lock
+
+    paths = [Path(old), Path(new)]
+    locks = [path.suffix in {".yaml", ".yml"} for path in paths]
+    if all(locks):
+        return compare(*(contents_of_lock(read_lock(path)) for path in paths))
+    if any(locks):
+        raise UsageError("a lock file and a SIF file cannot be compared", where=f"{paths[0]}, {paths[1]}")
+    limits = limits_of(Path(root))
+    with open_contents(paths[0], limits) as before, open_contents(paths[1], limits) as after:
+        return compare(before, after)
