@@ -25,7 +25,7 @@ NO_NAMESPACES = [sys.executable, str(Path(__file__).parents[1] / "support" / "no
 SETUID = "cp /usr/bin/bwrap bwrap && chmod 4755 bwrap && mount --bind bwrap /usr/bin/bwrap\n"
 LEFT = """
 for i in $(seq 100); do
-    grep -q sifmake-run- /proc/self/mounts || pgrep -f "$PWD/tool.sif" >/dev/null || break
+    grep -q sifmake-run- /proc/self/mounts || pgrep -f "$PWD/tool.sif" >/dev/null || ls tmp | grep -q run- || break
     sleep 0.05
 done
 grep sifmake-run- /proc/self/mounts

@@ -279,11 +279,11 @@ def test_a_damaged_pack_is_made_anew_in_the_run_that_finds_it(
     assert state(app)[1] == before
 
 
-@pytest.mark.parametrize("name", ["config", "images"])
+@pytest.mark.parametrize("name", ["sifmake.yaml", "config/images.yaml"])
 @pytest.mark.parametrize("task", ["pull_image", "outdated"])
 def test_a_damaged_configuration_is_one_line_for_doit_too(app: Folder, name: str, task: str) -> None:
-    (app.root / "config" / f"{name}.yaml").write_text("images: [\n")
+    (app.root / name).write_text("images: [\n")
     text = app.doit(task, status=1)
-    assert f"config/{name}.yaml:2: is not YAML" in text
+    assert f"{name}:2: is not YAML" in text
     assert "Traceback" not in text
     assert "defect of sifmake" not in text
