@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from sifmake.cli.main import main
 from sifmake.errors import BadReferenceError, IntegrityError, SourceError
 from sifmake.oci import Descriptor, parse_platform
 from sifmake.progress import Silent
@@ -15,6 +16,7 @@ from sifmake.sources import open_sif_source, open_source
 from sifmake.sources.oras import push_sif, sif_manifest
 from support.pulling import settings
 from support.registry import Answer, FakeRegistry
+from support.signing import write_sif
 
 SIF = b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0" + bytes(range(256)) * 1000
 DIGEST = f"sha256:{hashlib.sha256(SIF).hexdigest()}"
@@ -196,3 +198,112 @@ def test_a_password_in_an_address_is_not_repeated(rest):
     with pytest.raises(BadReferenceError) as caught:
         open_sif_source(f"https://user:hunter2@{rest}", settings())
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["appliciation/vnd.sylabs.sif.layer.tar", "application/vnd.sylabs.sif.layer.tar", LAYER_TYPE],  # codespell:ignore
+)
+def test_h26_types_of_old_singularity_are_sif_files(registry, tmp_path, media_type):
+    artifact(registry, [registry.blobs.put(SIF, media_type)])
+    assert fetch(f"oras://{registry.host}/org/tool:1", tmp_path / "x.sif") == DIGEST
+
+
+def pushed_by_oras(registry, *layers, config="application/vnd.oci.empty.v1+json", manifest_type=None):
+    """Push what ``oras push`` makes of files: (bytes, media type, title)."""
+    described = [
+        registry.blobs.put(data, kind, annotations={TITLE: title} if title else {}) for data, kind, title in layers
+    ]
+    changes = {"config": registry.blobs.put(b"{}", config)}
+    image = registry.blobs.image([], layer_descriptors=described, manifest_changes=changes)
+    registry.tag("org/tool", "1", image)
+    return f"oras://{registry.host}/org/tool:1"
+
+
+TITLE = "org.opencontainers.image.title"
+TAR = "application/vnd.oci.image.layer.v1.tar"
+EMPTY, UNKNOWN = "application/vnd.oci.empty.v1+json", "application/vnd.unknown.config.v1+json"
+IMAGE = "application/vnd.oci.image.config.v1+json"
+BOM = (b"{}", "application/spdx+json", "tool.spdx.json")
+
+
+@pytest.mark.parametrize(
+    ("layers", "config"),
+    [
+        ([(SIF, TAR, "tool.sif")], EMPTY),
+        ([(SIF, TAR, "tool.sif")], UNKNOWN),
+        ([(SIF, TAR, "tool.sif")], IMAGE),
+        ([(SIF, TAR, "tool")], EMPTY),
+        ([(SIF, TAR, "")], UNKNOWN),
+        ([(SIF, "application/octet-stream", "")], EMPTY),
+        ([(SIF, "application/x-sif", "dir/TOOL.SIF"), BOM], EMPTY),
+        ([BOM, (SIF, TAR, "tool.simg")], EMPTY),
+        ([(b"readme", TAR, "README.md"), (SIF, LAYER_TYPE, "")], EMPTY),
+    ],
+)
+def test_h25_sif_files_that_oras_pushed_are_taken(registry, tmp_path, layers, config):
+    uri = pushed_by_oras(registry, *layers, config=config)
+    assert fetch(uri, tmp_path / "x.sif") == DIGEST
+    assert (tmp_path / "x.sif").read_bytes() == SIF
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([(b"text" * 1000, TAR, "tool.sif")], "this is not a SIF file"),
+        ([(b"PK" * 1000, "application/octet-stream", "a.zip")], "this is not a SIF file"),
+        ([(SIF, TAR, "a.sif"), (SIF + b" ", TAR, "b.sif")], r"2 SIF files \(a.sif, b.sif\); push each of its own"),
+        ([(SIF, TAR, "a"), (SIF + b" ", TAR, "b")], "a container image with 2 layers and no SIF file"),
+        ([BOM], "it has 1 layers"),
+    ],
+)
+def test_h25_other_artifacts_are_named(registry, tmp_path, layers, said):
+    uri = pushed_by_oras(registry, *layers)
+    with pytest.raises(SourceError, match=said):
+        fetch(uri, tmp_path / "x.sif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def index_of_sifs(registry, folder):
+    """Push an index of SIF files for amd64 and arm64; return their digests."""
+    whole = write_sif(folder / "whole.sif").read_bytes()
+    entries, files = [], {}
+    for name, code in (("amd64", b"02\0"), ("arm64", b"04\0")):
+        data = whole[:45] + code + whole[48:]  # the header's architecture
+        config = registry.blobs.put(b"{}", CONFIG_TYPE)
+        image = registry.blobs.image(
+            [], layer_descriptors=[registry.blobs.put(data, LAYER_TYPE)], manifest_changes={"config": config}
+        )
+        entries.append({**image, "platform": {"os": "linux", "architecture": name}})
+        files[name] = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    registry.tag("org/tool", "1", registry.blobs.index(entries))
+    return files
+
+
+@pytest.mark.parametrize("name", ["amd64", "arm64"])
+def test_the_wanted_platform_of_an_index_of_sif_files_is_fetched(registry, tmp_path, monkeypatch, name):
+    files = index_of_sifs(registry, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "cache"))
+    uri = f"oras://{registry.host}/org/tool:1"
+    assert main(["pull", "--no-https", "--arch", name, "x.sif", uri]) == 0
+    assert f"sha256:{hashlib.sha256((tmp_path / 'x.sif').read_bytes()).hexdigest()}" == files[name]
+    assert main(["pull", "--no-https", "--arch", "s390x", "y.sif", uri]) == 1
+
+
+def test_a_project_has_each_platform_of_an_index_of_sif_files(registry, tmp_path, monkeypatch, capsys):
+    files = index_of_sifs(registry, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "config").mkdir()
+    uri = f"oras://{registry.host}/org/tool:1"
+    (tmp_path / "sifmake.yaml").write_text(f"registries: {{'{registry.host}': {{plain-http: true}}}}\n")
+    images = [f"  tool_{name}: {{from: '{uri}', platform: linux/{name}}}\n" for name in files]
+    (tmp_path / "config/images.yaml").write_text("images:\n" + "".join(images))
+    assert main(["lock"]) == 0, capsys.readouterr().err
+    for name, digest in files.items():
+        for stage in ("pull", "flatten", "sif", "sign", "verify", "publish"):
+            assert main(["stage", stage, f"tool_{name}"]) == 0, capsys.readouterr().err
+        data = (tmp_path / "images" / f"tool_{name}.sif").read_bytes()
+        assert f"sha256:{hashlib.sha256(data).hexdigest()}" == digest
+    assert main(["lock", "--check"]) == 0

@@ -62,11 +62,16 @@ class Builder:
         sink = StreamedPacks(self.store, compression, self.settings.limits, self.settings.progress)
         return open_source(self._reachable(uri), replace(self.settings, sink=sink))
 
-    def open_sif_source(self, uri: Uri) -> SifSource:
-        """Open a source of a prebuilt SIF file; raises as :meth:`open_source`."""
+    def open_sif_source(self, uri: Uri, platform: Platform | None = None) -> SifSource:
+        """Open a source of a prebuilt SIF file; raises as :meth:`open_source`.
+
+        Args:
+            uri: The file.
+            platform: Which one of an index of SIF files; None for this machine's.
+        """
         from sifmake.sources.opening import open_sif_source
 
-        return open_sif_source(self._reachable(uri), self.settings)
+        return open_sif_source(self._reachable(uri), replace(self.settings, platform=platform))
 
     def resolve(self, source: Source, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
         """Ask a source what its reference means; see :func:`~sifmake.builder.indexes.resolve_image`."""

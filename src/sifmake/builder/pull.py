@@ -64,7 +64,7 @@ def pull(request: PullRequest, progress: Progress, configuration: Configuration 
     make_folders(request.target.parent)
     check_output(request.target)
     if uri.is_sif:
-        _fetch(builder, uri, request.target)
+        _fetch(builder, uri, request)
     elif options.key:
         _pull_signed(builder, uri, request, options)
     else:
@@ -82,13 +82,13 @@ def _pull_signed(builder: Builder, uri: Uri, request: PullRequest, configuration
         replace_file(temporary, request.target)
 
 
-def _fetch(builder: Builder, uri: Uri, target: Path) -> None:
+def _fetch(builder: Builder, uri: Uri, request: PullRequest) -> None:
     """Fetch a prebuilt SIF file."""
     from sifmake.builder.fetch_sif import fetch_whole
 
-    source = builder.open_sif_source(uri)
+    source = builder.open_sif_source(uri, request.platform)
     try:
-        fetch_whole(source, target, uri.given)
+        fetch_whole(source, request.target, uri.given)
     finally:
         source.close()
 

@@ -12,6 +12,10 @@ _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"
+SIF_LAYERS = frozenset(
+    {SIF_LAYER, "application/vnd.sylabs.sif.layer.tar", "appliciation/vnd.sylabs.sif.layer.tar"}  # codespell:ignore
+)
+"""Types of SIF files; Singularity before 3.7 wrote the other two, the last one with that spelling."""
 SIF_CONFIG = "application/vnd.sylabs.sif.config.v1+json"
 
 INDEXES = frozenset({_OCI_INDEX, _DOCKER_LIST})
@@ -34,6 +38,7 @@ ACCEPT = ", ".join(
 )
 """All kinds of documents a tag may stand for, those that are refused too: a clear refusal is better than a 404."""
 
+IMAGE_CONFIGS = frozenset({OCI_CONFIG, _DOCKER_CONFIG})
 CONFIGS = frozenset({OCI_CONFIG, _DOCKER_CONFIG, "application/octet-stream"})
 """Configs of images; some registries of 2016 stored Docker's under the last one."""
 
@@ -72,6 +77,11 @@ def is_layer(media_type: str) -> bool:
 def is_foreign(media_type: str) -> bool:
     """Tell whether a layer of this type may be kept outside the registry."""
     return is_layer(media_type) and _FOREIGN.search(media_type) is not None
+
+
+def is_known_thing(media_type: str) -> bool:
+    """Tell whether a type says that its content is one of the things that are no image."""
+    return any(media_type.startswith(prefix) for prefix, _, _ in _OTHER_THINGS)
 
 
 def what_it_is(media_type: str) -> tuple[str, str]:

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 from sifmake.errors import IntegrityError, RegistryError, SifmakeError, SourceError, WrongBlobError
 from sifmake.oci import Descriptor, choose_manifest, digest_bytes, host_platform, parse_index
 from sifmake.oci.documents import load_json, parse_descriptor
-from sifmake.oci.media_types import OCI_MANIFEST, SIF_CONFIG, SIF_LAYER, is_layer, what_it_is
+from sifmake.oci.media_types import (
+    IMAGE_CONFIGS,
+    OCI_MANIFEST,
+    SIF_CONFIG,
+    SIF_LAYER,
+    SIF_LAYERS,
+    is_known_thing,
+    is_layer,
+    what_it_is,
+)
 from sifmake.registry.client import RegistryClient
 from sifmake.sources.registry_image import client_settings
 from sifmake.sources.sif_file import write_sif
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from sifmake.reference import Reference, Uri
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
 
 _TITLE = "org.opencontainers.image.title"
 _CONFIG = b"{}"
+_SIF_SUFFIXES = (".sif", ".simg", ".img")
 
 
 def open_sif(uri: Uri, settings: SourceSettings) -> OrasSource:
@@ -113,22 +123,42 @@ class OrasSource:
         data = self._document(self._digest) if self._digest else self._client.manifest(self._reference.tag)[0]
         document = load_json(data)
         if "manifests" in document:
-            document = load_json(self._document(choose_manifest(parse_index(document), host_platform()).digest))
+            wanted = self._settings.platform or host_platform()
+            document = load_json(self._document(choose_manifest(parse_index(document), wanted).digest))
         return document
 
     def _sif_layer(self, manifest: dict[str, Any]) -> Descriptor:
         listed = manifest.get("layers")
         layers = [parse_descriptor(item) for item in listed] if isinstance(listed, list) else []
+        found = _sifs_among(layers, manifest.get("config"))
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            names = ", ".join(layer.annotations.get(_TITLE, layer.digest) for layer in found)
+            raise SourceError(f"this artifact has {len(found)} SIF files ({names})", hint="push each of its own")
         if layers and all(is_layer(layer.media_type) for layer in layers):
             raise SourceError(
                 f"this is a container image with {len(layers)} layers and no SIF file",
                 hint=f"use docker://{self._reference.familiar}",
             )
-        found = [layer for layer in layers if layer.media_type == SIF_LAYER]
-        if len(found) != 1:
-            kinds = ", ".join(sorted({what_it_is(layer.media_type)[0] for layer in layers})) or "nothing"
-            raise SourceError(f"this is no SIF file: it has {len(layers)} layers ({kinds})")
-        return found[0]
+        kinds = ", ".join(sorted({what_it_is(layer.media_type)[0] for layer in layers})) or "nothing"
+        raise SourceError(f"this is no SIF file: it has {len(layers)} layers ({kinds})")
+
+
+def _sifs_among(layers: Sequence[Descriptor], config: object) -> list[Descriptor]:
+    """Return the layers that are SIF files: by their type, else by their title, else the only one of an artifact.
+
+    ``oras push FILE`` gives a file any type. What is chosen by title or alone is looked at when it comes.
+    """
+    typed = [layer for layer in layers if layer.media_type in SIF_LAYERS]
+    if typed:
+        return typed
+    titled = [layer for layer in layers if layer.annotations.get(_TITLE, "").lower().endswith(_SIF_SUFFIXES)]
+    media_type = config.get("mediaType") if isinstance(config, dict) else None
+    if titled or len(layers) != 1 or media_type in IMAGE_CONFIGS:
+        return titled
+    kind = layers[0].media_type
+    return list(layers) if is_layer(kind) or not is_known_thing(kind) else []
 
 
 @contextmanager

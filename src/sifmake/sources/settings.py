@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from sifmake.oci.model import Platform
     from sifmake.registry.shared import Connections
     from sifmake.sources.base import LayerSink
 
@@ -34,6 +35,7 @@ class SourceSettings:
         progress: Told messages.
         environ: Environment variables: credentials, proxies, ``DOCKER_HOST``.
         shared: Connections that outlive a source; None for some of its own.
+        platform: Which file of an ``oras://`` index is meant; None for this machine's.
         retry: When requests are made again; None for what follows from the limits.
     """
 
@@ -47,6 +49,7 @@ class SourceSettings:
     progress: Progress = field(default_factory=Silent)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     shared: Connections | None = None
+    platform: Platform | None = None
     retry: RetryPolicy | None = None
 
     @property

@@ -46,17 +46,19 @@ def lock_prebuilt(project: Project, image: ImageSettings, old: Lock | None, uri:
         SifError: It is damaged.
     """
     build = project.wanted_build(image)
-    source = _open(project, uri)
+    source = _open(project, uri, image.platform)
     by_digest = source.transport == "oras"
+    # An index in a registry has another file for each platform.
+    answer = f"digest for {image.platform}" if by_digest else "digest"
     try:
         if "mark" not in told:
             told["mark"] = source.resolve() or ""
         mark: str = told["mark"]
         if old is not None and mark and old.config == mark:
-            told["digest"] = old.manifest
+            told[answer] = old.manifest
             return old.with_build(build)
         local = _local_path(project, uri)
-        path, digest = (local, mark) if local else _fetched_once(project, source, uri, told)
+        path, digest = (local, mark) if local else _fetched_once(project, source, uri, told, answer)
         if by_digest:
             documents = KeptDocuments(project.store, cast("OrasSource", source))
             documents.manifest(Descriptor("", mark, UNKNOWN_SIZE))
@@ -105,15 +107,15 @@ class _Manifests:
             source.close()
 
 
-def _fetched_once(project: Project, source: SifSource, uri: str, told: dict[str, Any]) -> tuple[Path, str]:
+def _fetched_once(project: Project, source: SifSource, uri: str, told: dict[str, Any], answer: str) -> tuple[Path, str]:
     """Fetch a file unless that was done in this run; what it was then is what it has to be now."""
-    expected: str = told.get("digest", "")
+    expected: str = told.get(answer, "")
     stored = find_checked(project.store, _key(expected)) if expected else None
     if stored is not None:
         stored.close()
         return stored.path, expected
-    path, told["digest"] = _fetched(project, source, uri, expected)
-    return path, told["digest"]
+    path, told[answer] = _fetched(project, source, uri, expected)
+    return path, told[answer]
 
 
 def _check_platform(path: Path, image: ImageSettings) -> None:
@@ -136,7 +138,7 @@ def have_locked(project: Project, name: str, lock: Lock) -> None:
     if _local_path(project, lock.source) is None:
         _stored(project, lock)
     else:
-        _open(project, lock.source).close()
+        _open(project, lock.source, lock.platform).close()
 
 
 def copy_locked(project: Project, name: str, lock: Lock, target: Path) -> None:
@@ -185,7 +187,7 @@ def _stored(project: Project, lock: Lock) -> Path:
         found.close()
         return found.path
     uri = f"oras://{lock.image}" if lock.source.startswith("oras:") else lock.source
-    source = _open(project, uri)
+    source = _open(project, uri, lock.platform)
     try:
         return _fetched(project, source, uri, lock.manifest)[0]
     finally:
@@ -203,8 +205,9 @@ def _fetched(project: Project, source: SifSource, uri: str, expected: str = "") 
         return found.path, digest
 
 
-def _open(project: Project, uri: str) -> SifSource:
-    return project_builder(project).open_sif_source(parse_uri(uri))
+def _open(project: Project, uri: str, platform: str = "") -> SifSource:
+    wanted = parse_platform(platform) if platform else None
+    return project_builder(project).open_sif_source(parse_uri(uri), wanted)
 
 
 def _local_path(project: Project, uri: str) -> Path | None:
