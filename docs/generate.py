@@ -151,6 +151,12 @@ processor time and 256 MiB of memory, and one of 50 GB may hold millions of file
 {fixed}
 """
 FIXED_LIMITS = (
+    (
+        "descriptors in an index or manifest, and in all indexes of an image",
+        "10,000",
+        "name the manifest by its digest",
+    ),
+    ("indexes in an index, and entries without a platform that are asked", "1,000", "name the manifest by its digest"),
     ("objects in a SIF file", "16,384", "sifmake; the peers' files have 48 slots"),
     ("name, target of a symlink, owners in a squashfs", "256 bytes, 4,095 bytes, 65,535", "squashfs 4.0 and Linux"),
     ("name and value of an extended attribute", "255 and 65,536 bytes", "Linux"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -11,12 +12,13 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 
+from sifmake.registry.dialling import dial
 from sifmake.registry.reach import ELSEWHERE, may_lead, place_of
 from sifmake.registry.wire import Answer
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Iterator, Mapping
 
@@ -70,7 +72,7 @@ class Bounded(HTTPConnection):
     place = ELSEWHERE
 
     def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
+        sock = self._dialled()
         if self.proxy is None:
             self.place = place_of(str(sock.getpeername()[0]), str(sock.getsockname()[0]))
             try:
@@ -79,6 +81,23 @@ class Bounded(HTTPConnection):
                 sock.close()
                 raise
         return sock
+
+    def _dialled(self) -> socket.socket:
+        """Connect; errors are those that the library and :mod:`~sifmake.registry.failure` know."""
+        host = self._dns_host.strip("[]")
+        try:
+            host.encode("idna")
+        except UnicodeError:
+            raise LocationParseError(f"'{host}', label empty or too long") from None
+        try:
+            return dial(host, self.port, float(self.timeout or 0), self.socket_options or ())
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            what = f"Connection to {self.host} timed out. (connect timeout={self.timeout})"
+            raise ConnectTimeoutError(self, what) from error
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
 
     def request(self, *args: Any, **options: Any) -> None:
         """Send a request, also over a connection that was made for someone else."""
