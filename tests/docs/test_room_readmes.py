@@ -1,4 +1,4 @@
-"""Each room of the house has a README with a picture, all of its modules, and code that runs."""
+"""Each room of the house has a README with a picture, all of its modules, and code that runs; so has the how-to."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from support.project import BIN, REPOSITORY, Folder
 if TYPE_CHECKING:
     from pathlib import Path
 
+HOWTO = REPOSITORY / "docs/howto/python.md"
 ROOMS = sorted(path.parent for path in (REPOSITORY / "src/sifmake").glob("*/__init__.py"))
 
 
@@ -52,9 +53,9 @@ def workshop(tmp_path_factory) -> Folder:
     return project
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
-def test_the_code_in_a_readme_runs(room, workshop) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", readme(room), flags=re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("page", [*(room / "README.md" for room in ROOMS), HOWTO], ids=lambda page: page.parent.name)
+def test_the_code_on_a_page_runs(page, workshop) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert blocks
     for block in blocks:
         command = [sys.executable, "-W", "error", "-c", block]
