@@ -132,7 +132,7 @@ def key_ends(owner: Certificate, key: str) -> Iterator[str]:
     body, bindings = _own_signatures(owner, key)
     if any(item.kind == SUBKEY_REVOCATION for item in bindings):
         yield f"signing subkey {key.upper()} is revoked"
-    said = [item for item in bindings if item.kind == SUBKEY_BINDING and item.created]
+    said = [item for item in bindings if item.kind == SUBKEY_BINDING and item.created and item.created <= now]
     newest = max(said, key=lambda item: item.created or now, default=None)
     if newest is not None and newest.key_valid_for is not None:
         end = datetime.fromtimestamp(int.from_bytes(body[1:5]), UTC) + newest.key_valid_for
@@ -141,16 +141,29 @@ def key_ends(owner: Certificate, key: str) -> Iterator[str]:
 
 
 def _own_signatures(owner: Certificate, key: str) -> tuple[bytes, list[SignaturePacket]]:
-    """Return the body of a key packet and the signatures behind it; those of other versions mean nothing here."""
+    """Return the body of a key packet and the signatures behind it that the primary key made.
+
+    Those of other versions mean nothing here.
+    """
     found: list[SignaturePacket] = []
-    body, inside = b"", False
+    primary, body, inside = b"", b"", False
     for tag, content in packets(bytes(owner.cert)):
         if tag in {PUBLIC_KEY, PUBLIC_SUBKEY}:
+            primary = content if tag == PUBLIC_KEY else primary
             inside = fingerprint_of(content) == key
             body = content if inside else body
         elif tag == SIGNATURE_TAG and inside:
             try:
-                found.append(read_signature(content))
+                one = read_signature(content)
             except (MetadataError, ValueError, IndexError):
                 continue
+            if body == primary or _is_owners(primary, body, one):
+                found.append(one)
     return body, found
+
+
+def _is_owners(primary: bytes, subkey: bytes, signature: SignaturePacket) -> bool:
+    """Whether what a signature says of a subkey counts: anyone can add one to a copy of a certificate."""
+    from sifmake.signing.primary_signature import made_by_primary
+
+    return made_by_primary(primary, subkey, signature.body) is not False
