@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import nullcontext
 
 from sifmake.errors import SifmakeError, explain, one_line
 from sifmake.withheld import Withheld
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from types import ModuleType
     from typing import Any, NoReturn
 
@@ -111,7 +113,7 @@ def run(arguments: list[str]) -> int:
     if args.command not in _RUNNING:  # those hand their files on as they are
         _open_closed_files()
     try:
-        with Withheld():
+        with Withheld(), _interrupting(args.command):
             status = run_command(args)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -138,6 +140,15 @@ def _parse_or_leave(arguments: list[str]) -> argparse.Namespace:
         raise
 
 
+def _interrupting(command: str) -> AbstractContextManager[None]:
+    """Let SIGTERM and SIGHUP end a command as an interrupt does; programs that run in images get their signals."""
+    if command in _RUNNING:
+        return nullcontext()
+    from sifmake.end_signals import interrupting
+
+    return interrupting()
+
+
 def _open_closed_files() -> None:
     """Let what is written to a closed standard output or error go nowhere; Python has None in their place."""
     for name in ("stdout", "stderr"):
@@ -151,8 +162,11 @@ def _in_words(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, OSError):
         return explain(error), 1
-    if isinstance(error, KeyboardInterrupt | EOFError):
-        return ("interrupted", 130) if isinstance(error, KeyboardInterrupt) else ("no answer was given", 1)
+    if isinstance(error, KeyboardInterrupt):
+        number = getattr(error, "number", 0)  # of what end_signals raises
+        return (str(error), 128 + number) if number else ("interrupted", 130)
+    if isinstance(error, EOFError):
+        return "no answer was given", 1
     what = one_line(f"{type(error).__name__}: {error}")
     return f"{what}; this is a defect of sifmake: please report it with what --debug shows", 1
 

@@ -62,6 +62,7 @@ def _stored_sif(options: Options) -> tuple[str, int]:
 
     from sifmake.builder.run_cache import ImageToRun, find_or_build
     from sifmake.cli.console import Console
+    from sifmake.end_signals import interrupting
 
     _refuse_own_options(options)
     console = Console(quiet=options.quiet)
@@ -69,7 +70,8 @@ def _stored_sif(options: Options) -> tuple[str, int]:
         console.warning(f"{options.given['disable_cache']}: {NO_CACHE}")
     auth_file = Path(options.authfile) if options.authfile else None
     try:
-        found = find_or_build(ImageToRun(options.image, options.offline, options.no_https, auth_file), console)
+        with interrupting():
+            found = find_or_build(ImageToRun(options.image, options.offline, options.no_https, auth_file), console)
         return str(found.path), found.fd
     finally:
         console.close()

@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import traceback
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from sifmake.drivers.stage_client import REFUSED, VARIABLE, identity, peer_user
 from sifmake.json_text import parse_json
+from sifmake.runtime.scratch import Scratch
 
 _LOADED = (
     "sifmake.assembly.image",
@@ -45,6 +43,7 @@ _LOADED = (
     "sifmake.sources.registry_image",
 )
 """None of them starts a thread, so that forking is safe."""
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 _LARGEST_REQUEST = 4 << 20
 
 
@@ -52,18 +51,21 @@ def _main() -> int:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the stages; the parent's end is for this
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for number in _ENDING:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda *_: sys.exit(1))
     for name in _LOADED:
         import_module(name)
-    folder = Path(tempfile.mkdtemp(prefix="sifmake-"))
+    folder = Scratch()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(folder / "socket"))
+            listener.bind(f"{folder.path}/socket")
             listener.listen(64)
-            sys.stdout.write(f"{VARIABLE}={folder / 'socket'}\n")
+            sys.stdout.write(f"{VARIABLE}={folder.path}/socket\n")
             sys.stdout.flush()
             _serve(listener)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
     return 0
 
 
@@ -88,6 +90,9 @@ def _run_stage(connection: socket.socket) -> None:
     answer = b"1\n"
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)  # the command sees to them
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         request, streams = receive(connection)
         if request is None:

@@ -1,0 +1,158 @@
+"""A pull or a build ends by a signal at any moment: the next run is right, and nothing is left beside what is wanted.
+
+CI sends each signal a few times; ``SIFMAKE_RELIABILITY=long`` 200 times, at 60 MB.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from sifmake.temporaries import TEMP_PREFIX
+from support.faults import MIB, write_image
+from support.project import DOIT, Folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONG = os.environ.get("SIFMAKE_RELIABILITY") == "long"
+KILLS, SIZE, CHECK_EVERY = (200, 60 * MIB, 10) if LONG else (2, 2 * MIB, 1)
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
+TEXTS = {signal.SIGTERM: "ended by SIGTERM", signal.SIGHUP: "ended by SIGHUP", signal.SIGINT: "interrupted"}
+
+
+class Job(NamedTuple):
+    """Something that is killed.
+
+    Attributes:
+        words: The command.
+        target: What it makes.
+        app: The project.
+    """
+
+    words: tuple[str, ...]
+    target: Path
+    app: Folder
+
+    def start(self) -> subprocess.Popen[str]:
+        return self.app.start(*self.words)
+
+    def finish(self) -> bytes:
+        text, _ = (process := self.start()).communicate(timeout=120)
+        assert process.returncode == 0, text
+        return self.target.read_bytes()
+
+    def forget(self) -> None:
+        """Remove what is finished, so that all is made again; temporaries stay."""
+        for folder in (self.app.home / "store", self.app.root / "results", self.app.root / "images"):
+            for path in folder.rglob("*"):
+                if path.is_file() and not any(part.startswith(TEMP_PREFIX) for part in path.parts):
+                    path.unlink()
+
+    def left(self) -> list[str]:
+        return [
+            str(path)
+            for top in (self.app.root, self.app.home)
+            for path in top.rglob("*")
+            if path.name.startswith((TEMP_PREFIX, "tmp", "sifmake-run-")) and path.name != "tmp"
+        ]
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    uri = write_image(tmp_path / "image", SIZE)
+    app = Folder(tmp_path / "project", tmp_path / "home", {"key": "development"}, {"a": {"from": uri}})
+    app.write()
+    (tmp_path / "home" / "run").mkdir(parents=True)
+    app.environ["TMPDIR"] = str(tmp_path / "home" / "run")
+    (app.root / "images").mkdir()
+    return {
+        "pull": Job(("sifmake", "pull", "-F", "images/b.sif", uri), app.root / "images" / "b.sif", app),
+        "doit": Job((*DOIT, "pull_image"), app.target("a"), app),
+    }
+
+
+def end_by(job: Job, number: signal.Signals, after: float) -> str:
+    """Start a job and end it after some seconds; return what is not right about its end."""
+    job.forget()
+    process = job.start()
+    time.sleep(after)
+    process.send_signal(number)
+    text, _ = process.communicate(timeout=60)
+    status = process.returncode
+    if "Traceback" in text and "importlib._bootstrap" not in text:
+        return text
+    if number == signal.SIGKILL or status in (0, -number) or "importlib._bootstrap" in text:
+        return ""  # ended before the signal came, or the signal came before anything was begun
+    right = status == 128 + number and f"sifmake: error: {TEXTS[number]}" in text
+    return "" if right else f"status {status}: {text}"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("name", ["pull", "doit"])
+def test_after_a_signal_the_next_run_is_right_and_nothing_is_left(jobs, name, number):
+    job = jobs[name]
+    job.finish()
+    job.forget()
+    begun = time.monotonic()
+    good = job.finish()
+    takes = time.monotonic() - begun
+    dice = random.Random(int(number))
+    bad = []
+    for kill in range(1, KILLS + 1):
+        if trouble := end_by(job, number, dice.uniform(0.1, 1) * takes):
+            bad.append(trouble)
+        if kill % CHECK_EVERY == 0:
+            job.forget()
+            if job.finish() != good:
+                bad.append("wrong bytes")
+            bad += job.left()
+    assert bad == []
+
+
+@pytest.mark.parametrize("name", ["pull", "doit"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_removes_what_it_has_begun(jobs, name, number):
+    job = jobs[name]
+    for folder in (job.app.root, job.app.home / "store"):
+        folder.mkdir(exist_ok=True)
+    process = job.start()
+    until = time.monotonic() + 30
+    while not job.left() and time.monotonic() < until:
+        time.sleep(0.005)
+    process.send_signal(number)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, text
+    assert f"sifmake: error: {TEXTS[number]}" in text
+    assert "Traceback" not in text
+    assert job.left() == []
+
+
+@pytest.mark.parametrize("name", ["pull", "doit"])
+def test_a_hangup_that_was_ignored_stays_ignored(jobs, name):
+    job = jobs[name]
+    process = job.app.start(*job.words, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    while not job.left() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGHUP)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, text
+    assert job.target.exists()
+
+
+def test_the_library_installs_no_handler(tmp_path):
+    uri = write_image(tmp_path / "image", MIB)
+    code = (
+        "import signal; from pathlib import Path; from support.faults import pull_image; import sifmake.doit;"
+        "before = [signal.getsignal(n) for n in range(1, 30) if n not in (9, 19)];"
+        f"pull_image({uri!r}, Path({str(tmp_path / 'a.sif')!r}), Path({str(tmp_path / 'store')!r}));"
+        "assert before == [signal.getsignal(n) for n in range(1, 30) if n not in (9, 19)]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
