@@ -17,7 +17,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import floor, image, measure, readback  # noqa: E402
+from benchmarks import floor, image, measure, one_process, readback  # noqa: E402
 from benchmarks.layerfile import LayerFile  # noqa: E402
 from benchmarks.report import Figure, Report  # noqa: E402
 from benchmarks.scale import MIB, Scale  # noqa: E402
@@ -204,3 +204,9 @@ def test_the_image_of_programs_has_the_packages_files(tmp_path):
     files = [path for path in listed if os.path.isfile(path) and not path.startswith("/usr/share/doc")]
     assert len(files) > 100
     assert {os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)) for path in files} <= names
+
+
+def test_every_way_of_a_child_builds_and_signs(layered):
+    seconds = one_process.measure(f"oci:{layered.layout}:first", 1)
+    assert set(seconds) == {"one process", "fork", "fresh interpreter"}
+    assert min(seconds.values()) > 0
