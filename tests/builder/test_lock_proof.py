@@ -9,9 +9,11 @@ import shutil
 import threading
 
 import pytest
+import yaml
 
 from sifmake.cli.main import main
-from sifmake.project.lock_file import Lock, LockedLayer, read_lock, write_lock
+from sifmake.project.lock_file import write_lock
+from sifmake.project.locks import Build, Lock, LockedLayer
 from support.engine import Engine
 from support.images import Blobs, write_docker_archive, write_layout, write_oci_archive
 from support.layers import file, tar
@@ -26,6 +28,15 @@ SIF_TYPE, SIF_CONFIG = "application/vnd.sylabs.sif.layer.v1.sif", "application/v
 def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
+
+
+def as_written(path):
+    """Return what a lock file says, whatever it is the lock of and whether it contradicts itself or not."""
+    document = yaml.safe_load(path.read_text())
+    name, _, digest = document["image"].rpartition("@")
+    layers = tuple(LockedLayer(**layer) for layer in document["layers"])
+    texts = (document["platform"], document["manifest"], document["config"])
+    return Lock(document["from"], name, digest, *texts, layers, Build(**document["build"]))
 
 
 class Project:
@@ -46,7 +57,7 @@ class Project:
         return self.folder / f"config/locks/{name}.yaml"
 
     def lock(self, name="app"):
-        return read_lock(self.path(name))
+        return as_written(self.path(name))
 
     def change(self, **changes):
         write_lock(self.path("app"), Lock(**{**vars(self.lock()), **changes}))

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from sifmake.cli.main import main
 from sifmake.layers.codec import make_codec
-from sifmake.project.lock_file import Build, Lock, LockedLayer, format_lock
+from sifmake.project.lock_file import format_lock
+from sifmake.project.locks import Build, Lock, LockedLayer
 from sifmake.signing.armor import dearmored
 from support.corpus import CORPUS, SECURITY, SIF_BROKEN, SIF_FROM_PEERS, SIF_IMAGES
 from support.images import Blobs, write_layout, write_oci_archive

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from sifmake.errors import LockError
-from sifmake.project.lock_file import Build, Lock, LockedLayer, format_lock, read_lock, write_lock
+from sifmake.project.lock_file import format_lock, read_lock, write_lock
+from sifmake.project.locks import Build, Lock, LockedLayer
 
 if TYPE_CHECKING:
     from pathlib import Path

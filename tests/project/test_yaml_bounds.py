@@ -14,7 +14,8 @@ import pytest
 from sifmake.errors import ConfigError, LockError, SifmakeError
 from sifmake.project.configuration import HANDED_ON, hand_on, load_configuration
 from sifmake.project.images import load_images
-from sifmake.project.lock_file import Build, Lock, checksum, format_lock, read_lock
+from sifmake.project.lock_file import checksum, format_lock, read_lock
+from sifmake.project.locks import Build, Lock
 from support.measured import run_measured
 
 if TYPE_CHECKING:

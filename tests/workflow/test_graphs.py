@@ -56,7 +56,8 @@ def concrete(patterns: tuple[str, ...]) -> set[str]:
 
 def locked(project: Folder) -> Folder:
     """Give the project a lock without asking anyone."""
-    from sifmake.project.lock_file import Lock, write_lock
+    from sifmake.project.lock_file import write_lock
+    from sifmake.project.locks import Lock
 
     opened = Project(project.root)
     settings = opened.image("app")

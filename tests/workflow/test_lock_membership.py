@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sifmake.project.lock_file import Lock, LockedLayer, read_lock, write_lock
+from sifmake.project.lock_file import read_lock, write_lock
+from sifmake.project.locks import Lock, LockedLayer
 from support.layers import file, folder, tar
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from sifmake.project.lock_file import Lock, LockedLayer, write_lock
+from sifmake.project.lock_file import write_lock
+from sifmake.project.locks import Lock, LockedLayer
 from sifmake.project.project import Project
 from sifmake.project.records import write_record
 from sifmake.stages.freshness import stage_key

@@ -12,7 +12,7 @@ import pytest
 
 from sifmake.builder.lock_match import check_match
 from sifmake.errors import SigningError
-from sifmake.project.lock_file import Lock, read_lock
+from sifmake.project.lock_file import read_lock
 from sifmake.project.records import read_record, write_record
 from sifmake.sif import DataType, NewObject, open_sif
 from sifmake.sif.append import Addition, append_objects, open_for_append
@@ -27,6 +27,8 @@ from support.signing import KeyPair, pem_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sifmake.project.locks import Lock
 
 
 LABELS = {"org.example.site": "A", "org.opencontainers.image.title": "hello"}

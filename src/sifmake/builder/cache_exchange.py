@@ -121,7 +121,7 @@ def manifests_of(words: Iterable[str], project: Path) -> list[str]:
 
 def _manifest_of(word: str, project: Path) -> str:
     from sifmake.project.lock_file import read_lock
-    from sifmake.reference.uri import is_sif_uri
+    from sifmake.project.locks import PrebuiltLock
 
     name, _, digest = word.rpartition("@")
     if digest.startswith(("sha256:", "sha512:")):
@@ -129,7 +129,7 @@ def _manifest_of(word: str, project: Path) -> str:
     for path in (Path(word), project / "config" / "locks" / f"{name or word}.yaml"):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             lock = read_lock(path)
-            if is_sif_uri(lock.source):
+            if isinstance(lock, PrebuiltLock):
                 hint = f"copy the file itself: {lock.source}"
                 raise UsageError("is a finished SIF file, which archives do not hold", where=word, hint=hint)
             return lock.manifest

@@ -17,7 +17,7 @@ from sifmake.threads import Threads
 if TYPE_CHECKING:
     from sifmake.progress import Progress
     from sifmake.project.configuration import Configuration
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
 
 _OWN_KEY = "name a key of yours as 'key' in sifmake.yaml"
@@ -26,7 +26,7 @@ _REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
 """Set by the shipped schedules: nothing that only this machine trusts is published."""
 
 
-def check_key(project: Project, lock: Lock) -> None:
+def check_key(project: Project, lock: AnyLock) -> None:
     """Check that the configured key may sign what a lock describes.
 
     Raises:
@@ -105,7 +105,7 @@ def _refuse_development(*, scheduled: bool = False) -> None:
         raise SigningError("the development key signs nothing that is published on a schedule", hint=_OWN_KEY)
 
 
-def verify_signed(project: Project, path: Path, lock: Lock, header: bytes = b"") -> dict[str, Any]:
+def verify_signed(project: Project, path: Path, lock: AnyLock, header: bytes = b"") -> dict[str, Any]:
     """Verify a SIF and return what the receipt says; an unsigned one passes only where the lock wants none signed.
 
     Args:
@@ -143,7 +143,7 @@ def header_before(project: Project, image: str) -> bytes:
 
 
 def _judge(
-    configuration: Configuration, path: Path, fd: int, lock: Lock | None = None, header: bytes = b""
+    configuration: Configuration, path: Path, fd: int, lock: AnyLock | None = None, header: bytes = b""
 ) -> tuple[str, list[str]]:
     from sifmake.builder.lock_match import check_match
     from sifmake.sif import read_sif

@@ -14,13 +14,13 @@ from sifmake.builder.provenance import source_origin
 from sifmake.errors import SifError, SigningError
 from sifmake.json_text import parse_json
 from sifmake.project.configuration import DEVELOPMENT
-from sifmake.reference.uri import is_sif_uri
+from sifmake.project.locks import PrebuiltLock
 from sifmake.sif import DataType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock, Lock
     from sifmake.sif import Descriptor, Sif
     from sifmake.signing import Verification
 
@@ -31,7 +31,7 @@ _COMPRESSION_PLACE = 20
 """Of the number of the compression in a squashfs superblock."""
 
 
-def check_match(sif: Sif, found: Verification, lock: Lock, header: bytes = b"") -> None:
+def check_match(sif: Sif, found: Verification, lock: AnyLock, header: bytes = b"") -> None:
     """Check that a verified SIF file is the image that a lock describes.
 
     Args:
@@ -44,8 +44,10 @@ def check_match(sif: Sif, found: Verification, lock: Lock, header: bytes = b"") 
         SigningError: It is another image, an older one, built with other settings, or signed by another key.
         SifError: What it says of itself cannot be read.
     """
-    differ = _other_file(sif, found, lock, header) if is_sif_uri(lock.source) else _differences(sif, found, lock)
-    different = list(differ)
+    if isinstance(lock, PrebuiltLock):
+        different = list(_other_file(sif, found, lock, header))
+    else:
+        different = list(_differences(sif, found, lock))
     if different:
         what = f"is signed and is not the image of its lock: {'; '.join(different[:5])}"
         raise SigningError(what, where=str(sif.path), hint="build it again; it was replaced, or its lock was")
@@ -62,10 +64,10 @@ def _differences(sif: Sif, found: Verification, lock: Lock) -> Iterator[str]:
     yield from _other_build(sif, found, lock)
 
 
-def _other_file(sif: Sif, found: Verification, lock: Lock, header: bytes) -> Iterator[str]:
+def _other_file(sif: Sif, found: Verification, lock: PrebuiltLock, header: bytes) -> Iterator[str]:
     """Give what differs from a finished file: its own signatures, if it came with some, are those of others."""
     if not is_finished_file(sif, lock, header):
-        yield f"without the project's signature it does not have the digest {lock.manifest} of the lock"
+        yield f"without the project's signature it does not have the digest {lock.file} of the lock"
     if not is_as_it_came(sif, lock):
         yield from _other_signer(found, lock)
 
@@ -139,7 +141,7 @@ def _other_build(sif: Sif, found: Verification, lock: Lock) -> Iterator[str]:
     yield from _other_signer(found, lock)
 
 
-def _other_signer(found: Verification, lock: Lock) -> Iterator[str]:
+def _other_signer(found: Verification, lock: AnyLock) -> Iterator[str]:
     if not _signed_by(found, lock.build.key):
         names = ", ".join(signer.fingerprint for signer in found.signers)
         yield f"it is signed by {names}, the lock says {lock.build.key}"

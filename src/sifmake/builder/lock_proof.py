@@ -7,7 +7,7 @@ again: the manifest from the index, whose bytes have the digest; config and laye
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sifmake.builder.image_cache import ImageCache
 from sifmake.builder.indexes import KeptDocuments
@@ -17,6 +17,7 @@ from sifmake.oci.membership import UNKNOWN_SIZE, find_candidates
 from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import is_served_by, parse_platform
 from sifmake.project.lock_source import check_source, not_derived, refused
+from sifmake.project.locks import Lock, PrebuiltLock
 from sifmake.reference.uri import parse_uri
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
     from sifmake.builder.indexes import DocumentSource
     from sifmake.oci.model import Image, Platform
-    from sifmake.project.lock_file import Lock
     from sifmake.project.project import Project
     from sifmake.sources.base import Source
 
 T = TypeVar("T")
+L = TypeVar("L", Lock, PrebuiltLock)
 _MOST_SIFS = 64
 """Manifests in an index of SIF files that are looked into."""
 
@@ -61,8 +62,8 @@ class _Documents(KeptDocuments):
             raise _Unavailable(error) from error
 
 
-class LockProof:
-    """Proves one lock of a project.
+class _Proof(Generic[L]):
+    """What the proofs of both kinds of locks share.
 
     Args:
         project: Has store, limits and modes.
@@ -70,12 +71,84 @@ class LockProof:
         lock: Its lock.
     """
 
-    def __init__(self, project: Project, name: str, lock: Lock) -> None:
+    def __init__(self, project: Project, name: str, lock: L) -> None:
         self._project = project
-        self._lock = lock
+        self._lock: L = lock
         self._where = str(project.lock_path(name))
         self._name = name
         self._from = parse_uri(lock.source)
+
+    def _if_possible(self, prove: Callable[[], None]) -> None:
+        """Do a proof; say what to do where it cannot be done, or go on without where locks are trusted."""
+        try:
+            prove()
+        except _Unavailable as unavailable:
+            error = self._unproven(unavailable.error)
+            if not self._project.modes.trust_lock:
+                raise error from unavailable.error
+            self._project.progress.warning(f"{error.where}: {error.what}; it is trusted all the same (trust-lock)")
+
+    def _unproven(self, error: SifmakeError) -> UnprovenError:
+        from sifmake.registry.error_responses import NotFoundError
+
+        digest = self._lock.digest
+        if isinstance(error, NotFoundError):
+            found = UnprovenError(
+                f"upstream has deleted {digest}, or never had it, and nothing else proves what the lock builds",
+                where=self._where,
+                hint=f"run sifmake lock {self._name} for what is there now, or trust the lock with --trust-lock",
+            )
+            found.deleted = True
+            return found
+        why = "and the run is offline" if self._project.modes.offline else f"and it cannot be fetched: {error}"
+        return UnprovenError(
+            f"the store lacks {digest}, which proves what the lock builds, {why}",
+            where=self._where,
+            hint=f"run sifmake lock --check {self._name} with a network, or trust the lock with --trust-lock",
+        )
+
+    def _not_derived(self, why: str = "") -> LockError:
+        return not_derived(self._lock, self._name, self._where, why)
+
+    def _refuse(self, what: str) -> LockError:
+        return refused(what, self._name, self._where)
+
+
+class PrebuiltProof(_Proof[PrebuiltLock]):
+    """Proves the lock of a prebuilt SIF file of a project."""
+
+    def prove(self, source: DocumentSource) -> None:
+        """Prove the lock of a prebuilt SIF file: the file is that of the digest.
+
+        Args:
+            source: An ``oras://`` source, asked for the manifest where the store lacks it.
+
+        Raises:
+            LockError: As :meth:`LockProof.prove`.
+        """
+        check_source(self._lock, self._name, self._where)
+        lock = self._lock
+        if self._from.transport == "oras":
+            if lock.mark != lock.digest:
+                raise self._not_derived()
+            self._if_possible(lambda: self._prove_artifact(source))
+
+    def _prove_artifact(self, source: DocumentSource) -> None:
+        """Prove that a SIF file is a layer of the artifact, or of one in an index of artifacts."""
+        documents = _Documents(self._project.store, source)
+        try:
+            root = load_json(documents.manifest(Descriptor("", self._lock.digest, UNKNOWN_SIZE)))
+            nested = (Descriptor("", digest, UNKNOWN_SIZE) for digest in _digests(root, "manifests")[:_MOST_SIFS])
+            manifests = chain([root], (load_json(documents.manifest(one)) for one in nested))
+            if any(self._lock.file in _digests(manifest, "layers") for manifest in manifests):
+                return
+        except SourceError as error:
+            raise self._not_derived(str(error)) from None
+        raise self._not_derived()
+
+
+class LockProof(_Proof[Lock]):
+    """Proves the lock of an image of a project."""
 
     def prove(self, source: Source) -> None:
         """Prove that the manifest follows from the digest; what is fetched for it is kept in the store.
@@ -90,24 +163,6 @@ class LockProof:
         check_source(self._lock, self._name, self._where)
         daemon = self._from.transport == "docker-daemon"
         self._if_possible(lambda: self._prove_daemon(source) if daemon else self._prove(source))
-
-    def prove_sif(self, source: DocumentSource) -> None:
-        """Prove the lock of a finished SIF file: the file is that of the digest.
-
-        Args:
-            source: An ``oras://`` source, asked for the manifest where the store lacks it.
-
-        Raises:
-            LockError: As :meth:`prove`.
-        """
-        check_source(self._lock, self._name, self._where)
-        lock = self._lock
-        if [layer.digest for layer in lock.layers] != [lock.manifest]:
-            raise self._refuse("has other layers than the file that it names")
-        if self._from.transport == "oras":
-            if lock.config != lock.digest:
-                raise self._not_derived()
-            self._if_possible(lambda: self._prove_artifact(source))
 
     def check_manifest(self, data: bytes) -> None:
         """Compare config and layers with the manifest's.
@@ -174,54 +229,6 @@ class LockProof:
         if (resolved.digest, resolved.manifest_digest) != (lock.digest, lock.manifest):
             raise self._not_derived("the engine has another image")
         store.remember_manifest(lock.digest, platform, lock.manifest)
-
-    def _prove_artifact(self, source: DocumentSource) -> None:
-        """Prove that a SIF file is a layer of the artifact, or of one in an index of artifacts."""
-        documents = _Documents(self._project.store, source)
-        try:
-            root = load_json(documents.manifest(Descriptor("", self._lock.digest, UNKNOWN_SIZE)))
-            nested = (Descriptor("", digest, UNKNOWN_SIZE) for digest in _digests(root, "manifests")[:_MOST_SIFS])
-            manifests = chain([root], (load_json(documents.manifest(one)) for one in nested))
-            if any(self._lock.manifest in _digests(manifest, "layers") for manifest in manifests):
-                return
-        except SourceError as error:
-            raise self._not_derived(str(error)) from None
-        raise self._not_derived()
-
-    def _if_possible(self, prove: Callable[[], None]) -> None:
-        """Do a proof; say what to do where it cannot be done, or go on without where locks are trusted."""
-        try:
-            prove()
-        except _Unavailable as unavailable:
-            error = self._unproven(unavailable.error)
-            if not self._project.modes.trust_lock:
-                raise error from unavailable.error
-            self._project.progress.warning(f"{error.where}: {error.what}; it is trusted all the same (trust-lock)")
-
-    def _unproven(self, error: SifmakeError) -> UnprovenError:
-        from sifmake.registry.error_responses import NotFoundError
-
-        digest = self._lock.digest
-        if isinstance(error, NotFoundError):
-            found = UnprovenError(
-                f"upstream has deleted {digest}, or never had it, and nothing else proves what the lock builds",
-                where=self._where,
-                hint=f"run sifmake lock {self._name} for what is there now, or trust the lock with --trust-lock",
-            )
-            found.deleted = True
-            return found
-        why = "and the run is offline" if self._project.modes.offline else f"and it cannot be fetched: {error}"
-        return UnprovenError(
-            f"the store lacks {digest}, which proves what the lock builds, {why}",
-            where=self._where,
-            hint=f"run sifmake lock --check {self._name} with a network, or trust the lock with --trust-lock",
-        )
-
-    def _not_derived(self, why: str = "") -> LockError:
-        return not_derived(self._lock, self._name, self._where, why)
-
-    def _refuse(self, what: str) -> LockError:
-        return refused(what, self._name, self._where)
 
 
 def _available(read: Callable[[], T]) -> T:

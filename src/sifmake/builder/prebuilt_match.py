@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import PrebuiltLock
     from sifmake.sif import Sif
 
 HEADER_MEMBER = "header"
@@ -50,7 +50,7 @@ def recorded_header(*records: Path) -> bytes:
     return b""
 
 
-def is_finished_file(sif: Sif, lock: Lock, header: bytes) -> bool:
+def is_finished_file(sif: Sif, lock: PrebuiltLock, header: bytes) -> bool:
     """Tell whether a file is the one that a lock of a finished SIF file names, apart from signatures behind its end.
 
     Args:
@@ -58,7 +58,7 @@ def is_finished_file(sif: Sif, lock: Lock, header: bytes) -> bool:
         lock: Names size and SHA-256.
         header: The header before the signature was added, as a record tells it; the file's own where it is empty.
     """
-    size = lock.layers[0].size
+    size = lock.size
     added = [item for item in sif.objects if item.offset >= size]
     if any(item.data_type != DataType.SIGNATURE for item in added):
         return False
@@ -66,12 +66,12 @@ def is_finished_file(sif: Sif, lock: Lock, header: bytes) -> bool:
     patches = [(at, bytes(DESCRIPTOR.size)) for at in slots]
     if added and header:
         patches.append((0, header))
-    return sif.size >= size and _digest(sif.fd, size, patches) == lock.manifest
+    return sif.size >= size and _digest(sif.fd, size, patches) == lock.file
 
 
-def is_as_it_came(sif: Sif, lock: Lock) -> bool:
+def is_as_it_came(sif: Sif, lock: PrebuiltLock) -> bool:
     """Tell whether nothing was added to a finished file."""
-    return sif.size == lock.layers[0].size
+    return sif.size == lock.size
 
 
 def _digest(fd: int, size: int, patches: Iterable[tuple[int, bytes]]) -> str:

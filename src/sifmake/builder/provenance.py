@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import Lock
     from sifmake.rootfs import Origin
 
 

@@ -13,7 +13,7 @@ from sifmake.squashfs.same import FileComparison
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
     from sifmake.squashfs.reader import Node
 
 _TOP_FOLDERS = 5
@@ -69,11 +69,13 @@ class Comparison:
         )
 
 
-def contents_of_lock(lock: Lock) -> Contents:
+def contents_of_lock(lock: AnyLock) -> Contents:
     """Return what a lock tells."""
-    build = {"from": lock.source, "platform": lock.platform, "image": lock.image, "manifest": lock.manifest}
+    build = {"from": lock.source, "platform": lock.platform, "image": lock.image, "manifest": lock.built_from}
     build |= {key: value for key, value in vars(lock.build).items() if key != "labels"}
-    return Contents(layers=tuple(layer.digest for layer in lock.layers), labels=lock.build.labels, build=build)
+    return Contents(
+        layers=tuple(layer["digest"] for layer in lock.document()["layers"]), labels=lock.build.labels, build=build
+    )
 
 
 def compare(old: Contents, new: Contents) -> Comparison:

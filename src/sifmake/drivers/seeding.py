@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
 
 _SUFFIX = ".simg"
@@ -47,7 +47,7 @@ def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]
         yield path, spelling
 
 
-def _spellings(lock: Lock) -> list[str]:
+def _spellings(lock: AnyLock) -> list[str]:
     """Return the container URLs that mean a lock's image: as configured, short, full, and with the digest."""
     if not lock.source.startswith("docker://"):
         return [lock.source]

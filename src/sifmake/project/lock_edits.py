@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import BadReferenceError, LockError
 from sifmake.files import read_regular
 from sifmake.oci.digest import is_digest
-from sifmake.project.lock_file import Lock, read_lock
+from sifmake.project.lock_file import DisprovedLockError, read_lock
 from sifmake.reference import parse_reference
 from sifmake.reference.uri import REGISTRY_TRANSPORTS, parse_uri
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.limits import Limits
+    from sifmake.project.locks import AnyLock
 
 _IMAGE = re.compile(r"^image:[ \t]*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: |\r?$)", re.MULTILINE)
@@ -35,12 +36,14 @@ class FoundLock:
         why: Why there is none.
         name: What the edited file calls the image; empty where it does not tell.
         digest: The digest that was written into the edited file and is to be locked; empty where there is none.
+        disproved: The error of a lock that is whole and contradicts itself.
     """
 
-    lock: Lock | None = None
+    lock: AnyLock | None = None
     why: str = ""
     name: str = ""
     digest: str = ""
+    disproved: DisprovedLockError | None = None
 
     def check_name(self, source: str, path: Path) -> None:
         """Compare what the file calls the image with what the configuration does.
@@ -82,7 +85,8 @@ def _read_edit(path: Path, limits: Limits, error: LockError) -> FoundLock:
     if at and not is_digest(digest):
         hint = f"write the digest as it is upstream, or remove the file, then run sifmake lock {path.stem}"
         raise LockError(f"{digest[:80]!r} in 'image' is not a digest", where=str(path), hint=hint)
-    return FoundLock(why=error.what, name=name, digest=digest)
+    disproved = error if isinstance(error, DisprovedLockError) else None
+    return FoundLock(why=error.what, name=name, digest=digest, disproved=disproved)
 
 
 def _canonical(name: str) -> str:

@@ -1,17 +1,19 @@
-"""Lock files: what a tag meant when it was last asked, and which settings decide the bytes."""
+"""Lock files: bytes to locks and back; an edited one is noticed by its checksum."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import ConfigError, LockError
+from sifmake.errors import BadReferenceError, ConfigError, LockError
 from sifmake.files import read_regular, write_atomic
 from sifmake.json_text import parse_json
 from sifmake.limits import DEFAULT_LIMITS, Limits
+from sifmake.project.lock_source import refused
+from sifmake.project.locks import AnyLock, Build, Lock, LockedLayer, PrebuiltLock
+from sifmake.reference.uri import parse_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,75 +25,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _HEAD = '# Written by "sifmake lock". Commit it. After editing the digest in "image", run "sifmake lock".\n'
 
 
-@dataclass(frozen=True)
-class LockedLayer:
-    """A layer blob as the manifest names it."""
-
-    digest: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Build:
-    """The settings that decide the bytes of the SIF.
-
-    Attributes:
-        compression: ``gzip`` or ``zstd``.
-        labels: Labels that are added.
-        key: Fingerprint of the signing key, ``development``, or empty when nothing signs.
-        formats: Format version of each stage.
-    """
-
-    compression: str
-    labels: dict[str, str]
-    key: str
-    formats: dict[str, int | str]
-
-
-@dataclass(frozen=True)
-class Lock:
-    """Everything that a build needs to know; no registry has to be asked.
-
-    Attributes:
-        source: The ``from`` that was asked.
-        name: Normalised reference, or the file's name of local sources.
-        digest: What the reference named: an index or a manifest.
-        platform: Which platform was chosen.
-        manifest: Digest of that platform's manifest.
-        config: Digest of the image config.
-        layers: Lowest first.
-        build: Settings.
-    """
-
-    source: str
-    name: str
-    digest: str
-    platform: str
-    manifest: str
-    config: str
-    layers: tuple[LockedLayer, ...]
-    build: Build = field(compare=True)
-
-    @property
-    def image(self) -> str:
-        """``name:tag@digest``, the form that update bots edit."""
-        return f"{self.name}@{self.digest}"
-
-    def with_build(self, build: Build) -> Lock:
-        """Return the lock with other settings."""
-        return replace(self, build=build)
-
-    def document(self) -> dict[str, Any]:
-        """Return the content of the file in its order, without the checksum."""
-        return {
-            "image": self.image,
-            "from": self.source,
-            "platform": self.platform,
-            "manifest": self.manifest,
-            "config": self.config,
-            "layers": [asdict(layer) for layer in self.layers],
-            "build": asdict(self.build),
-        }
+class DisprovedLockError(LockError):
+    """A lock is whole, and its parts contradict each other."""
 
 
 def checksum(document: dict[str, Any]) -> str:
@@ -100,13 +35,13 @@ def checksum(document: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def format_lock(lock: Lock) -> bytes:
+def format_lock(lock: AnyLock) -> bytes:
     """Return the lock file's bytes: always the same for the same lock."""
     document = lock.document()
     return (_HEAD + "\n".join(_lines({**document, "checksum": checksum(document)}, "")) + "\n").encode()
 
 
-def write_lock(path: Path, lock: Lock) -> bool:
+def write_lock(path: Path, lock: AnyLock) -> bool:
     """Write the lock file unless it is there with the same bytes; return whether it was written."""
     data = format_lock(lock)
     if path.is_file() and path.read_bytes() == data:
@@ -115,11 +50,12 @@ def write_lock(path: Path, lock: Lock) -> bool:
     return True
 
 
-def read_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> Lock:
+def read_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> AnyLock:
     """Read a lock file.
 
     Raises:
         LockError: It is missing, damaged, or was edited so that its parts no longer fit together.
+        DisprovedLockError: Its parts fit by their checksum, and contradict each other.
     """
     hint = f"run sifmake lock {path.stem}"
     try:
@@ -128,7 +64,7 @@ def read_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> Lock:
         raise LockError("there is no lock", where=str(path), hint=hint) from None
     except OSError as error:
         raise LockError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
-    return _read_written(data) or _read_edited(path, limits, hint)
+    return _of_its_kind(_read_written(data) or _read_edited(path, limits, hint), path)
 
 
 def _read_edited(path: Path, limits: Limits, hint: str) -> Lock:
@@ -211,17 +147,35 @@ def _value(text: str) -> Any:
 def _parse(document: dict[str, Any]) -> Lock:
     name, _, digest = _text(document, "image").rpartition("@")
     source, build = _text(document, "from"), document["build"]
-    config = _text(document, "config")  # of finished SIF files it is what their server says of them
     return Lock(
         source=source,
         name=name,
         digest=_digest(digest),
         platform=_text(document, "platform"),
         manifest=_digest(document["manifest"]),
-        config=config,
+        config=_text(document, "config"),
         layers=tuple(LockedLayer(_digest(layer["digest"]), _size(layer["size"])) for layer in document["layers"]),
         build=Build(_compression(build), _texts(build, "labels"), _text(build, "key"), _formats(build)),
     )
+
+
+def _of_its_kind(lock: Lock, path: Path) -> AnyLock:
+    """Return the lock as that of a prebuilt SIF file where its source is one.
+
+    Raises:
+        DisprovedLockError: It lists other layers than that file.
+    """
+    try:
+        prebuilt = parse_uri(lock.source).is_sif
+    except BadReferenceError:
+        return lock  # refused where it is used
+    if not prebuilt:
+        return lock
+    if [layer.digest for layer in lock.layers] != [lock.manifest]:
+        refusal = refused("has other layers than the file that it names", path.stem, str(path))
+        raise DisprovedLockError(refusal.what, where=refusal.where, hint=refusal.hint)
+    head = (lock.source, lock.name, lock.digest, lock.platform)
+    return PrebuiltLock(*head, file=lock.manifest, size=lock.layers[0].size, mark=lock.config, build=lock.build)
 
 
 def _text(document: dict[str, Any], key: str) -> str:

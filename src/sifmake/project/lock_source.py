@@ -10,7 +10,7 @@ from sifmake.reference import parse_reference
 from sifmake.reference.uri import FILE, REGISTRY_TRANSPORTS, parse_uri
 
 if TYPE_CHECKING:
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
 
 INDEX_TRANSPORTS = frozenset({"docker", "oci", "oci-archive"})
 """Transports whose references can name an index; the digest of the others' is of an image, or made from it."""
@@ -18,7 +18,7 @@ _WITHOUT_INDEX = frozenset({"docker-archive", "http", "https", FILE})
 """Transports whose digest is that of what is built."""
 
 
-def check_source(lock: Lock, name: str, where: str) -> None:
+def check_source(lock: AnyLock, name: str, where: str) -> None:
     """Compare name and digest of a lock with its ``from``; nothing is read.
 
     Args:
@@ -37,13 +37,13 @@ def check_source(lock: Lock, name: str, where: str) -> None:
     pin = pinned_digest(lock.source)
     if pin and pin != lock.digest:
         raise refused(f"has the digest {lock.digest}, and its 'from' is pinned to {pin}", name, where)
-    if uri.transport in _WITHOUT_INDEX and lock.digest != lock.manifest:
+    if uri.transport in _WITHOUT_INDEX and lock.digest != lock.built_from:
         raise not_derived(lock, name, where)
 
 
-def not_derived(lock: Lock, name: str, where: str, why: str = "") -> LockError:
+def not_derived(lock: AnyLock, name: str, where: str, why: str = "") -> LockError:
     """Return the error for a lock whose manifest does not follow from its digest."""
-    what = f"the manifest {lock.manifest} does not follow from {lock.digest} for {lock.platform}"
+    what = f"the manifest {lock.built_from} does not follow from {lock.digest} for {lock.platform}"
     return refused(f"{what} ({why})" if why else what, name, where)
 
 

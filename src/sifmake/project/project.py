@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from sifmake.errors import LockError
 from sifmake.progress import Progress, Silent
 from sifmake.project.configuration import Configuration, find_settings, ignored_settings, load_configuration
-from sifmake.project.lock_file import Build, Lock, read_lock
+from sifmake.project.lock_file import read_lock
+from sifmake.project.locks import AnyLock, Build
 from sifmake.project.records import differences
 from sifmake.project.stage_table import LOCK, path_of, record_pattern
 
@@ -92,7 +93,7 @@ class Project:
         self.modes = modes or Modes()
         self.progress = progress or Silent()
         self._thorough = thorough
-        self._last_lock: tuple[object, Lock] | None = None
+        self._last_lock: tuple[object, AnyLock] | None = None
 
     @cached_property
     def configuration(self) -> Configuration:
@@ -154,7 +155,7 @@ class Project:
         """Return the path of an image's lock."""
         return self.path(LOCK, image)
 
-    def lock(self, image: str) -> Lock:
+    def lock(self, image: str) -> AnyLock:
         """Return the lock of an image; see :func:`read_lock`. Six stages ask for one after another, so it is kept."""
         path = self.lock_path(image)
         stamp, last = _stamp(path), self._last_lock
@@ -171,7 +172,7 @@ class Project:
         key = self.key_identity if image.sign else ""
         return Build(image.compression, image.labels, key, dict(format_versions()))
 
-    def check_lock(self, image: ImageSettings) -> Lock:
+    def check_lock(self, image: ImageSettings) -> AnyLock:
         """Return the image's lock if it holds what the configuration asks for.
 
         Raises:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sifmake.layers.pack_reader import Pack
     from sifmake.oci.model import Image
     from sifmake.progress import Progress, Task
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import Lock
     from sifmake.project.project import Project
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sifmake.project.locks import Lock, PrebuiltLock
 from sifmake.project.records import read_record, write_record
-from sifmake.reference.uri import is_sif_uri
 from sifmake.stages.freshness import stage_key, why_stale
 from sifmake.stages.stage import find_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.build_session import BuildSession
     from sifmake.stages.made_files import Seen
@@ -29,7 +29,7 @@ class StageContext:
         seen: The big files that this process knows to be whole.
     """
 
-    def __init__(self, runner: Runner, image: str, lock: Lock) -> None:
+    def __init__(self, runner: Runner, image: str, lock: AnyLock) -> None:
         self.project: Project = runner.project
         self.image = image
         self.lock = lock
@@ -38,7 +38,9 @@ class StageContext:
 
     @property
     def session(self) -> BuildSession:
-        """What the stages of this image hand to each other in this process."""
+        """What the stages of this image hand to each other in this process; nothing is built of a prebuilt file."""
+        if not isinstance(self.lock, Lock):
+            raise TypeError(self.lock)
         return self._runner.session(self.image, self.lock)
 
     def path(self, pattern: str) -> Path:
@@ -66,8 +68,10 @@ class StageContext:
     def make(self, name: str) -> dict[str, Any]:
         """Run a stage's work, then write its record, which so stands for finished outputs; return the result."""
         stage = find_stage(name)
-        run = stage.run_prebuilt if stage.run_prebuilt and is_sif_uri(self.lock.source) else stage.run
-        result = run(self)
+        if stage.run_prebuilt is not None and isinstance(self.lock, PrebuiltLock):
+            result = stage.run_prebuilt(self, self.lock)
+        else:
+            result = stage.run(self)
         write_record(self.project.record(name, self.image), name, stage_key(self.project, name, self.lock), result)
         return result
 

@@ -9,15 +9,16 @@ from sifmake.project.stage_table import LOCK, TREE, record_pattern
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock, PrebuiltLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
 
-def _key(_project: Project, lock: Lock) -> dict[str, Any]:
-    layers = [layer.digest for layer in lock.layers]
+def _key(_project: Project, lock: AnyLock) -> dict[str, Any]:
+    document = lock.document()
+    layers = [layer["digest"] for layer in document["layers"]]
     formats = {stage: lock.build.formats[stage] for stage in ("pull", "flatten")}
-    return {"layers": layers, "config": lock.config, "formats": formats}
+    return {"layers": layers, "config": document["config"], "formats": formats}
 
 
 def _run(context: StageContext) -> dict[str, Any]:
@@ -26,12 +27,11 @@ def _run(context: StageContext) -> dict[str, Any]:
     return {"tree": flattened.digest, "entries": flattened.entries}
 
 
-def _run_prebuilt(context: StageContext) -> dict[str, Any]:
+def _run_prebuilt(context: StageContext, lock: PrebuiltLock) -> dict[str, Any]:
     """Write a tree file that only names the SIF file, which has its tree inside."""
-    digest = context.lock.manifest
     with atomic_write(context.path(TREE)) as file:
-        file.write(f"{digest}\n".encode())
-    return {"tree": digest, "entries": 0}
+        file.write(f"{lock.file}\n".encode())
+    return {"tree": lock.file, "entries": 0}
 
 
 STAGE = Stage(

@@ -14,17 +14,17 @@ from sifmake.stages.stage import all_stages, find_stage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.stage import Stage
 
 
-def stage_key(project: Project, stage: str, lock: Lock) -> dict[str, Any]:
+def stage_key(project: Project, stage: str, lock: AnyLock) -> dict[str, Any]:
     """Return everything that a stage's result depends on."""
     return find_stage(stage).key(project, lock)
 
 
-def why_stale(project: Project, stage_name: str, image: str, lock: Lock) -> str:
+def why_stale(project: Project, stage_name: str, image: str, lock: AnyLock) -> str:
     """Return in words why a stage has to run; empty when it has not."""
     stage = find_stage(stage_name)
     record = read_record(project.record(stage_name, image))

@@ -10,8 +10,8 @@ from sifmake.builder.lazy_source import LazySource
 from sifmake.builder.lock_proof import LockProof, UnprovenError
 from sifmake.errors import LockError, SourceError
 from sifmake.oci.platform import parse_platform
-from sifmake.project.lock_file import Lock, LockedLayer
 from sifmake.project.lock_source import pinned_digest
+from sifmake.project.locks import AnyLock, Lock, LockedLayer, PrebuiltLock
 from sifmake.reference import parse_reference
 from sifmake.reference.uri import REGISTRY_TRANSPORTS, is_sif_uri, parse_uri
 from sifmake.sources.base import Resolved, name_note_key
@@ -70,7 +70,7 @@ class LockMaker:
         self._building = building
         self._answers = Answers()
 
-    def make(self, image: ImageSettings, found: FoundLock) -> Lock:
+    def make(self, image: ImageSettings, found: FoundLock) -> AnyLock:
         """Return the lock as it should be: the old one where what it builds is the same and is proven.
 
         Raises:
@@ -80,6 +80,8 @@ class LockMaker:
         path = self._project.lock_path(image.name)
         if self._project.modes.offline:
             return self._make_offline(image, found, str(path))
+        if found.disproved and self._check:
+            raise found.disproved
         found.check_name(image.source, path)
         usable = found.lock if found.lock is not None and _fits(found.lock, image) else None
         if not found.digest:
@@ -94,11 +96,13 @@ class LockMaker:
             raise LockError(what, where=str(path), hint=hint)
         return new
 
-    def _make(self, image: ImageSettings, usable: Lock | None, digest: str) -> Lock:
-        ask = self._ask_finished if is_sif_uri(image.source) else self._ask
-        return ask(image, usable, _pinned(image.source, digest))
+    def _make(self, image: ImageSettings, usable: AnyLock | None, digest: str) -> AnyLock:
+        uri = _pinned(image.source, digest)
+        if is_sif_uri(image.source):
+            return self._ask_prebuilt(image, usable if isinstance(usable, PrebuiltLock) else None, uri)
+        return self._ask(image, usable if isinstance(usable, Lock) else None, uri)
 
-    def _make_offline(self, image: ImageSettings, found: FoundLock, where: str) -> Lock:
+    def _make_offline(self, image: ImageSettings, found: FoundLock, where: str) -> AnyLock:
         old, hint = found.lock, "lock it without offline"
         if old is None:
             raise LockError(f"{found.why}, and offline no registry is asked", where=where, hint=hint)
@@ -153,7 +157,7 @@ class LockMaker:
         told |= {"digest": resolved.digest} if source.transport == "docker" else {"resolved": resolved}
         return resolved
 
-    def _ask_finished(self, image: ImageSettings, usable: Lock | None, uri: str) -> Lock:
+    def _ask_prebuilt(self, image: ImageSettings, usable: PrebuiltLock | None, uri: str) -> PrebuiltLock:
         """Return the lock of a finished SIF file."""
         try:
             held = usable if usable is None or self._holds(image, usable) else None
@@ -188,7 +192,7 @@ class LockMaker:
             return False
         return same
 
-    def _holds(self, image: ImageSettings, lock: Lock) -> bool:
+    def _holds(self, image: ImageSettings, lock: AnyLock) -> bool:
         """Tell whether a lock is not disproved; what cannot be told now the build asks again."""
         if self._building:
             return True
@@ -203,10 +207,10 @@ class LockMaker:
             return False
         return True
 
-    def _prove(self, image: ImageSettings, lock: Lock, source: Source | None = None) -> None:
+    def _prove(self, image: ImageSettings, lock: AnyLock, source: Source | None = None) -> None:
         """Prove a lock as far as it can be without its layers; see :class:`LockProof`."""
         project = self._project
-        if is_sif_uri(lock.source):
+        if isinstance(lock, PrebuiltLock):
             prove_finished(project, image.name, lock)
             return
         builder, uri = project_builder(project), parse_uri(lock.source)
@@ -220,7 +224,7 @@ class LockMaker:
             proof.check_manifest(data)
 
 
-def _fits(lock: Lock, image: ImageSettings) -> bool:
+def _fits(lock: AnyLock, image: ImageSettings) -> bool:
     return (lock.source, lock.platform) == (image.source, image.platform)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sifmake.builder.cancellation import CancellableProgress
 from sifmake.errors import SifmakeError
 from sifmake.project.lock_edits import find_lock
-from sifmake.project.lock_file import Lock, write_lock
-from sifmake.reference.uri import is_sif_uri
+from sifmake.project.lock_file import write_lock
+from sifmake.project.locks import AnyLock, PrebuiltLock
 from sifmake.stages.lock_making import LockMaker
 from sifmake.threads import Threads
 
@@ -101,7 +101,7 @@ class LockRefresher:
         except SifmakeError as error:
             return LockOutcome(name, FAILED, path, error=error)
 
-    def _settle(self, image: ImageSettings, found: FoundLock, new: Lock) -> LockOutcome:
+    def _settle(self, image: ImageSettings, found: FoundLock, new: AnyLock) -> LockOutcome:
         path, old = self.project.lock_path(image.name), found.lock
         before = old.digest if old else found.digest
         if old == new:
@@ -111,21 +111,26 @@ class LockRefresher:
         return LockOutcome(image.name, CHANGED, path, new.name, before, new.digest, _what(found, new))
 
 
-def _what(found: FoundLock, new: Lock) -> str:
+def _what(found: FoundLock, new: AnyLock) -> str:
     old = found.lock
     if old is None:
         return "what follows from the edited digest" if found.digest else found.why
-    if old.digest == new.digest and (old.manifest, old.config, old.layers) != (new.manifest, new.config, new.layers):
+    if old.digest == new.digest and _contents(old) != _contents(new):
         return "what did not follow from the digest"
-    if old.manifest != new.manifest:
+    if old.built_from != new.built_from:
         return _new_content(old, new)
     if (old.source, old.platform) == (new.source, new.platform) and old.digest != new.digest:
         return "the old digest is not there any more"
     return "settings" if old.build != new.build else "source"
 
 
-def _new_content(old: Lock, new: Lock) -> str:
-    if is_sif_uri(new.source):
+def _contents(lock: AnyLock) -> list[object]:
+    document = lock.document()
+    return [document[name] for name in ("manifest", "config", "layers")]
+
+
+def _new_content(old: AnyLock, new: AnyLock) -> str:
+    if isinstance(old, PrebuiltLock) or isinstance(new, PrebuiltLock):
         return "the file is another one"
     kept = {layer.digest for layer in old.layers}
     fresh = sum(layer.digest not in kept for layer in new.layers)

@@ -1,7 +1,7 @@
 """Images of a project that are finished SIF files already: locked by their SHA-256, fetched, and signed or verified.
 
-In the lock of such a file ``manifest`` is its SHA-256 and the one layer is the file itself; ``config`` is what its
-source says of it without sending it (a manifest's digest, a server's marks), so that the next look costs no transfer.
+The mark in the lock of such a file is what its source says of it without sending it, so that the next look costs no
+transfer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sifmake.errors import IntegrityError, SifError, SourceError
 from sifmake.oci.membership import UNKNOWN_SIZE
 from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import parse_platform
-from sifmake.project.lock_file import Lock, LockedLayer
+from sifmake.project.locks import PrebuiltLock
 from sifmake.reference.uri import FILE, Uri, parse_uri
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from sifmake.sources.oras import OrasSource
 
 
-def lock_prebuilt(project: Project, image: ImageSettings, old: Lock | None, uri: str, told: dict[str, Any]) -> Lock:
+def lock_prebuilt(
+    project: Project, image: ImageSettings, old: PrebuiltLock | None, uri: str, told: dict[str, Any]
+) -> PrebuiltLock:
     """Return the lock of a finished SIF file as its source has it now.
 
     Args:
@@ -54,8 +56,8 @@ def lock_prebuilt(project: Project, image: ImageSettings, old: Lock | None, uri:
         if "mark" not in told:
             told["mark"] = source.resolve() or ""
         mark: str = told["mark"]
-        if old is not None and mark and old.config == mark:
-            told[answer] = old.manifest
+        if old is not None and mark and old.mark == mark:
+            told[answer] = old.file
             return old.with_build(build)
         local = _local_path(project, uri)
         path, digest = (local, mark) if local else _fetched_once(project, source, uri, told, answer)
@@ -66,30 +68,30 @@ def lock_prebuilt(project: Project, image: ImageSettings, old: Lock | None, uri:
         source.close()
     name = source.name.partition("@")[0] if by_digest else source.name
     _check_platform(path, image)
-    lock = Lock(
+    lock = PrebuiltLock(
         source=image.source,
         name=name,
         digest=mark if by_digest else digest,
         platform=image.platform,
-        manifest=digest,
-        config=mark,
-        layers=(LockedLayer(digest, path.stat().st_size),),
+        file=digest,
+        size=path.stat().st_size,
+        mark=mark,
         build=build,
     )
     prove_finished(project, image.name, lock)
     return lock
 
 
-def prove_finished(project: Project, name: str, lock: Lock) -> None:
-    """Prove that the file of a lock is the one that its digest names; see :class:`LockProof`.
+def prove_finished(project: Project, name: str, lock: PrebuiltLock) -> None:
+    """Prove that the file of a lock is the one that its digest names; see :class:`PrebuiltProof`.
 
     Raises:
         LockError: It is not.
         UnprovenError: That cannot be told here.
     """
-    from sifmake.builder.lock_proof import LockProof
+    from sifmake.builder.lock_proof import PrebuiltProof
 
-    LockProof(project, name, lock).prove_sif(_Manifests(project, lock.name))
+    PrebuiltProof(project, name, lock).prove(_Manifests(project, lock.name))
 
 
 class _Manifests:
@@ -127,7 +129,7 @@ def _check_platform(path: Path, image: ImageSettings) -> None:
         raise SourceError(f"the file is for {found} and not for {wanted}", where=image.source, hint=hint)
 
 
-def have_locked(project: Project, name: str, lock: Lock) -> None:
+def have_locked(project: Project, name: str, lock: PrebuiltLock) -> None:
     """See to it that the file is at hand: fetched into the store, or where it was.
 
     Raises:
@@ -141,7 +143,7 @@ def have_locked(project: Project, name: str, lock: Lock) -> None:
         _open(project, lock.source, lock.platform).close()
 
 
-def copy_locked(project: Project, name: str, lock: Lock, target: Path) -> None:
+def copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) -> None:
     """Copy the file of a lock to ``target``.
 
     Raises:
@@ -155,19 +157,19 @@ def copy_locked(project: Project, name: str, lock: Lock, target: Path) -> None:
         raise IntegrityError("the file is not the one that was locked", where=lock.source, hint=hint) from None
 
 
-def _copy_locked(project: Project, lock: Lock, target: Path) -> None:
+def _copy_locked(project: Project, lock: PrebuiltLock, target: Path) -> None:
     """Copy the file; one in the store that turns out to be damaged is fetched anew first."""
     local = _local_path(project, lock.source)
     if local is not None:
-        _copy(project, local, target, lock.manifest)
+        _copy(project, local, target, lock.file)
         return
     path = _stored(project, lock)
     try:
-        _copy(project, path, target, lock.manifest)
+        _copy(project, path, target, lock.file)
     except (SourceError, SifError):
         project.progress.warning(f"{path} is damaged; it is fetched again")
         project.store.drop_sif(path)
-        _copy(project, _stored(project, lock), target, lock.manifest)
+        _copy(project, _stored(project, lock), target, lock.file)
 
 
 def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
@@ -180,16 +182,16 @@ def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
         source.close()
 
 
-def _stored(project: Project, lock: Lock) -> Path:
+def _stored(project: Project, lock: PrebuiltLock) -> Path:
     """Return the file in the store; fetched now if it is not there."""
-    found = find_checked(project.store, _key(lock.manifest))
+    found = find_checked(project.store, _key(lock.file))
     if found is not None:
         found.close()
         return found.path
     uri = f"oras://{lock.image}" if lock.source.startswith("oras:") else lock.source
     source = _open(project, uri, lock.platform)
     try:
-        return _fetched(project, source, uri, lock.manifest)[0]
+        return _fetched(project, source, uri, lock.file)[0]
     finally:
         source.close()
 

@@ -11,12 +11,12 @@ from sifmake.stages.sign import sign_key
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
 
-def _key(project: Project, lock: Lock) -> dict[str, Any]:
+def _key(project: Project, lock: AnyLock) -> dict[str, Any]:
     """Without the trusted keys: the same file is published whoever else is trusted."""
     return {"signed": digest_of(sign_key(project, lock))}
 

@@ -8,12 +8,12 @@ from sifmake.project.stage_table import LOCK
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock, PrebuiltLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
 
-def _key(_project: Project, lock: Lock) -> dict[str, Any]:
+def _key(_project: Project, lock: AnyLock) -> dict[str, Any]:
     """With all of the lock that is proven when an image is pulled: what changes in it has to be proven too."""
     proven = lock.document()
     del proven["build"]
@@ -24,14 +24,14 @@ def _run(context: StageContext) -> dict[str, Any]:
     session = context.session
     packs = session.fetch(context.project.progress)
     diff_ids = [layer.diff_id for layer in session.image.layers]
-    return {"manifest": context.lock.manifest, "diff_ids": diff_ids, "packs": len(packs)}
+    return {"manifest": context.lock.built_from, "diff_ids": diff_ids, "packs": len(packs)}
 
 
-def _run_prebuilt(context: StageContext) -> dict[str, Any]:
+def _run_prebuilt(context: StageContext, lock: PrebuiltLock) -> dict[str, Any]:
     from sifmake.stages.prebuilt_images import have_locked
 
-    have_locked(context.project, context.image, context.lock)
-    return {"manifest": context.lock.manifest, "diff_ids": [], "packs": 0}
+    have_locked(context.project, context.image, lock)
+    return {"manifest": lock.file, "diff_ids": [], "packs": 0}
 
 
 STAGE = Stage(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sifmake.builder.damaged_packs import retry_damaged
 from sifmake.errors import LockError, SifmakeError
 from sifmake.files import refuse_irregular
+from sifmake.project.locks import Lock
 from sifmake.project.stage_table import TARGET
 from sifmake.stages.context import StageContext
 from sifmake.stages.freshness import renew, why_stale
@@ -17,7 +18,7 @@ from sifmake.stages.stage import find_stage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.build_session import BuildSession
 
@@ -77,17 +78,17 @@ class Runner:
         renew(self.project, stage, image)
         return stale
 
-    def _make(self, stage: str, image: str, lock: Lock) -> None:
+    def _make(self, stage: str, image: str, lock: AnyLock) -> None:
         """Make a stage's outputs; a pack that turns out to be damaged is made anew in the same run."""
         context = StageContext(self, image, lock)
 
         def drop(error: SifmakeError) -> bool:
-            return context.session.drop_damaged(error)
+            return isinstance(lock, Lock) and context.session.drop_damaged(error)
 
         retry_damaged(lambda: context.make(stage), drop, self.project.progress)
 
 
-def _check_format(lock: Lock, name: str) -> None:
+def _check_format(lock: AnyLock, name: str) -> None:
     mine, locked = find_stage(name).format, lock.build.formats.get(name)
     if None not in (mine, locked) and mine != locked:
         what = f"the lock asks for format {locked} of stage {name}, this sifmake makes format {mine}"

@@ -8,15 +8,15 @@ from sifmake.project.stage_table import LOCK, TREE, UNSIGNED, record_pattern
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock, PrebuiltLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
 
-def sif_key(_project: Project, lock: Lock) -> dict[str, Any]:
+def sif_key(_project: Project, lock: AnyLock) -> dict[str, Any]:
     """Return what the unsigned SIF file depends on."""
     return {
-        "manifest": lock.manifest,
+        "manifest": lock.built_from,
         "name": lock.name,
         "compression": lock.build.compression,
         "labels": lock.build.labels,
@@ -44,7 +44,7 @@ def _run(context: StageContext) -> dict[str, Any]:
     }
 
 
-def _run_prebuilt(context: StageContext) -> dict[str, Any]:
+def _run_prebuilt(context: StageContext, lock: PrebuiltLock) -> dict[str, Any]:
     """Copy the file to where the unsigned one of other images is."""
     from sifmake.sif import open_sif
     from sifmake.sif.format import arch_name
@@ -52,7 +52,7 @@ def _run_prebuilt(context: StageContext) -> dict[str, Any]:
     from sifmake.stages.prebuilt_images import copy_locked
 
     unsigned = context.path(UNSIGNED)
-    copy_locked(context.project, context.image, context.lock, unsigned)
+    copy_locked(context.project, context.image, lock, unsigned)
     with open_sif(unsigned) as sif:
         architecture, frame = arch_name(sif.header.arch), frame_digest(sif)
     return {
@@ -60,7 +60,7 @@ def _run_prebuilt(context: StageContext) -> dict[str, Any]:
         "frame": frame,
         "objects": {},
         "size": unsigned.stat().st_size,
-        "tree": context.lock.manifest,
+        "tree": lock.file,
     }
 
 

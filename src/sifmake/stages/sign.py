@@ -12,12 +12,12 @@ from sifmake.stages.sif import sif_key
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
 
-def sign_key(project: Project, lock: Lock) -> dict[str, Any]:
+def sign_key(project: Project, lock: AnyLock) -> dict[str, Any]:
     """Return what the signed SIF file depends on."""
     return {"sif": digest_of(sif_key(project, lock)), "key": lock.build.key}
 
@@ -59,7 +59,7 @@ def _ensure_unsigned(context: StageContext) -> dict[str, Any]:
         return built
     if built["objects"]:
         whole = has_frame(unsigned, built)
-    elif whole := f"sha256:{sha256_of(unsigned)}" == context.lock.manifest:
+    elif whole := f"sha256:{sha256_of(unsigned)}" == context.lock.built_from:
         context.seen.note(unsigned)
     return built if whole else context.make_again("sif", unsigned)
 

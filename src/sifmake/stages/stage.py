@@ -14,7 +14,7 @@ from sifmake.project.stage_table import STAGE_NAMES, record_pattern
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock, PrebuiltLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
@@ -37,9 +37,9 @@ class Stage:
     name: str
     doc: str
     inputs: tuple[str, ...]
-    key: Callable[[Project, Lock], dict[str, Any]]
+    key: Callable[[Project, AnyLock], dict[str, Any]]
     run: Callable[[StageContext], dict[str, Any]]
-    run_prebuilt: Callable[[StageContext], dict[str, Any]] | None = None
+    run_prebuilt: Callable[[StageContext, PrebuiltLock], dict[str, Any]] | None = None
     big: tuple[str, ...] = ()
     temporary: bool = False
 

@@ -13,12 +13,12 @@ from sifmake.stages.sign import sign_key
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
-    from sifmake.project.lock_file import Lock
+    from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
 
-def _key(project: Project, lock: Lock) -> dict[str, Any]:
+def _key(project: Project, lock: AnyLock) -> dict[str, Any]:
     return {"signed": digest_of(sign_key(project, lock)), "trusted": project.trust_digest}
 
 
@@ -61,7 +61,7 @@ def _is_whole(context: StageContext, made: dict[str, Any], *, thorough: bool) ->
     if not thorough:
         return True
     objects = record["result"]["objects"]
-    return has_objects(signed, objects) if objects else f"sha256:{sha256_of(signed)}" == context.lock.manifest
+    return has_objects(signed, objects) if objects else f"sha256:{sha256_of(signed)}" == context.lock.built_from
 
 
 STAGE = Stage(
