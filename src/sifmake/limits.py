@@ -24,6 +24,8 @@ class Limits:
             ``inflate_ratio_from`` bytes have come out.
         inflate_ratio_from: Uncompressed bytes of a layer or image below which no ratio is checked.
         zstd_window_log: Largest zstd window that is accepted, log2 of bytes (RFC 8878 asks for at least 23).
+        xz_memory_bytes: Most memory for unpacking an archive, or a layer in one, that is compressed with xz, bytes
+            (``xz -9`` asks for 65 MiB).
         file_bytes: Largest logical size of one file, holes of sparse files included, bytes.
         layer_entries: Most tar entries in one layer.
         layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, and four times its path,
@@ -72,6 +74,7 @@ class Limits:
     inflate_ratio: int = 150
     inflate_ratio_from: int = 1 * GIB
     zstd_window_log: int = 27
+    xz_memory_bytes: int = 80 * MIB
     file_bytes: int = 256 * GIB
     layer_entries: int = 5_000_000
     layer_listing_bytes: int = 128 * MIB

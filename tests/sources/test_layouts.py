@@ -160,7 +160,8 @@ def test_a_config_digest_is_explained(tmp_path, blobs, image):
         ("oci-archive:{0}/file", "no tar archive"),
         ("oci-archive:{0}/empty", "cannot be opened|folder and no archive"),
         ("docker-archive:{0}/oci.tar", "use oci-archive: for an OCI layout"),
-        ("docker-archive:{0}/xz", "compressed with xz"),
+        ("docker-archive:{0}/xz", "the compressed stream is damaged"),
+        ("docker-archive:{0}/lz4", "compressed with lz4"),
     ],
 )
 def test_what_is_no_layout(tmp_path, uri, words):
@@ -168,6 +169,7 @@ def test_what_is_no_layout(tmp_path, uri, words):
         (tmp_path / folder).mkdir()
     (tmp_path / "file").write_bytes(b"x" * 2000)
     (tmp_path / "xz").write_bytes(b"\xfd7zXZ\x00" + b"x" * 2000)
+    (tmp_path / "lz4").write_bytes(b"\x04\x22\x4d\x18" + b"x" * 2000)
     (tmp_path / "oci.tar").write_bytes(plain_tar({"index.json": b"{}"}))
     (tmp_path / "saved/manifest.json").write_text("[]")
     (tmp_path / "broken/index.json").write_text("{")

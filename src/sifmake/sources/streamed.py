@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from sifmake.errors import IntegrityError, SourceError
 from sifmake.oci import is_digest
 from sifmake.sources.base import LayerCandidate
-from sifmake.sources.compression import Inflated, begins_compressed, is_compressed
+from sifmake.sources.compression import Inflated, begins_as_xz_or_bzip2, begins_compressed, is_compressed
 from sifmake.sources.content import Member, MemoryMember
 from sifmake.sources.stream_bytes import MemberBytes, PipeBytes, StreamBytes, StreamMember
 from sifmake.sources.tar_members import BLOCK, TarMember, follow, is_header, walk
@@ -142,6 +142,9 @@ class StreamedArchive:
                 if archive.broken:
                     raise
                 self._failed[member.name] = error
+        elif begins_as_xz_or_bzip2(head):
+            hint = "unpack the archive first: only one of archive and layer may be compressed with xz or bzip2"
+            self._failed[member.name] = IntegrityError("the layer is compressed again inside the archive", hint=hint)
         elif member.size <= min(self._documents_left, max(self._limits.manifest_bytes, self._limits.config_bytes)):
             self._documents[member.name] = data.read_all()
             self._documents_left -= member.size

@@ -172,15 +172,19 @@ def follow(members: Mapping[str, TarMember], name: str) -> TarMember:
 
     Raises:
         FileNotFoundError: There is no such file.
-        IntegrityError: Links lead in a circle.
+        IntegrityError: Links lead in a circle, or to nothing.
     """
+    link = ""
     for _ in range(_MOST_HOPS):
         member = members.get(name)
+        if member is None and link:
+            what = f"is a link to {name!r}, which is not in the archive"
+            raise IntegrityError(what, where=link, hint="save the image again: the archive was not written whole")
         if member is None:
             raise FileNotFoundError(name)
         if not member.target:
             return member
-        name = member.target
+        name, link = member.target, name
     raise IntegrityError("links in the archive lead in a circle", where=name)
 
 
