@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configuration:
     """The recipe of the documentation: a key with a passphrase, its public half in config/keys; nobody can be asked."""
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path / "configuration"))
-    monkeypatch.setattr("sifmake.signing.passphrase.ask", lambda _: pytest.fail("somebody was asked"))
+    monkeypatch.setattr("sifmake.cli.asking.ask", lambda _: pytest.fail("somebody was asked"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "phrase").write_text("sesame\n")
     (tmp_path / "config/keys").mkdir(parents=True)

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TextIO
 
+from sifmake.cli.asking import terminal
 from sifmake.cli.head_words import SILENT
 from sifmake.errors import one_line
 
@@ -42,8 +43,6 @@ class Console:
     @property
     def ask(self) -> Callable[[str], str] | None:
         """What asks for a passphrase; None where standard input is no terminal."""
-        from sifmake.signing.passphrase import terminal
-
         return terminal()
 
     def info(self, message: str) -> None:

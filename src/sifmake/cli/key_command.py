@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.api.keys import Keyring
+from sifmake.cli.asking import ask, terminal
 from sifmake.cli.subcommands import add_action, examples
 from sifmake.errors import KeyFileError
 from sifmake.output_path import STANDARD_STREAM, open_output
 from sifmake.printing import print_data, print_error, print_json, print_lines
-from sifmake.signing.passphrase import Passphrase, ask, terminal
+from sifmake.signing.passphrase import Passphrase
 
 if TYPE_CHECKING:
     import argparse

@@ -48,7 +48,8 @@ def add_selectors(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Sign the file; returns the exit status."""
     from sifmake.api.signatures import sign
-    from sifmake.signing.passphrase import Passphrase, terminal
+    from sifmake.cli.asking import terminal
+    from sifmake.signing.passphrase import Passphrase
 
     passphrase = Passphrase(args.passphrase_file, ask=terminal())
     keys = args.key or [f"gpg:{args.gpg}"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,20 +77,3 @@ class Passphrase:
         else:
             hint = "try again"
         return KeyFileError("the passphrase does not open this key", where=key, hint=hint)
-
-
-def terminal() -> Callable[[str], str] | None:
-    """Return what asks on the terminal; None where standard input is no terminal. For the command line only."""
-    return None if sys.stdin is None or not sys.stdin.isatty() else ask
-
-
-def ask(question: str) -> str:
-    """Ask for a passphrase on the terminal.
-
-    Raises:
-        KeyFileError: The terminal's input ends without an answer (Ctrl-D).
-    """
-    try:
-        return getpass.getpass(question)
-    except EOFError:
-        raise KeyFileError("no passphrase was given") from None
