@@ -357,3 +357,63 @@ def test_the_cron_line_has_a_time_a_user_and_a_command() -> None:
     minute, hour, day, month, weekday, user, command = line.split(maxsplit=6)
     assert (minute.isdigit(), hour.isdigit(), day, month, weekday, user) == (True, True, "*", "*", "*", "sifmake")
     assert "sifmake rebuild --root /srv/images" in command
+
+
+def steps() -> list[str]:
+    """Return the commands of the steps for a Debian machine."""
+    text = (DEPLOY / "README.md").read_text().partition("step by step")[2].partition("\n## ")[0]
+    return [line.strip() for line in text.splitlines() if line.startswith("       ")]
+
+
+def test_steps_unit_and_cron_line_name_the_same_paths() -> None:
+    """Who follows the steps by hand has made everything that the schedules need."""
+    commands = "\n".join(steps())
+    cron = (DEPLOY / "cron/sifmake").read_text()
+    unit = (DEPLOY / "systemd/sifmake.service").read_text()
+    settings = dict(re.findall(r"(SIFMAKE_[A-Z_]+)=(\S+)", cron))
+    assert settings == dict(re.findall(r"(SIFMAKE_[A-Z_]+)=(\S+)", commands))
+    passphrase = settings.pop("SIFMAKE_PASSPHRASE_FILE")
+    assert f"LoadCredential=passphrase:{passphrase}\n" in unit
+    assert all(f"Environment={name}={value}\n" in unit for name, value in settings.items())
+    log = re.search(r">>(\S+) ", cron)[1]
+    assert log in (DEPLOY / "cron/logrotate").read_text()
+    made = " ".join(line for line in steps() if line.startswith("install -d"))
+    needed = ["/srv/images", settings["SIFMAKE_CACHE"], settings["SIFMAKE_CONFIG_DIR"], log.rpartition("/")[0]]
+    assert all(f" {folder}" in made for folder in needed)
+    assert "useradd" in commands
+    assert "User=sifmake\n" in unit
+    assert re.search(r"^17 2 \* \* \* sifmake /opt/sifmake/bin/sifmake rebuild --root /srv/images ", cron, re.MULTILINE)
+    assert "python3 -m venv /opt/sifmake" in steps()
+    copied = [word for line in steps() if line.startswith("cp ") for word in line.split() if word.startswith("deploy/")]
+    assert len(copied) == 4
+    assert all((REPOSITORY / path).is_file() for path in copied)
+
+
+def test_the_recipe_for_a_key_works_unattended(app: Folder, tmp_path: Path) -> None:
+    """Locking needs neither the passphrase nor the secret; building takes the passphrase from a file."""
+
+    def sifmake(*words: str, status: int = 0, **more: str) -> str:
+        variables = {**app.variables(), "SIFMAKE_CONFIG_DIR": str(tmp_path / "keys"), **more}
+        command = [sys.executable, "-m", "sifmake", *words]
+        process = subprocess.run(
+            command, cwd=app.root, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        assert process.returncode == status, process.stdout + process.stderr
+        return process.stdout + process.stderr
+
+    phrase = tmp_path / "phrase"
+    phrase.write_text("sesame\n")
+    named = {"SIFMAKE_PASSPHRASE_FILE": str(phrase)}
+    sifmake("key", "newpair", "robot", **named)
+    (app.root / "config/keys").mkdir()
+    sifmake("key", "export", "robot", "config/keys/robot.pem")
+    app.config["key"] = "robot"
+    app.write()
+    sifmake("lock")
+    elsewhere = sifmake("lock", "--offline", SIFMAKE_CONFIG_DIR=str(tmp_path / "no keys"))
+    assert "failed 0" in elsewhere
+    refused = sifmake("rebuild", status=1)
+    assert "failed at sign" in refused
+    assert not (app.root / "results/digests.jsonl").exists() or not (app.root / "results/digests.jsonl").read_text()
+    sifmake("rebuild", **named)
+    sifmake("verify", "--key", "config/keys/robot.pem", str(app.target("app")))
