@@ -64,6 +64,12 @@ def try_lock(fd: int) -> bool | None:
     return True
 
 
+def hold(fd: int) -> None:
+    """Let others see that an open file is in use, as long as it is open; any number may hold it."""
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
 def is_unlocked(fd: int) -> bool | None:
     """Lock an open file and return whether that could be done; None where it means nothing, for all get the lock."""
     taken = try_lock(fd)

@@ -163,16 +163,24 @@ class Cache:
 
     def _check(self, item: Item) -> str:
         """Check one file; return ``damaged``, ``foreign`` for one that is not to be trusted, or nothing."""
+        why, foreign = self._trouble(item)
+        if why:
+            # Another process may have removed it while it was looked at, and made it again.
+            why, foreign = ("", False) if item.is_gone() else self._trouble(item)
+        if foreign:
+            self._progress.warning(f"{item.kind} {item.name}: {why}; it is not used and was left alone")
+        elif why:
+            self._drop(item, why)
+        return "foreign" if foreign else "damaged" if why else ""
+
+    def _trouble(self, item: Item) -> tuple[str, bool]:
+        """Return what is wrong with a file, and whether it is somebody's who is not to be trusted."""
         from sifmake.builder.cache_exchange import why_damaged
 
         why = item.why_not()
         if why and item.owner not in (-1, os.geteuid()):
-            self._progress.warning(f"{item.kind} {item.name}: {why}; it is not used and was left alone")
-            return "foreign"
-        if why := why or why_damaged(self._store, item):
-            self._drop(item, why)
-            return "damaged"
-        return ""
+            return why, True
+        return why or why_damaged(self._store, item), False
 
     def _drop(self, item: Item, why: str) -> None:
         what = f"{item.kind} {item.name}: {why}"

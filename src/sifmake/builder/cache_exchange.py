@@ -20,7 +20,7 @@ from sifmake.oci.model import Platform
 from sifmake.store.collect import target_of
 from sifmake.store.exchange import EXCHANGED, is_index_note
 from sifmake.store.items import Item, list_items
-from sifmake.store.naming import split_sif_name
+from sifmake.store.naming import has_digest, split_sif_name
 from sifmake.store.stored_files import Found
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _why_damaged(store: Store, item: Item) -> str:
             return _why_note_damaged(store, item)
         case "name":
             return "" if target_of(item) else "it names nothing"
-    return "" if store.get_blob(item.name) is not None else "its digest is wrong"
+    most = max(DEFAULT_LIMITS.config_bytes, DEFAULT_LIMITS.manifest_bytes)
+    return "" if has_digest(item.read(most + 1), item.name) else "its digest is wrong"
 
 
 def _why_note_damaged(store: Store, item: Item) -> str:

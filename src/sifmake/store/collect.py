@@ -88,12 +88,15 @@ def key_of(item: Item) -> str:
 
 
 def remove(items: Iterable[Item]) -> dict[Item, str]:
-    """Remove files; return those that could not be removed, with the reason.
+    """Remove files but those that running builds hold; return what was not removed, with the reason.
 
     What another process removed meanwhile is fine.
     """
     kept = {}
     for item in items:
+        if item.is_held():
+            kept[item] = "a running build uses it"
+            continue
         try:
             item.remove()
         except StoreError as error:

@@ -13,7 +13,7 @@ from sifmake.store.folder import Folder, Rules
 from sifmake.store.naming import BLOBS, KINDS, LOCKS, SCRATCH, STAMP
 from sifmake.store.root import Root
 from sifmake.store.trust import OTHERS_WRITE
-from sifmake.temporaries import TEMP_PREFIX
+from sifmake.temporaries import TEMP_PREFIX, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +86,27 @@ class Item:
             return error.what
         except OSError as error:
             return error.strerror or str(error)
+
+    def is_gone(self) -> bool:
+        """Tell whether somebody has removed the file since it was listed."""
+        try:
+            os.close(self.open())
+        except FileNotFoundError:
+            return True
+        except (OSError, StoreError):
+            return False
+        return False
+
+    def is_held(self) -> bool:
+        """Tell whether a running build has the file open; see :meth:`sifmake.store.stored_files.StoredFiles.open`."""
+        try:
+            fd = self.open()
+        except (OSError, StoreError):
+            return False
+        try:
+            return try_lock(fd) is False
+        finally:
+            os.close(fd)
 
     def remove(self) -> None:
         """Remove the file; one that is gone already is fine.

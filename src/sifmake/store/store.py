@@ -36,7 +36,7 @@ from sifmake.store.naming import (
 from sifmake.store.root import Root
 from sifmake.store.stored_files import Found, StoredFiles
 from sifmake.store.trust import Trust, renew
-from sifmake.temporaries import temporary_name
+from sifmake.temporaries import hold, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -191,6 +191,7 @@ class Store:
                 write(file)
                 fd = os.dup(file.fileno())
                 failed.callback(os.close, fd)
+            hold(fd)
             failed.pop_all()
         return Found(spot.under(self.root), fd)
 

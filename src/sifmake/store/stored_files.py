@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from sifmake.errors import StoreError
 from sifmake.store.naming import SCRATCH, STAMP
 from sifmake.store.trust import DAY, SKEW, renew
-from sifmake.temporaries import sweep_folder
+from sifmake.temporaries import hold, sweep_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,6 +57,8 @@ class StoredFiles:
     def open(self, root: Root, spot: Spot, *, anyone: bool = False, renewed: bool = True) -> Found | None:
         """Return a file of one store if it is there and believed; what is not is a warning.
 
+        As long as it is open, ``gc`` and ``clean`` leave it alone if it is the writable store's, where locks work.
+
         Args:
             root: The store.
             spot: Where it stands there.
@@ -84,8 +86,10 @@ class StoredFiles:
             if why:
                 self._progress.warning(f"{path} is not used: {why}")
                 return None
-            if renewed and root is self.own:
-                renew(fd, status)
+            if root is self.own:
+                if renewed:
+                    renew(fd, status)
+                hold(fd)
             refused.pop_all()
             return Found(path, fd, folder.is_exposed())
 
