@@ -21,6 +21,9 @@ def test_the_shortest_program(tmp_path: Path) -> None:
 def test_a_pull_without_a_target_has_the_usual_name() -> None:
     assert sifmake.pull(HELLO).path == Path("layout_latest.sif")
     assert Path("layout_latest.sif").exists()
+    Path("folder").mkdir()
+    assert sifmake.pull(HELLO, folder="folder").path == Path("folder/layout_latest.sif")
+    assert sifmake.pull(HELLO, "other.sif", folder="folder").path == Path("folder/other.sif")
 
 
 def test_an_existing_target_stays(hello: sifmake.SifFile) -> None:

@@ -292,6 +292,11 @@ class Cache:
 
 def _open(root: Path, progress: Progress) -> tuple[Store, Limits]:
     """Return the store that the project in a folder uses, else the user's, and the limits that apply."""
+    from sifmake.project.configuration import Configuration, has_settings
+
+    if not has_settings(root):
+        usual = Configuration()
+        return usual.open_store(progress), usual.limits
     from sifmake.project.project import Project
 
     project = Project(root, progress=progress)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sifmake.compare.comparison import Comparison
-    from sifmake.reference import Uri
     from sifmake.registry.settings import Credentials
     from sifmake.sif.reader import Sif
 
@@ -106,15 +105,16 @@ class Inspection:
 
 
 def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all but one have a default that fits
-    uri: str | Uri,
+    uri: str,
     target: StrPath | None = None,
     *,
+    folder: StrPath = ".",
     platform: str = "",
     compression: Literal["gzip", "zstd"] = "gzip",
     force: bool = False,
     plain_http: bool = False,
     auth_file: StrPath | None = None,
-    credentials: tuple[str, str] | Credentials | None = None,
+    credentials: tuple[str, str] | None = None,
     root: StrPath = ".",
     progress: Progress | None = None,
 ) -> SifFile:
@@ -123,7 +123,8 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     Args:
         uri: The image: ``docker://``, ``oci:``, ``oci-archive:``, ``docker-archive:`` or ``docker-daemon:``; or a
             finished SIF file: ``oras://`` or ``https://``.
-        target: The file to write; None for the usual name, such as ``alpine_3.20.sif``, in the current folder.
+        target: The file to write; None for the usual name, such as ``alpine_3.20.sif``.
+        folder: Where a target that is not absolute is.
         platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]``; empty for this machine's.
         compression: Of the squashfs blocks.
         force: Whether an existing target is replaced, once the new file is finished.
@@ -147,9 +148,9 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     from sifmake.project.project import Project
     from sifmake.reference import default_sif_name, parse_uri
 
-    image = parse_uri(uri) if isinstance(uri, str) else uri
+    image = parse_uri(uri)
     usual = default_sif_name(image)
-    path = Path(usual) if target is None else Path(target)
+    path = Path(folder, usual if target is None else target)
     check_output(path, usual)
     if path.exists() and not force:
         raise TargetExistsError("image file already exists", where=str(path), hint=REPLACE_HINT)
@@ -163,10 +164,10 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     return SifFile(path, path.stat().st_size)
 
 
-def _credentials(given: tuple[str, str] | Credentials | None) -> Credentials | None:
-    from sifmake.registry.settings import Credentials
+def _credentials(given: tuple[str, str] | None) -> Credentials | None:
+    from sifmake.registry.settings import COMMAND_LINE, Credentials
 
-    return Credentials(*given, origin="the caller") if isinstance(given, tuple) else given
+    return None if given is None else Credentials(*given, origin=COMMAND_LINE)
 
 
 def push(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sifmake.api.common import StrPath, as_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sifmake.signing.passphrase import Passphrase
     from sifmake.signing.sign import SignatureInfo
@@ -20,7 +20,7 @@ def sign(
     sif: StrPath,
     key: StrPath | Iterable[StrPath],
     *,
-    passphrase: str | Passphrase | None = None,
+    passphrase: str | Callable[[str], str] | None = None,
     group: int | None = None,
     object_id: int | None = None,
 ) -> SignatureInfo:
@@ -30,7 +30,8 @@ def sign(
         sif: The file; after an error it is as it was.
         key: A private key: a PEM or OpenPGP file, the name of a key made by :meth:`Keyring.new_pair`, or
             ``gpg:FINGERPRINT``; several PEM keys make one signature that any of their public keys verifies.
-        passphrase: Of the key; without it the variable ``SIFMAKE_PASSPHRASE`` counts.
+        passphrase: Of the key, or a function that is asked for it with a question where the variable
+            ``SIFMAKE_PASSPHRASE`` does not have it; without, that variable counts alone.
         group: Sign this object group only.
         object_id: Sign this object only.
 
@@ -39,12 +40,19 @@ def sign(
         SigningError: The file cannot be signed with it.
         SifError: It is not a SIF file.
     """
-    from sifmake.signing import Passphrase, load_signer, sign_file
+    from sifmake.signing import load_signer, sign_file
 
     keys = [os.fspath(key)] if isinstance(key, str | os.PathLike) else [os.fspath(item) for item in key]
-    given = Passphrase(text=passphrase) if passphrase is None or isinstance(passphrase, str) else passphrase
     path = Path(sif)
-    return sign_file(path, path, load_signer(keys, given), group=group, object_id=object_id)
+    return sign_file(path, path, load_signer(keys, _passphrase(passphrase)), group=group, object_id=object_id)
+
+
+def _passphrase(given: str | Callable[[str], str] | None) -> Passphrase:
+    from sifmake.signing.passphrase import Passphrase
+
+    if given is None or isinstance(given, str):
+        return Passphrase(text=given)
+    return given if isinstance(given, Passphrase) else Passphrase(ask=given)
 
 
 def verify(

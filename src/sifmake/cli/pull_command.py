@@ -50,14 +50,10 @@ def run(args: argparse.Namespace) -> int:
     """Build; an existing file stays as it is unless the new one is finished."""
     from sifmake.api.images import pull
     from sifmake.cli.console import Console
-    from sifmake.reference import default_sif_name, parse_uri
 
-    output, image = _words(args.words)
+    output, uri = _words(args.words)
     if args.name and output:
         raise UsageError("--name and an output file are both given", hint="leave one of them out")
-    uri = parse_uri(image)
-    folder = folder_of(os.environ) if args.dir is None else args.dir
-    target = folder / (args.name or output or default_sif_name(uri))
     console = Console(quiet=args.quiet)
     if args.disable_cache:
         from sifmake.cli.running_image import NO_CACHE
@@ -66,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         sif = pull(
             uri,
-            target,
+            args.name or output or None,
+            folder=folder_of(os.environ) if args.dir is None else args.dir,
             platform=_platform(args),
             compression=args.compression,
             force=args.force,

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from sifmake.registry.settings import Credentials
-
 _FOLDERS = ("APPTAINER_PULLDIR", "SINGULARITY_PULLDIR", "APPTAINER_PULLFOLDER", "SINGULARITY_PULLFOLDER")
 _PLAIN_HTTP = ("APPTAINER_NOHTTPS", "SINGULARITY_NOHTTPS", "APPTAINER_NO_HTTPS", "SINGULARITY_NO_HTTPS")
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -44,26 +42,24 @@ def is_plain_http(environ: Mapping[str, str]) -> bool:
     return next((environ[name] for name in _PLAIN_HTTP if environ.get(name)), "") in _TRUE
 
 
-def credentials_of(args: argparse.Namespace) -> Credentials | None:
+def credentials_of(args: argparse.Namespace) -> tuple[str, str] | None:
     """Return the user and password that the command line says, or a person types; None if it says none.
 
     Raises:
         UsageError: One is there without the other, or there is nobody to ask.
     """
-    from sifmake.registry.settings import Credentials
-
     if args.docker_host:
         raise UsageError("--docker-host is not done here", hint="set the variable DOCKER_HOST to it")
     if not (args.docker_login or args.docker_username or args.docker_password):
         return None
     if args.docker_login:
-        return Credentials(*_asked(args.docker_username), origin="--docker-login")
+        return _asked(args.docker_username)
     username = args.docker_username or os.environ.get("APPTAINER_DOCKER_USERNAME", "")
     password = args.docker_password or os.environ.get("APPTAINER_DOCKER_PASSWORD", "")
     if not (username and password):
         missing = "--docker-password" if username else "--docker-username"
         raise UsageError(f"{missing} is missing", hint="give both, or use --docker-login")
-    return Credentials(username, password, origin="--docker-username")
+    return username, password
 
 
 def _asked(username: str) -> tuple[str, str]:

@@ -133,6 +133,11 @@ def find_settings(root: Path) -> Path:
     return former if _handed_on(former) is not None or not _foreign_keys(former) else settings
 
 
+def has_settings(root: Path) -> bool:
+    """Whether a folder has a file that may hold settings of sifmake."""
+    return any((root / name).exists() for name in (_SETTINGS, _FORMER_SETTINGS))
+
+
 def ignored_settings(root: Path) -> str:
     """Return a warning if ``config/config.yaml`` has keys of ours and is not read; empty otherwise."""
     settings, former = root / _SETTINGS, root / _FORMER_SETTINGS
