@@ -28,6 +28,7 @@ class Limits:
             (``xz -9`` asks for 65 MiB).
         file_bytes: Largest logical size of one file, holes of sparse files included, bytes.
         layer_entries: Most tar entries in one layer.
+        entries: Most tar entries in all layers of one image.
         layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, and four times its path,
             link target and extended attributes; images with larger layers may take four times their compressed size.
         pax_bytes: Largest PAX extended header, bytes.
@@ -76,7 +77,8 @@ class Limits:
     zstd_window_log: int = 27
     xz_memory_bytes: int = 80 * MIB
     file_bytes: int = 256 * GIB
-    layer_entries: int = 5_000_000
+    layer_entries: int = 1_000_000
+    entries: int = 2_000_000
     layer_listing_bytes: int = 128 * MIB
     pax_bytes: int = 1 * MIB
     pax_records: int = 1_000_000

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ACTIONS = {
-    "sif": ["list", "header", "dump", "digest"],
+    "sif": ["list", "header", "info", "dump", "digest"],
     "key": ["newpair", "list", "import", "export", "remove"],
     "registry": ["login", "logout", "list"],
     "cache": ["list", "verify", "gc", "clean", "export", "import"],

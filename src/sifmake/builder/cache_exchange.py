@@ -66,7 +66,9 @@ def why_damaged(store: Store, item: Item) -> str:
 def _why_damaged(store: Store, item: Item) -> str:
     match item.kind:
         case "pack":
-            key = _checked_key(load_pack(item.path, item.open(), None), DEFAULT_LIMITS)
+            from sifmake.layers.pack_audit import STORED_LIMITS
+
+            key = _checked_key(load_pack(item.path, item.open(), None), STORED_LIMITS)
             return "" if key == item.name else "it is the pack of something else"
         case "patch":
             return _why_patch_damaged(item)

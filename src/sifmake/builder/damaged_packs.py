@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from sifmake.errors import FlattenError, PackDamagedError, SquashfsError
-from sifmake.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,13 +44,13 @@ def drop_damaged(packs: Sequence[Pack], store: Store, error: SifmakeError | None
         store: Where they come from.
         error: What happened: blocks are inflated only where they can be behind it.
     """
-    from sifmake.layers.pack_audit import check_index, check_pack
+    from sifmake.layers.pack_audit import STORED_LIMITS, check_index, check_pack
 
     check = check_index if isinstance(error, FlattenError | SquashfsError) else check_pack
     damaged = False
     for pack in packs:
         try:
-            check(pack, DEFAULT_LIMITS)
+            check(pack, STORED_LIMITS)
         except PackDamagedError:
             damaged = True
             store.drop_pack(pack.path.name)

@@ -31,7 +31,7 @@ COMMANDS: dict[str, str] = {
     "exec": "run a command in a SIF file or image",
     "shell": "run a shell in a SIF file or image",
     "test": "run the test script of a SIF file or image",
-    "sif": "look into the SIF format: list, header, dump, digest",
+    "sif": "look into the SIF format: list, header, info, dump, digest",
     "key": "make, list, import, export and remove keys",
     "registry": "log in to and out of registries",
     "cache": "list, verify and clean the store",

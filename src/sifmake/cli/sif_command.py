@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sifmake.api.images import digest, open_sif
 from sifmake.cli.subcommands import add_action, examples
 from sifmake.printing import print_data, print_error, print_lines
-from sifmake.sif.listing import header_lines, list_lines
+from sifmake.sif.listing import header_lines, info_lines, list_lines
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +19,7 @@ _MOST_WARNINGS = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands list, header, dump and digest."""
+    """Add the subcommands list, header, info, dump and digest."""
     parser.epilog = examples(
         "sifmake sif list IMAGE.sif",
         "sifmake sif dump 4 IMAGE.sif > root.squashfs      # 4 where list shows the type FS",
@@ -27,14 +27,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = add_action(actions, "list", "list the objects of a SIF file")
     header = add_action(actions, "header", "show the global header of a SIF file")
+    info = add_action(actions, "info", "show what the descriptor of one object says")
     dump = add_action(actions, "dump", "write the data of one object to standard output")
-    dump.add_argument("id", type=int, metavar="ID", help="number of the object, as list shows it")
+    for action in (info, dump):
+        action.add_argument("id", type=int, metavar="ID", help="number of the object, as list shows it")
     more = (
         "Names, types, modes, owners, bytes and extended attributes of its files count; times, compression, labels and "
         "signatures do not, nor when and from where it was built."
     )
     contents = add_action(actions, "digest", "print one digest of what the image holds", more)
-    for action in (listing, header, dump, contents):
+    for action in (listing, header, info, dump, contents):
         action.add_argument("file", type=Path, metavar="SIF", help="the file")
 
 
@@ -48,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     with open_sif(args.file) as sif:
         if args.action == "dump":
             _dump(sif, args.id)
+        elif args.action == "info":
+            print_lines(info_lines(sif.get(args.id)))
         else:
             _show(sif, args.action)
     return 0

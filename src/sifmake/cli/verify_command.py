@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sifmake.api.signatures import verify
 from sifmake.cli.sign_command import add_selectors
 from sifmake.cli.subcommands import examples
-from sifmake.errors import SifError
+from sifmake.errors import SifError, explain
 from sifmake.printing import print_error, print_json, print_lines
 from sifmake.sif.listing import list_lines
 from sifmake.signing.coverage import oddities
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from sifmake.signing.verdict import SignatureCheck, Verification
 
+_WORST = (0, 1, 10, 12, 13, 11)
+"""Exit statuses, the worst last."""
 _OBJECT_NUMBER = re.compile("^descriptor of object [0-9]+:.*")
 
 
@@ -46,42 +48,70 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-a", "--all", action="store_true", help="accepted for Apptainer's sake: all objects are always verified"
     )
     add_selectors(parser, "verify")
-    parser.add_argument("file", type=Path, metavar="SIF", help="the file")
+    parser.add_argument("files", type=Path, metavar="SIF", nargs="+", help="the file; several are verified one by one")
     parser.epilog = (
         "Without --key, the keys count that 'sifmake key list' shows: yours, imported ones and Apptainer's keyring.\n\n"
         "exit status: 0 verified, 10 not signed, 11 altered or invalid signature,\n"
-        "  12 signer not trusted, 13 key expired or revoked, 1 not a SIF file\n\n"
+        "  12 signer not trusted, 13 key expired or revoked, 1 not a SIF file;\n"
+        "  of several files that of the worst: 11, 13, 12, 10, then 1\n\n"
         + examples("sifmake verify IMAGE.sif", "sifmake verify --key theirs.pem IMAGE.sif")
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify the file; returns the exit status."""
-    try:
-        result, failure = _verified(args)
-    except (SifError, OSError) as error:
+    """Verify the files; returns the exit status, of several files that of the worst."""
+    if len(args.files) == 1:
+        status, document = _one(args, args.files[0])
         if args.json:
-            reason = error.what if isinstance(error, SifError) else error.strerror or str(error)
-            members = {"Signatures": 0, "SignerKeys": None, "Verdict": "error", "ExitCode": SifError.exit_code}
-            _write_document({**members, "Reasons": [reason], "Uncovered": []})
-        raise
+            print_json(document)
+        return status
+    found = [_one_of_several(args, path) for path in args.files]
     if args.json:
-        _write_document(_document(result))
-    else:
+        print_json([{"File": str(path), **document} for path, (_, document) in zip(args.files, found, strict=True)])
+    return max((status for status, _ in found), key=_WORST.index)
+
+
+def _one_of_several(args: argparse.Namespace, path: Path) -> tuple[int, dict[str, Any]]:
+    """Verify one of several files; one that cannot be read does not stop the others."""
+    if not args.json:
+        print_lines([f"{path}:"])
+    try:
+        return _one(args, path, several=True)
+    except (SifError, OSError) as error:
+        _say(f"error: {explain(error) if isinstance(error, OSError) else error}")
+        return SifError.exit_code, _broken(error)
+
+
+def _one(args: argparse.Namespace, path: Path, *, several: bool = False) -> tuple[int, dict[str, Any]]:
+    """Verify a file and print what there is to say; return the exit status and the JSON document."""
+    try:
+        result, failure = _verified(args, path)
+    except (SifError, OSError) as error:
+        if args.json and not several:
+            print_json(_broken(error))
+        raise
+    if not args.json:
         print_lines(_lines(result))
     if failure is None:
         _warn(result)
         if not args.quiet:
-            _say(f"verified signature(s) from image '{args.file}'")
+            _say(f"verified signature(s) from image '{path}'")
     else:
         _say(f"error: {failure}")
-    return result.exit_code
+    return result.exit_code, _document(result)
 
 
-def _verified(args: argparse.Namespace) -> tuple[Verification, NotVerifiedError | None]:
+def _broken(error: SifError | OSError) -> dict[str, Any]:
+    """Return the JSON document for a file that cannot be read."""
+    reason = error.what if isinstance(error, SifError) else error.strerror or str(error)
+    members = {"Signatures": 0, "SignerKeys": None, "Verdict": "error", "ExitCode": SifError.exit_code}
+    return {**members, "Reasons": [reason], "Uncovered": []}
+
+
+def _verified(args: argparse.Namespace, path: Path) -> tuple[Verification, NotVerifiedError | None]:
     """Return how the file stands, and the error for one that does not verify."""
     try:
-        found = verify(args.file, keys=args.key or (), deny=args.deny, group=args.group_id, object_id=args.sif_id)
+        found = verify(path, keys=args.key or (), deny=args.deny, group=args.group_id, object_id=args.sif_id)
     except NotVerifiedError as error:
         return error.verification, error
     return found, None
@@ -122,11 +152,6 @@ def _totals(result: Verification) -> list[tuple[str, int, int]]:
         count, first = found.get(what, (0, span.start))
         found[what] = (count + span.end - span.start, first)
     return [(what, count, first) for what, (count, first) in found.items()]
-
-
-def _write_document(content: dict[str, Any]) -> None:
-    """Print a JSON document."""
-    print_json(content)
 
 
 def _document(result: Verification) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from isal.isal_zlib import crc32
 
-from sifmake.errors import FlattenError, PackDamagedError, SifmakeError
+from sifmake.errors import FlattenError, LimitError, PackDamagedError, SifmakeError
 from sifmake.files import write_atomic
 from sifmake.flatten.merge import Merger
 from sifmake.flatten.tree import Tree, new_directory
@@ -98,10 +98,10 @@ def merge(packs: Sequence[Pack], epoch: int, limits: Limits = DEFAULT_LIMITS) ->
     Args:
         packs: One per layer.
         epoch: Time stamp, in seconds, of directories that no tar entry describes.
-        limits: ``implied_folders`` and ``path_steps`` apply.
+        limits: ``entries``, ``implied_folders`` and ``path_steps`` apply.
 
     Raises:
-        LimitError: Paths lead through too many folders.
+        LimitError: There are too many entries, or paths lead through too many folders.
         FlattenError: Layers cannot be merged; ``where`` names layer and path.
     """
     merger = Merger(epoch, limits)
@@ -110,6 +110,9 @@ def merge(packs: Sequence[Pack], epoch: int, limits: Limits = DEFAULT_LIMITS) ->
     for number, pack in enumerate(packs):
         entries = pack.entries()
         count += len(entries)
+        if count > limits.entries:
+            what = f"the layers have more than {limits.entries} entries together (a limit)"
+            raise LimitError(what, hint="set entries under limits in sifmake.yaml")
         warnings += [f"layer {short(pack.meta.diff_id)}: {text}" for text in pack.meta.warnings]
         try:
             merger.apply(entries, number)

@@ -7,6 +7,7 @@ A build does not pay for this: what it relies on is checked while the index is d
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
@@ -15,6 +16,7 @@ from sifmake.layers.entry import FILE, HARDLINK
 from sifmake.layers.members import most_bytes
 from sifmake.layers.pack_checks import is_block_word, stored_size
 from sifmake.layers.tar_paths import normalise
+from sifmake.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
 
+STORED_LIMITS = replace(DEFAULT_LIMITS, layer_entries=5_000_000)
+"""For packs in a store: a project whose limits allow more entries than usual has made them, so they are not damaged."""
 _Range = tuple[int, int]
 
 

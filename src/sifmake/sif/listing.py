@@ -104,6 +104,30 @@ def header_lines(header: Header) -> list[str]:
     return [f"{name + ':':<22}{value}" for name, value in fields.items() if value]
 
 
+def info_lines(item: Descriptor) -> list[str]:
+    """Return what a descriptor says of its object, one field per line."""
+    part = read_partition(item)
+    hash_type, fingerprint = read_signature(item) if item.data_type == DataType.SIGNATURE else (0, b"")
+    fields = {
+        "Data Type": name_of(TYPE_LABELS, item.data_type),
+        "ID": str(item.id),
+        "Group ID": str(item.group_id or ""),
+        "Linked Group ID": str(item.linked_group or ""),
+        "Linked ID": str(item.linked_object or ""),
+        "Offset": str(item.offset),
+        "Size": f"{item.size} bytes",
+        "Created At": _time_text(item.created),
+        "Modified At": _time_text(item.modified),
+        "Name": item.name.split(b"\0", 1)[0].decode(errors="backslashreplace"),
+        "Filesystem Type": name_of(_FS_LABELS, part.fs_type) if part else "",
+        "Partition Type": name_of(_PART_LABELS, part.part_type) if part else "",
+        "Architecture": part.arch_name if part else "",
+        "Hash Type": name_of(_HASH_LABELS, hash_type) if hash_type else "",
+        "Entity": fingerprint.hex().upper() if any(fingerprint) else "",
+    }
+    return [f"{name + ':':<22}{value}" for name, value in fields.items() if value]
+
+
 def _time_text(seconds: int) -> str:
     """Return Unix seconds as RFC 3339 in UTC; empty for the time of deterministic files."""
     if seconds == ZERO_TIME:
