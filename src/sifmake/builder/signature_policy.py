@@ -1,0 +1,130 @@
+"""``require-signature``: what runs was verified as it was opened, and the configuration decides, not the caller.
+
+Every run reads this module: what it does not need at once is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sifmake.project.configuration import Configuration
+    from sifmake.reference import Uri
+
+_CONFIGURATIONS = ("sifmake.yaml", "config/config.yaml")
+"""The first that exists counts; see :func:`~sifmake.project.configuration.find_settings`."""
+_SIGNATURE_WORD = b"signature"
+"""Only where it stands in the configuration is that read as YAML, which takes a while."""
+_DISGUISES = (b"\\", b"\0")
+"""What YAML could write the word with otherwise: escapes and UTF-16."""
+_OWN_SIGNATURES = "signed files are run by name: `sifmake pull`, `sifmake sign`, or an oras:// URI of a signed SIF file"
+
+
+def signing_configuration() -> Configuration | None:
+    """Return the project's configuration if it asks for signatures. Raises ConfigError if it cannot be read."""
+    text = _settings_text()
+    if _SIGNATURE_WORD not in text and not any(mark in text for mark in _DISGUISES):
+        return None
+    from pathlib import Path
+
+    from sifmake.project.project import Project
+
+    configuration = Project(Path.cwd()).configuration
+    return configuration if configuration.require_signature else None
+
+
+def _settings_text() -> bytes:
+    for name in _CONFIGURATIONS:
+        try:
+            with open(name, "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return b""
+
+
+def _settings_name() -> str:
+    return next((name for name in _CONFIGURATIONS if os.path.exists(name)), _CONFIGURATIONS[0])
+
+
+def refuse_unsigned_kind(uri: Uri) -> None:
+    """Refuse an image that cannot be signed, before it is pulled: a SIF file that is made of it has no signature."""
+    from sifmake.errors import SigningError
+
+    if not uri.is_sif:
+        raise SigningError(
+            "is not run, for an image of this kind is not signed",
+            where=uri.given,
+            hint=f"require-signature is set in {_settings_name()}; {_OWN_SIGNATURES}",
+        )
+
+
+def open_verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
+    """Open a SIF file, where it is not open yet, and verify it; returns its file descriptor.
+
+    Raises:
+        SigningError: It does not verify, is an image of the project and not the one of its lock, or there are no keys.
+        LockError: The lock is damaged.
+    """
+    from pathlib import Path
+
+    from sifmake.errors import SigningError
+    from sifmake.project.keys import load_project_trust
+    from sifmake.signing import verify_open
+
+    _check_keys(configuration)
+    if fd < 0:
+        fd = os.open(sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    found = verify_open(fd, Path(sif), load_project_trust(configuration), limits=configuration.limits)
+    if found.exit_code:
+        raise SigningError(
+            f"is not run, for it does not verify: {'; '.join(found.reasons[:5])}",
+            where=sif,
+            hint=f"require-signature is set in {_settings_name()}; sifmake sign signs it, trusted-keys names who may",
+        )
+    if name := _image_of(sif):
+        from sifmake.builder.image_signing import header_before
+        from sifmake.builder.lock_match import check_match
+        from sifmake.project.project import Project
+        from sifmake.sif import read_sif
+
+        project = Project(Path.cwd())
+        check_match(read_sif(fd, Path(sif)), found, project.lock(name), header_before(project, name))
+    return fd
+
+
+def _image_of(sif: str) -> str:
+    """Return the name of the image of the project here that a file is; empty for other files, which have no lock."""
+    from pathlib import Path
+
+    from sifmake.project.stage_table import LOCK, TARGET, path_of
+
+    here = Path.cwd()
+    for path in (Path(sif), Path(sif).resolve()):
+        lock = path_of(here, LOCK, path.stem)
+        own = path_of(here, TARGET, path.stem)
+        if own.name == path.name and own.parent.resolve() == path.parent.resolve() and lock.exists():
+            return path.stem
+    return ""
+
+
+def _check_keys(configuration: Configuration) -> None:
+    """Raise SigningError if trusted keys cannot be read: what they refuse would be lost with what they allow."""
+    from sifmake.errors import SigningError
+    from sifmake.project.configuration import DEVELOPMENT
+
+    for path in configuration.trusted_keys:
+        try:
+            if os.path.isdir(path):
+                os.listdir(path)
+            else:
+                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and configuration.key == DEVELOPMENT:
+                continue  # its own key is trusted without a file
+            raise SigningError(
+                f"trusted keys cannot be read: {error.strerror}",
+                where=str(path),
+                hint=f"require-signature is set in {_settings_name()}; put the keys there or correct trusted-keys",
+            ) from None
