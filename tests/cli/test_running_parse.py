@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sifmake.cli.main import build_parser, parse
-from sifmake.cli.running_options import FLAG, PEERS, SHARED, VALUE, all_rows, long_word
-from sifmake.cli.running_parse import Options, parse_plain, read_variables
+from sifmake.cli.running_options import FLAG, LIST, PEERS, SHARED, TEXTS, VALUE, all_rows, long_word
+from sifmake.cli.running_parse import WRAPPED, Options, parse_plain, read_variables
 from sifmake.cli.running_request import env_items, leave_out_idle, peer_words, request_of
 from sifmake.errors import SifmakeError, UsageError
 from sifmake.runtime.errors import RunError
@@ -249,3 +249,10 @@ def test_a_gpu_that_is_not_there_is_a_warning_and_one_that_is_there_is_refused(t
     assert len(leave_out_idle(options)) == 1
     with pytest.raises(RunError, match="--nv needs apptainer or singularity"):
         request_of(options, {})
+
+
+def test_every_option_has_the_type_of_its_kind() -> None:
+    types = {FLAG: "bool", VALUE: "str", LIST: "list[str]", TEXTS: "list[str]"}
+    rows = {row[0]: types[row[2]] for action in WRAPPED for row in all_rows(action)}
+    own = {"command", "quiet", "debug", "image", "arguments", "given"}
+    assert {name: kind for name, kind in Options.__annotations__.items() if name not in own} == rows

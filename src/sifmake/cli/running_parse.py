@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Mapping
-    from typing import Any
 
     from sifmake.cli.running_options import Row
 
@@ -37,19 +36,117 @@ class Options:
     """Parsed options: an attribute for each row, what argparse's Namespace has too, and who gave them.
 
     Attributes:
+        command: The action.
+        image: As it was named.
+        arguments: What follows the image.
         given: By attribute, the word or variable by which an option was set.
     """
+
+    command: str
+    quiet: bool
+    debug: bool
+    image: str
+    arguments: list[str]
+    shell: str
+    given: dict[str, str]
+
+    # One for each row of the tables, by its kind; a test holds them equal. Those of another action are not set.
+    add_caps: str
+    allow_setuid: bool
+    app: str
+    apply_cgroups: str
+    authfile: str
+    bind: list[str]
+    blkio_weight: str
+    blkio_weight_device: list[str]
+    cdi_dirs: list[str]
+    cleanenv: bool
+    compat: bool
+    compat32: bool
+    contain: bool
+    containall: bool
+    containlibs: list[str]
+    cpu_shares: str
+    cpus: str
+    cpuset_cpus: str
+    cpuset_mems: str
+    cwd: str
+    data: list[str]
+    device: list[str]
+    disable_cache: bool
+    dmtcp_launch: str
+    dmtcp_restart: str
+    dns: list[str]
+    docker_host: str
+    docker_login: bool
+    drop_caps: str
+    env: list[str]
+    env_file: list[str]
+    fakeroot: bool
+    fusemount: list[str]
+    home: str
+    hostname: str
+    ignore_fakeroot: bool
+    ignore_subuid: bool
+    ignore_userns: bool
+    intel_hpu: bool
+    ipc: bool
+    keep_layers: bool
+    keep_privs: bool
+    memory: str
+    memory_reservation: str
+    memory_swap: str
+    mount: list[str]
+    net: bool
+    netns_path: str
+    network: str
+    network_args: list[str]
+    no_compat: bool
+    no_env: list[str]
+    no_eval: bool
+    no_home: bool
+    no_https: bool
+    no_init: bool
+    no_mount: list[str]
+    no_nv: bool
+    no_oci: bool
+    no_pid: bool
+    no_privs: bool
+    no_rocm: bool
+    no_setgroups: bool
+    no_tmp_sandbox: bool
+    no_umask: bool
+    nv: bool
+    nvccli: bool
+    oci: bool
+    offline: bool
+    oom_kill_disable: bool
+    overlay: list[str]
+    passphrase: bool
+    pem_path: str
+    pid: bool
+    pids_limit: str
+    rocm: bool
+    runscript_timeout: str
+    runtime: str
+    scratch: list[str]
+    security: list[str]
+    sharens: bool
+    tmp_sandbox: bool
+    underlay: bool
+    unsquash: bool
+    userns: bool
+    uts: bool
+    workdir: str
+    writable: bool
+    writable_tmpfs: bool
 
     def __init__(self, action: str) -> None:
         values = {"command": action, "quiet": False, "debug": False, "image": "", "arguments": [], "shell": ""}
         self.__dict__.update(values)
         for row in all_rows(action):
             self.__dict__[row[0]] = False if row[2] is FLAG else "" if row[2] is VALUE else []
-        self.given: dict[str, str] = {}
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
+        self.given = {}
 
     def take(self, row: Row, text: str, origin: str) -> None:
         """Set an option to what a text says; ValueError if that is not for it."""
