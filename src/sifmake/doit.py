@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["DOIT_CONFIG", "task_images", "task_outdated"]
 
 DOIT_CONFIG = {
-    "default_tasks": ["pull_image"],
+    # The images one by one: doit runs the group stage by stage, so that no image is there until all nearly are.
+    "default_tasks": ["pull_image:*"],
     "continue": True,
     "reporter": Reporter,
     # Records decide what runs. A database on disk would add nothing but a way to be damaged by a killed run.
