@@ -20,15 +20,15 @@ def begin(action):
 
 
 def test_the_next_one_begins_when_the_last_bytes_of_the_one_before_are_reached():
-    turns = TransferSlots(1)
+    slots = TransferSlots(1)
     begun = threading.Event()
 
     def follow():
-        with turns.turn():
+        with slots.acquire():
             begun.set()
 
-    with turns.turn() as turn:
-        reader = turn.watch(io.BytesIO(bytes(LAST_BYTES + 100)), LAST_BYTES + 100)
+    with slots.acquire() as slot:
+        reader = slot.watch(io.BytesIO(bytes(LAST_BYTES + 100)), LAST_BYTES + 100)
         thread = begin(follow)
         reader.read(99)
         assert not begun.wait(0.05)
@@ -39,20 +39,20 @@ def test_the_next_one_begins_when_the_last_bytes_of_the_one_before_are_reached()
 
 
 def test_a_turn_counts_once_however_it_ends():
-    turns = TransferSlots(2)
+    slots = TransferSlots(2)
     running, most = [], []
     lock, gate = threading.Lock(), threading.Event()
 
     def work():
-        with turns.turn() as turn:
+        with slots.acquire() as slot:
             with lock:
                 running.append(1)
                 most.append(len(running))
             gate.wait(SOON)
             with lock:
                 running.pop()
-            turn.watch(io.BytesIO(b"x"), 1).read(1)
-            turn.end()
+            slot.watch(io.BytesIO(b"x"), 1).read(1)
+            slot.end()
 
     threads = [begin(work) for _ in range(8)]
     gate.set()
@@ -62,26 +62,26 @@ def test_a_turn_counts_once_however_it_ends():
 
 
 def test_a_block_that_fails_gives_its_turn_back():
-    turns = TransferSlots(1)
-    with pytest.raises(ZeroDivisionError), turns.turn():
+    slots = TransferSlots(1)
+    with pytest.raises(ZeroDivisionError), slots.acquire():
         _ = 1 / 0
-    with turns.turn():
+    with slots.acquire():
         pass
 
 
 def test_who_waits_gives_up_when_the_pull_does():
-    turns = TransferSlots(1)
+    slots = TransferSlots(1)
     caught = []
 
     def wait():
         try:
-            with turns.turn():
+            with slots.acquire():
                 caught.append(None)
         except CancelledError as error:
             caught.append(error)
 
-    with turns.turn():
+    with slots.acquire():
         thread = begin(wait)
-        turns.close()
+        slots.close()
         thread.join(SOON)
     assert [type(error) for error in caught] == [CancelledError]

@@ -6,7 +6,7 @@ import pytest
 
 from sifmake.runtime.bwrap_plan import BwrapPlan
 from sifmake.runtime.container_paths import ContainerPaths
-from sifmake.runtime.overlay import Cover
+from sifmake.runtime.overlay import OverlayScratch
 
 
 @pytest.fixture
@@ -85,4 +85,4 @@ def test_names_that_the_kernel_would_take_apart(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / "cover").mkdir()
     with pytest.raises(OSError, match="read as several"):
-        Cover(str(tmp_path / "cover")).adding(str(tmp_path / name), {"x": b""})
+        OverlayScratch(str(tmp_path / "cover")).adding(str(tmp_path / name), {"x": b""})

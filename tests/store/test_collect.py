@@ -10,7 +10,7 @@ import pytest
 
 from sifmake.errors import UsageError
 from sifmake.store import Store
-from sifmake.store.collect import choose, parse_age, parse_size, remove
+from sifmake.store.collect import choose_items, parse_age, parse_size, remove
 from sifmake.store.items import Item, list_items
 
 NOW = 1_000_000_000.0
@@ -47,7 +47,7 @@ ITEMS = [
 )
 def test_what_goes(size, age, gone):
     for order in (ITEMS, ITEMS[::-1]):
-        assert [chosen.name for chosen in choose(order, NOW, size, age)] == gone
+        assert [chosen.name for chosen in choose_items(order, NOW, size, age)] == gone
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_store_is_listed_and_removed_from(tmp_path):
     assert [(one.kind, one.size) for one in items] == [("pack", 5), ("container", 3), ("name", 132)]
     assert [one.name for one in items[:2]] == [key, sif.name]
     assert list(list_items(store.root, "sif")) == [items[1]]
-    chosen = choose(items, time.time(), max_size=0)
+    chosen = choose_items(items, time.time(), max_size=0)
     remove(chosen)
     remove(chosen)
     assert [one.kind for one in list_items(store.root)] == ["container", "name"]
@@ -106,7 +106,7 @@ def sifs(tmp_path):
 
 
 def what_goes(store, size=None, age=None, elsewhere=()):
-    chosen = choose(list_items(store.root), NOW, size, age, elsewhere)
+    chosen = choose_items(list_items(store.root), NOW, size, age, elsewhere)
     return sorted(one.name[0] if one.kind == "container" else one.path.read_text()[0] + "'" for one in chosen)
 
 
@@ -165,7 +165,7 @@ PATCHES = [
 )
 def test_patches_go_with_their_packs(size, gone):
     for order in (ITEMS + PATCHES, PATCHES + ITEMS):
-        assert [one.name for one in choose(order, NOW, size, None, {"site"})] == gone
+        assert [one.name for one in choose_items(order, NOW, size, None, {"site"})] == gone
 
 
 def test_a_name_of_an_image_whose_manifest_is_there_stays(sifs):
@@ -178,5 +178,5 @@ def test_a_name_of_an_image_whose_manifest_is_there_stays(sifs):
     blob = Item("blob", f"sha256:{'e' * 64}", Path("blob"), "blob", 1, NOW - DAY)
     names = [one for one in list_items(sifs.root) if one.kind == "name" and one.path.read_text().startswith(f"{key}\n")]
     assert len(names) == 1
-    assert not set(names) & set(choose([*list_items(sifs.root), blob], NOW))
-    assert set(names) <= set(choose(list_items(sifs.root), NOW))
+    assert not set(names) & set(choose_items([*list_items(sifs.root), blob], NOW))
+    assert set(names) <= set(choose_items(list_items(sifs.root), NOW))

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from sifmake.store import Store
-from sifmake.store.collect import choose
+from sifmake.store.collect import choose_items
 from sifmake.store.items import list_items
 from sifmake.store.sweep import DAY, SKEW, STAMP
 
@@ -74,8 +74,8 @@ def test_what_is_from_the_future_is_collected_a_day_after_it_was_seen(store):
     set_all(store, time.time() + YEARS)
     store.sweep()
     items = list(list_items(store.root))
-    assert choose(items, time.time(), max_size=0) == []
-    assert {item.kind for item in choose(items, time.time() + DAY + 60, max_size=0)} == {
+    assert choose_items(items, time.time(), max_size=0) == []
+    assert {item.kind for item in choose_items(items, time.time() + DAY + 60, max_size=0)} == {
         "pack",
         "blob",
         "container",

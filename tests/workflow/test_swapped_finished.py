@@ -91,7 +91,7 @@ def test_a_swapped_finished_file_does_not_run(project: Folder, pair: KeyPair, tm
     run = ["sifmake", "exec", "--runtime", "builtin", "images/app.sif", "/bin/true"]
     assert REASON not in project.run(*run, status=None)
     swap(project, other)
-    assert REASON in project.run(*run, status=1)
+    assert REASON in project.run(*run, status=255)
 
 
 def test_a_file_that_came_unsigned_must_have_the_projects_signature(

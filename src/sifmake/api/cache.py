@@ -208,7 +208,7 @@ class Cache:
         Raises:
             UsageError: There is neither limit, or a text says none.
         """
-        from sifmake.store.collect import choose, key_of, parse_age, parse_size
+        from sifmake.store.collect import choose_items, key_of, parse_age, parse_size
         from sifmake.store.items import list_items
         from sifmake.store.naming import PACKS, SIFS
 
@@ -220,7 +220,7 @@ class Cache:
         items = self._items()
         others = (item for path in store.read_only for item in list_items(path, SIFS, PACKS, rules=store.site_rules))
         elsewhere = {key_of(item) or item.name for item in others}
-        return self._remove(choose(items, time.time(), size, age, elsewhere), dry_run=dry_run)
+        return self._remove(choose_items(items, time.time(), size, age, elsewhere), dry_run=dry_run)
 
     def clean(self, *, dry_run: bool = False) -> CacheRemoval:
         """Empty the store.

@@ -75,11 +75,11 @@ def fetch_packs(
     if not all(has_pack(store, layer.diff_id) for layer in image.layers):
         source.read_through(image.digest)
     progress = CancellableProgress(progress)
-    turns = TransferSlots(PARALLEL_LAYERS)
+    slots = TransferSlots(PARALLEL_LAYERS)
     with ExitStack() as opened, Workers() as workers, Threads(2 * PARALLEL_LAYERS) as threads:
         layers = {layer.diff_id: layer for layer in image.layers}
         budget = ImageBudget(limits, sum(layer.descriptor.size for layer in layers.values()))
-        make = _Maker(source, store, codec, workers, limits, progress, turns, budget).find_or_make
+        make = _Maker(source, store, codec, workers, limits, progress, slots, budget).find_or_make
         # The largest first: begun last, it would end alone.
         order = sorted(layers.values(), key=lambda layer: layer.descriptor.size, reverse=True)
         futures = {threads.submit(make, layer): layer.diff_id for layer in order}
@@ -89,7 +89,7 @@ def fetch_packs(
                 packs[futures[future]] = opened.enter_context(future.result())
         except BaseException as error:
             threads.shutdown(wait=False, cancel_futures=True)
-            turns.close()
+            slots.close()
             if not isinstance(error, Exception):
                 progress.stop()
             raise
@@ -107,7 +107,7 @@ class _Maker:
     workers: Workers
     limits: Limits
     progress: Progress
-    turns: TransferSlots
+    slots: TransferSlots
     budget: ImageBudget
 
     def find_or_make(self, layer: Layer) -> Pack:
@@ -172,9 +172,9 @@ class _Maker:
 
         size = layer.descriptor.size
         try:
-            with self.turns.turn() as turn, self.source.open_layer(layer) as reader:
+            with self.slots.acquire() as slot, self.source.open_layer(layer) as reader:
                 task = self.progress.task(short(layer.descriptor.digest), size)
-                bytes_read = turn.watch(reader, size)
+                bytes_read = slot.watch(reader, size)
                 parts = (layer, self.codec, self.workers, self.limits, task, self.budget)
                 made = self.store.write_pack(key, lambda file: write_pack(file, bytes_read, *parts))
         except WrongBlobError as error:

@@ -18,7 +18,7 @@ LAST_BYTES = 1 << 20
 
 
 class TransferSlots:
-    """A number of turns that threads take. A turn ends when the last bytes of a layer are on their way.
+    """A number of slots that threads take. A slot is free again when the last bytes of a layer are on their way.
 
     The next layer's request then travels while this one is read to its end, packed and put on disk.
     """
@@ -29,22 +29,22 @@ class TransferSlots:
         self._changed = threading.Condition()
 
     @contextmanager
-    def turn(self) -> Iterator[TransferSlot]:
-        """Wait for a turn and hold it at most as long as the block runs.
+    def acquire(self) -> Iterator[TransferSlot]:
+        """Wait for a slot and hold it at most as long as the block runs.
 
         Raises:
-            CancelledError: There are no further turns.
+            CancelledError: There are no further slots.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._free or self._closed)
             if self._closed:
                 raise CancelledError("given up")
             self._free -= 1
-        turn = TransferSlot(self)
+        slot = TransferSlot(self)
         try:
-            yield turn
+            yield slot
         finally:
-            turn.end()
+            slot.end()
 
     def close(self) -> None:
         """Let those who wait give up."""
@@ -53,38 +53,38 @@ class TransferSlots:
             self._changed.notify_all()
 
     def give_back(self) -> None:
-        """Let one more take a turn."""
+        """Let one more take a slot."""
         with self._changed:
             self._free += 1
             self._changed.notify()
 
 
 class TransferSlot:
-    """One layer's turn; it is used by one thread."""
+    """One layer's slot; it is used by one thread."""
 
-    def __init__(self, turns: TransferSlots) -> None:
-        self._turns: TransferSlots | None = turns
+    def __init__(self, slots: TransferSlots) -> None:
+        self._slots: TransferSlots | None = slots
 
     def end(self) -> None:
         """Let the next one begin, once."""
-        if self._turns is not None:
-            self._turns.give_back()
-            self._turns = None
+        if self._slots is not None:
+            self._slots.give_back()
+            self._slots = None
 
     def watch(self, reader: BlobReader, size: int) -> BlobReader:
-        """Return a reader of the same ``size`` bytes whose last ones end the turn."""
+        """Return a reader of the same ``size`` bytes whose last ones end the slot."""
         return _Watched(reader, size, self)
 
 
 class _Watched:
-    def __init__(self, reader: BlobReader, size: int, turn: TransferSlot) -> None:
+    def __init__(self, reader: BlobReader, size: int, slot: TransferSlot) -> None:
         self._reader = reader
         self._left = size
-        self._turn = turn
+        self._slot = slot
 
     def read(self, size: int, /) -> bytes:
         data = self._reader.read(size)
         self._left -= len(data)
         if self._left <= LAST_BYTES:
-            self._turn.end()
+            self._slot.end()
         return data

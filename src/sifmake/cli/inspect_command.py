@@ -56,10 +56,10 @@ def chosen_attributes(path: Path, wanted: set[str], app: str) -> dict[str, Any]:
     """
     from sifmake.api.images import inspect
     from sifmake.errors import SifmakeError
-    from sifmake.rootfs.report import choose
+    from sifmake.rootfs.report import choose_attributes
 
     found = inspect(path, only=("deffile",) if wanted == {"deffile"} and not app else ())
     try:
-        return choose(found.attributes, wanted, app)
+        return choose_attributes(found.attributes, wanted, app)
     except SifmakeError as error:
         raise error.within(str(path)) from None

@@ -7,7 +7,7 @@ import sys
 
 from sifmake.cli.running_image import opened_image
 from sifmake.cli.running_parse import WRAPPED, Options, configure, parse_plain, read_variables
-from sifmake.runtime import choose
+from sifmake.runtime import choose_runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, action: str) -> int:
 
         raise UsageError("no command is given", hint=WRAPPED["exec"])
     options = args if isinstance(args, Options) else _adopted(args)
-    backend = choose(options.runtime)
+    backend = choose_runtime(options.runtime)
     request = (_builtin_request if backend.name == "builtin" else _peer_request)(options)
     return _leave(backend.run(request))
 

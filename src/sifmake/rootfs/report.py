@@ -61,7 +61,7 @@ def _checked(value: Any, name: str) -> Any:
     return {clean(key): clean(item) for key, item in sorted(value.items())}
 
 
-def choose(attributes: Attributes, wanted: Collection[str], app: str = "") -> Attributes:
+def choose_attributes(attributes: Attributes, wanted: Collection[str], app: str = "") -> Attributes:
     """Return the wanted attributes, of the container or of one of its apps, in the order of the document.
 
     Args:

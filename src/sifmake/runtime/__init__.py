@@ -1,5 +1,5 @@
 """Running programs in SIF files, by Apptainer, by SingularityCE, or by means of our own."""
 
-from sifmake.runtime.backends import choose
+from sifmake.runtime.backends import choose_runtime
 
-__all__ = ["choose"]
+__all__ = ["choose_runtime"]

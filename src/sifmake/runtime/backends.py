@@ -81,7 +81,7 @@ def _backends() -> tuple[Backend, ...]:
     return (_Peer("apptainer"), _Peer("singularity"), _BuiltIn())
 
 
-def choose(runtime: str = "") -> Backend:
+def choose_runtime(runtime: str = "") -> Backend:
     """Return a back end.
 
     Args:

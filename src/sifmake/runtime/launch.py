@@ -14,7 +14,7 @@ from sifmake.runtime.readahead import announce, open_file, open_libraries, read_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.runtime.image_mount import ImageMount
-    from sifmake.runtime.overlay import Cover
+    from sifmake.runtime.overlay import OverlayScratch
     from sifmake.runtime.request import Request
 
 
@@ -32,7 +32,7 @@ class Launch:
         self.request = request
         self.tree = tree
         self.caller = tree.caller
-        self.layers: Cover | None = None
+        self.layers: OverlayScratch | None = None
 
     def start(self, bwrap: str, *, ignored: frozenset[int]) -> tuple[int, int]:
         """Start the program.
@@ -81,12 +81,12 @@ class Launch:
             if text is not None:
                 layout.put(view.resolve(path).path, text.encode("utf-8", "surrogateescape"))
 
-    def cover(self) -> Cover:
+    def cover(self) -> OverlayScratch:
         """Return the place for layers and files; there is one for each run."""
         if self.layers is None:
-            from sifmake.runtime.overlay import Cover
+            from sifmake.runtime.overlay import OverlayScratch
 
-            self.layers = Cover(self.tree.cover)
+            self.layers = OverlayScratch(self.tree.cover)
         return self.layers
 
     def file_words(self, layout: BwrapPlan) -> tuple[list[str], list[int]]:

@@ -15,7 +15,7 @@ _SEPARATORS = (":", ",", "\\")
 """What the kernel takes apart in a list of layers."""
 
 
-class Cover:
+class OverlayScratch:
     """A folder of our own mount namespace, with a tmpfs on it once it is needed.
 
     Attributes:

@@ -8,7 +8,7 @@ from sifmake.errors import SquashfsError
 from sifmake.layers.entry import BLOCK, CHAR, DIR, FIFO, FILE, SOCKET, SYMLINK
 from sifmake.squashfs import format as fmt
 from sifmake.squashfs.metadata import MetadataStream
-from sifmake.squashfs.paths import show
+from sifmake.squashfs.paths import shown_path
 from sifmake.squashfs.xattrs import XattrTable
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class InodeTable:
 
     def _misfit(self, inode: Inode) -> SquashfsError:
         what = f"the stored blocks do not make up the file's {inode.size} bytes"
-        return SquashfsError(what, where=show(inode.path), hint="run: sifmake cache verify")
+        return SquashfsError(what, where=shown_path(inode.path), hint="run: sifmake cache verify")
 
     def _directory(self, inode: Inode) -> int:
         listing, parent = self.listings.pop(inode.number)
@@ -108,7 +108,7 @@ class InodeTable:
             common = self._common(inode)
             return self._append(fmt.DIRECTORY.pack(*common, listing.start, inode.links, size, listing.offset, parent))
         if size > fmt.MAX_32:
-            raise SquashfsError("a directory's listing exceeds 4 GiB", where=show(inode.path))
+            raise SquashfsError("a directory's listing exceeds 4 GiB", where=shown_path(inode.path))
         fixed = fmt.EXTENDED_DIRECTORY.pack(
             *self._common(inode, fmt.EXTENDED),
             *(inode.links, size, listing.start, parent, listing.jumps, listing.offset, xattrs),

@@ -17,7 +17,7 @@ from sifmake.squashfs.format import (
     MAX_XATTR_NAME,
     MAX_XATTR_VALUE,
 )
-from sifmake.squashfs.paths import first_path, join, show
+from sifmake.squashfs.paths import first_path, join, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def _is_name(name: bytes) -> bool:
 
 
 def _refuse_name(path: bytes, name: bytes) -> None:
-    where = show(join(path, name))
+    where = shown_path(join(path, name))
     if len(name) > MAX_NAME:
         what = f"a name has {len(name)} bytes, squashfs allows {MAX_NAME}"
         raise SquashfsError(what, where=where, hint="rename the file in the image")

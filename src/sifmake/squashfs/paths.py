@@ -16,11 +16,11 @@ def join(path: bytes, name: bytes) -> bytes:
     return path + b"/" + name if path else name
 
 
-def show(path: bytes) -> str:
+def shown_path(path: bytes) -> str:
     """Return a path as text, absolute, with bytes that are no UTF-8 escaped."""
     return "/" + path.decode("utf-8", "backslashreplace")
 
 
 def first_path(tree: Tree, matches: Callable[[Inode], bool]) -> str:
     """Return, readable, the first path in the tree's order whose inode matches."""
-    return show(next(path for path, inode in tree.walk() if matches(inode)))
+    return shown_path(next(path for path, inode in tree.walk() if matches(inode)))

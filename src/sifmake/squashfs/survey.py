@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sifmake.errors import SquashfsError
 from sifmake.layers.entry import DIR
 from sifmake.squashfs.limits import check_inodes, check_names, check_owners, check_xattrs, clamped_times
-from sifmake.squashfs.paths import join, show
+from sifmake.squashfs.paths import join, shown_path
 from sifmake.squashfs.xattrs import dropped_xattrs
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _walk(root: Inode) -> tuple[list[Directory], list[Inode]]:
         directories.append(Directory(inode, parent, names, len(below)))
         for where, child, _ in below:
             if id(child) in seen:
-                raise SquashfsError("a directory stands under two names", where=show(where))
+                raise SquashfsError("a directory stands under two names", where=shown_path(where))
             seen.add(id(child))
         stack += below
     return directories, found

@@ -16,7 +16,7 @@ from sifmake.squashfs.format import (
 )
 from sifmake.squashfs.limits import show_key
 from sifmake.squashfs.metadata import MetadataStream, indexed_table
-from sifmake.squashfs.paths import show
+from sifmake.squashfs.paths import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,7 +96,7 @@ def dropped_xattrs(tree: Tree, inodes: Sequence[Inode]) -> tuple[str, ...]:
                 first.setdefault(name, path)
                 counts[name] = counts.get(name, 0) + 1
     return tuple(
-        f"{show(path)}: extended attribute {show_key(name)} dropped, squashfs has user, trusted and security only"
+        f"{shown_path(path)}: extended attribute {show_key(name)} dropped, squashfs has user, trusted and security only"
         f" ({counts[name]} in all)"
         for name, path in first.items()
     )

@@ -20,7 +20,7 @@ _BYTES = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t"
 _SECONDS = {"h": 3600, "": DAY, "d": DAY, "w": 7 * DAY}
 
 
-def choose(
+def choose_items(
     items: Iterable[Item],
     now: float,
     max_size: int | None = None,
