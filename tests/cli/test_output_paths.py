@@ -15,6 +15,8 @@ from sifmake.cli.main import main
 from support.images import Blobs, write_layout
 from support.layers import file, tar
 from support.raw_server import RawServer
+from support.runtime import SIFMAKE as SIFMAKE_AS_MODULE
+from support.runtime import as_ordinary, needs_root, open_folder
 
 SIFMAKE = Path(sys.executable).with_name("sifmake")
 
@@ -152,15 +154,26 @@ def test_h30_folders_are_refused_before_anything_is_fetched(folder: Path, capsys
     assert not (folder / "cache" / "packs").exists()
 
 
-def test_h30_a_read_only_folder_is_told_before_anything_is_fetched(folder: Path) -> None:
-    (folder / "ro").mkdir(0o555)
-    if not os.geteuid():
-        pytest.skip("root writes everywhere; test_two_users has the same for another user")
-    with RawServer(lambda connection: connection.close()) as server:
-        done = run("pull", "--no-https", "ro/x.sif", f"docker://{server.host}/app:1")
+@needs_root
+def test_h30_a_folder_that_is_closed_is_told_before_anything_is_fetched() -> None:
+    with open_folder() as place, RawServer(lambda connection: connection.close()) as server:
+        (place / "closed").mkdir(0o755)
+        uri = f"docker://{server.host}/app:1"
+        done = subprocess.run(
+            [*as_ordinary(fuse=False), *SIFMAKE_AS_MODULE, "pull", "--no-https", "closed/x.sif", uri],
+            capture_output=True, check=False, timeout=60, cwd=place,
+            env={**os.environ, "SIFMAKE_CACHE": f"{place}/cache", "HOME": str(place)},
+        )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith(b"sifmake: error: ro/x.sif: no file can be made in ro (Permission denied)")
+    assert done.stderr.startswith(b"sifmake: error: closed/x.sif: no file can be made in closed (Permission denied)")
     assert server.asked == []
+
+
+def test_h30_a_long_name_that_is_not_ascii_is_taken(folder: Path) -> None:
+    """255 bytes are allowed for a name; what is written beside it first has its own name."""
+    name = "\N{CJK UNIFIED IDEOGRAPH-65E5}" * 80 + ".sif"
+    assert main(["pull", name, "oci:app:1"]) == 0
+    assert (folder / name).is_file()
 
 
 @pytest.fixture
