@@ -49,3 +49,18 @@ def test_a_megabyte_in_a_file_is_not_a_megabyte_on_the_terminal(tmp_path: Path, 
     with pytest.raises(ConfigError) as caught:
         read(tmp_path / "x.yaml", tmp_path)
     assert len(str(caught.value)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("root", "hint", "want"),
+    [
+        (".", "run sifmake lock app", "run sifmake lock app"),
+        ("/srv/my images", "run sifmake lock app", "run sifmake lock --root '/srv/my images' app"),
+        ("../x", "run `sifmake lock --offline` first", "run `sifmake lock --root ../x --offline` first"),
+        ("../x", "run sifmake lock --root ../x app", "run sifmake lock --root ../x app"),
+        (r"\1", "run sifmake lock", r"run sifmake lock --root '\1'"),
+        ("../x", "delete the file", "delete the file"),
+    ],
+)
+def test_a_hint_names_the_folder_of_the_project(root: str, hint: str, want: str) -> None:
+    assert SifmakeError("x", hint=hint).at_root(root).hint == want

@@ -48,6 +48,16 @@ class SifmakeError(Exception):
         self.where = f"{where}: {self.where}" if self.where else where
         return self
 
+    def at_root(self, root: str) -> SifmakeError:
+        """Return the same error; commands in its hint name the project's folder, so that they work when pasted."""
+        if root != ".":
+            import re
+            from shlex import quote
+
+            named = f"sifmake lock --root {quote(root)}"
+            self.hint = re.sub(r"\bsifmake lock\b(?! --root)", lambda _: named, self.hint)
+        return self
+
 
 def _restored(kind: type[SifmakeError], args: tuple[str, ...], state: dict[str, object]) -> SifmakeError:
     error = kind.__new__(kind, *args)

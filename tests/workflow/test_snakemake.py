@@ -123,7 +123,7 @@ def test_jobs_on_other_nodes(project: Folder, registry: CountingRegistry, tmp_pa
     snakefile = str(REPOSITORY / "workflow/Snakefile")
     project.run("snakemake", "-s", snakefile, "--profile", str(tmp_path / "profile"))
     assert project.target("app").exists()
-    assert len((tmp_path / "jobs").read_text().splitlines()) == 2  # flatten with sif, and verify; the rest is local
+    assert len((tmp_path / "jobs").read_text().splitlines()) == 1  # flatten with sif; the rest is local
 
 
 def test_snakemakes_container_cache_is_seeded(project: Folder, registry: CountingRegistry, tmp_path: Path) -> None:
@@ -137,6 +137,10 @@ def test_snakemakes_container_cache_is_seeded(project: Folder, registry: Countin
     assert "build it first" in project.run("sifmake", "seed", "--snakemake-prefix", str(prefix), status=1)
     project.doit("pull_image")
     project.run("sifmake", "seed", "--snakemake-prefix", str(prefix))
+    project.run("sifmake", "seed")  # where Snakemake looks without --apptainer-prefix
+    assert sorted(path.name for path in (project.root / ".snakemake/singularity").iterdir()) == sorted(
+        path.name for path in prefix.iterdir()
+    )
     assert {path.read_bytes() for path in prefix.iterdir()} == {project.target("app").read_bytes()}
 
     tools = tmp_path / "tools"

@@ -38,8 +38,8 @@ rule verify:
         "logs/{image}/verify.log",
     params:
         root=lambda wildcards, input: project_root(input.lock),
-    group:
-        "image"
+    # Where it was signed: as a job it would be a second one for each image, which waits in the queue again.
+    localrule: True
     conda:
         "../../envs/sifmake.yaml"
     shell:

@@ -83,7 +83,7 @@ def lock(
     for outcome in LockRefresher(project, check=check).refresh_all(_names(project, images)):
         outcomes.append(outcome)
         if outcome.error is not None:
-            project.progress.warning(f"{outcome.name}: {outcome.error}")
+            project.progress.warning(f"{outcome.name}: {outcome.error.at_root(str(root))}")
         elif outcome.state == CHANGED:
             project.progress.info(describe(outcome))
     project.progress.info(summarize(outcomes))

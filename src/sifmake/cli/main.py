@@ -123,6 +123,8 @@ def run(arguments: list[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # a traceback helps only who asked for it
         if args.debug:
             raise
+        if isinstance(error, SifmakeError):
+            error.at_root(str(getattr(args, "root", ".")))
         message, status = _in_words(error)
         if args.command in _RUNNING and not isinstance(error, KeyboardInterrupt):
             status = _OWN_FAILURE

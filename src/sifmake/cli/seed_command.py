@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snakemake-prefix",
         type=Path,
-        required=True,
         metavar="DIR",
-        help="what the other workflow is given as --apptainer-prefix (default there: .snakemake/singularity)",
+        help="what the other workflow is given as --apptainer-prefix (default, as there: APPTAINER_CACHEDIR, else "
+        ".snakemake/singularity here)",
     )
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
     )
-    parser.epilog = examples("sifmake seed --snakemake-prefix ~/other/.snakemake/singularity")
+    parser.epilog = examples(
+        "sifmake seed --root /srv/images              # in the folder of the other workflow",
+        "sifmake seed --snakemake-prefix ~/other/.snakemake/singularity",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,5 +37,6 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.cli.console import Console
 
     console = Console(quiet=args.quiet)
-    seed(args.snakemake_prefix, args.images, root=args.root, progress=console)
+    prefix = args.snakemake_prefix or Path(os.environ.get("APPTAINER_CACHEDIR") or ".snakemake/singularity")
+    seed(prefix, args.images, root=args.root, progress=console)
     return 0
