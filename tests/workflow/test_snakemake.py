@@ -117,6 +117,7 @@ def test_jobs_on_other_nodes(project: Folder, registry: CountingRegistry, tmp_pa
     submit.write_text('#!/bin/sh\necho "$1" >>"$(dirname "$0")/jobs"\nsh "$1" >/dev/null 2>&1 &\necho $!\n')
     submit.chmod(0o755)
     profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
+    del profile["slurm-status-command"]  # an option of the executor for Slurm
     profile |= {"executor": "cluster-generic", "cluster-generic-submit-cmd": str(submit), "latency-wait": 5}
     (tmp_path / "profile").mkdir()
     (tmp_path / "profile/config.yaml").write_text(json.dumps(profile))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from contextlib import nullcontext
 
 from sifmake.errors import SifmakeError, explain, one_line
 from sifmake.withheld import Withheld
@@ -14,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
     from types import ModuleType
     from typing import Any, NoReturn
 
@@ -113,8 +111,8 @@ def run(arguments: list[str]) -> int:
     if args.command not in _RUNNING:  # those hand their files on as they are
         _open_closed_files()
     try:
-        with Withheld(), _interrupting(args.command):
-            status = run_command(args)
+        with Withheld():
+            status = _run_until_signal(args)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -142,13 +140,14 @@ def _parse_or_leave(arguments: list[str]) -> argparse.Namespace:
         raise
 
 
-def _interrupting(command: str) -> AbstractContextManager[None]:
+def _run_until_signal(args: argparse.Namespace) -> int:
     """Let SIGTERM and SIGHUP end a command as an interrupt does; programs that run in images get their signals."""
-    if command in _RUNNING:
-        return nullcontext()
+    if args.command in _RUNNING:
+        return run_command(args)
     from sifmake.end_signals import interrupting
 
-    return interrupting()
+    with interrupting():
+        return run_command(args)
 
 
 def _open_closed_files() -> None:
