@@ -7,11 +7,11 @@ import pytest
 from sifmake.errors import RegistryError
 from sifmake.registry import Credentials, HostSettings
 from sifmake.registry.certs_d import HostSettingsLookup
-from sifmake.registry.endpoint import Call, Endpoint
+from sifmake.registry.endpoint import Endpoint, RegistryRequest
 from sifmake.registry.transport import TransportError
 from support.pulling import FAST, Messages
 
-ASK = Call("GET", "/v2/", "", {})
+ASK = RegistryRequest("GET", "/v2/", "", {})
 NOTHING = HostSettings()
 
 
@@ -55,7 +55,7 @@ def ask(answers, host="registry.example", settings=NOTHING, credentials=None, **
     recorder = Recorder(answers)
     endpoint = Endpoint(host, settings, recorder, FAST, Messages(), lambda: credentials, **options)
     try:
-        status = endpoint.send(ASK).status
+        status = endpoint.request(ASK).status
     except Exception as error:  # noqa: BLE001
         status = error
     return status, [url for url, _, _ in recorder.asked], recorder
@@ -181,7 +181,7 @@ def test_credentials_are_not_sent_by_plain_http_to_a_registry_with_tls():
     recorder = Recorder({"http://registry.example/u": Answer(200)})
     endpoint = Endpoint("registry.example", NOTHING, recorder, FAST, Messages(), lambda: None)
     endpoint.authorizer._basic = "Basic secret"
-    assert endpoint.send(Call("GET", "http://registry.example/u", "", {})).status == 200
+    assert endpoint.request(RegistryRequest("GET", "http://registry.example/u", "", {})).status == 200
     assert recorder.asked[0][1] == ""
 
 

@@ -12,7 +12,7 @@ from sifmake.oci.digest import check_bytes, digest_bytes, is_digest
 from sifmake.oci.media_types import ACCEPT, is_foreign
 from sifmake.reference.address import whole_address
 from sifmake.registry.blob_reader import BlobReader
-from sifmake.registry.endpoint import Call, Endpoint
+from sifmake.registry.endpoint import Endpoint, RegistryRequest
 from sifmake.registry.mirrors import BlobRoute, Mirror, Places, Step
 from sifmake.registry.shared import Connections
 from sifmake.registry.transport import BROKEN
@@ -133,7 +133,7 @@ class RegistryClient:
             RegistryError: It does not, or does not answer.
         """
         place = self._places.home
-        place.endpoint.expect(Call("GET", "/v2/", "", {}), 200).close()
+        place.endpoint.request_expecting(RegistryRequest("GET", "/v2/", "", {}), 200).close()
 
     def uploader(self) -> Uploader:
         """Return what writes the repository, at the registry itself."""
@@ -148,7 +148,7 @@ class RegistryClient:
     def _head(self, place: Mirror, wanted: str) -> Head:
         path = f"/v2/{place.repository}/manifests/{wanted}"
         headers = {**place.headers, "Accept": ACCEPT}
-        response = place.endpoint.send_head(Call("HEAD", path, place.repository, headers))
+        response = place.endpoint.request_head(RegistryRequest("HEAD", path, place.repository, headers))
         response.close()
         digest = response.headers.get("Docker-Content-Digest", "")
         if response.status != 200 or not is_digest(digest):
@@ -159,7 +159,7 @@ class RegistryClient:
     def _manifest(self, place: Mirror, wanted: str, digest: str) -> tuple[bytes, str]:
         limit = self._settings.limits.manifest_bytes
         path = f"/v2/{place.repository}/manifests/{wanted}"
-        call = Call("GET", path, place.repository, {**place.headers, "Accept": ACCEPT})
+        call = RegistryRequest("GET", path, place.repository, {**place.headers, "Accept": ACCEPT})
         data, told = self._read(place.endpoint, call, limit)
         if len(data) > limit:
             raise LimitError(f"the manifest has more than {limit} bytes", where=place.endpoint.host, hint=_RAISE)
@@ -176,10 +176,10 @@ class RegistryClient:
             reader.close()
         return check_bytes(data, descriptor.digest, descriptor.size)
 
-    def _read(self, endpoint: Endpoint, call: Call, limit: int) -> tuple[bytes, str]:
+    def _read(self, endpoint: Endpoint, call: RegistryRequest, limit: int) -> tuple[bytes, str]:
         """Return a document and the digest that the registry says of it, asked for again when the connection breaks."""
         for attempt in range(1, self._settings.retry.attempts + 1):
-            response = endpoint.expect(call, 200)
+            response = endpoint.request_expecting(call, 200)
             try:
                 data = response.read_all(limit)
                 if response.length in (None, len(data)) or len(data) > limit:

@@ -40,7 +40,7 @@ PROBE_TIMEOUT = 4.0
 
 
 @dataclass(frozen=True)
-class Call:
+class RegistryRequest:
     """A request to a registry.
 
     Attributes:
@@ -110,23 +110,23 @@ class Endpoint:
             lambda: self._scheme == "https",
         )
 
-    def send(self, call: Call) -> Response:
+    def request(self, call: RegistryRequest) -> Response:
         """Send a request until there is an answer that no repetition would change; the caller closes it.
 
         Raises:
             RegistryError: There is none, or access is refused.
         """
-        return self.repeat(lambda: self.attempt(call))
+        return self.with_retries(lambda: self.request_once(call))
 
-    def send_head(self, call: Call) -> Response:
+    def request_head(self, call: RegistryRequest) -> Response:
         """Send a HEAD that a GET follows where it fails, so that a server's fault is an answer; the caller closes it.
 
         Raises:
             RegistryError: As :meth:`send`.
         """
-        return self.repeat(lambda: self.attempt(call), RETRIED_HEAD)
+        return self.with_retries(lambda: self.request_once(call), RETRIED_HEAD)
 
-    def attempt(self, call: Call) -> Response:
+    def request_once(self, call: RegistryRequest) -> Response:
         """Send a request once, and again only to authorise it; for what :meth:`repeat` repeats as a whole.
 
         Raises:
@@ -134,13 +134,13 @@ class Endpoint:
         """
         return self._authorised(call)
 
-    def expect(self, call: Call, *statuses: int) -> Response:
+    def request_expecting(self, call: RegistryRequest, *statuses: int) -> Response:
         """Send a request whose answer must have one of the statuses.
 
         Raises:
             RegistryError: As :meth:`send`, or the answer has another status.
         """
-        response = self.send(call)
+        response = self.request(call)
         if response.status in statuses:
             return response
         try:
@@ -154,7 +154,7 @@ class Endpoint:
         Raises:
             RegistryError: There is no answer.
         """
-        return self.repeat(lambda: self._follow(Call("GET", url, "", headers), url, ""))
+        return self.with_retries(lambda: self._follow(RegistryRequest("GET", url, "", headers), url, ""))
 
     def pause(self, attempt: int, seconds: float | None = None) -> None:
         """Wait before try number ``attempt``.
@@ -187,7 +187,7 @@ class Endpoint:
         """End all pauses."""
         self._repetition.close()
 
-    def repeat(self, attempt_once: Callable[[], Response], retried: Collection[int] = RETRIED) -> Response:
+    def with_retries(self, attempt_once: Callable[[], Response], retried: Collection[int] = RETRIED) -> Response:
         """Do something until it ends with an answer that no repetition would change; the caller closes it.
 
         Args:
@@ -197,9 +197,9 @@ class Endpoint:
         Raises:
             RegistryError: As :meth:`send`.
         """
-        return self._repetition.repeat(attempt_once, retried)
+        return self._repetition.with_retries(attempt_once, retried)
 
-    def _authorised(self, call: Call) -> Response:
+    def _authorised(self, call: RegistryRequest) -> Response:
         for round_ in range(_AUTHORISATIONS + 1):
             header = self.authorizer.header(call.repository, call.actions)
             response = self._to_registry(call, header)
@@ -212,7 +212,7 @@ class Endpoint:
         self._tell_quota(response)
         return response
 
-    def _answer(self, response: Response, header: str, call: Call) -> bool:
+    def _answer(self, response: Response, header: str, call: RegistryRequest) -> bool:
         try:
             again = self.authorizer.answer(response, header, call.repository, call.actions)
             if again:
@@ -226,14 +226,14 @@ class Endpoint:
             response.close()
         return again
 
-    def _to_registry(self, call: Call, authorization: str) -> Response:
+    def _to_registry(self, call: RegistryRequest, authorization: str) -> Response:
         if self._probing:
             with self._probe_lock:
                 if self._probing:
                     return self._probe(call, authorization)
         return self._follow(call, self._url(call.path), authorization)
 
-    def _probe(self, call: Call, authorization: str) -> Response:
+    def _probe(self, call: RegistryRequest, authorization: str) -> Response:
         """Send the first request to a host that may have no TLS: by TLS, then without, and remember what it was."""
         try:
             response = self._follow(call, self._url(call.path), authorization, PROBE_TIMEOUT)
@@ -249,7 +249,9 @@ class Endpoint:
         self._probing = False
         return response
 
-    def _follow(self, call: Call, url: str, authorization: str, connect_timeout: float | None = None) -> Response:
+    def _follow(
+        self, call: RegistryRequest, url: str, authorization: str, connect_timeout: float | None = None
+    ) -> Response:
         """Send one request and follow redirects; what is secret goes to the registry only."""
         sender = ELSEWHERE if self._place is None else self._place
         for _ in range(_MOST_REDIRECTS + 1):
@@ -267,7 +269,12 @@ class Endpoint:
         raise RegistryError("redirects lead in a circle", where=self.host, hint=_STRANGE)
 
     def _exchange(
-        self, call: Call, url: str, headers: dict[str, str], sender: str | None, connect_timeout: float | None
+        self,
+        call: RegistryRequest,
+        url: str,
+        headers: dict[str, str],
+        sender: str | None,
+        connect_timeout: float | None,
     ) -> Response:
         at_home = self._is_home(url)
         settings = self._settings if at_home else self._settings_elsewhere(url)
@@ -321,7 +328,9 @@ class Endpoint:
             own = self._settings
             settings = HostSettings(more_ca=(*([own.ca_file] if own.ca_file else []), *own.more_ca))
         sender = ELSEWHERE if self._place is None else self._place
-        return self.repeat(lambda: self._transport.exchange(method, url, headers, settings, body=body, sender=sender))
+        return self.with_retries(
+            lambda: self._transport.exchange(method, url, headers, settings, body=body, sender=sender)
+        )
 
     def _settings_elsewhere(self, url: str) -> HostSettings:
         """Return what is configured for another host; a registry's CA counts for all ports of its name."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.reference.reference import DOCKER_HUB, DOCKER_HUB_API
 from sifmake.registry.certs_d import HostSettingsLookup
-from sifmake.registry.endpoint import Call, Endpoint
+from sifmake.registry.endpoint import Endpoint, RegistryRequest
 from sifmake.registry.error_responses import NotFoundError
 from sifmake.registry.proxies import is_loopback
 from sifmake.registry.registries_conf import Location, find_locations
@@ -45,7 +45,7 @@ class Mirror:
     def get_blob(self, digest: str, headers: Mapping[str, str]) -> Response:
         """Ask for a blob and return the answer, whatever its status."""
         path = f"/v2/{self.repository}/blobs/{digest}"
-        return self.endpoint.send(Call("GET", path, self.repository, {**self.headers, **headers}))
+        return self.endpoint.request(RegistryRequest("GET", path, self.repository, {**self.headers, **headers}))
 
 
 class Places:

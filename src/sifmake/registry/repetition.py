@@ -57,7 +57,7 @@ class Repetition:
         """End all pauses."""
         self._closed.set()
 
-    def repeat(self, attempt_once: Callable[[], Response], retried: Collection[int]) -> Response:
+    def with_retries(self, attempt_once: Callable[[], Response], retried: Collection[int]) -> Response:
         """Do something until it ends with an answer that no repetition would change; the caller closes it.
 
         Args:

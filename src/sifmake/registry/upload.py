@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from sifmake.errors import RegistryError
 from sifmake.oci.digest import digest_bytes
 from sifmake.reference.address import whole_address
-from sifmake.registry.endpoint import Call
+from sifmake.registry.endpoint import RegistryRequest
 from sifmake.registry.error_responses import error_from_response
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Uploader:
 
     def has_blob(self, digest: str) -> bool:
         """Tell whether the repository has a blob."""
-        response = self._endpoint.send_head(self._call("HEAD", f"blobs/{digest}"))
+        response = self._endpoint.request_head(self._call("HEAD", f"blobs/{digest}"))
         response.close()
         return response.status == 200
 
@@ -51,7 +51,7 @@ class Uploader:
         Raises:
             RegistryError: The registry refuses it.
         """
-        response = self._endpoint.repeat(lambda: self._upload(digest, size, body))
+        response = self._endpoint.with_retries(lambda: self._upload(digest, size, body))
         try:
             if response.status not in (201, 204):
                 raise self._refused(response)
@@ -65,7 +65,7 @@ class Uploader:
             RegistryError: The registry refuses it, or understands another digest.
         """
         call = self._call("PUT", f"manifests/{reference}", {"Content-Type": media_type}, data)
-        response = self._endpoint.send(call)
+        response = self._endpoint.request(call)
         try:
             if response.status not in (200, 201, 202):
                 raise self._refused(response)
@@ -79,7 +79,7 @@ class Uploader:
 
     def _upload(self, digest: str, size: int, body: bytes | BinaryIO) -> Response:
         """Try once, at a new place: what was begun and broke off, registries do not take for a beginning."""
-        response = self._endpoint.attempt(self._call("POST", "blobs/uploads/", {"Content-Length": "0"}))
+        response = self._endpoint.request_once(self._call("POST", "blobs/uploads/", {"Content-Length": "0"}))
         if response.status != 202:
             return response
         response.close()
@@ -90,7 +90,7 @@ class Uploader:
         location = self._endpoint.own_url(given)
         url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        return self._endpoint.attempt(Call("PUT", url, self._repository, headers, _ACTIONS, body))
+        return self._endpoint.request_once(RegistryRequest("PUT", url, self._repository, headers, _ACTIONS, body))
 
     def _refused(self, response: Response) -> RegistryError:
         error = error_from_response(response, self._endpoint.host)
@@ -99,5 +99,9 @@ class Uploader:
         error.hint = _PUSH_HINTS.get(response.status, error.hint)
         return error
 
-    def _call(self, method: str, what: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> Call:
-        return Call(method, f"/v2/{self._repository}/{what}", self._repository, headers or {}, _ACTIONS, body)
+    def _call(
+        self, method: str, what: str, headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> RegistryRequest:
+        return RegistryRequest(
+            method, f"/v2/{self._repository}/{what}", self._repository, headers or {}, _ACTIONS, body
+        )

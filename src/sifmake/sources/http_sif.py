@@ -12,7 +12,7 @@ from sifmake.errors import BadReferenceError, IntegrityError, RegistryError, Sif
 from sifmake.reference.address import shown_address
 from sifmake.registry.blob_reader import BlobReader
 from sifmake.registry.credentials import CredentialStore
-from sifmake.registry.endpoint import Call, Endpoint
+from sifmake.registry.endpoint import Endpoint, RegistryRequest
 from sifmake.registry.error_responses import error_from_response
 from sifmake.registry.mirrors import PAST_CACHES, BlobRoute, Step, may_change
 from sifmake.registry.proxies import is_loopback
@@ -86,7 +86,7 @@ class HttpSif:
         if self._pin:
             return self._pin
         try:
-            response = self._endpoint.send_head(Call("HEAD", self._url, "", {}))
+            response = self._endpoint.request_head(RegistryRequest("HEAD", self._url, "", {}))
         except SifmakeError as error:
             raise self._placed(error) from None
         response.close()
@@ -163,7 +163,7 @@ class HttpSif:
         return reader.read
 
     def _ask(self, headers: Mapping[str, str]) -> Response:
-        return self._endpoint.send(Call("GET", self._url, "", headers))
+        return self._endpoint.request(RegistryRequest("GET", self._url, "", headers))
 
 
 def _refused(error: RegistryError, status: int) -> RegistryError:
