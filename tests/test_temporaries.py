@@ -5,13 +5,23 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import tempfile
 import time
 
 import pytest
 
 from sifmake import temporaries
 from sifmake.files import atomic_write, write_atomic
-from sifmake.temporaries import DAY, MARK, create, folder_beside, sweep_folder, temporary_name
+from sifmake.temporaries import (
+    DAY,
+    MARK,
+    NO_NAMELESS,
+    create,
+    folder_beside,
+    open_nameless,
+    sweep_folder,
+    temporary_name,
+)
 
 FOREIGN = ".tmp-a.sif-node7.0123456789abcdef-0123456789ab"
 
@@ -127,3 +137,40 @@ def test_what_is_taken_for_left_over_before_it_is_locked_is_made_anew(tmp_path, 
         assert (folder / MARK).exists()
         assert left(tmp_path) == [folder.name]
     assert left(tmp_path) == []
+
+
+def test_nameless_file_is_written_and_read_and_leaves_nothing(tmp_path):
+    with open_nameless(tmp_path) as file:
+        file.write(b"spooled")
+        file.seek(0)
+        assert file.read() == b"spooled"
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", sorted(NO_NAMELESS))
+def test_nameless_file_is_made_where_the_file_system_has_none(tmp_path, monkeypatch, code):
+    refused, real = [], os.open
+
+    def refusing(path, flags, *args, **options):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            refused.append(path)
+            raise OSError(code, os.strerror(code), path)
+        return real(path, flags, *args, **options)
+
+    monkeypatch.setattr(tempfile, "_O_TMPFILE_WORKS", True, raising=False)
+    monkeypatch.setattr(os, "open", refusing)
+    with open_nameless(tmp_path) as file:
+        file.write(b"spooled")
+        file.seek(0)
+        assert file.read() == b"spooled"
+    assert refused
+    assert not list(tmp_path.iterdir())
+
+
+def test_nameless_file_in_a_full_folder_is_an_error(tmp_path, monkeypatch):
+    def full(path, *_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(OSError, match="No space left"):
+        open_nameless(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sifmake.errors import OutputPathError, TargetExistsError
 from sifmake.files import atomic_write, refuse_irregular, why_irregular
+from sifmake.temporaries import NO_NAMELESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 STANDARD_STREAM = "-"
 """In place of a file: standard output or input."""
-_NO_PROBE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
-"""What file systems say that cannot make files without a name."""
 
 
 def check_output(path: Path, usual_name: str = "image.sif") -> None:
@@ -52,7 +50,7 @@ def _check_folder(path: Path) -> None:
     except NotADirectoryError:
         raise OutputPathError("this is not a folder", where=where, hint="name a file in a folder") from None
     except OSError as error:
-        if error.errno not in _NO_PROBE or not os.access(path.parent, os.W_OK | os.X_OK):
+        if error.errno not in NO_NAMELESS or not os.access(path.parent, os.W_OK | os.X_OK):
             what = f"no file can be made in {where} ({error.strerror})"
             raise OutputPathError(what, where=str(path), hint="name a file in another folder") from None
     else:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +27,9 @@ TRIES = 100
 _LONGEST_NAME = 80
 """Bytes of the target's name in that of a temporary: with the rest, 255 are enough."""
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAMELESS = os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC
+NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+"""What file systems say that cannot make files without a name."""
 _SEEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OTHERS = 0o077
@@ -36,7 +38,7 @@ _OTHERS = 0o077
 def temporary_name(name: str) -> str:
     """Return a new name for a file or folder that is not finished yet."""
     short = os.fsencode(name)[:_LONGEST_NAME].decode("utf-8", "ignore")
-    return f"{TEMP_PREFIX}{short}-{_machine()}-{secrets.token_hex(6)}"
+    return f"{TEMP_PREFIX}{short}-{_machine()}-{os.urandom(6).hex()}"
 
 
 def _machine() -> str:
@@ -49,7 +51,7 @@ def _machine() -> str:
         finally:
             os.close(fd)
     except OSError:
-        boot = secrets.token_hex(8)  # no two names have it: then age decides
+        boot = os.urandom(8).hex()  # no two names have it: then age decides
     return f"{host}.{boot.replace('-', '').strip()[:16]}"
 
 
@@ -130,6 +132,25 @@ def create(path: Path, mode: int, at: int | None, tried: list[str]) -> int:
             return fd
         os.close(fd)
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+
+
+def open_nameless(folder: Path) -> BinaryIO:
+    """Open a new file without a name, for reading and writing; it is gone when it is closed.
+
+    Args:
+        folder: On the file system that it is to be on.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    try:
+        return os.fdopen(os.open(folder, _NAMELESS, 0o600), "w+b")
+    except OSError as error:
+        if error.errno not in NO_NAMELESS:
+            raise
+        import tempfile
+
+        return cast("BinaryIO", tempfile.TemporaryFile(dir=folder))
 
 
 @contextmanager

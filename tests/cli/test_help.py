@@ -87,3 +87,11 @@ def test_closed_files_take_what_is_written(tmp_path: Path, closed: str, said: tu
     command = f"exec {closed}>&-; exec {sys.executable} {tmp_path}/run.py"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == said
+
+
+def test_help_before_a_command_lists_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help", "pull"])
+    assert caught.value.code == 0
+    listed = capsys.readouterr().out
+    assert all(re.search(rf"^    {name} ", listed, re.MULTILINE) for name in COMMANDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -26,6 +25,7 @@ from sifmake.sif import (
     plan,
 )
 from sifmake.squashfs import SquashfsOptions, draft_tables
+from sifmake.temporaries import open_nameless
 from sifmake.threads import Threads
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def write_sif(
     """
     make_folders(target.parent)
     with (
-        tempfile.TemporaryFile(dir=target.parent) as spool,
+        open_nameless(target.parent) as spool,
         atomic_write(target, 0o777) as file,
         PatchMaker(codec, workers, spool, store) as patches,
         Threads(4) as threads,

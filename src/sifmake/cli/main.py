@@ -53,8 +53,13 @@ _OWN_FAILURE = 255
 """Exit status of these commands if sifmake itself fails, as with Apptainer: other numbers are the program's."""
 
 
-def build_parser(chosen: str | None) -> argparse.ArgumentParser:
-    """Return the parser, in which only the chosen subcommand knows its options."""
+def build_parser(chosen: str | None, *, alone: bool = False) -> argparse.ArgumentParser:
+    """Return the parser, in which only the chosen subcommand knows its options.
+
+    Args:
+        chosen: The subcommand; None for none.
+        alone: Whether the others are left out, because no list of them will be shown.
+    """
     import argparse
 
     from sifmake.cli.stand_in import version_line
@@ -70,7 +75,8 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     add_global_options(parser, default=False)
     add_head_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, text in (COMMANDS | _UNLISTED).items():
+    every = COMMANDS | _UNLISTED
+    for name, text in every.items() if not alone or chosen is None else [(chosen, every[chosen])]:
         description = text[0].upper() + text[1:] + "."
         form = argparse.RawDescriptionHelpFormatter  # examples keep their lines
         listed: dict[str, Any] = {"help": text} if name in COMMANDS else {}
@@ -214,7 +220,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         stage = parse_stage(arguments[1:])
         if stage is not None:
             return stage
-    parser = build_parser(chosen)
+    first = bool(arguments) and arguments[0] in COMMANDS  # an option before it may be --help
+    parser = build_parser(chosen, alone=first)
     args, rest = parser.parse_known_args(arguments)
     if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -114,7 +114,7 @@ class Merger:
         if not name:
             self._place_root(entry)
             return True
-        if entry.path.startswith(AUFS_PREFIX) or _BELOW_AUFS in entry.path:
+        if AUFS_PREFIX in entry.path and (entry.path.startswith(AUFS_PREFIX) or _BELOW_AUFS in entry.path):
             if not entry.path.startswith(AUFS_PREFIX):
                 self._warn(f"left out {_shown(entry.path)}: AUFS kept such names for itself")
             entry.layer = self._layer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from dataclasses import dataclass
 from typing import Any
@@ -178,6 +177,8 @@ def _embedded(item: dict[str, Any], digest: str, size: int) -> bytes | None:
     text = item.get("data")
     if not isinstance(text, str):
         return None
+    import base64
+
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 from sifmake.errors import LockError
 from sifmake.progress import Progress, Silent
 from sifmake.project.configuration import Configuration, find_settings, ignored_settings, load_configuration
-from sifmake.project.lock_file import read_lock
-from sifmake.project.locks import AnyLock, Build
-from sifmake.project.records import differences
 from sifmake.project.stage_table import LOCK, path_of, record_pattern
 
 if TYPE_CHECKING:
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.project.images import ImageSettings
+    from sifmake.project.locks import AnyLock, Build
     from sifmake.registry.shared import Connections
     from sifmake.store import Store
 
@@ -157,6 +155,8 @@ class Project:
 
     def lock(self, image: str) -> AnyLock:
         """Return the lock of an image; see :func:`read_lock`. Six stages ask for one after another, so it is kept."""
+        from sifmake.project.lock_file import read_lock
+
         path = self.lock_path(image)
         stamp, last = _stamp(path), self._last_lock
         if stamp is not None and last is not None and last[0] == stamp:
@@ -168,6 +168,7 @@ class Project:
     def wanted_build(self, image: ImageSettings) -> Build:
         """Return the settings that the configuration asks for and this version of sifmake obeys."""
         from sifmake.formats import format_versions
+        from sifmake.project.locks import Build
 
         key = self.key_identity if image.sign else ""
         return Build(image.compression, image.labels, key, dict(format_versions()))
@@ -179,6 +180,7 @@ class Project:
             LockError: It does not, or there is none.
         """
         from sifmake.project.lock_source import check_source
+        from sifmake.project.records import differences
 
         lock = self.lock(image.name)
         where = str(self.lock_path(image.name))

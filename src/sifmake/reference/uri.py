@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sifmake.errors import BadReferenceError
-from sifmake.not_sif import describe_name
 from sifmake.reference.address import shown_address, whole_address
 from sifmake.reference.reference import parse_reference
 
@@ -112,6 +111,8 @@ def _known(text: str, transport: str, rest: str) -> Uri:
 
 
 def _suggest(text: str) -> str:
+    from sifmake.not_sif import describe_name
+
     if advice := describe_name(text):
         return advice
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 
 FIXED = (
     "actions/exec",
@@ -20,7 +20,9 @@ FIXED = (
 )
 """Places below ``/.singularity.d``."""
 
+_SCRIPTS = Path(__file__).with_name("scripts")
+
 
 def text_of(name: str) -> str:
     """Return the text of one of :data:`FIXED`."""
-    return files("sifmake.rootfs").joinpath("scripts", name).read_text(encoding="utf-8")
+    return (_SCRIPTS / name).read_text(encoding="utf-8")
