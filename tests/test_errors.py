@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sifmake.errors import LONGEST_PART, ConfigError, SifmakeError
+from sifmake.cli.main import main
+from sifmake.errors import LONGEST_PART, NO_MEMORY, ConfigError, SifmakeError
 from sifmake.project.configuration import load_configuration
 from sifmake.project.images import load_images
 
@@ -64,3 +65,12 @@ def test_a_megabyte_in_a_file_is_not_a_megabyte_on_the_terminal(tmp_path: Path, 
 )
 def test_a_hint_names_the_folder_of_the_project(root: str, hint: str, want: str) -> None:
     assert SifmakeError("x", hint=hint).at_root(root).hint == want
+
+
+def test_want_of_memory_is_no_defect(monkeypatch, capsys):
+    def run_command(_):
+        raise MemoryError
+
+    monkeypatch.setattr("sifmake.cli.main.run_command", run_command)
+    assert main(["cache", "list"]) == 1
+    assert capsys.readouterr().err == f"sifmake: error: {NO_MEMORY}\n"

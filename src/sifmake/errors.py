@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+NO_MEMORY = "there is not enough memory; raise the limit (ulimit -v, or --mem of the batch system)"
 LONGEST_PART = 2000
 """Characters of a part of a message; names and texts of strangers may have a million."""
 _LONGEST_END = 500

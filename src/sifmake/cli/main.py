@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from sifmake.errors import SifmakeError, explain, one_line
+from sifmake.errors import NO_MEMORY, SifmakeError, explain, one_line
 from sifmake.withheld import Withheld
 
 TYPE_CHECKING = False
@@ -174,6 +174,8 @@ def _in_words(error: BaseException) -> tuple[str, int]:
         return (str(error), 128 + number) if number else ("interrupted", 130)
     if isinstance(error, EOFError):
         return "no answer was given", 1
+    if isinstance(error, MemoryError):
+        return NO_MEMORY, 1
     what = one_line(f"{type(error).__name__}: {error}")
     return f"{what}; this is a defect of sifmake: please report it with what --debug shows", 1
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import InvalidDodoFile, TaskFailed
 
-from sifmake.errors import LockError, SifmakeError, SourceError, explain
+from sifmake.errors import NO_MEMORY, LockError, SifmakeError, SourceError, explain
 from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.stages.freshness import renew, why_stale
 from sifmake.stages.lock_refresh import CHANGED, FAILED, LockOutcome, LockRefresher, describe, summarize
@@ -132,6 +132,8 @@ class DoitTasks:
             return TaskFailed(str(error))
         except OSError as error:
             return TaskFailed(explain(error))
+        except MemoryError:
+            return TaskFailed(f"{name}: {NO_MEMORY}")
         return None
 
     def clean(self, name: str) -> None:
