@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 _ENTRY_BYTES: Final = 400
+_CONTENT_BYTES: Final = 300
 _TEXT_COPIES: Final = 4
-"""Measured: an entry's own memory, and how often its names are held while the tree is merged and written."""
+"""Measured: memory of an entry and of a file's content, and how often names are held while the tree is merged."""
 _TOGETHER: Final = 256
 """Entries that are counted at once."""
-_LISTING_RATIO: Final = 4
+_SMALL: Final = 10_000_000
+_LISTING_RATIO: Final = 80
+"""An entry takes 20 bytes of a blob at least: an image of 20 MB may have a million of them."""
 
 
 class ImageBudget:
@@ -70,7 +73,7 @@ class ImageBudget:
             texts = len(entry.path) + len(entry.target)
             if entry.xattrs:
                 texts += sum(len(name) + len(value) for name, value in entry.xattrs)
-            size += _ENTRY_BYTES + _TEXT_COPIES * texts
+            size += _ENTRY_BYTES + _TEXT_COPIES * texts + (_CONTENT_BYTES if entry.content >= 0 else 0)
             if not number % _TOGETHER or texts > _ENTRY_BYTES:
                 self._count_listing(size)
                 size = 0
@@ -91,7 +94,7 @@ class ImageBudget:
     def _count_listing(self, size: int) -> None:
         with self._lock:
             self._listing += size
-            most = max(self._limits.layer_listing_bytes, _LISTING_RATIO * self._size)
+            most = self._limits.layer_listing_bytes + _LISTING_RATIO * max(0, self._size - _SMALL)
             if self._listing <= most:
                 return
         what = f"names and attributes of the files in the layers need more than {most} bytes of memory (a limit)"
