@@ -89,7 +89,9 @@ def execute(
     # -P: a file of the current folder is not to be taken for a module.
     words = [sys.executable, "-P", "-m", "sifmake", action, *options, "--", os.fspath(image), *command]
     keywords: dict[str, Any] = {**streams}
-    done: subprocess.CompletedProcess[Any] = subprocess.run(words, check=check, **keywords)
+    # The other program is sifmake too: it needs what this one may know, and withholds it from all that it starts.
+    environment = keywords.pop("env", None) or dict(os.environ)
+    done: subprocess.CompletedProcess[Any] = subprocess.run(words, check=check, env=environment, **keywords)
     return done
 
 
