@@ -15,7 +15,6 @@ from sifmake.sources.archive import ArchiveSource
 from sifmake.sources.base import Resolved
 from sifmake.sources.content import Folder, read_small
 from sifmake.sources.embedded import open_embedded
-from sifmake.sources.tar_archive import open_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +52,8 @@ def open_layout_archive(reference: LocalReference, settings: SourceSettings) -> 
         SourceError: There is no such file.
         IntegrityError: It is damaged.
     """
+    from sifmake.sources.tar_archive import open_archive
+
     archive = open_archive("oci-archive", reference.path, settings)
     return LayoutSource("oci-archive", reference, archive, settings.limits)
 
