@@ -171,18 +171,20 @@ def test_schedules_refuse_the_development_key(app: Folder) -> None:
 
 STOP_AT = """
 import os, signal
-from sifmake.stages import runner
+from dataclasses import replace
+from sifmake.stages import {stage} as module
 
-_make = runner._WORK[{stage!r}]
+real = module.STAGE
 
-def stop(runner, image, lock):
+def stop(context):
+    open({mark!r}, "w").close()
     if {before}:
         os.kill(os.getpid(), {signal})
-    result = _make(runner, image, lock)
+    result = real.run(context)
     os.kill(os.getpid(), {signal})
     return result
 
-runner._WORK[{stage!r}] = stop
+module.STAGE = replace(real, run=stop)
 """
 
 
@@ -204,9 +206,12 @@ def test_a_killed_run_leaves_nothing_that_looks_done(
     app.run("sifmake", "lock")
     hook = tmp_path / "hook"
     hook.mkdir()
-    (hook / "sitecustomize.py").write_text(STOP_AT.format(stage=stage, before=stage == "publish", signal=int(how)))
+    (hook / "sitecustomize.py").write_text(
+        STOP_AT.format(stage=stage, before=stage == "publish", signal=int(how), mark=str(tmp_path / "stopped"))
+    )
     app.environ["PYTHONPATH"] = str(hook)
     app.build(engine, status=None)
+    assert (tmp_path / "stopped").exists()
     assert not app.target("app").exists() or state(app) == first
     assert not (app.root / "results/app" / f"{stage}.json").exists() or (
         app.record(stage, "app")["key"] != {} and app.record("publish", "app")["result"]["size"] == len(first[1])
