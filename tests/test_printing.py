@@ -27,6 +27,7 @@ MAY_WRITE = {
     "printing.py": "the seam itself",
     "drivers/stage_helper.py": "the name of its own socket",
     "cli/completion_command.py": "a script that sifmake has made",
+    "cli/pull_words.py": "a prompt",
     "cli/registry_command.py": "a prompt",
 }
 

@@ -34,6 +34,7 @@ FUNCTION_OF = {
     "shell": "execute",
     "test": "execute",
     "sif list": "open_sif",
+    "sif info": "open_sif",
     "sif header": "open_sif",
     "sif dump": "open_sif",
     "sif digest": "digest",

@@ -97,7 +97,6 @@ def test_bind_by_environment(place):
         (["--bind", "/etc/hostname:/tmp/no/such/folder"], "make this path on the host first"),
         (["--bind", "/tmp:/bin/sh/x"], "cannot mount on /bin/sh/x"),
         (["--pwd", "/no/such"], "not in the container"),
-        (["--nv"], "--nv needs apptainer or singularity"),
         (["--overlay", "/x"], "--overlay needs apptainer or singularity"),
         (["--runtime", "docker"], "it is one of apptainer, singularity, builtin"),
     ],

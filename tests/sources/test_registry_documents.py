@@ -261,7 +261,7 @@ def test_a_mismatch_says_what_there_is(registry, blobs):
 
 def test_a_single_image_of_another_platform_is_refused(registry, blobs):
     registry.tag("org/image", "1", blobs.image([b"x"], platform="linux/arm64/v8"))
-    with pytest.raises(SourceError, match=r"for linux/arm64/v8, not for linux/amd64.*--platform linux/arm64/v8"):
+    with pytest.raises(SourceError, match=r"for linux/arm64/v8, not for linux/amd64.*--platform linux/arm64"):
         pull_from(registry)
     assert pull_from(registry, "linux/arm64").blobs
 

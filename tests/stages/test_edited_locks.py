@@ -208,11 +208,11 @@ def test_h57_an_edited_digest_of_a_sif_in_a_registry_is_locked(project, tmp_path
     project.configure({"app": {"from": f"oras://{registry.host}/tool:1"}})
     project.lock.unlink()
     assert main(["lock"]) == 0
-    assert read_lock(project.lock).manifest == digests[2][1]
+    assert read_lock(project.lock).built_from == digests[2][1]
     project.edit("@sha256:[0-9a-f]{64}", f"@{digests[0][0]}")
     assert main(["lock"]) == 0
     lock = read_lock(project.lock)
-    assert (lock.digest, lock.manifest) == digests[0]
+    assert (lock.digest, lock.built_from) == digests[0]
     assert main(["stage", "pull", "app"]) == 0
 
 
