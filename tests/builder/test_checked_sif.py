@@ -110,7 +110,7 @@ def test_renewing_the_time_stamp_is_no_change(image, hashed):
     assert hashed == [path.name]
     for _ in range(3):
         os.utime(path, (old, old))
-        Store.open().keep_name(f"checked {path}", facts(path))
+        Store.open().sifs.keep_name(f"checked {path}", facts(path))
         find(image)
         assert path.stat().st_mtime > old, "use renews it"
     assert hashed == [path.name]
@@ -122,7 +122,7 @@ def test_damage_that_no_time_of_change_tells_of_is_found_in_header_table_and_sup
     start = good.index(b"hsqs")
     for at in (33, 97, start, start + 45):
         damage(path, "flip", at / (len(good) - 1) + 1e-12)
-        Store.open().keep_name(f"checked {path}", facts(path))
+        Store.open().sifs.keep_name(f"checked {path}", facts(path))
         again, _ = find(image)
         assert again.read_bytes() == good, at
 

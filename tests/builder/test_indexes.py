@@ -84,11 +84,11 @@ def test_a_note_cannot_give_another_image(store, registry, tag, lie):
         "another platform": manifest_of(registry, "app:good", "arm64"),
         "nothing": f"sha256:{'0' * 64}",
     }[lie]
-    store.remember_manifest(index, AMD64, told)
+    store.blobs.remember_manifest(index, AMD64, told)
     registry.forget()
     assert fetch(store, registry, f":{tag}@{index}") == good
     assert registry.counts() == {}
-    assert store.find_manifest(index, AMD64) == resolve(store, registry, f"@{index}").manifest_digest, "made good"
+    assert store.blobs.find_manifest(index, AMD64) == resolve(store, registry, f"@{index}").manifest_digest, "made good"
 
 
 def test_a_note_among_entries_without_platform_cannot_give_another_one(store, registry):
@@ -96,7 +96,7 @@ def test_a_note_among_entries_without_platform_cannot_give_another_one(store, re
     main(["pull", "--arch", "arm64", "arm.sif", f"docker://{registry.host}/app:unnamed"])
     index = registry.tags["app:unnamed"]["digest"]
     for told in (manifest_of(registry, "app:good", "arm64"), manifest_of(registry, "app:old")):
-        store.remember_manifest(index, AMD64, told)
+        store.blobs.remember_manifest(index, AMD64, told)
         assert fetch(store, registry, f":unnamed@{index}") == good
 
 
@@ -106,7 +106,7 @@ def test_an_index_that_is_not_there_is_fetched_by_its_digest(store, registry, da
     index = registry.tags["app:good"]["digest"]
     path = store.root / "blobs" / "sha256" / index[7:9] / index[7:]
     path.unlink() if damage == "gone" else path.write_bytes(b"{}")
-    store.remember_manifest(index, AMD64, manifest_of(registry, "app:good", "arm64"))
+    store.blobs.remember_manifest(index, AMD64, manifest_of(registry, "app:good", "arm64"))
     registry.forget()
     assert fetch(store, registry, f":good@{index}") == good
     assert registry.counts() == {"GET manifest": 1}
@@ -122,7 +122,7 @@ def test_indexes_of_layouts_are_kept_too(store, tmp_path, kind):
     source = open_source(f"{kind}:{path}:1", settings())
     resolved = resolve_image(ImageCache(store), source, AMD64, DEFAULT_LIMITS)
     assert (resolved.digest, resolved.manifest_digest) == (index["digest"], images[1]["digest"])
-    assert store.get_blob(index["digest"]) == blobs[index["digest"]]
+    assert store.blobs.get(index["digest"]) == blobs[index["digest"]]
 
 
 def test_a_note_on_an_archive_whose_image_is_not_there_is_read_anew(store, tmp_path):
@@ -145,18 +145,18 @@ def test_indexes_travel_with_their_images(store, registry, tmp_path, monkeypatch
     fetch(store, registry, ":old")
     index, inner = (registry.tags[f"app:{tag}"]["digest"] for tag in ("nested", "good"))
     manifest = manifest_of(registry, "app:good")
-    store.remember_manifest(index, ARM64, manifest_of(registry, "app:old"))
+    store.blobs.remember_manifest(index, ARM64, manifest_of(registry, "app:old"))
     assert main(["cache", "export", "image.tar", index if word == "index" else manifest]) == 0
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "there"))
     assert main(["cache", "import", "image.tar"]) == 0
     there = Store.open()
-    assert there.get_blob(index) == registry.blobs[index]
-    assert there.get_blob(inner) == registry.blobs[inner]
-    assert there.get_blob(manifest_of(registry, "app:old")) is None
+    assert there.blobs.get(index) == registry.blobs[index]
+    assert there.blobs.get(inner) == registry.blobs[inner]
+    assert there.blobs.get(manifest_of(registry, "app:old")) is None
     registry.forget()
     assert resolve(there, registry, f"@{index}").manifest_digest == manifest
     assert registry.counts() == {}
-    assert json.loads(there.get_blob(manifest))
+    assert json.loads(there.blobs.get(manifest))
 
 
 @pytest.mark.parametrize("lie", ["another image", "another platform"])
@@ -166,9 +166,9 @@ def test_the_check_of_a_store_finds_notes_that_an_index_disproves(store, registr
     assert main(["cache", "verify"]) == 0
     told = manifest_of(registry, "app:old") if lie == "another image" else manifest_of(registry, "app:good", "arm64")
     index = registry.tags["app:nested"]["digest"]
-    store.remember_manifest(index, AMD64, told)
+    store.blobs.remember_manifest(index, AMD64, told)
     capsys.readouterr()
     assert main(["cache", "verify"]) == 1
     assert "its index does not have this manifest" in capsys.readouterr().err
-    assert store.find_manifest(index, AMD64) is None
+    assert store.blobs.find_manifest(index, AMD64) is None
     assert main(["cache", "verify"]) == 0

@@ -155,6 +155,6 @@ def test_h46_what_the_store_has_lost_is_said_to_be_lacking(pulled, store):
 
 def test_h46_a_note_cannot_give_another_image_than_the_digest(pulled, store):
     index, other = (pulled.tags[f"ns/tool:{tag}"]["digest"] for tag in ("multi", "2"))
-    Store(store).remember_manifest(index, host_platform(), other)
+    Store(store).blobs.remember_manifest(index, host_platform(), other)
     path = find_or_build(wanted(pulled, f"@{index}", offline=True), Silent())
     assert pulled.tags["ns/tool:1"]["digest"].encode() in path.read_bytes()

@@ -58,7 +58,7 @@ def fetch(uri, store, compression="gzip", environ=None, limits=DEFAULT_LIMITS):
     sink = StreamedPacks(store, compression, limits, Silent())
     source = open_source(uri, settings(sink=sink, environ=environ or {}))
     try:
-        found = source.image(source.resolve(parse_platform("amd64"), store).manifest_digest)
+        found = source.image(source.resolve(parse_platform("amd64"), store.blobs).manifest_digest)
         image_build.close_packs(image_build.fetch_packs(source, found, store, compression, limits, Silent()))
     finally:
         source.close()

@@ -17,6 +17,7 @@ from sifmake.layers.pack_format import pack_key
 from sifmake.oci.model import Platform
 from sifmake.store import Store
 from support.layers import file, make_pack, tar
+from support.stores import add_sif, find_named, pack_path
 
 INDEX = "sha256:" + "5" * 64
 
@@ -31,7 +32,7 @@ def store(tmp_path, monkeypatch):
 def put_json(store, document):
     data = json.dumps(document).encode()
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    store.put_blob(digest, data)
+    store.blobs.put(digest, data)
     return digest
 
 
@@ -41,7 +42,7 @@ def put_image(store, *texts):
     for text in texts:
         stream = tar(file("etc/motd", text))
         diff_ids.append(f"sha256:{hashlib.sha256(stream).hexdigest()}")
-        make_pack(store.pack_path(pack_key(diff_ids[-1], make_codec("gzip"))), stream).close()
+        make_pack(pack_path(store, pack_key(diff_ids[-1], make_codec("gzip"))), stream).close()
     config = put_json(store, {"rootfs": {"type": "layers", "diff_ids": diff_ids}, "n": [str(t) for t in texts]})
     return put_json(store, {"schemaVersion": 2, "config": {"digest": config}})
 
@@ -58,7 +59,7 @@ def age(store, days):
 
 def test_the_summary_reads_like_apptainers(store, tmp_path, capsys):
     put_image(store, b"one", b"two")
-    store.add_sif("ab" * 32, lambda path: path.write_bytes(bytes(3 << 20)))
+    add_sif(store, "ab" * 32, lambda path: path.write_bytes(bytes(3 << 20)))
     assert main(["cache", "list"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
@@ -124,7 +125,7 @@ def test_verify_finds_and_removes_what_is_damaged_of_layers(store, tmp_path, cap
 )
 def test_verify_checks_every_kind_of_file(store, capsys, kind, content, said):
     put_named_sif(store, "docker://x", "ab" * 32, b"sif")
-    store.remember_manifest(INDEX, Platform(), "sha256:" + "7" * 64)
+    store.blobs.remember_manifest(INDEX, Platform(), "sha256:" + "7" * 64)
     assert main(["cache", "verify"]) == 0
     assert "3 file(s) checked, 0 damaged" in capsys.readouterr().err
     (path,) = (path for path in (store.root / kind).rglob("*") if path.is_file())
@@ -138,8 +139,8 @@ def test_verify_checks_every_kind_of_file(store, capsys, kind, content, said):
 
 
 def put_named_sif(store, name, key, data):
-    store.add_sif(key, lambda path: path.write_bytes(data))
-    store.keep_name(name, key)
+    add_sif(store, key, lambda path: path.write_bytes(data))
+    store.sifs.keep_name(name, key)
 
 
 def test_verify_removes_a_sif_that_nothing_vouches_for(store, capsys):
@@ -160,7 +161,7 @@ def test_names_are_listed_collected_and_cleaned(store, capsys):
     age(store, 2)
     assert main(["cache", "gc", "--max-size", "3500"]) == 0
     assert "removed container aaaa" in capsys.readouterr().err
-    assert store.find_named("docker://a").stat().st_size == 1000
+    assert find_named(store, "docker://a").stat().st_size == 1000
     age(store, 2)
     assert main(["cache", "gc", "--max-age", "1d"]) == 0
     assert "removed 6 file(s)" in capsys.readouterr().err
@@ -173,7 +174,7 @@ def test_a_name_for_a_sif_of_the_sites_store_is_kept(store, tmp_path, monkeypatc
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "own"))
     put_named_sif(store, "docker://a", "a" * 64, b"sif")
     own = Store.open()
-    own.keep_name("docker://a", "a" * 64)
+    own.sifs.keep_name("docker://a", "a" * 64)
     age(own, 2)
     monkeypatch.setenv("SIFMAKE_READONLY_CACHE", str(store.root))
     assert main(["cache", "gc", "--max-size", "0"]) == 0
@@ -240,7 +241,7 @@ def test_an_image_goes_to_another_machine(store, tmp_path, capsys, monkeypatch):
     wanted, other = put_image(store, b"one", b"two"), put_image(store, b"two", b"three")
     described = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": wanted, "size": 2}
     index = put_json(store, {"schemaVersion": 2, "manifests": [described]})
-    store.remember_manifest(index, Platform(), wanted)
+    store.blobs.remember_manifest(index, Platform(), wanted)
     assert main(["cache", "export", "image.tar", f"docker.io/library/x@{wanted}"]) == 0
     assert main(["cache", "export", "index.tar", index]) == 0
     assert (tmp_path / "image.tar").read_bytes() == (tmp_path / "index.tar").read_bytes()
@@ -248,9 +249,9 @@ def test_an_image_goes_to_another_machine(store, tmp_path, capsys, monkeypatch):
     assert main(["cache", "import", "image.tar"]) == 0
     there = Store.open()
     assert len(packs(there)) == 2
-    assert there.get_blob(wanted) == store.get_blob(wanted)
-    assert there.get_blob(other) is None
-    assert there.find_manifest(index, Platform()) == wanted
+    assert there.blobs.get(wanted) == store.blobs.get(wanted)
+    assert there.blobs.get(other) is None
+    assert there.blobs.find_manifest(index, Platform()) == wanted
     assert main(["cache", "verify"]) == 0
 
 
@@ -291,7 +292,7 @@ def test_what_is_not_there_cannot_be_exported(store, tmp_path, capsys):
 def test_the_digest_of_another_document_is_told_from_a_manifests(store, tmp_path, capsys, document, words):
     put_image(store, b"one")
     digest = f"sha256:{hashlib.sha256(document).hexdigest()}"
-    store.put_blob(digest, document)
+    store.blobs.put(digest, document)
     for word in (digest, f"alpine@{digest}"):
         assert main(["cache", "export", "x.tar", word]) == 1
         line = capsys.readouterr().err

@@ -159,8 +159,8 @@ def test_what_a_running_build_holds_is_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
     store = Store(tmp_path / "store")
-    made = [store.write_pack(letter * 64 + "-gzip", lambda file: file.write(b"pack")) for letter in "ab"]
-    held = store.open_pack("a" * 64 + "-gzip")
+    made = [store.packs.write(letter * 64 + "-gzip", lambda file: file.write(b"pack")) for letter in "ab"]
+    held = store.packs.open("a" * 64 + "-gzip")
     for one in made:
         one.close()
     assert main(["cache", "clean", "--force"]) == 0

@@ -84,7 +84,7 @@ def test_damage_that_no_time_tells_of_is_mended_too(project, sif):
     for at in (40, 5000, len(sif[1]) // 2):
         path = damage(project, at)
         with path.open("rb") as file:
-            project.store.keep_name(f"checked {path}", _facts(file.fileno()))
+            project.store.sifs.keep_name(f"checked {path}", _facts(file.fileno()))
         data, warnings = build(project)
         assert data == sif[1]
         assert any("is damaged" in text for text in warnings)

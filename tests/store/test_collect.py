@@ -12,6 +12,7 @@ from sifmake.errors import UsageError
 from sifmake.store import Store
 from sifmake.store.collect import choose_items, parse_age, parse_size, remove
 from sifmake.store.items import Item, list_items
+from support.stores import add_sif, pack_path
 
 NOW = 1_000_000_000.0
 HOUR, DAY = 3600, 86400
@@ -74,10 +75,10 @@ def test_a_store_is_listed_and_removed_from(tmp_path):
     store = Store.open(tmp_path / "store")
     assert list(list_items(store.root)) == []
     key = "ab" * 32 + "-x"
-    pack = store.pack_path(key)
+    pack = pack_path(store, key)
     pack.write_bytes(b"12345")
-    sif = store.add_sif(key, lambda path: path.write_bytes(b"123"))
-    store.keep_name("docker://x", key)
+    sif = add_sif(store, key, lambda path: path.write_bytes(b"123"))
+    store.sifs.keep_name("docker://x", key)
     pack.with_name(".tmp-unfinished").write_bytes(b"1")
     (store.temporary_folder() / "spool").write_bytes(b"1")
     os.utime(pack, (1, 1))
@@ -96,10 +97,10 @@ def sifs(tmp_path):
     """A store with three finished SIFs of ten bytes, of which the eldest and the youngest have names."""
     store = Store.open(tmp_path / "store")
     for letter, days in (("a", 30), ("b", 20), ("c", 10)):
-        path = store.add_sif(letter * 64, lambda path: path.write_bytes(b"0123456789"))
+        path = add_sif(store, letter * 64, lambda path: path.write_bytes(b"0123456789"))
         os.utime(path, (NOW - days * DAY,) * 2)
     for uri, letter in (("docker://a", "a"), ("docker://again", "a"), ("docker://c", "c"), ("docker://gone", "d")):
-        store.keep_name(uri, letter * 64)
+        store.sifs.keep_name(uri, letter * 64)
     for path in (store.root / "names").rglob("?" * 64):
         os.utime(path, (NOW - 40 * DAY,) * 2)
     return store
@@ -171,7 +172,7 @@ def test_patches_go_with_their_packs(size, gone):
 def test_a_name_of_an_image_whose_manifest_is_there_stays(sifs):
     """What was pulled has no finished SIF yet; without a network one is made of its layers."""
     key = "e" * 64 + "-gzip-1"
-    sifs.keep_name("docker://pulled", key)
+    sifs.sifs.keep_name("docker://pulled", key)
     for path in sifs.root.rglob("*"):
         if path.is_file():
             os.utime(path, (NOW - 40 * DAY,) * 2)

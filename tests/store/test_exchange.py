@@ -13,6 +13,7 @@ from sifmake.oci.model import Platform
 from sifmake.store import Store
 from sifmake.store.exchange import read_archive, write_archive
 from sifmake.store.items import list_items
+from support.stores import pack_path
 
 DATA = b"{}"
 DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
@@ -31,9 +32,9 @@ def check_pack(path):
 @pytest.fixture
 def full(tmp_path):
     store = Store.open(tmp_path / "full")
-    store.put_blob(DIGEST, DATA)
-    store.pack_path(KEY).write_bytes(b"pack of " + KEY.encode())
-    store.remember_manifest(DIGEST, Platform("linux", "arm", "v7"), DIGEST)
+    store.blobs.put(DIGEST, DATA)
+    pack_path(store, KEY).write_bytes(b"pack of " + KEY.encode())
+    store.blobs.remember_manifest(DIGEST, Platform("linux", "arm", "v7"), DIGEST)
     return store
 
 
@@ -64,9 +65,9 @@ def test_there_and_back(full, empty, tmp_path):
     count = export(full, tmp_path / "a.tar")
     done = read_archive(empty, tmp_path / "a.tar", check_pack)
     assert (count, len(done.new), done.known) == (3, 3, 0)
-    assert empty.get_blob(DIGEST) == DATA
-    assert empty.find_pack(KEY).read_bytes() == b"pack of " + KEY.encode()
-    assert empty.find_manifest(DIGEST, Platform("linux", "arm", "v7")) == DIGEST
+    assert empty.blobs.get(DIGEST) == DATA
+    assert empty.packs.find(KEY).read_bytes() == b"pack of " + KEY.encode()
+    assert empty.blobs.find_manifest(DIGEST, Platform("linux", "arm", "v7")) == DIGEST
     again = read_archive(empty, tmp_path / "a.tar", check_pack)
     assert (again.new, again.known) == ([], 3)
     export(empty, tmp_path / "b.tar")
@@ -117,7 +118,7 @@ def test_what_came_before_the_bad_member_is_kept(empty, tmp_path):
     path = archive(tmp_path / "bad.tar", (BLOB_PLACE, DATA), ("evil", b""))
     with pytest.raises(StoreError):
         read_archive(empty, path, check_pack)
-    assert empty.get_blob(DIGEST) == DATA
+    assert empty.blobs.get(DIGEST) == DATA
 
 
 @pytest.mark.parametrize("cut", [1, 512, 700, 1024, 1300])

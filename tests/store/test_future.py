@@ -9,6 +9,7 @@ from sifmake.store import Store
 from sifmake.store.collect import choose_items
 from sifmake.store.items import list_items
 from sifmake.store.sweep import DAY, SKEW, STAMP
+from support.stores import add_sif
 
 YEARS = 10 * 365 * DAY
 
@@ -17,10 +18,10 @@ YEARS = 10 * 365 * DAY
 def store(tmp_path):
     """A store with one of each, which was last swept long ago."""
     store = Store(tmp_path / "store")
-    store.write_pack("a" * 64 + "-gzip", lambda file: file.write(b"pack"))
-    store.put_blob("sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb", b"a")
-    store.add_sif("b" * 64, lambda path: path.write_bytes(b"sif"))
-    store.keep_name("docker://b", "b" * 64)
+    store.packs.write("a" * 64 + "-gzip", lambda file: file.write(b"pack"))
+    store.blobs.put("sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb", b"a")
+    add_sif(store, "b" * 64, lambda path: path.write_bytes(b"sif"))
+    store.sifs.keep_name("docker://b", "b" * 64)
     (store.root / "tmp" / ".tmp-left").write_bytes(b"left")
     (store.root / "packs" / "aa" / ".tmp-left").write_bytes(b"left")
     (store.root / STAMP).touch()
@@ -38,8 +39,8 @@ def left(store):
 
 def use(store):
     """Do what sweeps once a day."""
-    store.put_blob("sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d", b"b")
-    store.write_pack("c" * 64 + "-gzip", lambda file: file.write(b"pack"))
+    store.blobs.put("sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d", b"b")
+    store.packs.write("c" * 64 + "-gzip", lambda file: file.write(b"pack"))
 
 
 def test_sweeping_goes_on_when_its_stamp_is_from_the_future(store):
@@ -84,7 +85,7 @@ def test_what_is_from_the_future_is_collected_a_day_after_it_was_seen(store):
 
 
 def test_use_brings_a_stamp_from_the_future_back(store):
-    path = store.find_pack("a" * 64 + "-gzip")
+    path = store.packs.find("a" * 64 + "-gzip")
     os.utime(path, (time.time() + YEARS, time.time() + YEARS))
-    assert store.find_pack("a" * 64 + "-gzip") == path
+    assert store.packs.find("a" * 64 + "-gzip") == path
     assert abs(path.stat().st_mtime - time.time()) < 60

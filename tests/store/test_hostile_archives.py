@@ -265,7 +265,7 @@ def test_no_room_in_the_middle_leaves_nothing(tmp_path):
 def put(store, document):
     data = json.dumps(document).encode()
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    store.put_blob(digest, data)
+    store.blobs.put(digest, data)
     return digest, data
 
 
@@ -301,7 +301,7 @@ def test_a_note_comes_with_its_index(tmp_path):
     result, _, _ = run_import(path, tmp_path / "store")
     assert result.returncode == 0, result.stderr
     assert "2 file(s) taken in" in result.stderr
-    assert Store(tmp_path / "store").find_manifest(index, Platform("linux", "amd64")) == GOOD
+    assert Store(tmp_path / "store").blobs.find_manifest(index, Platform("linux", "amd64")) == GOOD
 
 
 def test_a_note_that_its_index_disproves_is_refused(tmp_path):
@@ -309,7 +309,7 @@ def test_a_note_that_its_index_disproves_is_refused(tmp_path):
     result, _, _ = run_import(path, tmp_path / "store")
     assert result.returncode == 1
     assert "not what its name says" in result.stderr
-    assert Store(tmp_path / "store").find_manifest(index, Platform("linux", "amd64")) is None
+    assert Store(tmp_path / "store").blobs.find_manifest(index, Platform("linux", "amd64")) is None
 
 
 def test_a_note_without_its_index_is_left_out(tmp_path):
@@ -317,4 +317,4 @@ def test_a_note_without_its_index_is_left_out(tmp_path):
     result, _, _ = run_import(path, tmp_path / "store")
     assert result.returncode == 0
     assert "1 note(s) on indexes left out" in result.stderr
-    assert Store(tmp_path / "store").find_manifest(index, Platform("linux", "amd64")) is None
+    assert Store(tmp_path / "store").blobs.find_manifest(index, Platform("linux", "amd64")) is None

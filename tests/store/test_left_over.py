@@ -21,7 +21,7 @@ def store(tmp_path, monkeypatch):
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
     store = Store(tmp_path / "store")
-    store.write_pack(KEY, lambda file: file.write(b"pack"))
+    store.packs.write(KEY, lambda file: file.write(b"pack"))
     return store
 
 
@@ -43,7 +43,7 @@ def left(store):
 @pytest.mark.parametrize(
     "use",
     [
-        lambda store: [store.write_pack(KEY, lambda file: file.write(b"pack")), store.temporary_folder()],
+        lambda store: [store.packs.write(KEY, lambda file: file.write(b"pack")), store.temporary_folder()],
         lambda _: main(["cache", "gc", "--max-size", "1G"]),
         lambda _: main(["cache", "clean", "--force"]),
     ],
@@ -57,7 +57,7 @@ def test_it_goes_at_once(store, use):
 
 
 def test_what_is_being_written_stays_whatever_the_clock_says(store):
-    name, _ = store.write_temporary(lambda file: file.write(b"layer"))
+    name, _ = store.packs.write_temporary(lambda file: file.write(b"layer"))
     with store.scratch_folder() as scratch, store.lock("some"):
         (scratch.path / "half.sif").write_bytes(b"x")
         os.utime(scratch.path / "half.sif", (1, 1))
@@ -67,8 +67,8 @@ def test_what_is_being_written_stays_whatever_the_clock_says(store):
         main(["cache", "gc", "--max-size", "1G"])
         assert (scratch.path / "half.sif").exists()
         assert (store.root / "locks" / "some").exists()
-        store.place_pack(name, KEY.replace("a", "b"))
-    assert store.find_pack(KEY.replace("a", "b"))
+        store.packs.place(name, KEY.replace("a", "b"))
+    assert store.packs.find(KEY.replace("a", "b"))
 
 
 def test_a_lock_whose_file_was_removed_is_asked_for_again(store, monkeypatch):

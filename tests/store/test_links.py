@@ -18,6 +18,7 @@ from sifmake.progress import Silent
 from sifmake.store import Store
 from sifmake.store.naming import KINDS, LOCKS, SCRATCH
 from support.layers import file, make_pack, tar
+from support.stores import add_sif, find_named, pack_path
 
 KEY = "ab" * 32 + "-gzip6-128k-v1-0123456789abcdef"
 DATA = b"{}"
@@ -43,13 +44,13 @@ def store(tmp_path, monkeypatch):
 
 
 def fill(store):
-    store.put_blob(DIGEST, DATA)
-    store.pack_path(KEY).write_bytes(b"pack")
-    store.add_sif(KEY, lambda path: path.write_bytes(b"sif"))
-    with store.writing_patch(KEY + "-x") as file:
+    store.blobs.put(DIGEST, DATA)
+    pack_path(store, KEY).write_bytes(b"pack")
+    add_sif(store, KEY, lambda path: path.write_bytes(b"sif"))
+    with store.patches.writing(KEY + "-x") as file:
         file.write(b"patch")
-    store.remember_manifest(DIGEST, Platform(), DIGEST)
-    store.keep_name("docker://a", KEY)
+    store.blobs.remember_manifest(DIGEST, Platform(), DIGEST)
+    store.sifs.keep_name("docker://a", KEY)
     with store.lock(KEY):
         pass
     return store
@@ -58,21 +59,21 @@ def fill(store):
 def use(store):
     """Do all that is done in a store; what cannot be done is said."""
     for work in (
-        lambda: store.put_blob(DIGEST, DATA),
-        lambda: store.get_blob(DIGEST),
-        lambda: store.write_pack(KEY, lambda file: file.write(b"new")),
-        lambda: store.find_pack(KEY),
-        lambda: store.pack_keys(KEY[:64]),
-        lambda: store.drop_pack(KEY),
-        lambda: store.open_patches(KEY[:64], 4),
-        lambda: store.drop_patch(KEY + "-x"),
-        lambda: store.add_sif(KEY, lambda path: path.write_bytes(b"other")),
-        lambda: store.find_sif(KEY),
-        lambda: store.remember_manifest(DIGEST, Platform(), DIGEST),
-        lambda: store.find_manifest(DIGEST, Platform()),
-        lambda: store.keep_name("docker://a", KEY),
-        lambda: store.find_named("docker://a"),
-        lambda: store.place_pack(store.write_temporary(lambda file: file.write(b"x"))[0], KEY),
+        lambda: store.blobs.put(DIGEST, DATA),
+        lambda: store.blobs.get(DIGEST),
+        lambda: store.packs.write(KEY, lambda file: file.write(b"new")),
+        lambda: store.packs.find(KEY),
+        lambda: store.packs.keys(KEY[:64]),
+        lambda: store.packs.drop(KEY),
+        lambda: store.patches.open_latest(KEY[:64], 4),
+        lambda: store.patches.drop(KEY + "-x"),
+        lambda: add_sif(store, KEY, lambda path: path.write_bytes(b"other")),
+        lambda: store.sifs.find(KEY),
+        lambda: store.blobs.remember_manifest(DIGEST, Platform(), DIGEST),
+        lambda: store.blobs.find_manifest(DIGEST, Platform()),
+        lambda: store.sifs.keep_name("docker://a", KEY),
+        lambda: find_named(store, "docker://a"),
+        lambda: store.packs.place(store.packs.write_temporary(lambda file: file.write(b"x"))[0], KEY),
         lambda: store.lock(KEY).__enter__(),
         store.sweep,
         lambda: main(["cache", "list", "-v"]),
@@ -171,12 +172,12 @@ def test_the_stores_own_path_may_have_links_of_the_user(store, tmp_path):
     (tmp_path / "scratch").mkdir()
     (tmp_path / "cache").symlink_to("scratch/../scratch")
     linked = Store.open(tmp_path / "cache" / "sifmake", environ={})
-    assert fill(linked).find_pack(KEY) == tmp_path / "cache" / "sifmake" / "packs" / "ab" / KEY
+    assert fill(linked).packs.find(KEY) == tmp_path / "cache" / "sifmake" / "packs" / "ab" / KEY
     assert (tmp_path / "scratch" / "sifmake" / "packs").is_dir()
     (tmp_path / "round").symlink_to("round")
-    assert Store.open(tmp_path / "round", environ={}).find_pack(KEY) is None
+    assert Store.open(tmp_path / "round", environ={}).packs.find(KEY) is None
     with pytest.raises(StoreError, match="Too many levels"):
-        Store.open(tmp_path / "round", environ={}).pack_path(KEY)
+        Store.open(tmp_path / "round", environ={}).packs.write(KEY, bool)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
@@ -185,26 +186,26 @@ def test_the_stores_own_path_has_no_links_of_others(store, tmp_path):
     os.chown(tmp_path / "link", 4242, 4242, follow_symlinks=False)
     listener = Listener()
     linked = Store.open(tmp_path / "link", environ={}, progress=listener)
-    assert linked.find_pack(KEY) is None
+    assert linked.packs.find(KEY) is None
     assert "the link link in this path belongs to user 4242" in listener.warnings[0]
     with pytest.raises(StoreError, match="4242"):
-        linked.pack_path(KEY)
+        linked.packs.write(KEY, bool)
     trusting = Store.open(tmp_path / "link", environ={}, trusted_owners=[4242])
-    assert trusting.find_pack(KEY) is not None
+    assert trusting.packs.find(KEY) is not None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 def test_folders_of_strangers_are_not_entered(store, tmp_path):
     os.chown(store.root / "packs", 4242, 4242)
-    assert store.find_pack(KEY) is None
+    assert store.packs.find(KEY) is None
     assert "belongs to user 4242" in store.progress.warnings[0]
     with pytest.raises(StoreError, match="4242"):
-        store.write_pack(KEY, lambda file: file.write(b"x"))
-    assert Store.open(store.root, environ={}, trusted_owners=["4242"]).find_pack(KEY) is not None
+        store.packs.write(KEY, lambda file: file.write(b"x"))
+    assert Store.open(store.root, environ={}, trusted_owners=["4242"]).packs.find(KEY) is not None
     # In a store that a group writes to, any member may have made it first.
     os.chown(store.root, 0, 4242)
     store.root.chmod(0o2770)
-    assert store.find_pack(KEY) is not None
+    assert store.packs.find(KEY) is not None
 
 
 def test_a_folder_that_others_moved_in_is_not_emptied(store, tmp_path):
@@ -240,9 +241,9 @@ def test_own_scratch_folders_of_killed_runs_go_also_where_others_write(store, tm
 
 def test_a_store_that_was_removed_meanwhile_is_made_again(store):
     shutil.rmtree(store.root)
-    assert store.find_pack(KEY) is None
-    store.put_blob(DIGEST, DATA)
-    assert store.get_blob(DIGEST) == DATA
+    assert store.packs.find(KEY) is None
+    store.blobs.put(DIGEST, DATA)
+    assert store.blobs.get(DIGEST) == DATA
 
 
 @pytest.mark.parametrize("folder", [*KINDS, SCRATCH, LOCKS])
@@ -278,7 +279,7 @@ def fill_with_real_files(store):
         shutil.rmtree(store.root / name)
     stream = tar(file("etc/motd", b"hello"))
     key = pack_key(f"sha256:{hashlib.sha256(stream).hexdigest()}", make_codec("gzip"))
-    make_pack(store.pack_path(key), stream).close()
+    make_pack(pack_path(store, key), stream).close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -308,15 +309,15 @@ def test_files_of_a_named_group_are_used_and_its_members_may_write_them(store):
     store.root.chmod(0o2770)
     os.chown(path, 4242, 4300)
     path.chmod(0o664)
-    assert store.find_pack(KEY) is None
+    assert store.packs.find(KEY) is None
     trusting = Store.open(store.root, environ={}, trusted_groups=["4300"])
-    assert trusting.find_pack(KEY) == path
+    assert trusting.packs.find(KEY) == path
     path.parent.chmod(0o2777)
-    assert trusting.find_pack(KEY) is None, "where everybody writes, anybody's file gets the group's id"
+    assert trusting.packs.find(KEY) is None, "where everybody writes, anybody's file gets the group's id"
     # A trusted owner's file that a group which is not named can write to.
     path.parent.chmod(0o2770)
-    assert Store.open(store.root, environ={}, trusted_owners=[4242]).find_pack(KEY) is None
-    assert Store.open(store.root, environ={}, trusted_owners=["nobody-of-this-name"]).find_pack(KEY) is None
+    assert Store.open(store.root, environ={}, trusted_owners=[4242]).packs.find(KEY) is None
+    assert Store.open(store.root, environ={}, trusted_owners=["nobody-of-this-name"]).packs.find(KEY) is None
 
 
 @pytest.mark.parametrize("umask", [0, 0o002, 0o022, 0o077])
@@ -344,14 +345,14 @@ def test_modes_whatever_the_umask(tmp_path, shared, groups, root, folder, mode, 
 
 
 def fill_by_descriptor(store):
-    store.put_blob(DIGEST, DATA)
-    os.close(store.write_pack(KEY, lambda file: file.write(b"pack")).fd)
-    store.place_pack(store.write_temporary(lambda file: file.write(b"x"))[0], KEY[::-1].replace("-", "0"))
-    store.add_sif(KEY, lambda path: path.write_bytes(b"sif"))
-    with store.writing_patch(KEY + "-x") as file:
+    store.blobs.put(DIGEST, DATA)
+    os.close(store.packs.write(KEY, lambda file: file.write(b"pack")).fd)
+    store.packs.place(store.packs.write_temporary(lambda file: file.write(b"x"))[0], KEY[::-1].replace("-", "0"))
+    add_sif(store, KEY, lambda path: path.write_bytes(b"sif"))
+    with store.patches.writing(KEY + "-x") as file:
         file.write(b"patch")
-    store.remember_manifest(DIGEST, Platform(), DIGEST)
-    store.keep_name("docker://a", KEY)
+    store.blobs.remember_manifest(DIGEST, Platform(), DIGEST)
+    store.sifs.keep_name("docker://a", KEY)
     with store.lock(KEY):
         pass
     return store
@@ -384,7 +385,7 @@ def test_what_is_judged_is_what_is_read_whatever_takes_its_name_meanwhile(store,
         with monkeypatch.context() as patched:
             for name in ("open", "fstat"):
                 patched.setattr(os, name, swapping(getattr(os, name), calls, len(outcomes), path, evil))
-            found = store.open_pack(KEY)
+            found = store.packs.open(KEY)
         swapped = not evil.exists()
         outcomes.append(found is not None)
         assert found is None or os.pread(found.fd, 9, 0) == b"pack"
@@ -421,8 +422,8 @@ def test_a_scratch_folder_that_others_enter_is_not_used(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "mkdir", make_and_lose)
     with pytest.raises(StoreError, match="another folder was put in its place"):
-        store.add_sif(KEY, lambda path: path.write_bytes(b"x"))
-    assert store.find_sif(KEY) is None
+        add_sif(store, KEY, lambda path: path.write_bytes(b"x"))
+    assert store.sifs.find(KEY) is None
 
 
 def test_a_file_that_took_the_place_of_a_temporary_keeps_its_mode(tmp_path):
@@ -430,10 +431,10 @@ def test_a_file_that_took_the_place_of_a_temporary_keeps_its_mode(tmp_path):
     store = Store.open(tmp_path / "store", shared="all")
     for folder in (store.root, store.temporary_folder()):
         folder.chmod(0o2775)
-    name, _ = store.write_temporary(lambda file: file.write(b"layer"))
+    name, _ = store.packs.write_temporary(lambda file: file.write(b"layer"))
     temporary = store.temporary_folder() / name
     temporary.unlink()
     temporary.write_bytes(b"private")
     temporary.chmod(0o600)
-    store.place_pack(name, KEY)
+    store.packs.place(name, KEY)
     assert (store.root / "packs" / KEY[:2] / KEY).stat().st_mode & 0o777 == 0o600

@@ -16,6 +16,7 @@ from sifmake.errors import StoreError
 from sifmake.oci.model import Platform
 from sifmake.progress import Silent
 from sifmake.store import Store
+from support.stores import add_sif, find_named, pack_path
 
 DATA = b'{"schemaVersion": 2}'
 DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
@@ -47,7 +48,7 @@ def store(tmp_path, listener):
 
 
 def put_pack(store, key=KEY, data=b"pack"):
-    path = store.pack_path(key)
+    path = pack_path(store, key)
     path.write_bytes(data)
     return path
 
@@ -78,10 +79,10 @@ def test_without_any_home_the_error_says_what_to_set(monkeypatch):
 def test_a_home_that_cannot_be_written_is_said_when_something_is_to_be_written(tmp_path, parent):
     (tmp_path / "file").write_bytes(b"")
     store = Store.open(environ={"HOME": str(tmp_path / parent)})
-    assert store.find_pack(KEY) is None
-    assert store.get_blob(DIGEST) is None
+    assert store.packs.find(KEY) is None
+    assert store.blobs.get(DIGEST) is None
     with pytest.raises(StoreError, match="SIFMAKE_CACHE"):
-        store.pack_path(KEY)
+        store.packs.write(KEY, bool)
     with pytest.raises(StoreError, match="SIFMAKE_CACHE"):
         store.temporary_folder()
     with store.lock(KEY) as held:
@@ -110,35 +111,35 @@ def test_any_folder_name_will_do(tmp_path, name):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     store = Store.open(environ={"SIFMAKE_CACHE": str(tmp_path / name)})
-    store.put_blob(DIGEST, DATA)
+    store.blobs.put(DIGEST, DATA)
     path = put_pack(store)
     again = Store.open(environ={"SIFMAKE_CACHE": str(tmp_path / name)})
-    assert again.get_blob(DIGEST) == DATA
-    assert again.find_pack(KEY) == path
+    assert again.blobs.get(DIGEST) == DATA
+    assert again.packs.find(KEY) == path
 
 
 def test_sha512_blobs_too(store):
     digest = "sha512:" + hashlib.sha512(DATA).hexdigest()
-    store.put_blob(digest, DATA)
-    assert store.get_blob(digest) == DATA
+    store.blobs.put(digest, DATA)
+    assert store.blobs.get(digest) == DATA
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", DATA[:-1], DATA + b" ", DATA.replace(b"2", b"3")])
 def test_a_damaged_blob_is_dropped(store, listener, damage):
-    store.put_blob(DIGEST, DATA)
+    store.blobs.put(DIGEST, DATA)
     (path,) = [path for path in store.root.rglob("*") if path.is_file() and path.name in DIGEST]
     path.write_bytes(damage)
-    assert store.get_blob(DIGEST) is None
+    assert store.blobs.get(DIGEST) is None
     assert not path.exists()
     assert DIGEST in listener.warnings[0]
-    store.put_blob(DIGEST, DATA)
-    assert store.get_blob(DIGEST) == DATA
+    store.blobs.put(DIGEST, DATA)
+    assert store.blobs.get(DIGEST) == DATA
 
 
 def test_a_blob_must_have_its_digest(store):
     with pytest.raises(StoreError):
-        store.put_blob(DIGEST, DATA + b"x")
-    assert store.get_blob(DIGEST) is None
+        store.blobs.put(DIGEST, DATA + b"x")
+    assert store.blobs.get(DIGEST) is None
 
 
 @pytest.mark.parametrize(
@@ -146,9 +147,9 @@ def test_a_blob_must_have_its_digest(store):
 )
 def test_what_is_no_digest_reaches_no_file(store, bad):
     for call in (
-        lambda: store.get_blob(bad),
-        lambda: store.find_manifest(bad, Platform()),
-        lambda: store.remember_manifest(INDEX, Platform(), bad),
+        lambda: store.blobs.get(bad),
+        lambda: store.blobs.find_manifest(bad, Platform()),
+        lambda: store.blobs.remember_manifest(INDEX, Platform(), bad),
     ):
         with pytest.raises(StoreError):
             call()
@@ -156,60 +157,67 @@ def test_what_is_no_digest_reaches_no_file(store, bad):
 
 @pytest.mark.parametrize("bad", ["", "a", "../x", "a/b", ".tmp-x", "a" * 300, "ab\n", "\0ab"])
 def test_what_is_no_file_name_is_no_key(store, bad):
-    for call in (store.pack_path, store.find_pack, store.drop_pack, store.find_sif, lambda key: store.add_sif(key, 0)):
+    for call in (
+        lambda key: store.packs.write(key, bool),
+        store.patches.drop,
+        store.packs.find,
+        store.packs.drop,
+        store.sifs.find,
+        lambda key: add_sif(store, key, 0),
+    ):
         with pytest.raises(StoreError):
             call(bad)
 
 
 def test_indexes_are_remembered_for_each_platform(store):
     arm = Platform("linux", "arm", "v7")
-    store.remember_manifest(INDEX, Platform(), DIGEST)
-    assert store.find_manifest(INDEX, Platform()) == DIGEST
-    assert store.find_manifest(INDEX, arm) is None
-    store.remember_manifest(INDEX, arm, INDEX)
-    assert (store.find_manifest(INDEX, Platform()), store.find_manifest(INDEX, arm)) == (DIGEST, INDEX)
+    store.blobs.remember_manifest(INDEX, Platform(), DIGEST)
+    assert store.blobs.find_manifest(INDEX, Platform()) == DIGEST
+    assert store.blobs.find_manifest(INDEX, arm) is None
+    store.blobs.remember_manifest(INDEX, arm, INDEX)
+    assert (store.blobs.find_manifest(INDEX, Platform()), store.blobs.find_manifest(INDEX, arm)) == (DIGEST, INDEX)
 
 
 def test_a_hostile_platform_name_stays_inside(store, tmp_path):
-    store.remember_manifest(INDEX, Platform("..", "../../..", "x\n"), DIGEST)
+    store.blobs.remember_manifest(INDEX, Platform("..", "../../..", "x\n"), DIGEST)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
-    assert store.find_manifest(INDEX, Platform("..", "../../..", "x\n")) == DIGEST
+    assert store.blobs.find_manifest(INDEX, Platform("..", "../../..", "x\n")) == DIGEST
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"sha256:1234", b"\xff" * 500])
 def test_a_damaged_memory_of_an_index_is_none(store, content):
-    store.remember_manifest(INDEX, Platform(), DIGEST)
+    store.blobs.remember_manifest(INDEX, Platform(), DIGEST)
     (path,) = (path for path in store.root.rglob("*linux*"))
     path.write_bytes(content)
-    assert store.find_manifest(INDEX, Platform()) is None
-    store.remember_manifest(INDEX, Platform(), DIGEST)
-    assert store.find_manifest(INDEX, Platform()) == DIGEST
+    assert store.blobs.find_manifest(INDEX, Platform()) is None
+    store.blobs.remember_manifest(INDEX, Platform(), DIGEST)
+    assert store.blobs.find_manifest(INDEX, Platform()) == DIGEST
 
 
 def test_packs_and_sifs(store):
-    assert store.find_pack(KEY) is store.find_sif(KEY) is None
+    assert store.packs.find(KEY) is store.sifs.find(KEY) is None
     path = put_pack(store)
-    sif = add_sif(store)
-    assert (store.find_pack(KEY), store.find_sif(KEY)) == (path, sif)
+    sif = put_sif(store)
+    assert (store.packs.find(KEY), store.sifs.find(KEY)) == (path, sif)
     assert path.parent.name == KEY[:2]
-    store.drop_pack(KEY)
-    assert store.find_pack(KEY) is None
-    store.drop_pack(KEY)
+    store.packs.drop(KEY)
+    assert store.packs.find(KEY) is None
+    store.packs.drop(KEY)
 
 
-def add_sif(store, key=KEY, data=b"sif"):
-    return store.add_sif(key, lambda path: path.write_bytes(data))
+def put_sif(store, key=KEY, data=b"sif"):
+    return add_sif(store, key, lambda path: path.write_bytes(data))
 
 
 def test_a_finished_sif_has_its_sha256_in_its_name(store):
-    first = add_sif(store)
+    first = put_sif(store)
     # printf sif | sha256sum
     assert first.name == f"{KEY}.6d27641e2684684537fb3f401639558228855c1d5721fd1b4b29fd70e8cffd1e.sif"
-    assert add_sif(store) == first
-    second = add_sif(store, data=b"another")
-    assert store.find_sif(KEY) == second
+    assert put_sif(store) == first
+    second = put_sif(store, data=b"another")
+    assert store.sifs.find(KEY) == second
     assert not first.exists(), "a key means one file"
-    assert add_sif(store, KEY + ".x", b"third") != store.find_sif(KEY) == second
+    assert put_sif(store, KEY + ".x", b"third") != store.sifs.find(KEY) == second
 
 
 def test_a_sif_that_could_not_be_written_leaves_nothing(store):
@@ -218,30 +226,30 @@ def test_a_sif_that_could_not_be_written_leaves_nothing(store):
         raise StoreError("no more")
 
     with pytest.raises(StoreError):
-        store.add_sif(KEY, fail)
-    assert store.find_sif(KEY) is None
+        add_sif(store, KEY, fail)
+    assert store.sifs.find(KEY) is None
     assert list((store.root / "tmp").iterdir()) == []
 
 
 def test_a_name_means_what_it_was_kept_for_last(store, tmp_path, listener):
-    assert store.find_named("docker://a") is None
-    store.keep_name("docker://a", KEY)
-    assert store.find_named("docker://a") is None, "there is no such SIF"
-    sif, other = add_sif(store), add_sif(store, "ff" + KEY)
-    assert store.find_named("docker://a") == sif
-    store.keep_name("docker://a", "ff" + KEY)
-    store.keep_name("docker://\udcff", KEY)
-    assert (store.find_named("docker://a"), store.find_named("docker://\udcff")) == (other, sif)
+    assert find_named(store, "docker://a") is None
+    store.sifs.keep_name("docker://a", KEY)
+    assert find_named(store, "docker://a") is None, "there is no such SIF"
+    sif, other = put_sif(store), put_sif(store, "ff" + KEY)
+    assert find_named(store, "docker://a") == sif
+    store.sifs.keep_name("docker://a", "ff" + KEY)
+    store.sifs.keep_name("docker://\udcff", KEY)
+    assert (find_named(store, "docker://a"), find_named(store, "docker://\udcff")) == (other, sif)
     (kept, _) = sorted(
         (store.root / "names").rglob("?" * 64), key=lambda path: path.read_bytes() != f"ff{KEY}\n".encode()
     )
     for content in (b"", b"../x", b"\xff" * 300):
         kept.write_bytes(content)
-        assert store.find_named("docker://a") is None
+        assert find_named(store, "docker://a") is None
     # A site's store may have the file.
     own = Store.open(tmp_path / "own", read_only=[store.root])
-    own.keep_name("docker://b", KEY)
-    assert own.find_named("docker://b") == sif
+    own.sifs.keep_name("docker://b", KEY)
+    assert find_named(own, "docker://b") == sif
 
 
 def test_read_only_stores_are_asked_in_order_and_never_written(tmp_path, listener):
@@ -249,8 +257,8 @@ def test_read_only_stores_are_asked_in_order_and_never_written(tmp_path, listene
     put_pack(site, data=b"site")
     put_pack(other, data=b"other")
     put_pack(other, KEY[::-1].replace("-", "0"), b"other only")
-    site.put_blob(DIGEST, DATA)
-    site.remember_manifest(INDEX, Platform(), DIGEST)
+    site.blobs.put(DIGEST, DATA)
+    site.blobs.remember_manifest(INDEX, Platform(), DIGEST)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     store = Store.open(
         tmp_path / "own",
@@ -258,14 +266,14 @@ def test_read_only_stores_are_asked_in_order_and_never_written(tmp_path, listene
         read_only=[site.root],
         progress=listener,
     )
-    assert store.find_pack(KEY).read_bytes() == b"site"
-    assert store.find_pack(KEY[::-1].replace("-", "0")).read_bytes() == b"other only"
-    assert store.get_blob(DIGEST) == DATA
-    assert store.find_manifest(INDEX, Platform()) == DIGEST
+    assert store.packs.find(KEY).read_bytes() == b"site"
+    assert store.packs.find(KEY[::-1].replace("-", "0")).read_bytes() == b"other only"
+    assert store.blobs.get(DIGEST) == DATA
+    assert store.blobs.find_manifest(INDEX, Platform()) == DIGEST
     put_pack(store, data=b"own")
-    assert store.find_pack(KEY).read_bytes() == b"own"
-    store.drop_pack(KEY)
-    assert store.find_pack(KEY) is None, "a pack that was found damaged must not come from the next store in this run"
+    assert store.packs.find(KEY).read_bytes() == b"own"
+    store.packs.drop(KEY)
+    assert store.packs.find(KEY) is None, "a pack that was found damaged must not come from the next store in this run"
     assert {path: stamp for path in before if (stamp := path.stat().st_mtime_ns)} == before
     assert listener.warnings == []
 
@@ -275,18 +283,18 @@ def test_use_renews_a_time_stamp_once_an_hour(store):
     for age, renewed in ((7200, True), (1800, False)):
         then = time.time() - age
         os.utime(path, (then, then))
-        store.find_pack(KEY)
+        store.packs.find(KEY)
         assert (path.stat().st_mtime > then + 1000) is renewed
 
 
 def test_no_pack_is_taken_from_a_symlink_or_a_folder(store, listener, tmp_path):
     (tmp_path / "elsewhere").write_bytes(b"x")
-    path = store.pack_path(KEY)
+    path = pack_path(store, KEY)
     path.symlink_to(tmp_path / "elsewhere")
-    assert store.find_pack(KEY) is None
+    assert store.packs.find(KEY) is None
     path.unlink()
     path.mkdir()
-    assert store.find_pack(KEY) is None
+    assert store.packs.find(KEY) is None
     assert len(listener.warnings) == 2
 
 
@@ -294,29 +302,29 @@ def test_no_pack_is_taken_from_a_symlink_or_a_folder(store, listener, tmp_path):
 def test_packs_of_strangers_are_not_used(store, listener, tmp_path):
     path = put_pack(store)
     os.chown(path, 4242, 4242)
-    assert store.find_pack(KEY) is None
+    assert store.packs.find(KEY) is None
     assert "4242" in listener.warnings[0]
-    assert Store.open(store.root, trusted_owners=[4242]).find_pack(KEY) == path
+    assert Store.open(store.root, trusted_owners=[4242]).packs.find(KEY) == path
     # Whoever lists a site store trusts its keeper, and nobody else in it.
     site = Store.open(tmp_path / "own", read_only=[store.root])
-    assert site.find_pack(KEY) is None
+    assert site.packs.find(KEY) is None
     os.chown(store.root, 4242, 4242)
-    assert site.find_pack(KEY) == path
+    assert site.packs.find(KEY) == path
 
 
 def test_what_everybody_can_write_is_not_used_where_everybody_gets(store, listener):
     path = put_pack(store)
     path.chmod(0o666)
-    assert store.find_pack(KEY) == path, "nobody else gets into a private store"
+    assert store.packs.find(KEY) == path, "nobody else gets into a private store"
     store.root.chmod(0o755)
-    assert store.find_pack(KEY) is None
+    assert store.packs.find(KEY) is None
     assert "everybody" in listener.warnings[0]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody else")
 def test_a_store_that_cannot_be_written_is_used_for_what_it_holds(store):
     put_pack(store)
-    store.put_blob(DIGEST, DATA)
+    store.blobs.put(DIGEST, DATA)
     store.root.chmod(0o555)
     for folder in store.root.rglob("*"):
         if folder.is_dir():
@@ -330,11 +338,11 @@ from sifmake.errors import StoreError
 from sifmake.oci.model import Platform
 os.setuid(4242)
 store = Store.open(__import__("pathlib").Path({str(store.root)!r}))
-assert store.get_blob({DIGEST!r}) == {DATA!r}
-assert store.find_pack({KEY!r})
-store.remember_manifest({INDEX!r}, Platform(), {DIGEST!r})
+assert store.blobs.get({DIGEST!r}) == {DATA!r}
+assert store.packs.find({KEY!r})
+store.blobs.remember_manifest({INDEX!r}, Platform(), {DIGEST!r})
 with store.lock("x") as held: assert not held
-try: store.pack_path("new-key")
+try: store.packs.write("new-key", bool)
 except StoreError as error: print(error)
 """
     for folder in (store.root, *store.root.parents):
@@ -347,7 +355,7 @@ except StoreError as error: print(error)
 def test_old_temporaries_go_and_young_ones_stay(store):
     folder = store.temporary_folder()
     kept, gone = [], []
-    for path in (folder / "spool", folder / "deep" / "file", store.pack_path(KEY).with_name(".tmp-x-1-abc")):
+    for path in (folder / "spool", folder / "deep" / "file", pack_path(store, KEY).with_name(".tmp-x-1-abc")):
         for age, where in ((3600, kept), (100_000, gone)):
             one = path.with_name(f"{path.name}{age}")
             one.parent.mkdir(exist_ok=True)

@@ -98,7 +98,7 @@ class PatchMaker:
 
     def _stored(self, store: Store, key: str, tails: LiveTails) -> Patch | None:
         """Return the patch that the store has, checked to the last byte."""
-        stored = store.open_patch(key)
+        stored = store.patches.open(key)
         found = self._load(store, stored) if stored is not None else None
         if found is None:
             return None
@@ -111,7 +111,7 @@ class PatchMaker:
         known = self._siblings(store, tails)
         try:
             with ExitStack() as begun:
-                file = begun.enter_context(store.writing_patch(key))
+                file = begun.enter_context(store.patches.writing(key))
                 groups = self._write(file, tails, known)
                 write_index(file, key, groups)
                 file.flush()
@@ -150,7 +150,7 @@ class PatchMaker:
         """Look for the groups that other images left of the same pack."""
         wanted = {group.key: group.blocks for group in tails.groups}
         known: _Known = {}
-        for stored in store.open_patches(tails.key_prefix(self._codec), _SIBLINGS):
+        for stored in store.patches.open_latest(tails.key_prefix(self._codec), _SIBLINGS):
             patch = self._load(store, stored)
             start = 0
             for group in patch.index.groups if patch is not None else ():
@@ -170,7 +170,7 @@ class PatchMaker:
 
     def _drop(self, store: Store, key: str, why: str) -> None:
         store.progress.warning(f"the patch {key} in the store is damaged, {why}; it is made again")
-        store.drop_patch(key)
+        store.patches.drop(key)
 
     def _warn(self, error: Exception) -> None:
         if self._store is not None:

@@ -212,21 +212,21 @@ def _note_of(item: Item) -> _IndexNote:
 
 def _is_disproved(store: Store, note: _IndexNote) -> bool:
     """Tell whether the index is in the store and has another manifest for the platform."""
-    data = store.get_blob(note.index)
+    data = store.blobs.get(note.index)
     if data is None:
         return False
     platform = Platform(*note.platform.split("/")[:3])
     try:
         found = find_candidates(note.index, platform, StoredDocuments(store), DEFAULT_LIMITS)
     except (KeyError, SourceError):
-        return not is_member(data, note.manifest, store.get_blob)
+        return not is_member(data, note.manifest, store.blobs.get)
     return note.manifest not in found.manifests
 
 
 def _index_blobs(store: Store, digest: str) -> list[str]:
     """Return the digests of an index and of the indexes in it, as far as they are in the store."""
-    data = store.get_blob(digest)
-    return [] if data is None else [digest, *indexes_in(data, store.get_blob)]
+    data = store.blobs.get(digest)
+    return [] if data is None else [digest, *indexes_in(data, store.blobs.get)]
 
 
 def _packs(items: dict[str, Item], diff_id: str) -> list[Item]:
@@ -263,7 +263,7 @@ def _config_of(store: Store, manifest: str) -> str:
 
 
 def _data(store: Store, digest: str) -> bytes:
-    data = store.get_blob(digest) if is_digest(digest) else None
+    data = store.blobs.get(digest) if is_digest(digest) else None
     if data is None:
         raise StoreError("the store does not have this image", where=digest, hint="pull it first")
     return data

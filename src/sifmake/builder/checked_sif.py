@@ -32,12 +32,12 @@ _USED = slice(40, 48)
 def find_checked(store: Store, key: str) -> Found | None:
     """Return the finished SIF of a key, open and whole, or None; a damaged one leaves the own store with a warning."""
     tried: set[Path] = set()
-    while (found := store.open_sif(key)) is not None:
-        noted = store.find_name(_note(found.path))
+    while (found := store.sifs.open(key)) is not None:
+        noted = store.sifs.find_name(_note(found.path))
         known = noted and noted == _facts(found.fd) and _looks_whole(found)
         why = "" if known else _why_not(found, key)
         if not why:
-            store.renew(found)  # a change like any other, noted with the next line
+            store.sifs.renew(found)  # a change like any other, noted with the next line
             _keep_note(store, found, noted)
             return found
         found.close()
@@ -45,13 +45,13 @@ def find_checked(store: Store, key: str) -> Found | None:
             break
         tried.add(found.path)
         store.progress.warning(f"{found.path} is {why} and is not used; it is made again")
-        store.drop_sif(found.path)
+        store.sifs.drop(found.path)
     return None
 
 
 def add_checked(store: Store, key: str, write: Callable[[Path], object]) -> Found:
-    """Let a finished SIF be written and keep it; see :meth:`~sifmake.store.store.Store.put_sif`."""
-    found = store.put_sif(key, write)
+    """Let a finished SIF be written and keep it; see :meth:`~sifmake.store.sifs.FinishedSifs.put`."""
+    found = store.sifs.put(key, write)
     _keep_note(store, found, "")
     return found
 
@@ -116,7 +116,7 @@ def _note(path: Path) -> str:
 def _keep_note(store: Store, found: Found, noted: str) -> None:
     facts = _facts(found.fd)
     if facts != noted:
-        store.keep_name(_note(found.path), facts)
+        store.sifs.keep_name(_note(found.path), facts)
 
 
 def _facts(fd: int) -> str:

@@ -53,5 +53,5 @@ def drop_damaged(packs: Sequence[Pack], store: Store, error: SifmakeError | None
             check(pack, STORED_LIMITS)
         except PackDamagedError:
             damaged = True
-            store.drop_pack(pack.path.name)
+            store.packs.drop(pack.path.name)
     return damaged

@@ -124,19 +124,19 @@ class _Maker:
         return found
 
     def _open_stored(self, key: str) -> Pack | None:
-        found = self.store.open_pack(key)
+        found = self.store.packs.open(key)
         if found is None:
             return None
         try:
             return load_pack(found.path, found.fd, key)
         except PackDamagedError as error:
             self.progress.warning(f"{error}; it is made again")
-            self.store.drop_pack(key)
+            self.store.packs.drop(key)
             return None
 
     def _repack(self, layer: Layer, key: str) -> Pack | None:
         """Make the pack from one of another codec or encoder, so that nothing has to be fetched."""
-        for other in self.store.pack_keys(pack_key_prefix(layer.diff_id)):
+        for other in self.store.packs.keys(pack_key_prefix(layer.diff_id)):
             old = self._open_stored(other) if other != key else None
             if old is None:
                 continue
@@ -145,14 +145,14 @@ class _Maker:
                     return self._repacked(layer, key, old)
             except PackDamagedError as error:
                 self.progress.warning(f"{error}; the layer is fetched again")
-                self.store.drop_pack(other)
+                self.store.packs.drop(other)
         return None
 
     def _repacked(self, layer: Layer, key: str, old: Pack) -> Pack:
         from sifmake.layers.repack import repack
 
         task = self.progress.task(f"repacking {short(layer.diff_id)}", old.footer.data_size)
-        made = self.store.write_pack(key, lambda file: repack(file, old, self.codec, self.workers, task))
+        made = self.store.packs.write(key, lambda file: repack(file, old, self.codec, self.workers, task))
         task.finish()
         return load_pack(made.path, made.fd, key)
 
@@ -176,7 +176,7 @@ class _Maker:
                 task = self.progress.task(short(layer.descriptor.digest), size)
                 bytes_read = slot.watch(reader, size)
                 parts = (layer, self.codec, self.workers, self.limits, task, self.budget)
-                made = self.store.write_pack(key, lambda file: write_pack(file, bytes_read, *parts))
+                made = self.store.packs.write(key, lambda file: write_pack(file, bytes_read, *parts))
         except WrongBlobError as error:
             if not error.elsewhere:
                 raise

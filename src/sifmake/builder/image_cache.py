@@ -25,7 +25,7 @@ class StoredDocuments:
         Raises:
             KeyError: The store lacks it.
         """
-        data = self._store.get_blob(descriptor.digest)
+        data = self._store.blobs.get(descriptor.digest)
         if data is None:
             raise KeyError(descriptor.digest)
         return data
@@ -59,6 +59,6 @@ class ImageCache:
             return load_image(Descriptor("", manifest_digest, 0), StoredDocuments(self.store))
         except KeyError:
             image = source.image(manifest_digest)
-        self.store.put_blob(image.digest, image.manifest)
-        self.store.put_blob(image.config_descriptor.digest, image.config.raw)
+        self.store.blobs.put(image.digest, image.manifest)
+        self.store.blobs.put(image.config_descriptor.digest, image.config.raw)
         return image

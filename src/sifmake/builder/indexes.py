@@ -50,17 +50,17 @@ class ProvenIndexes:
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
         """Return the manifest that the stored index has for a platform; None where the store cannot prove one."""
         if index_digest == self._mark:
-            return self._store.find_manifest(index_digest, platform)
+            return self._store.blobs.find_manifest(index_digest, platform)
         found = self._prove(index_digest, platform)
         if found is not None:
             self.proven[index_digest] = found
-            if self._store.find_manifest(index_digest, platform) not in (None, found):
+            if self._store.blobs.find_manifest(index_digest, platform) not in (None, found):
                 self.remember_manifest(index_digest, platform, found)
         return found
 
     def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
         """Note it for ``cache export``, and for the next one who asks for the name."""
-        self._store.remember_manifest(index_digest, platform, manifest_digest)
+        self._store.blobs.remember_manifest(index_digest, platform, manifest_digest)
 
     def _prove(self, digest: str, platform: Platform) -> str | None:
         documents = StoredDocuments(self._store)
@@ -68,7 +68,7 @@ class ProvenIndexes:
             found = find_candidates(digest, platform, documents, self._limits)
             manifest = found.manifests[0]
             if len(found.manifests) > 1:
-                manifest = self._store.find_manifest(digest, platform) or ""
+                manifest = self._store.blobs.find_manifest(digest, platform) or ""
             if manifest not in found.manifests:
                 return None
             if found.by_config:
@@ -84,12 +84,12 @@ class _NotedImages:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.remember_manifest = store.remember_manifest
+        self.remember_manifest = store.blobs.remember_manifest
 
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
         """Return the manifest's digest; None where the store lacks the manifest, so that the source is read again."""
-        found = self._store.find_manifest(index_digest, platform)
-        return found if found and self._store.get_blob(found) is not None else None
+        found = self._store.blobs.find_manifest(index_digest, platform)
+        return found if found and self._store.blobs.get(found) is not None else None
 
 
 class DocumentSource(Protocol):
@@ -116,7 +116,7 @@ class KeptDocuments(StoredDocuments):
             return super().manifest(descriptor)
         except KeyError:
             data = self._source.document(descriptor.digest)
-        self._store.put_blob(descriptor.digest, data)
+        self._store.blobs.put(descriptor.digest, data)
         return data
 
 

@@ -223,12 +223,12 @@ class LockProof(_Proof[Lock]):
         plain = all(layer.descriptor.digest == layer.diff_id for layer in image.layers)
         if plain and image.config_descriptor.digest == lock.digest:
             return
-        if store.find_manifest(lock.digest, platform) == lock.manifest:
+        if store.blobs.find_manifest(lock.digest, platform) == lock.manifest:
             return
         resolved = _available(lambda: source.resolve(platform))
         if (resolved.digest, resolved.manifest_digest) != (lock.digest, lock.manifest):
             raise self._not_derived("the engine has another image")
-        store.remember_manifest(lock.digest, platform, lock.manifest)
+        store.blobs.remember_manifest(lock.digest, platform, lock.manifest)
 
 
 def _available(read: Callable[[], T]) -> T:

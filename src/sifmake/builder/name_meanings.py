@@ -32,12 +32,12 @@ def digest_of_key(key: str) -> str:
 
 def keep_meaning(store: Store, uri: Uri, platform: Platform, key: str) -> None:
     """Keep what a name meant."""
-    store.keep_name(noted_name(uri, platform), key)
+    store.sifs.keep_name(noted_name(uri, platform), key)
 
 
 def find_meaning(store: Store, uri: Uri, platform: Platform) -> str:
     """Return the key that was kept for a name; empty where there is none."""
-    return store.find_name(noted_name(uri, platform))
+    return store.sifs.find_name(noted_name(uri, platform))
 
 
 def noted_name(uri: Uri, platform: Platform) -> str:

@@ -74,7 +74,7 @@ def _of_layers(builder: Builder, uri: Uri) -> Found:
     try:
         resolved = builder.resolve(source, platform)
         key = sif_key(resolved.manifest_digest)
-        if not store.sif_paths(key):
+        if not store.sifs.paths(key):
             builder.load_image(source, resolved.manifest_digest)
         found = find_checked(store, key) or _built(builder, source, resolved.manifest_digest)
     finally:

@@ -62,14 +62,14 @@ class StreamedPacks:
         from sifmake.layers.pack_format import pack_key
 
         for diff_id in self._made.keys() & diff_ids:
-            self._store.place_pack(self._made[diff_id], pack_key(diff_id, self._codec))
+            self._store.packs.place(self._made[diff_id], pack_key(diff_id, self._codec))
             del self._made[diff_id]
         self.drop()
 
     def drop(self) -> None:
         """Remove what was not kept."""
         while self._made:
-            self._store.drop_temporary(self._made.popitem()[1])
+            self._store.packs.drop_temporary(self._made.popitem()[1])
 
     @cached_property
     def _codec(self) -> Codec:
@@ -88,11 +88,11 @@ class StreamedPacks:
         from sifmake.layers.pack_writer import write_passing
 
         with Workers() as workers:
-            name, passed = self._store.write_temporary(
+            name, passed = self._store.packs.write_temporary(
                 lambda file: write_passing(file, candidate, self._codec, workers, self._limits, task, self._budget)
             )
         if passed.diff_id in self._made:
-            self._store.drop_temporary(name)
+            self._store.packs.drop_temporary(name)
         else:
             self._made[passed.diff_id] = name
         return passed
@@ -102,14 +102,14 @@ def has_pack(store: Store, diff_id: str) -> bool:
     """Tell whether a store has a pack of a layer, of whatever codec: from that any other can be made."""
     from sifmake.layers.pack_format import pack_key_prefix
 
-    return any(_is_pack(store, key) for key in store.pack_keys(pack_key_prefix(diff_id)))
+    return any(_is_pack(store, key) for key in store.packs.keys(pack_key_prefix(diff_id)))
 
 
 def _is_pack(store: Store, key: str) -> bool:
     """Tell whether a file with a pack's name is that pack: a layer that went by cannot be asked for again."""
     from sifmake.layers.pack_reader import load_pack
 
-    found = store.open_pack(key)
+    found = store.packs.open(key)
     try:
         if found is not None:
             load_pack(found.path, found.fd, key).close()

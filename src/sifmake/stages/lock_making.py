@@ -220,7 +220,7 @@ class LockMaker:
             proof.prove(source or own)
         finally:
             own.close()
-        if (data := project.store.get_blob(lock.manifest)) is not None:
+        if (data := project.store.blobs.get(lock.manifest)) is not None:
             proof.check_manifest(data)
 
 

@@ -168,7 +168,7 @@ def _copy_locked(project: Project, lock: PrebuiltLock, target: Path) -> None:
         _copy(project, path, target, lock.file)
     except (SourceError, SifError):
         project.progress.warning(f"{path} is damaged; it is fetched again")
-        project.store.drop_sif(path)
+        project.store.sifs.drop(path)
         _copy(project, _stored(project, lock), target, lock.file)
 
 

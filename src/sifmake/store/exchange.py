@@ -164,10 +164,10 @@ class _Import:
     def _take_note(self, name: str, note: bytes) -> bool:
         """Take what is said of an index if the index itself says so; return False where that is not at hand."""
         manifest, index = note.decode("ascii", "replace").strip(), _index_of(name)
-        document = self._store.get_blob(index)
+        document = self._store.blobs.get(index)
         if is_index_note(note) and document is None:
             return False
-        if document is None or not is_member(document, manifest, self._store.get_blob):
+        if document is None or not is_member(document, manifest, self._store.blobs.get):
             raise StoreError("this index is not what its name says", where=name)
         self._take(name, "index", [note])
         return True

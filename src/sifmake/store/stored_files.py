@@ -68,7 +68,7 @@ class StoredFiles:
         try:
             folder = root.reach(spot.folders)
         except StoreError as error:
-            self._tell(str(error))
+            self._warn_once(str(error))
             return None
         except OSError:
             return None
@@ -110,7 +110,7 @@ class StoredFiles:
             with root.reach(folders) as folder:
                 return folder.entries()
         except StoreError as error:
-            self._tell(str(error))
+            self._warn_once(str(error))
         except OSError:
             pass
         return []
@@ -121,7 +121,7 @@ class StoredFiles:
             with root.reach(folders) as folder:
                 return folder.names()
         except StoreError as error:
-            self._tell(str(error))
+            self._warn_once(str(error))
         except OSError:
             pass
         return []
@@ -165,7 +165,19 @@ class StoredFiles:
         sweep_folder(folder.path, folder.fd)
         return folder
 
-    def _tell(self, what: str) -> None:
+    @contextmanager
+    def scratch_folder(self) -> Iterator[Folder]:
+        """Open an empty folder of this user alone, for as long as the block runs.
+
+        Raises:
+            StoreError: It cannot be made.
+        """
+        from sifmake.store.scratch import open_scratch
+
+        with self.scratch() as parent, open_scratch(parent) as scratch:
+            yield scratch
+
+    def _warn_once(self, what: str) -> None:
         """Warn of a folder, once: many files are looked for in it."""
         if what not in self._told:
             self._told.add(what)

@@ -1,0 +1,58 @@
+"""Files of one kind in all stores, found by key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.store.naming import Spot, key_spot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sifmake.store.root import Root
+    from sifmake.store.stored_files import Found, StoredFiles
+
+
+class KeyedFiles:
+    """Packs, patches or finished SIFs: the writable store's before those of the read-only ones.
+
+    All methods that are given a key raise a StoreError if it cannot name a file.
+    """
+
+    kind: str
+    """The folder of a store that they are in."""
+
+    def __init__(self, files: StoredFiles) -> None:
+        self._files = files
+        self._dropped: set[str] = set()
+
+    def open(self, key: str) -> Found | None:
+        """Return the file of this key, open, from the first store that has one, or None; renews its time stamp."""
+        return self._open(key, renewed=True)
+
+    def find(self, key: str) -> Path | None:
+        """Return where the file of this key is, or None; see :meth:`open`."""
+        found = self.open(key)
+        if found is None:
+            return None
+        found.close()
+        return found.path
+
+    def _spot(self, key: str) -> Spot:
+        return key_spot(self.kind, key)
+
+    def _open(self, key: str, *, renewed: bool) -> Found | None:
+        spot = self._spot(key)
+        for root in self._files.roots:
+            for name in self._names(root, spot):
+                if name in self._dropped and root is not self._files.own:
+                    continue
+                found = self._files.open(root, Spot(spot.folders, name), renewed=renewed)
+                if found is not None:
+                    return found
+        return None
+
+    def _names(self, _root: Root, spot: Spot) -> Sequence[str]:
+        """Return the names in one store that the file of a key may have."""
+        return (spot.name,)

@@ -1,0 +1,93 @@
+"""Finished SIFs of a store by key, and the names that meant them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from sifmake.files import sha256_of_open
+from sifmake.store.keyed_files import KeyedFiles
+from sifmake.store.naming import SIFS, Spot, name_note, name_spot, name_target, split_sif_name
+from sifmake.store.stored_files import Found
+from sifmake.store.trust import renew
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from sifmake.store.folder import Folder
+    from sifmake.store.root import Root
+
+_LARGEST_NOTE = 512
+
+
+class FinishedSifs(KeyedFiles):
+    """SIF files for ``sifmake run docker://...``; each has its SHA-256 in its name, beside the key."""
+
+    kind = SIFS
+
+    def put(self, key: str, write: Callable[[Path], object]) -> Found:
+        """Let a finished SIF be written, keep it with its SHA-256 in its name, and return it, open.
+
+        Args:
+            key: What it is found by; an earlier one of the same key goes.
+            write: Writes the file that it is given the path of.
+
+        Raises:
+            StoreError: The folder cannot be made, or the key is no file name.
+        """
+        from sifmake.store.scratch import path_of
+
+        spot, own = self._spot(key), self._files.own
+        with own.make(spot.folders) as folder, self._files.scratch_folder() as scratch, ExitStack() as failed:
+            name = f"{key}.sif"
+            write(path_of(scratch) / name)
+            fd = scratch.open(name)
+            failed.callback(os.close, fd)
+            target = f"{key}.{sha256_of_open(fd)}.sif"
+            folder.take(name, scratch, target)
+            failed.pop_all()
+            _remove_others(folder, key, target)
+        return Found(Spot(spot.folders, target).under(own.path), fd)
+
+    def open(self, key: str) -> Found | None:
+        """Return the finished SIF of this key, open, or None; neither is its SHA-256 checked nor its time renewed."""
+        return self._open(key, renewed=False)
+
+    def renew(self, found: Found) -> None:
+        """Renew the time stamp of a file that is used, if it is the writable store's."""
+        if found.path.is_relative_to(self._files.own.path):
+            renew(found.fd, os.fstat(found.fd))
+
+    def paths(self, key: str) -> list[Path]:
+        """Return where finished SIFs of this key are, in all stores; nothing is changed and nobody's word is taken."""
+        spot = self._spot(key)
+        return [
+            Spot(spot.folders, name).under(root.path) for root in self._files.roots for name in self._names(root, spot)
+        ]
+
+    def drop(self, path: Path) -> None:
+        """Remove a damaged finished SIF from the writable store; one of a read-only store is not found any more."""
+        self._dropped.add(path.name)
+        if path.is_relative_to(self._files.own.path):
+            self._files.remove(Spot((SIFS, path.parent.name), path.name))
+
+    def keep_name(self, name: str, key: str) -> None:
+        """Keep which finished SIF a name meant last."""
+        self._files.keep(name_spot(name), name_note(name, key))
+
+    def find_name(self, name: str) -> str:
+        """Return the key that was kept for a name; empty where there is none."""
+        return name_target(self._files.read(self._files.own, name_spot(name), _LARGEST_NOTE) or b"", name)
+
+    def _names(self, root: Root, spot: Spot) -> Sequence[str]:
+        return [name for name in self._files.names(root, spot.folders) if split_sif_name(name)[0] == spot.name]
+
+
+def _remove_others(folder: Folder, key: str, kept: str) -> None:
+    """Remove the finished SIFs of a key but one."""
+    for name in folder.names():
+        if name != kept and split_sif_name(name)[0] == key:
+            with suppress(OSError):
+                folder.remove(name)
