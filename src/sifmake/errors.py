@@ -161,6 +161,10 @@ class ConfigError(UsageError):
     """A configuration file is not valid."""
 
 
+class DefinitionError(ConfigError):
+    """A definition file is not valid, or asks for what cannot be done."""
+
+
 class LockError(SifmakeError):
     """A lock file is missing, stale or damaged."""
 

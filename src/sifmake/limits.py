@@ -66,6 +66,11 @@ class Limits:
         package_list_bytes: Bytes of all package lists of an image that are read for ``sifmake diff``, and memory for
             the names and versions in them.
         packages: Most packages in the lists of an image.
+        definition_bytes: Largest definition file, as it is and after its variables are replaced, and file of build
+            arguments, bytes.
+        definition_stages: Most stages in a definition file.
+        definition_sections: Most sections in one stage of a definition file.
+        definition_labels: Most labels that one definition file, or one ``%post``, sets.
     """
 
     manifest_bytes: int = 4 * MIB
@@ -110,6 +115,10 @@ class Limits:
     image_bytes_from: int = 1 * GIB
     package_list_bytes: int = 32 * MIB
     packages: int = 100_000
+    definition_bytes: int = 1 * MIB
+    definition_stages: int = 100
+    definition_sections: int = 1_000
+    definition_labels: int = 10_000
 
 
 DEFAULT_LIMITS = Limits()

@@ -1,0 +1,94 @@
+"""What a stage begins with: the agents that are used, and what to use for those that are not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.definition.blanks import trimmed
+from sifmake.definition.model import Base
+
+if TYPE_CHECKING:
+    from sifmake.definition.header import Header
+    from sifmake.definition.problems import Place
+
+_AGENTS = (
+    "docker",
+    "docker-daemon",
+    "docker-archive",
+    "oci",
+    "oci-archive",
+    "localimage",
+    "oras",
+    "http",
+    "https",
+    "scratch",
+)
+"""Values of ``Bootstrap:`` that are built from."""
+_OCI = _AGENTS[:5]
+"""Those that put ``Registry:`` and ``Namespace:`` before ``From:``."""
+
+_USE = "write `Bootstrap: docker` and `From: IMAGE`"
+_FOLDER = "write `Bootstrap: localimage` and `From: FOLDER`"
+_SIF_FILE = "write `Bootstrap: localimage` and `From: FILE.sif`"
+_DNF = f"{_USE} (rockylinux:9, fedora:latest), or run `dnf --installroot=FOLDER install ...` as root and {_FOLDER}"
+_REFUSED = {
+    "debootstrap": f"{_USE} (debian:stable-slim), or run `debootstrap SUITE FOLDER` as root and {_FOLDER}",
+    "yum": _DNF,
+    "dnf": _DNF,
+    "zypper": f"{_USE} (opensuse/leap), or run `zypper --root FOLDER install ...` as root and {_FOLDER}",
+    "arch": f"{_USE} (archlinux:latest), or run `pacstrap FOLDER base` as root and {_FOLDER}",
+    "busybox": f"{_USE} (busybox:musl)",
+    "dockerfile": "run `docker build -t NAME .` and write `Bootstrap: docker-daemon` and `From: NAME`, or run "
+    "`buildctl build ... --output type=oci,dest=FILE` and write `Bootstrap: oci-archive` and `From: FILE`",
+    "library": f"pull the image with a tool that knows the SIF library, then {_SIF_FILE}",
+    "shub": f"Singularity Hub is closed: find the image in a registry, or {_SIF_FILE}",
+}
+_REFUSED["buildkit"] = _REFUSED["dockerfile"]
+
+
+def base_of(header: Header, place: Place, line: int) -> Base:
+    """Return what a stage begins with.
+
+    Args:
+        header: Of the stage.
+        place: For messages.
+        line: Number of the stage's first line.
+
+    Raises:
+        DefinitionError: The agent is missing, unknown or not used here, or ``From:`` is missing.
+    """
+    agent = header.values.get("bootstrap", "")
+    number = header.lines.get("bootstrap", line)
+    if not agent:
+        raise place.error(number, "Bootstrap: has no value", f"write one of {', '.join(_AGENTS)}")
+    if agent not in _AGENTS:
+        raise place.error(number, *_why_not(agent))
+    reference = _reference(agent, header)
+    if not reference and agent != "scratch":
+        raise place.error(number, f"a stage with Bootstrap: {agent} needs From:", "write From: IMAGE below Bootstrap:")
+    return Base(agent, reference, _fingerprints(header), header.lines.get("from", number))
+
+
+def _why_not(agent: str) -> tuple[str, str]:
+    shown = agent[:40]
+    if agent in _REFUSED:
+        return f"the agent {shown!r} is not built from here", _REFUSED[agent]
+    if agent.lower() in _AGENTS:
+        return f"the agent {shown!r} is not known: case matters", f"write Bootstrap: {agent.lower()}"
+    return f"the agent {shown!r} is not known", f"use {', '.join(_AGENTS)}"
+
+
+def _reference(agent: str, header: Header) -> str:
+    reference = header.values.get("from", "")
+    if agent == "scratch":
+        return ""
+    if agent in _OCI and reference:
+        parts = (header.values.get("registry"), header.values.get("namespace"))
+        reference = "".join(f"{part}/" for part in parts if part) + reference
+    if agent in {"docker", "oras", "http", "https"}:
+        reference = reference.removeprefix(f"{agent}:").removeprefix("//")
+    return reference
+
+
+def _fingerprints(header: Header) -> tuple[str, ...]:
+    return tuple(filter(None, map(trimmed, header.values.get("fingerprints", "").split(","))))

@@ -1,0 +1,59 @@
+"""Build arguments of the command line: ``--build-arg NAME=VALUE`` and ``--build-arg-file FILE``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.definition.blanks import trimmed
+from sifmake.definition.problems import Place
+from sifmake.definition.variables import pair_of
+from sifmake.errors import explain
+from sifmake.files import read_regular
+from sifmake.limits import DEFAULT_LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from sifmake.limits import Limits
+
+
+def read_build_arguments(
+    given: Iterable[str], file: Path | None = None, limits: Limits = DEFAULT_LIMITS
+) -> dict[str, str]:
+    """Return the values of build arguments; those of the command line go before those of the file.
+
+    Args:
+        given: ``NAME=VALUE`` each.
+        file: Lines of the same form; blank ones and those that begin with ``#`` are skipped.
+        limits: ``definition_bytes`` bounds the file.
+
+    Raises:
+        DefinitionError: An argument has no name or no ``=``, or the file cannot be read.
+    """
+    values = _of_file(file, limits) if file else {}
+    for text in given:
+        pair = pair_of(text)
+        if pair is None:
+            raise Place("").error(0, f"the build argument {trimmed(text)[:60]!r} is not NAME=VALUE")
+        values[pair[0]] = pair[1]
+    return values
+
+
+def _of_file(path: Path, limits: Limits) -> dict[str, str]:
+    place = Place(str(path))
+    try:
+        data = read_regular(path, limits.definition_bytes + 1, pipes=True)
+    except OSError as error:
+        raise Place("").error(0, explain(error)) from None
+    if len(data) > limits.definition_bytes:
+        raise place.error(0, f"the file has more than {limits.definition_bytes} bytes (limit definition-bytes)")
+    values: dict[str, str] = {}
+    for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), start=1):
+        text = trimmed(line)
+        if text and not text.startswith("#"):
+            pair = pair_of(text)
+            if pair is None:
+                raise place.error(number, f"{text[:60]!r} is not NAME=VALUE", "begin a comment with #")
+            values[pair[0]] = pair[1]
+    return values

@@ -1,0 +1,136 @@
+"""Cutting a file into stages, and a stage into its header and sections.
+
+A stage begins at each line that begins with ``bootstrap:``, a section at each line whose first word begins with ``%``,
+wherever that line stands: also within here-documents.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from sifmake.definition.blanks import BLANKS, trimmed
+from sifmake.definition.model import Lines
+
+if TYPE_CHECKING:
+    from sifmake.definition.problems import Place
+    from sifmake.limits import Limits
+
+_STAGE = re.compile(r"^bootstrap:", re.IGNORECASE | re.MULTILINE | re.ASCII)
+
+_SECTIONS = frozenset(
+    ("help", "setup", "files", "labels", "environment", "pre", "post", "runscript", "test", "startscript", "arguments")
+)
+"""Sections of a stage."""
+APP_SECTIONS = frozenset(("appinstall", "applabels", "appfiles", "appenv", "apptest", "apphelp", "apprun", "appstart"))
+"""Sections of an app, whose name follows."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The text of one stage, or of what stands before the first.
+
+    Attributes:
+        text: As it is in the file, carriage returns included.
+        lines: Where its lines stand.
+    """
+
+    text: str
+    lines: Lines
+
+
+@dataclass(frozen=True)
+class Block:
+    """One section as it stands in the file.
+
+    Attributes:
+        name: In lower case; of an app's section as it is written.
+        app: Name of the app; empty for a section of the stage.
+        arguments: What follows the name and a space; None where no space follows.
+        text: Its lines.
+        at: Index of the line with its name; those of ``text`` follow.
+    """
+
+    name: str
+    app: str
+    arguments: str | None
+    text: str
+    at: int
+
+
+def cut_stages(text: str) -> list[Piece]:
+    """Return the pieces of a file; the first is what stands before the first stage and is often empty."""
+    starts = [0, *(match.start() for match in _STAGE.finditer(text)), len(text)]
+    pieces = []
+    line = 1
+    for start, end in pairwise(starts):
+        piece = text[start:end]
+        pieces.append(Piece(piece, Lines(((0, line),))))
+        line += piece.count("\n")
+    return pieces
+
+
+def _lines_of(text: str) -> list[str]:
+    """Return the lines of a text without what ends them: a newline, with or without a carriage return."""
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def cut_sections(piece: Piece, place: Place, limits: Limits) -> tuple[list[str], list[Block]]:
+    """Return the lines of the header, and the sections.
+
+    Raises:
+        DefinitionError: A section is unknown, or is not well named; or there are too many.
+    """
+    lines = _lines_of(piece.text)
+    starts = [index for index, line in enumerate(lines) if line.lstrip(BLANKS).startswith("%")]
+    if len(starts) > limits.definition_sections:
+        what = f"a stage has more than {limits.definition_sections} sections (limit definition-sections)"
+        raise place.error(piece.lines.of(starts[limits.definition_sections]), what)
+    blocks = []
+    for start, end in pairwise([*starts, len(lines)]):
+        name, app, arguments = _named(lines[start], piece.lines.of(start), place)
+        blocks.append(Block(name, app, arguments, "".join(f"{line}\n" for line in lines[start + 1 : end]), start))
+    return lines[: starts[0] if starts else len(lines)], blocks
+
+
+def _named(line: str, number: int, place: Place) -> tuple[str, str, str | None]:
+    """Return name, app and arguments of a section's first line."""
+    if line[0] != "%":
+        hint = "begin a section at the start of its line, and no line of a script with blanks and %"
+        raise place.error(number, f"the section {trimmed(line)[:40]!r} is indented", hint)
+    written, space, rest = line.lstrip("%").partition(" ")
+    name = written.lower()
+    if name in APP_SECTIONS:
+        app, _, arguments = rest.partition(" ")
+        _check_app(written, app, number, place)
+        return name, app, arguments
+    if name in _SECTIONS:
+        return name, "", rest if space else None
+    raise place.error(number, f"the section %{written[:40]} is not known", _advice(name))
+
+
+def _check_app(written: str, app: str, number: int, place: Place) -> None:
+    if written != written.lower():
+        raise place.error(number, f"the section %{written} is not known", f"write %{written.lower()} {app}")
+    if not app:
+        raise place.error(number, f"%{written} has no name of an app", f"write %{written} NAME")
+    if app in {".", ".."} or "/" in app or not app.isprintable():
+        hint = "use letters, digits and -"
+        raise place.error(
+            number, f"the app's name {app[:40]!r} cannot be a folder in /scif/apps", hint, section=written
+        )
+
+
+def _advice(name: str) -> str:
+    word = re.match(r"[a-z]*", name)
+    if word and word[0] in _SECTIONS | APP_SECTIONS:
+        return f"write a space, and no other character, after %{word[0]}"
+    from difflib import get_close_matches
+
+    near = get_close_matches(name[:40], sorted(_SECTIONS | APP_SECTIONS), 1)
+    return f"write %{near[0]}" if near else "the sections are %" + ", %".join(sorted(_SECTIONS))
