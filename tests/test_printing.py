@@ -24,9 +24,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e"
 STEERS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 SOURCES = sorted(Path(sifmake.__file__).parent.rglob("*.py"))
 MAY_WRITE = {
-    "printing.py": "the seam itself",
     "drivers/stage_helper.py": "the name of its own socket",
-    "cli/completion_command.py": "a script that sifmake has made",
     "cli/pull_words.py": "a prompt",
     "cli/registry_command.py": "a prompt",
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sifmake.errors import OutputPathError, TargetExistsError
 from sifmake.files import atomic_write, refuse_irregular, why_irregular
+from sifmake.printing import output_failed
 from sifmake.temporaries import NO_NAMELESS
 
 if TYPE_CHECKING:
@@ -95,5 +96,10 @@ def _standard_output() -> Iterator[BinaryIO]:
     if sys.stdout.isatty():
         raise OutputPathError("these bytes are not for a terminal", where="standard output", hint="redirect it: > FILE")
     sys.stdout.flush()
-    yield sys.stdout.buffer
-    sys.stdout.buffer.flush()
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise output_failed(error) from None

@@ -7,13 +7,14 @@ standard output and error themselves; a test holds them to it. Data that was ask
 
 from __future__ import annotations
 
+import os
 import sys
 
-from sifmake.errors import one_line
+from sifmake.errors import SifmakeError, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, TextIO
 
 _DELETE = "\x7f"
@@ -22,19 +23,19 @@ _DELETE = "\x7f"
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines; line breaks and control characters in them are escaped."""
     for line in lines:
-        _write(sys.stdout, f"{one_line(line)}\n")
+        print_output(f"{one_line(line)}\n")
 
 
 def print_error(line: str) -> None:
     """Print a line to standard error, escaped likewise."""
-    _write(sys.stderr, f"{one_line(line)}\n")
+    write_note(sys.stderr, f"{one_line(line)}\n")
 
 
 def print_json(document: Any) -> None:
     """Print a JSON document, in characters that every terminal takes."""
     import json
 
-    _write(sys.stdout, json.dumps(document, indent=2).replace(_DELETE, "\\u007f") + "\n")
+    print_output(json.dumps(document, indent=2).replace(_DELETE, "\\u007f") + "\n")
 
 
 def print_text(text: str) -> None:
@@ -46,14 +47,58 @@ def print_text(text: str) -> None:
 
 def print_data(pieces: Iterable[bytes]) -> None:
     """Copy bytes to standard output as they are."""
-    sys.stdout.flush()
+    _to_output(sys.stdout.flush)
     for piece in pieces:
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+        _to_output(sys.stdout.buffer.write, piece)
+    _to_output(sys.stdout.buffer.flush)
 
 
-def _write(stream: TextIO | None, text: str) -> None:
+def print_output(text: str) -> None:
+    """Print a text of our own to standard output; it goes nowhere if that is closed.
+
+    Raises:
+        SifmakeError: It cannot be written.
+        BrokenPipeError: Nobody reads it any more.
+    """
+    if sys.stdout is not None:
+        _to_output(_write, sys.stdout, text)
+
+
+def write_note(stream: TextIO | None, text: str) -> None:
+    """Write a text that says how work goes; where it cannot be written (a log on a full disk), work goes on without."""
+    if stream is None:
+        return
+    try:
+        _write(stream, text)
+        stream.flush()
+    except OSError:
+        _discard(stream)
+
+
+def output_failed(error: OSError) -> Exception:
+    """Let no more be written to standard output; return the error to raise."""
+    _discard(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return error
+    what = error.strerror or str(error)
+    return SifmakeError(what, where="standard output", hint="see where it is redirected to")
+
+
+def _to_output(write: Callable[..., object], *arguments: object) -> None:
+    try:
+        write(*arguments)
+    except OSError as error:
+        raise output_failed(error) from None
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still written to a stream go nowhere: at its end Python would stumble over it and say 120."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def _write(stream: TextIO, text: str) -> None:
     """Write a text; characters that the stream's encoding lacks are escaped."""
-    if stream is not None:
-        encoding = stream.encoding or "utf-8"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))

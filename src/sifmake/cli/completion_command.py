@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from sifmake.cli.subcommands import examples
@@ -27,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the script."""
     from sifmake.cli.command_table import read_commands, read_global_options
     from sifmake.cli.completion import completion_script
+    from sifmake.printing import print_output
 
-    sys.stdout.write(completion_script(args.shell, read_commands(), read_global_options()))
+    print_output(completion_script(args.shell, read_commands(), read_global_options()))
     return 0

@@ -12,6 +12,7 @@ from typing import TextIO
 from sifmake.cli.asking import terminal
 from sifmake.cli.head_words import SILENT
 from sifmake.errors import one_line
+from sifmake.printing import write_note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ class Console:
         width = shutil.get_terminal_size().columns - 1
         bars = [task.bar()[:width] for task in self._running[:_LONGEST_LIST]] if self._is_live() else []
         self._drawn = len(bars)
-        stream.write(text + "".join(f"{bar}\n" for bar in bars))
-        stream.flush()
+        write_note(stream, text + "".join(f"{bar}\n" for bar in bars))
 
     def _is_live(self) -> bool:
         """Several processes cannot share a list of bars, so the helpers of ``doit -n`` print lines."""

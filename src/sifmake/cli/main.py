@@ -51,6 +51,8 @@ _RUNNING = frozenset({"run", "exec", "shell", "test"})
 """Commands that start programs in images: argparse alone would cost half of their time."""
 _OWN_FAILURE = 255
 """Exit status of these commands if sifmake itself fails, as with Apptainer: other numbers are the program's."""
+_UNREAD = 141
+"""Exit status when the reader of standard output is gone, as a shell has it for SIGPIPE."""
 
 
 def build_parser(chosen: str | None, *, alone: bool = False) -> argparse.ArgumentParser:
@@ -113,17 +115,23 @@ def _run_single_stage(arguments: list[str]) -> int:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return the exit status."""
-    args = _parse_or_leave(arguments)
+    try:
+        return _flushed(_run_parsed(_parse_or_leave(arguments)))
+    except BrokenPipeError as error:
+        return _output_lost(error)
+    except SystemExit as end:
+        raise SystemExit(end.code or _flushed(0)) from None
+
+
+def _run_parsed(args: argparse.Namespace) -> int:
+    """Run a command and return the exit status; errors become a line unless a traceback was asked for."""
     if args.command not in _RUNNING:  # those hand their files on as they are
         _open_closed_files()
     try:
         with Withheld():
-            status = _run_until_signal(args)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+            return _run_until_signal(args)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        raise
     except (Exception, KeyboardInterrupt) as error:  # a traceback helps only who asked for it
         if args.debug:
             raise
@@ -133,13 +141,32 @@ def run(arguments: list[str]) -> int:
         if args.command in _RUNNING and not isinstance(error, KeyboardInterrupt):
             status = _OWN_FAILURE
         return _complain(message, status)
+
+
+def _flushed(status: int) -> int:
+    """Write out what waits for standard output; return the status, or another one where that fails."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return _output_lost(error)
     return status
+
+
+def _output_lost(error: OSError) -> int:
+    """Say what went wrong with standard output, unless nobody reads it; return the exit status."""
+    from sifmake.printing import output_failed
+
+    failure = output_failed(error)
+    return _UNREAD if isinstance(failure, BrokenPipeError) else _complain(str(failure), 1)
 
 
 def _parse_or_leave(arguments: list[str]) -> argparse.Namespace:
     """Return the options; wrong usage of a command that runs programs has their exit status, too."""
     try:
         return parse(arguments)
+    except SifmakeError as error:  # of help that cannot be written
+        raise SystemExit(_complain(str(error), error.exit_code)) from None
     except SystemExit as end:
         if end.code and _chosen_command(arguments) in _RUNNING:
             raise SystemExit(_OWN_FAILURE) from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from sifmake.errors import one_line
+from sifmake.printing import print_output, write_note
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +22,13 @@ def new_parser(**options: Any) -> argparse.ArgumentParser:
     class Parser(ArgumentParser):
         def error(self, message: str) -> NoReturn:
             super().error(one_line(message))
+
+        def _print_message(self, message: str, file: Any = None) -> None:
+            """Write help to standard output, the rest to standard error; argparse forgets errors."""
+            if file is sys.stdout:
+                print_output(message)
+            else:
+                write_note(sys.stderr, message)
 
     return Parser(**options)
 
