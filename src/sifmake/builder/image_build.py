@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from sifmake.builder.cancellation import CancellableProgress
 from sifmake.builder.streamed_packs import has_pack
 from sifmake.builder.transfer_slots import TransferSlots
-from sifmake.errors import IntegrityError, PackDamagedError, SifmakeError, WrongBlobError
+from sifmake.errors import IntegrityError, SifmakeError, WrongBlobError
 from sifmake.flatten.flattened import Flattened, Merged, flatten, merge, short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.image_budget import ImageBudget
-from sifmake.layers.pack_format import pack_key, pack_key_prefix
+from sifmake.layers.pack_finder import PackFinder
+from sifmake.layers.pack_format import pack_key
 from sifmake.layers.pack_reader import Pack, load_pack
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.loading import check_layers
@@ -112,49 +113,17 @@ class _Maker:
 
     def find_or_make(self, layer: Layer) -> Pack:
         key = pack_key(layer.diff_id, self.codec)
-        found = self._open_stored(key)
+        stored = PackFinder(self.store, self.codec, self.workers, self.progress)
+        found = stored.open(key)
         if found is None:
             with self.store.lock(key):
                 # Another process may have made it while this one waited.
-                found = self._open_stored(key)
+                found = stored.open(key)
                 if found is None:
-                    return self._repack(layer, key) or self._make(layer, key)
+                    return stored.repack(layer.diff_id, key) or self._make(layer, key)
         label = short(layer.descriptor.digest)
         self.progress.task(label, layer.descriptor.size).finish("in store")
         return found
-
-    def _open_stored(self, key: str) -> Pack | None:
-        found = self.store.packs.open(key)
-        if found is None:
-            return None
-        try:
-            return load_pack(found.path, found.fd, key)
-        except PackDamagedError as error:
-            self.progress.warning(f"{error}; it is made again")
-            self.store.packs.drop(key)
-            return None
-
-    def _repack(self, layer: Layer, key: str) -> Pack | None:
-        """Make the pack from one of another codec or encoder, so that nothing has to be fetched."""
-        for other in self.store.packs.keys(pack_key_prefix(layer.diff_id)):
-            old = self._open_stored(other) if other != key else None
-            if old is None:
-                continue
-            try:
-                with old:
-                    return self._repacked(layer, key, old)
-            except PackDamagedError as error:
-                self.progress.warning(f"{error}; the layer is fetched again")
-                self.store.packs.drop(other)
-        return None
-
-    def _repacked(self, layer: Layer, key: str, old: Pack) -> Pack:
-        from sifmake.layers.repack import repack
-
-        task = self.progress.task(f"repacking {short(layer.diff_id)}", old.footer.data_size)
-        made = self.store.packs.write(key, lambda file: repack(file, old, self.codec, self.workers, task))
-        task.finish()
-        return load_pack(made.path, made.fd, key)
 
     def _make(self, layer: Layer, key: str) -> Pack:
         try:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from sifmake.errors import PackDamagedError
 from sifmake.layers.blocks import BlockWriter, Workers
 from sifmake.layers.codec import BLOCK_SIZE, Codec
+from sifmake.layers.content_reader import ContentReader
 from sifmake.layers.pack_format import Meta
 from sifmake.layers.pack_writer import write_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sifmake.layers.entry import Content, Entry
     from sifmake.layers.pack_reader import Pack
     from sifmake.progress import Task
@@ -32,9 +31,9 @@ def repack(file: BinaryIO, pack: Pack, codec: Codec, workers: Workers, task: Tas
         PackDamagedError: A file's bytes do not have the SHA-256 that the index says.
     """
     blocks = BlockWriter(file, codec, workers)
-    fragment = _FragmentCache(pack)
+    contents = ContentReader(pack)
     for number, content in enumerate(pack.contents):
-        index = _copy_content(pack, content, blocks, fragment)
+        index = _copy_content(contents, content, blocks)
         if index != number or blocks.contents[index].sha256 != content.sha256:
             raise PackDamagedError(
                 f"file with SHA-256 {content.sha256.hex()[:12]} is damaged",
@@ -53,30 +52,7 @@ def repack(file: BinaryIO, pack: Pack, codec: Codec, workers: Workers, task: Tas
     )
 
 
-class _FragmentCache:
-    """The uncompressed fragment block that was asked for last; tails come in the blocks' order."""
-
-    def __init__(self, pack: Pack) -> None:
-        self._pack = pack
-        self._number = -1
-        self._block = memoryview(b"")
-
-    def tail(self, content: Content) -> memoryview:
-        if content.fragment < 0:
-            return memoryview(b"")
-        if content.fragment != self._number:
-            self._number, self._block = content.fragment, memoryview(self._pack.read_fragment(content.fragment))
-        return self._block[content.offset : content.offset + content.size % BLOCK_SIZE]
-
-
-def _copy_content(pack: Pack, content: Content, blocks: BlockWriter, fragment: _FragmentCache) -> int:
+def _copy_content(contents: ContentReader, content: Content, blocks: BlockWriter) -> int:
     if content.size < BLOCK_SIZE:
-        return blocks.add_small(fragment.tail(content))
-    return blocks.add_large(content.size, _pieces(pack, content, fragment))
-
-
-def _pieces(pack: Pack, content: Content, fragment: _FragmentCache) -> Iterator[bytes | bytearray | memoryview]:
-    yield from pack.blocks_of(content)
-    tail = fragment.tail(content)
-    if tail:
-        yield tail
+        return blocks.add_small(contents.tail(content))
+    return blocks.add_large(content.size, contents.pieces(content))

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import one_line
-from sifmake.layers.entry import DIR
 from sifmake.rootfs.arch import ARCHITECTURES, find_architecture
 from sifmake.rootfs.editing import Editor
-from sifmake.rootfs.environment import environment_script
-from sifmake.rootfs.fixed import FIXED, text_of
 from sifmake.rootfs.gojson import compact, indented
 from sifmake.rootfs.inspection import inspection
 from sifmake.rootfs.labels import make_labels, parse_created
 from sifmake.rootfs.model import Prepared, SifMetadata
-from sifmake.rootfs.runscript import runscript
-from sifmake.rootfs.settings import Settings, read_settings
+from sifmake.rootfs.places import META, add_image_scripts, add_places, keep_history
+from sifmake.rootfs.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,17 +22,6 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Image
     from sifmake.rootfs.model import Origin
 
-_META = b".singularity.d"
-_OWN_FOLDERS = (b"libs", b"actions", b"env")
-_MOUNT_POINTS = (b"dev", b"proc", b"root", b"var/tmp", b"tmp", b"etc", b"sys", b"home")
-_LINKS = {
-    b"singularity": b".singularity.d/runscript",
-    b".run": b".singularity.d/actions/run",
-    b".exec": b".singularity.d/actions/exec",
-    b".test": b".singularity.d/actions/test",
-    b".shell": b".singularity.d/actions/shell",
-    b"environment": b".singularity.d/env/90-environment.sh",
-}
 _GO_ZERO_TIME = "0001-01-01T00:00:00"
 """Written by tools that want to say nothing."""
 _DEFAULT_ARCHITECTURE = "amd64"
@@ -64,16 +50,16 @@ def prepare(
         SourceError: The image config is not valid, or something is in the way of a file that has to be there.
     """
     settings = read_settings(image.config)
-    architecture, warnings = _architecture(tree, image, read_head)
+    architecture, warnings = _choose_architecture(tree, image.config.platform.architecture, read_head)
     all_labels = make_labels(settings.labels, labels, origin, image.config.created, architecture)
     deffile = definition_text(origin)
     editor = Editor(tree, epoch)
-    warnings += _add_places(editor)
-    warnings += _add_scripts(editor, settings)
-    editor.write(_META + b"/labels.json", indented(all_labels), 0o644, keep_mode=True)
-    _keep_history(editor)
-    editor.write(_META + b"/Singularity", deffile.encode(), 0o644)
-    document, left_out = inspection(tree, _reader(editor, read_head), all_labels, deffile)
+    warnings += add_places(editor)
+    warnings += add_image_scripts(editor, settings)
+    editor.write(META + b"/labels.json", indented(all_labels), 0o644, keep_mode=True)
+    keep_history(editor)
+    editor.write(META + b"/Singularity", deffile.encode(), 0o644)
+    document, left_out = inspection(tree, _reader_of(editor, read_head), all_labels, deffile)
     warnings += left_out
     objects = SifMetadata(
         deffile=deffile.encode(),
@@ -91,9 +77,8 @@ def definition_text(origin: Origin) -> str:
     return f"bootstrap: {origin.transport}\nfrom: {one_line(origin.name)}\n\n"
 
 
-def _architecture(tree: Tree, image: Image, read_head: Callable[[Inode, int], bytes]) -> tuple[str, list[str]]:
-    """Return the architecture of the programs, else of the config, and what is odd about it."""
-    said = image.config.platform.architecture
+def _choose_architecture(tree: Tree, said: str, read_head: Callable[[Inode, int], bytes]) -> tuple[str, list[str]]:
+    """Return the architecture of the programs, else the one that the image config says, and what is odd about it."""
     said = _ALIASES.get(said, said)
     found = find_architecture(tree, read_head)
     if found is not None:
@@ -108,50 +93,7 @@ def _architecture(tree: Tree, image: Image, read_head: Callable[[Inode, int], by
     ]
 
 
-def _add_places(editor: Editor) -> list[str]:
-    """Add directories, links into ``/.singularity.d`` and the two files that runtimes bind over."""
-    warnings = []
-    for name in _OWN_FOLDERS:
-        editor.directory(_META + b"/" + name)
-    warnings = [
-        f"/{path.decode()} cannot be made: a link or file is in the way"
-        for path in _MOUNT_POINTS
-        if not editor.mount_point(path)
-    ]
-    for name, target in _LINKS.items():
-        editor.link(name, target)
-    for path in (b"etc/hosts", b"etc/resolv.conf"):
-        old = editor.tree.resolve(path, follow_last=False)
-        if old is not None and old.kind == DIR:
-            warnings.append(f"/{path.decode()} is a directory; runtimes cannot put the host's file there")
-        else:
-            editor.write(path, b"", 0o644)
-    return warnings
-
-
-def _add_scripts(editor: Editor, settings: Settings) -> list[str]:
-    environment, warnings = environment_script(settings.env)
-    scripts = {name: text_of(name) for name in FIXED}
-    scripts["env/10-docker2singularity.sh"] = environment
-    scripts["runscript"] = runscript(settings.entrypoint, settings.cmd)
-    for name, text in sorted(scripts.items()):
-        editor.write(_META + b"/" + name.encode(), text.encode(), 0o755)
-    return warnings
-
-
-def _keep_history(editor: Editor) -> None:
-    """Move the definition of an image that was a SIF file before into ``bootstrap_history``."""
-    if editor.tree.resolve(_META + b"/Singularity", follow_last=False) is None:
-        return
-    history = _META + b"/bootstrap_history"
-    taken = editor.directory(history).children or {}
-    number = len(taken)
-    while b"Apptainer%d" % number in taken:
-        number += 1
-    editor.move(_META, b"Singularity", history, b"Apptainer%d" % number)
-
-
-def _reader(editor: Editor, read_head: Callable[[Inode, int], bytes]) -> Callable[[Inode, int], bytes]:
+def _reader_of(editor: Editor, read_head: Callable[[Inode, int], bytes]) -> Callable[[Inode, int], bytes]:
     """Return a reader that knows the new files, too."""
     new = {id(inode): data for inode, data in editor.files}
 

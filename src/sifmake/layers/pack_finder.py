@@ -1,0 +1,74 @@
+"""Packs that a store has: opened, or made from one of another codec."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.errors import PackDamagedError
+from sifmake.layers.pack_format import pack_key, pack_key_prefix
+from sifmake.layers.pack_reader import Pack, load_pack
+
+if TYPE_CHECKING:
+    from sifmake.layers.blocks import Workers
+    from sifmake.layers.codec import Codec
+    from sifmake.progress import Progress
+    from sifmake.store import Store
+
+_SHOWN = 19
+"""Characters of a DiffID that a person compares, algorithm included."""
+
+
+class PackFinder:
+    """The packs of one codec in a store.
+
+    Args:
+        store: Has them.
+        codec: Of the packs that are wanted.
+        workers: Threads to compress on.
+        progress: Told of damaged packs and of those that are made anew.
+    """
+
+    def __init__(self, store: Store, codec: Codec, workers: Workers, progress: Progress) -> None:
+        self._store = store
+        self._codec = codec
+        self._workers = workers
+        self._progress = progress
+
+    def find(self, diff_id: str) -> Pack | None:
+        """Return the pack of a layer, made from one of another codec if need be; None where there is neither."""
+        key = pack_key(diff_id, self._codec)
+        return self.open(key) or self.repack(diff_id, key)
+
+    def open(self, key: str) -> Pack | None:
+        """Return the pack of a key, or None; a damaged one leaves the store."""
+        found = self._store.packs.open(key)
+        if found is None:
+            return None
+        try:
+            return load_pack(found.path, found.fd, key)
+        except PackDamagedError as error:
+            self._progress.warning(f"{error}; it is made again")
+            self._store.packs.drop(key)
+            return None
+
+    def repack(self, diff_id: str, key: str) -> Pack | None:
+        """Make the pack of a layer from one of another codec or encoder, so that nothing has to be fetched."""
+        for other in self._store.packs.keys(pack_key_prefix(diff_id)):
+            old = self.open(other) if other != key else None
+            if old is None:
+                continue
+            try:
+                with old:
+                    return self._repacked(diff_id, key, old)
+            except PackDamagedError as error:
+                self._progress.warning(f"{error}; the layer is fetched again")
+                self._store.packs.drop(other)
+        return None
+
+    def _repacked(self, diff_id: str, key: str, old: Pack) -> Pack:
+        from sifmake.layers.repack import repack
+
+        task = self._progress.task(f"repacking {diff_id[:_SHOWN]}", old.footer.data_size)
+        made = self._store.packs.write(key, lambda file: repack(file, old, self._codec, self._workers, task))
+        task.finish()
+        return load_pack(made.path, made.fd, key)
