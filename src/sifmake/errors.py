@@ -177,6 +177,10 @@ class OutputPathError(SifmakeError):
     """A file cannot be written where the user wants it: a folder, a device or a pipe is there, or nobody may write."""
 
 
+class NoRoomError(SifmakeError):
+    """What is to be written does not fit where it should go; nothing was fetched yet."""
+
+
 class BusyError(SifmakeError):
     """Somebody else is at work where only one may be; try again later."""
 

@@ -14,6 +14,7 @@ from sifmake.errors import SifmakeError
 from sifmake.files import atomic_write, make_folders
 from sifmake.layers.blocks import BlockWriter
 from sifmake.layers.syncing import BackgroundSync
+from sifmake.room import check_open_file
 from sifmake.sif import (
     PARTITION_ALIGNMENT,
     DataType,
@@ -144,6 +145,7 @@ class _Writer:
         data, tails = plan_packs(contents.tree, contents.packs)
         # Where the bytes of packs go is settled; the kernel copies them while the rest is worked out.
         end, taken = data.end, len(data.extents)
+        check_open_file(self.file.fileno(), end)
         syncs = [BackgroundSync(self.workers, SYNC_BYTES) for _ in range(2)]
         copying = submit(self._copy, at + SUPERBLOCK_SIZE, data.extents[:], syncs[0])
         added = self._add_files(data, spool)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sifmake.project.project import Project
     from sifmake.registry.settings import Credentials
     from sifmake.registry.shared import Connections
+    from sifmake.room import Place
     from sifmake.sources.base import KnownIndexes, Resolved, SifSource, Source
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
@@ -83,10 +84,20 @@ class Builder:
         """Return an image by digest; see :meth:`~sifmake.builder.image_cache.ImageCache.load`."""
         return self._images.load(source, manifest_digest)
 
-    def write_sif(self, source: Source, manifest_digest: str, target: Path, compression: str = "gzip") -> SifSummary:
+    def write_sif(
+        self, source: Source, manifest_digest: str, target: Path, output: Place, compression: str = "gzip"
+    ) -> SifSummary:
         """Write the unsigned SIF file of an image; the source is asked only for what the store lacks.
 
+        Args:
+            source: Has the image.
+            manifest_digest: Which one.
+            target: The file.
+            output: What it is to the user, who may know it by another name: it has to have room.
+            compression: Of the blocks.
+
         Raises:
+            NoRoomError: There is not enough; nothing was fetched.
             SifmakeError: It cannot be done; the target is as it was.
         """
         from sifmake.builder.damaged_packs import retry_damaged
@@ -96,7 +107,7 @@ class Builder:
         progress = self.settings.progress
         image = self.load_image(source, manifest_digest)
         origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
-        packs = ImagePacks(self, source, lambda: image, compression, progress)
+        packs = ImagePacks(self, source, lambda: image, compression, progress, (output,))
         try:
             return retry_damaged(
                 lambda: packs.write_sif(target, packs.merge(), origin, {}), packs.drop_damaged, progress

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
 from sifmake.files import replace_file
+from sifmake.room import check_room
 from sifmake.sif import open_sif
 from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from sifmake.room import Place
     from sifmake.sources.base import SifSource
 
 
-def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "") -> str:
+def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "", outputs: Sequence[Place] = ()) -> str:
     """Write a finished SIF file to ``target``, which stays as it was unless table and objects are all there.
 
     A file that was cut off where it lies has the length that its server tells, and often nobody knows a digest.
@@ -25,18 +28,20 @@ def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "") -
         target: Where it goes.
         uri: What messages call it.
         expected: SHA-256 that it must have, as ``sha256:...``; empty for any.
+        outputs: What the file is to the user, who may know it by another name: each has to have room for it.
 
     Returns:
         Its SHA-256.
 
     Raises:
+        NoRoomError: There is not enough; nothing was fetched.
         SourceError: It cannot be fetched.
         IntegrityError: It does not have the digest.
         SifError: It is cut off or damaged; ``where`` is ``uri``.
     """
     with folder_beside(target) as folder:
         temporary = folder / target.name
-        digest = source.fetch(temporary, expected)
+        digest = source.fetch(temporary, expected, lambda size: check_room(place.needs(size) for place in outputs))
         _check_whole(temporary, uri)
         replace_file(temporary, target)
     return digest

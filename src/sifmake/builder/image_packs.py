@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from sifmake.builder import image_build
 from sifmake.builder.damaged_packs import drop_damaged
+from sifmake.builder.image_room import check_image_room
 from sifmake.errors import PackDamagedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sifmake.assembly.image import SifSummary
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sifmake.layers.pack_reader import Pack
     from sifmake.oci.model import Image
     from sifmake.progress import Progress
+    from sifmake.room import Place
     from sifmake.rootfs import Origin
     from sifmake.sources.base import Source
 
@@ -33,16 +35,24 @@ class ImagePacks:
         load: Returns the image.
         compression: Of the packs.
         progress: Told of what is fetched on first use.
+        outputs: What gets the SIF file, as the user knows it.
     """
 
     def __init__(
-        self, builder: Builder, source: Source, load: Callable[[], Image], compression: str, progress: Progress
+        self,
+        builder: Builder,
+        source: Source,
+        load: Callable[[], Image],
+        compression: str,
+        progress: Progress,
+        outputs: Sequence[Place] = (),
     ) -> None:
         self._builder = builder
         self._source = source
         self._load = load
         self._compression = compression
         self._progress = progress
+        self._outputs = outputs
 
     @cached_property
     def image(self) -> Image:
@@ -55,8 +65,14 @@ class ImagePacks:
         return self.fetch(self._progress)
 
     def fetch(self, progress: Progress) -> list[Pack]:
-        """Return the layers' packs and tell of each, also of those that the store has."""
+        """Return the layers' packs and tell of each, also of those that the store has.
+
+        Raises:
+            NoRoomError: There is not enough for them and the SIF file.
+            SifmakeError: See :func:`~sifmake.builder.image_build.fetch_packs`.
+        """
         builder = self._builder
+        check_image_room(self.image, builder.store, self._outputs, progress)
         parts = (builder.store, self._compression, builder.settings.limits, progress)
         packs = image_build.fetch_packs(self._source, self.image, *parts)
         vars(self)["packs"] = packs

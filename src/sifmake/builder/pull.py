@@ -10,6 +10,7 @@ from sifmake.oci.model import Platform
 from sifmake.output_path import check_output
 from sifmake.project.configuration import Configuration
 from sifmake.reference.uri import as_uri
+from sifmake.room import output_place
 from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _pull_signed(builder: Builder, uri: Uri, request: PullRequest, configuration
 
     with folder_beside(request.target) as folder:
         temporary = folder / request.target.name
-        digests = _pull_layers(builder, uri, replace(request, target=temporary)).objects
+        digests = _pull_layers(builder, uri, replace(request, target=temporary), request.target).objects
         sign_and_verify(configuration, temporary, digests, builder.settings.progress)
         replace_file(temporary, request.target)
 
@@ -88,18 +89,20 @@ def _fetch(builder: Builder, uri: Uri, request: PullRequest) -> None:
 
     source = builder.open_sif_source(uri, request.platform)
     try:
-        fetch_whole(source, request.target, uri.given)
+        fetch_whole(source, request.target, uri.given, outputs=(output_place(request.target),))
     finally:
         source.close()
 
 
-def _pull_layers(builder: Builder, uri: Uri, request: PullRequest) -> SifSummary:
+def _pull_layers(builder: Builder, uri: Uri, request: PullRequest, known_as: Path | None = None) -> SifSummary:
+    """Build the file of a request; messages name the one that the user asked for."""
     from sifmake.builder.name_meanings import keep_meaning, sif_key
 
     source = builder.open_source(uri, request.compression)
     try:
         resolved = builder.resolve(source, request.platform)
-        built = builder.write_sif(source, resolved.manifest_digest, request.target, request.compression)
+        output = output_place(known_as or request.target)
+        built = builder.write_sif(source, resolved.manifest_digest, request.target, output, request.compression)
     finally:
         source.close()
     if source.transport == "docker":

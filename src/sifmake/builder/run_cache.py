@@ -16,6 +16,7 @@ from sifmake.builder.name_meanings import digest_of_key, find_meaning, keep_mean
 from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
 from sifmake.reference.uri import as_uri
+from sifmake.room import store_place
 
 if TYPE_CHECKING:
     from sifmake.builder.builder import Builder
@@ -88,7 +89,7 @@ def _built(builder: Builder, source: Source, manifest_digest: str) -> Found:
     store, key = builder.store, sif_key(manifest_digest)
     with store.lock(key):
         return find_checked(store, key) or add_checked(
-            store, key, lambda path: builder.write_sif(source, manifest_digest, path)
+            store, key, lambda path: builder.write_sif(source, manifest_digest, path, store_place(store.root))
         )
 
 
@@ -96,13 +97,13 @@ def _fetched(builder: Builder, uri: Uri) -> Found:
     """Return a prebuilt SIF file that a registry or server has; without a digest it is fetched every time."""
     from sifmake.builder.fetch_sif import fetch_whole
 
-    store, source = builder.store, builder.open_sif_source(uri)
+    store, source, place = builder.store, builder.open_sif_source(uri), store_place(builder.store.root)
     try:
         digest = source.resolve()
         key = sif_key(digest or f"sha256:{hashlib.sha256(uri.given.encode()).hexdigest()}")
         found = find_checked(store, key) if digest else None
         if found is None:
-            found = add_checked(store, key, lambda path: fetch_whole(source, path, uri.given))
+            found = add_checked(store, key, lambda path: fetch_whole(source, path, uri.given, outputs=(place,)))
     finally:
         source.close()
     keep_meaning(store, uri, host_platform(), key)

@@ -28,6 +28,10 @@ class Resolved:
     manifest_digest: str
 
 
+def no_matter(_size: int) -> None:
+    """Go on, whatever size a file has."""
+
+
 def name_note_key(name: str) -> str:
     """Return the digest under which it is noted that a name was asked for before, and what it meant then."""
     return digest_bytes(f"name {name}".encode())
@@ -179,12 +183,14 @@ class SifSource(Protocol):
             SourceError: The source has no such file.
         """
 
-    def fetch(self, path: Path, expected: str = "") -> str:
+    def fetch(self, path: Path, expected: str = "", told_size: Callable[[int], object] = no_matter) -> str:
         """Write the file beside ``path`` and rename it there; return its SHA-256 as ``sha256:...``.
 
         Args:
             path: The target.
             expected: The digest that it must have; empty for any.
+            told_size: Called with the file's bytes before the first of them is asked for, where that is known; may
+                raise.
 
         Raises:
             SourceError: It cannot be read, or is no SIF file.

@@ -19,6 +19,7 @@ from sifmake.registry.proxies import is_loopback
 from sifmake.registry.settings import HostSettings
 from sifmake.registry.shared import Connections
 from sifmake.registry.transport import BROKEN
+from sifmake.sources.base import no_matter
 from sifmake.sources.sif_file import write_sif
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class HttpSif:
             return None
         return f"sha256:{hashlib.sha256(chr(10).join([self._url, *marks]).encode()).hexdigest()}"
 
-    def fetch(self, path: Path, expected: str = "") -> str:
+    def fetch(self, path: Path, expected: str = "", told_size: Callable[[int], object] = no_matter) -> str:
         """Write the file, going on where a transfer broke."""
         expected = expected or self._pin
         if self.transport == "http" and not expected and not is_loopback(urlsplit(self._url).hostname or ""):
@@ -103,7 +104,7 @@ class HttpSif:
                 f"{self._url} comes without TLS and has no digest: anyone may have changed it"
             )
         try:
-            return self._fetch_twice(path, expected)
+            return self._fetch_twice(path, expected, told_size)
         except SifmakeError as error:
             raise self._placed(error) from None
 
@@ -131,21 +132,22 @@ class HttpSif:
         error.what = error.what.replace("the image is private", "the file is private")
         return error.within(self._url)
 
-    def _fetch_twice(self, path: Path, expected: str) -> str:
+    def _fetch_twice(self, path: Path, expected: str, told_size: Callable[[int], object]) -> str:
         """Fetch the file, and past all caches when it has not the bytes it should have."""
         try:
-            return self._fetch(path, expected, {})
+            return self._fetch(path, expected, {}, told_size)
         except IntegrityError as error:
             if not may_change(error):
                 raise
             self._settings.progress.info(f"{self._url}: {error}; asking once more")
-        return self._fetch(path, expected, PAST_CACHES)
+        return self._fetch(path, expected, PAST_CACHES, told_size)
 
-    def _fetch(self, path: Path, expected: str, headers: Mapping[str, str]) -> str:
+    def _fetch(self, path: Path, expected: str, headers: Mapping[str, str], told_size: Callable[[int], object]) -> str:
         first = self._ask(headers)
         try:
             if first.status != 200:
                 raise _refused(error_from_response(first, self._endpoint.host), first.status)
+            told_size(first.length or 0)
             task = self._settings.progress.task(self.name, first.length)
             read = self._reader(first)
             return write_sif(path, read, task, limit=self._settings.limits.layer_bytes, expected=expected)

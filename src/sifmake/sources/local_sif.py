@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifmakeError, SourceError
+from sifmake.sources.base import no_matter
 from sifmake.sources.sif_file import write_sif
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sifmake.reference import Uri
     from sifmake.sources.settings import SourceSettings
 
@@ -48,9 +51,11 @@ class LocalSif:
         with self._path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
-    def fetch(self, path: Path, expected: str = "") -> str:
+    def fetch(self, path: Path, expected: str = "", told_size: Callable[[int], object] = no_matter) -> str:
         """Copy the file."""
-        task = self._settings.progress.task(self.name, self._path.stat().st_size)
+        size = self._path.stat().st_size
+        told_size(size)
+        task = self._settings.progress.task(self.name, size)
         try:
             with self._path.open("rb") as file:
                 return write_sif(path, file.read, task, limit=self._settings.limits.layer_bytes, expected=expected)

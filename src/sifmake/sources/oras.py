@@ -21,11 +21,12 @@ from sifmake.oci.media_types import (
     what_it_is,
 )
 from sifmake.registry.client import RegistryClient
+from sifmake.sources.base import no_matter
 from sifmake.sources.registry_image import client_settings
 from sifmake.sources.sif_file import write_sif
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sifmake.reference import Reference, Uri
@@ -74,12 +75,13 @@ class OrasSource:
         except SifmakeError as error:
             raise error.within(self._where) from None
 
-    def fetch(self, path: Path, expected: str = "") -> str:
+    def fetch(self, path: Path, expected: str = "", told_size: Callable[[int], object] = no_matter) -> str:
         """Write the SIF file; its digest is checked against the manifest's in any case."""
         try:
             layer = self._sif_layer(self._manifest())
             if expected.startswith(layer.digest.partition(":")[0]) and expected != layer.digest:
                 raise IntegrityError(f"the SIF file is {layer.digest}, expected was {expected}")
+            told_size(layer.size)
             while not (written := self._write(layer, path)):
                 pass
         except SifmakeError as error:

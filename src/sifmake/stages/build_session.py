@@ -14,6 +14,7 @@ from sifmake.errors import FlattenError
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import TREE, UNSIGNED
 from sifmake.reference.uri import parse_uri
+from sifmake.room import results_place
 from sifmake.stages.freshness import why_stale
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class BuildSession:
         self._source = LazySource(lock.name, lambda: self._builder.open_source(uri, compression))
         # Only what is fetched is told.
         late = _LateTasks(project.progress)
-        self._packs = ImagePacks(self._builder, self._source, self._proven, compression, late)
+        self._packs = ImagePacks(
+            self._builder, self._source, self._proven, compression, late, (results_place(project.path(UNSIGNED, name)),)
+        )
         self._flattened: Flattened | None = None
 
     @property

@@ -17,7 +17,9 @@ from sifmake.oci.membership import UNKNOWN_SIZE
 from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import parse_platform
 from sifmake.project.locks import PrebuiltLock
+from sifmake.project.stage_table import UNSIGNED
 from sifmake.reference.uri import FILE, Uri, parse_uri
+from sifmake.room import check_room, results_place, store_place
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
 from sifmake.store.scratch import path_of
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from sifmake.project.images import ImageSettings
     from sifmake.project.project import Project
+    from sifmake.room import Place
     from sifmake.sources.base import SifSource
     from sifmake.sources.oras import OrasSource
 
@@ -138,7 +141,7 @@ def have_locked(project: Project, name: str, lock: PrebuiltLock) -> None:
     """
     prove_finished(project, name, lock)
     if _local_path(project, lock.source) is None:
-        _stored(project, lock)
+        _stored(project, name, lock)
     else:
         _open(project, lock.source, lock.platform).close()
 
@@ -151,25 +154,25 @@ def copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) -
     """
     prove_finished(project, name, lock)
     try:
-        _copy_locked(project, lock, target)
+        _copy_locked(project, name, lock, target)
     except IntegrityError:
         hint = f"run sifmake lock {name}"
         raise IntegrityError("the file is not the one that was locked", where=lock.source, hint=hint) from None
 
 
-def _copy_locked(project: Project, lock: PrebuiltLock, target: Path) -> None:
+def _copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) -> None:
     """Copy the file; one in the store that turns out to be damaged is fetched anew first."""
     local = _local_path(project, lock.source)
     if local is not None:
         _copy(project, local, target, lock.file)
         return
-    path = _stored(project, lock)
+    path = _stored(project, name, lock)
     try:
         _copy(project, path, target, lock.file)
     except (SourceError, SifError):
         project.progress.warning(f"{path} is damaged; it is fetched again")
         project.store.sifs.drop(path)
-        _copy(project, _stored(project, lock), target, lock.file)
+        _copy(project, _stored(project, name, lock), target, lock.file)
 
 
 def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
@@ -177,13 +180,13 @@ def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
 
     source = open_sif_source(Uri(FILE, str(path)), project_builder(project).settings)
     try:
-        source.fetch(target, digest)
+        source.fetch(target, digest, lambda size: check_room([results_place(target).needs(size)]))
     finally:
         source.close()
 
 
-def _stored(project: Project, lock: PrebuiltLock) -> Path:
-    """Return the file in the store; fetched now if it is not there."""
+def _stored(project: Project, name: str, lock: PrebuiltLock) -> Path:
+    """Return the file in the store; fetched now if it is not there and there is room for it and its copy."""
     found = find_checked(project.store, _key(lock.file))
     if found is not None:
         found.close()
@@ -191,17 +194,19 @@ def _stored(project: Project, lock: PrebuiltLock) -> Path:
     uri = f"oras://{lock.image}" if lock.source.startswith("oras:") else lock.source
     source = _open(project, uri, lock.platform)
     try:
-        return _fetched(project, source, uri, lock.file)[0]
+        copy = results_place(project.path(UNSIGNED, name))
+        return _fetched(project, source, uri, lock.file, copy)[0]
     finally:
         source.close()
 
 
-def _fetched(project: Project, source: SifSource, uri: str, expected: str = "") -> tuple[Path, str]:
+def _fetched(project: Project, source: SifSource, uri: str, expected: str = "", *outputs: Place) -> tuple[Path, str]:
     """Fetch a file into the store; return where it is and its SHA-256."""
     store = project.store
+    places = (store_place(store.root), *outputs)
     with store.scratch_folder() as scratch:
         path = path_of(scratch) / "fetched.sif"
-        digest = fetch_whole(source, path, uri, expected)
+        digest = fetch_whole(source, path, uri, expected, places)
         found = add_checked(store, _key(digest), path.replace)
         found.close()
         return found.path, digest

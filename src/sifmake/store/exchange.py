@@ -15,6 +15,7 @@ from sifmake.files import add_path_to_enospc
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.membership import is_member
 from sifmake.ranges import read_at
+from sifmake.room import check_room, find_shortage, store_place
 from sifmake.sources.tar_archive import FileBytes
 from sifmake.sources.tar_members import entries_of
 from sifmake.store.archive_input import open_archive
@@ -98,13 +99,16 @@ def read_archive(
         limits: ``archive_members``, ``archive_headers_bytes`` and ``pax_bytes`` apply.
 
     Raises:
+        NoRoomError: The store has not enough for what is new; nothing was taken.
         StoreError: The archive is damaged or holds what does not belong into a store; what stood before is kept.
         OSError: As reading and writing do.
     """
     try:
         with open_archive(source, store) as fd:
             _demand_end(fd)
-            return _Import(store, fd, check_pack).take_all(limits)
+            taking = _Import(store, fd, check_pack)
+            taking.check_room(limits)
+            return taking.take_all(limits)
     except LimitError as error:
         raise StoreError(error.what, where=str(source), hint=error.hint) from None
     except IntegrityError as error:
@@ -133,6 +137,21 @@ class _Import:
         self._notes: dict[str, bytes] = {}
         self._new: list[str] = []
         self._known = 0
+
+    def check_room(self, limits: Limits) -> None:
+        """Look whether the packs that are new have room, before the first file is written.
+
+        Raises:
+            NoRoomError: They have not.
+        """
+        try:
+            entries = [entry for entry in entries_of(FileBytes(self._fd), limits) if _NAMES["pack"].match(entry.name)]
+        except IntegrityError:
+            return  # whoever takes the files meets it too
+        place = store_place(self._store.root)
+        if find_shortage(place.needs(min(entry.size, self._size)) for entry in entries):
+            new = [entry for entry in entries if not self._store.has(_spot_of(entry.name))]
+            check_room(place.needs(min(entry.size, self._size)) for entry in new)
 
     def take_all(self, limits: Limits) -> Imported:
         for entry in entries_of(FileBytes(self._fd), limits):

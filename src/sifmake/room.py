@@ -1,0 +1,157 @@
+"""Whether there is room for what is about to be written: looked at before the first byte is fetched."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from sifmake.errors import NoRoomError
+from sifmake.quota import quota_left
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder that gets bytes.
+
+    Attributes:
+        role: What it is to the user: ``the store``, ``the image file``.
+        path: Where it is, as the user knows it; it need not exist.
+        hint: What helps if there is not enough room, an imperative.
+    """
+
+    role: str
+    path: Path
+    hint: str
+
+    def needs(self, size: int) -> Need:
+        """Return that so many bytes go there."""
+        return Need(self, size)
+
+
+class Need(NamedTuple):
+    """Bytes that go to a place."""
+
+    place: Place
+    size: int
+
+
+class _Room(NamedTuple):
+    """What can be written somewhere.
+
+    Attributes:
+        device: The number of the file system.
+        blocks: Its size: in the folder of a project with a quota another one than elsewhere on the same file system.
+        free: Bytes that this user may fill.
+        quota: Bytes that the quotas of user and group leave; None without.
+    """
+
+    device: int
+    blocks: int
+    free: int
+    quota: int | None
+
+
+def store_place(root: Path) -> Place:
+    """Return the store as a place."""
+    hint = "make room with `sifmake cache gc --max-age 7d`, or set SIFMAKE_CACHE to a folder on another file system"
+    return Place("the store", root, hint)
+
+
+def output_place(path: Path) -> Place:
+    """Return the file that a user asked for as a place."""
+    return Place("the image file", path, "name an image file on another file system")
+
+
+def results_place(folder: Path) -> Place:
+    """Return the folder of a project that holds what is not finished yet as a place."""
+    return Place("the folder for results", folder, "free some space there, or move the project to another file system")
+
+
+def check_room(needs: Iterable[Need]) -> None:
+    """Do nothing if all that is needed fits.
+
+    What goes to one file system is added up. Where nobody can tell what is free, there is room.
+
+    Args:
+        needs: At least so many bytes: an estimate that is too high refuses what would have worked.
+
+    Raises:
+        NoRoomError: It does not fit.
+    """
+    if error := find_shortage(needs):
+        raise error
+
+
+def find_shortage(needs: Iterable[Need]) -> NoRoomError | None:
+    """Return the error for what does not fit, or None; see :func:`check_room`."""
+    by_place: dict[Place, int] = {}
+    for place, size in needs:
+        by_place[place] = by_place.get(place, 0) + size
+    rooms = {place: _room_at(place.path) for place, size in by_place.items() if size > 0}
+    found = [(room, place.needs(by_place[place])) for place, room in rooms.items() if room is not None]
+    for device in {room.device for room, _ in found}:
+        here = [(room, need) for room, need in found if room.device == device]
+        quota = here[0][0].quota
+        if quota is not None and quota < sum(need.size for _, need in here):
+            return _shortage(errno.EDQUOT, [need for _, need in here], quota)
+        for blocks in {room.blocks for room, _ in here}:
+            some = [need for room, need in here if room.blocks == blocks]
+            free = max(room.free for room, _ in here if room.blocks == blocks)
+            if free < sum(need.size for need in some):
+                return _shortage(errno.ENOSPC, some, free)
+    return None
+
+
+def check_open_file(fd: int, size: int) -> None:
+    """Do nothing if so many bytes fit into the file system of an open file.
+
+    Raises:
+        OSError: They do not; it names no file.
+    """
+    free = _free(os.fstatvfs(fd))
+    if free is not None and free < size:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {size} bytes are needed, {free} are free")
+
+
+def _room_at(path: Path) -> _Room | None:
+    """Return what can be written at a path, whose last folders may be missing; None where nobody can tell."""
+    while True:
+        try:
+            fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            if path == path.parent:
+                return None
+            path = path.parent
+        except OSError:
+            return None
+    try:
+        status, system = os.fstat(fd), os.fstatvfs(fd)
+        free = _free(system)
+        return None if free is None else _Room(status.st_dev, system.f_blocks, free, quota_left(fd))
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _free(system: os.statvfs_result) -> int | None:
+    """Return the free bytes; None where they mean nothing: some file systems tell no size, and some are read-only."""
+    if not system.f_blocks or system.f_flag & os.ST_RDONLY:
+        return None
+    return system.f_frsize * (system.f_bavail if os.geteuid() else system.f_bfree)
+
+
+def _shortage(number: int, needs: Sequence[Need], free: int) -> NoRoomError:
+    parts = [f"{place.role} {place.path} needs at least {size} bytes" for place, size in needs]
+    there = "are free there" if number == errno.ENOSPC else "are left of your quota there"
+    total = sum(need.size for need in needs)
+    together = f", which is {total} together on one file system" if len(needs) > 1 else ""
+    what = f"{os.strerror(number)}: {' and '.join(parts)}{together}; {free} {there}"
+    return NoRoomError(what, hint="; or ".join(dict.fromkeys(need.place.hint for need in needs)))
