@@ -31,9 +31,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DOIT_CONFIG", "task_images", "task_outdated"]
 
+_EACH_IMAGE = "pull_image:*"
+
+
+class _DefaultTasks(list[str]):
+    """What runs if no task is named; not all commands of doit know patterns, so each gets names."""
+
+    def __iter__(self) -> Iterator[str]:
+        for task in super().__iter__():
+            yield from _tasks().image_tasks() if task == _EACH_IMAGE else [task]
+
+
 DOIT_CONFIG = {
     # The images one by one: doit runs the group stage by stage, so that no image is there until all nearly are.
-    "default_tasks": ["pull_image:*"],
+    "default_tasks": _DefaultTasks([_EACH_IMAGE]),
     "continue": True,
     "reporter": Reporter,
     # Records decide what runs. A database on disk would add nothing but a way to be damaged by a killed run.

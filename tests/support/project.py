@@ -55,6 +55,7 @@ class Folder:
             "SIFMAKE_CONFIG_DIR": str(self.home / "configuration"),
             "XDG_CACHE_HOME": str(self.home / "xdg"),
             "no_proxy": "*",
+            "SLURM_CONF": "/dev/null",  # else Snakemake waits 12 s for a cluster that is installed and not running
         }
         return keep | own | self.environ
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -62,6 +63,7 @@ def test_a_real_cluster_builds_two_images(project: Folder, registry: CountingReg
     project.write()
     (project.root / "Snakefile").write_text(f"include: '{REPOSITORY}/workflow/Snakefile'\n")
     here = str(Path(sys.executable).parent)
+    project.environ["SLURM_CONF"] = os.environ.get("SLURM_CONF", "/etc/slurm/slurm.conf")
     project.environ["PATH"] = f"{here}:/usr/sbin:/usr/bin:/sbin:/bin"
     said = project.run("snakemake", "--profile", str(PROFILE), "images")
     assert said.count("has been submitted with SLURM jobid") == 2

@@ -88,6 +88,10 @@ class DoitTasks:
                 "clean": [(self.clean, [name])],
             }
 
+    def image_tasks(self) -> list[str]:
+        """Return the names of the tasks that make a finished SIF, one for each image."""
+        return [f"pull_image:{name}" for name in self.project.images]
+
     def outdated_task(self) -> Task:
         """Return ``outdated``: say what would run and why; nothing is written."""
         return {
