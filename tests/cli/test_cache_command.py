@@ -196,7 +196,7 @@ def test_collection(store, tmp_path, capsys):
     put_image(store, b"one", b"two")
     assert main(["cache", "gc", "--max-size", "0"]) == 0
     assert len(packs(store)) == 2, "used within a day"
-    assert "within a day stays" in capsys.readouterr().err
+    assert "within a day are kept" in capsys.readouterr().err
     age(store, 2)
     assert main(["cache", "gc", "--max-size", "0", "--dry-run"]) == 0
     assert "would remove pack" in capsys.readouterr().err
@@ -233,7 +233,7 @@ def test_no_answer_is_no_yes(store, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", end_of_input)
     assert main(["cache", "clean"]) == 1
-    assert capsys.readouterr().err == "sifmake: error: no answer was given\n"
+    assert capsys.readouterr().err == "sifmake: error: no answer was entered\n"
     assert packs(store)
 
 

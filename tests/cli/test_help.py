@@ -66,7 +66,7 @@ def test_a_defect_is_one_line_and_a_traceback_only_when_asked_for(
     monkeypatch.setattr("sifmake.cli.main.run_command", defect)
     assert main(["cache", "list"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("sifmake: error: ValueError: two\\nlines; this is a defect of sifmake: please report it")
+    assert error.startswith("sifmake: error: ValueError: two\\nlines; this is a bug in sifmake: please report it")
     assert error.count("\n") == 1
     with pytest.raises(ValueError, match="two"):
         main(["--debug", "cache", "list"])

@@ -194,7 +194,7 @@ class TestExportAndImport:
         other = {**os.environ, "SIFMAKE_CACHE": str(folder / "other")}
         took = run("cache", "import", "-", input=done.stdout, env=other)
         assert took.returncode == 0, took.stderr
-        assert b"0 were there already" in took.stderr
+        assert b"0 already in the store" in took.stderr
         assert run("cache", "export", "/dev/stdout", env=other).stdout == exported
 
     def test_a_redirected_file_is_read_from_where_it_stands(self, exported: bytes, folder: Path) -> None:

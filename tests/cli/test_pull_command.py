@@ -70,7 +70,7 @@ def test_options_that_change_nothing_stop_no_pull(
 def test_an_existing_file_stays_without_force(layout: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "out.sif").write_bytes(b"precious")
     assert main(["pull", "out.sif", "oci:app:1.0"]) == 1
-    assert "already exists; will not overwrite without --force" in capsys.readouterr().err
+    assert "already exists; use --force to replace it" in capsys.readouterr().err
     assert (folder / "out.sif").read_bytes() == b"precious"
     assert main(["pull", "-F", "out.sif", "oci:nothing:1.0"]) == 1
     assert (folder / "out.sif").read_bytes() == b"precious"
@@ -238,7 +238,7 @@ def test_d16_an_image_without_a_shell_is_told_of_once(
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["oci:app", "out.sif"], 2, "the output file stands before the image; sifmake pull out.sif oci:app"),
+        (["oci:app", "out.sif"], 2, "the output file must come before the image; sifmake pull out.sif oci:app"),
         (["no/dir/out.sif", "oci:app:1.0"], 1, "no/dir: there is no such folder for the image file; mkdir -p no/dir"),
         (["--dir", "a b", "oci:app:1.0"], 1, "a b: there is no such folder for the image file; mkdir -p 'a b'"),
         (["app/index.json/x.sif", "oci:app"], 1, "app/index.json: this is not a folder; name"),

@@ -223,7 +223,7 @@ def test_privileges_are_roots(monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 0)
     request_of(options, {})
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(RunError, match="only for root"):
+    with pytest.raises(RunError, match="only root may use"):
         request_of(options, {})
 
 

@@ -137,7 +137,7 @@ def test_what_others_call_pulls(
         ("build -s out {uri}", "folders are not made, only SIF files"),
         ("build out.sif recipe.def", "only images"),
         ("build {uri}", "the output file or the image is missing"),
-        ("pull --docker-login x.sif {uri}", "there is no terminal to ask"),
+        ("pull --docker-login x.sif {uri}", "cannot ask for the password: no terminal"),
         ("pull --docker-username me x.sif {uri}", "--docker-password is missing"),
         ("pull --docker-host tcp://x x.sif {uri}", "DOCKER_HOST"),
         ("pull --name y.sif x.sif {uri}", "--name and an output file are both given"),

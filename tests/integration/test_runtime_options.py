@@ -210,7 +210,7 @@ def test_peers(place, name, peer):
         (["--scratch", "/s", "--workdir", "/no/such"], "the working directory cannot be used"),
         (["--mount", "type=tmpfs,dst=/q"], "write type=bind,src=SOURCE"),
         (["--bind", "/tmp:/q:image-src=/x"], "needs apptainer or singularity"),
-        (["--env", "A"], "is no assignment"),
+        (["--env", "A"], "not an assignment"),
         (["--writable"], "SIF files stay as they are"),
         (["--app", "x"], "--app needs apptainer or singularity"),
         (["--cleanenv=maybe"], "cleanenv"),
@@ -262,7 +262,7 @@ def test_warnings(place):
     assert (done.returncode, done.stderr) == (0, b"sifmake: warning: there is no mount of the name bad\n")
     done = run("shell", str(place / "tool.sif"), "-c", "echo no", input=b"echo $SHELL\n")
     assert (done.returncode, done.stdout) == (0, b"/bin/sh\n")
-    assert b"what follows the image is ignored" in done.stderr
+    assert b"arguments after the image are ignored" in done.stderr
 
 
 @needs_runtime

@@ -207,7 +207,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_done(layout, expected, tmp_pat
         assert f"{disk}/" in errors[0]
         assert "No space left on device; free some space there" in errors[0]
         assert "Traceback" not in result.stderr
-        assert "defect of sifmake" not in result.stderr
+        assert "bug in sifmake" not in result.stderr
         assert not target.exists()
         assert leftovers(disk, tmp_path) == []
     result = pull(layout, "first", tmp_path / "y.sif", tmp_path / "store")

@@ -254,7 +254,7 @@ def test_no_broken_file_brings_a_traceback():
     )
     done = subprocess.run([sys.executable, "-c", script, SIF_BROKEN], capture_output=True, check=True)
     assert b"Traceback" not in done.stderr
-    assert b"defect of sifmake" not in done.stderr
+    assert b"bug in sifmake" not in done.stderr
     assert done.stderr.count(b"struct-") >= 23 * 4
 
 
@@ -402,7 +402,7 @@ def test_the_end_of_the_terminals_input_is_no_traceback(tmp_path, monkeypatch, w
     monkeypatch.delenv("SIFMAKE_PASSPHRASE")
     status, output = on_a_terminal(words, "Passphrase" if words[0] == "sign" else "New passphrase", b"\x04")
     assert status == 1
-    assert output.endswith(b"sifmake: error: no passphrase was given\r\n")
+    assert output.endswith(b"sifmake: error: no passphrase was entered\r\n")
 
 
 def on_a_terminal(words, question, answer):

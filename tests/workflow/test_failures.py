@@ -58,7 +58,7 @@ def test_registry_down(app: Folder, registry: CountingRegistry) -> None:
     assert "!! lock:new" in text
     assert state(app) == before
     assert "Traceback" not in text
-    assert "defect of sifmake" not in text
+    assert "bug in sifmake" not in text
     assert app.doit("pull_image:app", "pull_image:pinned").count("building from the lock") == 1
     assert "!! lock:app" in app.doit("lock:app", status=1)
     assert "building from" not in app.doit("pull_image:pinned")
@@ -97,7 +97,7 @@ def test_lock_check_and_summary(app: Folder, registry: CountingRegistry) -> None
     text = app.run("sifmake", "lock", status=1)
     assert "scanned 2, changed 1, unchanged 0, failed 1" in text
     assert "Traceback" not in text
-    assert "defect of sifmake" not in text
+    assert "bug in sifmake" not in text
     text = app.run("sifmake", "lock", "--json", status=1)
     found = json.loads(text[text.index("{") :])
     assert {image["name"]: image["state"] for image in found["images"]} == {"app": "unchanged", "broken": "failed"}
@@ -291,4 +291,4 @@ def test_a_damaged_configuration_is_one_line_for_doit_too(app: Folder, name: str
     text = app.doit(task, status=1)
     assert f"{name}:2: is not YAML" in text
     assert "Traceback" not in text
-    assert "defect of sifmake" not in text
+    assert "bug in sifmake" not in text

@@ -73,7 +73,7 @@ def test_h23_another_file_than_was_locked_is_refused(project: Folder, tool: Path
     text = project.build(engine, *(["locked=1"] if engine == "doit" else ["--config", "locked=1"]), status=1)
     assert "the file is not the one that was locked; run sifmake lock tool" in text
     assert "Traceback" not in text
-    assert "defect of sifmake" not in text
+    assert "bug in sifmake" not in text
     assert project.target("tool").read_bytes() == good
 
 

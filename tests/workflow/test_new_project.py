@@ -51,7 +51,7 @@ def test_what_exists_stays_as_it_is(project: Folder) -> None:
     (project.root / "dodo.py").write_text("# mine\n")
     (project.root / ".gitignore").symlink_to("/nowhere")
     said = project.run("sifmake", "init")
-    assert "dodo.py: exists, left as it is" in said
+    assert "dodo.py: exists, left unchanged" in said
     assert (project.root / "dodo.py").read_text() == "# mine\n"
     assert not (project.root / ".gitignore").exists()
     before = {name: (project.root / name).read_bytes() for name in FILES - {".gitignore"}}

@@ -1,4 +1,4 @@
-"""Asking for a passphrase on the terminal; the library asks nothing itself, it is given what asks."""
+"""Asking for a passphrase on the terminal. The library never asks: the command line passes it a function that does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def terminal() -> Callable[[str], str] | None:
-    """Return what asks on the terminal; None where standard input is not a terminal."""
+    """Return a function that asks on the terminal; None if standard input is not a terminal."""
     return None if sys.stdin is None or not sys.stdin.isatty() else ask
 
 
@@ -20,11 +20,11 @@ def ask(question: str) -> str:
     """Ask for a passphrase on the terminal.
 
     Raises:
-        KeyFileError: The terminal's input ends without an answer (Ctrl-D).
+        KeyFileError: The user ends the input without an answer (Ctrl-D).
     """
     from getpass import getpass
 
     try:
         return getpass(question)
     except EOFError:
-        raise KeyFileError("no passphrase was given") from None
+        raise KeyFileError("no passphrase was entered") from None

@@ -25,7 +25,7 @@ _NOUNS = {
     "patch": "layer patch(es)",
     "blob": "oci blob file(s)",
 }
-"""What the summary calls the kinds of files that matter; notes on indexes and names are a line each."""
+"""What the summary calls each kind of file; notes on indexes and names are too small to be counted there."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,21 +43,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="print a JSON document")
     add_action(actions, "verify", "check every file against its digest or checksums; damaged ones are removed")
     more = "At least one of the two limits is needed."
-    collect = add_action(actions, "gc", "remove what was not used for longest; what was used within a day stays", more)
-    collect.add_argument("--max-size", metavar="SIZE", help="what may remain, like 500M or 20G")
-    collect.add_argument("--max-age", metavar="AGE", help="remove what was not used for that long, like 30d or 12h")
+    collect = add_action(actions, "gc", "remove the files that have been unused for longest; files used within a day are kept", more)
+    collect.add_argument("--max-size", metavar="SIZE", help="size that the store may keep, for example 500M or 20G")
+    collect.add_argument("--max-age", metavar="AGE", help="remove files unused for that long, for example 30d or 12h")
     clean = add_action(actions, "clean", "empty the store")
     clean.add_argument("-f", "--force", action="store_true", help="do not ask")
-    clean.add_argument("-D", "--days", metavar="N", help="only what was not used for N days; at least one")
+    clean.add_argument("-D", "--days", metavar="N", help="only files unused for N days; at least 1")
     for action in (collect, clean):
         action.add_argument("-n", "--dry-run", action="store_true", help="show what would be removed")
     out = add_action(actions, "export", "write images' files into a tar archive, for a site without a network")
     out.add_argument("-F", "--force", action="store_true", help="replace an existing archive")
     out.add_argument("file", type=Path, metavar="FILE", help="the archive to write; - is standard output")
     out.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="digest, name@digest, lock file, or image with a lock; all without"
+        "images", nargs="*", metavar="IMAGE", help="digest, name@digest, lock file, or image with a lock (default: all)"
     )
-    into = add_action(actions, "import", "take an exported archive into the store, each file after its check")
+    into = add_action(actions, "import", "check each file of an exported archive and add it to the store")
     into.add_argument("file", type=Path, metavar="FILE", help="the archive; - is standard input")
 
 
@@ -96,27 +96,27 @@ def _table(files: Sequence[CachedFile]) -> list[str]:
 
 
 def _verify(cache: Cache, _: argparse.Namespace, console: Console) -> int:
-    """Check everything and remove what is damaged; exit status 1 when there was any, or something not to be trusted."""
+    """Check every file and remove damaged ones; exit status 1 if a file was damaged or is not trusted."""
     found = cache.verify()
-    odd = f", {found.untrusted} not to be trusted" if found.untrusted else ""
+    odd = f", {found.untrusted} not trusted" if found.untrusted else ""
     console.info(f"{found.checked} file(s) checked, {found.damaged} damaged{odd}")
     return int(not found)
 
 
 def _collect_garbage(cache: Cache, args: argparse.Namespace, console: Console) -> int:
-    """Remove what was not used for longest, until the limits hold."""
+    """Remove the files that have been unused for longest, until the limits hold."""
     if args.max_size is None and args.max_age is None:
         raise UsageError("gc needs a limit", hint="give --max-size SIZE or --max-age AGE")
     max_size = parse_size(args.max_size) if args.max_size is not None else None
     done = cache.collect(max_size=max_size, max_age=args.max_age, dry_run=args.dry_run)
     _tell_removed(done, args, console)
     if max_size is not None and done.left > max_size and not args.dry_run:
-        console.warning(f"{human_size(done.left)} remain: what was used within a day stays")
+        console.warning(f"{human_size(done.left)} remain: files used within a day are kept")
     return 0
 
 
 def _clean_all(cache: Cache, args: argparse.Namespace, console: Console) -> int:
-    """Remove everything, after a question."""
+    """Ask, then remove everything."""
     more = "" if args.days is None else f"{args.days}d"
     if not args.force and not args.dry_run:
         found = cache.collect(max_age=more, dry_run=True).removed if more else cache.files()
@@ -137,11 +137,11 @@ def _export(cache: Cache, args: argparse.Namespace, console: Console) -> int:
 
 
 def _take_in(cache: Cache, args: argparse.Namespace, console: Console) -> int:
-    """Take the files of an archive into the store."""
+    """Add the files of an archive to the store."""
     done = cache.import_archive(args.file)
-    console.info(f"{len(done.new)} file(s) taken in, {done.known} were there already")
+    console.info(f"{len(done.new)} file(s) added, {done.known} already in the store")
     if done.left_out:
-        console.info(f"{len(done.left_out)} note(s) on indexes left out: the indexes that prove them are not there")
+        console.info(f"{len(done.left_out)} note(s) on indexes left out: the archive lacks the indexes that prove them")
     return 0
 
 
@@ -156,7 +156,7 @@ def _tell_removed(done: CacheRemoval, args: argparse.Namespace, console: Console
 
 def _ask(question: str) -> None:
     if not sys.stdin.isatty():
-        raise UsageError("nobody can be asked", hint="use --force to clean without a question")
+        raise UsageError("cannot ask for confirmation: no terminal", hint="use --force to skip the question")
     if input(question).strip().lower() not in ("y", "yes"):
         raise SifmakeError("nothing was removed")
 

@@ -1,6 +1,7 @@
 """All commands and options as data, read from the parsers: for completion, man pages and the reference.
 
-What a user can type stands once, in the parser of its command; everything that repeats it is generated from here.
+Each command and option is defined once, in the parser of its command; everything that repeats it is generated from
+this table.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ class Option:
 
     Attributes:
         words: Its spellings, short ones first, for example ``("-F", "--force")``.
-        value: Placeholder of its value; empty for a flag.
+        value: Placeholder for its value; empty for a flag.
         help: One clause.
-        choices: The only values that it takes; empty if any will do.
-        group: Title of the group that its help is listed under.
+        choices: The values that it accepts; empty if it accepts any.
+        group: Title of the group under which the help lists it.
     """
 
     words: tuple[str, ...]
@@ -55,14 +56,14 @@ class Command:
     """A command, or a subcommand such as ``key import``.
 
     Attributes:
-        name: Its words after ``sifmake``.
+        name: The words after ``sifmake``.
         summary: What it does, one clause.
         usage: The usage line, without ``usage:``.
         description: One or more sentences.
-        options: In the order of its help.
+        options: In the order in which the help lists them.
         arguments: Positional arguments.
-        epilog: What follows the help: examples.
-        subcommands: What may follow its word.
+        epilog: Text after the help: examples.
+        subcommands: Its subcommands.
     """
 
     name: str
@@ -82,12 +83,12 @@ class Command:
 
 
 def read_commands() -> tuple[Command, ...]:
-    """Return every command of ``sifmake``, in the order of its help."""
+    """Return every command of ``sifmake``, in the order in which its help lists them."""
     return tuple(_read_command(name, text) for name, text in COMMANDS.items())
 
 
 def read_global_options() -> tuple[Option, ...]:
-    """Return the options that stand before a command."""
+    """Return the options that come before a command."""
     return tuple(_options(build_parser(None)))
 
 
@@ -116,7 +117,7 @@ def _command(name: str, summary: str, parser: argparse.ArgumentParser) -> Comman
 
 
 def _inside(parser: object, name: str) -> Any:
-    """Return an attribute of argparse that has no public name: it lists its actions nowhere else."""
+    """Return a private attribute of argparse, because argparse has no public way to list a parser's actions."""
     return vars(parser)[name]
 
 

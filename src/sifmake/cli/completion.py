@@ -1,7 +1,7 @@
 """Completion scripts for bash, zsh and fish, generated from the parsers' own tables.
 
-The scripts are static: completing a word starts no Python. Names of images come from the lock files of the project in
-the current folder, which is where the commands look for them too.
+The scripts are static: completing a word does not start Python. Names of images come from the lock files of the
+project in the current folder, because the commands look for them there too.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from sifmake.cli.command_table import Command, Option
 
 _IMAGES = 'ls config/locks 2>/dev/null | sed -n "s/[.]yaml//p"'
-"""Prints the names of the images in a project's folder."""
+"""Shell command that prints the names of the images of the project in the current folder."""
 _IMAGE_ARGUMENTS = frozenset({"IMAGE"})
 
 
 def completion_script(shell: str, commands: Sequence[Command], global_options: Sequence[Option]) -> str:
-    """Return the script that teaches a shell the words of ``sifmake``.
+    """Return the script with which a shell completes the words of ``sifmake``.
 
     Args:
         shell: ``bash``, ``zsh`` or ``fish``.
-        commands: What :func:`~sifmake.cli.command_table.read_commands` returns.
-        global_options: Options that stand before a command.
+        commands: The result of :func:`~sifmake.cli.command_table.read_commands`.
+        global_options: Options that come before a command.
     """
     return _SHELLS[shell](commands, global_options)
 
@@ -140,7 +140,7 @@ else
     compdef _sifmake sifmake
 fi
 """
-"""Whether zsh found the file in fpath and calls it, or a user sourced it."""
+"""Works both if zsh found the file in fpath and calls it, and if a user sources it."""
 
 
 def _zsh_function(name: str, options: Iterable[Option], below: Sequence[Command], *, images: bool) -> list[str]:
@@ -185,4 +185,4 @@ def _quoted(text: str) -> str:
 
 
 _SHELLS: dict[str, Callable[[Sequence[Command], Sequence[Option]], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
-"""Shells that there is a script for."""
+"""The shells for which there is a script."""

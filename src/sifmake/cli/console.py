@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH = 24
 _LONGEST_LIST = 10
-"""Bars shown at the same time; work beyond them goes on unseen."""
+"""Bars shown at the same time; further tasks run without one."""
 REDRAW_SECONDS = 0.1
 
 
 class Console:
     """A :class:`~sifmake.progress.Progress` that writes to standard error.
 
-    The cursor always rests below the bars at the start of a line, so an interrupted run leaves the terminal as it is.
+    The cursor always rests at the start of the line below the bars, so an interrupted run leaves the terminal usable.
 
     Attributes:
-        quiet: Whether only warnings are shown; with 2 or more not even these.
+        quiet: 1 or True shows only warnings; 2 or more shows nothing.
     """
 
     def __init__(self, *, quiet: int = False, stream: TextIO | None = None) -> None:
@@ -43,7 +43,7 @@ class Console:
 
     @property
     def ask(self) -> Callable[[str], str] | None:
-        """What asks for a passphrase; None where standard input is no terminal."""
+        """A function that asks for a passphrase; None if standard input is not a terminal."""
         return terminal()
 
     def info(self, message: str) -> None:
@@ -57,7 +57,7 @@ class Console:
             self._print(f"sifmake: warning: {message}")
 
     def task(self, label: str, total: int | None = None) -> ConsoleTask:
-        """Begin a bar."""
+        """Start a bar."""
         task = ConsoleTask(self, one_line(label), total)
         with self._mutex:
             self._running.append(task)
@@ -65,7 +65,7 @@ class Console:
         return task
 
     def end(self, task: ConsoleTask, line: str) -> None:
-        """Replace a bar by its last line."""
+        """Replace a bar with its last line."""
         with self._mutex:
             if task in self._running:
                 self._running.remove(task)
@@ -73,7 +73,7 @@ class Console:
             self._print(line)
 
     def redraw(self) -> None:
-        """Draw the bars again unless that was done a moment ago."""
+        """Redraw the bars, unless they were drawn a moment ago."""
         now = time.monotonic()
         if self.quiet or now - self._last < REDRAW_SECONDS or not self._mutex.acquire(blocking=False):
             return
@@ -85,7 +85,7 @@ class Console:
             self._mutex.release()
 
     def close(self) -> None:
-        """Take bars of unfinished work off the screen."""
+        """Remove the bars of unfinished tasks from the screen."""
         with self._mutex:
             self._running.clear()
             if self._drawn:
@@ -96,7 +96,7 @@ class Console:
             self._write([line])
 
     def _write(self, lines: list[str]) -> None:
-        """Write everything in one call, so that an interrupt cannot fall between its parts."""
+        """Write all lines in one call, so that an interrupt cannot fall between them."""
         stream = self._stream if self._stream is not None else sys.stderr
         text = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""
         text += "".join(f"{one_line(line)}\n" for line in lines)
@@ -106,7 +106,7 @@ class Console:
         write_note(stream, text + "".join(f"{bar}\n" for bar in bars))
 
     def _is_live(self) -> bool:
-        """Several processes cannot share a list of bars, so the helpers of ``doit -n`` print lines."""
+        """Whether to draw bars; the workers of ``doit -n`` print lines, because processes cannot share the bars."""
         stream = self._stream if self._stream is not None else sys.stderr
         return not self.quiet and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not _is_helper()
 
@@ -127,13 +127,13 @@ class ConsoleTask:
         self._console.redraw()
 
     def finish(self, note: str = "") -> None:
-        """Replace the bar by a line that says what became of the work."""
+        """Replace the bar with a line that says how the task ended."""
         seconds = time.monotonic() - self._started
         size = self._total if self._total is not None else self._done
         self._console.end(self, f"{self._label}  {note or f'done, {human_size(size)} in {seconds:.1f} s'}")
 
     def bar(self) -> str:
-        """Return the line as it stands now."""
+        """Return the line that shows the present state."""
         if not self._total:
             return f"{self._label}  {human_size(self._done)}"
         part = min(self._done / self._total, 1.0)
@@ -143,13 +143,13 @@ class ConsoleTask:
 
 
 def _is_helper() -> bool:
-    """Tell whether this is a process that ``multiprocessing`` has started, without loading it to ask."""
+    """Whether ``multiprocessing`` started this process, found out without importing it."""
     module = sys.modules.get("multiprocessing")
     return module is not None and module.parent_process() is not None
 
 
 def human_size(size: int) -> str:
-    """Return a size in bytes as a person reads it, in binary units."""
+    """Return a size in bytes as text in binary units, for example ``3.2 MiB``."""
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":

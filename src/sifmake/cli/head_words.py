@@ -1,17 +1,16 @@
-"""The options of Apptainer that stand before a command: ``-q -s -d -v --silent --nocolor --verbose``."""
+"""Apptainer's options that come before a command: ``-q -s -d -v --silent --nocolor --verbose``."""
 
 from __future__ import annotations
 
 SILENT = 2
-"""Value of ``quiet`` by which warnings go too; with 1 they stay."""
+"""Value of ``quiet`` that hides warnings too; 1 shows them."""
 _LONG = {"-q": "--quiet", "-s": "--silent", "-d": "--debug", "-v": "--verbose"}
 _IDLE = frozenset({"--nocolor", "--verbose"})
 
 
 def split_head(words: list[str]) -> tuple[list[str], bool]:
-    """Return the words that may stand behind a command that runs programs, and whether warnings are unwanted.
-
-    Behind it ``-s`` and ``-v`` would be other options, so those that remain are written out.
+    """Return the words to put after a command that runs programs, and whether the user wants no warnings.
+    After such a command ``-s`` and ``-v`` would be other options, so the remaining ones are spelled out.
     """
     long = [word for given in words for word in _written_out(given)]
     kept = [word for word in long if word not in _IDLE and word != "--silent"]

@@ -1,4 +1,4 @@
-"""``sifmake help [COMMAND ...]``: the same as ``--help`` behind the command."""
+"""``sifmake help [COMMAND ...]``: the same as ``--help`` after the command."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the argument."""
-    parser.add_argument("topic", metavar="COMMAND", nargs="*", help="a command and its subcommand; all without")
+    parser.add_argument("topic", metavar="COMMAND", nargs="*", help="a command and its subcommand (default: all commands)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the help of a command and leave."""
+    """Print the help of a command and exit."""
     from sifmake.cli.main import build_parser
 
     parser = build_parser(args.topic[0] if args.topic else None)

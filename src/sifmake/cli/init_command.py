@@ -16,10 +16,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
     parser.description = (
         "Write sifmake.yaml, config/images.yaml, dodo.py, Snakefile, profiles/default and .gitignore into a folder. "
-        "Existing files stay as they are. If the folder has a Snakefile, the files go into its subfolder containers."
+        "Existing files are left as they are. If the folder has a Snakefile, the files go into its subfolder containers."
     )
     parser.epilog = examples(
-        "sifmake init                        # then name images in config/images.yaml",
+        "sifmake init                        # then list images in config/images.yaml",
         "sifmake lock && doit pull_image     # or: snakemake images",
     )
     parser.add_argument(
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the files and say what to do next."""
+    """Write the files and print the next steps."""
     from sifmake.api.project import start_project
     from sifmake.cli.console import Console
 
@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     for path in project.written:
         console.info(f"{path}: written")
     for path in project.kept:
-        console.info(f"{path}: exists, left as it is")
+        console.info(f"{path}: exists, left unchanged")
     console.info(
-        f"next: name images in {project.root / 'config/images.yaml'}, then run doit pull_image or snakemake images"
+        f"next: list images in {project.root / 'config/images.yaml'}, then run `doit pull_image` or `snakemake images`"
     )
     if project.snippet:
         console.info("to use the images in this pipeline, add these lines to its Snakefile:")

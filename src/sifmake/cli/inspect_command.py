@@ -1,4 +1,4 @@
-"""``sifmake inspect``: what a SIF file says about itself, in the words and forms of ``apptainer inspect``."""
+"""``sifmake inspect``: show a SIF file's labels, scripts and definition, in the format of ``apptainer inspect``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import argparse
 
 _CHOICES = {
-    "labels": ("-l", "the labels (shown when nothing else is chosen)"),
-    "deffile": ("-d", "the definition that the image was made from"),
+    "labels": ("-l", "the labels (default)"),
+    "deffile": ("-d", "the definition file of the image"),
     "runscript": ("-r", "the runscript"),
     "startscript": ("-s", "the startscript"),
     "test": ("-t", "the test script"),

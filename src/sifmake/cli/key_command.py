@@ -27,29 +27,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     parser.epilog = examples(
         "sifmake key newpair mine                   # then: sifmake sign --key mine IMAGE.sif",
-        "sifmake key export mine mine.pem           # for those who verify: sifmake key import mine.pem",
+        "sifmake key export mine mine.pem           # others run: sifmake key import mine.pem",
         "gpg --armor --export FINGERPRINT > theirs.asc; sifmake key import theirs.asc",
     )
     more = (
-        "Without a passphrase from the file, SIFMAKE_PASSPHRASE or the terminal, the private key is kept unencrypted."
+        "If no passphrase comes from the file, SIFMAKE_PASSPHRASE or the terminal, the private key is kept unencrypted."
     )
     pair = add_action(actions, "newpair", "make an Ed25519 key pair and trust its public half", more)
-    pair.add_argument("name", metavar="NAME", nargs="?", default="default", help="its name; 'default' without one")
-    pair.add_argument("--passphrase-file", type=Path, metavar="FILE", help="first line protects the private key")
-    listing = add_action(actions, "list", "list the public keys that are trusted", "Apptainer's keyring is among them.")
+    pair.add_argument("name", metavar="NAME", nargs="?", default="default", help="its name (default: 'default')")
+    pair.add_argument("--passphrase-file", type=Path, metavar="FILE", help="file whose first line is the passphrase of the private key")
+    listing = add_action(actions, "list", "list the trusted public keys", "They include Apptainer's keyring.")
     listing.add_argument("-s", "--secret", action="store_true", help="list private keys instead")
     listing.add_argument("-j", "--json", action="store_true", help="print a JSON document")
     what = "trust the public keys in a file, or keep a private PEM key"
-    imported = add_action(actions, "import", what, "A private key is kept under its file's name.")
+    imported = add_action(actions, "import", what, "A private key is named after its file.")
     imported.add_argument("file", type=Path, metavar="FILE", help="PEM or OpenPGP keys; - is standard input")
     exported = add_action(actions, "export", "write a key to a file or standard output")
-    exported.add_argument("-s", "--secret", action="store_true", help="export the private key of that name")
+    exported.add_argument("-s", "--secret", action="store_true", help="export the private key with that name")
     exported.add_argument("-F", "--force", action="store_true", help="replace an existing file")
-    exported.add_argument("key", metavar="KEY", help="name or fingerprint, as list shows them")
-    exported.add_argument("output", type=Path, metavar="FILE", nargs="?", help="where to (default: -, standard output)")
-    removed = add_action(actions, "remove", "trust a public key no longer, or delete a private key")
-    removed.add_argument("-s", "--secret", action="store_true", help="delete the private key of that name")
-    removed.add_argument("key", metavar="KEY", help="name or fingerprint, as list shows them")
+    exported.add_argument("key", metavar="KEY", help="name or fingerprint, as shown by 'key list'")
+    exported.add_argument("output", type=Path, metavar="FILE", nargs="?", help="output file (default: standard output)")
+    removed = add_action(actions, "remove", "stop trusting a public key, or delete a private key")
+    removed.add_argument("-s", "--secret", action="store_true", help="delete the private key with that name")
+    removed.add_argument("key", metavar="KEY", help="name or fingerprint, as shown by 'key list'")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,11 +69,11 @@ def _new_pair(args: argparse.Namespace) -> None:
     """Make a key pair."""
     pair = Keyring().new_pair(args.name, _new_passphrase(args.passphrase_file))
     _say(args, f"private key: {pair.private}")
-    _say(args, f"public key, for those who verify: {pair.public}")
+    _say(args, f"public key, to give to others: {pair.public}")
 
 
 def _new_passphrase(file: Path | None) -> str:
-    """Return the passphrase for a new key: known, asked twice on a terminal, or none."""
+    """Return the passphrase for a new key: a given one, one that is asked for twice on the terminal, or none."""
     known = Passphrase(file).known()
     if known is not None or terminal() is None:
         return known or ""
@@ -93,14 +93,14 @@ def _list_keys(args: argparse.Namespace) -> None:
 
 
 def _secret_keys() -> Iterator[dict[str, Any]]:
-    """Give the user's private keys."""
+    """Yield the user's private keys."""
     for key in Keyring().private_keys():
         passphrase = "with passphrase" if key.protected else "no passphrase"
         yield {"name": key.name, "passphrase": passphrase, "file": str(key.path)}
 
 
 def _trusted_keys() -> Iterator[dict[str, Any]]:
-    """Give the trusted public keys, Apptainer's keyring among them."""
+    """Yield the trusted public keys, including Apptainer's keyring."""
     for key in Keyring().trusted_keys():
         own = {"fingerprint": key.fingerprint, "name": key.name, "kind": key.kind}
         yield {**own, "until": _end(key), "file": str(key.path)}
@@ -118,11 +118,11 @@ def _import_keys(args: argparse.Namespace) -> None:
     if done.private is not None:
         _say(args, f"private key: {done.private}")
     for label in done.trusted:
-        _say(args, f"trusted from now on: {label}")
+        _say(args, f"now trusted: {label}")
 
 
 def _export_key(args: argparse.Namespace) -> None:
-    """Write a key out."""
+    """Write a key to a file or standard output."""
     data = Keyring().export(args.key, private=args.secret)
     if args.output is None:
         print_data([data])
@@ -137,6 +137,6 @@ def _remove_key(args: argparse.Namespace) -> None:
 
 
 def _say(args: argparse.Namespace, message: str) -> None:
-    """Print a line to standard error unless it shall be quiet."""
+    """Print a line to standard error, except with ``--quiet``."""
     if not args.quiet:
         print_error(message)

@@ -1,4 +1,4 @@
-"""``sifmake lock``: ask registries what tags mean now and write lock files."""
+"""``sifmake lock``: ask registries which digests the tags point to, and write lock files."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
     import argparse
 
 _OUTDATED = 3
-"""Exit status of ``--check`` when something upstream is newer than the lock."""
+"""Exit status of ``--check`` if an image upstream is newer than its lock."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
-    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml; all without a name")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit status 3 when a lock is outdated")
-    parser.add_argument("--offline", action="store_true", help="ask no registry, write changed settings only")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml (default: all)")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with status 3 if a lock is outdated")
+    parser.add_argument("--offline", action="store_true", help="ask no registry; only write changed settings")
     parser.add_argument(
-        "--trust-lock", action="store_true", help="take a lock for good where nothing at hand proves or disproves it"
+        "--trust-lock", action="store_true", help="accept a lock that the store can neither prove nor disprove"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON document on standard output")
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
     )
     parser.epilog = examples(
-        "sifmake lock                    # one request for each image that did not change",
+        "sifmake lock                    # one request for each unchanged image",
         "sifmake lock --check python     # is there something newer?",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Refresh locks; a failure of one does not stop the others."""
+    """Refresh locks; if one fails, the others are still refreshed."""
     from sifmake.api.project import lock
     from sifmake.cli.console import Console
     from sifmake.project.project import Modes

@@ -1,4 +1,4 @@
-"""The ``sifmake`` command: picks the subcommand, imports only that one, turns errors into one line."""
+"""The ``sifmake`` command: imports and runs the chosen subcommand, and prints an error as one line."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, str] = {
     "pull": "build a SIF file from a container image",
     "build": "the same in the words of apptainer build",
-    "lock": "ask registries what tags mean now and write lock files",
+    "lock": "ask registries which digests tags point to, and write lock files",
     "stage": "run one stage of one configured image",
     "sign": "add a digital signature to a SIF file",
     "verify": "check the digital signatures of a SIF file",
     "inspect": "show labels, runscript, environment and more of a SIF file",
-    "diff": "say what changed between two SIF files or lock files",
+    "diff": "show what changed between two SIF files or lock files",
     "run": "run the runscript of a SIF file or image",
     "exec": "run a command in a SIF file or image",
     "shell": "run a shell in a SIF file or image",
     "test": "run the test script of a SIF file or image",
-    "sif": "look into the SIF format: list, header, info, dump, digest",
+    "sif": "show the parts of a SIF file: list, header, info, dump, digest",
     "key": "make, list, import, export and remove keys",
     "registry": "log in to and out of registries",
-    "cache": "list, verify and clean the store",
+    "cache": "list, verify, clean, export and import the store",
     "init": "start a project: configuration, dodo.py and Snakefile in a folder",
-    "rebuild": "refresh locks, build, log digests and notify: for schedules",
+    "rebuild": "refresh locks, build, log digests and notify; for scheduled runs",
     "seed": "put SIF files where Snakemake looks for container images",
     "push": "upload a SIF file to a registry",
     "shim": "write programs named apptainer and singularity that run sifmake",
@@ -42,15 +42,15 @@ COMMANDS: dict[str, str] = {
     "version": "print the version",
     "completion": "print a script that completes commands in bash, zsh or fish",
 }
-"""Subcommands and their help; the module of each has ``configure(parser)`` and ``run(args)``: see :func:`_module`."""
+"""Subcommands and their help; each has a module with ``configure(parser)`` and ``run(args)``: see :func:`_module`."""
 
 _UNLISTED = {"run-help": "show the help text of a SIF file, as `inspect --helpfile` does"}
-"""Words of Apptainer for what another command does."""
+"""Apptainer's names for what another command does."""
 
 _RUNNING = frozenset({"run", "exec", "shell", "test"})
-"""Commands that start programs in images: argparse alone would cost half of their time."""
+"""Commands that start programs in images; they avoid argparse, which would take half of their time."""
 _OWN_FAILURE = 255
-"""Exit status of these commands if sifmake itself fails, as with Apptainer: other numbers are the program's."""
+"""Exit status of these commands if sifmake itself fails, as with Apptainer; other numbers come from the program."""
 _UNREAD = 141
 """Exit status when the reader of standard output is gone, as a shell has it for SIGPIPE."""
 
@@ -59,8 +59,8 @@ def build_parser(chosen: str | None, *, alone: bool = False) -> argparse.Argumen
     """Return the parser, in which only the chosen subcommand knows its options.
 
     Args:
-        chosen: The subcommand; None for none.
-        alone: Whether the others are left out, because no list of them will be shown.
+        chosen: The subcommand; None if there is none.
+        alone: Whether to leave out the other subcommands, because no list of them will be shown.
     """
     import argparse
 
@@ -69,8 +69,8 @@ def build_parser(chosen: str | None, *, alone: bool = False) -> argparse.Argumen
 
     parser = new_parser(
         prog="sifmake",
-        description="Container images in, signed SIF files out.",
-        epilog="'sifmake COMMAND --help' tells the options of a command. In a project (config/images.yaml), 'doit' and "
+        description="Build signed SIF files from container images, and rebuild only what changed.",
+        epilog="'sifmake COMMAND --help' shows the options of a command. In a project (config/images.yaml), 'doit' and "
         "'snakemake' build all images.",
     )
     parser.add_argument("--version", action="version", version=version_line())
@@ -95,18 +95,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and arguments[:1] == ["stage"]:
         _leave(_run_single_stage(arguments))
     if argv is None and _chosen_command(arguments) == "pull":
-        gc.disable()  # as for a stage, below
+        gc.disable()  # see parse() for the reason
         _leave(run(arguments))
     return run(arguments)
 
 
 def _chosen_command(arguments: list[str]) -> str | None:
-    """Return the first word that is no option, which names the subcommand."""
+    """Return the first word that is not an option: the name of the subcommand."""
     return next((word for word in arguments if not word.startswith("-")), None)
 
 
 def _run_single_stage(arguments: list[str]) -> int:
-    """Let a helper that is there run a stage, else run it here; return the exit status."""
+    """Run a stage in the stage helper if there is one, else here; return the exit status."""
     from sifmake.drivers.stage_client import ask
 
     answer = ask(arguments)
@@ -125,14 +125,14 @@ def run(arguments: list[str]) -> int:
 
 def _run_parsed(args: argparse.Namespace) -> int:
     """Run a command and return the exit status; errors become a line unless a traceback was asked for."""
-    if args.command not in _RUNNING:  # those hand their files on as they are
+    if args.command not in _RUNNING:    # these pass their open files on to the program
         _open_closed_files()
     try:
         with Withheld():
             return _run_until_signal(args)
     except BrokenPipeError:
         raise
-    except (Exception, KeyboardInterrupt) as error:  # a traceback helps only who asked for it
+    except (Exception, KeyboardInterrupt) as error:  # a traceback helps only those who asked for it
         if args.debug:
             raise
         if isinstance(error, SifmakeError):
@@ -162,7 +162,7 @@ def _output_lost(error: OSError) -> int:
 
 
 def _parse_or_leave(arguments: list[str]) -> argparse.Namespace:
-    """Return the options; wrong usage of a command that runs programs has their exit status, too."""
+    """Return the options; on wrong usage of a command that runs programs, exit with its own status for failures."""
     try:
         return parse(arguments)
     except SifmakeError as error:  # of help that cannot be written
@@ -174,7 +174,7 @@ def _parse_or_leave(arguments: list[str]) -> argparse.Namespace:
 
 
 def _run_until_signal(args: argparse.Namespace) -> int:
-    """Let SIGTERM and SIGHUP end a command as an interrupt does; programs that run in images get their signals."""
+    """Run a command so that SIGTERM and SIGHUP end it as an interrupt does; programs in images get these themselves."""
     if args.command in _RUNNING:
         return run_command(args)
     from sifmake.end_signals import interrupting
@@ -184,27 +184,27 @@ def _run_until_signal(args: argparse.Namespace) -> int:
 
 
 def _open_closed_files() -> None:
-    """Let what is written to a closed standard output or error go nowhere; Python has None in their place."""
+    """Discard output to a closed standard output or error, for which Python has None."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _in_words(error: BaseException) -> tuple[str, int]:
-    """Return the line for an error that ends a command, and the exit status."""
+    """Return the message for an error that ends a command, and the exit status."""
     if isinstance(error, SifmakeError):
         return str(error), error.exit_code
     if isinstance(error, OSError):
         return explain(error), 1
     if isinstance(error, KeyboardInterrupt):
-        number = getattr(error, "number", 0)  # of what end_signals raises
+        number = getattr(error, "number", 0)  # set on what end_signals raises
         return (str(error), 128 + number) if number else ("interrupted", 130)
     if isinstance(error, EOFError):
-        return "no answer was given", 1
+        return "no answer was entered", 1
     if isinstance(error, MemoryError):
         return NO_MEMORY, 1
     what = one_line(f"{type(error).__name__}: {error}")
-    return f"{what}; this is a defect of sifmake: please report it with what --debug shows", 1
+    return f"{what}; this is a bug in sifmake: please report it with the output of --debug", 1
 
 
 def run_command(args: argparse.Namespace) -> int:
@@ -224,16 +224,16 @@ def _module(command: str) -> ModuleType:
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process without the interpreter's clean-up, which costs a tenth of a stage; engines start hundreds."""
+    """Exit without the interpreter's clean-up, which takes a tenth of a stage's time; engines start hundreds."""
     sys.stderr.flush()
     os._exit(status)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Return the options of a command line; a plain one of the commands in a hurry does without argparse."""
+    """Return the options of a command line; plain lines of the time-critical commands are parsed without argparse."""
     chosen = _chosen_command(arguments)
     if chosen in _RUNNING:
-        gc.disable()  # nothing that is made before the program starts is in a circle
+        gc.disable()  # nothing made before the program starts is in a reference cycle
         from sifmake.cli.running import parse_plain
 
         at = arguments.index(chosen)
@@ -245,23 +245,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if arguments and arguments[0] == "stage":
         from sifmake.cli.stage_command import parse_plain as parse_stage
 
-        gc.disable()  # nothing that a stage makes is in a circle, and it ends soon
+        gc.disable()  # nothing that a stage makes is in a reference cycle, and it ends soon
         stage = parse_stage(arguments[1:])
         if stage is not None:
             return stage
-    first = bool(arguments) and arguments[0] in COMMANDS  # an option before it may be --help
+    first = bool(arguments) and arguments[0] in COMMANDS  # if not, an option such as --help comes first
     parser = build_parser(chosen, alone=first)
     args, rest = parser.parse_known_args(arguments)
     if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
-        args.words += rest  # argparse takes no positionals behind options that stand between them
+        args.words += rest  # argparse does not accept positionals on both sides of options
     args.quiet = args.quiet + args.silent * 2
     return args
 
 
 def _head_of(words: list[str]) -> tuple[list[str], bool]:
-    """Return what stands before a command as it may stand behind it, and whether warnings are unwanted."""
+    """Return the words before a command in a form that may follow it, and whether the user wants no warnings."""
     from sifmake.cli.head_words import split_head
 
     return split_head(words)

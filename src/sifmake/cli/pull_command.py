@@ -1,4 +1,4 @@
-"""``sifmake pull``: build a SIF file from a container image, with the words and defaults of ``apptainer pull``."""
+"""``sifmake pull``: build a SIF file from a container image, with the options and defaults of ``apptainer pull``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "docker save app:1.0 | sifmake pull app.sif docker-archive:/dev/stdin",
     )
     parser.add_argument("words", metavar="[OUT.sif] URI", nargs="+", help="output file and image")
-    parser.add_argument("--name", default="", metavar="OUT.sif", help="the output file, as an option")
+    parser.add_argument("--name", default="", metavar="OUT.sif", help="the output file, given as an option")
     parser.add_argument("-F", "--force", action="store_true", help="replace an existing output file")
     parser.add_argument(
         "--dir", type=Path, default=None, metavar="DIR", help="folder of the output file (default: here)"
@@ -37,17 +37,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch-variant", metavar="VARIANT", help="variant of the architecture, for example v7")
     parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image, instead of both")
     parser.add_argument(
-        "--compression", choices=("gzip", "zstd"), default="gzip", help="of the squashfs blocks (default: gzip)"
+        "--compression",
+        choices=("gzip", "zstd"),
+        default="gzip",
+        help="compression of the squashfs blocks (default: gzip)",
     )
-    parser.add_argument("--no-https", "--nohttps", action="store_true", help="speak plain http to the registry")
-    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's form")
-    parser.add_argument("--reproducible", action="store_true", help="no effect: every SIF file is, to the byte")
-    parser.add_argument("--disable-cache", action="store_true", help="no effect; SIFMAKE_CACHE=DIR is another store")
+    parser.add_argument("--no-https", "--nohttps", action="store_true", help="use plain HTTP for the registry")
+    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's format")
+    parser.add_argument(
+        "--reproducible", action="store_true", help="no effect: every SIF file is reproducible, to the byte"
+    )
+    parser.add_argument(
+        "--disable-cache", action="store_true", help="no effect; set SIFMAKE_CACHE=DIR to use another store"
+    )
     add_words(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build; an existing file stays as it is unless the new one is finished."""
+    """Build the SIF file; an existing file is replaced only when the new one is complete."""
     from sifmake.api.images import pull
     from sifmake.cli.console import Console
 
@@ -74,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         )
         console.info(f"{sif.path}: {sif.size} bytes")
     except TargetExistsError as error:
-        error.hint = "will not overwrite without --force"
+        error.hint = "use --force to replace it"
         raise
     finally:
         console.close()
@@ -88,7 +95,9 @@ def _words(words: list[str]) -> tuple[str, str]:
         return "", words[0]
     output, uri = words
     if _is_uri(output) and ":" not in uri:
-        raise UsageError("the output file stands before the image", hint=f"sifmake pull {quote(uri)} {quote(output)}")
+        raise UsageError(
+            "the output file must come before the image", hint=f"sifmake pull {quote(uri)} {quote(output)}"
+        )
     if _is_uri(output):
         raise UsageError("this is an image, not an output file", where=output, hint="sifmake pull OUT.sif URI")
     if output == STANDARD_STREAM:
@@ -99,7 +108,7 @@ def _words(words: list[str]) -> tuple[str, str]:
 
 
 def _is_uri(word: str) -> bool:
-    """Tell whether a word names an image, one that cannot be fetched included."""
+    """Tell whether a word names an image, even one that cannot be fetched."""
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import FILE
 
@@ -113,7 +122,7 @@ def _platform(args: argparse.Namespace) -> str:
     from sifmake.oci.platform import host_platform
 
     if args.platform and (args.arch or args.arch_variant):
-        raise UsageError("--arch and --platform are both given", hint="--platform says it all")
+        raise UsageError("--arch and --platform are both given", hint="leave out --arch and --arch-variant")
     if args.arch_variant:
         return f"{args.arch or host_platform().architecture}/{args.arch_variant}"
     return args.platform or args.arch or ""

@@ -1,4 +1,4 @@
-"""The words of ``apptainer pull`` and ``build`` that have nothing to do here, or are done otherwise."""
+"""Options of ``apptainer pull`` and ``build`` that have no effect in sifmake, or that it handles in another way."""
 
 from __future__ import annotations
 
@@ -20,36 +20,43 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 
 def add_words(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    group = parser.add_argument_group("options that apptainer and singularity have too")
-    group.add_argument("--docker-login", action="store_true", help="ask for user and password of the registry")
-    group.add_argument("--docker-username", default="", metavar="NAME", help="user of the registry, for this command")
-    group.add_argument("--docker-password", default="", metavar="TEXT", help="its password; all users here can see it")
+    group = parser.add_argument_group("options for compatibility with apptainer and singularity")
+    group.add_argument("--docker-login", action="store_true", help="ask for the user name and password of the registry")
+    group.add_argument(
+        "--docker-username", default="", metavar="NAME", help="user name for the registry, for this command only"
+    )
+    group.add_argument(
+        "--docker-password",
+        default="",
+        metavar="TEXT",
+        help="password for the registry; all users of this machine can see it",
+    )
     unsigned = ("-U", "--allow-unsigned", "--allow-unauthenticated")
-    group.add_argument(*unsigned, action="store_true", help="no effect: `sifmake verify` looks at signatures")
-    group.add_argument("--tmpdir", metavar="DIR", help="no effect: temporary files are beside the output file")
+    group.add_argument(*unsigned, action="store_true", help="no effect: use `sifmake verify` to check signatures")
+    group.add_argument("--tmpdir", metavar="DIR", help="no effect: temporary files are written beside the output file")
     group.add_argument("--no-cleanup", action="store_true", help="no effect: nothing is unpacked")
-    group.add_argument("--library", metavar="URL", help="no effect: library:// images are not fetched")
-    group.add_argument("--docker-host", metavar="URL", help="refused; DOCKER_HOST names the engine")
+    group.add_argument("--library", metavar="URL", help="no effect: library:// is not supported")
+    group.add_argument("--docker-host", metavar="URL", help="not supported: set DOCKER_HOST to choose the engine")
 
 
 def folder_of(environ: Mapping[str, str]) -> Path:
-    """Return the folder that the variables of the peers name for what is pulled; else the current one."""
+    """Return the folder that the peers' variables name for pulled files, or the current folder."""
     return Path(next((environ[name] for name in _FOLDERS if environ.get(name)), ""))
 
 
 def is_plain_http(environ: Mapping[str, str]) -> bool:
-    """Whether the variables of the peers ask for plain http."""
+    """Whether the peers' variables ask for plain HTTP."""
     return next((environ[name] for name in _PLAIN_HTTP if environ.get(name)), "") in _TRUE
 
 
 def credentials_of(args: argparse.Namespace) -> tuple[str, str] | None:
-    """Return the user and password that the command line says, or a person types; None if it says none.
+    """Return the user name and password from the command line or the terminal; None if neither is asked for.
 
     Raises:
-        UsageError: One is there without the other, or there is nobody to ask.
+        UsageError: Only one of them is given, or there is no terminal to ask on.
     """
     if args.docker_host:
-        raise UsageError("--docker-host is not done here", hint="set the variable DOCKER_HOST to it")
+        raise UsageError("--docker-host is not supported", hint="set the variable DOCKER_HOST instead")
     if not (args.docker_login or args.docker_username or args.docker_password):
         return None
     if args.docker_login:
@@ -67,7 +74,7 @@ def _asked(username: str) -> tuple[str, str]:
 
     if not sys.stdin.isatty():
         raise UsageError(
-            "--docker-login: there is no terminal to ask",
+            "--docker-login: cannot ask for the password: no terminal",
             hint="run `sifmake registry login --password-stdin HOST` once",
         )
     if not username:

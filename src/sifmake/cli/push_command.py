@@ -13,13 +13,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
     parser.usage = "sifmake push [options] SIF oras://REGISTRY/NAME[:TAG]"
     parser.add_argument("sif", metavar="SIF", type=Path, help="the file to upload")
-    parser.add_argument("uri", metavar="URI", help="where to, oras://REGISTRY/NAME[:TAG]")
-    parser.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
-    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's form")
+    parser.add_argument("uri", metavar="URI", help="destination: oras://REGISTRY/NAME[:TAG]")
+    parser.add_argument("--no-https", action="store_true", help="use plain HTTP for the registry")
+    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's format")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Upload the file and print where it is by digest."""
+    """Upload the file and print its reference by digest."""
     from sifmake.api.images import push
     from sifmake.cli.console import Console
 

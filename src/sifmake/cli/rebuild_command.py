@@ -1,4 +1,4 @@
-"""``sifmake rebuild``: refresh the locks, build, log digests, notify: what a schedule runs."""
+"""``sifmake rebuild``: refresh the locks, build, log digests and notify; for scheduled runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
     parser.description = (
-        "Refresh the locks of a project and build what they say. Each digest that is published is added to "
-        "results/digests.jsonl; results/summary.json has the state of each image; the command that 'notify' names gets "
-        "it on standard input if something changed or failed. The development key signs nothing here."
+        "Refresh the locks of a project and build its images. Each published digest is appended to "
+        "results/digests.jsonl; results/summary.json has the state of each image. If something changed or failed, the "
+        "command that 'notify' names gets the summary on standard input. The development key is never used here."
     )
     parser.epilog = examples(
         "sifmake rebuild --root /srv/images            # every night, by cron or systemd",
-        "sifmake rebuild --no-lock                     # build what the committed locks say",
+        "sifmake rebuild --no-lock                     # build from the committed locks",
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="images built at the same time (default: 2)")
-    parser.add_argument("--no-lock", action="store_true", help="build what the committed locks say; ask no registry")
+    parser.add_argument("--no-lock", action="store_true", help="build from the committed locks; ask no registry")
     add_root(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one rebuild; returns 1 if something failed, 75 if another one is running."""
+    """Run one rebuild; return 1 if something failed, 75 if another rebuild is running."""
     from sifmake.api.project import rebuild
     from sifmake.cli.console import Console
     from sifmake.drivers.rebuild import FAILED
@@ -45,5 +45,5 @@ def run(args: argparse.Namespace) -> int:
         place = f" at {image.stage}: {image.error}" if image.state == FAILED else ""
         console.info(f"{image.name}: {image.state}{place}")
     if result.notice:
-        console.warning(f"nobody was notified: {result.notice}")
+        console.warning(f"the notification failed: {result.notice}")
     return 1 if result.has_failed else 0

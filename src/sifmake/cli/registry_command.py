@@ -1,4 +1,4 @@
-"""``sifmake registry``: log in to and out of registries, list them; with Apptainer's words."""
+"""``sifmake registry``: log in to and out of registries and list logins, with Apptainer's options."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "sifmake registry logout docker://ghcr.io",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    login = add_action(actions, "login", "keep credentials for a registry after trying them")
+    login = add_action(actions, "login", "check credentials with a registry and keep them")
     login.add_argument("host", metavar="REGISTRY", help=_HOST_HELP)
-    login.add_argument("-u", "--username", metavar="NAME", help="user; asked for otherwise")
+    login.add_argument("-u", "--username", metavar="NAME", help="user name (default: ask)")
     login.add_argument("-p", "--password", metavar="PASSWORD", help=argparse.SUPPRESS)
     login.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
-    login.add_argument("--no-https", action="store_true", help="speak plain http to the registry")
-    logout = add_action(actions, "logout", "forget the credentials for a registry")
+    login.add_argument("--no-https", action="store_true", help="use plain HTTP for the registry")
+    logout = add_action(actions, "logout", "remove the credentials for a registry")
     logout.add_argument("host", metavar="REGISTRY", help=_HOST_HELP)
     listing = add_action(actions, "list", "list the registries with credentials")
     listing.add_argument("--json", action="store_true", help="print JSON")
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the subcommand says."""
+    """Run one subcommand; returns the exit status."""
     actions = {"login": _login, "logout": _logout, "list": _list}
     return actions[args.action](args)
 
@@ -51,7 +51,7 @@ def _login(args: argparse.Namespace) -> int:
     console = Console(quiet=args.quiet)
     password = _password(args)
     place = login(host, username, password, plain_http=args.no_https, auth_file=args.authfile, progress=console)
-    console.info(f"logged in to {host} as {username}; kept in {place}")
+    console.info(f"logged in to {host} as {username}; saved in {place}")
     return 0
 
 
@@ -60,7 +60,7 @@ def _logout(args: argparse.Namespace) -> int:
     from sifmake.cli.console import Console
 
     places = logout(args.host, auth_file=args.authfile)
-    where = f"forgotten in {', '.join(places)}" if places else "there were no credentials"
+    where = f"removed from {', '.join(places)}" if places else "no credentials found"
     Console(quiet=args.quiet).info(f"{host_of(args.host)}: {where}")
     return 0
 
@@ -80,11 +80,11 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _refuse_shown(args: argparse.Namespace) -> None:
-    """Refuse a password among the arguments: the list of processes shows them to everyone, and shells keep them."""
+    """Refuse a password on the command line: every user can see it in the process list, and shells keep a history."""
     if args.password is not None:
         raise UsageError(
-            "a password on the command line is shown to everyone on this machine",
-            hint=f"give it with --password-stdin: sifmake registry login --password-stdin {args.host} < FILE",
+            "every user of this machine can see a password on the command line",
+            hint=f"use --password-stdin: sifmake registry login --password-stdin {args.host} < FILE",
         )
 
 
@@ -97,10 +97,12 @@ def _password(args: argparse.Namespace) -> str:
         try:
             password = getpass()
         except UnicodeDecodeError:
-            hint = "give it with --password-stdin"
-            raise UsageError("the password has characters that the terminal does not say rightly", hint=hint) from None
+            hint = "use --password-stdin"
+            raise UsageError(
+                "the password has characters that the terminal does not pass on correctly", hint=hint
+            ) from None
     else:
-        raise UsageError("there is no terminal to ask for the password", hint="give it with --password-stdin")
+        raise UsageError("cannot ask for the password: no terminal", hint="use --password-stdin")
     if not password:
         raise UsageError("the password is empty")
     return password
@@ -108,14 +110,14 @@ def _password(args: argparse.Namespace) -> str:
 
 def _ask(prompt: str) -> str:
     if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask for the user", hint="give it with --username")
+        raise UsageError("cannot ask for the user name: no terminal", hint="use --username")
     sys.stderr.write(prompt)
     sys.stderr.flush()
     return _read_line().strip()
 
 
 def _read_line() -> str:
-    """Return the next line of standard input; bytes that are no characters are kept."""
+    """Return the next line of standard input; bytes that are not valid text are kept."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")
     return sys.stdin.readline()

@@ -1,4 +1,4 @@
-"""``sifmake run-help``: the help text that the maker of a SIF file wrote for its runscript."""
+"""``sifmake run-help``: show the help text that the author of a SIF file wrote for its runscript."""
 
 from __future__ import annotations
 

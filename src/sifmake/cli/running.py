@@ -1,4 +1,4 @@
-"""What ``run``, ``exec``, ``shell`` and ``test`` share: an image that may be a URI, its signature, and the run."""
+"""Shared by ``run``, ``exec``, ``shell`` and ``test``: find the image (a file or a URI), verify it, run the program."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, action: str) -> int:
     if action == "exec" and not args.arguments:
         from sifmake.errors import UsageError
 
-        raise UsageError("no command is given", hint=WRAPPED["exec"])
+        raise UsageError("the command is missing", hint=WRAPPED["exec"])
     options = args if isinstance(args, Options) else _adopted(args)
     backend = choose_runtime(options.runtime)
     request = (_builtin_request if backend.name == "builtin" else _peer_request)(options)
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, action: str) -> int:
 
 
 def _builtin_request(options: Options) -> Request:
-    """Return what the built-in back end is to run."""
+    """Return the request for the built-in back end."""
     from sifmake.cli.running_request import leave_out_idle, request_of
 
     read_variables(options, os.environ)
@@ -41,13 +41,13 @@ def _builtin_request(options: Options) -> Request:
     request = request_of(options, os.environ)
     request.sif, request.fd = opened_image(options)
     if options.command == "shell" and request.arguments:
-        _warn(options, "what follows the image is ignored; sifmake exec runs a command")
+        _warn(options, "arguments after the image are ignored; use `sifmake exec` to run a command")
         request.arguments = []
     return request
 
 
 def _peer_request(options: Options) -> Request:
-    """Return what a peer is to run; it reads the variables that stand for its options itself."""
+    """Return the request for a peer, which reads the environment variables of its options itself."""
     from sifmake.cli.running_options import OWN
     from sifmake.cli.running_request import peer_words
     from sifmake.runtime.request import Request
@@ -60,7 +60,7 @@ def _peer_request(options: Options) -> Request:
 
 
 def _adopted(args: argparse.Namespace) -> Options:
-    """Return what argparse has parsed as our own options."""
+    """Return the options that argparse parsed, as our own type."""
     options = Options(args.command)
     options.__dict__.update(vars(args))
     options.given = {name: f"--{name.replace('_', '-')}" for name, value in vars(args).items() if value}
@@ -68,7 +68,7 @@ def _adopted(args: argparse.Namespace) -> Options:
 
 
 def _warn(options: Options, text: str) -> None:
-    """Tell a warning on standard error, unless the user wants none."""
+    """Print a warning to standard error, unless the user wants none."""
     if not options.quiet:
         from sifmake.printing import print_error
 
@@ -76,7 +76,7 @@ def _warn(options: Options, text: str) -> None:
 
 
 def _leave(status: int) -> int:
-    """End the process at once: there is nothing left to do, and Python's own way out takes 5 ms."""
+    """Exit at once: nothing is left to do, and a normal exit of Python takes 5 ms."""
     for file in (sys.stdout, sys.stderr):
         if file is not None:
             file.flush()
@@ -84,7 +84,7 @@ def _leave(status: int) -> int:
 
 
 def _occupy_standard_files() -> None:
-    """Open /dev/null where standard input, output or error are closed, so that no other file takes their place."""
+    """Open /dev/null for closed standard files, so that no other file gets their descriptors."""
     while True:
         fd = os.open(os.devnull, os.O_RDWR)
         if fd > 2:

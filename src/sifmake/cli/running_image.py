@@ -1,4 +1,4 @@
-"""The SIF file that is run, as the options name it."""
+"""Find and open the SIF file that the options name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from sifmake.reference import Uri
     from sifmake.store.stored_files import Found
 
-NO_CACHE = "what is pulled is kept in the store all the same; SIFMAKE_CACHE=DIR names another one, to be removed later"
+NO_CACHE = (
+    "no effect, because pulled files are kept in the store; set SIFMAKE_CACHE=DIR to use a store that you can remove"
+)
 
 
 def opened_image(options: Options, *, by_path: bool = False) -> tuple[str, int]:
@@ -20,14 +22,14 @@ def opened_image(options: Options, *, by_path: bool = False) -> tuple[str, int]:
     See :func:`~sifmake.builder.image_to_run.open_image_to_run`.
 
     Args:
-        options: Name the image.
-        by_path: Whether what runs it opens it by its path.
+        options: The options, which name the image.
+        by_path: Whether the back end opens the file by its path.
     """
     return open_image_to_run(options.image, lambda *wanted: _stored_sif(options, *wanted), by_path=by_path)
 
 
 def _stored_sif(options: Options, uri: Uri, configuration: Configuration | None) -> Found:
-    """Return the SIF file in the store that an image's URI comes to; made now if it is not there."""
+    """Return the SIF file in the store for the URI of an image; build it if it is not there."""
     from pathlib import Path
 
     from sifmake.builder.run_cache import ImageToRun, find_or_build
@@ -48,13 +50,13 @@ def _stored_sif(options: Options, uri: Uri, configuration: Configuration | None)
 
 
 def _refuse_own_options(options: Options) -> None:
-    """Raise UsageError for options of Apptainer's that are done otherwise here."""
+    """Raise UsageError for options of Apptainer that sifmake handles in another way."""
     hints = {
-        "docker_login": "log in once by `sifmake registry login`",
-        "docker_host": "set the variable DOCKER_HOST to it",
+        "docker_login": "run `sifmake registry login HOST` once",
+        "docker_host": "set the variable DOCKER_HOST instead",
     }
     for name, hint in hints.items():
         if getattr(options, name):
             from sifmake.errors import UsageError
 
-            raise UsageError(f"{options.given[name]} is not done here", hint=hint)
+            raise UsageError(f"{options.given[name]} is not supported", hint=hint)

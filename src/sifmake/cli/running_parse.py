@@ -1,6 +1,6 @@
-"""Reading the command lines of ``run``, ``exec``, ``shell`` and ``test`` as Apptainer does, and the variables for them.
+"""Read the command lines and variables of ``run``, ``exec``, ``shell`` and ``test`` as Apptainer does.
 
-argparse would take half of the time of a run and reads some lines otherwise, so it is only there for help and errors.
+argparse would take half of the time of a run and parses some lines differently, so it is used only for help and errors.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ WRAPPED = {
 }
 _GLOBAL: tuple[Row, ...] = (("quiet", "-q --quiet", FLAG, "", "", ""), ("debug", "--debug", FLAG, "", "", ""))
 _PREFIXES = ("APPTAINER_", "SINGULARITY_")
-"""Prefixes of variables that stand for options. The first one's win, empty ones too."""
+"""Prefixes of variables that set options. The first one takes precedence, even if its value is empty."""
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-"""The words for truth of Go's strconv.ParseBool, which the peers use."""
+"""The truth values of Go's strconv.ParseBool, which the peers use."""
 
 
 class _NotPlainError(Exception):
-    """The line is wrong or asks for help: argparse knows what to say."""
+    """The line is wrong or asks for help, which argparse handles."""
 
 
 class Options:
-    """Parsed options: an attribute for each row, what argparse's Namespace has too, and who gave them.
+    """Parsed options: an attribute for each row, as in argparse's Namespace, and where each one was set.
 
     Attributes:
         command: The action.
-        image: As it was named.
-        arguments: What follows the image.
-        given: By attribute, the word or variable by which an option was set.
+        image: As the user wrote it.
+        arguments: The words after the image.
+        given: For each attribute, the option word or variable that set it.
     """
 
     command: str
@@ -50,7 +50,7 @@ class Options:
     shell: str
     given: dict[str, str]
 
-    # One for each row of the tables, by its kind; a test holds them equal. Those of another action are not set.
+    # One attribute for each row of the tables; a test checks that they match. Those of another action are not set.
     add_caps: str
     allow_setuid: bool
     app: str
@@ -149,7 +149,7 @@ class Options:
         self.given = {}
 
     def take(self, row: Row, text: str, origin: str) -> None:
-        """Set an option to what a text says; ValueError if that is not for it."""
+        """Set an option from a text; ValueError if the option does not accept it."""
         name, kind = row[0], row[2]
         if kind is FLAG:
             self.__dict__[name] = _truth(text)
@@ -161,7 +161,7 @@ class Options:
 
 
 def _truth(text: str) -> bool:
-    """Return what a word for true or false means; ValueError if it is neither."""
+    """Return the truth value of a word; ValueError if it is neither true nor false."""
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise ValueError(text)
@@ -172,7 +172,7 @@ def configure(parser: argparse.ArgumentParser, action: str) -> None:
     import argparse
 
     parser.usage = WRAPPED[action]
-    peers = parser.add_argument_group("options that only apptainer and singularity know")
+    peers = parser.add_argument_group("options that only apptainer and singularity support")
     for row in all_rows(action):
         name, words, kind, _variables, shown, text = row
         group = peers if row in PEERS or name == "runscript_timeout" else parser
@@ -182,15 +182,15 @@ def configure(parser: argparse.ArgumentParser, action: str) -> None:
             group.add_argument(*words.split(), dest=name, default="", metavar=shown, help=text)
         else:
             group.add_argument(*words.split(), dest=name, action="append", default=[], metavar=shown, help=text)
-    parser.add_argument("image", metavar="SIF|URI", help="SIF file, or image as for pull")
+    parser.add_argument("image", metavar="SIF|URI", help="SIF file, or URI of an image as for pull")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="command or arguments")
 
 
 def parse_plain(words: list[str]) -> argparse.Namespace | None:
-    """Parse a command line; None if it is wrong or asks for help, which argparse says better.
+    """Parse a command line; None if it is wrong or asks for help, which argparse then handles.
 
     Args:
-        words: The action, options, the image and its arguments. Everything behind the image belongs to the program.
+        words: The action, options, the image and its arguments. Everything after the image belongs to the program.
     """
     options = Options(words[0])
     known = {word: row for row in (*all_rows(words[0]), *_GLOBAL) for word in row[1].split()}
@@ -209,7 +209,7 @@ def parse_plain(words: list[str]) -> argparse.Namespace | None:
     if not pending:
         return None
     options.__dict__.update(image=pending.pop(), arguments=pending[::-1])
-    return options  # type: ignore[return-value]  # it has all attributes that are asked for
+    return options  # type: ignore[return-value]  # it has all attributes that callers read
 
 
 def _take_long(options: Options, known: Mapping[str, Row], text: str, pending: list[str]) -> None:
@@ -222,7 +222,7 @@ def _take_long(options: Options, known: Mapping[str, Row], text: str, pending: l
 
 
 def _take_short(options: Options, known: Mapping[str, Row], text: str, pending: list[str]) -> None:
-    """Take one or more options of one letter; what follows the first that has a value is the value."""
+    """Take one or more one-letter options; the rest after the first option with a value is its value."""
     at = 1
     while at < len(text):
         word = f"-{text[at]}"
@@ -243,7 +243,7 @@ def _row_of(known: Mapping[str, Row], word: str) -> Row:
 
 
 def _take(options: Options, row: Row, text: str, word: str) -> None:
-    """Set an option; NotPlainError if the text is not for it."""
+    """Set an option; NotPlainError if the option does not accept the text."""
     try:
         options.take(row, text, word)
     except ValueError:
@@ -258,15 +258,15 @@ def _following(pending: list[str]) -> str:
 
 
 def read_variables(options: Options, environ: Mapping[str, str], rows: Iterable[Row] = ()) -> None:
-    """Let ``APPTAINER_BIND`` and its like stand for options that are not given; binds and mounts add up.
+    """Set options that are not on the command line from variables such as ``APPTAINER_BIND``; binds and mounts add up.
 
     Args:
         options: Changed.
         environ: The environment.
-        rows: The options that are looked at; all of the action if none is named.
+        rows: The options to read; all options of the action if empty.
 
     Raises:
-        UsageError: A variable that is true or false is neither.
+        UsageError: A variable for a flag is neither true nor false.
     """
     found = {name: value for name, value in environ.items() if name.startswith(_PREFIXES)}
     if not found:
@@ -279,7 +279,7 @@ def read_variables(options: Options, environ: Mapping[str, str], rows: Iterable[
 
 
 def _take_variable(options: Options, row: Row, name: str, value: str) -> None:
-    """Set an option to a variable's value."""
+    """Set an option from a variable's value."""
     if not value or (row[2] is not TEXTS and row[0] in options.given):
         return
     if row[2] is LIST:

@@ -1,4 +1,4 @@
-"""From parsed options to what is run: a request for the built-in back end, words for the peers."""
+"""Turn parsed options into a request for the built-in back end, or into command-line words for a peer."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from sifmake.cli.running_parse import Options
 
 _GPU_DEVICES = {"nv": ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg"), "rocm": ("/dev/kfd",)}
-"""Options that ask for a GPU, and the devices of which one is there where the driver of such a GPU runs."""
+"""Options that ask for a GPU, and device files of which at least one exists if the driver of such a GPU is loaded."""
 
 _NETWORK = ("net", "network")
 
 
 def request_of(options: Options, environ: Mapping[str, str]) -> Request:
-    """Return the request that the options make to the built-in back end; the image is still as it was named.
+    """Return the options as a request for the built-in back end; the image is still as the user wrote it.
 
     Args:
-        options: The options, those from variables too.
+        options: The options, including those from variables.
         environ: The host's environment, for the files of ``--env-file``.
 
     Raises:
-        UsageError: A value is not well-formed.
-        RunError: An option is only for the peers.
+        UsageError: A value is malformed.
+        RunError: Only the peers support an option.
     """
     _refuse_peer_options(options)
     values = vars(options)
@@ -57,7 +57,7 @@ def request_of(options: Options, environ: Mapping[str, str]) -> Request:
 
 
 def _refuse_peer_options(options: Options) -> None:
-    """Raise RunError for an option that only the peers know, and one that only root may use."""
+    """Raise RunError for an option that only the peers support, or that only root may use."""
     from sifmake.runtime.errors import RunError
 
     values = vars(options)
@@ -70,18 +70,18 @@ def _refuse_peer_options(options: Options) -> None:
                 hint=f"install apptainer; {HINTS[row[0]]}" if row[0] in HINTS else f"install apptainer, or {instead}",
             )
     if options.keep_privs and os.geteuid() != 0:
-        raise RunError("--keep-privs is only for root", hint="leave it out")
+        raise RunError("only root may use --keep-privs", hint="leave it out")
 
 
 def _is_cut_off(options: Options) -> bool:
-    """Whether the program is to have no network; other networks are made by the peers."""
+    """Whether the program gets no network; only the peers set up other networks."""
     return bool(options.net) and options.network == "none"
 
 
 def leave_out_idle(options: Options) -> list[str]:
-    """Leave out options of the peers that have nothing to do here; return what to say of it.
+    """Leave out options of the peers that have no effect on this machine; return warnings about them.
 
-    A GPU that is asked for and is not there is a warning, as with the peers, and the program runs.
+    A requested GPU that does not exist is a warning, as with the peers, and the program runs.
     """
     missing = [
         name
@@ -94,7 +94,7 @@ def leave_out_idle(options: Options) -> list[str]:
 
 
 def peer_words(options: Options) -> list[str]:
-    """Return the options as Apptainer and SingularityCE are to get them: those of the line, as they were given."""
+    """Return the words to pass to Apptainer or SingularityCE: the options of the command line, as given."""
     words: list[str] = []
     for row in (*shared_rows(options.command), *peer_rows(options.command)):
         value = getattr(options, row[0])
@@ -108,7 +108,7 @@ def peer_words(options: Options) -> list[str]:
 
 
 def _words_of(texts: Iterable[str]) -> list[str]:
-    """Return the words of an option that may be given more than once, with several words each time."""
+    """Return the words of a repeatable option, each use of which may have several words."""
     words: list[str] = []
     for text in texts:
         from sifmake.runtime.binds import fields
@@ -121,7 +121,7 @@ def env_items(texts: Iterable[str]) -> list[str]:
     """Return the assignments of ``--env``: one with commas in its value, or several with commas between them.
 
     Raises:
-        UsageError: There is no assignment.
+        UsageError: A text is not an assignment.
     """
     items: list[str] = []
     for text in texts:
@@ -132,12 +132,12 @@ def env_items(texts: Iterable[str]) -> list[str]:
         if bad is not None:
             from sifmake.errors import UsageError
 
-            raise UsageError("is no assignment", where=bad, hint="write --env NAME=VALUE, or --env '\"A=1,2\",B=3'")
+            raise UsageError("not an assignment", where=bad, hint="write --env NAME=VALUE, or --env '\"A=1,2\",B=3'")
     return items
 
 
 class _Assignments(dict[str, str]):
-    """Variables to begin with, and note of those that are assigned."""
+    """Variables from the start, plus a record of those assigned later."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         super().__init__(variables)
@@ -150,10 +150,10 @@ class _Assignments(dict[str, str]):
 
 
 def _env_files(paths: Iterable[str], options: Options, environ: Mapping[str, str]) -> list[str]:
-    """Return the assignments in files; they can use the host's variables, and later files win.
+    """Return the assignments in files; they can use the host's variables, and later files take precedence.
 
     Raises:
-        UsageError: A file has more than assignments.
+        UsageError: A file contains something other than assignments.
     """
     items: list[str] = []
     for path in paths:

@@ -14,25 +14,24 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
-    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml; all without a name")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="names in config/images.yaml (default: all)")
     parser.add_argument(
         "--snakemake-prefix",
         type=Path,
         metavar="DIR",
-        help="what the other workflow is given as --apptainer-prefix (default, as there: APPTAINER_CACHEDIR, else "
-        ".snakemake/singularity here)",
+        help="the other workflow's --apptainer-prefix (default: APPTAINER_CACHEDIR, else .snakemake/singularity here)",
     )
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
     )
     parser.epilog = examples(
-        "sifmake seed --root /srv/images              # in the folder of the other workflow",
+        "sifmake seed --root /srv/images              # run this in the folder of the other workflow",
         "sifmake seed --snakemake-prefix ~/other/.snakemake/singularity",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Seed the images that are built and up to date."""
+    """Place the images that are built and up to date."""
     from sifmake.api.project import seed
     from sifmake.cli.console import Console
 

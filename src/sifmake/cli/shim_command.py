@@ -15,23 +15,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.description = (
         "Write programs named apptainer and singularity that run sifmake, for Snakemake, Nextflow, nf-core and cwltool "
-        "on machines that have neither of the two. Put the folder on PATH."
+        "on machines that have neither. Put the folder on PATH."
     )
     parser.epilog = examples('sifmake shim ~/shim && export PATH="$HOME/shim:$PATH"')
     parser.add_argument("-F", "--force", action="store_true", help="replace programs that sifmake did not write")
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder for them; made if it is missing")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder for the programs; created if it is missing")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the programs; returns the exit status.
 
     Raises:
-        SifmakeError: Another program has one of the names.
+        SifmakeError: A program with one of the names exists and is not ours.
     """
     from sifmake.api.running import write_shims
     from sifmake.cli.console import Console
 
     console = Console(quiet=args.quiet)
     for path in write_shims(args.folder, force=args.force):
-        console.info(f"{path}: sifmake under this name")
+        console.info(f"{path}: written, runs sifmake")
     return 0

@@ -1,4 +1,4 @@
-"""``sifmake sif``: look into the SIF format without running anything."""
+"""``sifmake sif``: show the parts of a SIF file without running anything."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = add_action(actions, "list", "list the objects of a SIF file")
     header = add_action(actions, "header", "show the global header of a SIF file")
-    info = add_action(actions, "info", "show what the descriptor of one object says")
+    info = add_action(actions, "info", "show the descriptor of one object")
     dump = add_action(actions, "dump", "write the data of one object to standard output")
     for action in (info, dump):
-        action.add_argument("id", type=int, metavar="ID", help="number of the object, as list shows it")
+        action.add_argument("id", type=int, metavar="ID", help="number of the object, as shown by 'sif list'")
     more = (
-        "Names, types, modes, owners, bytes and extended attributes of its files count; times, compression, labels and "
-        "signatures do not, nor when and from where it was built."
+        "The digest covers names, types, modes, owners, bytes and extended attributes of the files. It does not cover "
+        "times, compression, labels, signatures, or when and from what the image was built."
     )
-    contents = add_action(actions, "digest", "print one digest of what the image holds", more)
+    contents = add_action(actions, "digest", "print one digest of the image's content", more)
     for action in (listing, header, info, dump, contents):
         action.add_argument("file", type=Path, metavar="SIF", help="the file")
 
@@ -63,7 +63,7 @@ def _dump(sif: Sif, number: int) -> None:
 
 
 def _show(sif: Sif, action: str) -> None:
-    """Print header or list; oddities that do not prevent reading go to standard error."""
+    """Print header or list; defects that do not prevent reading go to standard error."""
     lines = list_lines(sif.objects) if action == "list" else header_lines(sif.header)
     print_lines(lines)
     found = sif.problems()

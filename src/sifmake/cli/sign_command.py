@@ -20,17 +20,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="KEY",
         help="private key to sign with: a PEM or OpenPGP file, or the name of a key made by 'sifmake key newpair'; "
-        "given several times, PEM keys make one signature that any of their public keys verifies",
+        "if given several times, the PEM keys make one signature that each of their public keys verifies",
     )
-    who.add_argument("--gpg", metavar="FPR", help="sign through gpg with its secret key of this fingerprint")
+    who.add_argument("--gpg", metavar="FPR", help="sign through gpg, with its secret key that has this fingerprint")
     parser.add_argument(
         "--passphrase-file",
         type=Path,
         metavar="FILE",
-        help="first line is the key's passphrase; without it SIFMAKE_PASSPHRASE counts, then the terminal is asked",
+        help="file whose first line is the key's passphrase (default: SIFMAKE_PASSPHRASE, else ask)",
     )
     add_selectors(parser, "sign")
-    parser.add_argument("file", type=Path, metavar="SIF", help="the file; the signature is added to it")
+    parser.add_argument("file", type=Path, metavar="SIF", help="the file to sign; the signature is added to it")
     parser.epilog = examples(
         "sifmake sign --key mine IMAGE.sif          # after: sifmake key newpair mine",
         "sifmake sign --key key.pem IMAGE.sif",

@@ -1,4 +1,4 @@
-"""``sifmake stage NAME IMAGE``: one stage of one configured image; what Snakemake's rules call."""
+"""``sifmake stage NAME IMAGE``: run one stage of one configured image, as Snakemake's rules do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
     )
     parser.add_argument(
-        "--trust-lock", action="store_true", help="build what the lock says where nothing at hand proves it"
+        "--trust-lock", action="store_true", help="accept a lock that the store can neither prove nor disprove"
     )
     parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
 
@@ -35,7 +35,7 @@ class _PlainOptions:
 
 
 def parse_plain(words: list[str]) -> argparse.Namespace | None:
-    """Return the options of what Snakemake's rules say; None for all that argparse must see to."""
+    """Return the options of a line as Snakemake's rules write it; None for a line that needs argparse."""
     match words:
         case ["--root", root, stage, image] if stage in STAGE_NAMES and not image.startswith("-"):
             return cast("argparse.Namespace", _PlainOptions(root, stage, image))

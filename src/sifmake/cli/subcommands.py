@@ -1,4 +1,4 @@
-"""Subcommands of subcommands, as ``key import``: each says what it does and takes the options that all have."""
+"""Subcommands of subcommands, such as ``key import``: help text and the options that all commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def new_parser(**options: Any) -> argparse.ArgumentParser:
-    """Return a parser whose complaints cannot steer the terminal: file names are among the words that it repeats."""
+    """Return a parser that escapes control characters in its errors, because they repeat file names."""
     from argparse import ArgumentParser
 
     class Parser(ArgumentParser):
@@ -34,27 +34,27 @@ def new_parser(**options: Any) -> argparse.ArgumentParser:
 
 
 def add_global_options(parser: argparse.ArgumentParser, *, default: object) -> None:
-    """Add the options that may stand before and behind every subcommand."""
+    """Add the options that may come before or after every subcommand."""
     parser.add_argument("-q", "--quiet", action="store_true", default=default, help="show warnings and errors only")
     parser.add_argument("--debug", action="store_true", default=default, help="show tracebacks")
 
 
 def add_head_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of Apptainer that stand before a command, where they mean the same for all."""
+    """Add Apptainer's options that come before a command and mean the same for every command."""
     parser.add_argument("-d", dest="debug", action="store_true", help="the same as --debug")
     parser.add_argument("-s", "--silent", action="store_true", help="show errors only")
     parser.add_argument("-v", "--verbose", action="store_true", dest="verbose_head", help="no effect")
-    parser.add_argument("--nocolor", action="store_true", help="no effect: nothing has colours")
+    parser.add_argument("--nocolor", action="store_true", help="no effect: the output has no colours")
 
 
 def add_action(actions: Actions, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
     """Add a subcommand of a subcommand.
 
     Args:
-        actions: What ``add_subparsers`` returned.
-        name: Its word.
-        text: What it does, a clause for the list.
-        more: Further sentences for its own help.
+        actions: The result of ``add_subparsers``.
+        name: Name of the subcommand.
+        text: Clause for the list of subcommands.
+        more: Further sentences for the subcommand's help.
     """
     from argparse import SUPPRESS
 
@@ -69,5 +69,5 @@ def add_root(parser: argparse.ArgumentParser, what: str = "folder of the project
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a command's help: lines that can be typed."""
+    """Return the examples at the end of a command's help."""
     return "\n  ".join(("examples:", *lines))

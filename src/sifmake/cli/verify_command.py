@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sifmake.signing.verdict import SignatureCheck, Verification
 
 _WORST = (0, 1, 10, 12, 13, 11)
-"""Exit statuses, the worst last."""
+"""Exit statuses, from best to worst."""
 _OBJECT_NUMBER = re.compile("^descriptor of object [0-9]+:.*")
 
 
@@ -38,28 +38,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="public key (PEM, OpenPGP, or a folder of them) to trust instead of your trusted keys; repeatable",
     )
     parser.add_argument(
-        "--deny", type=Path, metavar="FILE", help="file of fingerprints that are refused, one a line, # for comments"
+        "--deny", type=Path, metavar="FILE", help="file with fingerprints to refuse, one per line; # begins a comment"
     )
     parser.add_argument("-j", "--json", action="store_true", help="print a JSON document")
-    parser.add_argument(
-        "-l", "--local", action="store_true", help="accepted for Apptainer's sake: only local keys are ever used"
-    )
-    parser.add_argument(
-        "-a", "--all", action="store_true", help="accepted for Apptainer's sake: all objects are always verified"
-    )
+    parser.add_argument("-l", "--local", action="store_true", help="no effect: only local keys are used anyway")
+    parser.add_argument("-a", "--all", action="store_true", help="no effect: all objects are verified anyway")
     add_selectors(parser, "verify")
-    parser.add_argument("files", type=Path, metavar="SIF", nargs="+", help="the file; several are verified one by one")
+    parser.add_argument("files", type=Path, metavar="SIF", nargs="+", help="the files to verify, one after the other")
     parser.epilog = (
-        "Without --key, the keys count that 'sifmake key list' shows: yours, imported ones and Apptainer's keyring.\n\n"
+        "Without --key, it trusts the keys that 'sifmake key list' shows: yours, imported ones and Apptainer's.\n\n"
         "exit status: 0 verified, 10 not signed, 11 altered or invalid signature,\n"
         "  12 signer not trusted, 13 key expired or revoked, 1 not a SIF file;\n"
-        "  of several files that of the worst: 11, 13, 12, 10, then 1\n\n"
+        "  for several files, the worst of theirs; from the worst: 11, 13, 12, 10, 1\n\n"
         + examples("sifmake verify IMAGE.sif", "sifmake verify --key theirs.pem IMAGE.sif")
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify the files; returns the exit status, of several files that of the worst."""
+    """Verify the files; returns the exit status, for several files the worst one."""
     if len(args.files) == 1:
         status, document = _one(args, args.files[0])
         if args.json:
@@ -72,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _one_of_several(args: argparse.Namespace, path: Path) -> tuple[int, dict[str, Any]]:
-    """Verify one of several files; one that cannot be read does not stop the others."""
+    """Verify one of several files; if it cannot be read, the others are still verified."""
     if not args.json:
         print_lines([f"{path}:"])
     try:
@@ -83,7 +79,7 @@ def _one_of_several(args: argparse.Namespace, path: Path) -> tuple[int, dict[str
 
 
 def _one(args: argparse.Namespace, path: Path, *, several: bool = False) -> tuple[int, dict[str, Any]]:
-    """Verify a file and print what there is to say; return the exit status and the JSON document."""
+    """Verify a file and print the result; return the exit status and the JSON document."""
     try:
         result, failure = _verified(args, path)
     except (SifError, OSError) as error:
@@ -109,7 +105,7 @@ def _broken(error: SifError | OSError) -> dict[str, Any]:
 
 
 def _verified(args: argparse.Namespace, path: Path) -> tuple[Verification, NotVerifiedError | None]:
-    """Return how the file stands, and the error for one that does not verify."""
+    """Return the result for a file, and the error if it does not verify."""
     try:
         found = verify(path, keys=args.key or (), deny=args.deny, group=args.group_id, object_id=args.sif_id)
     except NotVerifiedError as error:
@@ -118,7 +114,7 @@ def _verified(args: argparse.Namespace, path: Path) -> tuple[Verification, NotVe
 
 
 def _warn(result: Verification) -> None:
-    """Say what the user should know about a verified file."""
+    """Print warnings about a verified file."""
     for line in (*oddities(result.uncovered), *result.cautions):
         _say(f"warning: {line}")
     for check in result.signatures:
@@ -126,11 +122,11 @@ def _warn(result: Verification) -> None:
             if signer.verdict is not Verdict.VERIFIED:
                 _say(f"warning: signature {check.id} was not checked in full: {signer.reason}")
     if any(signer.development for signer in result.signers):
-        _say("warning: signed with a development key, which proves nothing to others")
+        _say("warning: signed with a development key, which others do not trust")
 
 
 def _lines(result: Verification) -> Iterator[str]:
-    """Give the text that the peers print: signers, then the verified objects."""
+    """Yield the lines that the peers print: signers, then the verified objects."""
     for check in result.signatures:
         for signer in check.signers:
             if signer.verdict is Verdict.VERIFIED:
@@ -145,20 +141,20 @@ def _lines(result: Verification) -> Iterator[str]:
 
 
 def _totals(result: Verification) -> list[tuple[str, int, int]]:
-    """Return the uncovered bytes by kind: what, how many, and where the first of them stands."""
+    """Return the uncovered bytes by kind: what they are, how many, and the offset of the first."""
     found: dict[str, tuple[int, int]] = {}
     for span in result.uncovered:
-        what = _OBJECT_NUMBER.sub("descriptors of signed objects: numbers, places and times of change", span.what)
+        what = _OBJECT_NUMBER.sub("descriptors of signed objects: numbers, offsets and modification times", span.what)
         count, first = found.get(what, (0, span.start))
         found[what] = (count + span.end - span.start, first)
     return [(what, count, first) for what, (count, first) in found.items()]
 
 
 def _document(result: Verification) -> dict[str, Any]:
-    """Return the JSON document: the members of the peers', then ours.
+    """Return the JSON document: the peers' members, then ours.
 
-    The peers' two members are as they print them, with one exception: for raw keys they say that the name is unknown
-    and that no key was checked, even of a signature that holds; here the key is named, for it was checked.
+    The two members of the peers are as they print them, with one exception: for raw keys they say that the name is
+    unknown and that no key was checked, even if the signature is valid; here the key is named, because it was checked.
     """
     looked = _looked_at(result)
     keys = [{"Signer": entry} for check in looked for entry in _signer_entries(check, result.types)]
@@ -177,7 +173,7 @@ def _document(result: Verification) -> dict[str, Any]:
 
 
 def _looked_at(result: Verification) -> list[SignatureCheck]:
-    """Return the signatures that the peers look at: by group, up to the first that fails or a group that has none."""
+    """Return the signatures that the peers check: by group, up to the first that fails or a group that has none."""
     end = min(result.unsigned, default=math.inf)
     checks = [check for check in result.signatures if check.kind != "legacy" and check.group < end]
     checks.sort(key=lambda check: (check.group, check.id))
@@ -186,7 +182,7 @@ def _looked_at(result: Verification) -> list[SignatureCheck]:
 
 
 def _signer_entries(check: SignatureCheck, types: Mapping[int, str]) -> Iterator[dict[str, Any]]:
-    """Give one entry for each object that a signature by a trusted signer was compared with."""
+    """Yield one entry for each object that the signature of a trusted signer covers."""
     signer = next((signer for signer in check.signers if signer.verdict is Verdict.VERIFIED), None)
     if signer is None:
         return

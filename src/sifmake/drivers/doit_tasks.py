@@ -46,7 +46,11 @@ class DoitTasks:
 
     def lock_tasks(self) -> Iterator[Task]:
         """Yield ``lock``: ask registries what tags mean now; fails where they do not answer."""
-        yield {"basename": "lock", "name": None, "doc": "ask registries what tags mean now and write lock files"}
+        yield {
+            "basename": "lock",
+            "name": None,
+            "doc": "ask registries which digests tags point to, and write lock files",
+        }
         for name in self._names():
             for basename, action in (("lock", self.lock), ("_lock", self.lock_if_possible)):
                 yield {
