@@ -48,7 +48,7 @@ HOSTILE = {
     "a float without an end": b'{"a": 1e999}',
     "no UTF-8": b'{"a": "\xff"}',
     "UTF-16": '{"a": 1}'.encode("utf-16"),
-    "cut off": b'{"a": ',
+    "truncated": b'{"a": ',
     "nothing": b"",
 }
 

@@ -6,7 +6,7 @@ The shortest useful program pulls an image, as ``sifmake pull`` does::
 
     sif = sifmake.pull("docker://alpine:3.20", "alpine.sif")
 
-Then look into the file, sign it, run it, upload it::
+Then inspect the file, sign it, run it, upload it::
 
     print(sifmake.inspect(sif).labels)
     sifmake.Keyring().new_pair("mine")
@@ -15,15 +15,16 @@ Then look into the file, sign it, run it, upload it::
     sifmake.execute(sif, ["cat", "/etc/os-release"], check=True)
     sifmake.push(sif, "oras://ghcr.io/me/alpine:3.20")
 
-In a project (see :func:`start_project`), :func:`lock` records what tags mean, :func:`run_stage` builds one step of one
-image, :func:`rebuild` does all that a schedule needs, and :func:`seed` hands finished files to Snakemake.
-:class:`Cache`, :class:`Keyring`, :func:`login` and their like look after the store, the keys and the registries.
+In a project (see :func:`start_project`), :func:`lock` records the digests that tags point to, :func:`run_stage` runs
+one stage of one image, :func:`rebuild` does everything that a scheduled run needs, and :func:`seed` places finished
+files where Snakemake looks for them. :class:`Cache`, :class:`Keyring` and :func:`login` manage the store, the keys and
+the credentials for registries.
 
-What ``__all__`` lists is public, with :mod:`sifmake.errors`; all else may change. Errors are
-:class:`~sifmake.errors.SifmakeError` (and :class:`OSError`), results are frozen dataclasses, paths are
-:class:`pathlib.Path`. The functions may be called from several threads. They print nothing, ask nothing, and leave
-signal handlers, environment and current folder alone: messages go to a :class:`Progress` if one is given, and a
-passphrase that is missing is an error.
+The names in ``__all__`` and :mod:`sifmake.errors` are public; everything else may change. Errors are
+:class:`~sifmake.errors.SifmakeError` or :class:`OSError`, results are frozen dataclasses, paths are
+:class:`pathlib.Path`. The functions may be called from several threads. They print nothing, ask nothing, and do not
+change signal handlers, environment or current folder: messages go to a :class:`Progress` if one is given, and a missing
+passphrase is an error.
 """
 
 __version__ = "0.1.0"
@@ -128,10 +129,10 @@ _HOMES = {
     "signing.verdict": ("NotVerifiedError", "SignatureCheck", "SignerCheck", "Verdict", "Verification"),
     "stages.lock_refresh": ("LockOutcome",),
 }
-"""Where each name is defined: it is imported when it is first asked for, so that ``import sifmake`` costs nothing."""
+"""The module that defines each name; it is imported on first use, so that ``import sifmake`` is fast."""
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for a public one
+if not TYPE_CHECKING:  # with it, a type checker would accept any name as public
 
     def __getattr__(name: str) -> object:
         from importlib import import_module

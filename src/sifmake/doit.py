@@ -43,11 +43,11 @@ class _DefaultTasks(list[str]):
 
 
 DOIT_CONFIG = {
-    # The images one by one: doit runs the group stage by stage, so that no image is there until all nearly are.
+    # One image after the other: doit would run the group stage by stage, and finish no image until nearly all are done.
     "default_tasks": _DefaultTasks([_EACH_IMAGE]),
     "continue": True,
     "reporter": Reporter,
-    # Records decide what runs. A database on disk would add nothing but a way to be damaged by a killed run.
+    # Records decide what runs. A database on disk would add nothing, and a killed run could damage it.
     "backend": "sqlite3",
     "dep_file": ":memory:",
 }
@@ -55,8 +55,8 @@ DOIT_CONFIG = {
 
 @cache
 def _tasks() -> DoitTasks:
-    """Return the project in the current folder; the modes come from doit's variables, which are known by then."""
-    Withheld().__enter__()  # for good: a task asks for the passphrase, and no program that doit starts needs it
+    """Return the project in the current folder; the modes come from doit's variables, which are set by now."""
+    Withheld().__enter__()  # never left: tasks read the passphrase from there, and no program that doit starts needs it
     modes = Modes.find(
         locked=get_var("locked"),
         offline=get_var("offline"),
@@ -75,7 +75,7 @@ def task_images() -> Iterator[dict[str, Any]]:
 
 
 def task_outdated() -> dict[str, Any]:
-    """Say what would run and why, without doing it."""
+    """Show what would run and why, without running it."""
     return _tasks().outdated_task()
 
 

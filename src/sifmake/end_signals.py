@@ -1,6 +1,6 @@
-"""SIGTERM and SIGHUP end a command as SIGINT does: what it has begun is removed, and it says so in one line.
+"""SIGTERM and SIGHUP end a command as SIGINT does: unfinished files are removed, and one line says why it ended.
 
-Only programs use this: the command line, doit's tasks and the stage helper. The library leaves signals alone.
+Only programs use this: the command line, doit's tasks and the stage helper. The library does not touch signals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
 
 class _Ended(KeyboardInterrupt):
-    """A signal asks the process to end.
+    """A signal asked the process to end.
 
     Attributes:
         number: The signal.
@@ -28,22 +28,22 @@ class _Ended(KeyboardInterrupt):
         self.number = number
 
     def __str__(self) -> str:
-        """Return what to tell the user."""
+        """Return the message for the user."""
         return f"ended by {signal.Signals(self.number).name}"
 
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise a KeyboardInterrupt while a block runs, unless somebody else sees to them.
+    """Make SIGTERM and SIGHUP raise a KeyboardInterrupt while a block runs, unless another handler is installed.
 
-    A SIGHUP that is ignored, as ``nohup`` has it, stays so. In a thread other than the main one nothing is changed.
+    If SIGHUP is ignored, as under ``nohup``, it stays ignored. Threads other than the main one change nothing.
     """
     yield from _handling(_ENDING, _Ended)
 
 
 @contextmanager
 def leaving(tell: Callable[[str], object]) -> Iterator[None]:
-    """Let SIGINT, too, end the process by SystemExit while a block runs, for programs that show a traceback else.
+    """Make SIGINT, too, end the process by SystemExit while a block runs, for programs that would show a traceback.
 
     Args:
         tell: Prints a line.
@@ -60,7 +60,8 @@ def _handling(numbers: tuple[signal.Signals, ...], error: Callable[[int], BaseEx
     mine: list[signal.Signals] = []
 
     def handle(number: int, _frame: object) -> None:
-        # Batch systems and terminals ask more than once; the first is being answered. Only Ctrl-C cuts that short.
+        # Batch systems and terminals may signal again while we clean up after the first signal. Only Ctrl-C cuts that
+        # short.
         for one in mine:
             signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_IGN)
         raise error(number)

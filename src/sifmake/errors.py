@@ -1,15 +1,15 @@
-"""Errors that a user can read: what happened, where, and what to do next."""
+"""Errors for users: what happened, where, and what to do next."""
 
 from __future__ import annotations
 
 import errno
 import os
 
-NO_MEMORY = "there is not enough memory; raise the limit (ulimit -v, or --mem of the batch system)"
+NO_MEMORY = "not enough memory; raise the limit (ulimit -v, or --mem of the batch system)"
 LONGEST_PART = 2000
-"""Characters of a part of a message; names and texts of strangers may have a million."""
+"""Most characters of one part of a message, because names and texts from outside may have a million."""
 _LONGEST_END = 500
-"""How many of them are the end of the text."""
+"""How many of them come from the end of the text."""
 
 
 class SifmakeError(Exception):
@@ -17,9 +17,9 @@ class SifmakeError(Exception):
 
     Attributes:
         what: What went wrong, a clause without a full stop.
-        where: Image, layer digest, path in the layer, file: outermost first; may be empty.
+        where: The place, outermost first: image, layer digest, path in the layer, file; may be empty.
         hint: What the user can do next; may be empty.
-        exit_code: Exit status of the command line when the error ends it.
+        exit_code: Exit status of the command line if the error ends it.
     """
 
     exit_code = 1
@@ -36,21 +36,21 @@ class SifmakeError(Exception):
         return one_line(f"{head}; {hint}" if hint else head)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # A process pool carries errors to the caller, with all that they say.
+        # A process pool pickles errors to pass them to the caller; all attributes have to survive.
         return _restored, (type(self), self.args, vars(self).copy())
 
     def advised(self, hint: str) -> SifmakeError:
-        """Return the same error with a hint if it has none."""
+        """Set the hint if the error has none; return the error."""
         self.hint = self.hint or hint
         return self
 
     def within(self, where: str) -> SifmakeError:
-        """Return the same error with an outer place put before the inner one."""
+        """Put an outer place before the present one; return the error."""
         self.where = f"{where}: {self.where}" if self.where else where
         return self
 
     def at_root(self, root: str) -> SifmakeError:
-        """Return the same error; commands in its hint name the project's folder, so that they work when pasted."""
+        """Let commands in the hint name the project's folder, so that they work when pasted; return the error."""
         if root != ".":
             import re
             from shlex import quote
@@ -67,7 +67,7 @@ def _restored(kind: type[SifmakeError], args: tuple[str, ...], state: dict[str, 
 
 
 def _shortened(text: str) -> str:
-    """Return the text, or its beginning and end where it is so long that nobody would find anything in it."""
+    """Return the text, or only its beginning and end if it is too long to be readable."""
     left_out = len(text) - LONGEST_PART
     if left_out <= 0:
         return text
@@ -75,17 +75,17 @@ def _shortened(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text with line breaks and control characters escaped, fit for one terminal line."""
+    """Return the text with line breaks and control characters escaped, so that it fits on one terminal line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def explain(error: OSError) -> str:
-    """Return where, what and what to do next for an error of the operating system."""
+    """Return the message for an operating system error: where, what, what to do next."""
     hints = {
-        errno.ENOENT: "is the path right?",
+        errno.ENOENT: "check the path",
         errno.EISDIR: "name a file",
-        errno.EFBIG: "files are limited to a smaller size here (ulimit -f, or the file system)",
-        errno.EACCES: "may you read and write there?",
+        errno.EFBIG: "raise the limit on file sizes (ulimit -f), or use another file system",
+        errno.EACCES: "check the permissions of the file and its folder",
         errno.EROFS: "name another folder",
         errno.ENOSPC: "free some space there, or name another folder (SIFMAKE_CACHE for the store)",
         errno.EDQUOT: "free some space there, or name another folder (SIFMAKE_CACHE for the store)",
@@ -98,7 +98,7 @@ def explain(error: OSError) -> str:
 
 
 class UsageError(SifmakeError):
-    """The command line or a reference is not well-formed."""
+    """The command line or a reference is malformed."""
 
     exit_code = 2
 
@@ -108,33 +108,33 @@ class BadReferenceError(UsageError):
 
 
 class SourceError(SifmakeError):
-    """An image cannot be read from where it is said to be."""
+    """An image cannot be read from its source."""
 
 
 class RegistryError(SourceError):
-    """A registry refused, failed or sent something that no registry should send."""
+    """A registry refused a request, failed, or sent an invalid answer."""
 
 
 class IntegrityError(SourceError):
-    """Bytes do not have the digest, size or form that they were announced with."""
+    """Bytes do not have the expected digest, size or format."""
 
 
 class LimitError(IntegrityError):
-    """An image needs more of something than a limit allows; it is not damaged, and nobody else has a better one."""
+    """An image exceeds a limit; it is not damaged, so another copy would not help."""
 
 
 class WrongBlobError(IntegrityError):
-    """A blob's bytes are not those that its descriptor names.
+    """A blob's bytes do not match its descriptor.
 
     Attributes:
-        elsewhere: Whether the source knows a further place that may have the right ones: open the blob again.
+        elsewhere: Whether the source knows another place that may have the right bytes; if so, open the blob again.
     """
 
     elsewhere = False
 
 
 class LayerError(IntegrityError):
-    """A layer's tar stream or compression is damaged, hostile or beyond a limit."""
+    """A layer's tar stream or compression is damaged or hostile, or exceeds a limit."""
 
 
 class StoreError(SifmakeError):
@@ -150,11 +150,11 @@ class FlattenError(SifmakeError):
 
 
 class SquashfsError(SifmakeError):
-    """A tree does not fit into the limits of squashfs 4.0."""
+    """A tree exceeds the limits of squashfs 4.0."""
 
 
 class SifError(SifmakeError):
-    """A file is not a well-formed SIF."""
+    """A file is not a valid SIF file."""
 
 
 class ConfigError(UsageError):
@@ -170,11 +170,11 @@ class LockError(SifmakeError):
 
 
 class TargetExistsError(SifmakeError):
-    """The output file is there already and may not be replaced."""
+    """The output file exists and may not be replaced."""
 
 
 class OutputPathError(SifmakeError):
-    """A file cannot be written where the user wants it: a folder, a device or a pipe is there, or nobody may write."""
+    """An output path cannot be used: it is a folder, a device or a pipe, or is not writable."""
 
 
 class NoRoomError(SifmakeError):
@@ -182,7 +182,7 @@ class NoRoomError(SifmakeError):
 
 
 class BusyError(SifmakeError):
-    """Somebody else is at work where only one may be; try again later."""
+    """Another process is doing the same work; try again later."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 

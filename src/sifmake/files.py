@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP})
-"""What file systems say that have no fsync for folders."""
+"""Errors of file systems that cannot sync folders."""
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -26,12 +26,12 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 _MOST_LINKS = 40
-"""As many as the kernel follows."""
+"""The kernel's limit."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def exists_quietly(path: Path) -> bool:
-    """Tell whether there is anything at a path that may be looked at; a folder above it may be closed."""
+    """Tell whether a path exists; False if a folder above it is not accessible."""
     try:
         path.stat()
     except OSError:
@@ -40,12 +40,13 @@ def exists_quietly(path: Path) -> bool:
 
 
 def why_irregular(path: Path) -> str:
-    """Say what stands at a path that must not be replaced by a file; empty for a regular file and for nothing.
+    """Return what is at a path if it must not be replaced by a file; empty for a regular file or a free path.
 
-    A link is followed: one to a device or to an open file (``/dev/stdout``, ``/proc/self/fd/1``) is what others use.
+    Links are followed, because a link may lead to a device or an open file (``/dev/stdout``, ``/proc/self/fd/1``) that
+    other processes use.
 
     Raises:
-        OSError: The path cannot be looked at.
+        OSError: The path cannot be examined.
     """
     try:
         mode = os.lstat(path).st_mode
@@ -62,22 +63,24 @@ def why_irregular(path: Path) -> str:
 
 
 def refuse_irregular(path: Path) -> None:
-    """Do nothing where a path is free or has a regular file.
+    """Raise an error unless a path is free or has a regular file.
 
     Raises:
         OutputPathError: Something else is there.
         OSError: As :func:`why_irregular`.
     """
     if what := why_irregular(path):
-        raise OutputPathError(f"this is {what}, which is not replaced", where=str(path), hint="name a file")
+        raise OutputPathError(
+            f"this is {what}, which must not be replaced", where=str(path), hint="name a regular file"
+        )
 
 
 def replace_file(temporary: Path, target: Path) -> None:
-    """Give a finished file its name, durably; a file of that name is replaced.
+    """Rename a finished file to its target, durably; a file with that name is replaced.
 
     Raises:
-        OutputPathError: Something that is not a file is there.
-        OSError: As rename and fsync do; it names the target.
+        OutputPathError: The target exists and is not a regular file.
+        OSError: From rename or fsync; it names the target.
     """
     refuse_irregular(target)
     try:
@@ -88,12 +91,12 @@ def replace_file(temporary: Path, target: Path) -> None:
 
 
 def read_regular(path: Path, most: int, *, pipes: bool = False) -> bytes:
-    """Return the first bytes of a regular file; a link in a repository may lead to a device that never ends.
+    """Return the first bytes of a regular file; other kinds are refused, because a link may lead to an endless device.
 
     Args:
         path: The file.
-        most: Bytes to read; give one more than are allowed, to see that there are too many.
-        pipes: Whether a named pipe is waited for and read too; one that a link leads to is not.
+        most: Bytes to read; pass one more than is allowed, to notice that a file is too long.
+        pipes: Whether to wait for a named pipe and read it, too; a link to a pipe is refused.
 
     Raises:
         OSError: It cannot be read, or is not a regular file.
@@ -114,21 +117,21 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_of_open(fd: int) -> str:
-    """Return the SHA-256 of an open file from its beginning, hexadecimal; the descriptor stays open."""
+    """Return the SHA-256 of an open file from its beginning, hexadecimal, without closing it."""
     with os.fdopen(os.dup(fd), "rb") as file:
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fsync_folder(folder: Path, at: int | None = None) -> None:
-    """Make new names in a folder durable; file systems that cannot, and folders closed to reading, are left alone.
+    """Make new names in a folder durable; do nothing if the file system cannot, or the folder is not readable.
 
     Args:
         folder: Its path.
-        at: The folder itself, open; then the path is for messages only.
+        at: Open descriptor of the folder; if given, the path is used for messages only.
 
     Raises:
-        OSError: The disk could not write the folder. The names are there, but a power failure may take them away.
+        OSError: The disk could not write the folder. The names exist, but a power failure may remove them.
     """
     try:
         fd = os.open(folder if at is None else ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
@@ -138,21 +141,21 @@ def fsync_folder(folder: Path, at: int | None = None) -> None:
         os.fsync(fd)
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
-            what = f"what was written is in place, but the folder cannot be synced ({error.strerror})"
+            what = f"the file is in place, but its folder cannot be synced ({error.strerror})"
             raise OSError(error.errno, what, str(folder)) from error
     finally:
         os.close(fd)
 
 
 def make_folders(folder: Path, mode: int = 0o777) -> None:
-    """Make a folder and those above it that are missing, durably.
+    """Create a folder and missing folders above it, durably.
 
     Args:
-        folder: One that is there is left as it is.
+        folder: The folder; left unchanged if it exists.
         mode: Its permission bits before the umask.
 
     Raises:
-        OSError: As mkdir and fsync do.
+        OSError: From mkdir or fsync.
     """
     if folder.is_dir():
         return
@@ -163,18 +166,18 @@ def make_folders(folder: Path, mode: int = 0o777) -> None:
 
 @contextmanager
 def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact: bool = False) -> Iterator[BinaryIO]:
-    """Open a file beside ``path`` for writing; rename it to ``path`` when the block ends well.
+    """Open a file beside ``path`` for writing; rename it to ``path`` if the block ends without an error.
 
     Args:
-        path: The target; its folder is made when missing.
+        path: The target; its folder is created if it is missing.
         mode: Permission bits.
-        at: The folder of the target, open: the path is for messages then.
-        exact: Whether the umask takes nothing from the mode.
+        at: Open descriptor of the target's folder; if given, the path is used for messages only.
+        exact: Whether to set the mode regardless of the umask.
 
     Raises:
-        OSError: As open, write, fsync and rename do; nothing is left behind then. Where there is no room, it names
-            the target.
-        OutputPathError: Something that is not a file is there.
+        OSError: From open, write, fsync or rename; no file is left behind. If the disk is full, the error names the
+            target.
+        OutputPathError: The target exists and is not a regular file.
     """
     if at is None:
         make_folders(path.parent)
@@ -185,17 +188,17 @@ def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact:
         yield file
         file.flush()
         os.fsync(file.fileno())
-        # Before it is closed: the lock on it ends then.
+        # Before closing the file, because closing releases the lock on it.
         os.replace(temporary, path if at is None else path.name, src_dir_fd=at, dst_dir_fd=at)
     fsync_folder(path.parent, at)
 
 
 @contextmanager
 def _open_temporary(path: Path, mode: int, at: int | None) -> Iterator[tuple[str, BinaryIO]]:
-    """Open a file beside ``path``; give its name and remove it after an error, which gets the path of the target."""
+    """Open a file beside ``path`` and yield it with its name; after an error, remove it and add the target's path."""
     tried: list[str] = []
     try:
-        # In here already: an interrupt may come when the file is there and the call has not returned.
+        # Inside the try block, because an interrupt may come after the file is created and before the call returns.
         with os.fdopen(temporaries.create(path, mode, at, tried), "w+b") as file:
             yield tried[-1], file
     except BaseException as error:
@@ -209,11 +212,11 @@ def _open_temporary(path: Path, mode: int, at: int | None) -> Iterator[tuple[str
 
 
 def write_and_link(path: Path, data: bytes, mode: int) -> None:
-    """Write a small file that appears whole or not at all and replaces nothing; its folder is there.
+    """Write a small file that appears complete or not at all, and replaces nothing; its folder must exist.
 
     Raises:
-        FileExistsError: There is a file of that name.
-        OSError: As write, fsync and link do.
+        FileExistsError: There is a file with that name.
+        OSError: From write, fsync or link.
     """
     with _open_temporary(path, mode, None) as (temporary, file):
         file.write(data)
@@ -225,12 +228,12 @@ def write_and_link(path: Path, data: bytes, mode: int) -> None:
 
 
 def add_path_to_enospc(error: BaseException, path: Path) -> None:
-    """Let an error of writing that has no path and tells of no room name the file."""
+    """Add the file's path to a "no space" error that has no path."""
     if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
         error.filename = str(path)
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Replace a whole small file by ``data``; see :func:`atomic_write`."""
+    """Replace a small file with ``data``; see :func:`atomic_write`."""
     with atomic_write(path, mode) as file:
         file.write(data)

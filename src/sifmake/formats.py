@@ -1,20 +1,20 @@
-"""Numbers of the stages' formats: whoever only looks for a finished file needs no more of the stages.
+"""Format numbers of the stages, in a module of their own because looking for a finished file needs nothing else.
 
-Raise the number of a stage when it makes other bytes of the same input: locks and the store's keys hold them.
+Raise the number of a stage when it makes different bytes from the same input. Locks and keys of the store contain it.
 """
 
 from __future__ import annotations
 
 PACK_VERSION = 1
-"""Raise it when a pack of the same layer would hold other bytes."""
+"""Raise it if a pack of the same layer would have different bytes."""
 
 TREE_VERSION = 1
-"""Raise it when the same layers give another tree."""
+"""Raise it if the same layers would give a different tree."""
 
 SIF_VERSION = 2
-"""Raise it when the same tree would give another SIF file."""
+"""Raise it if the same tree would give a different SIF file."""
 
 
 def format_versions() -> dict[str, int]:
-    """Return for each stage the number that is raised when it would make other bytes from the same input."""
+    """Return the format number of each stage."""
     return {"pull": PACK_VERSION, "flatten": TREE_VERSION, "sif": SIF_VERSION}

@@ -1,4 +1,4 @@
-"""JSON that anyone may have written: bounded in depth and in what it costs in memory, numbers finite."""
+"""Parsing of untrusted JSON: depth and memory are bounded, numbers are finite."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import json
 from typing import Any, NoReturn
 
 _MOST_LEVELS = 100
-"""How deep objects and lists may be nested; documents of images, signatures and SBOMs have a dozen levels."""
+"""Deepest nesting of objects and lists; documents of images, signatures and SBOMs have a dozen levels."""
 _MOST_CONTAINERS = 400_000
-"""Objects and lists in one text: each takes up to 200 bytes, written with two or three."""
+"""Most objects and lists in one text: two or three bytes of text may take 200 bytes of memory."""
 
 _MOST_COMMAS = 300_000
-"""Commas in one text, those in strings included: a value takes up to 300 bytes, written with six."""
+"""Most commas in one text, including those in strings: six bytes of text may take 300 bytes of memory."""
 
 
 class BeyondLimitError(ValueError):
-    """The text may be JSON, but it has more than is read."""
+    """The text may be JSON, but it exceeds a limit."""
 
 
 class NestingError(BeyondLimitError):
-    """It is nested more deeply than is read; whether it ends well is not known."""
+    """The text is nested too deeply; whether the rest is valid is not known."""
 
 
 def parse_json(data: bytes | str, *, levels: int = _MOST_LEVELS, containers: int = _MOST_CONTAINERS) -> Any:
-    """Return the value of a JSON text (RFC 8259); a byte order mark is left out.
+    """Return the value of a JSON text (RFC 8259); a byte order mark is skipped.
 
     Args:
         data: The text; bytes are UTF-8.
@@ -31,8 +31,8 @@ def parse_json(data: bytes | str, *, levels: int = _MOST_LEVELS, containers: int
         containers: How many objects and lists it may have.
 
     Raises:
-        BeyondLimitError: It has more than is read.
-        ValueError: It is not JSON, or has a number that is not finite.
+        BeyondLimitError: The text exceeds a limit.
+        ValueError: The text is not JSON, or has a number that is not finite.
     """
     text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
     found = text.count("[") + text.count("{")
@@ -50,7 +50,7 @@ def parse_json(data: bytes | str, *, levels: int = _MOST_LEVELS, containers: int
 
 
 def _check_depth(value: Any, levels: int) -> None:
-    """Refuse what could be parsed just so: whoever walks through it or writes it again has less of a stack."""
+    """Refuse nesting that the parser could just handle, because walking or writing the value needs more stack."""
     level = [value]
     for _ in range(levels + 1):
         containers = [item for item in level if isinstance(item, dict | list)]

@@ -11,60 +11,62 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that hostile or damaged input runs into before it hurts.
+    """Bounds that stop hostile or damaged input before it does harm.
 
     Attributes:
-        manifest_bytes: Largest manifest or index that is read, bytes (registries commonly refuse above 4 MiB).
-        config_bytes: Largest image config that is read, bytes.
-        documents_bytes: Most that is kept in memory of the documents of an image, or of an archive that is read as a
-            stream, bytes.
-        documents_fetched: Most that is fetched of the documents of one image, bytes.
+        manifest_bytes: Largest manifest or index, bytes (registries commonly refuse more than 4 MiB).
+        config_bytes: Largest image config, bytes.
+        documents_bytes: Most bytes kept in memory for the documents of an image, or of an archive that is read as a
+            stream.
+        documents_fetched: Most bytes fetched for the documents of one image.
         layer_bytes: Largest uncompressed layer, bytes.
         inflate_ratio: Largest uncompressed/compressed ratio of a layer, and of all layers of an image together, once
-            ``inflate_ratio_from`` bytes have come out.
+            ``inflate_ratio_from`` bytes have been unpacked.
         inflate_ratio_from: Uncompressed bytes of a layer or image below which no ratio is checked.
-        zstd_window_log: Largest zstd window that is accepted, log2 of bytes (RFC 8878 asks for at least 23).
+        zstd_window_log: Largest zstd window, log2 of bytes (RFC 8878 asks decoders for at least 23).
         xz_memory_bytes: Most memory for unpacking an archive, or a layer in one, that is compressed with xz, bytes
             (``xz -9`` asks for 65 MiB).
         file_bytes: Largest logical size of one file, holes of sparse files included, bytes.
         layer_entries: Most tar entries in one layer.
         entries: Most tar entries in all layers of one image.
         layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, 300 more for a file with
-            content, and four times its path, link target and extended attributes; an image of more than 10 MB
-            compressed may take 80 bytes more for each further byte.
+            content, and four times its path, link target and extended attributes; an image larger than 10 MB
+            (compressed) may take 80 bytes more for each further byte.
         pax_bytes: Largest PAX extended header, bytes.
-        pax_records: Most records in all PAX headers of a layer, besides eight for each entry.
-        implied_folders: Most folders of an image's tree that no layer describes, only paths lead through.
-        path_steps: Most folders and parts of links that paths of an image's layers lead through, besides 20 for each
-            entry.
-        name_bytes: Longest path or link target in a tar entry, and path in a squashfs, bytes.
+        pax_records: Most records in all PAX headers of a layer, in addition to eight for each entry.
+        implied_folders: Most folders of an image's tree that have no entry in a layer and exist only as part of paths.
+        path_steps: Most folders and parts of links that paths of an image's layers pass through, in addition to 20
+            for each entry.
+        name_bytes: Longest path or link target in a tar entry, and longest path in a squashfs, bytes.
         sparse_regions: Most data regions in one sparse tar member.
         xattr_bytes: Largest sum of names and values of one entry's or file's extended attributes, bytes.
-        archive_members: Most members of a tar archive with images or a store's files, extended headers included.
+        archive_members: Most members of a tar archive of images or of files of a store, extended headers included.
         archive_headers_bytes: Most bytes of all extended headers (PAX, GNU long names) of such an archive.
-        index_depth: How deep image indexes may be nested.
-        yaml_bytes: Largest configuration or lock file, as it is and with all aliases expanded, bytes.
+        index_depth: Deepest nesting of image indexes.
+        yaml_bytes: Largest configuration or lock file, both as written and with all aliases expanded, bytes.
         yaml_nodes: Most keys, values, lists and mappings in such a file, with all aliases expanded.
-        yaml_depth: How deep lists and mappings may be nested in such a file.
-        images: Most images that one images.yaml may stand for, with ``tags`` and ``platforms`` expanded.
-        signatures: Most signatures of a SIF file that are looked at: those in one envelope or clear-signed text count.
+        yaml_depth: Deepest nesting of lists and mappings in such a file.
+        images: Most images that one images.yaml may declare, with ``tags`` and ``platforms`` expanded.
+        signatures: Most signatures of a SIF file that are checked, including several in one envelope or clear-signed
+            text.
         signature_bytes: Largest signature object of a SIF file, bytes (a signed object takes 220).
         layers: Most layers of one image; each needs an open file while it is built.
-        answer_seconds: Longest wait for the first byte of a server's answer, each try, seconds.
-        head_seconds: Longest time from there to the end of the answer's head, interim answers (1xx) included, seconds.
-        head_bytes: Largest head, and most that a body may hold besides its content, bytes.
-        stall_seconds: Time over which the rate of a transfer is looked at, seconds.
-        slowest_rate: Rate below which a transfer is broken off and resumed, bytes per second.
-        image_entries: Most names in the squashfs of an image that is read.
+        answer_seconds: Longest wait for the first byte of a server's answer, for each attempt, seconds.
+        head_seconds: Longest time from that byte to the end of the answer's head, interim answers (1xx) included,
+            seconds.
+        head_bytes: Largest head, and most bytes in a body besides its content.
+        stall_seconds: Time over which the rate of a transfer is measured, seconds.
+        slowest_rate: Rate below which a transfer is cancelled and resumed, bytes per second.
+        image_entries: Most names in the squashfs of an image.
         image_listing_bytes: Memory for the names of a squashfs: 512 bytes, path and target for each, and 20 KiB for
-            each folder that the walk is in; larger images may take as much as their own size.
-        image_table_bytes: Inflated bytes of a squashfs's tables; larger images may take four times their own size.
-        image_bytes_ratio: Bytes of all files in a squashfs that are read, holes included, for each byte of its own
-            size, in addition to ``image_bytes_from``. Each block counts as 32 KiB at least, and twice where it is
-            compressed; each extended attribute as 1 KiB at least.
-        image_bytes_from: Bytes of all files that are read of any squashfs, however small it is.
-        package_list_bytes: Bytes of all package lists of an image that are read for ``sifmake diff``, and memory for
-            the names and versions in them.
+            each folder on the current path; larger images may take as much memory as their size.
+        image_table_bytes: Inflated bytes of a squashfs's tables; larger images may take four times their size.
+        image_bytes_ratio: Bytes read from all files in a squashfs, holes included, for each byte of its size, in
+            addition to ``image_bytes_from``. Each block counts as at least 32 KiB, and twice if it is compressed;
+            each extended attribute counts as at least 1 KiB.
+        image_bytes_from: Bytes read from all files of any squashfs, however small it is.
+        package_list_bytes: Bytes read from all package lists of an image for ``sifmake diff``, and memory for the
+            names and versions in them.
         packages: Most packages in the lists of an image.
         definition_bytes: Largest definition file, as it is and after its variables are replaced, and file of build
             arguments, bytes.

@@ -1,36 +1,36 @@
-"""What a file is that is not a SIF file, and what its owner can do with it; read only where an error is told."""
+"""Describe a file that is not a SIF file, and what to do with it; imported only to report an error."""
 
 from __future__ import annotations
 
 import re
 
 HEAD = 2048
-"""Bytes of a file's beginning that tell what it is."""
-_ARCHIVE = "name an image archive by docker-archive: or oci-archive:"
-_BUILD = "build it with Apptainer (apptainer build OUT.sif FILE); sifmake builds from images"
+"""Bytes at the beginning of a file that are enough to recognize its type."""
+_ARCHIVE = "if it is an image archive, write docker-archive:FILE or oci-archive:FILE"
+_BUILD = "build it with Apptainer: apptainer build OUT.sif FILE"
 _DOCKERFILE = "build it first (podman build -t NAME .), then pull docker-daemon:NAME or a saved docker-archive:FILE"
 _OLD = "convert it with Apptainer: apptainer build NEW.sif OLD"
 _COMMENTS = rb"(?:\s|#[^\n]*\n)*"
 _KINDS = [
     (re.compile(form, re.IGNORECASE | re.DOTALL), what, hint)
     for form, what, hint in (
-        (rb"\Z", "the file is empty", "get it again"),
-        (rb"version https://git-lfs", "this is a pointer of Git LFS", "run git lfs pull where it comes from"),
-        (rb"\s*<", "a web page came instead", "is the address right, and does it ask for a login?"),
+        (rb"\Z", "the file is empty", "download it again"),
+        (rb"version https://git-lfs", "this is a Git LFS pointer", "run `git lfs pull` in its repository"),
+        (rb"\s*<", "this is a web page", "check the address, and whether it needs a login"),
         (_COMMENTS + rb"bootstrap\s*:", "this is a definition file", _BUILD),
         (_COMMENTS + rb"(from|arg)[ \t]+\S", "this is a Dockerfile", _DOCKERFILE),
-        (rb"(#![^\n]*\n\0*)?hsqs", "this is a squashfs image, as Singularity 2 made them", _OLD),
-        (rb"#!/usr/bin/env run-singularity|.{1080}\x53\xef", "this is an image of Singularity 2", _OLD),
+        (rb"(#![^\n]*\n\0*)?hsqs", "this is a squashfs image made by Singularity 2", _OLD),
+        (rb"#!/usr/bin/env run-singularity|.{1080}\x53\xef", "this is a Singularity 2 image", _OLD),
         (rb"\x1f\x8b|\x28\xb5\x2f\xfd|\xfd7zXZ\0|BZh|.{257}ustar", "this is an archive", _ARCHIVE),
     )
 ]
 
 
 def describe(head: bytes) -> tuple[str, str]:
-    """Return what a file is and what to do with it, from its first :data:`HEAD` bytes.
+    """Return what a file is and what to do with it.
 
     Args:
-        head: Not the beginning of a SIF file.
+        head: The first :data:`HEAD` bytes of a file that is not a SIF file.
     """
     for form, what, hint in _KINDS:
         if form.match(head):
@@ -39,7 +39,7 @@ def describe(head: bytes) -> tuple[str, str]:
 
 
 def describe_name(word: str) -> str:
-    """Return what to do with a word that names what images are made of; empty for another word."""
+    """Return what to do if a word names a definition file or a Dockerfile; empty for other words."""
     name = word.rpartition("/")[2].lower()
     if name.endswith((".def", ".recipe")) or name == "singularity" or name.startswith("singularity."):
         return _BUILD

@@ -1,4 +1,4 @@
-"""Room for open files: each layer of an image keeps one open while the image is built."""
+"""The limit on open files: each layer of an image keeps a file open while the image is built."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import resource
 from sifmake.errors import LimitError
 
 _RESERVE = 128
-"""Files besides those of the layers: connections, the store's locks, what is written."""
+"""Open files besides those of the layers: connections, locks of the store, outputs."""
 
 
 def allow_files(layers: int) -> None:
-    """Raise the limit on open files of this process as far as an image needs and the system allows.
+    """Raise this process's limit on open files as far as an image needs.
 
     Raises:
-        LimitError: It does not allow as many.
+        LimitError: The system does not allow that many.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = layers + _RESERVE
@@ -23,6 +23,6 @@ def allow_files(layers: int) -> None:
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise LimitError(
             f"the image has {layers} layers, which need {needed} open files, and only {hard} are allowed",
-            hint=f"set ulimit -n {needed}, or have its owner build it with fewer layers",
+            hint=f"raise the hard limit to {needed} (ulimit -n), or ask the owner of the image for fewer layers",
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,4 +1,4 @@
-"""Output files that a user names: looked at before anything is fetched, and never replaced unasked."""
+"""Output files that a user names: checked before anything is fetched, and never replaced without permission."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STANDARD_STREAM = "-"
-"""In place of a file: standard output or input."""
+"""Stands for standard output or input."""
 
 
 def check_output(path: Path, usual_name: str = "image.sif") -> None:
-    """See to it that a file can be written, as far as one can know before it is made.
+    """Check that a file can be written, as far as that is possible beforehand.
 
     Args:
-        path: The file; one that is there may be replaced.
-        usual_name: What the hint calls a file in a folder.
+        path: The file; an existing file may be replaced.
+        usual_name: File name that the hint suggests if the path is a folder.
 
     Raises:
-        OutputPathError: A folder or something else is there, or the folder of the file is missing or read-only.
-        OSError: The path cannot be looked at.
+        OutputPathError: The path is not a regular file, or its folder is missing or read-only.
+        OSError: The path cannot be examined.
     """
     if path.is_dir():
         hint = f"name a file in it, for example {quote(str(path / usual_name))}"
@@ -46,13 +46,13 @@ def _check_folder(path: Path) -> None:
         fd = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         if not path.parent.is_dir():
-            hint = f"mkdir -p {quote(where)}"
-            raise OutputPathError("there is no such folder for the image file", where=where, hint=hint) from None
+            hint = f"run `mkdir -p {quote(where)}`"
+            raise OutputPathError("the folder for the image file does not exist", where=where, hint=hint) from None
     except NotADirectoryError:
-        raise OutputPathError("this is not a folder", where=where, hint="name a file in a folder") from None
+        raise OutputPathError("not a folder", where=where, hint="name a file in a folder") from None
     except OSError as error:
         if error.errno not in NO_NAMELESS or not os.access(path.parent, os.W_OK | os.X_OK):
-            what = f"no file can be made in {where} ({error.strerror})"
+            what = f"cannot create a file in {where} ({error.strerror})"
             raise OutputPathError(what, where=str(path), hint="name a file in another folder") from None
     else:
         os.close(fd)
@@ -60,23 +60,25 @@ def _check_folder(path: Path) -> None:
 
 @contextmanager
 def open_output(path: Path, *, replace: bool, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """Open what a user named as an output: a new file, a device or pipe to write into, or ``-`` for standard output.
+    """Open an output that a user named: a new file, an existing device or pipe, or ``-`` for standard output.
 
     Args:
-        path: A new file appears whole, or not at all.
-        replace: Whether a file that is there may be replaced.
+        path: The output; a new file appears complete or not at all.
+        replace: Whether an existing file may be replaced.
         mode: Permission bits of a new file.
 
     Raises:
-        TargetExistsError: The file is there already.
-        OutputPathError: It is a folder, or a terminal is to get the bytes.
-        OSError: As writing does.
+        TargetExistsError: The file exists.
+        OutputPathError: The output is a folder or a terminal.
+        OSError: The output cannot be written.
     """
     if str(path) == STANDARD_STREAM or _is_standard_output(path):
         yield from _standard_output()
     elif not why_irregular(path):
         if path.exists() and not replace:
-            raise TargetExistsError("the file already exists", where=str(path), hint="replace it with --force")
+            raise TargetExistsError(
+                "the file already exists", where=str(path), hint="use --force (force=True) to replace it"
+            )
         check_output(path, "export")
         with atomic_write(path, mode) as file:
             yield file
@@ -88,13 +90,15 @@ def open_output(path: Path, *, replace: bool, mode: int = 0o666) -> Iterator[Bin
 
 
 def _is_standard_output(path: Path) -> bool:
-    """Tell whether a path is a name of this process's standard output; opened anew it would begin at byte 0."""
+    """Tell whether a path names this process's standard output; opening it again would write from byte 0."""
     return str(path) in {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 
 
 def _standard_output() -> Iterator[BinaryIO]:
     if sys.stdout.isatty():
-        raise OutputPathError("these bytes are not for a terminal", where="standard output", hint="redirect it: > FILE")
+        raise OutputPathError(
+            "refusing to write binary data to a terminal", where="standard output", hint="redirect it to a file: > FILE"
+        )
     sys.stdout.flush()
     try:
         yield sys.stdout.buffer

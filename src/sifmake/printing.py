@@ -1,8 +1,8 @@
-"""Everything that commands print: names and texts of registries, stores, images and files cannot steer a terminal.
+"""All output of commands: control characters in names and texts from outside are escaped.
 
-Escape sequences in them could change what the user sees, or what the terminal types. Other modules do not write to
-standard output and error themselves; a test holds them to it. Data that was asked for as it is (``sif dump``,
-``key export``) goes through :func:`print_data`.
+Escape sequences could change what the user sees, or what the terminal types. Other modules must not write to standard
+output and error; a test checks that. Raw data that the user asked for (``sif dump``, ``key export``) goes through
+:func:`print_data`.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_error(line: str) -> None:
-    """Print a line to standard error, escaped likewise."""
+    """Print a line to standard error, with line breaks and control characters escaped."""
     write_note(sys.stderr, f"{one_line(line)}\n")
 
 
 def print_json(document: Any) -> None:
-    """Print a JSON document, in characters that every terminal takes."""
+    """Print a JSON document in ASCII, which every terminal can show."""
     import json
 
     print_output(json.dumps(document, indent=2).replace(_DELETE, "\\u007f") + "\n")
 
 
 def print_text(text: str) -> None:
-    """Print a text of several lines from an image; on a terminal its control characters are made visible."""
+    """Print a text of several lines from an image; on a terminal, control characters are made visible."""
     if sys.stdout.isatty():
         text = "".join(c if c == "\t" else one_line(c) if c != "\n" else c for c in text)
     print_data([text.encode(errors="surrogateescape")])
 
 
 def print_data(pieces: Iterable[bytes]) -> None:
-    """Copy bytes to standard output as they are."""
+    """Copy bytes to standard output unchanged."""
     _to_output(sys.stdout.flush)
     for piece in pieces:
         _to_output(sys.stdout.buffer.write, piece)

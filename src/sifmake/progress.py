@@ -1,4 +1,4 @@
-"""How long work reports on itself, without knowing who listens."""
+"""The protocol through which long operations report progress, whoever receives it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ class Task(Protocol):
     """One piece of work with a known or unknown size, for example one layer."""
 
     def advance(self, amount: int) -> None:
-        """Say that ``amount`` more bytes (or items) are done."""
+        """Report that ``amount`` more bytes (or items) are done."""
 
     def finish(self, note: str = "") -> None:
-        """Say that the work is done; ``note`` replaces the bar's figures ("in store")."""
+        """Report that the work is done; ``note``, such as "in store", replaces the bar's figures."""
 
 
 class Progress(Protocol):
-    """Where messages and tasks of a command go.
+    """Receives the messages and tasks of a command.
 
-    One that also has a member ``ask``, a function of a question, lets it ask for passphrases; without, one that is
-    missing is an error.
+    It may also have a member ``ask``: a function that takes a question and returns a passphrase. Without it, a missing
+    passphrase is an error.
     """
 
     def info(self, message: str) -> None:
-        """Tell what is being done."""
+        """Report what is being done."""
 
     def warning(self, message: str) -> None:
-        """Tell what the user should know though the work goes on."""
+        """Report a problem that does not stop the work."""
 
     def task(self, label: str, total: int | None = None) -> Task:
-        """Begin a piece of work of ``total`` bytes."""
+        """Start a piece of work of ``total`` bytes."""
 
 
 class _SilentTask:
@@ -41,7 +41,7 @@ class _SilentTask:
 
 
 class Silent:
-    """A progress that keeps quiet; also the base of those that speak of some things only."""
+    """A progress that reports nothing; also a base class for those that report only some things."""
 
     def info(self, message: str) -> None:
         """Ignore the message."""

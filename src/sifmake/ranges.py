@@ -1,4 +1,4 @@
-"""Reading and copying ranges of open files: all of a range, however little one call of the system does."""
+"""Reading and copying complete ranges of open files, even if one system call handles only a part."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ READ_SIZE = 1 << 20
 
 
 def read_at(fd: int, size: int, offset: int) -> bytes:
-    """Return ``size`` bytes at an offset, fewer only at the end of the file.
+    """Return ``size`` bytes at an offset; fewer only at the end of the file.
 
-    One ``pread`` may return less before the end: on some file systems, and always beyond 2 GiB.
+    A single ``pread`` may return less: on some file systems, and always for more than 2 GiB.
     """
     parts: list[bytes] = []
     while size > 0:
@@ -35,9 +35,9 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
 def copy_some(source: int, start: int, target: int, offset: int, size: int) -> int:
     """Copy up to ``size`` bytes from one open file to another; return how many, 0 only at the end of the source.
 
-    The kernel copies, and shares the blocks where the file system can. Where it refuses, for whatever reason, or says
-    that there is nothing (both happen on file systems that read and write well), the bytes are read and written:
-    an error that is real then comes again.
+    The kernel copies, and shares blocks if the file system can. If it refuses for any reason, or returns 0 (both happen
+    on file systems on which reading and writing work), the bytes are read and written instead; a real error then
+    appears again.
     """
     try:
         copied = os.copy_file_range(source, target, size, start, offset)

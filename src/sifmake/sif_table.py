@@ -1,7 +1,7 @@
-"""Header and descriptor table of a SIF file, checked: the one opinion on them, for verifying as for running.
+"""Reads and checks the header and descriptor table of a SIF file, with the same rules for verifying and running.
 
-All that starts a program pays for what it imports, so there are no dataclasses and no enums here; ``sifmake.sif`` makes
-values of what this module returns.
+Every command that starts a program imports this module, so for speed it has no dataclasses or enums; ``sifmake.sif``
+turns its results into values.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _MAX_SLOTS: Final = 16384
 _PARTITION: Final = 0x4004
 _PRIMARY_SYSTEM: Final = 2
 TYPE, ID, OFFSET, SIZE, EXTRA = 1, 3, 6, 7, 14
-"""Places in a row: the slot, then the fields of a descriptor in their order."""
+"""Positions in a row: the slot, then the fields of a descriptor in order."""
 
 
 class NotSifError(SifError):
-    """The file does not begin as a SIF file of a known version does."""
+    """The file does not begin like a SIF file of a known version."""
 
 
 class Table:
-    """What has been checked of a SIF file: everything but the objects' data.
+    """The checked parts of a SIF file: everything except the data of objects.
 
     Attributes:
         size: Bytes of the file.
         head: The 128 bytes of the header.
         total: Descriptor slots.
-        offset: Where the descriptor table begins.
-        rows: The used descriptors in the order of the table: slot, then the fields in their order.
-        leftovers: Slots that are not in use and yet hold bytes.
+        offset: Offset of the descriptor table.
+        rows: The used descriptors in the order of the table: slot, then the fields in order.
+        leftovers: Slots that are not in use but contain bytes.
     """
 
     def __init__(self, fd: int, size: int) -> None:
@@ -58,7 +58,7 @@ class Table:
 
     @property
     def end(self) -> int:
-        """Offset of the first byte behind the descriptor table."""
+        """Offset of the first byte after the descriptor table."""
         return int(self.offset + self.total * DESCRIPTOR.size)
 
     @property
@@ -71,9 +71,9 @@ def read_table(fd: int) -> Table:
     """Read and check the SIF file that is open as ``fd``.
 
     Raises:
-        NotSifError: It is no SIF file of version 01.
-        SifError: Its header, table or an object's place cannot be true.
-        OSError: It cannot be read.
+        NotSifError: It is not a SIF file of version 01.
+        SifError: Its header, its table or the place of an object is invalid.
+        OSError: The file cannot be read.
     """
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
@@ -82,7 +82,7 @@ def read_table(fd: int) -> Table:
 
 
 def _read_head(fd: int) -> bytes:
-    """Return the header; NotSifError if magic or version are not those of a SIF."""
+    """Return the header; NotSifError if magic or version are not those of a SIF file."""
     data = read_at(fd, HEADER.size, 0)
     if data[32:42] != MAGIC:
         from sifmake.not_sif import HEAD, describe
@@ -90,28 +90,28 @@ def _read_head(fd: int) -> bytes:
         what, hint = describe(read_at(fd, HEAD, 0))
         raise NotSifError(what, hint=hint)
     if len(data) < HEADER.size:
-        raise SifError("the header is cut off", hint="get the file again")
+        raise SifError("the header is truncated", hint="download the file again")
     version = data[42:45]
     if version != VERSION:
         shown = version.rstrip(b"\0").decode("ascii", "backslashreplace")
-        raise NotSifError(f"SIF version {shown} is not supported", hint="only version 01 is known")
+        raise NotSifError(f"SIF version {shown} is not supported", hint="use a SIF file of version 01")
     return data
 
 
 def _check_header(table: Table, table_size: int) -> None:
-    """Refuse a descriptor table that cannot be there."""
+    """Refuse a descriptor table with an impossible place or size."""
     if not 0 <= table.total <= _MAX_SLOTS:
-        raise SifError(f"the header claims {table.total} descriptors, at most {_MAX_SLOTS} are accepted")
+        raise SifError(f"the header claims {table.total} descriptors, but at most {_MAX_SLOTS} are accepted")
     if table.offset < HEADER.size:
         raise SifError(f"the descriptor table cannot begin at {table.offset}")
     if table_size < table.total * DESCRIPTOR.size:
         raise SifError(f"{table.total} descriptors do not fit into a table of {table_size} bytes")
     if table.end > table.size:
         raise SifError(
-            f"the descriptor table ends behind the end of the file ({table.size} bytes); the file is cut off"
+            f"the descriptor table ends after the end of the file ({table.size} bytes); the file is truncated"
         )
     if table.data_offset < table.end:
-        raise SifError(f"data cannot begin at {table.data_offset}, inside header or descriptor table")
+        raise SifError(f"data cannot begin at {table.data_offset}, inside the header or the descriptor table")
 
 
 def _split(table: bytes) -> tuple[list[Row], list[int]]:
@@ -129,16 +129,16 @@ def _split(table: bytes) -> tuple[list[Row], list[int]]:
 
 
 def _is_primary(row: Row) -> bool:
-    """Whether a row is that of a primary system partition."""
+    """Whether a row describes a primary system partition."""
     return row[TYPE] == _PARTITION and int.from_bytes(row[EXTRA][4:8], "little", signed=True) == _PRIMARY_SYSTEM
 
 
 def _check_ids(rows: list[Row]) -> None:
-    """Refuse object numbers that name nothing or two things, and two primary partitions."""
+    """Refuse the object number 0, duplicate object numbers, and two primary partitions."""
     seen: set[int] = set()
     for row in rows:
         if row[ID] == 0:
-            raise SifError(f"descriptor slot {row[0]} has the object number 0; numbers begin at 1")
+            raise SifError(f"descriptor slot {row[0]} has the object number 0, but numbers begin at 1")
         if row[ID] in seen:
             raise SifError(f"two objects have the number {row[ID]}")
         seen.add(row[ID])
@@ -148,19 +148,19 @@ def _check_ids(rows: list[Row]) -> None:
 
 
 def _check_places(table: Table) -> None:
-    """Refuse objects outside of the file, over header or table, or over each other."""
+    """Refuse objects outside the file, or overlapping the header, the table or each other."""
     for row in table.rows:
         number, offset, size = row[ID], row[OFFSET], row[SIZE]
         if offset < 0 or size < 0:
             raise SifError(f"object {number} has a negative offset or size ({offset}, {size})")
         if offset < table.end:
-            raise SifError(f"object {number} at {offset} lies over the header or the descriptor table")
+            raise SifError(f"object {number} at {offset} overlaps the header or the descriptor table")
         if offset + size > table.size:
             raise SifError(
-                f"object {number} ends at {offset + size}, behind the end of the file ({table.size} bytes); "
-                "the file is cut off or damaged"
+                f"object {number} ends at {offset + size}, after the end of the file ({table.size} bytes); "
+                "the file is truncated or damaged"
             )
     ordered = sorted((row for row in table.rows if row[SIZE]), key=lambda row: (row[OFFSET], row[0]))
     for before, after in itertools.pairwise(ordered):
         if before[OFFSET] + before[SIZE] > after[OFFSET]:
-            raise SifError(f"objects {before[ID]} and {after[ID]} lie over each other")
+            raise SifError(f"objects {before[ID]} and {after[ID]} overlap")

@@ -24,7 +24,7 @@ __all__ = ["PROFILES", "SNAKEFILE"]
 
 
 def _carried(name: str) -> Path:
-    """Return a folder that the wheel carries; in a checkout it is at the top of the repository."""
+    """Return a folder of package data; in a checkout it is at the top of the repository."""
     inside = Path(__file__).with_name(name)
     return inside if inside.is_dir() else Path(__file__).parents[2] / name
 

@@ -1,8 +1,8 @@
-"""What is not finished yet: its name, the lock that says that somebody works on it, and the end of what is left over.
+"""Unfinished files and folders: their names, the locks that show they are in use, and the removal of leftovers.
 
-The name has host and boot in it. What was made since this machine started is left over when nobody holds its lock,
-where locks work. What other hosts made, which may not see each other's locks (NFS, Lustre with localflock), has to be a
-day old too, by the clock of the file server.
+The name contains the host and its boot. A file of this host and boot is a leftover if nobody holds its lock, provided
+that locks work. A file of another host must also be a day old by the file server's clock, because hosts may not see
+each other's locks (NFS, Lustre with localflock).
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
 TEMP_PREFIX = ".tmp-"
 MARK = ".sifmake-scratch"
-"""Stands in every temporary folder, with the lock: one that somebody moved there from elsewhere has none, and stays."""
+"""Locked file in every temporary folder. A folder that a user moved there does not have it, and is never removed."""
 DAY = 86_400
 TRIES = 100
-"""New names that are tried while others take for left over what is not locked yet."""
+"""How many names to try if other processes remove a new file as a leftover before it is locked."""
 _LONGEST_NAME = 80
-"""Bytes of the target's name in that of a temporary: with the rest, 255 are enough."""
+"""Bytes of the target's name in a temporary name, so that the whole name has at most 255 bytes."""
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAMELESS = os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC
 NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
-"""What file systems say that cannot make files without a name."""
+"""Errors of file systems that cannot create files without a name."""
 _SEEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OTHERS = 0o077
 
 
 def temporary_name(name: str) -> str:
-    """Return a new name for a file or folder that is not finished yet."""
+    """Return a new name for an unfinished file or folder."""
     short = os.fsencode(name)[:_LONGEST_NAME].decode("utf-8", "ignore")
     return f"{TEMP_PREFIX}{short}-{_machine()}-{os.urandom(6).hex()}"
 
 
 def _machine() -> str:
-    """Return this host and its boot as names have them."""
+    """Return the part of a name that stands for this host and boot."""
     host = "".join(c if c.isascii() and c.isalnum() else "." for c in os.uname().nodename[:32])
     try:
         fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
@@ -51,12 +51,12 @@ def _machine() -> str:
         finally:
             os.close(fd)
     except OSError:
-        boot = os.urandom(8).hex()  # no two names have it: then age decides
+        boot = os.urandom(8).hex()  # unique for each name, so that only age decides
     return f"{host}.{boot.replace('-', '').strip()[:16]}"
 
 
 def try_lock(fd: int) -> bool | None:
-    """Lock an open file; return False where somebody else has locked it, None where locks do not work."""
+    """Lock an open file; return False if another process holds the lock, None if locks do not work."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -67,13 +67,13 @@ def try_lock(fd: int) -> bool | None:
 
 
 def hold(fd: int) -> None:
-    """Let others see that an open file is in use, as long as it is open; any number may hold it."""
+    """Mark an open file as in use until it is closed; any number of processes may hold the mark."""
     with suppress(OSError):
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def is_unlocked(fd: int) -> bool | None:
-    """Lock an open file and return whether that could be done; None where it means nothing, for all get the lock."""
+    """Lock an open file and return whether it was free; None if locks do not work, so that everyone gets them."""
     taken = try_lock(fd)
     if not taken:
         return taken
@@ -89,12 +89,12 @@ def is_unlocked(fd: int) -> bool | None:
 
 
 def claim(fd: int, name: str, at: int | None = None) -> bool:
-    """Lock what was just made; return False where somebody took it for left over before it was locked.
+    """Lock a new file; return False if another process removed it as a leftover before it was locked.
 
     Args:
-        fd: It, open.
+        fd: The open file.
         name: Its name or path.
-        at: The folder that it is in, open.
+        at: Open descriptor of its folder.
     """
     if try_lock(fd) is False:
         return False
@@ -105,19 +105,19 @@ def claim(fd: int, name: str, at: int | None = None) -> bool:
 
 
 def create(path: Path, mode: int, at: int | None, tried: list[str]) -> int:
-    """Make a temporary file beside a path, locked as long as it is open; remove what is left over there.
+    """Create a temporary file beside a path, locked while it is open; remove leftovers in that folder.
 
     Args:
         path: The target.
         mode: Permission bits.
-        at: The target's folder, open; then the path is for messages.
-        tried: Gets the names that are tried before they are: paths without ``at``. The last one is the file's.
+        at: Open descriptor of the target's folder; if given, the path is used for messages only.
+        tried: Each name is added before it is tried; paths if there is no ``at``. The last one is the file's.
 
     Returns:
-        Its descriptor, for reading and writing.
+        The file's descriptor, for reading and writing.
 
     Raises:
-        OSError: As open does; it names the target.
+        OSError: From open; it names the target.
     """
     for _ in range(TRIES):
         new = temporary_name(path.name)
@@ -135,13 +135,13 @@ def create(path: Path, mode: int, at: int | None, tried: list[str]) -> int:
 
 
 def open_nameless(folder: Path) -> BinaryIO:
-    """Open a new file without a name, for reading and writing; it is gone when it is closed.
+    """Open a new file without a name, for reading and writing; it disappears when it is closed.
 
     Args:
-        folder: On the file system that it is to be on.
+        folder: A folder on the file system to use.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The file cannot be created.
     """
     try:
         return os.fdopen(os.open(folder, _NAMELESS, 0o600), "w+b")
@@ -155,10 +155,10 @@ def open_nameless(folder: Path) -> BinaryIO:
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """Make a temporary folder beside a path, locked while the block runs; it and its files are removed in the end.
+    """Create a temporary folder beside a path, locked while the block runs; it and its files are then removed.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
     tried: list[Path] = []
     lock = -1
@@ -178,12 +178,12 @@ def folder_beside(path: Path) -> Iterator[Path]:
 
 
 def _make_folder(path: Path, tried: list[Path]) -> int:
-    """Make a folder with a mark; return the mark, open and locked."""
+    """Create a folder with a mark file; return the mark, open and locked."""
     for _ in range(TRIES):
         folder = path.with_name(temporary_name(path.name))
         tried.append(folder)
         folder.mkdir(0o700)
-        with suppress(FileNotFoundError):  # somebody took it for left over
+        with suppress(FileNotFoundError):  # another process removed it as a leftover
             lock = os.open(folder / MARK, _NEW, 0o600)
             if claim(lock, str(folder / MARK)):
                 return lock
@@ -193,18 +193,20 @@ def _make_folder(path: Path, tried: list[Path]) -> int:
 
 def _remove_own(folder: Path) -> None:
     with suppress(OSError):
-        for one in sorted(folder.iterdir(), key=lambda one: one.name == MARK):  # what may be left needs the mark
+        for one in sorted(
+            folder.iterdir(), key=lambda one: one.name == MARK
+        ):  # the mark last: a folder without it would stay for ever
             one.unlink()
         folder.rmdir()
 
 
 def sweep_folder(folder: Path, at: int | None = None, now: float | None = None) -> None:
-    """Remove what is left over in a folder; what cannot be removed stays.
+    """Remove leftovers in a folder; those that cannot be removed stay.
 
     Args:
         folder: Its path.
-        at: The folder itself, open; then the path means nothing.
-        now: The time, by the clock of the file server; without, only what is of this boot goes.
+        at: Open descriptor of the folder; if given, the path is not used.
+        now: The time by the file server's clock; without it, only leftovers of this boot are removed.
     """
     with suppress(OSError):
         fd = os.open(folder if at is None else ".", _LIST, dir_fd=at)
@@ -222,10 +224,10 @@ def _remove_left_over(at: int, name: str, now: float | None, *, mine: bool) -> N
     """Remove a temporary file or folder of this user unless it may be in use.
 
     Args:
-        at: The folder that it is in, open.
+        at: Open descriptor of its folder.
         name: Its name.
         now: See :func:`sweep_folder`.
-        mine: Whether this host made it since it started.
+        mine: Whether this host made it during this boot.
     """
     with suppress(OSError):
         status = os.stat(name, dir_fd=at, follow_symlinks=False)
@@ -241,13 +243,13 @@ def remove_unlocked(at: int, name: str, *, old: bool, mine: bool) -> None:
     """Remove a file that nobody has locked.
 
     Args:
-        at: The folder that it is in, open.
+        at: Open descriptor of its folder.
         name: Its name.
-        old: Whether it was not written to for a day: then it goes also where locks do not work.
-        mine: Whether all who might have locked it are on this host.
+        old: Whether nobody wrote to it for a day; if so, it is removed even if locks do not work.
+        mine: Whether only processes of this host can have locked it.
 
     Raises:
-        OSError: It cannot be opened or removed.
+        OSError: The file cannot be opened or removed.
     """
     fd = _open_to_lock(at, name)
     try:
@@ -260,7 +262,7 @@ def remove_unlocked(at: int, name: str, *, old: bool, mine: bool) -> None:
 
 
 def _open_to_lock(at: int, name: str) -> int:
-    """Open a file so that NFS, too, lets it be locked: for writing where that may be."""
+    """Open a file so that it can be locked: for writing if permitted, because NFS requires that."""
     try:
         return os.open(name, os.O_RDWR | _SEEN, dir_fd=at)
     except PermissionError:
@@ -284,7 +286,7 @@ def _remove_folder(at: int, name: str, now: float | None, *, mine: bool) -> None
 
 
 def _emptied(folder: int, *, old: bool, mine: bool) -> bool:
-    """Empty a temporary folder that nobody has locked; return whether it was one."""
+    """Empty a folder if it is a temporary folder that nobody has locked; return whether it is."""
     fd = _open_to_lock(folder, MARK)
     try:
         unlocked = is_unlocked(fd)
@@ -297,7 +299,7 @@ def _emptied(folder: int, *, old: bool, mine: bool) -> bool:
 
 
 def _empty(folder: int) -> None:
-    """Remove the files in an open temporary folder, the mark last: what may be left of the folder needs it."""
+    """Remove the files in an open temporary folder, the mark last, because a folder without it would stay for ever."""
     for name in sorted(_names_in(folder), key=lambda name: name == MARK):
         os.unlink(name, dir_fd=folder)
 

@@ -1,4 +1,4 @@
-"""Threads that help where the system gives them: on a login node that allows no more, the caller does the work."""
+"""Threads that are optional: if the system allows no more threads (on a login node), the caller does the work."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ T = TypeVar("T")
 
 
 class Threads(ThreadPoolExecutor):
-    """A pool whose work gets done even if not one thread can be started."""
+    """A thread pool that does its work even if no thread can be started."""
 
     def submit(self, work: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
-        """Run ``work`` on a thread, or at once on the caller's where no thread can be had."""
+        """Run ``work`` on a thread, or at once on the caller's thread if no other can be started."""
         future: Future[T] = Future()
         mine = Lock()
 
         def run() -> None:
-            # The pool keeps what it could not start a thread for; a thread that it has already finds it done then.
+            # The pool keeps work for which it could not start a thread; an existing thread will find it done.
             if not mine.acquire(blocking=False) or not future.set_running_or_notify_cancel():
                 return
             try:
                 result = work(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001  # carried to where the result is asked for
+            except Exception as error:  # noqa: BLE001  # raised where the result is used
                 future.set_exception(error)
             else:
                 future.set_result(result)

@@ -1,7 +1,7 @@
-"""Secrets in variables: the passphrase leaves the environment before anything is read, and children get none.
+"""Secrets in variables: the passphrase is removed from the environment first of all, so that children do not get it.
 
-Programs that are started inherit the environment, those in a container too. So a command takes the passphrase out of it
-and keeps it for the one place that asks for it.
+Programs inherit the environment, including those in a container. So a command takes the passphrase out of it and keeps
+it for the one place that needs it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 VARIABLE = "SIFMAKE_PASSPHRASE"
 _SECRETS = frozenset({VARIABLE, "SIFMAKE_DOCKER_USERNAME", "SIFMAKE_DOCKER_PASSWORD"})
-"""Variables of our own that no other program needs; what the peers' are called, the peers may read."""
+"""Variables of sifmake that no other program needs; the peers may still read their own."""
 
 _kept: dict[str, str] = {}
 
 
 class Withheld:
-    """A block in which the environment has no passphrase; afterwards it has it again."""
+    """A block in which the environment does not have the passphrase; it is restored afterwards."""
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
         self._environ = environ
@@ -38,10 +38,10 @@ class Withheld:
 
 
 def passphrase() -> str | None:
-    """Return the passphrase that the environment held, or holds."""
+    """Return the passphrase from the environment, even while it is withheld."""
     return _kept.get(VARIABLE, os.environ.get(VARIABLE))
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a program that needs none of our secrets."""
+    """Return the environment without our secrets, for a program that does not need them."""
     return {name: value for name, value in environ.items() if name not in _SECRETS}

@@ -141,7 +141,7 @@ def test_keys(tmp_path: Path) -> None:
 
 
 def test_a_login_that_is_refused_is_not_kept(registry: FakeRegistry, tmp_path: Path) -> None:
-    with pytest.raises(sifmake.errors.UsageError, match="this is no registry"):
+    with pytest.raises(sifmake.errors.UsageError, match="not the name of a registry"):
         sifmake.login("no registry", "me", "secret")
     with pytest.raises(sifmake.errors.UsageError, match="empty"):
         sifmake.login(registry.host, "me", "")

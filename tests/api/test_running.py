@@ -35,7 +35,7 @@ def test_what_cannot_be_run_says_why(tmp_path: Path) -> None:
     done = sifmake.execute("none.sif", ["true"], capture_output=True, text=True)
     assert done.returncode == 255
     assert "none.sif" in done.stderr
-    with pytest.raises(sifmake.errors.UsageError, match="no command is given"):
+    with pytest.raises(sifmake.errors.UsageError, match="the command is missing"):
         sifmake.execute("none.sif")
     with pytest.raises(sifmake.errors.UsageError, match="lists of words"):
         sifmake.execute("none.sif", "true")
@@ -65,6 +65,6 @@ def test_shims(tmp_path: Path) -> None:
     said = subprocess.run([paths[0], "version"], capture_output=True, text=True, check=True).stdout
     assert said.strip()
     paths[1].write_text("#!/bin/sh\necho another\n")
-    with pytest.raises(sifmake.errors.TargetExistsError, match="is not sifmake"):
+    with pytest.raises(sifmake.errors.TargetExistsError, match="was not written by sifmake"):
         sifmake.write_shims(tmp_path / "bin")
     assert sys.executable in paths[0].read_text()

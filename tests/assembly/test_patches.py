@@ -125,7 +125,7 @@ DAMAGE = {
     "data": lambda raw: raw[:5000] + bytes([raw[5000] ^ 1]) + raw[5001:],
     "index": lambda raw: raw[:-60] + bytes([raw[-60] ^ 1]) + raw[-59:],
     "footer": lambda raw: raw[:-3] + bytes([raw[-3] ^ 1]) + raw[-2:],
-    "cut off": lambda raw: raw[:-1],
+    "truncated": lambda raw: raw[:-1],
     "cut in front": lambda raw: raw[1:],
     "empty": lambda _: b"",
     "zeros": lambda raw: bytes(len(raw)),

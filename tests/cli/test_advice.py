@@ -54,12 +54,16 @@ FILES = {
     "app.def": (b"# made by\n\nBootStrap : docker\nFrom: alpine\n", "this is a definition file", "apptainer build"),
     "Dockerfile": (b"# syntax=docker\nFROM alpine\n", "this is a Dockerfile", "podman build"),
     "args": (b"ARG A=1\nFROM alpine:${A}\n", "this is a Dockerfile", "podman build"),
-    "lfs.sif": (b"version https://git-lfs.github.com/spec/v1\noid", "this is a pointer of Git LFS", "git lfs pull"),
-    "page.sif": (b"\n <!DOCTYPE html><html>", "a web page came instead", "does it ask for a login"),
-    "empty.sif": (b"", "the file is empty", "get it again"),
-    "old.img": (SQUASHFS, "a squashfs image, as Singularity 2", "apptainer build NEW"),
-    "older.img": (b"#!/usr/bin/env run-singularity\n\0" + SQUASHFS, "a squashfs image, as Singularity 2", "apptainer"),
-    "ext3.img": (bytes(1080) + b"\x53\xef" + bytes(900), "an image of Singularity 2", "apptainer build NEW"),
+    "lfs.sif": (b"version https://git-lfs.github.com/spec/v1\noid", "this is a Git LFS pointer", "git lfs pull"),
+    "page.sif": (b"\n <!DOCTYPE html><html>", "this is a web page", "whether it needs a login"),
+    "empty.sif": (b"", "the file is empty", "download it again"),
+    "old.img": (SQUASHFS, "a squashfs image made by Singularity 2", "apptainer build NEW"),
+    "older.img": (
+        b"#!/usr/bin/env run-singularity\n\0" + SQUASHFS,
+        "a squashfs image made by Singularity 2",
+        "apptainer",
+    ),
+    "ext3.img": (bytes(1080) + b"\x53\xef" + bytes(900), "a Singularity 2 image", "apptainer build NEW"),
     "saved.tar": (_archive(), "this is an archive", "docker-archive:"),
     "saved.tar.gz": (gzip.compress(_archive()), "this is an archive", "docker-archive:"),
     "noise": (b"\x01\x02\x03" * 1000, "this is not a SIF file", "SIF_MAGIC is missing"),
@@ -142,7 +146,7 @@ def test_an_index_of_unknown_platforms_is_not_a_wrong_path(folder: Path, complai
 )
 def test_push_targets_are_corrected_in_one_step(folder: Path, complaint, target: str, hint: str) -> None:
     error = complaint("push", str(write_sif(folder / "a.sif")), target, status=2)
-    assert f"{target}: SIF files are pushed to oras:// only; {hint}\n" in error
+    assert f"{target}: SIF files can only be pushed to oras://; {hint}\n" in error
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_without_the_document_only_the_definition_can_be_shown(tmp_path, capsysb
     assert capsysbinary.readouterr().out == b"bootstrap: oci\nfrom: x\n"
     assert main(["inspect", path]) == 1
     assert (
-        b"it has no object inspect-metadata.json, and its file system is not searched; "
+        b"the file has no object inspect-metadata.json, and its file system is not searched; "
         in capsysbinary.readouterr().err
     )
 

@@ -165,7 +165,7 @@ def test_h30_a_folder_that_is_closed_is_told_before_anything_is_fetched() -> Non
             env={**os.environ, "SIFMAKE_CACHE": f"{place}/cache", "HOME": str(place)},
         )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith(b"sifmake: error: closed/x.sif: no file can be made in closed (Permission denied)")
+    assert done.stderr.startswith(b"sifmake: error: closed/x.sif: cannot create a file in closed (Permission denied)")
     assert server.asked == []
 
 
@@ -208,7 +208,7 @@ class TestExportAndImport:
         other = {**os.environ, "SIFMAKE_CACHE": str(folder / "other")}
         done = run("cache", "import", "-", input=exported[:1500], env=other)
         assert done.returncode == 1
-        assert b"was cut off" in done.stderr
+        assert b"was truncated" in done.stderr
 
     def test_pipes_and_devices_are_written_into(self, exported: bytes, folder: Path) -> None:
         fifo = make_fifo(folder / "fifo")
@@ -228,7 +228,7 @@ class TestExportAndImport:
         for words in EXPORTS:
             capsys.readouterr()
             assert main([*words, "mine"]) == 1
-            assert "mine: the file already exists; replace it with --force" in capsys.readouterr().err
+            assert "mine: the file already exists; use --force" in capsys.readouterr().err
             assert (folder / "mine").read_bytes() == b"precious"
         assert main(["cache", "export", "--force", "mine"]) == 0
         assert (folder / "mine").read_bytes() == exported
@@ -263,5 +263,5 @@ def test_h32_targets_of_projects_are_files_only(folder: Path, capsys: pytest.Cap
     fifo = make_fifo(folder / "images" / "app.sif")
     capsys.readouterr()
     assert main(["stage", stage, "app"]) == 1
-    assert "images/app.sif: this is a named pipe, which is not replaced" in capsys.readouterr().err
+    assert "images/app.sif: this is a named pipe, which must not be replaced" in capsys.readouterr().err
     assert stat.S_ISFIFO(fifo.lstat().st_mode)

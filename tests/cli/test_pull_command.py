@@ -132,7 +132,7 @@ def test_c3_a_finished_sif_that_was_cut_off_is_not_taken(
             "push {} oras://127.0.0.1:9/x",
         ):
             assert main(action.format("./cut.sif").split()) != 0, action
-            assert "cut off" in capsys.readouterr().err, action
+            assert "truncated" in capsys.readouterr().err, action
     assert (folder / "one.sif").read_bytes() == whole
     assert sorted(path.name for path in folder.iterdir()) == ["app", "cache", "cut.sif", "one.sif"]
 
@@ -239,9 +239,13 @@ def test_d16_an_image_without_a_shell_is_told_of_once(
     ("words", "status", "said"),
     [
         (["oci:app", "out.sif"], 2, "the output file must come before the image; sifmake pull out.sif oci:app"),
-        (["no/dir/out.sif", "oci:app:1.0"], 1, "no/dir: there is no such folder for the image file; mkdir -p no/dir"),
-        (["--dir", "a b", "oci:app:1.0"], 1, "a b: there is no such folder for the image file; mkdir -p 'a b'"),
-        (["app/index.json/x.sif", "oci:app"], 1, "app/index.json: this is not a folder; name"),
+        (
+            ["no/dir/out.sif", "oci:app:1.0"],
+            1,
+            "no/dir: the folder for the image file does not exist; run `mkdir -p no/dir`",
+        ),
+        (["--dir", "a b", "oci:app:1.0"], 1, "a b: the folder for the image file does not exist; run `mkdir -p 'a b'`"),
+        (["app/index.json/x.sif", "oci:app"], 1, "app/index.json: not a folder; name"),
     ],
 )
 def test_errors_say_where_and_what_to_do(

@@ -47,7 +47,7 @@ def test_a_password_among_the_arguments_is_refused_and_not_repeated(run, tmp_pat
 def test_what_is_no_registry_is_not_asked(run, host):
     status, said = run("login", "-u", "alice", "--password-stdin", "--", host, typed=SECRET)
     assert (status, said.count("\n")) == (2, 1)
-    assert "this is no registry; write its host name" in said
+    assert "not the name of a registry; write its host name" in said
 
 
 def test_a_password_that_is_refused_is_asked_about(run, tmp_path):

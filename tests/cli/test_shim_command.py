@@ -98,7 +98,7 @@ def test_a_link_of_that_name_is_a_stand_in_too(shim: Path, tmp_path: Path) -> No
 def test_programs_of_others_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "singularity").write_text("#!/bin/sh\nexit 9\n")
     assert main(["shim", str(tmp_path)]) == 1
-    assert "singularity: is there already and is not sifmake" in capsys.readouterr().err
+    assert "singularity: the file exists and was not written by sifmake" in capsys.readouterr().err
     assert not (tmp_path / "apptainer").exists()
     assert main(["shim", "--force", str(tmp_path)]) == 0
     assert main(["shim", str(tmp_path)]) == 0, "its own are replaced"

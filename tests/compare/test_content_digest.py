@@ -88,7 +88,7 @@ def test_what_has_no_root_file_system_is_said(tmp_path: Path, capsys: pytest.Cap
     assert main(["sif", "digest", str(path)]) == 1
     assert capsys.readouterr().err == (
         f"sifmake: error: {path}: the root file system cannot be read: this is no squashfs 4.0; "
-        "sifmake sif list shows what it has\n"
+        "run `sifmake sif list` to see its objects\n"
     )
 
 
@@ -102,4 +102,6 @@ def test_a_writable_overlay_is_told_of(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["sif", "digest", str(path)]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{before}\n"
-    assert "it has further file systems, as a writable overlay, which the digest leaves out" in captured.err
+    assert (
+        "the file has further file systems, for example a writable overlay, which the digest leaves out" in captured.err
+    )

@@ -81,7 +81,7 @@ def test_differences_are_told_in_words() -> None:
             OSError(errno.ENOSPC, "No space left on device", "/p/a.sif"),
             "/p/a.sif: No space left on device; free some space there, or name another folder (SIFMAKE_CACHE for",
         ),
-        (OSError(errno.EACCES, "Permission denied", "/p/a\nb"), "/p/a\\nb: Permission denied; may you read and write"),
+        (OSError(errno.EACCES, "Permission denied", "/p/a\nb"), "/p/a\\nb: Permission denied; check the permissions"),
     ],
 )
 def test_a_stage_that_fails_says_where_and_what_to_do(

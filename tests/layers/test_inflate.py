@@ -108,7 +108,7 @@ CHECKED = {"gzip": gzip.compress(SMALL, mtime=0), "zstd": zstd.compress(SMALL, o
 def test_a_stream_cut_anywhere_is_refused(name):
     blob = CHECKED[name]
     for size in range(4, len(blob)):
-        with pytest.raises(LayerError, match="is cut off after"):
+        with pytest.raises(LayerError, match="is truncated after"):
             inflated(blob[:size])
 
 
@@ -116,7 +116,7 @@ def test_a_stream_cut_anywhere_is_refused(name):
 def test_a_later_member_cut_anywhere_is_refused(name):
     blob = CHECKED[name]
     for size in range(1, len(blob)):
-        with pytest.raises(LayerError, match=r"is cut off after|by something else"):
+        with pytest.raises(LayerError, match=r"is truncated after|by something else"):
             inflated(blob + blob[:size])
 
 
@@ -154,7 +154,7 @@ DAMAGED = {
         zstd.compress(SMALL, zstd_dict=zstd.ZstdDict(b"\x37\xa4\x30\xec" + SMALL, is_raw=True).as_prefix),
         "zstd stream is damaged",
     ),
-    "skippable frame cut off": (skippable(b"x" * 100)[:50], "zstd stream is cut off"),
+    "skippable frame truncated": (skippable(b"x" * 100)[:50], "zstd stream is truncated"),
     "xz": (lzma.compress(SMALL), "compressed with xz"),
     "bzip2": (bz2.compress(SMALL), "compressed with bzip2"),
     "bzip2 of nothing": (bz2.compress(b""), "compressed with bzip2"),

@@ -89,7 +89,7 @@ AT_ONCE = {
     "entries are said to be 4 billion": raw_part("entries", b"\xdd\xff\xff\xff\xff"),
     "text that is no UTF-8": raw_part("meta", b"\xd9\x02\xff\xff"),
     "meta is a list": raw_part("meta", b"\x90"),
-    "a fragment cut off": raw_part("fragments", bytes(FRAGMENT.size + 1)),
+    "a fragment truncated": raw_part("fragments", bytes(FRAGMENT.size + 1)),
     "kind 0": entry(1, KIND, 0),
     "kind 11": entry(1, KIND, 11),
     "a mode of 13 bits": entry(1, MODE, 0o10000),

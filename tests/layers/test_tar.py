@@ -162,7 +162,7 @@ STREAMS = {
     "global at the end": file(b"x") + pax((b"comment", b"c"), kind=b"g") + END,
     "sparse 1.0": sparse_1_0(2000, None, [(5, 3), (1000, 2), (2000, 0)], b"abcde") + file(b"z") + END,
     "sparse 1.0 many regions": sparse_1_0(90000, None, [(n * 30, 1) for n in range(3000)], b"x" * 3000) + END,
-    "sparse 1.0 map cut off": sparse_1_0(2000, 100, [(5, 3)], b"abc") + END,
+    "sparse 1.0 map truncated": sparse_1_0(2000, 100, [(5, 3)], b"abc") + END,
     "sparse 1.0 map negative": sparse_1_0(2000, None, [(-5, 3)], b"abc") + END,
     "sparse 1.0 overlap": sparse_1_0(2000, None, [(5, 3), (6, 3)], b"abcdef") + END,
     "sparse 1.0 backwards": sparse_1_0(2000, None, [(50, 3), (6, 3)], b"abcdef") + END,

@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_synced_is_said_and_what_is_in_it_is_whole(tmp_p
         real(fd)
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="in place, but the folder cannot be synced") as caught:
+    with pytest.raises(OSError, match="in place, but its folder cannot be synced") as caught:
         pull_image(uri, target, tmp_path / "store")
     assert explain(caught.value).startswith(f"{target.parent}: ")
     assert target.read_bytes() == good

@@ -362,7 +362,7 @@ def test_e17_no_room_for_the_signature(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert f"{sif}: File too large; files are limited to a smaller size here (ulimit -f" in done.stderr
+    assert f"{sif}: File too large; raise the limit on file sizes (ulimit -f" in done.stderr
     assert sif.read_bytes() == before
 
 
@@ -384,7 +384,7 @@ def test_what_is_no_file_and_names_that_are_taken(tmp_path, capsys):
         (["sign", "--key", str(pem_pair(tmp_path).secret), str(tmp_path)], "Is a directory; name a file"),
         (["sign", "--key", str(tmp_path), sif], "not a key file; name a file with a PEM or OpenPGP key"),
         (["verify", "--key", str(tmp_path / "empty.pem"), sif], "the file is empty; name a file with a PEM or"),
-        (["verify", "--key", str(tmp_path / "no.pem"), sif], "no such key file; is the path right?"),
+        (["verify", "--key", str(tmp_path / "no.pem"), sif], "no such key file; check the path"),
         (["key", "newpair", "development"], "'development' is the name of the key that builds make for themselves"),
     ]:
         assert main(words) == 1

@@ -89,7 +89,7 @@ HOSTILE = {
     "many configs": (many_configs, "documents have more than 67108864 bytes"),
     "own parent": (own_parent, "chain of layers in the archive is damaged"),
     "large chain": (large_chain, "chain of layers in the archive is damaged"),
-    "tiny PAX records": (lambda: header(b"x", b"6 a=b\n" * 170_000) * 9, "cut off|no member|neither manifest.json"),
+    "tiny PAX records": (lambda: header(b"x", b"6 a=b\n" * 170_000) * 9, "truncated|no member|neither manifest.json"),
     "more headers than memory": (
         lambda: compressed(header(b"L", b"n" * MIB), 900),
         "16777216 are allowed; set pax-bytes or archive-headers-bytes",

@@ -137,7 +137,7 @@ def test_a_broken_download_goes_on(registry, tmp_path):
 
 def test_a_web_page_instead_of_a_sif(registry, tmp_path):
     url = serve(registry, b"<html>log in</html>")
-    with pytest.raises(SourceError, match="a web page came instead, not a SIF file"):
+    with pytest.raises(SourceError, match="this is a web page, not a SIF file"):
         fetch(url, tmp_path / "x.sif")
     assert list(tmp_path.iterdir()) == []
 

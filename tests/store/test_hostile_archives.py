@@ -152,7 +152,7 @@ HOSTILE = {
         raw_header("h", b"x", 1 << 20) + (b"1048576 size=" + b"9" * ((1 << 20) - 14) + b"\n") + END,
         "no archive of a store",
     ),
-    "a pack of 7 GiB": (raw_header("packs/ab/abcd", b"0", 7 << 30) + END, "cut off"),
+    "a pack of 7 GiB": (raw_header("packs/ab/abcd", b"0", 7 << 30) + END, "truncated"),
     "a blob of 1 GiB": (raw_header(f"blobs/sha256/{KEY[:2]}/{KEY[:64]}", b"0", 1 << 30) + END, "too large for a blob"),
 }
 

@@ -101,7 +101,7 @@ def test_h23_a_local_file_that_is_gone_is_told_of_at_once(project: Folder, tool:
     project.run("sifmake", "lock")
     tool.unlink()
     text = project.run("sifmake", "stage", "pull", "tool", status=1)
-    assert "files/tool.sif: there is no such file; is the path right?" in text
+    assert "files/tool.sif: there is no such file; check the path" in text
     text = project.run("sifmake", "cache", "export", "a.tar", "tool", status=2)
     assert "tool: is a finished SIF file, which archives do not hold; copy the file itself: ./files/tool.sif" in text
 

@@ -1,1 +1,1 @@
-"""The public Python API; its names are to be imported from :mod:`sifmake`."""
+"""The public Python API; import its names from :mod:`sifmake`."""

@@ -1,4 +1,4 @@
-"""The store of layer packs, documents and finished files: list, check, clean up, carry elsewhere."""
+"""The store of layer packs, documents and finished files: list it, check it, clean it up, copy it to another site."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CachedFile:
         kind: ``pack``, ``patch``, ``blob``, ``index``, ``name`` or ``container`` (a finished SIF file).
         name: Digest of a blob, else the file's name.
         size: Bytes.
-        used: When it was last used, exact to an hour.
+        used: When it was last used, to the hour.
         path: The file.
     """
 
@@ -47,8 +47,8 @@ class CacheCheck:
 
     Attributes:
         checked: How many files were checked.
-        damaged: How many were damaged; they were removed and are made again when they are needed.
-        untrusted: How many are not to be trusted; they were left alone and are not used.
+        damaged: How many were damaged; they were removed, and are made again when they are needed.
+        untrusted: How many are not trusted; they were left in place and are not used.
     """
 
     checked: int
@@ -56,7 +56,7 @@ class CacheCheck:
     untrusted: int
 
     def __bool__(self) -> bool:
-        """Whether everything is whole and trusted."""
+        """Whether every file is undamaged and trusted."""
         return not self.damaged and not self.untrusted
 
 
@@ -65,9 +65,9 @@ class CacheRemoval:
     """What :meth:`Cache.collect` or :meth:`Cache.clean` did, or would do.
 
     Attributes:
-        removed: The files that are gone, or would be.
-        kept: Those that cannot be removed, with the reason.
-        left: Bytes that the store still has.
+        removed: The files that were removed, or would be.
+        kept: Files that cannot be removed, with the reason.
+        left: Bytes that remain in the store.
     """
 
     removed: tuple[CachedFile, ...]
@@ -82,11 +82,11 @@ class CacheRemoval:
 
 @dataclass(frozen=True)
 class CacheExport:
-    """An archive of files of the store.
+    """What :meth:`Cache.export_archive` wrote.
 
     Attributes:
-        files: How many files it holds.
-        size: Its bytes.
+        files: How many files the archive holds.
+        size: Bytes of the archive.
     """
 
     files: int
@@ -98,9 +98,9 @@ class CacheImport:
     """What :meth:`Cache.import_archive` did.
 
     Attributes:
-        new: Files that are new.
-        known: How many were there already.
-        left_out: Notes on indexes that nothing proves, because those indexes are not there.
+        new: Files that were added.
+        known: How many the store had already.
+        left_out: Notes on indexes that cannot be proven, because those indexes are missing.
     """
 
     new: tuple[str, ...]
@@ -109,7 +109,7 @@ class CacheImport:
 
 
 class Cache:
-    """The store, as ``sifmake cache`` shows and changes it.
+    """The store, with the operations of ``sifmake cache``.
 
     Attributes:
         root: Folder whose ``sifmake.yaml`` names the store.
@@ -119,8 +119,8 @@ class Cache:
         """Open the store.
 
         Args:
-            root: Folder whose ``sifmake.yaml`` names the store; without one it is ``$SIFMAKE_CACHE``, else the user's.
-            progress: Gets a warning for each file that is damaged or not to be trusted.
+            root: Folder whose ``sifmake.yaml`` names the store; by default ``$SIFMAKE_CACHE``, else the user's store.
+            progress: Gets a warning for each file that is damaged or not trusted.
 
         Raises:
             ConfigError: The configuration is not valid.
@@ -135,46 +135,46 @@ class Cache:
 
     @property
     def folder(self) -> Path:
-        """Where the store is."""
+        """The folder of the store."""
         return self._store.root
 
     @property
     def read_only_folders(self) -> tuple[Path, ...]:
-        """Stores that are only looked into."""
+        """Further stores that are read and never written."""
         return tuple(self._store.read_only)
 
     def files(self) -> tuple[CachedFile, ...]:
-        """Return everything that the store holds."""
+        """Return all files of the store."""
         return tuple(map(_file_of, self._items()))
 
     def verify(self) -> CacheCheck:
-        """Check every file against its digest or checksums; damaged ones are removed."""
+        """Check every file against its digest or checksums, and remove damaged ones."""
         from sifmake.store.items import Item, Stray, list_odd_marks, walk
 
         store = self._store
         found = [*walk(store.root, rules=store.rules), *list_odd_marks(store.root, store.rules)]
         strays = [one for one in found if isinstance(one, Stray)]
         for stray in strays:
-            what = f"{stray.path}: {stray.why}; it is not used and was left alone: ask who put it there"
+            what = f"{stray.path}: {stray.why}; it is not used and was left in place; find out who put it there"
             self._progress.warning(what)
         items = [one for one in found if isinstance(one, Item)]
         verdicts = [self._check(item) for item in items]
         return CacheCheck(len(items), verdicts.count("damaged"), verdicts.count("foreign") + len(strays))
 
     def _check(self, item: Item) -> str:
-        """Check one file; return ``damaged``, ``foreign`` for one that is not to be trusted, or nothing."""
+        """Check one file; return ``damaged``, ``foreign`` for a file that is not trusted, or an empty string."""
         why, foreign = self._trouble(item)
         if why:
-            # Another process may have removed it while it was looked at, and made it again.
+            # Another process may have removed the file and made it again during the check.
             why, foreign = ("", False) if item.is_gone() else self._trouble(item)
         if foreign:
-            self._progress.warning(f"{item.kind} {item.name}: {why}; it is not used and was left alone")
+            self._progress.warning(f"{item.kind} {item.name}: {why}; it is not used and was left in place")
         elif why:
             self._drop(item, why)
         return "foreign" if foreign else "damaged" if why else ""
 
     def _trouble(self, item: Item) -> tuple[str, bool]:
-        """Return what is wrong with a file, and whether it is somebody's who is not to be trusted."""
+        """Return what is wrong with a file, and whether it belongs to someone who is not trusted."""
         from sifmake.builder.cache_exchange import why_damaged
 
         why = item.why_not()
@@ -189,7 +189,7 @@ class Cache:
         except (OSError, StoreError) as error:
             self._progress.warning(f"{what}; it cannot be removed: {error}")
         else:
-            self._progress.warning(f"{what}; removed, it is made again when it is needed")
+            self._progress.warning(f"{what}; removed; it will be made again when it is needed")
 
     def collect(
         self,
@@ -198,22 +198,22 @@ class Cache:
         max_age: timedelta | str | None = None,
         dry_run: bool = False,
     ) -> CacheRemoval:
-        """Remove what was not used for longest; what was used within a day stays.
+        """Remove the files that have been unused for longest; files used within a day are kept.
 
         Args:
             max_size: Bytes that may remain, or a text such as ``20G``.
-            max_age: What was not used for that long goes: a time, or a text such as ``30d``.
-            dry_run: Whether nothing is removed.
+            max_age: Remove files that have been unused for this long: a time, or a text such as ``30d``.
+            dry_run: Whether to remove nothing and only report.
 
         Raises:
-            UsageError: There is neither limit, or a text says none.
+            UsageError: Neither limit is given, or a text is not a size or time.
         """
         from sifmake.store.collect import choose_items, key_of, parse_age, parse_size
         from sifmake.store.items import list_items
         from sifmake.store.naming import PACKS, SIFS
 
         if max_size is None and max_age is None:
-            raise UsageError("nothing says what may remain", hint="give max_size or max_age")
+            raise UsageError("a limit is missing", hint="give max_size or max_age")
         size = parse_size(max_size) if isinstance(max_size, str) else max_size
         age = parse_age(max_age) if isinstance(max_age, str) else max_age.total_seconds() if max_age else None
         store = self._store
@@ -226,25 +226,25 @@ class Cache:
         """Empty the store.
 
         Args:
-            dry_run: Whether nothing is removed.
+            dry_run: Whether to remove nothing and only report.
         """
         return self._remove(self._items(), dry_run=dry_run)
 
     def export_archive(
         self, target: StrPath | BinaryIO, images: str | Iterable[str] = (), *, force: bool = False
     ) -> CacheExport:
-        """Write images' files into a tar archive, for a site without a network.
+        """Write the files of images to a tar archive, for a site without a network.
 
         Args:
-            target: A file, which appears when all is written, or an open one, which may be a pipe.
+            target: A path, at which the file appears when it is complete, or an open file, which may be a pipe.
             images: Digests, references with a digest, lock files, or names of images with a lock in ``root``;
-                everything without.
-            force: Whether an existing file is replaced.
+                by default the whole store.
+            force: Whether to replace an existing file.
 
         Raises:
             TargetExistsError: The file exists and ``force`` is not set.
-            UsageError: A word names nothing of these.
-            StoreError: The store lacks something of an image.
+            UsageError: A word is none of these.
+            StoreError: The store lacks a part of an image.
             OSError: The archive cannot be written.
         """
         from sifmake.builder.cache_exchange import everything, manifests_of, select
@@ -258,14 +258,14 @@ class Cache:
         return CacheExport(*write_archive(items, target))
 
     def import_archive(self, source: StrPath) -> CacheImport:
-        """Take the files of an exported archive into the store, each after its check.
+        """Check each file of an exported archive and add it to the store.
 
         Args:
-            source: The archive, from wherever.
+            source: The archive; it need not be trusted.
 
         Raises:
-            StoreError: It is damaged, or holds what does not belong into a store.
-            OSError: It cannot be read, or the store cannot be written.
+            StoreError: The archive is damaged, or holds a file that does not belong in a store.
+            OSError: The archive cannot be read, or the store cannot be written.
         """
         from sifmake.builder.cache_exchange import check_pack
         from sifmake.store.exchange import read_archive
@@ -291,7 +291,7 @@ class Cache:
 
 
 def _open(root: Path, progress: Progress) -> tuple[Store, Limits]:
-    """Return the store that the project in a folder uses, else the user's, and the limits that apply."""
+    """Return the store of the project in a folder, else the user's, and the limits that apply."""
     from sifmake.project.configuration import Configuration, has_settings
 
     if not has_settings(root):

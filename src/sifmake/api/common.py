@@ -1,4 +1,4 @@
-"""What the functions of the API share."""
+"""Helpers that the functions of the API share."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
-REPLACE_HINT = "force=True replaces it, once the new file is finished"
+REPLACE_HINT = "use force=True to replace it"
 
 
 def as_path(path: StrPath | None) -> Path | None:
-    """Return a path as a ``Path``; None where there is none."""
+    """Return a path as a ``Path``; None stays None."""
     return None if path is None else Path(path)
 
 
 def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Return several names: one text is one name."""
+    """Return names as a tuple; a single text is one name."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 

@@ -1,4 +1,4 @@
-"""Images and SIF files: build, look into, compare, upload."""
+"""Images and SIF files: build, inspect, compare, upload."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _METADATA = "inspect-metadata.json"
 
 @dataclass(frozen=True)
 class SifFile:
-    """A SIF file that was built; it can be used wherever a path can.
+    """A SIF file that was built; it can be used in place of a path.
 
     Attributes:
         path: The file.
@@ -42,8 +42,8 @@ class PushedSif:
     """A SIF file in a registry.
 
     Attributes:
-        reference: Where it is, by tag and digest: ``oras://REGISTRY/NAME:TAG@sha256:...``.
-        digest: Of its manifest.
+        reference: Its reference with tag and digest: ``oras://REGISTRY/NAME:TAG@sha256:...``.
+        digest: Digest of its manifest.
     """
 
     reference: str
@@ -52,10 +52,10 @@ class PushedSif:
 
 @dataclass(frozen=True, repr=False)
 class Inspection:
-    """What a SIF file says about itself.
+    """Labels, scripts and definition of a SIF file.
 
     Attributes:
-        attributes: As ``apptainer inspect --json`` names them; what the file does not have is missing.
+        attributes: With the names of ``apptainer inspect --json``; attributes that the file lacks are missing.
     """
 
     attributes: dict[str, Any]
@@ -75,27 +75,27 @@ class Inspection:
 
     @property
     def definition(self) -> str:
-        """The definition that the image was made from; empty without one."""
+        """The definition file of the image; empty if there is none."""
         return str(self.attributes.get("deffile", ""))
 
     @property
     def runscript(self) -> str:
-        """What ``run`` runs; empty without one."""
+        """The script that ``run`` runs; empty if there is none."""
         return str(self.attributes.get("runscript", ""))
 
     @property
     def startscript(self) -> str:
-        """What an instance runs; empty without one."""
+        """The script that an instance runs; empty if there is none."""
         return str(self.attributes.get("startscript", ""))
 
     @property
     def test(self) -> str:
-        """What ``test`` runs; empty without one."""
+        """The script that ``test`` runs; empty if there is none."""
         return str(self.attributes.get("test", ""))
 
     @property
     def help(self) -> str:
-        """The help text of the runscript; empty without one."""
+        """The help text of the runscript; empty if there is none."""
         return str(self.attributes.get("helpfile", ""))
 
     @property
@@ -118,26 +118,26 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     root: StrPath = ".",
     progress: Progress | None = None,
 ) -> SifFile:
-    """Build a SIF file from a container image, as ``sifmake pull`` does; signed where ``root`` configures a key.
+    """Build a SIF file from a container image, as ``sifmake pull`` does; sign it if ``root`` configures a key.
 
     Args:
         uri: The image: ``docker://``, ``oci:``, ``oci-archive:``, ``docker-archive:`` or ``docker-daemon:``; or a
-            finished SIF file: ``oras://`` or ``https://``.
-        target: The file to write; None for the usual name, such as ``alpine_3.20.sif``.
-        folder: Where a target that is not absolute is.
+            prebuilt SIF file: ``oras://`` or ``https://``.
+        target: The file to write; None for the default name, such as ``alpine_3.20.sif``.
+        folder: Folder that a relative target is in.
         platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]``; empty for this machine's.
-        compression: Of the squashfs blocks.
-        force: Whether an existing target is replaced, once the new file is finished.
-        plain_http: Whether the registry may be asked without TLS.
-        auth_file: Registry credentials in Docker's form, instead of the usual files.
-        credentials: User and password for the registry of the image, before all others.
-        root: Folder whose ``sifmake.yaml`` says which store, registries, limits and key are used; it need not have one.
+        compression: Compression of the squashfs blocks.
+        force: Whether to replace an existing target when the new file is complete.
+        plain_http: Whether to use plain HTTP for the registry.
+        auth_file: File with registry credentials in Docker's format, instead of the usual files.
+        credentials: User name and password for the registry of the image; they take precedence over all others.
+        root: Folder whose ``sifmake.yaml``, if there is one, sets the store, registries, limits and key.
         progress: Gets messages and the progress of each layer.
 
     Raises:
         TargetExistsError: The target exists and ``force`` is not set.
         OutputPathError: The target is a folder or not a regular file, or cannot be written.
-        SifmakeError: The image cannot be read, or no SIF file can be made of it. An existing target is as it was.
+        SifmakeError: The image cannot be read, or cannot become a SIF file. An existing target is unchanged.
         OSError: A file cannot be read or written.
     """
     from sifmake.builder.image_build import ZSTD_WARNING
@@ -153,7 +153,7 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     path = Path(folder, usual if target is None else target)
     check_output(path, usual)
     if path.exists() and not force:
-        raise TargetExistsError("image file already exists", where=str(path), hint=REPLACE_HINT)
+        raise TargetExistsError("the file already exists", where=str(path), hint=REPLACE_HINT)
     told = progress or Silent()
     if compression == "zstd":
         told.warning(ZSTD_WARNING)
@@ -183,16 +183,16 @@ def push(
 
     Args:
         sif: The file.
-        uri: Where to: ``oras://REGISTRY/NAME[:TAG]``.
-        plain_http: Whether the registry may be asked without TLS.
-        auth_file: Registry credentials in Docker's form, instead of the usual files.
-        root: Folder whose ``sifmake.yaml`` says which registries and limits are used.
+        uri: Destination: ``oras://REGISTRY/NAME[:TAG]``.
+        plain_http: Whether to use plain HTTP for the registry.
+        auth_file: File with registry credentials in Docker's format, instead of the usual files.
+        root: Folder whose ``sifmake.yaml`` sets registries and limits.
         progress: Gets messages and the progress of the upload.
 
     Raises:
-        UsageError: The URI is not of that form.
-        SifError: The file is not a SIF file, or was cut off.
-        RegistryError: The registry does not take it.
+        UsageError: The URI does not have that form.
+        SifError: The file is not a SIF file, or is truncated.
+        RegistryError: The registry does not accept the file.
     """
     from sifmake.project.project import Project
     from sifmake.reference import parse_reference, parse_uri
@@ -208,23 +208,23 @@ def push(
         no_https=plain_http,
         progress=told,
     )
-    with open_sif(file):  # nobody gets a file that was cut off
+    with open_sif(file):  # never upload a truncated file
         found = push_sif(file, reference, settings)
     return PushedSif(f"oras://{reference.familiar}@{found}", found)
 
 
 def _checked(uri: str) -> str:
-    """Return where to push to; UsageError with the right spelling for anything but ``oras://``."""
+    """Return the destination; raise UsageError with the right spelling for anything but ``oras://``."""
     if uri.lower().startswith("oras:"):
         return uri
     head, _, rest = uri.rpartition("://")
     is_place = head in ("", "docker") and "/" in rest and not rest.startswith((".", "/"))
     hint = f"write oras://{rest}" if is_place else "write oras://REGISTRY/NAME:TAG"
-    raise UsageError("SIF files are pushed to oras:// only", where=uri, hint=hint)
+    raise UsageError("SIF files can only be pushed to oras://", where=uri, hint=hint)
 
 
 def open_sif(sif: StrPath) -> AbstractContextManager[Sif]:
-    """Open a SIF file for looking into it, as ``sifmake sif`` does.
+    """Open a SIF file to read its parts, as ``sifmake sif`` does.
 
     For example, to list its objects and read one::
 
@@ -233,7 +233,7 @@ def open_sif(sif: StrPath) -> AbstractContextManager[Sif]:
             definition = sif.read(sif.get(1))
 
     Args:
-        sif: The file; it is open as long as the block lasts.
+        sif: The file; it is closed at the end of the block.
 
     Raises:
         SifError: It is not a SIF file, or its header or table is damaged.
@@ -245,15 +245,15 @@ def open_sif(sif: StrPath) -> AbstractContextManager[Sif]:
 
 
 def inspect(sif: StrPath, *, only: Collection[str] = ()) -> Inspection:
-    """Return what a SIF file says about itself, as ``sifmake inspect`` shows it.
+    """Return labels, scripts and definition of a SIF file, as ``sifmake inspect`` shows them.
 
     Args:
         sif: The file.
-        only: The attributes that are wanted, such as ``labels``; all without. ``deffile`` alone is found in more files:
-            it has a place of its own in those that other tools made.
+        only: Names of the attributes to return, such as ``labels``; by default all. For ``deffile`` alone, the file
+            need not have been made by sifmake, because other tools store the definition in an object of the file.
 
     Raises:
-        SifError: It is not a SIF file, or says nothing about itself.
+        SifError: It is not a SIF file, or has no such attributes.
     """
     with open_sif(sif) as opened:
         try:
@@ -274,25 +274,26 @@ def _attributes(sif: Sif, wanted: Collection[str]) -> dict[str, Any]:
     if definitions and set(wanted) == {"deffile"}:
         return {"deffile": sif.read(definitions[0]).decode(errors="replace").rstrip("\n")}
     raise SifError(
-        f"it has no object {_METADATA}, and its file system is not searched",
-        hint="`sifmake sif list` shows what it has" + ("; -d shows its definition" if definitions else ""),
+        f"the file has no object {_METADATA}, and its file system is not searched",
+        hint="run `sifmake sif list` to see its objects"
+        + (", `sifmake inspect -d` for its definition" if definitions else ""),
     )
 
 
 def digest(sif: StrPath, *, root: StrPath = ".", progress: Progress | None = None) -> str:
-    """Return one digest of what an image holds, as ``sifmake sif digest`` prints it.
+    """Return one digest of the content of an image, as ``sifmake sif digest`` prints it.
 
-    Names, types, modes, owners, bytes and extended attributes of its files count; times, compression, labels and
-    signatures do not, nor when and from where it was built.
+    It covers names, types, modes, owners, bytes and extended attributes of the files. It does not cover times,
+    compression, labels, signatures, or when and from what the image was built.
 
     Args:
         sif: The file.
         root: Folder whose ``sifmake.yaml`` sets limits.
-        progress: Gets a warning where the file has further file systems, which are left out.
+        progress: Gets a warning if the file has further file systems, which are left out.
 
     Raises:
         SifError: It is not a SIF file.
-        SquashfsError: Its file system is damaged or beyond a limit.
+        SquashfsError: Its file system is damaged or exceeds a limit.
     """
     from sifmake.compare.content_digest import content_digest
     from sifmake.project.configuration import limits_of
@@ -302,7 +303,7 @@ def digest(sif: StrPath, *, root: StrPath = ".", progress: Progress | None = Non
     found = content_digest(path, limits_of(Path(root)))
     with open_sif(path) as opened:
         if len(opened.find(DataType.PARTITION)) > 1:
-            what = "it has further file systems, as a writable overlay, which the digest leaves out"
+            what = "the file has further file systems, for example a writable overlay, which the digest leaves out"
             (progress or Silent()).warning(f"{path}: {what}")
     return found
 
@@ -312,15 +313,15 @@ def diff(old: StrPath, new: StrPath, *, root: StrPath = ".") -> Comparison:
 
     Args:
         old: SIF file, or lock file (``.yaml``).
-        new: Another one of the same kind.
+        new: Another file of the same kind.
         root: Folder whose ``sifmake.yaml`` sets limits.
 
     Returns:
-        A comparison, which is false where nothing changed.
+        A comparison, which is false if nothing changed.
 
     Raises:
         UsageError: They are of different kinds.
-        SifmakeError: One of them is damaged or beyond a limit.
+        SifmakeError: One of them is damaged or exceeds a limit.
     """
     from sifmake.compare.comparison import compare, contents_of_lock
     from sifmake.compare.contents import open_contents

@@ -1,4 +1,4 @@
-"""The user's keys: those that sign, and those that are trusted."""
+"""The user's keys: private keys, which sign, and trusted public keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class KeyPair:
 
     Attributes:
         private: File of the private key.
-        public: File of the public key, for those who verify.
+        public: File of the public key, to give to others.
     """
 
     private: Path
@@ -29,10 +29,10 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class PrivateKeyFile:
-    """A private key of the user's.
+    """A private key of the user.
 
     Attributes:
-        name: What :func:`sign` takes as ``key``.
+        name: Its name, which :func:`sign` accepts as ``key``.
         protected: Whether it has a passphrase.
         path: The file.
     """
@@ -44,14 +44,14 @@ class PrivateKeyFile:
 
 @dataclass(frozen=True)
 class PublicKeyFile:
-    """A public key that is trusted.
+    """A trusted public key.
 
     Attributes:
-        fingerprint: As OpenSSH writes it for raw keys, hexadecimal for OpenPGP.
-        name: Of the file, or the user ID of an OpenPGP key.
-        kind: Such as ``Ed25519`` or ``OpenPGP``.
-        revoked: Whether it is revoked, so that it verifies nothing.
-        expires: When it ends; None for never.
+        fingerprint: In OpenSSH's format for raw keys, hexadecimal for OpenPGP.
+        name: Name of the file, or the user ID of an OpenPGP key.
+        kind: For example ``Ed25519`` or ``OpenPGP``.
+        revoked: Whether it is revoked; a revoked key verifies nothing.
+        expires: When it expires; None for never.
         path: The file.
     """
 
@@ -68,8 +68,8 @@ class KeyImport:
     """What :meth:`Keyring.import_file` did.
 
     Attributes:
-        trusted: A label for each public key that is trusted from now on.
-        private: The copy of a private key; None where the file holds public keys.
+        trusted: A label for each public key that is now trusted.
+        private: The copy of a private key; None if the file holds public keys.
     """
 
     trusted: tuple[str, ...]
@@ -77,14 +77,14 @@ class KeyImport:
 
 
 class Keyring:
-    """The user's keys, as ``sifmake key`` shows and changes them."""
+    """The user's keys, with the operations of ``sifmake key``."""
 
     def __init__(self, folder: StrPath | None = None) -> None:
-        """Look into a folder.
+        """Use the keys in a configuration folder.
 
         Args:
             folder: Configuration folder; None for ``$SIFMAKE_CONFIG_DIR``, else ``~/.config/sifmake``. Functions that
-                are given a key by its name look into the latter.
+                take the name of a key always look there.
         """
         self._folder = as_path(folder)
 
@@ -96,7 +96,7 @@ class Keyring:
         """The configuration folder.
 
         Raises:
-            KeyFileError: It cannot be looked into, or there is no home directory.
+            KeyFileError: The folder cannot be read, or there is no home directory.
         """
         from sifmake.signing.keystore import config_folder
 
@@ -106,11 +106,11 @@ class Keyring:
         """Make an Ed25519 key pair and trust its public half.
 
         Args:
-            name: What :func:`sign` takes as ``key``.
-            passphrase: Protects the private key; without one it is kept unencrypted, readable by the user alone.
+            name: Its name, which :func:`sign` accepts as ``key``.
+            passphrase: Protects the private key; if empty, the key is kept unencrypted, readable only by the user.
 
         Raises:
-            KeyFileError: The name is not usable, or taken.
+            KeyFileError: The name is not valid, or is taken.
         """
         from sifmake.signing.keystore import new_pair
 
@@ -125,7 +125,7 @@ class Keyring:
         return tuple(PrivateKeyFile(path.stem, b"ENCRYPTED" in read_key_file(path), path) for path in files)
 
     def trusted_keys(self) -> tuple[PublicKeyFile, ...]:
-        """Return the public keys that are trusted, those of Apptainer's keyring among them."""
+        """Return the trusted public keys, including those of Apptainer's keyring."""
         from sifmake.signing.keystore import key_files, ring_files, trusted_folder
 
         files = [*key_files(trusted_folder(self.folder)), *ring_files()]
@@ -138,7 +138,7 @@ class Keyring:
             path: Public keys (PEM, OpenPGP) or one private PEM key.
 
         Raises:
-            KeyFileError: It holds no key that can be used, or there is another key of that name.
+            KeyFileError: It holds no usable key, or there is another key with that name.
         """
         from sifmake.signing.keystore import import_keys, import_secret
         from sifmake.signing.trust import is_pem, read_key_file
@@ -157,7 +157,7 @@ class Keyring:
             private: Whether it is a private key.
 
         Raises:
-            KeyFileError: There is none.
+            KeyFileError: There is no such key.
         """
         from sifmake.signing.keystore import find_trusted, is_name, secret_path
 
@@ -165,7 +165,7 @@ class Keyring:
             return find_trusted(self.folder, key)
         path = secret_path(self.folder, key)
         if not is_name(key) or not path.is_file():
-            hint = "sifmake key list --secret shows those you have"
+            hint = "run `sifmake key list --secret` to see your private keys"
             raise KeyFileError("no such private key", where=key, hint=hint)
         return path
 
@@ -182,13 +182,13 @@ class Keyring:
         return self.find(key, private=private).read_bytes()
 
     def export_file(self, key: str, target: StrPath, *, private: bool = False, force: bool = False) -> None:
-        """Write a key to a file; that of a private key is readable by the user alone.
+        """Write a key to a file; a private key's file is readable only by the user.
 
         Args:
             key: See :meth:`find`.
             target: The file.
             private: See :meth:`find`.
-            force: Whether an existing target is replaced.
+            force: Whether to replace an existing target.
 
         Raises:
             KeyFileError: There is no such key.
@@ -200,7 +200,7 @@ class Keyring:
             file.write(data)
 
     def remove(self, key: str, *, private: bool = False) -> Path:
-        """Trust a public key no longer, or delete a private key; return the file that is gone.
+        """Stop trusting a public key, or delete a private key; return the path of the removed file.
 
         Args:
             key: See :meth:`find`.

@@ -1,4 +1,4 @@
-"""Projects: folders with ``config/images.yaml``, whose images are locked and built in stages."""
+"""Projects: folders with ``config/images.yaml``, whose images sifmake locks and builds in stages."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ STAGES = STAGE_NAMES
 
 @dataclass(frozen=True)
 class SeededFile:
-    """A finished SIF file where Snakemake looks for it.
+    """A finished SIF file that Snakemake will find.
 
     Attributes:
         path: The file.
-        image: The ``container:`` directive that it stands for.
+        image: The ``container:`` directive that it serves.
     """
 
     path: Path
@@ -37,10 +37,10 @@ class SeededFile:
 
 
 def start_project(folder: StrPath = ".") -> NewProject:
-    """Write the files of a new project, as ``sifmake init`` does; nothing that exists is changed.
+    """Write the files of a new project, as ``sifmake init`` does; existing files are not changed.
 
     Args:
-        folder: Made if it does not exist. If it has a Snakefile, the project is its subfolder ``containers``.
+        folder: Created if it does not exist. If it has a Snakefile, the project goes into its subfolder ``containers``.
 
     Raises:
         OSError: A file cannot be written.
@@ -59,18 +59,18 @@ def lock(
     trust_lock: bool = False,
     progress: Progress | None = None,
 ) -> tuple[LockOutcome, ...]:
-    """Ask registries what tags mean now and write lock files, as ``sifmake lock`` does.
+    """Ask registries which digests the tags point to, and write lock files, as ``sifmake lock`` does.
 
     Args:
-        images: Names in ``config/images.yaml``; all without.
+        images: Names in ``config/images.yaml``; by default all.
         root: Folder of the project.
-        check: Whether nothing is written.
-        offline: Whether no registry is asked; changed settings are written all the same.
-        trust_lock: Whether a lock is believed where nothing at hand proves or disproves it.
+        check: Whether to write nothing.
+        offline: Whether to ask no registry; changed settings are still written.
+        trust_lock: Whether to accept a lock that the store can neither prove nor disprove.
         progress: Gets a line for each lock that changed, and a warning for each that failed.
 
     Returns:
-        One outcome for each image. A failure is the ``error`` of its outcome; it does not stop the others.
+        One outcome for each image. If an image fails, its outcome has an ``error``; the others are still refreshed.
 
     Raises:
         ConfigError: There is no project in the folder, or no such image.
@@ -111,42 +111,41 @@ def run_stage(
         stage: One of :data:`STAGES`.
         image: Name of an image that has a lock.
         root: Folder of the project.
-        force: Whether it is run even if it is up to date.
-        offline: Whether no registry is asked.
-        trust_lock: Whether a lock is believed where nothing at hand proves or disproves it.
+        force: Whether to run the stage even if it is up to date.
+        offline: Whether to ask no registry.
+        trust_lock: Whether to accept a lock that the store can neither prove nor disprove.
         progress: Gets messages and the progress of each layer.
 
     Returns:
-        Whether there was work.
+        Whether the stage was run.
 
     Raises:
-        LockError: There is no lock, or it does not fit the configuration.
-        SifmakeError: The stage failed; its outputs are as they were.
+        LockError: There is no lock, or it does not match the configuration.
+        SifmakeError: The stage failed; its outputs are unchanged.
     """
     from sifmake.project.project import Modes
     from sifmake.stages.runner import open_runner
 
     if stage not in STAGES:
-        raise UsageError("there is no such stage", where=stage, hint=f"one of {', '.join(STAGES)}")
+        raise UsageError("there is no such stage", where=stage, hint=f"use one of {', '.join(STAGES)}")
     project = _project(root, Modes(offline=offline, trust_lock=trust_lock), progress)
     with open_runner(project) as runner:
         return runner.run(stage, image, force=force)
 
 
 def rebuild(root: StrPath = ".", *, jobs: int = 2, locked: bool = False, progress: Progress | None = None) -> Rebuild:
-    """Refresh the locks of a project, build what they say and keep a log of digests, as ``sifmake rebuild`` does.
+    """Refresh the locks of a project, build its images and log their digests, as ``sifmake rebuild`` does.
 
-    The development key signs nothing here. The command that the configuration names as ``notify`` is run where
-    something changed or failed.
+    The development key is never used here. If something changed or failed, the configured ``notify`` command is run.
 
     Args:
         root: Folder of the project.
         jobs: Images built at the same time.
-        locked: Whether the locks stay as they are and no registry is asked what a tag means.
+        locked: Whether to keep the locks as they are and not to ask registries for tags.
         progress: Gets messages and the progress of each layer.
 
     Returns:
-        What became of each image. A failure is the state of its image; it does not stop the others.
+        The state of each image. If one fails, its state says so; the others are still built.
 
     Raises:
         BusyError: Another rebuild of this project is running; nothing was done.
@@ -172,16 +171,16 @@ def seed(
     """Put finished SIF files where Snakemake looks for ``container: "docker://..."``, as ``sifmake seed`` does.
 
     Args:
-        prefix: What the other workflow is given as ``--apptainer-prefix``.
-        images: Names in ``config/images.yaml``; all without.
+        prefix: The other workflow's ``--apptainer-prefix``.
+        images: Names in ``config/images.yaml``; by default all.
         root: Folder of the project.
         progress: Gets a line for each file.
 
     Returns:
-        Each file and the image that it stands for.
+        Each file and the image that it serves.
 
     Raises:
-        SifmakeError: An image is not built, not up to date with its lock, was altered since, or does not verify.
+        SifmakeError: An image is not built, not up to date with its lock, was altered later, or does not verify.
     """
     from sifmake.drivers.seeding import seed as put
 

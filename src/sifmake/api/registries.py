@@ -24,23 +24,23 @@ def login(
     root: StrPath = ".",
     progress: Progress | None = None,
 ) -> str:
-    """Try credentials and keep them, as ``sifmake registry login`` does.
+    """Check credentials with a registry and keep them, as ``sifmake registry login`` does.
 
     Args:
         registry: Its host, such as ``quay.io`` or ``docker://quay.io``; ``docker.io`` for Docker Hub.
-        username: The user.
+        username: The user name.
         password: Password or token.
-        plain_http: Whether the registry may be asked without TLS.
+        plain_http: Whether to use plain HTTP for the registry.
         auth_file: The file with credentials, instead of the usual one.
-        root: Folder whose ``sifmake.yaml`` says how registries are reached.
+        root: Folder whose ``sifmake.yaml`` sets how to reach registries.
         progress: Gets warnings.
 
     Returns:
         Where they are kept: a file, or a credential helper.
 
     Raises:
-        UsageError: That is not a registry, or the password is empty.
-        RegistryError: The registry refuses them, or does not answer.
+        UsageError: The name is not that of a registry, or the password is empty.
+        RegistryError: The registry rejects the credentials, or does not answer.
         ConfigError: The file cannot be used, or the helper fails.
     """
     from sifmake.project.project import Project
@@ -67,17 +67,17 @@ def login(
 
 
 def logout(registry: str, *, auth_file: StrPath | None = None) -> tuple[str, ...]:
-    """Forget the credentials for a registry, as ``sifmake registry logout`` does.
+    """Remove the credentials for a registry, as ``sifmake registry logout`` does.
 
     Args:
         registry: See :func:`login`.
         auth_file: The file with credentials, instead of the usual ones.
 
     Returns:
-        The files and helpers that had some.
+        The files and helpers from which credentials were removed.
 
     Raises:
-        UsageError: That is not a registry.
+        UsageError: The name is not that of a registry.
         ConfigError: A file is damaged or cannot be read, or a helper is missing.
     """
     from sifmake.registry.login import forget
@@ -86,7 +86,7 @@ def logout(registry: str, *, auth_file: StrPath | None = None) -> tuple[str, ...
 
 
 def logins(*, auth_file: StrPath | None = None, progress: Progress | None = None) -> tuple[KnownRegistry, ...]:
-    """Return the registries with credentials, without the secrets, as ``sifmake registry list`` shows them.
+    """Return the registries that have credentials, without the secrets, as ``sifmake registry list`` shows them.
 
     Args:
         auth_file: The file with credentials, instead of the usual ones.
@@ -98,10 +98,10 @@ def logins(*, auth_file: StrPath | None = None, progress: Progress | None = None
 
 
 def host_of(registry: str) -> str:
-    """Return the name that credentials for a registry are kept under.
+    """Return the name under which credentials for a registry are kept.
 
     Raises:
-        UsageError: That is not a registry.
+        UsageError: The name is not that of a registry.
     """
     from sifmake.reference.reference import is_host
     from sifmake.registry.auth_file import normal_key
@@ -109,5 +109,5 @@ def host_of(registry: str) -> str:
     host = normal_key(registry)
     if not is_host(host.partition("/")[0]):
         hint = "write its host name, for example quay.io"
-        raise UsageError("this is no registry", where=registry or "''", hint=hint)
+        raise UsageError("not the name of a registry", where=registry or "''", hint=hint)
     return host

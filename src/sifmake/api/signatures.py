@@ -27,17 +27,17 @@ def sign(
     """Add a digital signature to a SIF file, as ``sifmake sign`` does.
 
     Args:
-        sif: The file; after an error it is as it was.
+        sif: The file; unchanged after an error.
         key: A private key: a PEM or OpenPGP file, the name of a key made by :meth:`Keyring.new_pair`, or
-            ``gpg:FINGERPRINT``; several PEM keys make one signature that any of their public keys verifies.
-        passphrase: Of the key, or a function that is asked for it with a question where the variable
-            ``SIFMAKE_PASSPHRASE`` does not have it; without, that variable counts alone.
+            ``gpg:FINGERPRINT``; several PEM keys make one signature that each of their public keys verifies.
+        passphrase: Passphrase of the key, or a function that takes a question and returns it, called only if the
+            variable ``SIFMAKE_PASSPHRASE`` is not set. By default only that variable is used.
         group: Sign this object group only.
         object_id: Sign this object only.
 
     Raises:
         KeyFileError: The key is missing, or its passphrase is missing or wrong.
-        SigningError: The file cannot be signed with it.
+        SigningError: The file cannot be signed with the key.
         SifError: It is not a SIF file.
     """
     from sifmake.signing import load_signer, sign_file
@@ -63,20 +63,20 @@ def verify(
     group: int | None = None,
     object_id: int | None = None,
 ) -> Verification:
-    """Check the digital signatures of a SIF file, as ``sifmake verify`` does; the network is never asked.
+    """Check the digital signatures of a SIF file, as ``sifmake verify`` does, without any network access.
 
     Args:
         sif: The file.
         keys: Public keys (PEM, OpenPGP, or folders of them) to trust instead of the user's trusted keys.
-        deny: File of fingerprints that are refused, one a line.
-        group: Look at this object group only.
-        object_id: Look at this object only.
+        deny: File with fingerprints to refuse, one per line.
+        group: Check this object group only.
+        object_id: Check this object only.
 
     Returns:
-        Who signed it and what the signatures cover. It is returned for a file that verified, and for no other.
+        Who signed the file and what the signatures cover. Returned only if the file verified.
 
     Raises:
-        NotVerifiedError: The file is not signed, altered, or not signed by a trusted key; ``verification`` has details.
+        NotVerifiedError: The file is unsigned, altered, or not signed by a trusted key; ``verification`` has details.
         SifError: It is not a SIF file, or has no such group or object.
         KeyFileError: A key cannot be read.
     """

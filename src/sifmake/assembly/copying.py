@@ -80,4 +80,4 @@ def hash_extents(head: bytes, extents: Iterable[Extent], tail: bytes) -> str:
 
 
 def _cut_off() -> PackDamagedError:
-    return PackDamagedError("layer pack is cut off", hint="run the command again; the pack is made anew")
+    return PackDamagedError("layer pack is truncated", hint="run the command again; the pack is made anew")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "", outputs: Sequence[Place] = ()) -> str:
     """Write a finished SIF file to ``target``, which stays as it was unless table and objects are all there.
 
-    A file that was cut off where it lies has the length that its server tells, and often nobody knows a digest.
+    A file that was truncated where it lies has the length that its server tells, and often nobody knows a digest.
 
     Args:
         source: Has the file.
@@ -37,7 +37,7 @@ def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "", o
         NoRoomError: There is not enough; nothing was fetched.
         SourceError: It cannot be fetched.
         IntegrityError: It does not have the digest.
-        SifError: It is cut off or damaged; ``where`` is ``uri``.
+        SifError: It is truncated or damaged; ``where`` is ``uri``.
     """
     with folder_beside(target) as folder:
         temporary = folder / target.name

@@ -43,7 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="print a JSON document")
     add_action(actions, "verify", "check every file against its digest or checksums; damaged ones are removed")
     more = "At least one of the two limits is needed."
-    collect = add_action(actions, "gc", "remove the files that have been unused for longest; files used within a day are kept", more)
+    collect = add_action(
+        actions, "gc", "remove the files that were unused for longest, except those of the last day", more
+    )
     collect.add_argument("--max-size", metavar="SIZE", help="size that the store may keep, for example 500M or 20G")
     collect.add_argument("--max-age", metavar="AGE", help="remove files unused for that long, for example 30d or 12h")
     clean = add_action(actions, "clean", "empty the store")

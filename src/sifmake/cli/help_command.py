@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the argument."""
-    parser.add_argument("topic", metavar="COMMAND", nargs="*", help="a command and its subcommand (default: all commands)")
+    parser.add_argument("topic", metavar="COMMAND", nargs="*", help="a command and its subcommand (default: all)")
 
 
 def run(args: argparse.Namespace) -> int:

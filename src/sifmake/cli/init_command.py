@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
     parser.description = (
         "Write sifmake.yaml, config/images.yaml, dodo.py, Snakefile, profiles/default and .gitignore into a folder. "
-        "Existing files are left as they are. If the folder has a Snakefile, the files go into its subfolder containers."
+        "Existing files are kept. If the folder has a Snakefile, the files go into its subfolder containers."
     )
     parser.epilog = examples(
         "sifmake init                        # then list images in config/images.yaml",

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     pair = add_action(actions, "newpair", "make an Ed25519 key pair and trust its public half", more)
     pair.add_argument("name", metavar="NAME", nargs="?", default="default", help="its name (default: 'default')")
-    pair.add_argument("--passphrase-file", type=Path, metavar="FILE", help="file whose first line is the passphrase of the private key")
+    pair.add_argument("--passphrase-file", type=Path, metavar="FILE", help="file that begins with the passphrase")
     listing = add_action(actions, "list", "list the trusted public keys", "They include Apptainer's keyring.")
     listing.add_argument("-s", "--secret", action="store_true", help="list private keys instead")
     listing.add_argument("-j", "--json", action="store_true", help="print a JSON document")

@@ -125,7 +125,7 @@ def run(arguments: list[str]) -> int:
 
 def _run_parsed(args: argparse.Namespace) -> int:
     """Run a command and return the exit status; errors become a line unless a traceback was asked for."""
-    if args.command not in _RUNNING:    # these pass their open files on to the program
+    if args.command not in _RUNNING:  # these pass their open files on to the program
         _open_closed_files()
     try:
         with Withheld():

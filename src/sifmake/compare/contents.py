@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_LIST = "sifmake sif list shows what it has"
+_LIST = "run `sifmake sif list` to see its objects"
 
 
 @dataclass(frozen=True)

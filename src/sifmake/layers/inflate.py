@@ -44,7 +44,7 @@ def inflate(read: Callable[[int], bytes], limits: Limits, *, chunk: int = MIB) -
         chunk: Most bytes in one piece, at least 64 KiB.
 
     Raises:
-        LayerError: The stream is damaged, cut off, followed by other bytes, of a refused compression, or beyond a
+        LayerError: The stream is damaged, truncated, followed by other bytes, of a refused compression, or beyond a
             limit.
     """
     source = _Input(read)
@@ -194,7 +194,7 @@ def _member(source: _Input, codec: _Gzip | _Zstd, chunk: int) -> Iterator[bytes]
     while not decoder.eof:
         data = b""
         if decoder.needs_input and not (data := source.next()):
-            raise LayerError(f"{codec.name} stream is cut off after {source.count} bytes")
+            raise LayerError(f"{codec.name} stream is truncated after {source.count} bytes")
         if piece := decoder.decompress(data, chunk):
             yield piece
     source.put_back(decoder.unused_data)

@@ -95,7 +95,7 @@ class Pack:
         """
         data = read_at(self.fd, size, start)
         if len(data) < size:
-            raise PackDamagedError("layer pack is cut off", where=str(self.path))
+            raise PackDamagedError("layer pack is truncated", where=str(self.path))
         return data
 
     def blocks_of(self, content: Content) -> Iterator[bytes | bytearray]:

@@ -50,7 +50,7 @@ def old_gnu_map(header: bytes, blocks: Blocks, limits: Limits) -> SparseMap:
     """Read the map of a type ``S`` member, whose extension blocks follow its header.
 
     Raises:
-        LayerError: The map is malformed, cut off or too long.
+        LayerError: The map is malformed, truncated or too long.
     """
     if not is_gnu(header):
         raise LayerError("a sparse member that is not in GNU's format")
@@ -86,7 +86,7 @@ def pax_map(records: Mapping[bytes, bytes], blocks: Blocks, size: int, limits: L
         it is, like Go does).
 
     Raises:
-        LayerError: The map is malformed, cut off or too long.
+        LayerError: The map is malformed, truncated or too long.
     """
     version = records.get(b"GNU.sparse.major", b""), records.get(b"GNU.sparse.minor", b"")
     in_data = version == (b"1", b"0")
@@ -135,7 +135,7 @@ class _Tokens:
     def next(self) -> int:
         while not self._lines:
             if self.consumed + BLOCK > min(self._size, self._most):
-                raise LayerError("the member's sparse map is cut off or too long")
+                raise LayerError("the member's sparse map is truncated or too long")
             self.consumed += BLOCK
             *lines, self._open = (self._open + self._blocks.take(BLOCK)).split(b"\n")
             self._lines = lines[::-1]

@@ -102,7 +102,7 @@ class TarReader:
             ``sparse_regions`` and ``xattr_bytes`` apply.
 
     Raises:
-        LayerError: While iterating or reading data: the stream is malformed, cut off or beyond a limit. ``where``
+        LayerError: While iterating or reading data: the stream is malformed, truncated or beyond a limit. ``where``
             names the entry.
     """
 

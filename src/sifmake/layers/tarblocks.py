@@ -39,7 +39,7 @@ class Blocks:
             return block
         block = b"".join(self._up_to(BLOCK))
         if block and len(block) < BLOCK:
-            raise LayerError("the tar stream is cut off inside a header block")
+            raise LayerError("the tar stream is truncated inside a header block")
         return block
 
     def take(self, size: int) -> bytes:
@@ -62,7 +62,7 @@ class Blocks:
             left -= len(piece)
             yield piece
         if left:
-            raise LayerError(f"the tar stream is cut off, {left} bytes of the entry's data are missing")
+            raise LayerError(f"the tar stream is truncated, {left} bytes of the entry's data are missing")
 
     def skip(self, size: int) -> None:
         """Pass over data; see `pieces` for errors."""

@@ -170,7 +170,7 @@ def load_json(data: bytes) -> dict[str, Any]:
 
 def _hint_for(data: bytes) -> str:
     html = data[:200].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
-    return "a web page came instead: look at the registry's address and at the proxy" if html else ""
+    return "this is a web page: look at the registry's address and at the proxy" if html else ""
 
 
 def _embedded(item: dict[str, Any], digest: str, size: int) -> bytes | None:

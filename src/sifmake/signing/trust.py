@@ -118,7 +118,7 @@ def read_key_file(path: Path) -> bytes:
         with path.open("rb") if usable or not path.exists() else io.BytesIO() as file:
             data = file.read(_KEY_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise KeyFileError("no such key file", where=str(path), hint="is the path right?") from None
+        raise KeyFileError("no such key file", where=str(path), hint="check the path") from None
     if not data or len(data) > _KEY_FILE_BYTES:
         what = "the file is empty" if usable and not data else "not a key file"
         raise KeyFileError(what, where=str(path), hint="name a file with a PEM or OpenPGP key")

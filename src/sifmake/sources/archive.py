@@ -103,4 +103,4 @@ class ArchiveSource(ABC):
 def advised(error: SifmakeError) -> SifmakeError:
     """Return an error about a place on this machine with a word on what to do."""
     damaged = isinstance(error, IntegrityError)
-    return error.advised("it is damaged or was not copied whole: get it anew" if damaged else "is the path right?")
+    return error.advised("it is damaged or was not copied whole: get it anew" if damaged else "check the path")

@@ -87,7 +87,7 @@ class _Streams:
             if self._decoder.eof:
                 return b""
             if not given and self._decoder.needs_input and not (given := self._file.read(_FED)):
-                raise EOFError("it is cut off")
+                raise EOFError("it is truncated")
             if data := self._decoder.decompress(given, size):
                 return bytes(data)
 

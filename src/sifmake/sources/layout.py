@@ -40,7 +40,7 @@ def open_layout(reference: LocalReference, settings: SourceSettings) -> LayoutSo
         SourceError: There is no such folder.
     """
     if not reference.path.is_dir():
-        hint = "use oci-archive: for a tar archive" if reference.path.is_file() else "is the path right?"
+        hint = "use oci-archive: for a tar archive" if reference.path.is_file() else "check the path"
         raise SourceError("there is no such folder", where=f"oci:{reference.path}", hint=hint)
     return LayoutSource("oci", reference, Folder(reference.path), settings.limits)
 
@@ -167,7 +167,7 @@ class LayoutSource(ArchiveSource):
         if self._reference.tag:
             return self._by_tag(entries, self._reference.tag)
         if not entries:
-            raise SourceError("the layout is empty", hint="is the path right?")
+            raise SourceError("the layout is empty", hint="check the path")
         return self._only(entries)
 
     def _by_digest(self, index: Index, digest: str) -> Descriptor:

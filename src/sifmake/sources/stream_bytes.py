@@ -100,7 +100,7 @@ class MemberBytes:
         if not data:
             self._archive.broken = True
             position = self._archive.position
-            raise IntegrityError(f"the archive is cut off: it ends at byte {position} inside a member")
+            raise IntegrityError(f"the archive is truncated: it ends at byte {position} inside a member")
         self._left -= len(data)
         return data
 

@@ -33,7 +33,7 @@ class TarArchive(RandomAccess):
             limits: Bound the headers; see :func:`~sifmake.sources.tar_members.entries_of`.
 
         Raises:
-            IntegrityError: This is no tar archive, or it is damaged or cut off.
+            IntegrityError: This is no tar archive, or it is damaged or truncated.
         """
         self._fd = fd
         try:

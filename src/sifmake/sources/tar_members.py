@@ -111,7 +111,7 @@ def entries_of(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterat
         limits: ``archive_members``, ``archive_headers_bytes`` and ``pax_bytes`` apply.
 
     Raises:
-        IntegrityError: This is no tar archive, or it is damaged, cut off or beyond a limit.
+        IntegrityError: This is no tar archive, or it is damaged, truncated or beyond a limit.
     """
     extra: dict[str, bytes] = {}
     headers = 0
@@ -120,7 +120,7 @@ def entries_of(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterat
         header = archive.take(BLOCK)
         if not _demand_header(header, start, archive.position):
             if extra:
-                raise IntegrityError("the archive is cut off: it ends behind an extended header")
+                raise IntegrityError("the archive is truncated: it ends behind an extended header")
             return
         kind = header[156:157]
         size = _size(header, extra, start)
@@ -141,7 +141,7 @@ def entries_of(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterat
 def _demand_header(header: bytes, start: int, end: int) -> bool:
     """Return whether an entry begins here, False at the archive's end; anything else is an error."""
     if 0 < len(header) < BLOCK and start:
-        raise IntegrityError(f"the archive is cut off: it ends at byte {end} inside a header")
+        raise IntegrityError(f"the archive is truncated: it ends at byte {end} inside a header")
     if len(header) < BLOCK or not header.strip(b"\0"):
         if not start:
             raise IntegrityError("this is no tar archive, or an empty one")
@@ -191,7 +191,7 @@ def follow(members: Mapping[str, TarMember], name: str) -> TarMember:
 def _pass(archive: ArchiveBytes, end: int) -> None:
     """Go to the next header, behind what is left of a member's data."""
     if not archive.skip(end - archive.position):
-        raise IntegrityError(f"the archive is cut off: it ends at byte {archive.position} inside a member")
+        raise IntegrityError(f"the archive is truncated: it ends at byte {archive.position} inside a member")
     archive.skip(-end % BLOCK)
 
 

@@ -118,11 +118,11 @@ def read_archive(
 
 
 def _demand_end(fd: int) -> None:
-    """Refuse an archive that was cut off between two members, which reading alone does not notice."""
+    """Refuse an archive that was truncated between two members, which reading alone does not notice."""
     status = os.fstat(fd)
     end = max(0, status.st_size - len(_END))
     if not stat.S_ISREG(status.st_mode) or read_at(fd, len(_END), end) != _END:
-        raise StoreError("is no archive of a store, or was cut off", hint="copy it again")
+        raise StoreError("is no archive of a store, or was truncated", hint="copy it again")
 
 
 class _Import:
@@ -174,7 +174,7 @@ class _Import:
         if entry.size > _LARGEST[kind]:
             raise StoreError(f"is too large for a {kind}, {entry.size} bytes", where=entry.name)
         if entry.offset + entry.size > self._size:
-            raise StoreError("is no archive of a store, or was cut off", where=entry.name, hint="copy it again")
+            raise StoreError("is no archive of a store, or was truncated", where=entry.name, hint="copy it again")
         if entry.name in self._seen:
             raise StoreError("stands in the archive twice", where=entry.name)
         self._seen.add(entry.name)
