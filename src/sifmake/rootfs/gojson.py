@@ -1,13 +1,16 @@
 """JSON as Go's encoding/json writes it, so that our documents equal those of Apptainer and SingularityCE byte by byte.
 
-Go escapes ``<``, ``>``, ``&``, U+2028 and U+2029, sorts the keys of maps, and has no lone surrogates.
+Go escapes ``<``, ``>``, ``&``, U+2028 and U+2029, sorts the keys of maps, and has no lone surrogates: where a text
+holds bytes that are not UTF-8 (``surrogateescape``), it writes an escape for each of them.
 """
 
 from __future__ import annotations
 
 import json
 
-_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
+_ESCAPES = str.maketrans(
+    {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"} | {chr(0xDC00 + byte): "\\ufffd" for byte in range(0x80, 0x100)}
+)
 
 
 def compact(value: object) -> bytes:

@@ -23,8 +23,8 @@ _ALL_TEXT_BYTES = 2 << 20
 
 ATTRIBUTES = ("apps", "environment", "labels", "runscript", "test", "helpfile", "deffile", "startscript")
 """Of a container, in the order of the document."""
-APP_ATTRIBUTES = ATTRIBUTES[1:6]
-"""Of a SCIF app."""
+APP_ATTRIBUTES = ("environment", "labels", "runscript", "startscript", "test", "helpfile")
+"""Of a SCIF app, likewise."""
 
 _TEXTS = {"runscript": b"runscript", "test": b"test", "helpfile": b"runscript.help"}
 _APPS = b"scif/apps"
@@ -104,6 +104,7 @@ class _Looker:
         if inode is None or inode.kind != DIR:
             return None
         found = self.texts(folder, ("9*-environment.sh",))
+        found["startscript"] = self.text(folder + b"/startscript")
         found["labels"] = _labels(self.text(folder + b"/labels.json"))
         return _filled(found, APP_ATTRIBUTES)
 

@@ -19,9 +19,9 @@ _MONTHS = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
-_PREFIX = "org.label-schema."
-_DEFFILE = _PREFIX + "usage.singularity.deffile."
-_OCI = "org.opencontainers.image."
+SCHEMA_PREFIX = "org.label-schema."
+DEFFILE_PREFIX = SCHEMA_PREFIX + "usage.singularity.deffile."
+OCI_PREFIX = "org.opencontainers.image."
 
 
 def parse_created(text: str) -> datetime | None:
@@ -62,27 +62,27 @@ def make_labels(
         architecture: That was found in the image.
     """
     moment = parse_created(created)
-    labels = {_OCI + "architecture": architecture}
+    labels = {OCI_PREFIX + "architecture": architecture}
     if moment is not None:
-        labels[_OCI + "created"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)
+        labels[OCI_PREFIX + "created"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)
     labels |= own
     if moment is not None:
-        labels[_PREFIX + "build-date"] = build_date(moment)
+        labels[SCHEMA_PREFIX + "build-date"] = build_date(moment)
     labels |= _about_build(origin, architecture)
     if not origin.canonical:
         # The base of the SIF is the image itself: another image's name must not stand beside its digest.
-        labels.pop(_OCI + "base.name", None)
+        labels.pop(OCI_PREFIX + "base.name", None)
     return dict(sorted({**labels, **configured}.items()))
 
 
 def _about_build(origin: Origin, architecture: str) -> dict[str, str]:
     labels = {
-        _PREFIX + "schema-version": "1.0",
-        _PREFIX + "build-arch": architecture,
-        _DEFFILE + "bootstrap": origin.transport,
-        _DEFFILE + "from": one_line(origin.name),
-        _OCI + "base.digest": origin.manifest_digest,
+        SCHEMA_PREFIX + "schema-version": "1.0",
+        SCHEMA_PREFIX + "build-arch": architecture,
+        DEFFILE_PREFIX + "bootstrap": origin.transport,
+        DEFFILE_PREFIX + "from": one_line(origin.name),
+        OCI_PREFIX + "base.digest": origin.manifest_digest,
     }
     if origin.canonical:
-        labels[_OCI + "base.name"] = origin.canonical
+        labels[OCI_PREFIX + "base.name"] = origin.canonical
     return labels

@@ -67,7 +67,7 @@ def choose_attributes(attributes: Attributes, wanted: Collection[str], app: str 
     Args:
         attributes: All that there are.
         wanted: Names from ``ATTRIBUTES``.
-        app: Name of an app; then ``startscript`` and ``deffile`` are still the container's, if they are wanted.
+        app: Name of an app; then ``deffile`` is still the container's, if it is wanted.
 
     Raises:
         SifError: There is no such app.

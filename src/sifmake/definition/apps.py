@@ -1,0 +1,125 @@
+"""SCIF apps (https://sci-f.github.io): the folders, scripts and labels that they have in an image."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.definition.label_lines import parse_labels
+from sifmake.rootfs.gojson import indented
+from sifmake.rootfs.shell import single_quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sifmake.definition.model import App, BuildStage
+
+_SCRIPTS = {"apprun": "runscript", "appstart": "startscript", "apptest": "test"}
+_PLAIN = re.compile(r"[A-Za-z0-9_./+:@%,-]+", re.ASCII)
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]", re.ASCII)
+_APPS_BASE = b".singularity.d/env/94-appsbase.sh"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A folder or file to be put into an image.
+
+    Attributes:
+        path: Without leading slash; parents come before what is in them.
+        data: Bytes of the file; None for a folder.
+        mode: Permission bits.
+    """
+
+    path: bytes
+    data: bytes | None
+    mode: int
+
+
+def app_edits(stage: BuildStage, exists: Callable[[bytes], bool]) -> list[Edit]:
+    """Return what the apps of a stage put into its image before anything is copied.
+
+    The list of apps (``94-appsbase.sh``) is always written: it names the apps of this stage, not those of its base.
+
+    Args:
+        stage: With its apps.
+        exists: Tells whether the base has something at a path.
+    """
+    edits: list[Edit] = []
+    exports: list[str] = []
+    for app in stage.apps:
+        own = list(_edits(app))
+        edits += own
+        paths = {edit.path for edit in own}
+        exports += _exports(app, lambda path, paths=paths: path in paths or exists(path))  # type: ignore[misc]
+    return [*edits, Edit(_APPS_BASE, _bytes("".join(f"{line}\n" for line in exports)), 0o755)]
+
+
+def app_post(app: App) -> tuple[str, str]:
+    """Return what runs before and after ``%appinstall`` in the shell of ``%post``, even without such a section."""
+    folder = _word(f"/scif/apps/{app.name}")
+    return f"\ncd /\n. {_word(f'/scif/apps/{app.name}/scif/env/01-base.sh')}\ncd {folder}\n", "\ncd /\n"
+
+
+def _edits(app: App) -> Iterator[Edit]:
+    root, data = f"scif/apps/{app.name}", f"scif/data/{app.name}"
+    folders = ("scif", "scif/apps", root, f"{root}/bin", f"{root}/lib", f"{root}/scif", f"{root}/scif/env")
+    for folder in (*folders, "scif/data", data, f"{data}/input", f"{data}/output"):
+        yield Edit(_bytes(folder), None, 0o755)
+    meta = f"{root}/scif"
+    yield Edit(_bytes(f"{meta}/env/01-base.sh"), _bytes(_base_script(app)), 0o755)
+    if text := app.text("appenv"):
+        yield Edit(_bytes(f"{meta}/env/90-environment.sh"), _bytes(text), 0o755)
+    for section, name in _SCRIPTS.items():
+        if text := app.text(section):
+            yield Edit(_bytes(f"{meta}/{name}"), _bytes(f"#!/bin/sh\n\n{text}\n"), 0o755)
+    if text := app.text("apphelp"):
+        yield Edit(_bytes(f"{meta}/runscript.help"), _bytes(text), 0o644)
+    labels = {"SCIF_APP_NAME": app.name, **parse_labels(app.text("applabels"))}
+    yield Edit(_bytes(f"{meta}/labels.json"), indented(dict(sorted(labels.items()))), 0o644)
+
+
+def _base_script(app: App) -> str:
+    root, data = f"/scif/apps/{app.name}", f"/scif/data/{app.name}"
+    values = {
+        "SCIF_APPNAME": app.name,
+        "SCIF_APPROOT": root,
+        "SCIF_APPMETA": f"{root}/scif",
+        "SCIF_DATA": "/scif/data",
+        "SCIF_APPDATA": data,
+        "SCIF_APPINPUT": f"{data}/input",
+        "SCIF_APPOUTPUT": f"{data}/output",
+    }
+    lines = [f"export {name}={_word(value)}" for name, value in values.items()]
+    return "\n".join(["#!/bin/sh", "# Where this app has its files.", *lines, ""])
+
+
+def _exports(app: App, exists: Callable[[bytes], bool]) -> Iterator[str]:
+    """Yield lines that name an app's places for the other apps and for ``%post``.
+
+    As in Apptainer the paths have the name that can be part of a variable: that is another one for ``foo-bar``.
+    """
+    name = _NOT_A_NAME.sub("_", app.name)
+    root, meta = f"/scif/apps/{name}", f"/scif/apps/{name}/scif"
+    yield f"export SCIF_APPDATA_{name}=/scif/data/{name}"
+    yield f"export SCIF_APPMETA_{name}={meta}"
+    yield f"export SCIF_APPROOT_{name}={root}"
+    yield f"export SCIF_APPBIN_{name}={root}/bin"
+    yield f"export SCIF_APPLIB_{name}={root}/lib"
+    files = {
+        "ENV": "env/90-environment.sh",
+        "LABELS": "labels.json",
+        "RUN": "runscript",
+        "START": "startscript",
+    }
+    for kind, file in files.items():
+        if exists(_bytes(f"scif/apps/{app.name}/scif/{file}")):
+            yield f"export SCIF_APP{kind}_{name}={meta}/{file}"
+
+
+def _word(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else single_quoted(text)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

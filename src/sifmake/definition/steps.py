@@ -1,0 +1,196 @@
+"""Cutting ``%post`` into steps: ``# sifmake: step`` and ``# sifmake: expires 7d``, each on a line of its own.
+
+A marker counts at column 0 between two commands of the top level, and is an error everywhere else. A step begins with
+the folder, umask, options and variables of the one before. What does not carry over (functions, aliases, traps,
+redirections of the shell, jobs) may not be made before a later marker: a script that counts on it would do harm.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from sifmake.definition.apps import app_post
+from sifmake.definition.model import Lines
+from sifmake.definition.script_command import interpreter_words
+from sifmake.definition.shell_scan import ShellScan, UnclearError
+
+if TYPE_CHECKING:
+    from sifmake.definition.model import App, BuildStage, Section
+    from sifmake.definition.problems import Place
+    from sifmake.definition.shell_scan import Command
+
+_MARKER = re.compile(r"[ \t]*#[ \t]*sifmake[ \t]*:[ \t]*(?P<text>[^\n]*?)[ \t]*")
+_EXPIRES = re.compile(r"expires[ \t]+([1-9][0-9]{0,5})([smhdw])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SHELLS = frozenset(("sh", "dash", "bash", "ash"))
+_LOST = {
+    "f()": "a function",
+    "function": "a function",
+    "coproc": "a job",
+    "&": "a job",
+    "alias": "an alias",
+    "trap": "a trap",
+    "exec": "a redirection of the shell, or its end",
+    "shift": "the script's arguments",
+    "ulimit": "a limit of the process",
+    "shopt": "an option of bash",
+}
+"""Commands whose effect ends with a step, and what it is."""
+
+
+@dataclass(frozen=True)
+class PostStep:
+    """A part of ``%post`` that is run, and kept, on its own.
+
+    Attributes:
+        text: Of the script, without markers.
+        lines: Where its lines stand in the file.
+        expires: Seconds after which ``sifmake lock`` has the step run again; None for never.
+    """
+
+    text: str
+    lines: Lines
+    expires: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The first line that is a command."""
+        return next((line.strip() for line in self.text.split("\n") if _is_command(line)), "")
+
+
+@dataclass(frozen=True)
+class _Marker:
+    index: int
+    expires: int | None
+
+
+def post_steps(stage: BuildStage, place: Place) -> tuple[PostStep, ...]:
+    """Return what runs as ``%post``, with ``%appinstall`` of all apps at the end; nothing if there is nothing to run.
+
+    Args:
+        stage: With its sections.
+        place: For messages.
+
+    Raises:
+        DefinitionError: A marker stands where it cannot count, or something before it would be lost.
+    """
+    post = stage.sections.get("post")
+    steps = _cut(post, place) if post else []
+    installs = any(app.text("appinstall") for app in stage.apps)
+    if not steps and not installs:
+        return ()
+    last = steps.pop() if steps else PostStep("", Lines(((0, stage.line),)))
+    for app in stage.apps:
+        _refuse_markers(app, place)
+        last = _with_app(last, app)
+    return (*steps, last)
+
+
+def _cut(post: Section, place: Place) -> list[PostStep]:
+    lines = post.text.split("\n")[:-1]
+    markers = [_parsed(index, match["text"], post, place) for index, match in _markers(lines)]
+    if not markers:
+        return [PostStep(post.text, post.lines)]
+    _check(post, markers, place)
+    # An expiry belongs to the step in which it stands; it does not begin one.
+    starts = [0, *(marker.index + 1 for marker in markers if marker.expires is None), len(lines) + 1]
+    steps = []
+    for start, after in pairwise(starts):
+        inside = {marker.index: marker.expires for marker in markers if start <= marker.index < after - 1}
+        if len(inside) > 1:
+            raise place.error(post.lines.of(max(inside)), "the step has two times to expire", section="post")
+        kept = [index for index in range(start, after - 1) if index not in inside]
+        if any(_is_command(lines[index]) for index in kept):
+            runs = tuple((at, post.lines.of(index)) for at, index in enumerate(kept))
+            text = "".join(f"{lines[index]}\n" for index in kept)
+            steps.append(PostStep(text, Lines(_merged(runs)), next(iter(inside.values()), None)))
+    return steps
+
+
+def _markers(lines: list[str]) -> list[tuple[int, re.Match[str]]]:
+    found = ((index, _MARKER.fullmatch(line)) for index, line in enumerate(lines) if "sifmake" in line)
+    return [(index, match) for index, match in found if match]
+
+
+def _parsed(index: int, text: str, post: Section, place: Place) -> _Marker:
+    if text == "step":
+        return _Marker(index, None)
+    if match := _EXPIRES.fullmatch(text):
+        return _Marker(index, int(match[1]) * _SECONDS[match[2]])
+    hint = "write `# sifmake: step` or `# sifmake: expires 7d` (s, m, h, d, w)"
+    raise place.error(post.lines.of(index), f"the marker {text[:40]!r} is not known", hint, section="post")
+
+
+def _check(post: Section, markers: list[_Marker], place: Place) -> None:
+    """Refuse markers that do not stand between two commands, and what would be lost at one."""
+    first = post.lines.of(markers[0].index)
+    shell = interpreter_words(post)
+    names = [word.rpartition("/")[2] for word in shell if not word.startswith("-")]
+    name = next((name for name in names if name not in {"env", "busybox"}), "sh")
+    if name not in _SHELLS:
+        what = f"%post is run by {name[:40]}, and cannot be cut into steps"
+        raise place.error(first, what, "remove the marker, or use sh, dash, bash or ash", section="post")
+    scan = ShellScan(post.text, bash=name == "bash")
+    try:
+        scan.run()
+    except UnclearError as error:
+        what = f"the steps of %post are not certain: {error}"
+        hint = "remove the markers, or write this line more simply"
+        raise place.error(post.lines.of(error.line), what, hint, section="post") from None
+    lines = post.text.split("\n")
+    for marker in markers:
+        if marker.index not in scan.comments or not lines[marker.index].startswith("#"):
+            what = "a marker stands within a command, a here-document, a quote or a continued line, or is indented"
+            hint = "put it between two commands, at the start of its line"
+            raise place.error(post.lines.of(marker.index), what, hint, section="post")
+    last = max((marker.index for marker in markers if marker.expires is None), default=-1)
+    for command in scan.commands:
+        if command.line < last and (lost := _lost(command)):
+            hint = f"put it below line {post.lines.of(last)}, or remove the marker there"
+            what = f"{lost} does not carry over to the next step"
+            raise place.error(post.lines.of(command.line), what, hint, section="post")
+
+
+def _lost(command: Command) -> str:
+    """Return what a command makes that ends with the step; empty for all others."""
+    name = command.words[0] if command.words else ""
+    if name == "set" and any(word == "--" or word[0] not in "-+" for word in _set_words(command)):
+        return "the script's arguments"
+    return _LOST.get(name.strip("\\'\""), "")
+
+
+def _set_words(command: Command) -> list[str]:
+    """Return the words of ``set`` that are no names of options after ``-o``."""
+    words = command.words
+    return [word for before, word in pairwise(words) if not re.fullmatch(r"[-+][a-zA-Z]*o", before)]
+
+
+def _is_command(line: str) -> bool:
+    text = line.strip()
+    return bool(text) and not text.startswith("#")
+
+
+def _refuse_markers(app: App, place: Place) -> None:
+    section = app.sections.get("appinstall")
+    for index, _ in _markers(section.text.split("\n") if section else []):
+        number = section.lines.of(index) if section else 0
+        raise place.error(number, "markers count in %post only", "remove it", section="appinstall")
+
+
+def _with_app(step: PostStep, app: App) -> PostStep:
+    before, after = app_post(app)
+    section = app.sections.get("appinstall")
+    at = step.text.count("\n") + before.count("\n")
+    line = section.line if section else 0
+    runs = (*step.lines.runs, (step.text.count("\n"), line))
+    if section:
+        runs += section.lines.part(0, section.text.count("\n"), at)
+    return PostStep(step.text + before + app.text("appinstall") + after, Lines(runs), step.expires)
+
+
+def _merged(runs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """Leave out pairs that follow from the one before."""
+    return tuple(pair for number, pair in enumerate(runs) if number == 0 or pair[1] - runs[number - 1][1] != 1)
