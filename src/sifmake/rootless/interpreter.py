@@ -1,0 +1,45 @@
+"""Programs of this room that run in an interpreter of their own, which may enter namespaces and has one thread."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.rootless.errors import RootlessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_KEPT = ("PATH", "LD_LIBRARY_PATH")
+_PROGRAM = "import sys; sys.path.insert(0, {path!r}); from {module} import {name}; {name}()"
+
+
+def start_program(
+    program: Callable[[], None], stdout: int, stderr: int | None, keep: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a function of this room, with a pipe to its standard input.
+
+    Args:
+        program: The function; its module needs nothing but the standard library.
+        stdout: File descriptor or a constant of :mod:`subprocess`.
+        stderr: Likewise.
+        keep: Further file descriptors that it gets.
+
+    Raises:
+        RootlessError: It is not known where Python is.
+        OSError: It cannot be started.
+    """
+    if not sys.executable:
+        raise RootlessError("the path of the Python interpreter is not known", hint="run sifmake by a python program")
+    path = str(Path(__file__).parents[2])
+    # Without site packages and without the user's settings: nothing of them is needed, and it starts in a third.
+    text = _PROGRAM.format(path=path, module=program.__module__, name=program.__qualname__)
+    words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", text]
+    environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environ["PATH"] = f"{environ.get('PATH', '')}:/usr/bin:/bin:/usr/sbin:/sbin".lstrip(":")
+    return subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, pass_fds=keep, env=environ, start_new_session=True
+    )

@@ -1,0 +1,127 @@
+"""The program that runs a script as root, and keeps what it changed until the caller has read it.
+
+It is an interpreter of its own: the caller's may have threads, and must not enter namespaces. Standard input carries
+the plan and then a line for each further wish; its end means that the caller has gone or wants no more. Standard
+output carries the report, standard error what the script prints, and one more descriptor the layer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+
+from sifmake.errors import SifmakeError
+from sifmake.rootless.layer import write_changes
+from sifmake.rootless.mounts import Mounts
+from sifmake.rootless.namespace import become_root, enter_namespaces
+from sifmake.rootless.plan import LAYER, Report, read_plan
+from sifmake.rootless.removal import empty_folder
+from sifmake.rootless.script import AFTER, BEFORE, LABELS, SCRIPT
+from sifmake.rootless.snapshot import LARGEST
+from sifmake.rootless.start import start_script
+from sifmake.rootless.work_tree import WorkTree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+    from sifmake.rootless.plan import Plan
+
+_LABELS_BYTES = 1 << 20
+
+
+def keep() -> None:
+    """Run one script as standard input says."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # the caller gets them, and closes our input
+    control = os.fdopen(0, "rb")
+    plan = read_plan(control.readline())
+    try:
+        become_root(plan.users, plan.groups)
+        enter_namespaces(network=plan.network)
+        with _Keeper(plan) as keeper:
+            _tell(keeper.run())
+            if control.readline() == LAYER:
+                keeper.write_layer()
+                _tell(Report(0))
+    except SifmakeError as error:
+        _tell(Report(1, error=(error.what, error.where, error.hint)))
+    except OSError as error:
+        where = os.fsdecode(error.filename) if error.filename else ""
+        _tell(Report(1, error=(error.strerror or str(error), where, "")))
+    finally:
+        empty_folder(plan.place)
+
+
+def _tell(report: Report) -> None:
+    data = report.encode()
+    while data:
+        data = data[os.write(1, data) :]
+
+
+class _Keeper:
+    """One run, from the tree to the layer."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._tree = WorkTree(plan)
+        self._mounts = Mounts(self._tree.root, plan.place, plan)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tree.close()
+
+    def run(self) -> Report:
+        """Run the script and return what came of it."""
+        self._mounts.prepare()
+        words = self._write_script()
+        running = start_script(self._plan, words, self._tree.root, self._mounts)
+        report = running.wait(control=0)
+        labels = self._take(LABELS, _LABELS_BYTES)
+        state = self._take(AFTER, LARGEST)
+        for name in (SCRIPT, BEFORE):
+            self._take(name, 0)
+        return report._replace(labels=labels or b"", snapshot=state or b"", reached_end=state is not None)
+
+    def write_layer(self) -> None:
+        """Write what the script changed."""
+        with os.fdopen(self._plan.layer, "wb") as file:
+            write_changes(self._tree, self._plan, self._mounts.made, file)
+
+    def _write_script(self) -> list[str]:
+        """Put the script where it runs; return the words that run it."""
+        if self._plan.snapshot:
+            _replace_file(self._tree.root + BEFORE, self._plan.snapshot, 0o644)
+        if not self._plan.setup:
+            _replace_file(self._tree.root + SCRIPT, self._plan.script, 0o755)
+            return self._plan.words
+        path = f"{self._plan.place}/script"
+        _replace_file(path, self._plan.script, 0o755)
+        return [path if word == SCRIPT else word for word in self._plan.words]
+
+    def _take(self, name: str, most: int) -> bytes | None:
+        """Read and remove a file at the top of the tree; None if it is not a regular file."""
+        path = self._tree.root + name
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            data = file.read(most) if regular else None
+        if regular:
+            os.unlink(path)
+        return data
+
+
+def _replace_file(path: str, data: bytes, mode: int) -> None:
+    """Write a file in the place of anything that is not a folder."""
+    if os.path.lexists(path):
+        os.unlink(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+    os.chmod(path, mode)

@@ -1,0 +1,66 @@
+"""The tree that a script changes: a kernel overlay over the unpacked layers, or a copy of them."""
+
+from __future__ import annotations
+
+import os
+
+from sifmake.rootless.errors import RootlessError
+from sifmake.runtime.system import MS_NODEV, mount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PLAIN = "redirect_dir=off,metacopy=off,index=off"
+"""What would make an upper folder hard to read; in user namespaces it is off."""
+
+
+def mount_overlay(lowers: Sequence[str], top: str, place: str, *, user: bool) -> str:
+    """Mount the layers with an empty one over them; returns the folder of all.
+
+    Args:
+        lowers: Folders, highest first.
+        top: The one of them that says what the top folder is like.
+        place: Folder in which ``upper``, ``work`` and ``root`` are made.
+        user: Whether this is a user namespace.
+
+    Raises:
+        OSError: The kernel or the file system cannot do it.
+    """
+    for name in ("upper", "work", "root"):
+        os.mkdir(f"{place}/{name}", 0o755)
+    _copy_attributes(top, f"{place}/upper")
+    folders = [*lowers, f"{place}/upper", f"{place}/work"]
+    fds = [os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for folder in folders]
+    try:
+        # By number: a path may hold what the kernel takes apart, and many paths would not fit into a page.
+        *below, upper, work = [f"/proc/self/fd/{fd}" for fd in fds]
+        options = f"lowerdir={':'.join(below)},upperdir={upper},workdir={work}," + ("userxattr" if user else _PLAIN)
+        try:  # what is lost when the machine stops is made anew: no need to sync (Linux 5.10)
+            mount("overlay", f"{place}/root", "overlay", MS_NODEV, f"{options},volatile")
+        except OSError:
+            mount("overlay", f"{place}/root", "overlay", MS_NODEV, options)
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return f"{place}/root"
+
+
+def _copy_attributes(source: str, target: str) -> None:
+    """Give a folder the owner, mode, times and extended attributes of another one."""
+    status = os.stat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    for name in os.listxattr(source):
+        if not name.startswith(("trusted.overlay.", "user.overlay.")):
+            os.setxattr(target, name, os.getxattr(source, name))
+    os.chmod(target, status.st_mode & 0o7777)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def explain_overlay(error: OSError, place: str) -> RootlessError:
+    """Return what to tell where neither overlay nor copy can be made."""
+    return RootlessError(
+        f"no tree to run in can be made: {error.strerror}",
+        where=place,
+        hint="name a folder on a local disk (SIFMAKE_TMPDIR)",
+    )

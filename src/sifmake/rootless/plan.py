@@ -1,0 +1,109 @@
+"""What the caller tells the keeper, which is another program: one line of JSON each way."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+LAYER = b"layer\n"
+"""What the caller says when it wants the layer."""
+
+
+class Plan(NamedTuple):
+    """All that the keeper needs to know.
+
+    Attributes:
+        mode: Value of :class:`~sifmake.rootless.request.Mode`.
+        users: Ranges of user ids for newuidmap, as texts; empty if there is no user namespace.
+        groups: Likewise of group ids.
+        lowers: Folders with trees, highest first.
+        place: Folder of this run, empty.
+        script: Text of the script.
+        words: Program and arguments.
+        environment: Variables.
+        binds: Source, target, and whether it is read-only.
+        network: Whether the network is the host's.
+        secrets: Names and bytes.
+        epoch: Latest time in the layer, or None.
+        snapshot: Text that restores the state of the shell.
+        privileged: Whether all capabilities are kept.
+        leave_out: Patterns of paths that do not go into the layer.
+        setup: Whether the script sees the host.
+        copy: Whether to copy the tree.
+        layer: File descriptor that the layer is written to.
+        folder: Current folder of a script that sees the host.
+    """
+
+    mode: str
+    users: list[list[str]]
+    groups: list[list[str]]
+    lowers: list[str]
+    place: str
+    script: bytes
+    words: list[str]
+    environment: dict[str, str]
+    binds: list[tuple[str, str, bool]]
+    network: bool
+    secrets: dict[str, bytes]
+    epoch: int | None
+    snapshot: bytes
+    privileged: bool
+    leave_out: list[str]
+    setup: bool
+    copy: bool
+    layer: int
+    folder: str
+
+    def encode(self) -> bytes:
+        """Return the line."""
+        secrets = {name: _text(value) for name, value in self.secrets.items()}
+        texts = {"script": _text(self.script), "snapshot": _text(self.snapshot), "secrets": secrets}
+        return json.dumps(self._asdict() | texts).encode() + b"\n"
+
+
+class Report(NamedTuple):
+    """What the keeper tells when the script has ended.
+
+    Attributes:
+        status: Exit status, as a shell tells it.
+        labels: Bytes of /.build.labels.
+        snapshot: What the end of the script wrote about the state of its shell.
+        reached_end: Whether the script got there.
+        faked: What the layer cannot hold.
+        error: What, where and hint if the script could not be run.
+    """
+
+    status: int
+    labels: bytes = b""
+    snapshot: bytes = b""
+    reached_end: bool = False
+    faked: tuple[str, ...] = ()
+    error: tuple[str, ...] = ()
+
+    def encode(self) -> bytes:
+        """Return the line."""
+        texts = {"labels": _text(self.labels), "snapshot": _text(self.snapshot)}
+        return json.dumps(self._asdict() | texts).encode() + b"\n"
+
+
+def read_plan(line: bytes) -> Plan:
+    """Return what a line says."""
+    plan = Plan(**json.loads(line))
+    secrets = {name: _bytes(value) for name, value in plan.secrets.items()}
+    return plan._replace(script=_bytes(plan.script), snapshot=_bytes(plan.snapshot), secrets=secrets)
+
+
+def read_report(line: bytes) -> Report:
+    """Return what a line says; ValueError if it is none."""
+    report = Report(**json.loads(line))
+    return report._replace(labels=_bytes(report.labels), snapshot=_bytes(report.snapshot))
+
+
+def _text(data: bytes) -> str:
+    """Return bytes as JSON can have them."""
+    return data.decode("latin-1")
+
+
+def _bytes(text: str | bytes) -> bytes:
+    """Return the bytes of such a text."""
+    return text.encode("latin-1") if isinstance(text, str) else text

@@ -1,0 +1,117 @@
+"""Running a script as root, as the caller sees it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.layers.tar_writer import tar_stream
+from sifmake.rootless.ids import mapped_words
+from sifmake.rootless.keeper_process import KeeperProcess
+from sifmake.rootless.plan import Plan
+from sifmake.rootless.script import TraceReader, is_shell, line_of, with_marks
+from sifmake.rootless.snapshot import read_state
+from sifmake.rootless.unpacking import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sifmake.layers.entry import Entry
+    from sifmake.rootless.plan import Report
+    from sifmake.rootless.request import PostRequest
+
+
+class PostResult:
+    """What a script did.
+
+    Attributes:
+        status: Exit status, as a shell tells it.
+        line: Line of the script that ran last, from 1; 0 if it cannot be told.
+        command: Its words, as the shell traced them.
+        labels: What it wrote to /.build.labels.
+        snapshot: State of its shell at the end, for the next piece; empty unless asked for and reached.
+        reached_end: Whether it ran to its end and did not leave before; always true if no snapshot was asked for.
+        faked: What the layer cannot hold.
+    """
+
+    def __init__(self, request: PostRequest, report: Report, trace: TraceReader, keeper: KeeperProcess) -> None:
+        self.status = report.status
+        self.line = line_of(request.script, trace)
+        self.command = os.fsdecode(trace.command)
+        self.labels = report.labels
+        self.reached_end = report.reached_end or not request.carry
+        self.faked = tuple(report.faked)
+        self.snapshot = b""
+        if request.carry and report.reached_end:
+            self.snapshot = read_state(report.snapshot, request.environment)
+        self._keeper = keeper
+
+    def changes(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
+        """Yield what is changed in the tree, in order, with the content of files; can be done once.
+
+        The content of an entry is to be read before the next one is asked for.
+
+        Raises:
+            RootlessError: Something in the tree cannot be in a layer.
+        """
+        return self._keeper.changes()
+
+    def layer(self) -> Iterator[bytes]:
+        """Yield the same as the layer's tar stream; can be done once.
+
+        Raises:
+            RootlessError: Something in the tree cannot be in a layer.
+        """
+        return tar_stream(self.changes())
+
+
+@contextmanager
+def run_post(request: PostRequest) -> Iterator[PostResult]:
+    """Run a script to its end; what it did can be read while the block runs.
+
+    Raises:
+        RootlessError: It could not be run. That it failed is no error, but its status.
+        OSError: No folder or process could be made for it.
+    """
+    place = Path(tempfile.mkdtemp(prefix="run-", dir=request.scratch))
+    try:
+        with KeeperProcess() as keeper:
+            trace = TraceReader(request.output)
+            report = keeper.run(_plan(request, place, keeper.layer_end), trace)
+            yield PostResult(request, report, trace, keeper)
+    finally:
+        with suppress(FileNotFoundError):
+            remove_tree(place, request.mode)
+
+
+def _plan(request: PostRequest, place: Path, layer: int) -> Plan:
+    """Return what the keeper is to do."""
+    users, groups = mapped_words(request.mode.value)
+    environment = dict(request.environment)
+    if request.setup:
+        environment |= dict.fromkeys(("APPTAINER_ROOTFS", "SINGULARITY_ROOTFS"), f"{place}/root")
+    shell = is_shell(request.words)
+    return Plan(
+        mode=request.mode.value,
+        users=users,
+        groups=groups,
+        lowers=[str(lower.absolute()) for lower in request.lowers],
+        place=str(place.absolute()),
+        script=with_marks(request.script, request.words, restore=bool(request.snapshot), carry=request.carry),
+        words=list(request.words),
+        environment=environment,
+        binds=[(str(bind.source.absolute()), bind.target, bind.read_only) for bind in request.binds],
+        network=request.network,
+        secrets=dict(request.secrets),
+        epoch=request.epoch,
+        snapshot=request.snapshot if shell else b"",
+        privileged=request.privileged,
+        leave_out=list(request.leave_out),
+        setup=request.setup,
+        copy=request.copy,
+        layer=layer,
+        folder=str(Path.cwd()),
+    )

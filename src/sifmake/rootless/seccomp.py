@@ -1,0 +1,112 @@
+"""Filters for system calls: what a script may not do at all, and what is answered without being done.
+
+A filter is a program of classic BPF (linux/seccomp.h, linux/bpf_common.h) that sees the number of a call, the kind of
+program that makes it, and the arguments, but not what these point to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import stat
+import struct
+
+from sifmake.rootless import kernel
+from sifmake.rootless.calls import IDENTITIES, KEYRINGS, NODES, OWNERS, tables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sifmake.rootless.calls import Table
+
+ALLOW, KILL, NOTIFY = 0x7FFF0000, 0x80000000, 0x7FC00000
+_ERRNO = 0x00050000
+DONE, REFUSE = _ERRNO, _ERRNO | errno.EPERM
+"""Answers: "done" though nothing was, and "not permitted"."""
+_LOAD, _EQUAL, _AND, _RETURN = 0x20, 0x15, 0x54, 0x06
+_GREATER_OR_EQUAL = 0x35
+_NUMBER, _KIND, _ARGUMENTS = 0, 4, 16
+"""Offsets in ``struct seccomp_data``."""
+_X32 = 0x40000000
+"""Set in numbers of calls by x86-64 programs with 32-bit pointers, which have the same kind."""
+_SET_MODE_FILTER, NEW_LISTENER = 1, 8
+_Instruction = tuple[int, int, int, int]
+
+
+def install_filter(mode: str, flags: int = 0) -> int:
+    """Let this process and its descendants make calls as the mode allows; for good.
+
+    Args:
+        mode: Value of :class:`~sifmake.rootless.request.Mode`.
+        flags: ``NEW_LISTENER`` to get a file descriptor on which calls arrive that are to be answered.
+
+    Returns:
+        That file descriptor, else 0.
+
+    Raises:
+        OSError: The kernel refuses, or has no such filters.
+    """
+    known = tables()
+    if not known:
+        return 0
+    single = mode == "single"
+    code = _encode(_program(known, single=single, notify=bool(flags)))
+    buffer = ctypes.create_string_buffer(code)
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))
+    pointer = ctypes.c_void_p(ctypes.addressof(program))
+    return kernel.syscall(known[0].calls["seccomp"], _SET_MODE_FILTER, flags, pointer, where="seccomp")
+
+
+def _program(known: Iterable[Table], *, single: bool, notify: bool) -> list[_Instruction]:
+    """Return a filter: one part for each kind of program, and death for all others."""
+    program: list[_Instruction] = []
+    for table in known:
+        part = _part(table, single=single, notify=notify)
+        program += [(_LOAD, 0, 0, _KIND), (_EQUAL, 1, 0, table.word), *_over(len(part)), *part]
+    return [*program, (_RETURN, 0, 0, KILL)]
+
+
+def _over(count: int) -> list[_Instruction]:
+    """Return a jump over so many instructions."""
+    return [(0x05, 0, 0, count)]
+
+
+def _part(table: Table, *, single: bool, notify: bool) -> list[_Instruction]:
+    part: list[_Instruction] = [(_LOAD, 0, 0, _NUMBER)]
+    if table.word == 0xC000003E:
+        part += [(_GREATER_OR_EQUAL, 0, 1, _X32), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
+    part += _answer(_numbers(table, KEYRINGS), REFUSE)
+    if single:
+        part += _answer([*_numbers(table, OWNERS), *table.old_owners], NOTIFY if notify else DONE)
+        part += _answer([*_numbers(table, IDENTITIES), *table.old_identities], DONE)
+        for name, argument in NODES.items():
+            if name in table.calls:
+                part += _answer_nodes(table.calls[name], argument)
+    return [*part, (_RETURN, 0, 0, ALLOW)]
+
+
+def _numbers(table: Table, names: Iterable[str]) -> list[int]:
+    return [table.calls[name] for name in names if name in table.calls]
+
+
+def _answer(numbers: Iterable[int], answer: int) -> list[_Instruction]:
+    """Give calls an answer; the number is loaded."""
+    return [one for number in numbers for one in ((_EQUAL, 0, 1, number), (_RETURN, 0, 0, answer))]
+
+
+def _answer_nodes(number: int, argument: int) -> list[_Instruction]:
+    """Say that device nodes were made; pipes and sockets are made indeed."""
+    return [
+        (_EQUAL, 0, 6, number),
+        (_LOAD, 0, 0, _ARGUMENTS + 8 * argument),
+        (_AND, 0, 0, 0o170000),
+        (_EQUAL, 1, 0, stat.S_IFCHR),
+        (_EQUAL, 0, 1, stat.S_IFBLK),
+        (_RETURN, 0, 0, DONE),
+        (_RETURN, 0, 0, ALLOW),
+    ]
+
+
+def _encode(program: Iterable[_Instruction]) -> bytes:
+    return b"".join(struct.pack("=HBBI", *one) for one in program)

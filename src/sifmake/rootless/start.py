@@ -1,0 +1,166 @@
+"""The first process of a process namespace, and the script that it waits for.
+
+When the first process ends, the kernel ends all others: nothing that a script leaves running outlives it. It ends
+when the keeper does.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+
+from sifmake.errors import SifmakeError
+from sifmake.rootless import kernel
+from sifmake.rootless.namespace import DOCKER_CAPABILITIES
+from sifmake.rootless.plan import Report, read_report
+from sifmake.rootless.seccomp import install_filter
+from sifmake.runtime.children import exit_status
+from sifmake.runtime.system import mount, unshare
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from sifmake.rootless.mounts import Mounts
+    from sifmake.rootless.plan import Plan
+
+_UMASK = 0o002
+"""The peers' during a build."""
+_OUTPUT = 2
+_REPORT_BYTES = 1 << 16
+
+
+class Running:
+    """A script that was started."""
+
+    def __init__(self, pid: int, report: int) -> None:
+        self._pid = pid
+        self._report = report
+
+    def wait(self, control: int) -> Report:
+        """Wait until the script and all that it started have ended; end them when ``control`` is at its end."""
+        poll = select.poll()
+        poll.register(control, select.POLLIN | select.POLLHUP)
+        poll.register(self._report, select.POLLIN | select.POLLHUP)
+        while True:
+            ready = [fd for fd, _ in poll.poll()]
+            if self._report in ready or control in ready:
+                break
+        if self._report not in ready:
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        said = os.read(self._report, _REPORT_BYTES)
+        os.close(self._report)
+        return read_report(said) if said else Report(128 + signal.SIGKILL)
+
+
+def start_script(plan: Plan, words: Sequence[str], root: str, mounts: Mounts) -> Running:
+    """Start a script in a process namespace of its own."""
+    report, report_end = os.pipe()
+    alive, alive_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(alive_end)
+        _be_first(_First(plan, words, root, mounts, report_end), alive)
+    os.close(report_end)
+    os.close(alive)
+    os.write(alive_end, b"x")
+    os.close(alive_end)
+    return Running(pid, report)
+
+
+class _First:
+    """What the first process needs."""
+
+    def __init__(self, plan: Plan, words: Sequence[str], root: str, mounts: Mounts, report: int) -> None:
+        self.plan = plan
+        self.words = words
+        self.root = root
+        self.mounts = mounts
+        self.report = report
+
+
+def _be_first(first: _First, alive: int) -> NoReturn:
+    """Be the first process; does not return."""
+    report = Report(1, error=("the process that runs the script failed", "", "please report this"))
+    try:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        if os.read(alive, 1):
+            _keep_only(_OUTPUT, first.report)
+            _enter_tree(first)
+            report = Report(_run(first))
+    except SifmakeError as error:
+        report = Report(1, error=(error.what, error.where, error.hint))
+    except OSError as error:
+        where = os.fsdecode(error.filename) if error.filename else ""
+        report = Report(1, error=(error.strerror or str(error), where, ""))
+    finally:
+        os.write(first.report, report.encode())
+        os._exit(0)
+
+
+def _enter_tree(first: _First) -> None:
+    # The keeper goes on to see the tree without what is mounted on it.
+    unshare(kernel.CLONE_NEWNS)
+    if first.plan.setup:
+        mount("proc", "/proc", "proc", 0)
+        os.chdir(first.plan.folder)
+        return
+    first.mounts.mount_all()
+    kernel.pivot_root(first.root)
+
+
+def _run(first: _First) -> int:
+    """Run the script; return its exit status."""
+    failed, failed_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _be_script(first, failed_end)
+    os.close(failed_end)
+    problem = os.read(failed, 8)
+    status = _reap(pid)
+    if problem:
+        raise OSError(int(problem), os.strerror(int(problem)), first.words[0])
+    return status
+
+
+def _reap(pid: int) -> int:
+    """Wait for a child, and for all that lose their parents meanwhile."""
+    while True:
+        ended, status = os.wait()
+        if ended == pid:
+            return exit_status(status)
+
+
+def _be_script(first: _First, failed: int) -> NoReturn:
+    """Become the script's shell; does not return."""
+    try:
+        os.setsid()
+        os.umask(_UMASK)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.dup2(_OUTPUT, 1)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        if not first.plan.privileged:
+            kernel.drop_capabilities(DOCKER_CAPABILITIES)
+        install_filter(first.plan.mode)
+        os.execve(first.words[0], list(first.words), first.plan.environment)
+    except OSError as error:
+        os.write(failed, b"%d" % (error.errno or 0))
+    finally:
+        os._exit(127)
+
+
+def _keep_only(*fds: int) -> None:
+    """Close all file descriptors but these; standard input and output lead nowhere then."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd not in fds:
+            try:  # noqa: SIM105 - importing contextlib takes 3 ms
+                os.close(fd)
+            except OSError:  # the one that listed them
+                pass
+    os.dup(os.open(os.devnull, os.O_RDWR))
