@@ -14,6 +14,7 @@ import yaml
 from sifmake.cli.main import main
 from sifmake.project.lock_file import write_lock
 from sifmake.project.locks import Build, Lock, LockedLayer
+from sifmake.reference import parse_uri
 from support.engine import Engine
 from support.images import Blobs, write_docker_archive, write_layout, write_oci_archive
 from support.layers import file, tar
@@ -36,7 +37,7 @@ def as_written(path):
     name, _, digest = document["image"].rpartition("@")
     layers = tuple(LockedLayer(**layer) for layer in document["layers"])
     texts = (document["platform"], document["manifest"], document["config"])
-    return Lock(document["from"], name, digest, *texts, layers, Build(**document["build"]))
+    return Lock(parse_uri(document["from"]), name, digest, *texts, layers, build=Build(**document["build"]))
 
 
 class Project:

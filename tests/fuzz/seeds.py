@@ -17,6 +17,7 @@ from sifmake.cli.main import main
 from sifmake.layers.codec import make_codec
 from sifmake.project.lock_file import format_lock
 from sifmake.project.locks import Build, Lock, LockedLayer
+from sifmake.reference import parse_uri
 from sifmake.signing.armor import dearmored
 from support.corpus import CORPUS, SECURITY, SIF_BROKEN, SIF_FROM_PEERS, SIF_IMAGES
 from support.images import Blobs, write_layout, write_oci_archive
@@ -142,9 +143,8 @@ def yaml_files() -> list[bytes]:
     """Return configurations, lists of images and locks."""
     digest = "sha256:" + "a" * 64
     build = Build("gzip", {"l": "v w"}, "development", {"pull": 1, "sif": 2})
-    lock = Lock(
-        "docker://a:1", "docker.io/library/a:1", digest, "linux/amd64", digest, digest, (LockedLayer(digest, 5),), build
-    )
+    source, layers = parse_uri("docker://a:1"), (LockedLayer(digest, 5),)
+    lock = Lock(source, "docker.io/library/a:1", digest, "linux/amd64", digest, digest, layers, build=build)
     config = (
         b"store: {path: cache}\nregistries:\n  a.io: {mirrors: [b.io/x], plain-http: true}\nlimits: {layer-bytes: 9}\n"
     )

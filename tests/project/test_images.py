@@ -47,7 +47,7 @@ images:
     platforms: [linux/amd64, linux/arm/v7]
 """,
     )
-    assert {name: (image.source, image.platform) for name, image in images.items()} == {
+    assert {name: (image.source.given, image.platform) for name, image in images.items()} == {
         "py_3.12_amd64": ("docker://python:3.12", "linux/amd64"),
         "py_3.12_armv7": ("docker://python:3.12", "linux/arm/v7"),
         "py_3.13-slim_amd64": ("docker://python:3.13-Slim", "linux/amd64"),

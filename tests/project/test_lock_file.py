@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from sifmake.errors import LockError
-from sifmake.project.lock_file import format_lock, read_lock, write_lock
+from sifmake.project.lock_file import checksum, format_lock, read_lock, write_lock
 from sifmake.project.locks import Build, Lock, LockedLayer
+from sifmake.reference import Uri, parse_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +20,7 @@ INDEX, OTHER, MANIFEST, CONFIG, LAYER = (f"sha256:{letter * 64}" for letter in "
 
 def lock(**changes: object) -> Lock:
     values = {
-        "source": "docker://lolcow",
+        "source": parse_uri("docker://lolcow"),
         "name": "ghcr.io/apptainer/lolcow:latest",
         "digest": INDEX,
         "platform": "linux/arm/v7",
@@ -35,7 +38,7 @@ def lock(**changes: object) -> Lock:
     [
         lock(),
         lock(layers=(), build=Build("zstd", {}, "", {})),
-        lock(name="127.0.0.1:5000/x:1.0", source="oci:a b/c: d # e"),
+        lock(name="127.0.0.1:5000/x:1.0", source=parse_uri("oci:a b/c: d # e")),
         lock(name="localhost:5000/a/b:on", build=Build("gzip", {"on": "1e3", "~": "0x10"}, "no", {"pull": 1})),
     ],
 )
@@ -89,3 +92,18 @@ def test_a_written_lock_needs_no_yaml_parser(tmp_path: Path, monkeypatch: pytest
     path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(LockError):
         read_lock(path)
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_lock_whose_from_names_no_image_says_what_to_do(tmp_path: Path, *, quoted: bool) -> None:
+    """Both as sifmake writes it and as other tools write YAML."""
+    document = {**lock().document(), "from": "docker-ish://lolcow"}
+    text = json.dumps({**document, "checksum": checksum(document)})
+    if not quoted:
+        broken = replace(lock(), source=Uri("docker", "lolcow", "docker-ish://lolcow"))
+        text = format_lock(broken).decode()
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(
+        LockError, match=r"has a 'from' that names no image: docker-ish://lolcow: .*; run sifmake lock x"
+    ):
+        read_lock(tmp_path / "x.yaml")

@@ -16,6 +16,7 @@ from sifmake.project.configuration import HANDED_ON, hand_on, load_configuration
 from sifmake.project.images import load_images
 from sifmake.project.lock_file import checksum, format_lock, read_lock
 from sifmake.project.locks import Build, Lock
+from sifmake.reference import parse_uri
 from support.measured import run_measured
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def test_a_byte_order_mark_and_merges_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "images.yaml"
     path.write_text("\ufeffimages:\n  a: &a {from: docker://a, sign: false}\n  b:\n    <<: *a\n    from: docker://b\n")
     found = load_images(path)
-    assert [(image.name, image.source, image.sign) for image in found.values()] == [
+    assert [(image.name, image.source.given, image.sign) for image in found.values()] == [
         ("a", "docker://a", False),
         ("b", "docker://b", False),
     ]
@@ -245,9 +246,8 @@ def test_a_lock_with_a_right_checksum_and_wrong_values_is_refused(tmp_path: Path
 def test_a_lock_that_looks_as_written_is_bounded_too(tmp_path: Path) -> None:
     """Files that sifmake wrote are read without a YAML parser: by indents, and JSON for what is quoted."""
     digest = f"sha256:{'a' * 64}"
-    lock = Lock(
-        "docker://a", "a", digest, "linux/amd64", digest, digest, (), Build("gzip", {"l": "x"}, "", {"pull": 1})
-    )
+    build = Build("gzip", {"l": "x"}, "", {"pull": 1})
+    lock = Lock(parse_uri("docker://a"), "a", digest, "linux/amd64", digest, digest, (), build=build)
     text = format_lock(lock).decode()
     nested = "\n".join(f"{'  ' * depth}a:" for depth in range(2, 1200))
     for change in (text.replace("l: x", f"l:\n{nested}\n"), text.replace("l: x", f"l: {'[' * 100_000}")):

@@ -63,7 +63,7 @@ def locked(project: Folder) -> Folder:
     settings = opened.image("app")
     digest = "sha256:" + "a" * 64
     build = opened.wanted_build(settings)
-    lock = Lock(settings.source, "localhost/app:1", digest, settings.platform, digest, digest, (), build)
+    lock = Lock(settings.source, "localhost/app:1", digest, settings.platform, digest, digest, (), build=build)
     write_lock(opened.lock_path("app"), lock)
     return project
 

@@ -37,7 +37,7 @@ def many(project: Folder, registry: CountingRegistry, count: int) -> None:
         layers = tuple(LockedLayer(layer["digest"], layer["size"]) for layer in manifest["layers"])
         lock = Lock(
             source=settings.source,
-            name=settings.source.removeprefix("docker://"),
+            name=settings.source.rest,
             digest=image["digest"],
             platform=settings.platform,
             manifest=image["digest"],

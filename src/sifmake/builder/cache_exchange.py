@@ -133,7 +133,7 @@ def _manifest_of(word: str, project: Path) -> str:
         if path.suffix in (".yaml", ".yml") and path.is_file():
             lock = read_lock(path)
             if isinstance(lock, PrebuiltLock):
-                hint = f"copy the file itself: {lock.source}"
+                hint = f"copy the file itself: {lock.source.given}"
                 raise UsageError("is a finished SIF file, which archives do not hold", where=word, hint=hint)
             return lock.manifest
     raise UsageError(

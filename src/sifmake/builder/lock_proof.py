@@ -18,7 +18,6 @@ from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import is_served_by, parse_platform
 from sifmake.project.lock_source import check_source, not_derived, refused
 from sifmake.project.locks import Lock, PrebuiltLock
-from sifmake.reference.uri import parse_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +75,7 @@ class _Proof(Generic[L]):
         self._lock: L = lock
         self._where = str(project.lock_path(name))
         self._name = name
-        self._from = parse_uri(lock.source)
+        self._from = lock.source
 
     def _if_possible(self, prove: Callable[[], None]) -> None:
         """Do a proof; say what to do where it cannot be done, or go on without where locks are trusted."""

@@ -22,4 +22,4 @@ def make_origin(transport: str, name: str, manifest_digest: str) -> Origin:
 
 def source_origin(lock: Lock) -> Origin:
     """Return the origin that a lock tells of."""
-    return make_origin(lock.source.partition(":")[0], lock.name, lock.manifest)
+    return make_origin(lock.source.transport, lock.name, lock.manifest)

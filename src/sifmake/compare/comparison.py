@@ -71,7 +71,7 @@ class Comparison:
 
 def contents_of_lock(lock: AnyLock) -> Contents:
     """Return what a lock tells."""
-    build = {"from": lock.source, "platform": lock.platform, "image": lock.image, "manifest": lock.built_from}
+    build = {"from": lock.source.given, "platform": lock.platform, "image": lock.image, "manifest": lock.built_from}
     build |= {key: value for key, value in vars(lock.build).items() if key != "labels"}
     return Contents(
         layers=tuple(layer["digest"] for layer in lock.document()["layers"]), labels=lock.build.labels, build=build

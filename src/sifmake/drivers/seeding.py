@@ -49,13 +49,13 @@ def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]
 
 def _spellings(lock: AnyLock) -> list[str]:
     """Return the container URLs that mean a lock's image: as configured, short, full, and with the digest."""
-    if not lock.source.startswith("docker://"):
-        return [lock.source]
+    if not lock.source.given.startswith("docker://"):
+        return [lock.source.given]
     reference = parse_reference(lock.name)
     names = [reference.familiar, reference.canonical]
     names += [name.removesuffix(":latest") for name in names]
     names += [f"{name}@{lock.digest}" for name in names]
-    return list(dict.fromkeys([lock.source, *(f"docker://{name}" for name in names)]))
+    return list(dict.fromkeys([lock.source.given, *(f"docker://{name}" for name in names)]))
 
 
 def _check_bytes(project: Project, name: str, target: Path) -> None:

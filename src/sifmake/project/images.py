@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from sifmake.reference import Uri
+
 _DEFAULT_PLATFORM = "linux/amd64"
 """Not the machine's own: a committed lock must not depend on where it was made."""
 
@@ -34,7 +36,7 @@ class ImageSettings:
     """
 
     name: str
-    source: str
+    source: Uri
     platform: str = _DEFAULT_PLATFORM
     compression: str = "gzip"
     sign: bool = True
@@ -60,8 +62,8 @@ def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageS
         if count > limits.images:
             what = f"the file stands for more than {limits.images} images (limit images)"
             raise ConfigError(what, where=where, hint="split the project, or raise the limit in sifmake.yaml")
-        _check_source(given, where)
-        for image in _expand(name, _with_defaults(defaults, given), where):
+        source = _source(given, where)
+        for image in _expand(name, source, _with_defaults(defaults, given, source), where):
             check_name(image.name, where)
             if image.name in images:
                 other = images[image.name].where
@@ -81,40 +83,45 @@ def find_image(images: dict[str, ImageSettings], name: str) -> ImageSettings:
     return images[name]
 
 
-def _check_source(given: dict[str, Any], where: str) -> None:
-    from sifmake.reference.uri import FILE, SIF_TRANSPORTS, parse_uri
+def _parsed(text: str, where: str) -> Uri:
+    from sifmake.reference.uri import parse_uri
 
     try:
-        parsed = parse_uri(given["from"])
+        return parse_uri(text)
     except BadReferenceError as error:
         raise ConfigError(f"{error.where}: {error.what}", where=where, hint=error.hint) from error
-    if parsed.transport in SIF_TRANSPORTS:
+
+
+def _source(given: dict[str, Any], where: str) -> Uri:
+    from sifmake.reference.uri import FILE
+
+    parsed = _parsed(given["from"], where)
+    if parsed.is_sif:
         meaningless = ("labels", "compression", "platforms", *(("tags",) if parsed.transport == FILE else ()))
         if found := [key for key in meaningless if key in given]:
             what = f"'{found[0]}' changes nothing in a finished SIF file: {given['from']}"
             raise ConfigError(what, where=where, hint="leave it out, or name the container image")
+    return parsed
 
 
-def _with_defaults(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _with_defaults(defaults: dict[str, Any], given: dict[str, Any], source: Uri) -> dict[str, Any]:
     """Return an image's settings; of the defaults, those that a finished SIF file cannot have are left out."""
-    from sifmake.reference.uri import is_sif_uri
-
-    if is_sif_uri(given["from"]):
+    if source.is_sif:
         return {**{key: defaults[key] for key in ("platform", "sign") if key in defaults}, **given, "labels": {}}
     return {**defaults, **given, "labels": {**defaults.get("labels", {}), **given.get("labels", {})}}
 
 
-def _expand(name: str, given: dict[str, Any], where: str) -> Iterator[ImageSettings]:
-    source = given["from"]
+def _expand(name: str, source: Uri, given: dict[str, Any], where: str) -> Iterator[ImageSettings]:
     tags = given.get("tags")
-    if tags and _has_tag(source):
-        raise ConfigError(f"'from' has a tag or digest already and 'tags' is given too: {source}", where=where)
+    if tags and _has_tag(source.given):
+        raise ConfigError(f"'from' has a tag or digest already and 'tags' is given too: {source.given}", where=where)
     for tag in tags or [""]:
+        tagged = _parsed(f"{source.given}:{tag}", where) if tag else source
         for platform in given.get("platforms") or [""]:
             parts = [name, tag.lower(), _short(platform)]
             yield ImageSettings(
                 name="_".join(part for part in parts if part),
-                source=f"{source}:{tag}" if tag else source,
+                source=tagged,
                 platform=_normalise(platform or given.get("platform", _DEFAULT_PLATFORM), where),
                 compression=given.get("compression", "gzip"),
                 sign=given.get("sign", True),

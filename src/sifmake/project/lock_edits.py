@@ -15,13 +15,14 @@ from sifmake.files import read_regular
 from sifmake.oci.digest import is_digest
 from sifmake.project.lock_file import DisprovedLockError, read_lock
 from sifmake.reference import parse_reference
-from sifmake.reference.uri import REGISTRY_TRANSPORTS, parse_uri
+from sifmake.reference.uri import REGISTRY_TRANSPORTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.limits import Limits
     from sifmake.project.locks import AnyLock
+    from sifmake.reference import Uri
 
 _IMAGE = re.compile(r"^image:[ \t]*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: |\r?$)", re.MULTILINE)
@@ -45,16 +46,15 @@ class FoundLock:
     digest: str = ""
     disproved: DisprovedLockError | None = None
 
-    def check_name(self, source: str, path: Path) -> None:
+    def check_name(self, source: Uri, path: Path) -> None:
         """Compare what the file calls the image with what the configuration does.
 
         Raises:
             LockError: An edit names another image or tag, so that locking its digest would be undone the next time.
         """
-        uri = parse_uri(source)
-        if not self.name or uri.transport not in REGISTRY_TRANSPORTS:
+        if not self.name or source.transport not in REGISTRY_TRANSPORTS:
             return
-        wanted = parse_reference(uri.rest).with_digest("").canonical
+        wanted = source.reference.with_digest("").canonical
         if _canonical(self.name) != wanted:
             what = f"was edited to {self.name}, and config/images.yaml has {wanted}"
             hint = f"write the tag into config/images.yaml too, then run sifmake lock {path.stem}"

@@ -64,7 +64,15 @@ def read_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> AnyLock:
         raise LockError("there is no lock", where=str(path), hint=hint) from None
     except OSError as error:
         raise LockError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
-    return _of_its_kind(_read_written(data) or _read_edited(path, limits, hint), path)
+    try:
+        return _of_its_kind(_read_written(data) or _read_edited(path, limits, hint), path)
+    except BadReferenceError as error:
+        raise _disproved(f"has a 'from' that names no image: {error}", path) from error
+
+
+def _disproved(what: str, path: Path) -> DisprovedLockError:
+    refusal = refused(what, path.stem, str(path))
+    return DisprovedLockError(refusal.what, where=refusal.where, hint=refusal.hint)
 
 
 def _read_edited(path: Path, limits: Limits, hint: str) -> Lock:
@@ -146,7 +154,7 @@ def _value(text: str) -> Any:
 
 def _parse(document: dict[str, Any]) -> Lock:
     name, _, digest = _text(document, "image").rpartition("@")
-    source, build = _text(document, "from"), document["build"]
+    source, build = parse_uri(_text(document, "from")), document["build"]
     return Lock(
         source=source,
         name=name,
@@ -165,15 +173,10 @@ def _of_its_kind(lock: Lock, path: Path) -> AnyLock:
     Raises:
         DisprovedLockError: It lists other layers than that file.
     """
-    try:
-        prebuilt = parse_uri(lock.source).is_sif
-    except BadReferenceError:
-        return lock  # refused where it is used
-    if not prebuilt:
+    if not lock.source.is_sif:
         return lock
     if [layer.digest for layer in lock.layers] != [lock.manifest]:
-        refusal = refused("has other layers than the file that it names", path.stem, str(path))
-        raise DisprovedLockError(refusal.what, where=refusal.where, hint=refusal.hint)
+        raise _disproved("has other layers than the file that it names", path)
     head = (lock.source, lock.name, lock.digest, lock.platform)
     return PrebuiltLock(*head, file=lock.manifest, size=lock.layers[0].size, mark=lock.config, build=lock.build)
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError
 from sifmake.oci.digest import is_digest
-from sifmake.reference import parse_reference
-from sifmake.reference.uri import FILE, REGISTRY_TRANSPORTS, parse_uri
+from sifmake.reference.uri import FILE, REGISTRY_TRANSPORTS
 
 if TYPE_CHECKING:
+    from sifmake.project.images import ImageSettings
     from sifmake.project.locks import AnyLock
+    from sifmake.reference import Uri
 
 INDEX_TRANSPORTS = frozenset({"docker", "oci", "oci-archive"})
 """Transports whose references can name an index; the digest of the others' is of an image, or made from it."""
@@ -29,12 +30,12 @@ def check_source(lock: AnyLock, name: str, where: str) -> None:
     Raises:
         LockError: They do not follow from it.
     """
-    uri = parse_uri(lock.source)
+    uri = lock.source
     if uri.transport in REGISTRY_TRANSPORTS:
-        expected = parse_reference(uri.rest).with_digest("").canonical
+        expected = uri.reference.with_digest("").canonical
         if lock.name != expected:
             raise refused(f"names {lock.name}, and its 'from' is {expected}", name, where)
-    pin = pinned_digest(lock.source)
+    pin = pinned_digest(uri)
     if pin and pin != lock.digest:
         raise refused(f"has the digest {lock.digest}, and its 'from' is pinned to {pin}", name, where)
     if uri.transport in _WITHOUT_INDEX and lock.digest != lock.built_from:
@@ -52,9 +53,13 @@ def refused(what: str, name: str, where: str) -> LockError:
     return LockError(what, where=where, hint=f"run sifmake lock {name} and review what it changes")
 
 
-def pinned_digest(source: str) -> str:
+def is_for(lock: AnyLock, image: ImageSettings) -> bool:
+    """Whether a lock is for what the configuration has, to the letter, on the same platform."""
+    return (lock.source.given, lock.platform) == (image.source.given, image.platform)
+
+
+def pinned_digest(uri: Uri) -> str:
     """Return the digest that an image URI is pinned to; empty where there is none that a lock would have too."""
-    uri = parse_uri(source)
     if uri.transport in {"http", "https"}:
         digits = uri.rest.partition("#sha256")[2].lstrip("=:")
         return f"sha256:{digits}" if digits else ""

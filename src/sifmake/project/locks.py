@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from sifmake.reference.uri import Uri
 
 
 @dataclass(frozen=True)
@@ -32,28 +38,22 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Lock:
-    """The lock of an image with layers: everything that a build needs to know; no registry has to be asked.
+class _Locked(ABC):
+    """What all locks have.
 
     Attributes:
         source: The ``from`` that was asked.
-        name: Normalised reference, or the file's name of local sources.
-        digest: What the reference named: an index or a manifest.
-        platform: Which platform was chosen.
-        manifest: Digest of that platform's manifest.
-        config: Digest of the image config.
-        layers: Lowest first.
+        name: Normalised reference, or the file's name at its source.
+        digest: What the source calls it by: that of a registry's index or manifest, else of what is built.
+        platform: Which platform was chosen, or a SIF file has to be for.
         build: Settings.
     """
 
-    source: str
+    source: Uri
     name: str
     digest: str
     platform: str
-    manifest: str
-    config: str
-    layers: tuple[LockedLayer, ...]
-    build: Build = field(compare=True)
+    build: Build = field(kw_only=True)
 
     @property
     def image(self) -> str:
@@ -61,78 +61,72 @@ class Lock:
         return f"{self.name}@{self.digest}"
 
     @property
+    @abstractmethod
     def built_from(self) -> str:
         """Digest of what the SIF file is made of."""
-        return self.manifest
 
-    def with_build(self, build: Build) -> Lock:
+    def with_build(self, build: Build) -> Self:
         """Return the lock with other settings."""
         return replace(self, build=build)
 
     def document(self) -> dict[str, Any]:
         """Return the content of the file in its order, without the checksum."""
-        return {
-            "image": self.image,
-            "from": self.source,
-            "platform": self.platform,
-            "manifest": self.manifest,
-            "config": self.config,
-            "layers": [asdict(layer) for layer in self.layers],
-            "build": asdict(self.build),
-        }
+        head = {"image": self.image, "from": self.source.given, "platform": self.platform}
+        return {**head, **self._content(), "build": asdict(self.build)}
+
+    @abstractmethod
+    def _content(self) -> dict[str, Any]:
+        """Return what the file says of what is built."""
 
 
 @dataclass(frozen=True)
-class PrebuiltLock:
+class Lock(_Locked):
+    """The lock of an image with layers: everything that a build needs to know; no registry has to be asked.
+
+    Attributes:
+        manifest: Digest of that platform's manifest.
+        config: Digest of the image config.
+        layers: Lowest first.
+    """
+
+    manifest: str
+    config: str
+    layers: tuple[LockedLayer, ...]
+
+    @property
+    def built_from(self) -> str:
+        """Digest of the manifest."""
+        return self.manifest
+
+    def _content(self) -> dict[str, Any]:
+        layers = [asdict(layer) for layer in self.layers]
+        return {"manifest": self.manifest, "config": self.config, "layers": layers}
+
+
+@dataclass(frozen=True)
+class PrebuiltLock(_Locked):
     """The lock of a SIF file that others built, which is taken as it is.
 
     In its file ``manifest`` and the one layer are the SIF file, and ``config`` is the mark.
 
     Attributes:
-        source: The ``from`` that was asked.
-        name: Normalised reference, or the file's name at its source.
-        digest: What the source calls it by: that of a registry's manifest, else the file's.
-        platform: Which platform it has to be for.
         file: Its SHA-256, as ``sha256:...``.
         size: Its bytes.
         mark: What its source says of it without sending it (a manifest's digest, a server's marks); empty for nothing.
-        build: Settings.
     """
 
-    source: str
-    name: str
-    digest: str
-    platform: str
     file: str
     size: int
     mark: str
-    build: Build
-
-    @property
-    def image(self) -> str:
-        """``name:tag@digest``, the form that update bots edit."""
-        return f"{self.name}@{self.digest}"
 
     @property
     def built_from(self) -> str:
-        """Digest of what the SIF file is made of: its own, before it is signed."""
+        """Digest of the file, before it is signed."""
         return self.file
 
-    def with_build(self, build: Build) -> PrebuiltLock:
-        """Return the lock with other settings."""
-        return replace(self, build=build)
-
-    def document(self) -> dict[str, Any]:
-        """Return the content of the file in its order, without the checksum."""
-        return {
-            "image": self.image,
-            "from": self.source,
-            "platform": self.platform,
-            "manifest": self.file,
-            "config": self.mark,
-            "layers": [{"digest": self.file, "size": self.size}],
-            "build": asdict(self.build),
-        }
+    def _content(self) -> dict[str, Any]:
+        layers = [{"digest": self.file, "size": self.size}]
+        return {"manifest": self.file, "config": self.mark, "layers": layers}
 
 
 AnyLock = Lock | PrebuiltLock

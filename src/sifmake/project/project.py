@@ -179,13 +179,14 @@ class Project:
         Raises:
             LockError: It does not, or there is none.
         """
-        from sifmake.project.lock_source import check_source
+        from sifmake.project.lock_source import check_source, is_for
         from sifmake.project.records import differences
 
         lock = self.lock(image.name)
         where = str(self.lock_path(image.name))
-        if lock.source != image.source or lock.platform != image.platform:
-            what = f"is for {lock.source} ({lock.platform}), the configuration wants {image.source} ({image.platform})"
+        if not is_for(lock, image):
+            wanted = f"{image.source.given} ({image.platform})"
+            what = f"is for {lock.source.given} ({lock.platform}), the configuration wants {wanted}"
             raise LockError(what, where=where, hint=f"run sifmake lock {image.name}")
         check_source(lock, image.name, where)
         changed = differences(vars(lock.build), vars(self.wanted_build(image)))

@@ -62,6 +62,10 @@ class Uri:
         """Whether it names a prebuilt SIF file and not an image with layers."""
         return self.transport in SIF_TRANSPORTS
 
+    def pinned(self, digest: str) -> Uri:
+        """Return the same image by a digest that it is not named by yet."""
+        return Uri(self.transport, f"{self.rest}@{digest}", f"{self.given}@{digest}")
+
     @cached_property
     def reference(self) -> Reference:
         """The rest as a registry reads it. Raises BadReferenceError if it is none."""
@@ -86,11 +90,6 @@ def parse_uri(text: str) -> Uri:
     if match and match[2]:
         raise BadReferenceError(f"the transport {match[1]!r} is not known", where=text, hint=f"use {_list()}")
     raise BadReferenceError("the image has no transport", where=text or "''", hint=_suggest(text))
-
-
-def is_sif_uri(text: str) -> bool:
-    """Whether an image URI names a finished SIF file and no image with layers; raises as :func:`parse_uri`."""
-    return parse_uri(text).is_sif
 
 
 def as_uri(image: Uri | str) -> Uri:

@@ -13,7 +13,6 @@ from sifmake.builder.provenance import source_origin
 from sifmake.errors import FlattenError
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import TREE, UNSIGNED
-from sifmake.reference.uri import parse_uri
 from sifmake.room import results_place
 from sifmake.stages.freshness import why_stale
 
@@ -68,7 +67,7 @@ class BuildSession:
         self.lock = lock
         self._project = project
         self._builder = project_builder(project)
-        compression, uri = lock.build.compression, parse_uri(lock.source)
+        compression, uri = lock.build.compression, lock.source
         self._source = LazySource(lock.name, lambda: self._builder.open_source(uri, compression))
         # Only what is fetched is told.
         late = _LateTasks(project.progress)

@@ -10,10 +10,9 @@ from sifmake.builder.lazy_source import LazySource
 from sifmake.builder.lock_proof import LockProof, UnprovenError
 from sifmake.errors import LockError, SourceError
 from sifmake.oci.platform import parse_platform
-from sifmake.project.lock_source import pinned_digest
+from sifmake.project.lock_source import is_for, pinned_digest
 from sifmake.project.locks import AnyLock, Lock, LockedLayer, PrebuiltLock
-from sifmake.reference import parse_reference
-from sifmake.reference.uri import REGISTRY_TRANSPORTS, is_sif_uri, parse_uri
+from sifmake.reference.uri import REGISTRY_TRANSPORTS
 from sifmake.sources.base import Resolved, name_note_key
 from sifmake.stages.once import Answers
 from sifmake.stages.prebuilt_images import lock_prebuilt, prove_finished
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from sifmake.project.images import ImageSettings
     from sifmake.project.lock_edits import FoundLock
     from sifmake.project.project import Project
+    from sifmake.reference import Uri
     from sifmake.sources.base import Source
 
 
@@ -83,7 +83,7 @@ class LockMaker:
         if found.disproved and self._check:
             raise found.disproved
         found.check_name(image.source, path)
-        usable = found.lock if found.lock is not None and _fits(found.lock, image) else None
+        usable = found.lock if found.lock is not None and is_for(found.lock, image) else None
         if not found.digest:
             return self._make(image, usable, "")
         hint = f"correct the digest, or remove the file to take what is there now, then run sifmake lock {image.name}"
@@ -92,13 +92,13 @@ class LockMaker:
         except SourceError as error:
             raise LockError(f"the edited digest cannot be locked: {error}", where=str(path), hint=hint) from error
         if new.digest != found.digest:
-            what = f"was edited to {found.digest}, and {image.source} has {new.digest}"
+            what = f"was edited to {found.digest}, and {image.source.given} has {new.digest}"
             raise LockError(what, where=str(path), hint=hint)
         return new
 
     def _make(self, image: ImageSettings, usable: AnyLock | None, digest: str) -> AnyLock:
         uri = _pinned(image.source, digest)
-        if is_sif_uri(image.source):
+        if image.source.is_sif:
             return self._ask_prebuilt(image, usable if isinstance(usable, PrebuiltLock) else None, uri)
         return self._ask(image, usable if isinstance(usable, Lock) else None, uri)
 
@@ -106,8 +106,8 @@ class LockMaker:
         old, hint = found.lock, "lock it without offline"
         if old is None:
             raise LockError(f"{found.why}, and offline no registry is asked", where=where, hint=hint)
-        if not _fits(old, image):
-            what = f"is for {old.source} ({old.platform}), and offline no registry is asked"
+        if not is_for(old, image):
+            what = f"is for {old.source.given} ({old.platform}), and offline no registry is asked"
             raise LockError(what, where=where, hint=hint)
         try:
             self._prove(image, old)
@@ -116,7 +116,7 @@ class LockMaker:
                 raise
         return old.with_build(self._project.wanted_build(image))
 
-    def _ask(self, image: ImageSettings, usable: Lock | None, uri: str) -> Lock:
+    def _ask(self, image: ImageSettings, usable: Lock | None, uri: Uri) -> Lock:
         """Return the lock of an image with layers."""
         project, build = self._project, self._project.wanted_build(image)
         if usable is not None and pinned_digest(image.source) == usable.digest and self._holds(image, usable):
@@ -124,7 +124,7 @@ class LockMaker:
         with self._answers.turn(_question(image, uri)) as told:
             uri = _pinned(uri, told.get("digest", ""))
             builder = project_builder(project, self._progress)
-            source = builder.open_source(parse_uri(uri), build.compression)
+            source = builder.open_source(uri, build.compression)
             try:
                 resolved = self._resolve(builder, source, image, usable, told)
                 if usable is not None and self._is_same(image, usable, resolved, source):
@@ -157,7 +157,7 @@ class LockMaker:
         told |= {"digest": resolved.digest} if source.transport == "docker" else {"resolved": resolved}
         return resolved
 
-    def _ask_prebuilt(self, image: ImageSettings, usable: PrebuiltLock | None, uri: str) -> PrebuiltLock:
+    def _ask_prebuilt(self, image: ImageSettings, usable: PrebuiltLock | None, uri: Uri) -> PrebuiltLock:
         """Return the lock of a finished SIF file."""
         try:
             held = usable if usable is None or self._holds(image, usable) else None
@@ -213,7 +213,7 @@ class LockMaker:
         if isinstance(lock, PrebuiltLock):
             prove_finished(project, image.name, lock)
             return
-        builder, uri = project_builder(project), parse_uri(lock.source)
+        builder, uri = project_builder(project), lock.source
         own = LazySource(lock.name, lambda: builder.open_source(uri, lock.build.compression))
         proof = LockProof(project, image.name, lock)
         try:
@@ -224,19 +224,14 @@ class LockMaker:
             proof.check_manifest(data)
 
 
-def _fits(lock: AnyLock, image: ImageSettings) -> bool:
-    return (lock.source, lock.platform) == (image.source, image.platform)
-
-
-def _pinned(uri: str, digest: str) -> str:
+def _pinned(uri: Uri, digest: str) -> Uri:
     """Return an image URI that means a digest, where its transport can say so and it means none yet."""
-    registry = parse_uri(uri).transport in REGISTRY_TRANSPORTS
-    return f"{uri}@{digest}" if digest and registry and not pinned_digest(uri) else uri
+    registry = uri.transport in REGISTRY_TRANSPORTS
+    return uri.pinned(digest) if digest and registry and not pinned_digest(uri) else uri
 
 
-def _question(image: ImageSettings, uri: str) -> str:
+def _question(image: ImageSettings, uri: Uri) -> str:
     """Return what stands for what a source is asked: of a registry, the whole name and not the platform."""
-    parsed = parse_uri(uri)
-    if parsed.transport in REGISTRY_TRANSPORTS:
-        return f"{parsed.transport} {parse_reference(parsed.rest).canonical}"
-    return uri if is_sif_uri(uri) else f"{uri} {image.platform}"
+    if uri.transport in REGISTRY_TRANSPORTS:
+        return f"{uri.transport} {uri.reference.canonical}"
+    return uri.given if uri.is_sif else f"{uri.given} {image.platform}"

@@ -18,7 +18,7 @@ from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import parse_platform
 from sifmake.project.locks import PrebuiltLock
 from sifmake.project.stage_table import UNSIGNED
-from sifmake.reference.uri import FILE, Uri, parse_uri
+from sifmake.reference.uri import FILE, Uri
 from sifmake.room import check_room, results_place, store_place
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def lock_prebuilt(
-    project: Project, image: ImageSettings, old: PrebuiltLock | None, uri: str, told: dict[str, Any]
+    project: Project, image: ImageSettings, old: PrebuiltLock | None, uri: Uri, told: dict[str, Any]
 ) -> PrebuiltLock:
     """Return the lock of a finished SIF file as its source has it now.
 
@@ -105,14 +105,14 @@ class _Manifests:
         self._name = name
 
     def document(self, digest: str) -> bytes:
-        source = cast("OrasSource", _open(self._project, f"oras://{self._name}@{digest}"))
+        source = cast("OrasSource", _open(self._project, Uri("oras", f"{self._name}@{digest}")))
         try:
             return source.document(digest)
         finally:
             source.close()
 
 
-def _fetched_once(project: Project, source: SifSource, uri: str, told: dict[str, Any], answer: str) -> tuple[Path, str]:
+def _fetched_once(project: Project, source: SifSource, uri: Uri, told: dict[str, Any], answer: str) -> tuple[Path, str]:
     """Fetch a file unless that was done in this run; what it was then is what it has to be now."""
     expected: str = told.get(answer, "")
     stored = find_checked(project.store, _key(expected)) if expected else None
@@ -129,7 +129,7 @@ def _check_platform(path: Path, image: ImageSettings) -> None:
     wanted = parse_platform(image.platform).architecture
     if found not in {wanted, "unknown"}:
         hint = f"write 'platform: linux/{found}' if it is meant"
-        raise SourceError(f"the file is for {found} and not for {wanted}", where=image.source, hint=hint)
+        raise SourceError(f"the file is for {found} and not for {wanted}", where=image.source.given, hint=hint)
 
 
 def have_locked(project: Project, name: str, lock: PrebuiltLock) -> None:
@@ -157,7 +157,7 @@ def copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) -
         _copy_locked(project, name, lock, target)
     except IntegrityError:
         hint = f"run sifmake lock {name}"
-        raise IntegrityError("the file is not the one that was locked", where=lock.source, hint=hint) from None
+        raise IntegrityError("the file is not the one that was locked", where=lock.source.given, hint=hint) from None
 
 
 def _copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) -> None:
@@ -191,7 +191,7 @@ def _stored(project: Project, name: str, lock: PrebuiltLock) -> Path:
     if found is not None:
         found.close()
         return found.path
-    uri = f"oras://{lock.image}" if lock.source.startswith("oras:") else lock.source
+    uri = Uri("oras", lock.image) if lock.source.transport == "oras" else lock.source
     source = _open(project, uri, lock.platform)
     try:
         copy = results_place(project.path(UNSIGNED, name))
@@ -200,27 +200,26 @@ def _stored(project: Project, name: str, lock: PrebuiltLock) -> Path:
         source.close()
 
 
-def _fetched(project: Project, source: SifSource, uri: str, expected: str = "", *outputs: Place) -> tuple[Path, str]:
+def _fetched(project: Project, source: SifSource, uri: Uri, expected: str = "", *outputs: Place) -> tuple[Path, str]:
     """Fetch a file into the store; return where it is and its SHA-256."""
     store = project.store
     places = (store_place(store.root), *outputs)
     with store.scratch_folder() as scratch:
         path = path_of(scratch) / "fetched.sif"
-        digest = fetch_whole(source, path, uri, expected, places)
+        digest = fetch_whole(source, path, uri.given, expected, places)
         found = add_checked(store, _key(digest), path.replace)
         found.close()
         return found.path, digest
 
 
-def _open(project: Project, uri: str, platform: str = "") -> SifSource:
+def _open(project: Project, uri: Uri, platform: str = "") -> SifSource:
     wanted = parse_platform(platform) if platform else None
-    return project_builder(project).open_sif_source(parse_uri(uri), wanted)
+    return project_builder(project).open_sif_source(uri, wanted)
 
 
-def _local_path(project: Project, uri: str) -> Path | None:
+def _local_path(project: Project, uri: Uri) -> Path | None:
     """Return where a file on this machine is; relative paths start from the project's folder."""
-    parsed = parse_uri(uri)
-    return project.root / parsed.rest if parsed.transport == FILE else None
+    return project.root / uri.rest if uri.transport == FILE else None
 
 
 def _key(digest: str) -> str:
