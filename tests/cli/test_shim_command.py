@@ -142,6 +142,13 @@ def test_what_others_call_pulls(
         ("pull --docker-host tcp://x x.sif {uri}", "DOCKER_HOST"),
         ("pull --name y.sif x.sif {uri}", "--name and an output file are both given"),
         ("pull library://lolcow", "library://"),
+        ("instance start x.sif me", "instance: sifmake does not have this command of Apptainer; start the program"),
+        ("remote login -u me docker://x", "log in to a registry with `registry login HOST`"),
+        ("--silent config global --list", "config: sifmake does not have this command of Apptainer; run it with"),
+        ("isntance list", "there is no such command; `help` lists all commands"),
+        ("cahce list", "cahce: there is no such command; did you mean `cache`?"),
+        ("cache clean --type=blob", "unrecognized arguments: --type=blob"),
+        ("", "the following arguments are required: COMMAND"),
     ],
 )
 def test_what_cannot_be_is_one_line(shim: Path, layout: str, tmp_path: Path, words: str, said: str) -> None:
@@ -150,6 +157,11 @@ def test_what_cannot_be_is_one_line(shim: Path, layout: str, tmp_path: Path, wor
     assert said in output
     assert output.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layout", "shim folder"]
+
+
+def test_verify_complains_as_the_others(shim: Path, layout: str, tmp_path: Path) -> None:
+    call(shim / "apptainer", "pull", "x.sif", layout, cwd=tmp_path)
+    assert call(shim / "apptainer", "verify", "x.sif", status=10, cwd=tmp_path).startswith("FATAL:   x.sif: ")
 
 
 @needs_containers

@@ -165,7 +165,7 @@ def _parse_or_leave(arguments: list[str]) -> argparse.Namespace:
     """Return the options; on wrong usage of a command that runs programs, exit with its own status for failures."""
     try:
         return parse(arguments)
-    except SifmakeError as error:  # of help that cannot be written
+    except SifmakeError as error:  # an unknown command, or help that cannot be written
         raise SystemExit(_complain(str(error), error.exit_code)) from None
     except SystemExit as end:
         if end.code and _chosen_command(arguments) in _RUNNING:
@@ -249,6 +249,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         stage = parse_stage(arguments[1:])
         if stage is not None:
             return stage
+    if chosen is not None and chosen not in COMMANDS and chosen not in _UNLISTED:
+        from sifmake.cli.unknown_command import unknown_command
+
+        raise unknown_command(chosen, COMMANDS)
     first = bool(arguments) and arguments[0] in COMMANDS  # if not, an option such as --help comes first
     parser = build_parser(chosen, alone=first)
     args, rest = parser.parse_known_args(arguments)

@@ -20,6 +20,11 @@ def _stands_in_for() -> str:
     return name if name in _SPOKEN else ""
 
 
+def stands_in() -> bool:
+    """Tell whether this process was started under the name of a peer."""
+    return bool(_stands_in_for())
+
+
 def version() -> str:
     """Return the peer's version with sifmake's as a local part, which version parsers accept (PEP 440)."""
     name = _stands_in_for()

@@ -21,6 +21,10 @@ def new_parser(**options: Any) -> argparse.ArgumentParser:
 
     class Parser(ArgumentParser):
         def error(self, message: str) -> NoReturn:
+            from sifmake.cli.stand_in import error_prefix, stands_in
+
+            if stands_in():  # what starts Apptainer looks for its prefix, on one line
+                self.exit(2, f"{error_prefix()}{one_line(message)}\n")
             super().error(one_line(message))
 
         def _print_message(self, message: str, file: Any = None) -> None:

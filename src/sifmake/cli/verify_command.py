@@ -74,7 +74,7 @@ def _one_of_several(args: argparse.Namespace, path: Path) -> tuple[int, dict[str
     try:
         return _one(args, path, several=True)
     except (SifError, OSError) as error:
-        _say(f"error: {explain(error) if isinstance(error, OSError) else error}")
+        _complain(explain(error) if isinstance(error, OSError) else str(error))
         return SifError.exit_code, _broken(error)
 
 
@@ -93,8 +93,14 @@ def _one(args: argparse.Namespace, path: Path, *, several: bool = False) -> tupl
         if not args.quiet:
             _say(f"verified signature(s) from image '{path}'")
     else:
-        _say(f"error: {failure}")
+        _complain(str(failure))
     return result.exit_code, _document(result)
+
+
+def _complain(message: str) -> None:
+    from sifmake.cli.stand_in import error_prefix
+
+    print_error(f"{error_prefix()}{message}")
 
 
 def _broken(error: SifError | OSError) -> dict[str, Any]:
