@@ -17,6 +17,7 @@ from sifmake.builder.pull import PullRequest, pull
 from sifmake.builder.run_cache import ImageToRun, find_or_build
 from sifmake.cli.main import main
 from sifmake.errors import NoRoomError, SifmakeError, explain
+from sifmake.places import output_place
 from sifmake.project.configuration import Configuration
 from sifmake.project.project import Project
 from sifmake.stages.runner import open_runner
@@ -289,7 +290,7 @@ def test_where_nobody_can_tell_there_is_room(tmp_path, monkeypatch):
         for number, value in changed.items():
             values[number] = value
         monkeypatch.setattr(os, "fstatvfs", lambda _fd, values=values: os.statvfs_result(values))
-        room.check_room([room.output_place(tmp_path / "a" / "b.sif").needs(1 << 60)])
+        room.check_room([room.Need(output_place(tmp_path / "a" / "b.sif"), 1 << 60)])
 
 
 def test_a_shortage_is_an_error_of_the_command_line():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sifmake import temporaries
 from sifmake.errors import OutputPathError
+from sifmake.os_errors import name_file, naming, naming_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,6 @@ _KINDS = {
 }
 _MOST_LINKS = 40
 """The kernel's limit."""
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def exists_quietly(path: Path) -> bool:
@@ -112,13 +112,13 @@ def read_regular(path: Path, most: int, *, pipes: bool = False) -> bytes:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_open(fd: int) -> str:
     """Return the SHA-256 of an open file from its beginning, hexadecimal, without closing it."""
-    with os.fdopen(os.dup(fd), "rb") as file:
+    with naming_open(fd), os.fdopen(os.dup(fd), "rb") as file:
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -160,7 +160,8 @@ def make_folders(folder: Path, mode: int = 0o777) -> None:
     if folder.is_dir():
         return
     make_folders(folder.parent)
-    folder.mkdir(mode, exist_ok=True)
+    with naming(folder):
+        folder.mkdir(mode, exist_ok=True)
     fsync_folder(folder.parent)
 
 
@@ -175,8 +176,7 @@ def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact:
         exact: Whether to set the mode regardless of the umask.
 
     Raises:
-        OSError: From open, write, fsync or rename; no file is left behind. If the disk is full, the error names the
-            target.
+        OSError: From open, write, fsync or rename; it names the target, and no file is left behind.
         OutputPathError: The target exists and is not a regular file.
     """
     if at is None:
@@ -207,7 +207,7 @@ def _open_temporary(path: Path, mode: int, at: int | None) -> Iterator[tuple[str
                 os.unlink(name, dir_fd=at)
         if isinstance(error, OSError) and error.filename in tried:
             error.filename = str(path)
-        add_path_to_enospc(error, path)
+        name_file(error, path)
         raise
 
 
@@ -225,12 +225,6 @@ def write_and_link(path: Path, data: bytes, mode: int) -> None:
         os.link(temporary, path)
         os.unlink(temporary, dir_fd=None)
     fsync_folder(path.parent)
-
-
-def add_path_to_enospc(error: BaseException, path: Path) -> None:
-    """Add the file's path to a "no space" error that has no path."""
-    if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
-        error.filename = str(path)
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from sifmake.os_errors import naming_open
+
 READ_SIZE = 1 << 20
 
 
@@ -13,23 +15,25 @@ def read_at(fd: int, size: int, offset: int) -> bytes:
     A single ``pread`` may return less: on some file systems, and always for more than 2 GiB.
     """
     parts: list[bytes] = []
-    while size > 0:
-        part = os.pread(fd, min(size, 1 << 30), offset)
-        if not part:
-            break
-        parts.append(part)
-        size -= len(part)
-        offset += len(part)
+    with naming_open(fd):
+        while size > 0:
+            part = os.pread(fd, min(size, 1 << 30), offset)
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+            offset += len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def write_at(fd: int, data: bytes, offset: int) -> None:
     """Write all of the data at an offset."""
     view = memoryview(data)
-    while view:
-        done = os.pwrite(fd, view, offset)
-        view = view[done:]
-        offset += done
+    with naming_open(fd):
+        while view:
+            done = os.pwrite(fd, view, offset)
+            view = view[done:]
+            offset += done
 
 
 def copy_some(source: int, start: int, target: int, offset: int, size: int) -> int:
@@ -45,6 +49,7 @@ def copy_some(source: int, start: int, target: int, offset: int, size: int) -> i
         copied = 0
     if copied:
         return copied
-    data = os.pread(source, min(size, READ_SIZE), start)
+    with naming_open(source):
+        data = os.pread(source, min(size, READ_SIZE), start)
     write_at(target, data, offset)
     return len(data)

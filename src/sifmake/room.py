@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sifmake.errors import NoRoomError
@@ -14,24 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Place:
-    """A file or folder that gets bytes.
-
-    Attributes:
-        role: What it is to the user: ``the store``, ``the image file``.
-        path: Where it is, as the user knows it; it need not exist.
-        hint: What helps if there is not enough room, an imperative.
-    """
-
-    role: str
-    path: Path
-    hint: str
-
-    def needs(self, size: int) -> Need:
-        """Return that so many bytes go there."""
-        return Need(self, size)
+    from sifmake.places import Place
 
 
 class Need(NamedTuple):
@@ -57,22 +39,6 @@ class _Room(NamedTuple):
     quota: int | None
 
 
-def store_place(root: Path) -> Place:
-    """Return the store as a place."""
-    hint = "make room with `sifmake cache gc --max-age 7d`, or set SIFMAKE_CACHE to a folder on another file system"
-    return Place("the store", root, hint)
-
-
-def output_place(path: Path) -> Place:
-    """Return the file that a user asked for as a place."""
-    return Place("the image file", path, "name an image file on another file system")
-
-
-def results_place(folder: Path) -> Place:
-    """Return the folder of a project that holds what is not finished yet as a place."""
-    return Place("the folder for results", folder, "free some space there, or move the project to another file system")
-
-
 def check_room(needs: Iterable[Need]) -> None:
     """Do nothing if all that is needed fits.
 
@@ -94,7 +60,7 @@ def find_shortage(needs: Iterable[Need]) -> NoRoomError | None:
     for place, size in needs:
         by_place[place] = by_place.get(place, 0) + size
     rooms = {place: _room_at(place.path) for place, size in by_place.items() if size > 0}
-    found = [(room, place.needs(by_place[place])) for place, room in rooms.items() if room is not None]
+    found = [(room, Need(place, by_place[place])) for place, room in rooms.items() if room is not None]
     for device in {room.device for room, _ in found}:
         here = [(room, need) for room, need in found if room.device == device]
         quota = here[0][0].quota

@@ -14,6 +14,8 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from sifmake.os_errors import name_file, naming, path_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -147,6 +149,7 @@ def open_nameless(folder: Path) -> BinaryIO:
         return os.fdopen(os.open(folder, _NAMELESS, 0o600), "w+b")
     except OSError as error:
         if error.errno not in NO_NAMELESS:
+            name_file(error, folder)
             raise
         import tempfile
 
@@ -167,7 +170,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
         sweep_folder(path.parent)
         yield tried[-1]
     except OSError as error:
-        if isinstance(error.filename, str) and any(error.filename.startswith(f"{folder}") for folder in tried):
+        if any(folder.name in path_in(error) for folder in tried):
             error.filename = str(path)
         raise
     finally:
@@ -182,9 +185,11 @@ def _make_folder(path: Path, tried: list[Path]) -> int:
     for _ in range(TRIES):
         folder = path.with_name(temporary_name(path.name))
         tried.append(folder)
-        folder.mkdir(0o700)
+        with naming(path):
+            folder.mkdir(0o700)
         with suppress(FileNotFoundError):  # another process removed it as a leftover
-            lock = os.open(folder / MARK, _NEW, 0o600)
+            with naming(path):
+                lock = os.open(folder / MARK, _NEW, 0o600)
             if claim(lock, str(folder / MARK)):
                 return lock
             os.close(lock)

@@ -1,8 +1,9 @@
 """Every call of the operating system fails once, at every place of the source, with every error of a list.
 
-Whatever fails: a target has its old bytes or the right new ones, an error is raised unless the new ones are there,
-nothing is left behind, and the next run is right. Places that no scenario reaches fail the run: then a scenario is
-missing. CI fails each place with one error; ``SIFMAKE_RELIABILITY=long`` with all, at the first call and the last.
+Whatever fails: a target has its old bytes or the right new ones, an error is raised unless the new ones are there, it
+names a file that the user knows and what that is, nothing is left behind, and the next run is right. Places that no
+scenario reaches fail the run: then a scenario is missing. CI fails each place with one error;
+``SIFMAKE_RELIABILITY=long`` with all, at the first call and the last.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sifmake.cli.main import main
 from sifmake.drivers.new_project import start_project
 from sifmake.drivers.rebuild import rebuild
 from sifmake.drivers.seeding import seed
-from sifmake.errors import SifmakeError
+from sifmake.errors import SifmakeError, explain
 from sifmake.progress import Silent
 from sifmake.project.configuration import Configuration
 from sifmake.project.project import Project
@@ -39,7 +40,7 @@ from sifmake.stages.runner import open_runner
 from sifmake.temporaries import MARK, TEMP_PREFIX, temporary_name
 from support.faults import layers, sync_often, write_image
 from support.images import Blobs, write_docker_archive
-from support.injector import Fault, Injector, Site, sites_in_source
+from support.injector import SOURCE, Fault, Injector, Site, sites_in_source
 from support.signing import pem_pair
 from support.signing import write_sif as write_small_sif
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 LONG = os.environ.get("SIFMAKE_RELIABILITY") == "long"
 SIZE = 600_000
+PROFILES = SOURCE.parent.parent / "profiles"
 WRITING = [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
 NAMING = [errno.EIO, errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT]
 CODES = {
@@ -345,6 +347,36 @@ def one_code(reached: dict[Site, int]) -> list[Fault]:
     return [Fault(site, CODES[site.call][number % len(CODES[site.call])]) for number, site in sites]
 
 
+ROLES = {
+    "store": "the store",
+    "other": "the store",
+    "results": "the folder for results",
+    "images/a.sif": "the image file",
+    "images/b.sif": "the image file",
+    "seeded": "the folder for seeded files",
+    "config/locks": "the lock",
+}
+"""What files are to the user, by where they are: errors of the operating system name path and role."""
+WITHOUT_ROLE = frozenset({"sign", "key"})
+"""Scenarios of functions that are told one file and write that."""
+
+
+def unclear(error: BaseException | None, folder: Path, sources: Sources, *, with_role: bool = True) -> list[str]:
+    """Return what is wrong with the words of an error: no path, a name that was made up, no role."""
+    if error is None:
+        return []
+    text = explain(error) if isinstance(error, OSError) else str(error)
+    if TEMP_PREFIX in text or "/proc/" in text:
+        return ["names what nobody knows"]
+    known = [str(folder), str(sources.finished.parent), str(SOURCE), str(PROFILES)]
+    if not any(path in text for path in known):
+        return ["names no file"]
+    inside = text.partition(f"{folder}/")[2]
+    role = next((role for head, role in ROLES.items() if inside.startswith(head)), "")
+    told = role in text or not isinstance(error, OSError)
+    return [] if told or not with_role else [f"does not say that it is of {role}"]
+
+
 def check(
     scenario: Scenario, sources: Sources, folder: Path, faults: tuple[Fault, ...], good: dict[str, object]
 ) -> tuple[Injector, list[str]]:
@@ -352,7 +384,7 @@ def check(
     old = dict.fromkeys(scenario.targets)
     injector = Injector(*faults)
     error = attempt(scenario, sources, folder, injector)
-    bad = []
+    bad = unclear(error, folder, sources, with_role=scenario not in (SCENARIOS[name] for name in WITHOUT_ROLE))
     for name, content in state(folder, scenario).items():
         if content != good[name] and not (error is not None and content == old[name]):
             bad.append(f"{name} is wrong")
@@ -423,6 +455,8 @@ NOT_HERE = {
     ("sifmake.builder.signature_policy", "_check_keys"): "reads keys only; tests/integration/test_runtime_signed.py",
     ("sifmake.builder.signature_policy", "open_verified"): "reads only; tests/integration/test_runtime_signed.py",
     ("sifmake.store.archive_input", "_copy"): "spools standard input; tests/cli/test_output_paths.py",
+    ("sifmake.layers.pack_finder", "PackFinder.find"): "opens by PackFinder.open, which is reached",
+    ("sifmake.store.keyed_files", "KeyedFiles.find"): "opens by KeyedFiles.open; tests/store/test_store.py",
     ("sifmake.store.items", "Item.is_gone"): "looks at a lock only; tests/store/test_collect.py",
     ("sifmake.store.scratch", "_make"): "removes a folder that could not be marked; tests/store/test_left_over.py",
 }

@@ -51,10 +51,11 @@ def test_an_error_of_any_sync_of_the_target_ends_it(tmp_path, monkeypatch, uri, 
     target.parent.mkdir()
     target.write_bytes(b"old")
     disk = Disk(monkeypatch, "/images/.tmp-a.sif", code, nth)
-    with pytest.raises(OSError, match=os.strerror(code)):
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
         pull_image(uri, target, tmp_path / "store")
     assert disk.reached > nth
     assert target.read_bytes() == b"old"
+    assert explain(caught.value).startswith(f"{target}: {os.strerror(code)} (the image file)")
     assert os.listdir(target.parent) == ["a.sif"]
 
 
@@ -62,9 +63,11 @@ def test_an_error_of_any_sync_of_the_target_ends_it(tmp_path, monkeypatch, uri, 
 def test_an_error_of_any_sync_of_a_pack_ends_it(tmp_path, monkeypatch, uri, nth):
     sync_often(monkeypatch)
     disk = Disk(monkeypatch, "/store/packs/", errno.EIO, nth)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(OSError, match="Input/output error") as caught:
         pull_image(uri, tmp_path / "a.sif", tmp_path / "store")
     assert disk.reached > nth
+    assert explain(caught.value).startswith(f"{tmp_path}/store/packs/")
+    assert " (the store); " in explain(caught.value)
     assert not (tmp_path / "a.sif").exists()
 
 
@@ -82,8 +85,9 @@ def test_a_patch_that_the_disk_did_not_take_is_not_copied_from(tmp_path, monkeyp
 def test_an_error_of_the_sync_of_what_is_copied_from_ends_the_target(tmp_path, monkeypatch, uri):
     (tmp_path / "images").mkdir()
     disk = Disk(monkeypatch, "/images/#", errno.EIO)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(OSError, match="Input/output error") as caught:
         pull_image(uri, tmp_path / "images" / "a.sif", tmp_path / "store")
+    assert explain(caught.value).startswith(f"{tmp_path}/images/a.sif: Input/output error (the image file)")
     assert disk.reached == 1
     assert os.listdir(tmp_path / "images") == []
 

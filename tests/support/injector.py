@@ -39,6 +39,8 @@ CALLS = {
     "rmdir": "rmdir",
 }
 """Functions of ``os`` and what they count as."""
+PATHS = frozenset({"rename", "open", "mkdir", "link", "unlink", "rmdir"})
+"""Those whose errors have the path that they were given."""
 METHODS = {
     **{name: name for name in ("mkdir", "rename", "unlink", "rmdir", "write", "open")},
     "touch": "open",
@@ -84,8 +86,8 @@ class Injector:
         self._faults = faults
         self._lock = threading.Lock()
 
-    def meet(self, call: str) -> None:
-        """Count a call; raise what is planned for it."""
+    def meet(self, call: str, path: object = None) -> None:
+        """Count a call; raise what is planned for it, with the path where Python tells the one that it was given."""
         sites = list(_callers(call))
         if not sites:
             return
@@ -97,7 +99,7 @@ class Injector:
         for fault in self._faults:
             if fault.site == site and fault.nth in (number, -1):
                 self.failed.add(fault)
-                raise OSError(fault.code, os.strerror(fault.code))
+                raise OSError(fault.code, os.strerror(fault.code), *([] if path is None else [path]))
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -118,7 +120,7 @@ class Injector:
 
     def _wrapped(self, real: Callable[..., Any], call: str) -> Callable[..., Any]:
         def function(*args: Any, **options: Any) -> Any:
-            self.meet(call)
+            self.meet(call, args[0] if call in PATHS and not isinstance(args[0], int) else None)
             return real(*args, **options)
 
         return function
@@ -126,7 +128,7 @@ class Injector:
     def _opening(self, real: Callable[..., Any], *, counted: bool = True) -> Callable[..., Any]:
         def function(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
             if counted and not isinstance(file, int):
-                self.meet("open")
+                self.meet("open", file)
             if "b" not in mode or not set(mode) & set("wax+"):
                 return real(file, mode, *args, **options)
             raw = _Raw(file, mode.replace("b", ""), opener=options.get("opener"))

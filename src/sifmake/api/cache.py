@@ -248,12 +248,16 @@ class Cache:
             OSError: The archive cannot be written.
         """
         from sifmake.builder.cache_exchange import everything, manifests_of, select
+        from sifmake.places import Place, store_place, telling_places
         from sifmake.store.exchange import write_archive
 
         words = as_names(images)
         items = select(self._store, manifests_of(words, self.root)) if words else everything(self._store)
         if isinstance(target, str | os.PathLike):
-            with output_file(target, force=force) as file:
+            with (
+                telling_places(store_place(self.folder), Place("the archive", Path(target))),
+                output_file(target, force=force) as file,
+            ):
                 return CacheExport(*write_archive(items, file))
         return CacheExport(*write_archive(items, target))
 
@@ -268,9 +272,11 @@ class Cache:
             OSError: The archive cannot be read, or the store cannot be written.
         """
         from sifmake.builder.cache_exchange import check_pack
+        from sifmake.places import store_place, telling_places
         from sifmake.store.exchange import read_archive
 
-        done = read_archive(self._store, Path(source), lambda path: check_pack(path, self._limits), self._limits)
+        with telling_places(store_place(self.folder)):
+            done = read_archive(self._store, Path(source), lambda path: check_pack(path, self._limits), self._limits)
         return CacheImport(tuple(done.new), done.known, tuple(done.left_out))
 
     def _items(self) -> list[Item]:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
+from sifmake.os_errors import naming_open
 from sifmake.ranges import READ_SIZE, copy_some
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def hash_extents(head: bytes, extents: Iterable[Extent], tail: bytes) -> str:
     for extent in extents:
         start, left = extent.start, extent.size
         while left:
-            got = os.preadv(extent.fd, [buffer[:left]], start)
+            with naming_open(extent.fd):
+                got = os.preadv(extent.fd, [buffer[:left]], start)
             if not got:
                 raise _cut_off()
             digest.update(buffer[:got])

@@ -14,6 +14,7 @@ from sifmake.errors import SifmakeError
 from sifmake.files import atomic_write, make_folders
 from sifmake.layers.blocks import BlockWriter
 from sifmake.layers.syncing import BackgroundSync
+from sifmake.os_errors import naming
 from sifmake.room import check_open_file
 from sifmake.sif import (
     PARTITION_ALIGNMENT,
@@ -124,6 +125,7 @@ def write_sif(
         atomic_write(target, 0o777) as file,
         PatchMaker(codec, workers, spool, store) as patches,
         Threads(4) as threads,
+        naming(target),  # the last: patches, which are written meanwhile, would take its errors for theirs
     ):
         return _Writer(file, contents, codec, workers, threads, task).write(spool, patches)
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from sifmake.assembly.image import SifSummary
     from sifmake.oci.model import Image, Platform
+    from sifmake.places import Place
     from sifmake.progress import Progress
     from sifmake.project.configuration import Configuration
     from sifmake.project.project import Project
     from sifmake.registry.settings import Credentials
     from sifmake.registry.shared import Connections
-    from sifmake.room import Place
     from sifmake.sources.base import KnownIndexes, Resolved, SifSource, Source
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
 from sifmake.files import replace_file
-from sifmake.room import check_room
+from sifmake.room import Need, check_room
 from sifmake.sif import open_sif
 from sifmake.temporaries import folder_beside
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sifmake.room import Place
+    from sifmake.places import Place
     from sifmake.sources.base import SifSource
 
 
@@ -41,7 +41,7 @@ def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "", o
     """
     with folder_beside(target) as folder:
         temporary = folder / target.name
-        digest = source.fetch(temporary, expected, lambda size: check_room(place.needs(size) for place in outputs))
+        digest = source.fetch(temporary, expected, lambda size: check_room(Need(place, size) for place in outputs))
         _check_whole(temporary, uri)
         replace_file(temporary, target)
     return digest

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sifmake.flatten.flattened import Flattened, Merged
     from sifmake.layers.pack_reader import Pack
     from sifmake.oci.model import Image
+    from sifmake.places import Place
     from sifmake.progress import Progress
-    from sifmake.room import Place
     from sifmake.rootfs import Origin
     from sifmake.sources.base import Source
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.layers.pack_format import pack_key_prefix
-from sifmake.room import check_room, find_shortage, store_place
+from sifmake.places import store_place
+from sifmake.room import Need, check_room, find_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sifmake.oci.model import Image
+    from sifmake.places import Place
     from sifmake.progress import Progress
-    from sifmake.room import Need, Place
     from sifmake.store import Store
 
 _PACKED = 0.75
@@ -51,6 +52,6 @@ def check_image_room(image: Image, store: Store, outputs: Sequence[Place], progr
 def _needs(
     sizes: dict[str, int], missing: set[str], store: Store, outputs: Sequence[Place], packed: float, kept: float
 ) -> Iterator[Need]:
-    yield store_place(store.root).needs(int(packed * sum(sizes[diff_id] for diff_id in missing)))
+    yield Need(store_place(store.root), int(packed * sum(sizes[diff_id] for diff_id in missing)))
     for place in outputs:
-        yield place.needs(int(kept * sum(sizes.values())))
+        yield Need(place, int(kept * sum(sizes.values())))

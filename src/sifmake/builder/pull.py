@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from sifmake.files import make_folders, replace_file
 from sifmake.oci.model import Platform
 from sifmake.output_path import check_output
+from sifmake.places import output_place, store_place, telling_places
 from sifmake.project.configuration import Configuration
 from sifmake.reference.uri import as_uri
-from sifmake.room import output_place
 from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
@@ -62,14 +62,15 @@ def pull(request: PullRequest, progress: Progress, configuration: Configuration 
     options, uri = configuration or Configuration(), as_uri(request.uri)
     access = Access(request.plain_http, request.auth_file, request.credentials)
     builder = make_builder(options, progress, access)
-    make_folders(request.target.parent)
-    check_output(request.target)
-    if uri.is_sif:
-        _fetch(builder, uri, request)
-    elif options.key:
-        _pull_signed(builder, uri, request, options)
-    else:
-        _pull_layers(builder, uri, request)
+    with telling_places(store_place(builder.store.root), output_place(request.target)):
+        make_folders(request.target.parent)
+        check_output(request.target)
+        if uri.is_sif:
+            _fetch(builder, uri, request)
+        elif options.key:
+            _pull_signed(builder, uri, request, options)
+        else:
+            _pull_layers(builder, uri, request)
 
 
 def _pull_signed(builder: Builder, uri: Uri, request: PullRequest, configuration: Configuration) -> None:

@@ -15,8 +15,8 @@ from sifmake.builder.checked_sif import add_checked, find_checked
 from sifmake.builder.name_meanings import digest_of_key, find_meaning, keep_meaning, sif_key
 from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
+from sifmake.places import store_place, telling_places
 from sifmake.reference.uri import as_uri
-from sifmake.room import store_place
 
 if TYPE_CHECKING:
     from sifmake.builder.builder import Builder
@@ -63,9 +63,10 @@ def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configu
 
     options, uri = configuration or Project(Path.cwd()).configuration, as_uri(wanted.uri)
     builder = make_builder(options, progress, Access(wanted.plain_http, wanted.auth_file))
-    if wanted.offline:
-        return _at_hand(builder, uri)
-    return _fetched(builder, uri) if uri.is_sif else _of_layers(builder, uri)
+    with telling_places(store_place(builder.store.root)):
+        if wanted.offline:
+            return _at_hand(builder, uri)
+        return _fetched(builder, uri) if uri.is_sif else _of_layers(builder, uri)
 
 
 def _of_layers(builder: Builder, uri: Uri) -> Found:

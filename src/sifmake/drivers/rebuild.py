@@ -19,6 +19,7 @@ from sifmake.builder.image_signing import check_published
 from sifmake.errors import SifmakeError, explain
 from sifmake.files import make_folders, write_atomic
 from sifmake.json_text import parse_json
+from sifmake.places import results_place, telling_places
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import STAGE_NAMES
 from sifmake.stages.lock_refresh import CHANGED, LockOutcome, LockRefresher, summarize
@@ -103,7 +104,7 @@ def rebuild(project: Project, jobs: int) -> Rebuild | None:
         OSError: The log or the summary cannot be written.
     """
     names = list(project.images)
-    with _run_lock(project.root / _RUN_LOCK) as held:
+    with telling_places(results_place(project.root / "results")), _run_lock(project.root / _RUN_LOCK) as held:
         if not held:
             return None
         outcomes = {} if project.modes.locked else _refresh(project, names)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sifmake.builder.image_signing import check_published
 from sifmake.errors import LockError, SifmakeError
 from sifmake.files import atomic_write, make_folders, replace_file, sha256_of
+from sifmake.places import Place, output_place, telling_places
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.reference import parse_reference
@@ -40,10 +41,13 @@ def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]
     _check_bytes(project, name, target)
     # The record can be changed by those who can change the file; what is signed cannot.
     check_published(project, name)
-    make_folders(prefix)
+    places = Place("the folder for seeded files", prefix), output_place(target)
+    with telling_places(*places):
+        make_folders(prefix)
     for spelling in _spellings(lock):
         path = prefix / f"{hashlib.md5(spelling.encode(), usedforsecurity=False).hexdigest()}{_SUFFIX}"
-        _put(target, path)
+        with telling_places(*places):
+            _put(target, path)
         yield path, spelling
 
 

@@ -17,6 +17,7 @@ from sifmake.layers.entry import Content, Entry, Inode
 from sifmake.layers.pack_checks import check_contents, check_entries, check_fragments
 from sifmake.layers.pack_format import FOOTER, FRAGMENT, LARGEST_INDEX, Footer, Meta
 from sifmake.oci.digest import is_digest
+from sifmake.os_errors import naming
 from sifmake.ranges import read_at
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ class Pack:
         buffer = memoryview(bytearray(_READ_SIZE))
         crc = at = 0
         while at < self.footer.data_size:
-            got = os.preadv(self.fd, [buffer[: self.footer.data_size - at]], at)
+            with naming(self.path):
+                got = os.preadv(self.fd, [buffer[: self.footer.data_size - at]], at)
             if not got:
                 break
             crc = crc32(buffer[:got], crc)

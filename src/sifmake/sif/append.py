@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError
-from sifmake.files import add_path_to_enospc, atomic_write
+from sifmake.files import atomic_write
+from sifmake.os_errors import name_file
 from sifmake.ranges import copy_some, write_at
 from sifmake.sif.format import ZERO_TIME, Descriptor, Header
 from sifmake.sif.plan import place
@@ -52,7 +53,7 @@ def open_for_append(source: Path, target: Path) -> Iterator[Sif]:
         with _open_in_place(source) if in_place else _open_copy(source, target) as sif:
             yield sif
     except OSError as error:
-        add_path_to_enospc(error, target)
+        name_file(error, target)
         raise
 
 

@@ -11,9 +11,9 @@ from sifmake.builder.lazy_source import LazySource
 from sifmake.builder.lock_proof import LockProof
 from sifmake.builder.provenance import source_origin
 from sifmake.errors import FlattenError
+from sifmake.places import results_place
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import TREE, UNSIGNED
-from sifmake.room import results_place
 from sifmake.stages.freshness import why_stale
 
 if TYPE_CHECKING:

@@ -72,7 +72,12 @@ class StageContext:
             result = stage.run_prebuilt(self, self.lock)
         else:
             result = stage.run(self)
-        write_record(self.project.record(name, self.image), name, stage_key(self.project, name, self.lock), result)
+        record, key = self.project.record(name, self.image), stage_key(self.project, name, self.lock)
+        try:
+            write_record(record, name, key, result)
+        except OSError as error:
+            what = f"what the stage {name} made is in place, but its record cannot be written: {error.strerror}"
+            raise OSError(error.errno, what, error.filename or str(record)) from error
         return result
 
     def make_again(self, stage: str, path: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sifmake.builder.cancellation import CancellableProgress
-from sifmake.errors import SifmakeError
+from sifmake.errors import LockError, SifmakeError
+from sifmake.os_errors import path_in
 from sifmake.project.lock_edits import find_lock
 from sifmake.project.lock_file import write_lock
 from sifmake.project.locks import AnyLock, PrebuiltLock
@@ -100,6 +101,10 @@ class LockRefresher:
             return self._settle(image, found, self._maker.make(image, found))
         except SifmakeError as error:
             return LockOutcome(name, FAILED, path, error=error)
+        except OSError as error:
+            where = path_in(error) or str(path)
+            what = f"the lock cannot be made ({error.strerror or error})"
+            return LockOutcome(name, FAILED, path, error=LockError(what, where=where))
 
     def _settle(self, image: ImageSettings, found: FoundLock, new: AnyLock) -> LockOutcome:
         path, old = self.project.lock_path(image.name), found.lock

@@ -16,10 +16,11 @@ from sifmake.errors import IntegrityError, SifError, SourceError
 from sifmake.oci.membership import UNKNOWN_SIZE
 from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import parse_platform
+from sifmake.places import results_place, store_place
 from sifmake.project.locks import PrebuiltLock
 from sifmake.project.stage_table import UNSIGNED
 from sifmake.reference.uri import FILE, Uri
-from sifmake.room import check_room, results_place, store_place
+from sifmake.room import Need, check_room
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
 from sifmake.store.scratch import path_of
@@ -27,9 +28,9 @@ from sifmake.store.scratch import path_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sifmake.places import Place
     from sifmake.project.images import ImageSettings
     from sifmake.project.project import Project
-    from sifmake.room import Place
     from sifmake.sources.base import SifSource
     from sifmake.sources.oras import OrasSource
 
@@ -180,7 +181,7 @@ def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
 
     source = open_sif_source(Uri(FILE, str(path)), project_builder(project).settings)
     try:
-        source.fetch(target, digest, lambda size: check_room([results_place(target).needs(size)]))
+        source.fetch(target, digest, lambda size: check_room([Need(results_place(target), size)]))
     finally:
         source.close()
 

@@ -28,8 +28,12 @@ def _run(context: StageContext) -> dict[str, Any]:
     target, signed = context.path(TARGET), context.path(SIGNED)
     make_folders(target.parent)
     replace_file(signed, target)
-    signed.unlink(missing_ok=True)  # of two names of one file rename(2) leaves both
-    context.path(TREE).unlink(missing_ok=True)
+    for left in (signed, context.path(TREE)):  # of two names of one file rename(2) leaves both
+        try:
+            left.unlink(missing_ok=True)
+        except OSError as error:
+            what = f"{target} is in place, but this file cannot be removed: {error.strerror}"
+            raise OSError(error.errno, what, str(left)) from error
     sizes = {"sha256": verified["sha256"], "signer": signed_by["signer"], "size": verified["size"]}
     return sizes | kept_header(signed_by)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sifmake.builder.damaged_packs import retry_damaged
 from sifmake.errors import LockError, SifmakeError
 from sifmake.files import refuse_irregular
+from sifmake.places import Place, output_place, results_place, store_place, telling_places
 from sifmake.project.locks import Lock
 from sifmake.project.stage_table import TARGET
 from sifmake.stages.context import StageContext
@@ -47,8 +48,9 @@ class Runner:
         Raises:
             SifmakeError: The stage failed; outputs are as they were.
         """
+        target = self.project.path(TARGET, image).absolute()
         try:
-            with self.project.store.lock(f"image {self.project.path(TARGET, image).absolute()}"):
+            with telling_places(*self._places(image)), self.project.store.lock(f"image {target}"):
                 return self._run(stage, image, force=force)
         except SifmakeError as error:
             raise error.within(image) from None
@@ -67,6 +69,12 @@ class Runner:
             self.close()
             self._session = BuildSession(self.project, image, lock)
         return self._session
+
+    def _places(self, image: str) -> tuple[Place, ...]:
+        """Return the places that stages read and write."""
+        project, target = self.project, self.project.path(TARGET, image)
+        lock = Place("the lock", project.lock_path(image))
+        return store_place(project.store.root), output_place(target), results_place(project.root / "results"), lock
 
     def _run(self, stage: str, image: str, *, force: bool) -> bool:
         lock = self.project.lock(image)

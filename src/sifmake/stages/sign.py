@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sifmake.files import fsync_folder, sha256_of
+from sifmake.os_errors import naming
 from sifmake.project.records import digest_of
 from sifmake.project.stage_table import LOCK, SIGNED, TARGET, UNSIGNED, record_pattern
 from sifmake.stages.published import find_published
@@ -38,7 +39,8 @@ def _run(context: StageContext) -> dict[str, Any]:
     before = {} if built["objects"] else {HEADER_MEMBER: header_of(unsigned)}
     signer = sign_unsigned(project, unsigned, built["objects"]) if key else "none"
     size, frame = unsigned.stat().st_size, frame_of(unsigned)
-    unsigned.replace(signed)
+    with naming(signed):
+        unsigned.replace(signed)
     # A record says that its file is there, also after a power failure.
     fsync_folder(signed.parent)
     if whole:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sifmake.errors import StoreError
-from sifmake.files import add_path_to_enospc
+from sifmake.os_errors import name_file, naming
 from sifmake.store.scratch import path_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def open_archive(source: Path, store: Store) -> Iterator[int]:
         StoreError: It is a terminal.
         OSError: As opening, reading and writing do.
     """
-    fd = os.dup(0) if source in _STANDARD_INPUT else os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with naming(source):
+        fd = os.dup(0) if source in _STANDARD_INPUT else os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if os.isatty(fd):
             raise StoreError("an archive does not come from a terminal", hint="name a file, or use a pipe")
@@ -54,7 +55,7 @@ def _copy(fd: int, copy: BinaryIO, folder: Path) -> None:
             shutil.copyfileobj(stream, copy, 1 << 20)
         copy.flush()
     except OSError as error:
-        add_path_to_enospc(error, folder)
+        name_file(error, folder)
         raise
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from sifmake.errors import IntegrityError, LimitError, PackDamagedError, StoreError
-from sifmake.files import add_path_to_enospc
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.membership import is_member
+from sifmake.os_errors import name_file
+from sifmake.places import store_place
 from sifmake.ranges import read_at
-from sifmake.room import check_room, find_shortage, store_place
+from sifmake.room import Need, check_room, find_shortage
 from sifmake.sources.tar_archive import FileBytes
 from sifmake.sources.tar_members import entries_of
 from sifmake.store.archive_input import open_archive
@@ -149,9 +150,9 @@ class _Import:
         except IntegrityError:
             return  # whoever takes the files meets it too
         place = store_place(self._store.root)
-        if find_shortage(place.needs(min(entry.size, self._size)) for entry in entries):
+        if find_shortage(Need(place, min(entry.size, self._size)) for entry in entries):
             new = [entry for entry in entries if not self._store.has(_spot_of(entry.name))]
-            check_room(place.needs(min(entry.size, self._size)) for entry in new)
+            check_room(Need(place, min(entry.size, self._size)) for entry in new)
 
     def take_all(self, limits: Limits) -> Imported:
         for entry in entries_of(FileBytes(self._fd), limits):
@@ -203,7 +204,7 @@ class _Import:
         try:
             self._store.put(_spot_of(name), write)
         except OSError as error:
-            add_path_to_enospc(error, self._store.root / name)
+            name_file(error, self._store.root / name)
             raise
         self._new.append(name)
 

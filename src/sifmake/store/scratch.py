@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
+from sifmake.os_errors import path_in
 from sifmake.temporaries import MARK, TRIES, claim, temporary_name
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def _make(parent: Folder) -> tuple[str, Folder, int]:
     """Make a folder; return its name, it, and the mark in it, open and locked."""
     for _ in range(TRIES):
         name = temporary_name("scratch")
-        os.mkdir(name, 0o700, dir_fd=parent.fd)
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent.fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(parent.path)) from None
         try:
             scratch, lock = _mark(parent, name)
         except FileNotFoundError:  # another process took it for left over
@@ -80,7 +84,6 @@ def is_scratch(folder: Folder) -> bool:
 
 
 def _rename(error: OSError, scratch: Folder) -> None:
-    """Let an error tell the folder's own path."""
-    prefix = str(path_of(scratch))
-    if isinstance(error.filename, str) and error.filename.startswith(prefix):
-        error.filename = f"{scratch.path}{error.filename.removeprefix(prefix)}"
+    """Let an error tell the folder that the user knows: what is in it has names that are made up."""
+    if scratch.path.name in path_in(error):
+        error.filename = str(scratch.path.parent)
