@@ -33,7 +33,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake import errors as errors
     from sifmake.api.cache import Cache, CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
-    from sifmake.api.images import Inspection, PushedSif, SifFile, diff, digest, inspect, open_sif, pull, push
+    from sifmake.api.images import (
+        Inspection,
+        PushedSif,
+        SifFile,
+        diff,
+        digest,
+        inspect,
+        inspect_image,
+        open_sif,
+        pull,
+        push,
+    )
     from sifmake.api.keys import KeyImport, KeyPair, Keyring, PrivateKeyFile, PublicKeyFile
     from sifmake.api.project import STAGES, SeededFile, lock, rebuild, run_stage, seed, start_project
     from sifmake.api.registries import login, logins, logout
@@ -93,6 +104,7 @@ __all__ = [
     "digest",
     "execute",
     "inspect",
+    "inspect_image",
     "lock",
     "login",
     "logins",
@@ -111,7 +123,18 @@ __all__ = [
 
 _HOMES = {
     "api.cache": ("Cache", "CacheCheck", "CacheExport", "CacheImport", "CacheRemoval", "CachedFile"),
-    "api.images": ("Inspection", "PushedSif", "SifFile", "diff", "digest", "inspect", "open_sif", "pull", "push"),
+    "api.images": (
+        "Inspection",
+        "PushedSif",
+        "SifFile",
+        "diff",
+        "digest",
+        "inspect",
+        "inspect_image",
+        "open_sif",
+        "pull",
+        "push",
+    ),
     "api.keys": ("KeyImport", "KeyPair", "Keyring", "PrivateKeyFile", "PublicKeyFile"),
     "api.project": ("STAGES", "SeededFile", "lock", "rebuild", "run_stage", "seed", "start_project"),
     "api.registries": ("login", "logins", "logout"),

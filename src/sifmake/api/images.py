@@ -263,6 +263,43 @@ def inspect(sif: StrPath, *, only: Collection[str] = ()) -> Inspection:
     return Inspection({name: value for name, value in attributes.items() if not only or name in only})
 
 
+def inspect_image(
+    uri: str,
+    *,
+    platform: str = "",
+    plain_http: bool = False,
+    auth_file: StrPath | None = None,
+    root: StrPath = ".",
+    progress: Progress | None = None,
+) -> Inspection:
+    """Return what a SIF file of an image will say about itself, from manifest and config: no layer is fetched.
+
+    What only files of the layers hold is missing: help text, apps, scripts of an image that was a SIF file before.
+
+    Args:
+        uri: The image, as for :func:`pull`, but not a finished SIF file.
+        platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]``; empty for this machine's.
+        plain_http: Whether the registry may be asked without TLS.
+        auth_file: Registry credentials in Docker's form, instead of the usual files.
+        root: Folder whose ``sifmake.yaml`` says which store, registries and limits are used.
+        progress: Gets messages.
+
+    Raises:
+        SourceError: The image cannot be read, or the URI names a SIF file.
+    """
+    from sifmake.builder.builder import Access, make_builder
+    from sifmake.builder.image_preview import preview
+    from sifmake.oci.platform import host_platform, parse_platform
+    from sifmake.project.project import Project
+    from sifmake.reference import parse_uri
+
+    told = progress or Silent()
+    options = Project(Path(root), progress=told).configuration
+    builder = make_builder(options, told, Access(plain_http, as_path(auth_file)))
+    wanted = parse_platform(platform) if platform else host_platform()
+    return Inspection(preview(builder, parse_uri(uri), wanted))
+
+
 def _attributes(sif: Sif, wanted: Collection[str]) -> dict[str, Any]:
     from sifmake.rootfs.report import parse_inspection
     from sifmake.sif.format import DataType
