@@ -1,0 +1,186 @@
+"""What ``%files`` puts into an image, and where: the places of an image while copies are added to it.
+
+Links of the image lead to places in the image, never out of it. What is added later replaces what was added before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.layers.entry import DIR, HARDLINK, SYMLINK, Entry
+
+if TYPE_CHECKING:
+    from sifmake.definition.host_folder import HostFile
+    from sifmake.definition.problems import Place
+    from sifmake.flatten.tree import Tree
+    from sifmake.layers.entry import Inode
+
+_MOST_LINKS = 255
+"""As many links as the peers follow on the way to a destination."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One file, folder or link to be put into an image.
+
+    Attributes:
+        entry: As the layer has it; ``mtime`` 0 for what is new, so that the caller may set the time.
+        source: Where a file's bytes come from; None for folders, links and hard links.
+        line: Of the definition.
+        group: Of several files with one value that is not 0, the later ones are further names of the first.
+    """
+
+    entry: Entry
+    source: HostFile | Inode | None
+    line: int
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class At:
+    """A place in the image.
+
+    Attributes:
+        path: Without leading slash; no component of it is a link but the last one, perhaps.
+        entry: What is there; None for nothing.
+        base: The inode below, where it still shows through.
+    """
+
+    path: bytes
+    entry: Entry | None
+    base: Inode | None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether a folder is there."""
+        return self.entry is not None and self.entry.kind == DIR
+
+
+class CopyPlan:
+    """Collects copies into one image.
+
+    Attributes:
+        line: Of the definition that is being followed, for messages.
+    """
+
+    def __init__(self, tree: Tree, place: Place, most: int, section: str = "files") -> None:
+        self.line = 0
+        self._root = tree.root
+        self._place = place
+        self._most = most
+        self._section = section
+        self._new: dict[bytes, Copy] = {}
+        self._hidden: set[bytes] = set()
+        self._work = 0
+
+    def error(self, what: str, hint: str = "") -> Exception:
+        """Return an error about the line that is being followed."""
+        return self._place.error(self.line, what, hint, section=self._section)
+
+    def spend(self, names: int) -> None:
+        """Count names that are looked at or copied.
+
+        Raises:
+            DefinitionError: They are too many.
+        """
+        self._work += names
+        if self._work > self._most:
+            what = f"%{self._section} looks at more than {self._most} files and folders (limit files-entries)"
+            raise self.error(what)
+
+    def resolve(self, path: bytes) -> At:
+        """Return the place that a path leads to, through links; what is not there yet is taken as it is written.
+
+        Raises:
+            DefinitionError: Links go round in circles.
+        """
+        stack = [At(b"", self._root, self._root)]
+        todo = _parts(path)
+        followed = 0
+        while todo:
+            part = todo.pop()
+            if part == b"..":
+                del stack[max(1, len(stack) - 1) :]
+                continue
+            child = self.child(stack[-1], part)
+            if child.entry is not None and child.entry.kind == SYMLINK:
+                followed += 1
+                if followed > _MOST_LINKS:
+                    raise self.error(f"links of the image go round in circles at {shown(path)}")
+                if child.entry.target.startswith(b"/"):
+                    del stack[1:]
+                todo += _parts(child.entry.target)
+                continue
+            stack.append(child)
+        return stack[-1]
+
+    def child(self, folder: At, name: bytes) -> At:
+        """Return the place of a name in a folder; no link is followed."""
+        path = folder.path + b"/" + name if folder.path else name
+        below = folder.base.children.get(name) if folder.base is not None and folder.base.children else None
+        new = self._new.get(path)
+        if new is None:
+            return At(path, below, below)
+        through = below is not None and below.kind == DIR == new.entry.kind
+        return At(path, new.entry, below if through else None)
+
+    def make_folders(self, path: bytes) -> None:
+        """Make the folders of a path that are not there, 0755 and root's.
+
+        Raises:
+            DefinitionError: Something that is not a folder is in the way.
+        """
+        at = At(b"", self._root, self._root)
+        for part in reversed(_parts(path)):
+            at = self.child(at, part)
+            if at.entry is None:
+                at = self.put(at, Entry(at.path, DIR, 0o755, 0, 0, 0))
+            elif at.entry.kind != DIR:
+                raise self.error(f"{shown(at.path)} is not a folder, and {shown(path)} cannot be made")
+
+    def put(self, at: At, entry: Entry, source: HostFile | Inode | None = None, group: int = 0) -> At:
+        """Put something at a place, and return the place with it.
+
+        Raises:
+            DefinitionError: There are too many, or a folder comes to stand over a file that stands over a folder.
+        """
+        self.spend(1)
+        if at.entry is not None and at.entry.kind == DIR != entry.kind:
+            self._replace_folder(at)
+        if entry.kind == DIR and at.path in self._hidden:
+            raise self.error(f"{shown(at.path)} is replaced twice", "copy to another path, or remove it in %post")
+        self._new[at.path] = Copy(entry, source, self.line, group)
+        through = entry.kind == DIR and at.base is not None and at.base.kind == DIR
+        return At(at.path, entry, at.base if through else None)
+
+    def finished(self) -> list[Copy]:
+        """Return all copies, sorted by path; further names of one inode are hard links to the first."""
+        first: dict[int, bytes] = {}
+        done: list[Copy] = []
+        for path in sorted(self._new):
+            copy = self._new[path]
+            if copy.group and first.setdefault(copy.group, path) != path:
+                entry = copy.entry
+                link = Entry(path, HARDLINK, entry.mode, entry.uid, entry.gid, entry.mtime, target=first[copy.group])
+                copy = Copy(link, None, copy.line)
+            done.append(copy)
+        return done
+
+    def _replace_folder(self, at: At) -> None:
+        """Forget what was put into a folder that something else comes to stand for."""
+        self.spend(len(self._new))
+        for inside in [other for other in self._new if other.startswith(at.path + b"/")]:
+            del self._new[inside]
+        if at.base is not None:
+            self._hidden.add(at.path)
+
+
+def shown(path: bytes) -> str:
+    """Return a path of the image for a message."""
+    return "/" + path.decode("utf-8", "backslashreplace").lstrip("/")
+
+
+def _parts(path: bytes) -> list[bytes]:
+    """Return the components of a path, the last one first."""
+    return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]

@@ -1,0 +1,107 @@
+"""Paths by pattern, in a folder of the host or in the tree of a stage."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Protocol
+
+from sifmake.definition.patterns import NamePattern, PatternError, expand_braces, has_pattern, unescaped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SLASH = re.compile(r"(?<!\\)/")
+_VARIABLE = re.compile(r"\\.|\$[A-Za-z0-9_({@*#?$!-]|`", re.DOTALL)
+
+
+class Folders(Protocol):
+    """What has folders with names in them."""
+
+    def names(self, path: str) -> list[str] | None:
+        """Return the names in a folder, links followed; None where there is no folder that can be read."""
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is something at a path; a link counts whatever it leads to."""
+
+    def is_link(self, path: str) -> bool:
+        """Tell whether a link is at a path."""
+
+
+def expand_paths(pattern: str, folders: Folders, spend: Callable[[int], None]) -> list[str]:
+    """Return the paths that a pattern stands for, sorted; one that matches nothing stands for itself.
+
+    Args:
+        pattern: Relative or absolute.
+        folders: Where to look.
+        spend: Called with how many names are looked at; raises where they are too many.
+
+    Raises:
+        PatternError: The pattern has a variable or a command, or stands for too much.
+    """
+    for match in _VARIABLE.finditer(pattern):
+        if not match[0].startswith("\\"):
+            raise PatternError("variables and commands of the shell are not replaced here; write \\ before it")
+    walk = _Walk(folders, spend)
+    found: list[str] = []
+    for word in filter(None, expand_braces(pattern)):
+        paths = sorted(walk.paths(word)) if has_pattern(word) else []
+        found += paths or [unescaped(word)]
+    return found
+
+
+class _Walk:
+    """Follows the parts of a pattern through folders."""
+
+    def __init__(self, folders: Folders, spend: Callable[[int], None]) -> None:
+        self._folders = folders
+        self._spend = spend
+
+    def paths(self, word: str) -> list[str]:
+        parts = _SLASH.split(word)
+        found = [""]
+        if parts[0] == "" and len(parts) > 1:
+            found, parts = ["/"], parts[1:]
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            if not part:
+                if last:
+                    found = [path + "/" for path in found if self._folders.names(path) is not None]
+            elif part == "**":
+                found = [below for path in found for below in self._below(path, folders=not last)]
+            elif has_pattern(part):
+                found = [match for path in found for match in self._matches(path, NamePattern(part))]
+            else:
+                found = [_joined(path, unescaped(part)) for path in found]
+                found = [path for path in found if self._folders.exists(path)]
+        return found
+
+    def _names(self, path: str) -> list[str]:
+        names = self._folders.names(path or ".") or []
+        self._spend(len(names) + 1)
+        return names
+
+    def _matches(self, path: str, pattern: NamePattern) -> Iterator[str]:
+        for name in self._names(path):
+            if pattern.matches(name):
+                yield _joined(path, name)
+
+    def _below(self, top: str, *, folders: bool) -> Iterator[str]:
+        """Yield a folder and all that is below it and not hidden; links to folders are not followed."""
+        stack = [top]
+        while stack:
+            path = stack.pop()
+            if path or folders:
+                yield path if path != top or folders or path.endswith("/") else path + "/"
+            if path != top and self._folders.is_link(path):
+                continue
+            inside = [_joined(path, name) for name in self._names(path) if not name.startswith(".")]
+            if folders:
+                inside = [name for name in inside if self._is_folder(name)]
+            stack += sorted(inside, reverse=True)
+
+    def _is_folder(self, path: str) -> bool:
+        return not self._folders.is_link(path) and self._folders.names(path) is not None
+
+
+def _joined(folder: str, name: str) -> str:
+    return folder + name if not folder or folder.endswith("/") else f"{folder}/{name}"

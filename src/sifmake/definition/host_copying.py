@@ -1,0 +1,216 @@
+"""``%files`` and ``%appfiles`` from the host, by the rules of ``cp -fLr``: links are followed, files become root's.
+
+A file that is there keeps its mode and owner, as if it were written into. A folder goes into a folder that is there,
+and becomes the name that is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.definition.blanks import before_comment, trimmed
+from sifmake.definition.copies import At, Copy, CopyPlan, shown
+from sifmake.definition.globbing import expand_paths
+from sifmake.definition.host_folder import HostError
+from sifmake.definition.model import CopyLine
+from sifmake.definition.patterns import PatternError, unescaped
+from sifmake.layers.entry import DIR, FILE, SYMLINK, Entry
+
+if TYPE_CHECKING:
+    from sifmake.definition.host_folder import HostFile, HostFolder
+    from sifmake.definition.model import App, Files
+    from sifmake.definition.problems import Place
+    from sifmake.flatten.tree import Tree
+    from sifmake.limits import Limits
+
+_KEPT = 0o775
+"""Permission bits that a new file keeps of its source: those that umask 0002 leaves, and no setuid, setgid, sticky."""
+_DEEPEST = 500
+"""Folders within each other on the host."""
+
+
+def plan_host_copies(files: Files, folder: HostFolder, tree: Tree, place: Place, limits: Limits) -> list[Copy]:
+    """Return what the lines of ``%files`` copy from the host, parents first.
+
+    Args:
+        files: The lines.
+        folder: Where their sources are.
+        tree: The image; it is not changed.
+        place: For messages.
+        limits: ``files_entries`` and ``name_bytes`` are used.
+
+    Raises:
+        DefinitionError: A source is missing or may not be read, or something is in the way in the image.
+    """
+    copying = _HostCopying(CopyPlan(tree, place, limits.files_entries), folder, limits)
+    for line in files.copies:
+        copying.copy(line)
+    return copying.plan.finished()
+
+
+def plan_app_copies(app: App, folder: HostFolder, tree: Tree, place: Place, limits: Limits) -> list[Copy]:
+    """Return what ``%appfiles`` of an app copies: no patterns, and no folder is made for it.
+
+    Args:
+        app: With its folders in the tree.
+        folder: Where the sources are.
+        tree: The image; it is not changed.
+        place: For messages.
+        limits: ``files_entries`` and ``name_bytes`` are used.
+
+    Raises:
+        DefinitionError: As :func:`plan_host_copies`.
+    """
+    copying = _HostCopying(CopyPlan(tree, place, limits.files_entries, "appfiles"), folder, limits)
+    for line in _app_lines(app):
+        copying.copy_into_app(app, line)
+    return copying.plan.finished()
+
+
+def _app_lines(app: App) -> list[CopyLine]:
+    """Return the lines of ``%appfiles``: source and destination, cut at the first blanks; ``#`` begins a comment."""
+    section = app.sections.get("appfiles")
+    found = []
+    for index, raw in enumerate(section.text.split("\n") if section else ()):
+        source, _, destination = trimmed(before_comment(raw)).partition(" ")
+        if source and section:
+            found.append(CopyLine(source, trimmed(destination), section.lines.of(index)))
+    return found
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """Something of the host that still has to be copied, and the folders of the host that it is in."""
+
+    source: HostFile
+    to: At
+    above: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _HostCopying:
+    """Follows lines, one after the other."""
+
+    plan: CopyPlan
+    folder: HostFolder
+    limits: Limits
+
+    def copy(self, line: CopyLine) -> None:
+        self.plan.line = line.line
+        for path in self._sources(line.source):
+            wanted = line.destination or path
+            at = self.plan.resolve(_bytes(wanted))
+            if at.entry is None:
+                self.plan.make_folders(at.path if wanted.endswith("/") else at.path.rpartition(b"/")[0])
+                at = self.plan.resolve(b"/" + at.path)
+            self._onto(self._look(_bytes(path)), at, slash=wanted.endswith("/"))
+
+    def copy_into_app(self, app: App, line: CopyLine) -> None:
+        self.plan.line = line.line
+        # As the peers join it: no link is followed before the dots are gone.
+        wanted = _without_dots(f"scif/apps/{app.name}/{line.destination or line.source}")
+        at = self.plan.resolve(_bytes(wanted))
+        if not self.plan.resolve(b"/" + at.path.rpartition(b"/")[0]).is_folder:
+            hint = "copy it to the app's folder, bin or lib, or make the folder in %appinstall and copy with %files"
+            raise self.plan.error(f"the folder of {shown(_bytes(wanted))} does not exist", hint)
+        self._onto(self._look(_bytes(line.source)), at, slash=False)
+
+    def _sources(self, source: str) -> list[str]:
+        try:
+            if source == "~" or source.startswith("~/"):
+                source = _escaped(self.folder.home()) + source[1:]
+            return expand_paths(source, self.folder, self.plan.spend)
+        except (PatternError, HostError) as error:
+            raise self.plan.error(f"{unescaped(source)[:60]!r}: {error}") from None
+
+    def _look(self, path: bytes) -> HostFile:
+        try:
+            return self.folder.look(path)
+        except HostError as error:
+            raise self.plan.error(str(error)) from None
+
+    def _onto(self, source: HostFile, at: At, *, slash: bool) -> None:
+        name = source.path.rstrip(b"/").rpartition(b"/")[2]
+        if at.is_folder:
+            if name not in (b"", b".", b".."):
+                at = self.plan.child(at, name)
+        elif slash and at.entry is not None:
+            raise self.plan.error(f"{shown(at.path)} is not a folder", "take the / at its end away")
+        self._tree(source, at)
+
+    def _tree(self, source: HostFile, at: At) -> None:
+        waiting = [_Waiting(source, at, frozenset())]
+        while waiting:
+            item = waiting.pop()
+            if item.source.kind != DIR:
+                self._file(item.source, item.to)
+                continue
+            if item.source.identity in item.above:
+                raise self.plan.error(f"{_shown(item.source)} is a link to a folder that it is in")
+            to = self._made(item.source, item.to)
+            above = item.above | {item.source.identity}
+            if len(above) > _DEEPEST:
+                raise self.plan.error(f"{_shown(item.source)} is more than {_DEEPEST} folders deep")
+            for name in reversed(self._names(item.source)):
+                path = item.source.path.rstrip(b"/") + b"/" + name
+                waiting.append(_Waiting(self._look(path), self.plan.child(to, name), above))
+
+    def _names(self, source: HostFile) -> list[bytes]:
+        try:
+            return self.folder.listed(source.path)
+        except HostError as error:
+            raise self.plan.error(str(error)) from None
+
+    def _made(self, source: HostFile, at: At) -> At:
+        """Make a folder; one that is there stays as it is."""
+        if at.is_folder:
+            self.plan.spend(1)
+            return at
+        if at.entry is not None:
+            raise self.plan.error(f"{shown(at.path)} is not a folder, and {_shown(source)} is one")
+        return self.plan.put(at, Entry(at.path, DIR, source.mode & _KEPT, 0, 0, 0))
+
+    def _file(self, source: HostFile, at: At) -> None:
+        if at.entry is not None and at.entry.kind == SYMLINK:
+            at = self._through(at)
+        old = at.entry
+        if len(at.path) > self.limits.name_bytes:
+            raise self.plan.error(f"a path has more than {self.limits.name_bytes} bytes (limit name-bytes)")
+        if old is None:
+            entry = Entry(at.path, source.kind, source.mode & _KEPT, 0, 0, 0, size=source.size)
+        elif old.kind == FILE:
+            entry = Entry(at.path, source.kind, old.mode & 0o777, old.uid, old.gid, 0, size=source.size)
+        else:
+            what = "a folder" if old.kind == DIR else "a device, pipe or socket"
+            raise self.plan.error(f"{shown(at.path)} is {what}, and {_shown(source)} is not copied over it")
+        self.plan.put(at, entry, source if source.kind == FILE else None)
+
+    def _through(self, link: At) -> At:
+        """Return where a link in the image leads to, in the image."""
+        at = self.plan.resolve(b"/" + link.path)
+        if at.entry is None:
+            raise self.plan.error(f"{shown(link.path)} is a link to {shown(at.path)}, which does not exist")
+        return at
+
+
+def _without_dots(path: str) -> str:
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in {"", "."}:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _escaped(path: str) -> str:
+    return "".join(f"\\{char}" if char in "\\*?[{},+@!$`" else char for char in path)
+
+
+def _bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _shown(source: HostFile) -> str:
+    return source.path.decode("utf-8", "backslashreplace")

@@ -1,0 +1,208 @@
+"""Files of the host that a definition copies: looked at and read by descriptor.
+
+What was looked at is what is read: a file that is another one by then, or has another size, is an error. Where only
+some folders are allowed, each descriptor is asked where it is, after all links; no name is trusted.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SourceError, explain
+from sifmake.layers.entry import DIR, FIFO, FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_PIECE = 1 << 20
+_KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIR, stat.S_IFIFO: FIFO}
+_OTHERS = {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+
+
+class HostError(Exception):
+    """Something of the host cannot be copied; the text says what."""
+
+
+@dataclass(frozen=True)
+class HostFile:
+    """A file, folder or named pipe of the host, links followed.
+
+    Attributes:
+        path: As it was found.
+        kind: A constant of :mod:`sifmake.layers.entry`.
+        mode: Permission bits with setuid, setgid and sticky.
+        size: Bytes of a file.
+        mtime: Seconds.
+        identity: Device and inode.
+    """
+
+    path: bytes
+    kind: int
+    mode: int
+    size: int
+    mtime: int
+    identity: tuple[int, int]
+
+
+class HostFolder:
+    """The folder that relative sources begin at, and what may be read of the host."""
+
+    def __init__(self, folder: Path, allowed: Sequence[Path] = ()) -> None:
+        """Look from a folder.
+
+        Args:
+            folder: Where relative paths begin.
+            allowed: What is copied lies below one of these; everything is allowed where there is none.
+        """
+        self._folder = folder
+        self._allowed = [path.resolve() for path in allowed]
+
+    def home(self) -> str:
+        """Return what ``~`` stands for; HostError if nothing says it."""
+        try:
+            return str(Path.home())
+        except RuntimeError:
+            raise HostError("nothing says what ~ is here: set HOME") from None
+
+    def names(self, path: str) -> list[str] | None:
+        """Return the names in a folder; None where there is none that can be read."""
+        try:
+            return [name.decode("utf-8", "surrogateescape") for name in self.listed(_bytes(path))]
+        except HostError:
+            return None
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is something at a path; a link counts whatever it leads to."""
+        place = self._place(_bytes(path))
+        try:
+            place.lstat()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def is_link(self, path: str) -> bool:
+        """Tell whether a link is at a path."""
+        return self._place(_bytes(path)).is_symlink()
+
+    def look(self, path: bytes) -> HostFile:
+        """Return what is at a path.
+
+        Raises:
+            HostError: Nothing is there, it may not be read, or it is neither file, folder nor named pipe.
+        """
+        fd = self._open(path)
+        try:
+            return self._described(fd, path)
+        finally:
+            os.close(fd)
+
+    def listed(self, path: bytes) -> list[bytes]:
+        """Return the sorted names in a folder.
+
+        Raises:
+            HostError: There is none, or it may not be read.
+        """
+        fd = self._open(path)
+        try:
+            with os.scandir(self._reopened(fd, path, os.O_DIRECTORY)) as found:
+                return sorted(os.fsencode(item.name) for item in found)
+        except OSError as error:
+            raise _told(error, path) from None
+        finally:
+            os.close(fd)
+
+    def read(self, file: HostFile) -> Iterator[bytes]:
+        """Yield the bytes of a file that was looked at.
+
+        Raises:
+            SourceError: It cannot be read, or is not what it was.
+        """
+        try:
+            fd = self._open(file.path)
+        except HostError as error:
+            raise SourceError(str(error)) from None
+        try:
+            if self._described(fd, file.path) != file:
+                raise _changed(file)
+            yield from self._pieces(fd, file)
+        except HostError as error:
+            raise SourceError(str(error)) from None
+        finally:
+            os.close(fd)
+
+    def _pieces(self, fd: int, file: HostFile) -> Iterator[bytes]:
+        left = file.size
+        with os.fdopen(self._reopened(fd, file.path), "rb", buffering=0) as content:
+            while piece := content.read(_PIECE):
+                left -= len(piece)
+                if left < 0:
+                    break
+                yield piece
+        if left:
+            raise _changed(file)
+
+    def _place(self, path: bytes) -> Path:
+        return self._folder / os.fsdecode(path)
+
+    def _open(self, path: bytes) -> int:
+        """Return a descriptor that can be asked, but not read: opening a device or a pipe has effects."""
+        try:
+            fd = os.open(self._place(path), os.O_PATH | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            raise _told(error, path) from None
+        real = Path(f"/proc/self/fd/{fd}").readlink()
+        if self._allowed and not any(real.is_relative_to(top) for top in self._allowed):
+            os.close(fd)
+            raise HostError(f"{_shown(path)} leads out of the folder that may be copied from, to {real}")
+        return fd
+
+    def _described(self, fd: int, path: bytes) -> HostFile:
+        found = os.fstat(fd)
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        if kind is None or (path.endswith(b"/") and kind != DIR):
+            raise HostError(f"{_shown(path)} is {_OTHERS.get(stat.S_IFMT(found.st_mode), 'not a folder')}")
+        file = HostFile(
+            path,
+            kind,
+            stat.S_IMODE(found.st_mode),
+            found.st_size if kind == FILE else 0,
+            int(found.st_mtime),
+            (found.st_dev, found.st_ino),
+        )
+        if kind == FILE and not file.size and self._has_bytes(fd, path):
+            raise HostError(f"{_shown(path)} has no size, but bytes: copy it to a plain file first")
+        return file
+
+    def _has_bytes(self, fd: int, path: bytes) -> bool:
+        """Tell whether a file of no size can be read from, as those of /proc can."""
+        with os.fdopen(self._reopened(fd, path), "rb", buffering=0) as content:
+            return bool(content.read(1))
+
+    def _reopened(self, fd: int, path: bytes, flags: int = 0) -> int:
+        try:
+            return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
+        except OSError as error:
+            raise _told(error, path) from None
+
+
+def _bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
+
+
+def _told(error: OSError | ValueError, path: bytes) -> HostError:
+    if isinstance(error, ValueError):
+        return HostError(f"{_shown(path)} is no path")
+    return HostError(explain(OSError(error.errno, error.strerror, path)))
+
+
+def _changed(file: HostFile) -> SourceError:
+    what = f"{_shown(file.path)} changed while it was read"
+    return SourceError(what, hint="try again when nobody writes to it")

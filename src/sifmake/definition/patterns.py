@@ -1,0 +1,295 @@
+"""Names by pattern, as bash writes them: ``*``, ``?``, ``[a-z]``, ``+(a|b)``, ``{a,b}``, ``{1..3}``, and a backslash.
+
+A pattern is matched against a name in time that grows with both lengths, and never faster: what is matched so far is a
+set of positions, kept as the bits of a number.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+_MOST_WORDS = 10_000
+"""Words that the braces of one pattern may stand for."""
+_DEEPEST = 20
+"""Braces or groups within each other."""
+_META = re.compile(r"\\.|[*?\[]|[+@!]\(", re.DOTALL)
+_RANGE = re.compile(r"(-?[0-9]{1,9})\.\.(-?[0-9]{1,9})(?:\.\.(-?[0-9]{1,9}))?|([a-zA-Z])\.\.([a-zA-Z])", re.ASCII)
+_CLASSES = {
+    "alnum": str.isalnum,
+    "alpha": str.isalpha,
+    "blank": " \t".__contains__,
+    "cntrl": lambda char: char < " " or char == "\x7f",
+    "digit": "0123456789".__contains__,
+    "graph": lambda char: char.isprintable() and char != " ",
+    "lower": str.islower,
+    "print": str.isprintable,
+    "punct": "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~".__contains__,
+    "space": str.isspace,
+    "upper": str.isupper,
+    "xdigit": "0123456789abcdefABCDEF".__contains__,
+}
+
+
+class PatternError(Exception):
+    """A pattern stands for too much, or is nested too deeply."""
+
+
+def has_pattern(text: str) -> bool:
+    """Tell whether a text has a character that is more than itself."""
+    return any(not match[0].startswith("\\") for match in _META.finditer(text))
+
+
+def unescaped(text: str) -> str:
+    """Return a text that is no pattern as the name that it means."""
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+
+
+def expand_braces(text: str, depth: int = 0) -> list[str]:
+    """Return the words that a text with braces stands for; itself where it has none.
+
+    Raises:
+        PatternError: They are too many, or nested too deeply.
+    """
+    if depth > _DEEPEST:
+        raise PatternError(f"braces are nested more than {_DEEPEST} deep")
+    at = 0
+    while (found := _next_brace(text, at)) is not None:
+        end, commas = found[1], found[2]
+        start = found[0]
+        inside = text[start + 1 : end]
+        if commas:
+            cuts = [start, *commas, end]
+            words = [
+                word for left, right in pairwise(cuts) for word in expand_braces(text[left + 1 : right], depth + 1)
+            ]
+        else:
+            words = _sequence(inside)
+        if words:
+            rests = expand_braces(text[end + 1 :], depth)
+            if len(words) * len(rests) > _MOST_WORDS:
+                raise PatternError(f"braces stand for more than {_MOST_WORDS} paths")
+            return [text[:start] + word + rest for word in words for rest in rests]
+        at = start + 1
+    return [text]
+
+
+def _next_brace(text: str, at: int) -> tuple[int, int, list[int]] | None:
+    """Return where the next pair of braces is, and the commas between them."""
+    stack: list[tuple[int, list[int]]] = []
+    best: tuple[int, int, list[int]] | None = None
+    for match in re.compile(r"\\.|[{},]", re.DOTALL).finditer(text, at):
+        char = match[0]
+        if char == "{":
+            stack.append((match.start(), []))
+        elif char == "," and stack:
+            stack[-1][1].append(match.start())
+        elif char == "}" and stack:
+            start, commas = stack.pop()
+            if best is None or start < best[0]:
+                best = start, match.start(), commas
+            if not stack:
+                return best
+    return best
+
+
+def _sequence(text: str) -> list[str]:
+    """Return the words of ``1..10``, ``1..10..2`` or ``a..e``; none for another text."""
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        return []
+    first, last = (int(match[1]), int(match[2])) if match[1] else (ord(match[4]), ord(match[5]))
+    step = abs(int(match[3] or 1)) or 1
+    if abs(last - first) // step >= _MOST_WORDS:
+        raise PatternError(f"braces stand for more than {_MOST_WORDS} paths")
+    numbers = range(first, last + 1, step) if first <= last else range(first, last - 1, -step)
+    if not match[1]:
+        return [chr(number) for number in numbers]
+    given = (match[1], match[2])
+    padded = any(re.match(r"-?0[0-9]", number) for number in given)
+    width = max(map(len, given)) if padded else 0
+    return [f"{number:0{width}d}" for number in numbers]
+
+
+@dataclass(frozen=True)
+class _Set:
+    """``[...]``: characters, ranges and classes."""
+
+    negated: bool
+    ranges: tuple[tuple[str, str], ...]
+    classes: tuple[str, ...]
+
+    def has(self, char: str) -> bool:
+        inside = any(low <= char <= high for low, high in self.ranges) or any(
+            _CLASSES[name](char) for name in self.classes
+        )
+        return inside != self.negated
+
+
+@dataclass(frozen=True)
+class _Group:
+    """``?(a|b)``, ``*(a|b)``, ``+(a|b)``, ``@(a|b)``, ``!(a|b)``."""
+
+    kind: str
+    choices: tuple[tuple[_Item, ...], ...]
+
+
+_Item = str | _Set | _Group
+"""A character, ``*`` and ``?`` as ``"**"`` and ``"??"``, a set or a group."""
+_STAR, _ANY = "**", "??"
+
+
+@dataclass
+class NamePattern:
+    """A pattern for one name.
+
+    Attributes:
+        text: As it is written, without slashes.
+    """
+
+    text: str
+    _items: tuple[_Item, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._items = _parse(self.text, 0, "", 0)[0]
+
+    @property
+    def dotted(self) -> bool:
+        """Whether it names the dot at the beginning of hidden files."""
+        return bool(self._items) and self._items[0] == "."
+
+    def matches(self, name: str) -> bool:
+        """Tell whether a name is matched; a hidden one only if the pattern begins with a dot."""
+        if name.startswith(".") and not self.dotted:
+            return False
+        return bool(_Matcher(name).step(self._items, 1) >> len(name) & 1)
+
+
+def _parse(text: str, at: int, end: str, depth: int) -> tuple[tuple[_Item, ...], int]:
+    """Return the items up to one of the characters in ``end``, and where that is."""
+    if depth > _DEEPEST:
+        raise PatternError(f"groups are nested more than {_DEEPEST} deep")
+    items: list[_Item] = []
+    while at < len(text) and text[at] not in (end or "\0"):
+        char = text[at]
+        group = _group(text, at, depth) if char in "?*+@!" and text[at + 1 : at + 2] == "(" else None
+        if group:
+            items.append(group[0])
+            at = group[1]
+        elif char == "[" and (found := _set(text, at)):
+            items.append(found[0])
+            at = found[1]
+        elif char == "\\" and at + 1 < len(text):
+            items.append(text[at + 1])
+            at += 2
+        else:
+            item = {"*": _STAR, "?": _ANY}.get(char, char)
+            if not (item == _STAR and items and items[-1] == _STAR):
+                items.append(item)
+            at += 1
+    return tuple(items), at
+
+
+def _group(text: str, at: int, depth: int) -> tuple[_Group, int] | None:
+    """Return a group and where it ends; None where it has no end."""
+    choices: list[tuple[_Item, ...]] = []
+    here = at + 1
+    while here < len(text) and text[here] in "(|":
+        items, here = _parse(text, here + 1, "|)", depth + 1)
+        choices.append(items)
+    if text[here : here + 1] != ")":
+        return None
+    return _Group(text[at], tuple(choices)), here + 1
+
+
+def _set(text: str, at: int) -> tuple[_Set, int] | None:
+    """Return a set and where it ends; None where it has no end, or a class that is not known."""
+    here = at + 1
+    negated = text[here : here + 1] in ("!", "^")
+    here += negated
+    ranges: list[tuple[str, str]] = []
+    classes: list[str] = []
+    first = here
+    while here < len(text):
+        if text[here] == "]" and here > first:
+            return _Set(negated, tuple(ranges), tuple(classes)), here + 1
+        if match := re.compile(r"\[:([a-z]+):\]").match(text, here):
+            if match[1] not in _CLASSES:
+                return None
+            classes.append(match[1])
+            here = match.end()
+            continue
+        low, here = _char(text, here)
+        high = low
+        if text[here : here + 1] == "-" and text[here + 1 : here + 2] not in ("]", ""):
+            high, here = _char(text, here + 1)
+        ranges.append((low, high))
+    return None
+
+
+def _char(text: str, at: int) -> tuple[str, int]:
+    if text[at] == "\\" and at + 1 < len(text):
+        return text[at + 1], at + 2
+    return text[at], at + 1
+
+
+class _Matcher:
+    """Follows the positions in one name: bit N is set where what was matched ends before character N."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._all = (1 << len(name) + 1) - 1
+        self._masks: dict[str, int] = {}
+        for number, char in enumerate(name):
+            self._masks[char] = self._masks.get(char, 0) | 1 << number
+
+    def step(self, items: tuple[_Item, ...], starts: int) -> int:
+        """Return where the items may end if they begin at one of the places."""
+        for item in items:
+            if not starts:
+                return 0
+            starts = self._one(item, starts)
+        return starts
+
+    def _one(self, item: _Item, starts: int) -> int:
+        if isinstance(item, _Group):
+            return self._grouped(item, starts)
+        if isinstance(item, _Set):
+            return (starts & self._mask(item)) << 1
+        if item == _STAR:
+            return self._all & -(starts & -starts)
+        if item == _ANY:
+            return (starts << 1) & self._all
+        return (starts & self._masks.get(item, 0)) << 1
+
+    def _mask(self, item: _Set) -> int:
+        return sum(mask for char, mask in self._masks.items() if item.has(char))
+
+    def _grouped(self, group: _Group, starts: int) -> int:
+        if group.kind == "!":
+            return self._negated(group, starts)
+        once = self._choice(group, starts)
+        if group.kind == "@":
+            return once
+        if group.kind == "?":
+            return starts | once
+        found, new = once, once
+        while new:
+            new = self._choice(group, new) & ~found
+            found |= new
+        return found | (starts if group.kind == "*" else 0)
+
+    def _choice(self, group: _Group, starts: int) -> int:
+        found = 0
+        for items in group.choices:
+            found |= self.step(items, starts)
+        return found
+
+    def _negated(self, group: _Group, starts: int) -> int:
+        found = 0
+        while starts:
+            lowest = starts & -starts
+            starts ^= lowest
+            found |= self._all & -lowest & ~self._choice(group, lowest)
+        return found
