@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ def test_h53_h54_one_image_that_fails_stops_no_other_and_is_not_called_changed(t
         del registry.tags["ns/untagged:1"]
         registry.tags["ns/torn:1"] = torn = blobs.image([layer("lost")])
         del blobs.data[blobs.document(torn)["layers"][0]["digest"]]
+        with (folder.root / "results/digests.jsonl").open("a") as log:
+            log.write('{"time": "20')  # a full disk has cut it
         second = rebuild(project, 1)
     assert second
     found = {image.name: (image.state, image.stage) for image in second.images}
@@ -53,6 +56,8 @@ def test_h53_h54_one_image_that_fails_stops_no_other_and_is_not_called_changed(t
     }
     assert second.has_failed
     assert all(image.error for image in second.images if image.state == "failed")
+    lines = (folder.root / "results/digests.jsonl").read_text().splitlines()
+    assert [json.loads(line)["name"] for line in lines[-1:]] == ["newer"]
     after = {name: folder.target(name).read_bytes() for name in names}
     assert [name for name in names if after[name] != before[name]] == ["newer"]
 

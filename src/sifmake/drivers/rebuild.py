@@ -183,11 +183,19 @@ def _last_published(log: Path) -> Mapping[str, str]:
 
 
 def _append_log(path: Path, result: Rebuild) -> None:
-    """Add a line for each digest that was published."""
+    """Add a line for each digest that was published; a line that a full disk has cut stays apart from them.
+
+    The lines are durable; the name of a new log is when the summary, which stands beside it, has been written.
+    """
     keys = ("name", "image", "old", "new", "what")
     rows = [asdict(image) for image in result.images if image.state == REBUILT]
-    with path.open("a") as file:
-        file.writelines(json.dumps({"time": result.time, **{key: row[key] for key in keys}}) + "\n" for row in rows)
+    lines = [json.dumps({"time": result.time, **{key: row[key] for key in keys}}) + "\n" for row in rows]
+    with path.open("ab+") as file:
+        if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+            lines.insert(0, "\n")
+        file.write("".join(lines).encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _notify(project: Project, result: Rebuild) -> str:
