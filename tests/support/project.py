@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support.loaded_snakemake import run_snakemake
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -73,12 +75,20 @@ class Folder:
         )
 
     def run(self, *command: str, status: int | None = 0) -> str:
-        """Run a program to its end and return what it printed; doit may fail with 1, or 2 when tasks had to wait."""
+        """Run a command to its end and return what it printed; doit may fail with 1, or 2 when tasks had to wait."""
+        if command[0] != "snakemake":
+            return self.run_program(*command, status=status)
+        self.root.mkdir(parents=True, exist_ok=True)
+        code, text = run_snakemake(command[1:], self.root, self.variables())
+        assert status is None or code == status, f"{command}: status {code}\n{text}"
+        return text
+
+    def run_program(self, *command: str, status: int | None = 0) -> str:
+        """Run a command as :meth:`run`, also Snakemake as a program that has to load first."""
         process = self.start(*command)
         text, _ = process.communicate(timeout=170)
-        if status is not None:
-            code = min(process.returncode, 1) if command[0] == "doit" else process.returncode
-            assert code == status, f"{command}: status {process.returncode}\n{text}"
+        code = min(process.returncode, 1) if command[0] == "doit" else process.returncode
+        assert status is None or code == status, f"{command}: status {code}\n{text}"
         return text
 
     def doit(self, *arguments: str, status: int | None = 0) -> str:

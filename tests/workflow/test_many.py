@@ -13,6 +13,7 @@ from sifmake.project.records import write_record
 from sifmake.stages.freshness import stage_key
 from sifmake.stages.stage import all_stages
 from support.layers import file, tar
+from support.project import SNAKEMAKE
 
 STAGES = all_stages()
 
@@ -74,7 +75,7 @@ def test_five_hundred_images_up_to_date(project: Folder, registry: CountingRegis
     assert registry.counts() == {"HEAD manifest": 500}
     assert seconds < 5 * SLACK
     registry.forget()
-    planning, text = timed(project.snakemake, "-n")
+    planning, text = timed(project.run_program, *SNAKEMAKE, "-n")
     assert "Nothing to be done" in text
     assert planning < 10 * SLACK
     assert registry.counts() == {}
@@ -85,7 +86,7 @@ def test_five_hundred_images_up_to_date(project: Folder, registry: CountingRegis
 def test_stale_images_of_one_tiny_layer(project: Folder, registry: CountingRegistry) -> None:
     """A tenth of the hundred images that a quiet machine must build in 40 s, to keep the suite short."""
     many(project, registry, 10)
-    seconds, _ = timed(project.snakemake)
+    seconds, _ = timed(project.run_program, *SNAKEMAKE)
     assert len(list((project.root / "images").iterdir())) == 10
     assert seconds < 4 * SLACK + 3
     print(f"10 stale: snakemake {seconds:.2f} s")  # noqa: T201
