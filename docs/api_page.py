@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GROUPS = (
     ("Images", ("pull", "push", "inspect", "open_sif", "digest", "diff", "execute", "write_shims")),
+    ("Definition files", ("lint",)),
     ("Signatures and keys", ("sign", "verify", "Keyring")),
     ("Projects", ("start_project", "lock", "STAGES", "run_stage", "rebuild", "seed")),
     ("Store and registries", ("Cache", "login", "logout", "logins")),

@@ -33,6 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake import errors as errors
     from sifmake.api.cache import Cache, CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
+    from sifmake.api.definitions import lint
     from sifmake.api.images import (
         Inspection,
         PushedSif,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from sifmake.api.running import execute, write_shims
     from sifmake.api.signatures import sign, verify
     from sifmake.compare.comparison import Change, Comparison
+    from sifmake.definition.lint import LintFinding
     from sifmake.drivers.new_project import NewProject
     from sifmake.drivers.rebuild import ImageState, Rebuild
     from sifmake.errors import SifmakeError
@@ -81,6 +83,7 @@ __all__ = [
     "KeyPair",
     "Keyring",
     "KnownRegistry",
+    "LintFinding",
     "LockOutcome",
     "NewProject",
     "NotVerifiedError",
@@ -105,6 +108,7 @@ __all__ = [
     "execute",
     "inspect",
     "inspect_image",
+    "lint",
     "lock",
     "login",
     "logins",
@@ -123,6 +127,7 @@ __all__ = [
 
 _HOMES = {
     "api.cache": ("Cache", "CacheCheck", "CacheExport", "CacheImport", "CacheRemoval", "CachedFile"),
+    "api.definitions": ("lint",),
     "api.images": (
         "Inspection",
         "PushedSif",
@@ -141,6 +146,7 @@ _HOMES = {
     "api.running": ("execute", "write_shims"),
     "api.signatures": ("sign", "verify"),
     "compare.comparison": ("Change", "Comparison"),
+    "definition.lint": ("LintFinding",),
     "drivers.new_project": ("NewProject",),
     "drivers.rebuild": ("ImageState", "Rebuild"),
     "errors": ("SifmakeError",),

@@ -165,7 +165,15 @@ class ConfigError(UsageError):
 
 
 class DefinitionError(ConfigError):
-    """A definition file is not valid, or asks for what cannot be done."""
+    """A definition file is not valid, or asks for what cannot be done.
+
+    Attributes:
+        line: Number of its line; 0 where it is about the whole file.
+        section: Name of the section that the line stands in; may be empty.
+    """
+
+    line = 0
+    section = ""
 
 
 class LockError(SifmakeError):

@@ -29,6 +29,7 @@ FUNCTION_OF = {
     "verify": "verify",
     "inspect": "inspect",
     "diff": "diff",
+    "lint": "lint",
     "run": "execute",
     "exec": "execute",
     "shell": "execute",

@@ -239,6 +239,15 @@ def test_what_was_looked_at_is_what_is_read(files):
         list(folder.read(grown))
 
 
+def test_no_descriptor_stays_open(files):
+    before = os.listdir("/proc/self/fd")
+    copies = host([("*", "/x/"), ("d", "/y")], files, Tree())
+    for copy in copies:
+        if copy.source:
+            list(HostFolder(files).read(copy.source))
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_a_named_pipe_is_copied_and_never_opened(files):
     os.mkfifo(files / "pipe", 0o600)
     (copy,) = host([("pipe", "/x")], files, Tree())

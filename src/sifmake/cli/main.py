@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, str] = {
     "pull": "build a SIF file from a container image",
     "build": "the same in the words of apptainer build",
+    "lint": "find mistakes in definition files",
     "lock": "ask registries which digests tags point to, and write lock files",
     "stage": "run one stage of one configured image",
     "sign": "add a digital signature to a SIF file",

@@ -50,14 +50,14 @@ def _copies(section: Section, place: Place) -> Iterable[CopyLine]:
         line = trimmed(raw)
         if line and not line.startswith("#"):
             number = section.lines.of(index)
-            words = _words(line, number, place)
+            words = [*_words(line, number, place), "", "", ""]
             if not words[0]:
                 raise place.error(number, "the source is empty", "write SOURCE [DESTINATION]", section="files")
-            yield CopyLine(words[0], words[1] if len(words) > 1 else "", number)
+            yield CopyLine(words[0], words[1], number, words[2])
 
 
 def _words(line: str, number: int, place: Place) -> list[str]:
-    """Return the first two words. Double quotes keep blanks together, and nothing else does."""
+    """Return the first two words, and what follows. Double quotes keep blanks together, and nothing else does."""
     words: list[str] = []
     end = -1
     for match in _WORD.finditer(line):
@@ -71,5 +71,5 @@ def _words(line: str, number: int, place: Place) -> list[str]:
         words.append(match["quoted"] if plain is None else plain)
         end = match.end()
         if len(words) == 2 and (end == len(line) or line[end] in BLANKS):
-            break
-    return words or [""]
+            return [*words, trimmed(line[end:])]
+    return words

@@ -108,12 +108,16 @@ class HostFolder:
         """
         fd = self._open(path)
         try:
-            with os.scandir(self._reopened(fd, path, os.O_DIRECTORY)) as found:
+            opened = self._reopened(fd, path, os.O_DIRECTORY)
+        finally:
+            os.close(fd)
+        try:
+            with os.scandir(opened) as found:
                 return sorted(os.fsencode(item.name) for item in found)
         except OSError as error:
             raise _told(error, path) from None
         finally:
-            os.close(fd)
+            os.close(opened)
 
     def read(self, file: HostFile) -> Iterator[bytes]:
         """Yield the bytes of a file that was looked at.

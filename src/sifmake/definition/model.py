@@ -91,11 +91,13 @@ class CopyLine:
         source: A pattern.
         destination: A path in the image; empty where the source's own path is meant.
         line: Number in the file.
+        ignored: A third word, which nothing is done with.
     """
 
     source: str
     destination: str
     line: int
+    ignored: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,4 +20,6 @@ class Place:
     def error(self, line: int, what: str, hint: str = "", *, section: str = "") -> DefinitionError:
         """Return an error about a line, and the section it stands in."""
         where = f"{self.source}:{line}" if line else self.source
-        return DefinitionError(what, where=f"{where}: %{section}" if section else where, hint=hint)
+        error = DefinitionError(what, where=f"{where}: %{section}" if section else where, hint=hint)
+        error.line, error.section = line, section
+        return error

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.definition.sectioning import Block
+    from sifmake.definition.variables import OnMissing
     from sifmake.limits import Limits
 
 _RUN = frozenset(("pre", "setup", "post"))
@@ -42,15 +43,28 @@ def load_definition(
     Raises:
         DefinitionError: It cannot be read, is not valid, or asks for what cannot be done; with line and section.
     """
+    return read_definition(read_file(path, limits), str(path), arguments, limits)
+
+
+def read_file(path: Path, limits: Limits) -> bytes:
+    """Return the bytes of a definition file, or of one that is too large its first ones.
+
+    Raises:
+        DefinitionError: It cannot be read.
+    """
     try:
-        data = read_regular(path, limits.definition_bytes + 1, pipes=True)
+        return read_regular(path, limits.definition_bytes + 1, pipes=True)
     except OSError as error:
         raise Place("").error(0, explain(error)) from None
-    return read_definition(data, str(path), arguments, limits)
 
 
 def read_definition(
-    data: bytes, source: str, arguments: Mapping[str, str] | None = None, limits: Limits = DEFAULT_LIMITS
+    data: bytes,
+    source: str,
+    arguments: Mapping[str, str] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    on_missing: OnMissing | None = None,
 ) -> Definition:
     """Return what the bytes of a definition file say.
 
@@ -59,6 +73,7 @@ def read_definition(
         source: Its name, for messages.
         arguments: Values of ``--build-arg`` and its file; they go before ``%arguments``.
         limits: The ``definition_`` ones are used.
+        on_missing: Gives the value of a variable that has none, from its name, line and section; else it is an error.
 
     Raises:
         DefinitionError: It is not valid, or asks for what cannot be done; with line and section.
@@ -68,7 +83,7 @@ def read_definition(
         raise place.error(0, f"the file has more than {limits.definition_bytes} bytes (limit definition-bytes)")
     _check_kind(data, place)
     given = dict(arguments or {})
-    reader = _Reader(place, limits, given)
+    reader = _Reader(place, limits, given, on_missing)
     stages = reader.stages(cut_stages(data.decode("utf-8", "surrogateescape")))
     unused = tuple(name for name in given if name not in reader.used)
     text = "".join(reader.texts).encode("utf-8", "surrogateescape")
@@ -89,6 +104,7 @@ class _Reader:
     place: Place
     limits: Limits
     given: Mapping[str, str]
+    on_missing: OnMissing | None = None
     used: set[str] = field(default_factory=set)
     texts: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -136,7 +152,7 @@ class _Reader:
             f"{self.place.source}:{number}: %arguments: {text[:60]!r} is not used: it is not NAME=VALUE"
             for number, text in odd
         ]
-        substitution = Substitution(self.given, defaults, raw.section_at, self.place, self.limits)
+        substitution = Substitution(self.given, defaults, raw.section_at, self.place, self.limits, self.on_missing)
         piece = substitution.apply(raw.piece)
         self.used |= substitution.used
         self.texts.append(piece.text)

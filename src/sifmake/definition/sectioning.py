@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _STAGE = re.compile(r"^bootstrap:", re.IGNORECASE | re.MULTILINE | re.ASCII)
 
-_SECTIONS = frozenset(
+SECTIONS = frozenset(
     ("help", "setup", "files", "labels", "environment", "pre", "post", "runscript", "test", "startscript", "arguments")
 )
 """Sections of a stage."""
@@ -109,7 +109,7 @@ def _named(line: str, number: int, place: Place) -> tuple[str, str, str | None]:
         app, _, arguments = rest.partition(" ")
         _check_app(written, app, number, place)
         return name, app, arguments
-    if name in _SECTIONS:
+    if name in SECTIONS:
         return name, "", rest if space else None
     raise place.error(number, f"the section %{written[:40]} is not known", _advice(name))
 
@@ -128,9 +128,9 @@ def _check_app(written: str, app: str, number: int, place: Place) -> None:
 
 def _advice(name: str) -> str:
     word = re.match(r"[a-z]*", name)
-    if word and word[0] in _SECTIONS | APP_SECTIONS:
+    if word and word[0] in SECTIONS | APP_SECTIONS:
         return f"write a space, and no other character, after %{word[0]}"
     from difflib import get_close_matches
 
-    near = get_close_matches(name[:40], sorted(_SECTIONS | APP_SECTIONS), 1)
-    return f"write %{near[0]}" if near else "the sections are %" + ", %".join(sorted(_SECTIONS))
+    near = get_close_matches(name[:40], sorted(SECTIONS | APP_SECTIONS), 1)
+    return f"write %{near[0]}" if near else "the sections are %" + ", %".join(sorted(SECTIONS))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sifmake.definition.blanks import trimmed
 from sifmake.definition.model import Lines
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sifmake.definition.model import Section
     from sifmake.definition.problems import Place
     from sifmake.limits import Limits
+
+OnMissing: TypeAlias = "Callable[[str, int, str], str]"
 
 _PLACE = re.compile(r"\{\{[\t\n\f\r ]*+([0-9A-Za-z_]++)[\t\n\f\r ]*+\}\}")
 _COMMENT = re.compile(r"#[^!]", re.DOTALL)
@@ -57,6 +59,7 @@ class Substitution:
         section_at: Gives the name of the section that a line of the stage, from 0, stands in.
         place: For messages.
         limits: ``definition_bytes`` is used.
+        on_missing: Gives the value of a variable that has none, from its name, line and section; else it is an error.
         used: Names that were asked for, so far.
     """
 
@@ -65,6 +68,7 @@ class Substitution:
     section_at: Callable[[int], str]
     place: Place
     limits: Limits
+    on_missing: OnMissing | None = None
     used: set[str] = field(default_factory=set)
     _known: dict[str, str] = field(default_factory=dict)
 
@@ -109,7 +113,9 @@ class Substitution:
             value = self._plain(name)
             if value is None:
                 hint = f"add --build-arg {name}=VALUE, or a line {name}=VALUE below %arguments of this stage"
-                raise self.place.error(line, f"the variable {name[:60]} has no value", hint, section=section)
+                if self.on_missing is None:
+                    raise self.place.error(line, f"the variable {name[:60]} has no value", hint, section=section)
+                value = self.on_missing(name, line, section)
             self._known[name] = self._once(value, line)
         self.used.add(name)
         return self._known[name]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FILE = "file"
 _TRANSPORTS = ("docker", "oci", "oci-archive", "docker-archive", "docker-daemon", "oras", "http", "https", FILE)
 REGISTRY_TRANSPORTS = frozenset({"docker", "oras"})
-SIF_TRANSPORTS = frozenset({"oras", "http", "https", FILE})
+_SIF_TRANSPORTS = frozenset({"oras", "http", "https", FILE})
 """Transports that give a finished SIF and no layers."""
 
 _FOREIGN_TRANSPORTS = {
@@ -60,7 +60,7 @@ class Uri:
     @property
     def is_sif(self) -> bool:
         """Whether it names a prebuilt SIF file and not an image with layers."""
-        return self.transport in SIF_TRANSPORTS
+        return self.transport in _SIF_TRANSPORTS
 
     def pinned(self, digest: str) -> Uri:
         """Return the same image by a digest that it is not named by yet."""

@@ -1,0 +1,136 @@
+"""``sifmake lint``: what is wrong in a definition file, and what would surprise its author."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from sifmake.definition.blanks import before_comment, trimmed, words_of
+from sifmake.definition.lint_rules import check_stages, is_secret
+from sifmake.definition.problems import Place
+from sifmake.definition.reader import read_definition
+from sifmake.definition.sectioning import APP_SECTIONS, SECTIONS
+from sifmake.definition.steps import post_steps
+from sifmake.errors import DefinitionError
+from sifmake.limits import DEFAULT_LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sifmake.limits import Limits
+
+_MOST = 1000
+"""Findings of one kind of check: who reads more?"""
+_COMMENTED = re.compile(r"(?:from|registry|namespace)[ \t]*:(.*[^ \t]#.*)", re.IGNORECASE)
+_TAB = re.compile(r"%(\w+)\t")
+
+
+@dataclass(frozen=True, order=True)
+class LintFinding:
+    """Something in a definition file.
+
+    Attributes:
+        line: Number of its line; 0 for the whole file.
+        section: Name of the section; empty for the header.
+        rule: Short name of the rule.
+        severity: ``error`` if the file cannot be built, else ``warning``.
+        text: A clause.
+        hint: What to write.
+    """
+
+    line: int
+    section: str
+    rule: str
+    severity: str
+    text: str
+    hint: str
+
+
+def lint_definition(
+    data: bytes, source: str, arguments: Mapping[str, str] | None = None, limits: Limits = DEFAULT_LIMITS
+) -> tuple[LintFinding, ...]:
+    """Return what is found in a definition file, in the order of its lines.
+
+    Args:
+        data: The file.
+        source: Its name, for messages.
+        arguments: Values of ``--build-arg``.
+        limits: The ``definition_`` ones are used.
+    """
+    text = data.decode("utf-8", "surrogateescape") if len(data) <= limits.definition_bytes else ""
+    found = list(islice(_check_lines(text), _MOST))
+
+    def on_missing(name: str, line: int, section: str) -> str:
+        found.append(_without_value(name, line, section))
+        return name
+
+    try:
+        definition = read_definition(data, source, arguments, limits, on_missing=on_missing)
+        for stage in definition.stages:
+            post_steps(stage, Place(source))
+    except DefinitionError as error:
+        if not any(finding.severity == "error" for finding in found):
+            found.append(LintFinding(error.line, error.section, "invalid", "error", error.what, error.hint))
+    else:
+        found += [
+            LintFinding(note.line, note.section, note.rule, "warning", note.text, note.hint)
+            for note in islice(check_stages(definition), _MOST)
+        ]
+    return tuple(sorted(set(found)))
+
+
+def _without_value(name: str, line: int, section: str) -> LintFinding:
+    if is_secret(name):
+        text = f"the argument {name[:60]} looks like a secret: its value is recorded in the image"
+        hint = "build with --secret, which leaves nothing in the image"
+        return LintFinding(line, section, "secret-in-argument", "warning", text, hint)
+    text = f"the argument {name[:60]} has no value of its own"
+    hint = f"add a line {name[:60]}=VALUE below %arguments, or build with --build-arg {name[:60]}=VALUE"
+    return LintFinding(line, section, "argument-without-value", "warning", text, hint)
+
+
+def _check_lines(text: str) -> Iterator[LintFinding]:
+    """Yield what only the text shows: reading stops at the first section that is badly named."""
+    in_header = True
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.removesuffix("\r")
+        if trimmed(line).startswith("%"):
+            in_header = False
+            yield from _check_name(number, line)
+        elif line[:10].lower() == "bootstrap:":
+            in_header = True
+        elif in_header and (match := _COMMENTED.match(line)):
+            text = f"# begins a comment: the value is {trimmed(before_comment(match[1]))[:60]!r}"
+            yield LintFinding(number, "", "header-comment", "warning", text, "write a space before a comment")
+
+
+def _check_name(number: int, line: str) -> Iterator[LintFinding]:
+    written, _, rest = line.lstrip("%").partition(" ")
+    name = written.lower()
+    shown = words_of(line)[0][:40]
+    if line[0] != "%":
+        hint = "begin a section at the start of its line, and no line of a script with blanks and %"
+        yield LintFinding(number, "", "indented-section", "error", f"the section {shown} is indented", hint)
+    elif match := _TAB.match(line):
+        hint = f"write a space after %{match[1]}"
+        yield LintFinding(number, "", "tab-after-section", "error", f"a tab follows %{match[1]}", hint)
+    elif name not in SECTIONS | APP_SECTIONS:
+        near = get_close_matches(name[:40], sorted(SECTIONS | APP_SECTIONS), 1)
+        hint = f"write %{near[0]}" if near else "the sections are %" + ", %".join(sorted(SECTIONS))
+        yield LintFinding(number, "", "unknown-section", "error", f"the section {shown} is not known", hint)
+    elif name == "files":
+        yield from _check_files_name(number, rest)
+
+
+def _check_files_name(number: int, rest: str) -> Iterator[LintFinding]:
+    before = before_comment(rest)
+    words = words_of(before)
+    if before and not words:
+        text = "Apptainer copies nothing, and says nothing, where blanks follow %files"
+        yield LintFinding(number, "files", "blank-after-files", "warning", text, "write %files and nothing else")
+    elif len(words) == 2 and words[0] != "from":
+        text = f"{words[0][:40]!r} is read as 'from'"
+        yield LintFinding(number, "files", "files-from", "warning", text, f"write %files from {words[1][:40]}")
