@@ -7,6 +7,10 @@ from typing import NamedTuple
 
 OWNERS = ("chown", "fchown", "lchown", "fchownat")
 """Change the owner of a file."""
+STATES = ("stat", "fstat", "lstat", "newfstatat", "statx")
+"""Tell the owner of a file."""
+NAMES = ("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat")
+"""Give a file another name."""
 IDENTITIES = (
     "setuid", "setgid", "setreuid", "setregid", "setgroups", "setresuid", "setresgid", "setfsuid", "setfsgid", "capset",
 )  # fmt: skip
@@ -15,13 +19,22 @@ NODES = {"mknod": 1, "mknodat": 2}
 """Make device nodes, and the number of the argument that has the mode."""
 KEYRINGS = ("add_key", "request_key", "keyctl")
 """Reach keys of the user's other processes, from every namespace."""
-_ORDER = (*OWNERS, *IDENTITIES, *NODES, *KEYRINGS, "seccomp")
-_X86_64 = (92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126, 133, 259, 248, 249, 250, 317)
-_I386 = (212, 207, 198, 298, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 297, 286, 287, 288, 354)
-_ARM = (212, 207, 198, 325, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 324, 309, 310, 311, 383)
-_GENERIC = (-1, 55, -1, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91, -1, 33, 217, 218, 219, 277)
-_OLD_OWNERS, _OLD_IDENTITIES = (182, 95, 16), (23, 46, 70, 71, 81, 164, 170, 138, 139)
-"""Calls with ids of 16 bits of i386 and arm: chown, fchown, lchown; setuid and on in the order above."""
+RINGS = ("io_uring_setup",)
+"""Lead to calls that no filter sees."""
+_ORDER = (*OWNERS, *IDENTITIES, *NODES, *KEYRINGS, "seccomp", *RINGS, *STATES, *NAMES)
+_X86_64 = (
+    92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126, 133, 259, 248, 249, 250, 317, 425,
+    4, 5, 6, 262, 332, 82, 264, 316, 86, 265, 88, 266,
+)  # fmt: skip
+_GENERIC = (
+    -1, 55, -1, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91, -1, 33, 217, 218, 219, 277, 425,
+    -1, 80, -1, 79, 291, -1, 38, 276, -1, 37, -1, 36,
+)  # fmt: skip
+_I386 = (212, 207, 198, 298, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 297, 286, 287, 288, 354, 425)
+_ARM = (212, 207, 198, 325, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 324, 309, 310, 311, 383, 425)
+_OLD_OWNERS = {"chown": 182, "fchown": 95, "lchown": 16}
+_OLD_IDENTITIES = (23, 46, 70, 71, 81, 164, 170, 138, 139)
+"""Calls of i386 and arm with ids of 16 bits; identities in the order above."""
 
 
 class Table(NamedTuple):
@@ -30,25 +43,37 @@ class Table(NamedTuple):
     Attributes:
         word: What the kernel calls the kind (``AUDIT_ARCH_*``, linux/audit.h).
         calls: Numbers by name.
-        old_owners: Further numbers that change the owner of a file.
-        old_identities: Further numbers that change who a process is.
+        old_owners: Further numbers that change the owner of a file, with ids of 16 bits.
+        old_identities: Likewise such that change who a process is.
+        stat_size: Bytes of ``struct stat`` (asm/stat.h); 0 where calls that tell owners are left alone.
+        stat_owner: Offset of the user in it; the group follows.
     """
 
     word: int
     calls: dict[str, int]
-    old_owners: tuple[int, ...] = ()
-    old_identities: tuple[int, ...] = ()
+    old_owners: dict[str, int]
+    old_identities: tuple[int, ...]
+    stat_size: int = 0
+    stat_owner: int = 0
+
+    def names(self) -> dict[int, str]:
+        """Return the names of calls by number."""
+        return {number: name for name, number in (*self.calls.items(), *self.old_owners.items())}
 
 
-def _table(word: int, numbers: tuple[int, ...], *, old: bool = False) -> Table:
+def _table(word: int, numbers: tuple[int, ...], size: int, owner: int) -> Table:
     calls = {name: number for name, number in zip(_ORDER, numbers, strict=True) if number >= 0}
-    return Table(word, calls, _OLD_OWNERS if old else (), _OLD_IDENTITIES if old else ())
+    return Table(word, calls, {}, (), size, owner)
+
+
+def _short_table(word: int, numbers: tuple[int, ...]) -> Table:
+    return Table(word, dict(zip(_ORDER, numbers, strict=False)), _OLD_OWNERS, _OLD_IDENTITIES)
 
 
 _TABLES = {
-    "x86_64": (_table(0xC000003E, _X86_64), _table(0x40000003, _I386, old=True)),
-    "aarch64": (_table(0xC00000B7, _GENERIC), _table(0x40000028, _ARM, old=True)),
-    "riscv64": (_table(0xC00000F3, _GENERIC),),
+    "x86_64": (_table(0xC000003E, _X86_64, 144, 28), _short_table(0x40000003, _I386)),
+    "aarch64": (_table(0xC00000B7, _GENERIC, 128, 24), _short_table(0x40000028, _ARM)),
+    "riscv64": (_table(0xC00000F3, _GENERIC, 128, 24),),
 }
 """For each machine its own programs first, then those of its 32-bit kind."""
 

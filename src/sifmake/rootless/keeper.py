@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from sifmake.rootless.plan import Plan
+    from sifmake.rootless.start import Running
 
 _LABELS_BYTES = 1 << 20
 
@@ -67,18 +68,22 @@ class _Keeper:
         self._plan = plan
         self._tree = WorkTree(plan)
         self._mounts = Mounts(self._tree.root, plan.place, plan)
+        self._root = os.open(self._tree.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._running: Running | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        os.close(self._root)
         self._tree.close()
 
     def run(self) -> Report:
         """Run the script and return what came of it."""
         self._mounts.prepare()
         words = self._write_script()
-        running = start_script(self._plan, words, self._tree.root, self._mounts)
+        running = start_script(self._plan, words, self._tree.root, self._mounts, self._tree.names)
+        self._running = running
         report = running.wait(control=0)
         labels = self._take(LABELS, _LABELS_BYTES)
         state = self._take(AFTER, LARGEST)
@@ -89,7 +94,14 @@ class _Keeper:
     def write_layer(self) -> None:
         """Write what the script changed."""
         with os.fdopen(self._plan.layer, "wb") as file:
-            write_changes(self._tree, self._plan, self._mounts.made, file)
+            write_changes(self._tree, self._plan, self._mounts.made, self._find_owner, file)
+
+    def _find_owner(self, path: bytes, status: os.stat_result) -> tuple[int, int] | None:
+        """Return the owner that a script or the image gave to what is no file or folder: these have attributes."""
+        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            return None
+        given = self._running.owner_of(path, self._root) if self._running else None
+        return given or self._tree.owner_below(path)
 
     def _write_script(self) -> list[str]:
         """Put the script where it runs; return the words that run it."""

@@ -20,7 +20,7 @@ _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _check(result: int, where: str) -> int:
+def check(result: int, where: str) -> int:
     """Return what a function of the C library returned; OSError that names ``where`` if it failed."""
     if result < 0:
         number = ctypes.get_errno()
@@ -37,26 +37,26 @@ def syscall(number: int, *arguments: object, where: str) -> int:
         where: For the error.
     """
     words = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
-    return _check(_libc.syscall(ctypes.c_long(number), *words), where)
+    return check(_libc.syscall(ctypes.c_long(number), *words), where)
 
 
 def prctl(option: int, argument: int) -> None:
     """Change an attribute of this process."""
     zero = ctypes.c_ulong(0)
-    _check(_libc.prctl(option, ctypes.c_ulong(argument), zero, zero, zero), "prctl")
+    check(_libc.prctl(option, ctypes.c_ulong(argument), zero, zero, zero), "prctl")
 
 
 def pivot_root(folder: str) -> None:
     """Make a mount point the root of this mount namespace and let go of the old one."""
     os.chdir(folder)
-    _check(_libc.pivot_root(b".", b"."), folder)
-    _check(_libc.umount2(b".", 2), "the old root")  # MNT_DETACH
+    check(_libc.pivot_root(b".", b"."), folder)
+    check(_libc.umount2(b".", 2), "the old root")  # MNT_DETACH
     os.chdir("/")
 
 
 def unmount(folder: str) -> None:
     """Unmount; fails while it is in use."""
-    _check(_libc.umount2(os.fsencode(folder), 0), folder)
+    check(_libc.umount2(os.fsencode(folder), 0), folder)
 
 
 def drop_capabilities(kept: frozenset[int]) -> None:
@@ -68,10 +68,10 @@ def drop_capabilities(kept: frozenset[int]) -> None:
             prctl(PR_CAPBSET_DROP, number)
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION, 0))
     sets = ctypes.create_string_buffer(24)
-    _check(_libc.capget(header, sets), "capget")
+    check(_libc.capget(header, sets), "capget")
     effective, permitted, _inherited, effective2, permitted2, _inherited2 = struct.unpack("=6I", sets.raw[:24])
     changed = struct.pack("=6I", effective, permitted, 0, effective2, permitted2, 0)
-    _check(_libc.capset(header, ctypes.create_string_buffer(changed, 24)), "capset")
+    check(_libc.capset(header, ctypes.create_string_buffer(changed, 24)), "capset")
 
 
 def bind(source: str, target: str, *, read_only: bool = False, flags: int = 0) -> None:

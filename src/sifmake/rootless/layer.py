@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from sifmake.rootless.plan import Plan
-    from sifmake.rootless.upper import Change
+    from sifmake.rootless.upper import Change, FindOwner
     from sifmake.rootless.work_tree import WorkTree
 
     Record = tuple[bytes, int, int, int, int, int, int, bytes, int, int, tuple[tuple[bytes, bytes], ...]]
@@ -35,13 +35,14 @@ _KINDS = {
 }
 
 
-def write_changes(tree: WorkTree, plan: Plan, made: Sequence[str], file: BinaryIO) -> None:
+def write_changes(tree: WorkTree, plan: Plan, made: Sequence[str], find_owner: FindOwner, file: BinaryIO) -> None:
     """Write what was changed, each folder before what is in it, in order of names.
 
     Args:
         tree: It; nothing runs in it any more.
         plan: Says what is left out, and the latest time.
         made: Paths that were made to mount on, which are no part of the layer.
+        find_owner: Finds owners that no attribute of a file has.
         file: Gets the records.
 
     Raises:
@@ -49,7 +50,7 @@ def write_changes(tree: WorkTree, plan: Plan, made: Sequence[str], file: BinaryI
         OSError: The tree cannot be read, or the stream not written.
     """
     writer = _Writer(plan.epoch, file)
-    for change in OverlayChanges(tree, frozenset(map(os.fsencode, made)), plan.leave_out):
+    for change in OverlayChanges(tree, frozenset(map(os.fsencode, made)), plan.leave_out, find_owner):
         writer.add(change)
     marshal.dump(None, file)
 

@@ -1,9 +1,29 @@
-"""Notes about owners that files cannot really have: an extended attribute on files and folders."""
+"""Notes about owners that files cannot really have: an extended attribute on files and folders, else a table."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import stat
+import struct
+
+from sifmake.rootless.kernel import check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 NOTE = "user.sifmake.owner"
 """Survives renaming, linking, and the copying of a file to the upper layer of an overlay."""
+Owner = tuple[int, int]
+"""User and group."""
+_ROOT = (0, 0)
+_AT_EMPTY_PATH = 0x1000
+_BASIC, _BTIME = 0x7FF, 0x800
+_STATX_SIZE = 256
+_IDENTITY = struct.Struct("=32xQ40xqI44xII")
+"""Inode, time of birth, device, in ``struct statx``."""
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def owner_note(uid: int, gid: int) -> bytes:
@@ -11,7 +31,85 @@ def owner_note(uid: int, gid: int) -> bytes:
     return b"%d:%d" % (uid, gid)
 
 
-def noted_owner(value: bytes | None) -> tuple[int, int] | None:
+def noted_owner(value: bytes | None) -> Owner | None:
     """Return the owner that a note names; None where there is no note that says one."""
     user, _, group = (value or b"").partition(b":")
     return (int(user), int(group)) if user.isdigit() and group.isdigit() else None
+
+
+def statx(fd: int, flags: int = 0, mask: int = _BASIC | _BTIME) -> bytes:
+    """Ask the kernel about a file that is open by ``O_PATH``; returns a ``struct statx``."""
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    check(_libc.statx(fd, b"", _AT_EMPTY_PATH | flags, mask, buffer), "statx")
+    return buffer.raw
+
+
+class OwnerNotes:
+    """Owners of files, kept as long as the files are.
+
+    Args:
+        reopen: Opens a file or folder for reading that is open by ``O_PATH``.
+    """
+
+    def __init__(self, reopen: Callable[[int], int]) -> None:
+        self._reopen = reopen
+        self._table: dict[tuple[int, ...], Owner] = {}
+
+    def get(self, fd: int) -> Owner | None:
+        """Return the noted owner of what is open by ``O_PATH``."""
+        found = noted_owner(self._read(fd)) if _holds_notes(fd) else None
+        return found or (self._table.get(_identity(fd)) if self._table else None)
+
+    def set(self, fd: int, owner: Owner) -> None:
+        """Note an owner. Raises OSError if the file is gone."""
+        if _holds_notes(fd) and self._write(fd, owner):
+            return
+        key = _identity(fd)
+        if owner == _ROOT:
+            self._table.pop(key, None)
+        else:
+            self._table[key] = owner
+
+    def find(self, path: bytes, root: int) -> Owner | None:
+        """Return the owner in the table of a path below an open folder."""
+        if not self._table:
+            return None
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+        try:
+            return self._table.get(_identity(fd))
+        finally:
+            os.close(fd)
+
+    def _read(self, fd: int) -> bytes | None:
+        file = self._reopen(fd)
+        try:
+            return os.getxattr(file, NOTE)
+        except OSError:
+            return None
+        finally:
+            os.close(file)
+
+    def _write(self, fd: int, owner: Owner) -> bool:
+        """Change the attribute; returns whether there can be one."""
+        file = self._reopen(fd)
+        try:
+            if owner != _ROOT:
+                os.setxattr(file, NOTE, owner_note(*owner))
+            elif NOTE in os.listxattr(file):
+                os.removexattr(file, NOTE)
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        return True
+
+
+def _holds_notes(fd: int) -> bool:
+    """Whether what is open is of a kind that may have attributes of users."""
+    return stat.S_IFMT(os.fstat(fd).st_mode) in (stat.S_IFREG, stat.S_IFDIR)
+
+
+def _identity(fd: int) -> tuple[int, ...]:
+    """Return what tells a file from all others, also from a later one with its inode number."""
+    numbers: tuple[int, ...] = _IDENTITY.unpack_from(statx(fd))
+    return numbers

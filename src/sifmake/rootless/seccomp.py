@@ -12,7 +12,7 @@ import stat
 import struct
 
 from sifmake.rootless import kernel
-from sifmake.rootless.calls import IDENTITIES, KEYRINGS, NODES, OWNERS, tables
+from sifmake.rootless.calls import IDENTITIES, KEYRINGS, NAMES, NODES, OWNERS, RINGS, STATES, tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,26 +20,24 @@ if TYPE_CHECKING:
 
     from sifmake.rootless.calls import Table
 
-ALLOW, KILL, NOTIFY = 0x7FFF0000, 0x80000000, 0x7FC00000
-_ERRNO = 0x00050000
-DONE, REFUSE = _ERRNO, _ERRNO | errno.EPERM
+_ALLOW, _KILL, _NOTIFY, _ERRNO = 0x7FFF0000, 0x80000000, 0x7FC00000, 0x00050000
+_DONE, _REFUSE = _ERRNO, _ERRNO | errno.EPERM
 """Answers: "done" though nothing was, and "not permitted"."""
-_LOAD, _EQUAL, _AND, _RETURN = 0x20, 0x15, 0x54, 0x06
-_GREATER_OR_EQUAL = 0x35
+_LOAD, _JUMP, _EQUAL, _GREATER_OR_EQUAL, _AND, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x54, 0x06
 _NUMBER, _KIND, _ARGUMENTS = 0, 4, 16
 """Offsets in ``struct seccomp_data``."""
-_X32 = 0x40000000
-"""Set in numbers of calls by x86-64 programs with 32-bit pointers, which have the same kind."""
-_SET_MODE_FILTER, NEW_LISTENER = 1, 8
+_X86_64, _X32 = 0xC000003E, 0x40000000
+"""The kind of x86-64 programs, and what is set in numbers of calls by those with 32-bit pointers."""
+_SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 3, 1 << 5
 _Instruction = tuple[int, int, int, int]
 
 
-def install_filter(mode: str, flags: int = 0) -> int:
+def install_filter(mode: str, *, listen: bool = False) -> int:
     """Let this process and its descendants make calls as the mode allows; for good.
 
     Args:
         mode: Value of :class:`~sifmake.rootless.request.Mode`.
-        flags: ``NEW_LISTENER`` to get a file descriptor on which calls arrive that are to be answered.
+        listen: Whether to get a file descriptor on which calls arrive that are to be answered.
 
     Returns:
         That file descriptor, else 0.
@@ -50,12 +48,23 @@ def install_filter(mode: str, flags: int = 0) -> int:
     known = tables()
     if not known:
         return 0
-    single = mode == "single"
-    code = _encode(_program(known, single=single, notify=bool(flags)))
+    code = _encode(_program(known, single=mode == "single", notify=listen))
     buffer = ctypes.create_string_buffer(code)
     program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))
+    number = known[0].calls["seccomp"]
+    if listen:
+        try:
+            return _seccomp(number, _NEW_LISTENER | _WAIT_KILLABLE, program)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return _seccomp(number, _NEW_LISTENER, program)
+    return _seccomp(number, 0, program)
+
+
+def _seccomp(number: int, flags: int, program: ctypes.Array[ctypes.c_char]) -> int:
     pointer = ctypes.c_void_p(ctypes.addressof(program))
-    return kernel.syscall(known[0].calls["seccomp"], _SET_MODE_FILTER, flags, pointer, where="seccomp")
+    return kernel.syscall(number, _SET_MODE_FILTER, flags, pointer, where="seccomp")
 
 
 def _program(known: Iterable[Table], *, single: bool, notify: bool) -> list[_Instruction]:
@@ -63,27 +72,26 @@ def _program(known: Iterable[Table], *, single: bool, notify: bool) -> list[_Ins
     program: list[_Instruction] = []
     for table in known:
         part = _part(table, single=single, notify=notify)
-        program += [(_LOAD, 0, 0, _KIND), (_EQUAL, 1, 0, table.word), *_over(len(part)), *part]
-    return [*program, (_RETURN, 0, 0, KILL)]
-
-
-def _over(count: int) -> list[_Instruction]:
-    """Return a jump over so many instructions."""
-    return [(0x05, 0, 0, count)]
+        program += [(_LOAD, 0, 0, _KIND), (_EQUAL, 1, 0, table.word), (_JUMP, 0, 0, len(part)), *part]
+    return [*program, (_RETURN, 0, 0, _KILL)]
 
 
 def _part(table: Table, *, single: bool, notify: bool) -> list[_Instruction]:
     part: list[_Instruction] = [(_LOAD, 0, 0, _NUMBER)]
-    if table.word == 0xC000003E:
+    if table.word == _X86_64:
         part += [(_GREATER_OR_EQUAL, 0, 1, _X32), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
-    part += _answer(_numbers(table, KEYRINGS), REFUSE)
+    part += _answer(_numbers(table, KEYRINGS), _REFUSE)
     if single:
-        part += _answer([*_numbers(table, OWNERS), *table.old_owners], NOTIFY if notify else DONE)
-        part += _answer([*_numbers(table, IDENTITIES), *table.old_identities], DONE)
+        answer = _NOTIFY if notify else _DONE
+        part += _answer(_numbers(table, RINGS), _ERRNO | errno.ENOSYS)
+        part += _answer([*_numbers(table, OWNERS), *table.old_owners.values()], answer)
+        part += _answer([*_numbers(table, IDENTITIES), *table.old_identities], _DONE)
+        if notify and table.stat_size:
+            part += _answer(_numbers(table, (*STATES, *NAMES)), _NOTIFY)
         for name, argument in NODES.items():
             if name in table.calls:
-                part += _answer_nodes(table.calls[name], argument)
-    return [*part, (_RETURN, 0, 0, ALLOW)]
+                part += _answer_nodes(table.calls[name], argument, answer)
+    return [*part, (_RETURN, 0, 0, _ALLOW)]
 
 
 def _numbers(table: Table, names: Iterable[str]) -> list[int]:
@@ -95,16 +103,16 @@ def _answer(numbers: Iterable[int], answer: int) -> list[_Instruction]:
     return [one for number in numbers for one in ((_EQUAL, 0, 1, number), (_RETURN, 0, 0, answer))]
 
 
-def _answer_nodes(number: int, argument: int) -> list[_Instruction]:
-    """Say that device nodes were made; pipes and sockets are made indeed."""
+def _answer_nodes(number: int, argument: int, answer: int) -> list[_Instruction]:
+    """Give an answer where device nodes are to be made; pipes and sockets are made indeed."""
     return [
         (_EQUAL, 0, 6, number),
         (_LOAD, 0, 0, _ARGUMENTS + 8 * argument),
         (_AND, 0, 0, 0o170000),
         (_EQUAL, 1, 0, stat.S_IFCHR),
         (_EQUAL, 0, 1, stat.S_IFBLK),
-        (_RETURN, 0, 0, DONE),
-        (_RETURN, 0, 0, ALLOW),
+        (_RETURN, 0, 0, answer),
+        (_RETURN, 0, 0, _ALLOW),
     ]
 
 

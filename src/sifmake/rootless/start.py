@@ -16,6 +16,7 @@ from sifmake.rootless import kernel
 from sifmake.rootless.namespace import DOCKER_CAPABILITIES
 from sifmake.rootless.plan import Report, read_report
 from sifmake.rootless.seccomp import install_filter
+from sifmake.rootless.supervision import Supervision
 from sifmake.runtime.children import exit_status
 from sifmake.runtime.system import mount, unshare
 
@@ -36,51 +37,85 @@ _REPORT_BYTES = 1 << 16
 class Running:
     """A script that was started."""
 
-    def __init__(self, pid: int, report: int) -> None:
+    def __init__(self, pid: int, report: int, supervision: Supervision | None) -> None:
         self._pid = pid
         self._report = report
+        self._supervision = supervision
 
     def wait(self, control: int) -> Report:
         """Wait until the script and all that it started have ended; end them when ``control`` is at its end."""
         poll = select.poll()
-        poll.register(control, select.POLLIN | select.POLLHUP)
-        poll.register(self._report, select.POLLIN | select.POLLHUP)
-        while True:
-            ready = [fd for fd, _ in poll.poll()]
-            if self._report in ready or control in ready:
-                break
-        if self._report not in ready:
+        poll.register(control, select.POLLIN)
+        poll.register(self._report, select.POLLIN)
+        if self._supervision:
+            self._supervision.begin(poll)
+        try:
+            self._wait(poll, control)
+        finally:
             os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+            os.waitpid(self._pid, 0)
+            if self._supervision:
+                self._supervision.end()
         said = os.read(self._report, _REPORT_BYTES)
         os.close(self._report)
-        return read_report(said) if said else Report(128 + signal.SIGKILL)
+        report = read_report(said) if said else Report(128 + signal.SIGKILL)
+        return report._replace(faked=self._supervision.faked()) if self._supervision else report
+
+    def _wait(self, poll: select.poll, control: int) -> None:
+        while True:
+            for fd, event in poll.poll():
+                if fd in (self._report, control):
+                    return
+                if self._supervision:
+                    self._supervision.handle(fd, event, poll)
+
+    def owner_of(self, path: bytes, root: int) -> tuple[int, int] | None:
+        """Return the owner that the script gave to a path below an open folder, if that cannot be seen at the file."""
+        return self._supervision.owner_of(path, root) if self._supervision else None
 
 
-def start_script(plan: Plan, words: Sequence[str], root: str, mounts: Mounts) -> Running:
-    """Start a script in a process namespace of its own."""
+def start_script(plan: Plan, words: Sequence[str], root: str, mounts: Mounts, names: Sequence[bytes]) -> Running:
+    """Start a script in a process namespace of its own.
+
+    Args:
+        plan: What it may do.
+        words: Program and arguments.
+        root: The tree.
+        mounts: What is mounted on it.
+        names: Names of files in the tree whose owners are noted.
+    """
     report, report_end = os.pipe()
     alive, alive_end = os.pipe()
+    supervision = Supervision(names) if plan.mode == "single" else None
     pid = os.fork()
     if pid == 0:
         os.close(alive_end)
-        _be_first(_First(plan, words, root, mounts, report_end), alive)
+        _be_first(_First(plan, words, root, mounts, report_end, supervision), alive)
     os.close(report_end)
     os.close(alive)
     os.write(alive_end, b"x")
     os.close(alive_end)
-    return Running(pid, report)
+    return Running(pid, report, supervision)
 
 
 class _First:
     """What the first process needs."""
 
-    def __init__(self, plan: Plan, words: Sequence[str], root: str, mounts: Mounts, report: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        words: Sequence[str],
+        root: str,
+        mounts: Mounts,
+        report: int,
+        supervision: Supervision | None,
+    ) -> None:
         self.plan = plan
         self.words = words
         self.root = root
         self.mounts = mounts
         self.report = report
+        self.supervision = supervision
 
 
 def _be_first(first: _First, alive: int) -> NoReturn:
@@ -90,7 +125,7 @@ def _be_first(first: _First, alive: int) -> NoReturn:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         if os.read(alive, 1):
-            _keep_only(_OUTPUT, first.report)
+            _keep_only(_OUTPUT, first.report, *(first.supervision.ends() if first.supervision else ()))
             _enter_tree(first)
             report = Report(_run(first))
     except SifmakeError as error:
@@ -147,7 +182,10 @@ def _be_script(first: _First, failed: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         if not first.plan.privileged:
             kernel.drop_capabilities(DOCKER_CAPABILITIES)
-        install_filter(first.plan.mode)
+        if first.supervision:
+            first.supervision.submit(first.plan.mode)
+        else:
+            install_filter(first.plan.mode)
         os.execve(first.words[0], list(first.words), first.plan.environment)
     except OSError as error:
         os.write(failed, b"%d" % (error.errno or 0))

@@ -13,9 +13,12 @@ from sifmake.rootless.owners import NOTE, noted_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sifmake.rootless.work_tree import WorkTree
+
+    FindOwner = Callable[[bytes, os.stat_result], tuple[int, int] | None]
+    """Returns the owner that a path was given and could not have."""
 
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _CAPABILITY = "security.capability"
@@ -50,8 +53,9 @@ class OverlayChanges:
     Folders come before what is in them, names in order. A folder that is as it was and holds no change is left out.
     """
 
-    def __init__(self, tree: WorkTree, made: frozenset[bytes], leave_out: Sequence[str]) -> None:
+    def __init__(self, tree: WorkTree, made: frozenset[bytes], leave_out: Sequence[str], find_owner: FindOwner) -> None:
         self._tree = tree
+        self._find_owner = find_owner
         self._made = made
         self._left_out = re.compile("|".join(fnmatch.translate(one) for one in leave_out) or r"(?!)")
         self._pending: list[Change] = []
@@ -117,7 +121,9 @@ class OverlayChanges:
         if _CAPABILITY in own:
             own[_CAPABILITY] = _plain_capability(own[_CAPABILITY])
         xattrs = tuple((os.fsencode(name), value) for name, value in own.items())
-        owner = noted_owner(values.get(NOTE)) or (status.st_uid, status.st_gid)
+        owner = (status.st_uid, status.st_gid)
+        if owner == (0, 0):  # what has a note looks like root's
+            owner = noted_owner(values.get(NOTE)) or self._find_owner(path, status) or owner
         opaque = any(values.get(prefix + "opaque") == b"y" for prefix in _OVERLAY)
         if any(prefix + "whiteout" in values for prefix in _OVERLAY) and stat.S_ISREG(status.st_mode):
             return Change(path)

@@ -1,0 +1,100 @@
+"""Another process as the supervisor sees it: its memory, and files by the paths that it names.
+
+Its processes may end or change their memory at any time: what is read here is checked, and acted on only after the
+kernel has said that the call still waits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from sifmake.rootless.kernel import check
+
+AT_FDCWD = -100
+_LONGEST = 4096
+_PAGE = 4096
+_FIRST_READ = 256
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Piece(ctypes.Structure):
+    """``struct iovec``."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class CallerMemory:
+    """Reads and writes the memory of processes."""
+
+    def __init__(self) -> None:
+        self._buffer = ctypes.create_string_buffer(_LONGEST)
+        self._here, self._there = _Piece(ctypes.addressof(self._buffer), _LONGEST), _Piece(0, 0)
+        self._here_pointer, self._there_pointer = ctypes.byref(self._here), ctypes.byref(self._there)
+
+    def text(self, pid: int, address: int) -> bytes:
+        """Return a text that ends with a zero byte. Raises OSError if there is none of up to 4096 bytes."""
+        found = b""
+        while len(found) < _LONGEST:
+            size = min(_FIRST_READ if not found else _LONGEST, _PAGE - address % _PAGE)
+            self._there.base, self._there.size = address, size
+            got = _libc.process_vm_readv(pid, self._here_pointer, 1, self._there_pointer, 1, 0)
+            part = self._buffer.raw[: check(got, "process_vm_readv")]
+            found, end, _ = (found + part).partition(b"\0")
+            if end:
+                return found
+            address += len(part)
+        raise OSError(36, os.strerror(36))  # ENAMETOOLONG
+
+    def write(self, pid: int, address: int, data: bytes) -> None:
+        """Write bytes. Raises OSError if the process cannot have them there."""
+        buffer = ctypes.create_string_buffer(data, len(data))
+        here = _Piece(ctypes.addressof(buffer), len(data))
+        self._there.base, self._there.size = address, len(data)
+        check(_libc.process_vm_writev(pid, ctypes.byref(here), 1, self._there_pointer, 1, 0), "process_vm_writev")
+
+
+class CallerFiles:
+    """Opens files as processes name them, from their root and their current folder, which become this process's."""
+
+    def __init__(self) -> None:
+        self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def end(self) -> None:
+        """Go back to where this process was."""
+        os.fchdir(self._root)
+        os.chroot(".")
+        os.close(self._root)
+        os.close(self._proc)
+
+    def by_path(self, pid: int, folder: int, path: bytes, *, follow: bool) -> int:
+        """Return an ``O_PATH`` descriptor of what a path leads to. Raises OSError as the kernel would."""
+        self._go(f"{pid}/root")
+        os.chroot(".")
+        if not path.startswith(b"/"):
+            self._go(f"{pid}/cwd" if folder == AT_FDCWD else f"{pid}/fd/{folder}")
+        return os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+
+    def by_number(self, pid: int, number: int) -> int:
+        """Return an ``O_PATH`` descriptor of a file that a process has open."""
+        return os.open(f"{pid}/fd/{number}", os.O_PATH | os.O_CLOEXEC, dir_fd=self._proc)
+
+    def name_of(self, pid: int, number: int) -> bytes:
+        """Return the name that the kernel knows for a file that a process has open."""
+        return os.readlink(os.fsencode(f"{pid}/fd/{number}"), dir_fd=self._proc).rpartition(b"/")[2]
+
+    def real_name(self, fd: int) -> bytes:
+        """Return the name that the kernel knows for a file that is open here."""
+        return os.readlink(os.fsencode(f"self/fd/{fd}"), dir_fd=self._proc).rpartition(b"/")[2]
+
+    def reopen(self, fd: int) -> int:
+        """Return a descriptor for reading of a file or folder that is open by ``O_PATH``."""
+        return os.open(f"self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._proc)
+
+    def _go(self, name: str) -> None:
+        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._proc)
+        try:
+            os.fchdir(fd)
+        finally:
+            os.close(fd)

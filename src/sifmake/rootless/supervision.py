@@ -1,0 +1,91 @@
+"""How a script's calls get to the supervisor: the script's process installs the filter and hands over its listener."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from sifmake.rootless.seccomp import install_filter
+from sifmake.rootless.supervisor import Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+    from collections.abc import Iterable
+
+_NOT_NOTED = "owners of files: this system lets no program answer the system calls of another"
+_IN, _ENDED = 1, 0x18
+"""POLLIN, and POLLERR or POLLHUP."""
+
+
+class Supervision:
+    """The way to a supervisor, which does its work while the keeper waits for the script.
+
+    Args:
+        names: Names of files whose owners are noted.
+    """
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        self._keepers_end, self._scripts_end = socket.socketpair()
+        self._names = names
+        self._listener = -1
+        self._supervisor: Supervisor | None = None
+        self._simple = False
+
+    def ends(self) -> tuple[int, ...]:
+        """Return the file descriptors that the script's process needs."""
+        return (self._scripts_end.fileno(),)
+
+    def submit(self, mode: str) -> None:
+        """Submit this process and its descendants; where that cannot be, calls are answered without being noted."""
+        try:
+            listener = install_filter(mode, listen=True)
+        except OSError:
+            listener = install_filter(mode)
+        if not listener:
+            self._scripts_end.send(b"-")
+            return
+        socket.send_fds(self._scripts_end, [b"+"], [listener])
+        os.close(listener)
+        self._scripts_end.recv(1)  # it listens
+
+    def begin(self, poll: select.poll) -> None:
+        """Have the keeper wait for the script's process."""
+        self._scripts_end.close()
+        poll.register(self._keepers_end, _IN)
+
+    def handle(self, fd: int, event: int, poll: select.poll) -> None:
+        """Do what is to be done when something has come."""
+        if fd == self._keepers_end.fileno():
+            poll.unregister(fd)
+            self._meet(poll)
+        elif fd == self._listener and self._supervisor:
+            if event & _IN:
+                self._supervisor.answer_one()
+            elif event & _ENDED:
+                poll.unregister(fd)
+
+    def end(self) -> None:
+        """Let go of everything but the notes."""
+        if self._supervisor:
+            self._supervisor.end()
+            os.close(self._listener)
+        self._keepers_end.close()
+
+    def faked(self) -> tuple[str, ...]:
+        """Return what was said to be done and was not."""
+        said = (_NOT_NOTED,) if self._simple else ()
+        return (*said, *(self._supervisor.faked if self._supervisor else ()))
+
+    def owner_of(self, path: bytes, root: int) -> tuple[int, int] | None:
+        """Return the noted owner of a path below an open folder, where no attribute of the file has it."""
+        return self._supervisor.notes.find(path, root) if self._supervisor else None
+
+    def _meet(self, poll: select.poll) -> None:
+        word, fds, _, _ = socket.recv_fds(self._keepers_end, 1, 1)
+        self._simple = word == b"-"
+        if fds:
+            self._listener = fds[0]
+            self._supervisor = Supervisor(self._listener, self._names)
+            poll.register(self._listener, _IN)
+            self._keepers_end.send(b"+")

@@ -1,0 +1,64 @@
+"""Owners that scripts give to files: real ones, and those that only seem to be."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.rootless import NEEDS_ROOTLESS
+
+pytestmark = NEEDS_ROOTLESS
+CHANGES = """
+mkdir -p /o/d; cd /o; touch f; ln f g; ln -s f link; mkfifo pipe
+chown 12:34 d; chown 5 f; chown :7 g; chown -h 9:9 link; chown 3:3 pipe
+chmod 4755 f; chown 6 f; mv f h; cp -a d ../o/e; chown -R 2:2 e; chown 0:0 e
+stat -c '%a %u:%g %n' d e g h link pipe .
+"""
+SAID = ["775 12:34 d", "775 0:0 e", "755 6:7 g", "755 6:7 h", "777 9:9 link", "664 3:3 pipe", "775 0:0 ."]
+LAYER = {"o": (0, 0), "o/d": (12, 34), "o/e": (0, 0), "o/g": (6, 7), "o/link": (9, 9), "o/pipe": (3, 3)}
+
+
+def test_owners_are_told_and_are_in_the_layer(builder):
+    done = builder.run(CHANGES)
+    assert done.status == 0
+    assert done.output.splitlines()[-7:] == SAID
+    assert {path: tuple(row.owner) for path, row in done.layer.items() if row.kind != "hard"} == LAYER
+    assert done.layer["o/h"].target == "o/g"
+    assert all(row.xattrs == {} for row in done.layer.values())
+
+
+def test_what_the_image_owns_stays_so(builder):
+    done = builder.run("stat -c %u:%g /home; touch /home/x; chmod 700 /home; chown 4 /home; stat -c %u:%g /home")
+    assert done.output.split("\n")[1::4][:1] == ["65534:65534"]
+    assert done.output.endswith("4:65534\n")
+    assert done.layer["home"].owner == [4, 65534]
+    assert done.layer["home"].mode == 0o700
+
+
+def test_a_user_can_be_made_and_used(builder):
+    script = "adduser -D joe; su joe -c 'echo x > ~/mine'; stat -c %U:%G /home/joe; chown joe: /home/joe/mine"
+    done = builder.run(script)
+    assert done.status == 0
+    assert "joe:joe" in done.output
+    assert done.layer["home/joe"].owner == [1000, 1000]
+    assert done.layer["home/joe/mine"].owner == [1000, 1000]
+    assert "etc/passwd" in done.names
+
+
+@pytest.mark.parametrize("command", ["chown 1 /none", "chown 1 /none/x", "chown -h 1 /etc/passwd/x"])
+def test_what_is_not_there_has_no_owner(builder, command):
+    done = builder.run(f"! {command}")
+    assert done.status == 0
+    assert "No such file" in done.output or "Not a directory" in done.output
+
+
+def test_device_nodes(builder):
+    done = builder.run("mknod /null2 c 1 3 || echo refused; mknod /pipe p")
+    assert done.layer["pipe"].kind == "fifo"
+    assert ("refused\n" in done.output) == (builder.mode == "subuid")
+    assert ("null2" in done.names) == (builder.mode == "root")
+    assert done.faked == (["the device node /null2"] if builder.mode == "single" else [])
+
+
+def test_device_nodes_that_were_made_cannot_be_opened(builders):
+    done = builders("root").run("mknod /null2 c 1 3; ! cat /null2; mknod /tmp/null2 c 1 3; ! cat /tmp/null2")
+    assert done.status == 0
