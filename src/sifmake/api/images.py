@@ -159,7 +159,8 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
         told.warning(ZSTD_WARNING)
     wanted = parse_platform(platform) if platform else host_platform()
     user = _credentials(credentials)
-    request = PullRequest(image, path, wanted, compression, plain_http, as_path(auth_file), user)
+    demanded = bool(platform)
+    request = PullRequest(image, path, wanted, compression, plain_http, as_path(auth_file), user, demanded)
     build(request, told, Project(Path(root), progress=told).configuration)
     return SifFile(path, path.stat().st_size)
 

@@ -106,7 +106,7 @@ class Builder:
 
         progress = self.settings.progress
         image = self.load_image(source, manifest_digest)
-        origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
+        origin = make_origin(source.transport, source.name, image.digest)
         packs = ImagePacks(self, source, lambda: image, compression, progress, (output,))
         try:
             return retry_damaged(

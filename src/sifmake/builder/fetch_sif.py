@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.errors import SifError
+from sifmake.errors import SifError, SourceError
 from sifmake.files import replace_file
 from sifmake.room import Need, check_room
 from sifmake.sif import open_sif
+from sifmake.sif.format import arch_name
 from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from sifmake.sources.base import SifSource
 
 
-def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "", outputs: Sequence[Place] = ()) -> str:
+def fetch_whole(
+    source: SifSource,
+    target: Path,
+    uri: str,
+    expected: str = "",
+    *,
+    outputs: Sequence[Place] = (),
+    architecture: str = "",
+) -> str:
     """Write a finished SIF file to ``target``, which stays as it was unless table and objects are all there.
 
     A file that was truncated where it lies has the length that its server tells, and often nobody knows a digest.
@@ -29,28 +38,32 @@ def fetch_whole(source: SifSource, target: Path, uri: str, expected: str = "", o
         uri: What messages call it.
         expected: SHA-256 that it must have, as ``sha256:...``; empty for any.
         outputs: What the file is to the user, who may know it by another name: each has to have room for it.
+        architecture: Of the programs in it, as Go spells it; empty for any. A file that tells none passes.
 
     Returns:
         Its SHA-256.
 
     Raises:
         NoRoomError: There is not enough; nothing was fetched.
-        SourceError: It cannot be fetched.
+        SourceError: It cannot be fetched, or is for another architecture.
         IntegrityError: It does not have the digest.
         SifError: It is truncated or damaged; ``where`` is ``uri``.
     """
     with folder_beside(target) as folder:
         temporary = folder / target.name
         digest = source.fetch(temporary, expected, lambda size: check_room(Need(place, size) for place in outputs))
-        _check_whole(temporary, uri)
+        _check_whole(temporary, uri, architecture)
         replace_file(temporary, target)
     return digest
 
 
-def _check_whole(path: Path, uri: str) -> None:
+def _check_whole(path: Path, uri: str, architecture: str) -> None:
     try:
-        with open_sif(path):
-            pass
+        with open_sif(path) as sif:
+            found = arch_name(sif.header.arch)
     except SifError as error:
         hint = "it is damaged where it comes from; get it from elsewhere or build it from its image"
         raise SifError(error.what, where=uri, hint=hint) from None
+    if architecture and found not in {architecture, "unknown"}:
+        hint = f"leave out --arch and --platform, or say --arch {found}, if this is the file you want"
+        raise SourceError(f"the SIF file is for {found} and not for {architecture}", where=uri, hint=hint)

@@ -32,7 +32,7 @@ def preview(builder: Builder, uri: Uri, platform: Platform) -> dict[str, Any]:
     source = builder.open_source(uri)
     try:
         image = builder.load_image(source, builder.resolve(source, platform).manifest_digest)
-        origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
+        origin = make_origin(source.transport, source.name, image.digest)
     finally:
         source.close()
     prepared = prepare(Tree(), image, origin, {}, 0, lambda _inode, _size: b"")

@@ -10,16 +10,20 @@ if TYPE_CHECKING:
 
 
 def make_origin(transport: str, name: str, manifest_digest: str) -> Origin:
-    """Return the origin of an image that a source calls ``name``."""
+    """Return the origin of an image that a source calls ``name``.
+
+    A digest behind a tag is left out. Without a tag it stays, because the image need not be what ``latest`` is.
+    """
     from sifmake.reference import parse_reference
     from sifmake.rootfs import Origin
 
+    head, _, _ = name.partition("@")
     if transport != "docker":
-        return Origin(transport, name, "", manifest_digest)
-    reference = parse_reference(name)
+        return Origin(transport, head, "", manifest_digest)
+    reference = parse_reference(head if ":" in head.rpartition("/")[2] else name)
     return Origin(transport, reference.familiar, reference.canonical, manifest_digest)
 
 
 def source_origin(lock: Lock) -> Origin:
     """Return the origin that a lock tells of."""
-    return make_origin(lock.source.transport, lock.name, lock.manifest)
+    return make_origin(lock.source.transport, lock.image, lock.manifest)

@@ -10,7 +10,7 @@ from sifmake.oci.model import Platform
 from sifmake.output_path import check_output
 from sifmake.places import output_place, store_place, telling_places
 from sifmake.project.configuration import Configuration
-from sifmake.reference.uri import as_uri
+from sifmake.reference.uri import FILE, as_uri
 from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class PullRequest:
         uri: The image.
         target: The SIF file; replaced when the new one is finished.
         platform: What the image is to run on.
+        demanded: Whether somebody asked for this platform: then a finished SIF file of another one is refused.
         compression: ``gzip`` or ``zstd``.
         plain_http: Whether the registry is asked without TLS.
         auth_file: Registry credentials in Docker's form.
@@ -44,6 +45,7 @@ class PullRequest:
     plain_http: bool = False
     auth_file: Path | None = None
     credentials: Credentials | None = None
+    demanded: bool = False
 
 
 def pull(request: PullRequest, progress: Progress, configuration: Configuration | None = None) -> None:
@@ -85,14 +87,19 @@ def _pull_signed(builder: Builder, uri: Uri, request: PullRequest, configuration
 
 
 def _fetch(builder: Builder, uri: Uri, request: PullRequest) -> None:
-    """Fetch a prebuilt SIF file."""
+    """Fetch a prebuilt SIF file, and let the store have a copy for runs without a network."""
     from sifmake.builder.fetch_sif import fetch_whole
+    from sifmake.builder.kept_copy import keep_copy
 
+    wanted = request.platform.architecture if request.demanded else ""
     source = builder.open_sif_source(uri, request.platform)
     try:
-        fetch_whole(source, request.target, uri.given, outputs=(output_place(request.target),))
+        digest = source.resolve() if source.transport == "oras" else None
+        fetch_whole(source, request.target, uri.given, outputs=(output_place(request.target),), architecture=wanted)
     finally:
         source.close()
+    if source.transport != FILE:
+        keep_copy(builder.store, uri, request.platform, request.target, digest)
 
 
 def _pull_layers(builder: Builder, uri: Uri, request: PullRequest, known_as: Path | None = None) -> SifSummary:

@@ -101,7 +101,7 @@ def _fetched(builder: Builder, uri: Uri) -> Found:
     store, source, place = builder.store, builder.open_sif_source(uri), store_place(builder.store.root)
     try:
         digest = source.resolve()
-        key = sif_key(digest or f"sha256:{hashlib.sha256(uri.given.encode()).hexdigest()}")
+        key = key_of_file(uri, digest)
         found = find_checked(store, key) if digest else None
         if found is None:
             found = add_checked(store, key, lambda path: fetch_whole(source, path, uri.given, outputs=(place,)))
@@ -109,6 +109,11 @@ def _fetched(builder: Builder, uri: Uri) -> Found:
         source.close()
     keep_meaning(store, uri, host_platform(), key)
     return found
+
+
+def key_of_file(uri: Uri, digest: str | None) -> str:
+    """Return the key of a prebuilt SIF file: by what its source says of it, else by where it comes from."""
+    return sif_key(digest or f"sha256:{hashlib.sha256(uri.given.encode()).hexdigest()}")
 
 
 def _at_hand(builder: Builder, uri: Uri) -> Found:
@@ -125,7 +130,9 @@ def _at_hand(builder: Builder, uri: Uri) -> Found:
 
 def _known_key(builder: Builder, uri: Uri, platform: Platform) -> str:
     """Return the key of what a name meant last, or of what the index of its digest has; empty where none is known."""
-    digest = uri.reference.digest if uri.transport == "docker" else ""
+    digest = uri.reference.digest if uri.transport in ("docker", "oras") else ""
+    if digest and uri.is_sif:
+        return sif_key(digest)
     if not digest:
         return find_meaning(builder.store, uri, platform)
     from sifmake.builder.indexes import ProvenIndexes  # only here: not to be loaded for a tag

@@ -67,7 +67,7 @@ def _open_in_place(source: Path) -> Iterator[Sif]:
 @contextmanager
 def _open_copy(source: Path, target: Path) -> Iterator[Sif]:
     with source.open("rb") as reader, atomic_write(target, 0o600) as file:
-        _copy_file(reader.fileno(), file.fileno())
+        copy_file(reader.fileno(), file.fileno())
         yield read_sif(file.fileno(), source)
 
 
@@ -155,7 +155,7 @@ def _check_sound(sif: Sif) -> None:
         raise SifError(found[0], where=str(sif.path), hint="build the file again")
 
 
-def _copy_file(source: int, target: int) -> None:
+def copy_file(source: int, target: int) -> None:
     """Copy content and permission bits to a new file, inside the kernel; clone where the file system can."""
     os.fchmod(target, os.fstat(source).st_mode & 0o777)
     try:

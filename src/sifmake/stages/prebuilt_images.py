@@ -207,7 +207,7 @@ def _fetched(project: Project, source: SifSource, uri: Uri, expected: str = "", 
     places = (store_place(store.root), *outputs)
     with store.scratch_folder() as scratch:
         path = path_of(scratch) / "fetched.sif"
-        digest = fetch_whole(source, path, uri.given, expected, places)
+        digest = fetch_whole(source, path, uri.given, expected, outputs=places)
         found = add_checked(store, _key(digest), path.replace)
         found.close()
         return found.path, digest

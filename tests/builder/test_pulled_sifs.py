@@ -1,0 +1,111 @@
+"""Finished SIF files that are pulled: for which machine they are, and what the store keeps of them. Labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import sifmake
+from sifmake.builder.run_cache import ImageToRun, find_or_build
+from sifmake.cli.main import main
+from sifmake.errors import SourceError
+from sifmake.oci.platform import host_platform
+from sifmake.sif import DataType, NewObject, plan
+from support.faults import Listener
+from support.layers import file, tar
+from support.registry import Answer, FakeRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"
+HOST = host_platform().architecture
+OTHER = "arm64" if HOST == "amd64" else "amd64"
+
+
+def sif_for(architecture: str) -> bytes:
+    data = b"bootstrap: scratch\n"
+    made = plan([NewObject(DataType.DEFINITION, len(data), "")], arch=architecture)
+    return made.head + data
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch) -> Iterator[FakeRegistry]:
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    with FakeRegistry() as registry:
+        for architecture in (HOST, OTHER, "unknown"):
+            layer = registry.blobs.put(sif_for(architecture), SIF_LAYER)
+            registry.tag("a", architecture, registry.blobs.image([], layer_descriptors=[layer]))
+            registry.on("GET", f"/{architecture}.sif", Answer(body=sif_for(architecture)))
+        yield registry
+
+
+def uri_of(registry: FakeRegistry, scheme: str, architecture: str) -> str:
+    if scheme == "file":
+        with open(f"{architecture}.sif", "wb") as file:
+            file.write(sif_for(architecture))
+        return f"{architecture}.sif"
+    return (
+        f"oras://{registry.host}/a:{architecture}" if scheme == "oras" else f"http://{registry.host}/{architecture}.sif"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["oras", "http", "file"])
+def test_a_file_for_another_machine_than_was_asked_for_is_refused(registry, tmp_path, scheme, capsys):
+    target = tmp_path / "x.sif"
+    target.write_bytes(b"old")
+    for wanted, has in ((OTHER, HOST), (HOST, OTHER)):
+        status = main(["pull", "-F", "--no-https", "--arch", wanted, "x.sif", uri_of(registry, scheme, has)])
+        assert (status, target.read_bytes()) == (1, b"old")
+        assert f"the SIF file is for {has} and not for {wanted}" in capsys.readouterr().err
+    for wanted, has in (("", OTHER), (OTHER, OTHER), (OTHER, "unknown")):
+        arch = ["--arch", wanted] if wanted else []
+        assert main(["pull", "-F", "--no-https", *arch, "x.sif", uri_of(registry, scheme, has)]) == 0
+        assert target.read_bytes() == sif_for(has)
+
+
+@pytest.mark.parametrize("scheme", ["oras", "http"])
+def test_what_was_pulled_runs_without_a_network(registry, tmp_path, scheme):
+    uri = uri_of(registry, scheme, HOST)
+    sif = sifmake.pull(uri, tmp_path / "x.sif", plain_http=True)
+    names = [uri]
+    if scheme == "oras":
+        names.append(f"oras://{registry.host}/a@{registry.serve_digest('a', HOST)}")
+    asked = registry.count("GET", "")
+    for name in names:
+        found = find_or_build(ImageToRun(name, offline=True), Listener())
+        found.close()
+        assert found.path.read_bytes() == sif.path.read_bytes()
+    assert registry.count("GET", "") == asked
+    # What the user does with the file is nothing to the store.
+    sif.path.write_bytes(b"damaged")
+    find_or_build(ImageToRun(uri, offline=True), Listener()).close()
+
+
+def test_a_file_for_another_machine_is_not_kept(registry, tmp_path):
+    uri = uri_of(registry, "oras", OTHER)
+    sifmake.pull(uri, tmp_path / "x.sif", platform=OTHER, plain_http=True)
+    with pytest.raises(SourceError, match="is not in the store, and the run is offline"):
+        find_or_build(ImageToRun(uri, offline=True), Listener())
+
+
+def test_a_store_that_takes_no_copy_is_no_obstacle(registry, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "file"))
+    sif = sifmake.pull(uri_of(registry, "oras", HOST), tmp_path / "x.sif", plain_http=True)
+    assert sif.path.read_bytes() == sif_for(HOST)
+
+
+@pytest.mark.parametrize(("name", "shown"), [("b@{0}", "b@{0}"), ("b:1@{0}", "b:1"), ("b:1", "b:1"), ("b", "b:latest")])
+def test_the_label_of_an_image_by_digest_names_no_tag(registry, tmp_path, name, shown):
+    image = registry.blobs.image([tar(file("data"))])
+    for tag in ("1", "latest"):
+        registry.tag("b", tag, image)
+    digest = image["digest"]
+    uri = f"docker://{registry.host}/{name.format(digest)}"
+    labels = sifmake.inspect(sifmake.pull(uri, tmp_path / "b.sif", plain_http=True)).labels
+    whole = f"{registry.host}/{shown.format(digest)}"
+    assert labels["org.label-schema.usage.singularity.deffile.from"] == whole
+    assert labels["org.opencontainers.image.base.name"] == whole
