@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from doit import get_var
 
 from sifmake.cli.console import Console
-from sifmake.drivers.doit_reporter import Reporter
+from sifmake.drivers.doit_reporter import Reporter, tell_why
 from sifmake.drivers.doit_tasks import DoitTasks
+from sifmake.end_signals import leave_on_signals
 from sifmake.project.project import Modes, Project
 from sifmake.stages.stage import all_stages
 from sifmake.withheld import Withheld
@@ -56,7 +57,10 @@ DOIT_CONFIG = {
 @cache
 def _tasks() -> DoitTasks:
     """Return the project in the current folder; the modes come from doit's variables, which are set by now."""
-    Withheld().__enter__()  # never left: tasks read the passphrase from there, and no program that doit starts needs it
+    # Neither is left: a signal may come before doit reports anything, and after the last report. Tasks read the
+    # passphrase from there, and no program that doit starts needs it.
+    leave_on_signals(tell_why)
+    Withheld().__enter__()
     modes = Modes.find(
         locked=get_var("locked"),
         offline=get_var("offline"),

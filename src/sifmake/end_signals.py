@@ -6,11 +6,14 @@ Only programs use this: the command line, doit's tasks and the stage helper. The
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
+
+_Handler: TypeAlias = "Callable[[int, FrameType | None], Any] | int | signal.Handlers | None"
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _USUAL = (signal.SIG_DFL, signal.default_int_handler)
@@ -38,12 +41,16 @@ def interrupting() -> Iterator[None]:
 
     If SIGHUP is ignored, as under ``nohup``, it stays ignored. Threads other than the main one change nothing.
     """
-    yield from _handling(_ENDING, _Ended)
+    before = _handle(_ENDING, _Ended)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-@contextmanager
-def leaving(tell: Callable[[str], object]) -> Iterator[None]:
-    """Make SIGINT, too, end the process by SystemExit while a block runs, for programs that would show a traceback.
+def leave_on_signals(tell: Callable[[str], object]) -> None:
+    """Make SIGINT, too, end the process by SystemExit from now on, for programs that would show a traceback.
 
     Args:
         tell: Prints a line.
@@ -53,29 +60,24 @@ def leaving(tell: Callable[[str], object]) -> Iterator[None]:
         tell("interrupted" if number == signal.SIGINT else str(_Ended(number)))
         return SystemExit(128 + number)
 
-    yield from _handling((signal.SIGINT, *_ENDING), left)
+    _handle((signal.SIGINT, *_ENDING), left)
 
 
-def _handling(numbers: tuple[signal.Signals, ...], error: Callable[[int], BaseException]) -> Iterator[None]:
-    mine: list[signal.Signals] = []
+def _handle(
+    numbers: tuple[signal.Signals, ...], error: Callable[[int], BaseException]
+) -> dict[signal.Signals, _Handler]:
+    """Make signals raise an error unless another handler is installed; return the handlers that were there."""
+    before: dict[signal.Signals, _Handler] = {}
 
     def handle(number: int, _frame: object) -> None:
         # Batch systems and terminals may signal again while we clean up after the first signal. Only Ctrl-C cuts that
         # short.
-        for one in mine:
+        for one in before:
             signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_IGN)
         raise error(number)
 
-    before = {}
-    try:
+    with suppress(ValueError):  # not in the main thread
         for number in numbers:
             if signal.getsignal(number) in _USUAL:
                 before[number] = signal.signal(number, handle)
-                mine.append(number)
-    except ValueError:  # not in the main thread
-        pass
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return before

@@ -168,6 +168,8 @@ def _parse_or_leave(arguments: list[str]) -> argparse.Namespace:
         return parse(arguments)
     except SifmakeError as error:  # an unknown command, or help that cannot be written
         raise SystemExit(_complain(str(error), error.exit_code)) from None
+    except KeyboardInterrupt as error:
+        raise SystemExit(_complain(*_in_words(error))) from None
     except SystemExit as end:
         if end.code and _chosen_command(arguments) in _RUNNING:
             raise SystemExit(_OWN_FAILURE) from None

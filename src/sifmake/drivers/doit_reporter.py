@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
-from sifmake.end_signals import leaving
 from sifmake.errors import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from doit.exceptions import BaseFail
     from doit.task import Task
 
@@ -24,17 +20,6 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
     """doit's console without the up-to-date stages of images, and with failures that say what to do."""
 
     desc = "one line for each piece of work and for each failure"
-
-    def initialize(self, tasks: dict[str, Task], selected_tasks: Sequence[str]) -> None:
-        """Let signals end the run in one line from now on."""
-        super().initialize(tasks, selected_tasks)
-        self._signals = ExitStack()
-        self._signals.enter_context(leaving(_tell))
-
-    def complete_run(self) -> None:
-        """Leave signals as they were."""
-        self._signals.close()
-        super().complete_run()
 
     def skip_uptodate(self, task: Task) -> None:
         """Say of finished files that they are up to date, and nothing of the stages before."""
@@ -53,7 +38,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
         super().add_failure(task, fail)
 
 
-def _tell(text: str) -> None:
+def tell_why(text: str) -> None:
     """Say why the run ends, once: with ``-n`` the signal comes to its other processes, too."""
     if multiprocessing.parent_process() is None:
         os.write(2, f"sifmake: error: {text}\n".encode())
