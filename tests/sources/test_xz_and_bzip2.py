@@ -6,13 +6,20 @@ import bz2
 import io
 import json
 import lzma
+import os
 import tarfile
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+import sifmake
+from sifmake.builder.pull import PullRequest
+from sifmake.builder.pull import pull as pull_sif
 from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.limits import MIB, Limits
+from sifmake.progress import Silent
+from sifmake.project.configuration import Configuration
 from support.images import Blobs, plain_tar, write_docker_archive, write_layout, write_oci_archive
 from support.layers import file, tar
 from support.measured import measured
@@ -56,6 +63,37 @@ def test_h6_what_docker_load_takes_gives_the_same_image(tmp_path: Path, saved: b
     pulled = pull(f"docker-archive:{tmp_path}/x.tar")
     assert pulled.blobs == [ONE, TWO]
     assert pulled.image == pull(f"docker-archive:{tmp_path}/plain.tar").image
+
+
+def piped(tmp_path: Path, data: bytes) -> str:
+    """Return the URI of a named pipe that somebody writes an archive into."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    threading.Thread(target=lambda: path.write_bytes(data), daemon=True).start()
+    return f"docker-archive:{path}"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_f13_layers_of_a_piped_archive_may_be_compressed(tmp_path: Path, saved: bytes, way: str) -> None:
+    """A pipe is read once: its layers become packs as they pass."""
+    target = tmp_path / "out.sif"
+    request = PullRequest(piped(tmp_path, rewritten(saved, WAYS[way])), target)
+    pull_sif(request, Silent(), Configuration(store=tmp_path / "s"))
+    plain = PullRequest(f"docker-archive:{tmp_path}/plain.tar", tmp_path / "plain.sif")
+    pull_sif(plain, Silent(), Configuration(store=tmp_path / "t"))
+    assert sifmake.digest(target) == sifmake.digest(plain.target)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("at", [20, -20])
+def test_f13_a_damaged_layer_of_a_piped_archive_is_refused(tmp_path: Path, saved: bytes, way: str, at: int) -> None:
+    def spoil(data: bytes) -> bytes:
+        spoilt = bytearray(WAYS[way](data))
+        spoilt[at] ^= 1
+        return bytes(spoilt)
+
+    with pytest.raises(IntegrityError):
+        pull(piped(tmp_path, rewritten(saved, spoil)))
 
 
 @pytest.mark.parametrize("way", WAYS)

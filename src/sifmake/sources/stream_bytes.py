@@ -112,6 +112,21 @@ class MemberBytes:
         return b"".join(parts)
 
 
+class Prefixed:
+    """Bytes that were read already, and those that follow."""
+
+    def __init__(self, head: bytes, reader: BlobReader) -> None:
+        self._head = head
+        self._reader = reader
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+        if not self._head:
+            return self._reader.read(size)
+        data, self._head = self._head[:size], self._head[size:]
+        return data
+
+
 class StreamMember(Member):
     """A member at which a stream was opened for it alone."""
 

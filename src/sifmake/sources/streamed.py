@@ -17,7 +17,7 @@ from sifmake.oci import is_digest
 from sifmake.sources.base import LayerCandidate
 from sifmake.sources.compression import Inflated, begins_as_xz_or_bzip2, begins_compressed, is_compressed
 from sifmake.sources.content import Member, MemoryMember
-from sifmake.sources.stream_bytes import MemberBytes, PipeBytes, StreamBytes, StreamMember
+from sifmake.sources.stream_bytes import MemberBytes, PipeBytes, Prefixed, StreamBytes, StreamMember
 from sifmake.sources.tar_members import BLOCK, TarMember, follow, is_header, walk
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class StreamedArchive:
         self._documents: dict[str, bytes] = {}
         self._documents_left = limits.documents_bytes
         self._passed: dict[str, LayerFacts] = {}
+        self._compressed = False
         self._consumed: Callable[[], int] = int
         self._failed: dict[str, IntegrityError] = {}
 
@@ -117,6 +118,7 @@ class StreamedArchive:
     def _read_through(self) -> None:
         with self._stream.open() as reader:
             archive = StreamBytes(reader, self._limits.layer_bytes)
+            self._compressed = isinstance(reader, Inflated)
             self._consumed = reader.consumed if isinstance(reader, Inflated) else lambda: archive.position
             for member in walk(archive, self._limits):
                 self._forget(member.name)
@@ -134,20 +136,38 @@ class StreamedArchive:
         head = archive.head(min(BLOCK, member.size))
         data = MemberBytes(archive, member.size)
         if begins_compressed(head) or _is_tar(head):
-            algorithm = _algorithm(member.name)
-            candidate = LayerCandidate(member.name, data, head, member.size, algorithm, self._consumed)
-            try:
-                self._passed[member.name] = self._sink.take(candidate)
-            except IntegrityError as error:
-                if archive.broken:
-                    raise
-                self._failed[member.name] = error
+            self._take_layer(archive, member, data, head)
         elif begins_as_xz_or_bzip2(head):
-            hint = "unpack the archive first: only one of archive and layer may be compressed with xz or bzip2"
-            self._failed[member.name] = IntegrityError("the layer is compressed again inside the archive", hint=hint)
+            self._take_inflated(archive, member, data, head)
         elif member.size <= min(self._documents_left, max(self._limits.manifest_bytes, self._limits.config_bytes)):
             self._documents[member.name] = data.read_all()
             self._documents_left -= member.size
+
+    def _take_layer(self, archive: StreamBytes, member: TarMember, data: BlobReader, head: bytes) -> None:
+        candidate = LayerCandidate(member.name, data, head, member.size, _algorithm(member.name), self._consumed)
+        try:
+            self._passed[member.name] = self._sink.take(candidate)
+        except IntegrityError as error:
+            if archive.broken:
+                raise
+            self._failed[member.name] = error
+
+    def _take_inflated(self, archive: StreamBytes, member: TarMember, data: BlobReader, head: bytes) -> None:
+        """Take a layer that xz or bzip2 compressed, if the archive is not compressed as well."""
+        if self._compressed:
+            hint = "unpack the archive first: only one of archive and layer may be compressed with xz or bzip2"
+            self._failed[member.name] = IntegrityError("the layer is compressed again inside the archive", hint=hint)
+            return
+        plain = Inflated(data, head, self._limits)
+        try:
+            begin = _read_block(plain)
+        except IntegrityError as error:
+            if archive.broken:
+                raise
+            self._failed[member.name] = error
+            return
+        if _is_tar(begin):
+            self._take_layer(archive, member, Prefixed(begin, plain), begin)
 
     def _open_again(self, member: TarMember) -> StreamMember:
         with ExitStack() as stack:
@@ -193,6 +213,14 @@ class FileStream:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _read_block(reader: BlobReader) -> bytes:
+    """Return the first block of a stream; less at the end only."""
+    block = b""
+    while len(block) < BLOCK and (more := reader.read(BLOCK - len(block))):
+        block += more
+    return block
 
 
 def _is_tar(head: bytes) -> bool:
