@@ -12,7 +12,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-NAMES = ("sif", "tar", "packs", "squashfs", "json", "yaml", "signatures", "packets", "words", "archives", "texts")
+NAMES = (
+    "sif",
+    "tar",
+    "packs",
+    "squashfs",
+    "json",
+    "yaml",
+    "signatures",
+    "packets",
+    "words",
+    "definitions",
+    "archives",
+    "texts",
+)
 
 
 def main() -> int:

@@ -210,3 +210,14 @@ def texts() -> list[bytes]:
         b'[[registry]]\nprefix = "a.io"\nlocation = "b.io/x"\n[[registry.mirror]]\nlocation = "c.io"\n',
         b"linux/arm64/v8",
     ]
+
+
+def definitions() -> list[bytes]:
+    """Return definition files."""
+    own = [
+        b"Bootstrap: docker\nFrom: alpine:{{ TAG }}\n%arguments\nTAG=3\nA={{ TAG }}\n%post\nif a; then\nx\nfi\n",
+        b"bootstrap: oci\nFrom: x\n%post -c bash\ncat <<X\n$(x)\nX\nfi\n# sifmake: step\nx=$(case y in a) b;; esac)\n",
+        b"bootstrap: scratch\nStage: a\n%labels\na b\nBootstrap: oci\\\n# c\nFrom: x\n%files from a\n/*/@(b|c) /d/\n",
+        b'Bootstrap: oci\nFrom: b\n%files\n "a b"/{c,d}* ~/**/[a-z]\n../x\n%appfiles n\nx y\n%apprun n\n#!/x\n',
+    ]
+    return own + corpus("definition/defs/*.def", "definition/bad/*.def")

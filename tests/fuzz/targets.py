@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,20 @@ from fuzz.engine import Target
 from fuzz.mutation import mutate, mutate_value
 from sifmake.builder.cache_exchange import check_pack as check_pack_of_archive
 from sifmake.compare.content_digest import content_digest
+from sifmake.definition import read_definition
+from sifmake.definition.apps import app_edits
+from sifmake.definition.build_labels import About
+from sifmake.definition.host_copying import plan_app_copies, plan_host_copies
+from sifmake.definition.host_folder import HostFolder
+from sifmake.definition.lint import lint_definition
+from sifmake.definition.problems import Place
+from sifmake.definition.section_choice import SectionChoice
+from sifmake.definition.section_files import Below, apply_sections
+from sifmake.definition.stage_copying import plan_stage_copies
+from sifmake.definition.steps import post_steps
 from sifmake.errors import SifmakeError
 from sifmake.flatten.flattened import flatten
+from sifmake.flatten.tree import Tree
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import make_codec
 from sifmake.layers.image_budget import ImageBudget
@@ -40,6 +53,7 @@ from sifmake.reference import parse_reference, parse_uri
 from sifmake.registry.auth_file import parse_auth_file
 from sifmake.registry.challenge import parse_challenges
 from sifmake.registry.registries_conf import find_locations
+from sifmake.rootfs.editing import Editor
 from sifmake.rootfs.report import parse_inspection
 from sifmake.rootfs.settings import read_settings
 from sifmake.runtime.shell_subset import NeedsShell, UnbalancedError, expand_quoted, source, split_words
@@ -263,6 +277,34 @@ def read_words(data: bytes) -> None:
             read()
 
 
+def read_definition_file(data: bytes) -> None:
+    """Read a definition file, cut it into steps, put what its sections leave into a tree, and plan its copies."""
+    lint_definition(data, "x.def")
+    definition = read_definition(data, "x.def", on_missing=lambda name, *_: name)
+    limits = replace(DEFAULT_LIMITS, files_entries=2000)
+    place = Place("x.def")
+    tree = Tree()
+    for stage in definition.stages:
+        editor = Editor(tree, 0)
+        for edit in app_edits(stage, lambda _: False):
+            editor.directory(edit.path) if edit.data is None else editor.write(edit.path, edit.data, edit.mode)
+        below = Below(lambda _: b"", {}, data[:1000])
+        with suppress(SifmakeError):
+            apply_sections(editor, stage, definition.text, below, About("amd64"), SectionChoice(), limits)
+        with suppress(SifmakeError):
+            post_steps(stage, place)
+        folder = HostFolder(seeds.workplace(), (seeds.workplace(),))
+        for files in stage.files:
+            with suppress(SifmakeError):
+                if files.stage:
+                    plan_stage_copies(files, tree, Tree(), place, limits)
+                else:
+                    plan_host_copies(files, folder, tree, place, limits)
+        for app in stage.apps:
+            with suppress(SifmakeError):
+                plan_app_copies(app, folder, tree, place, limits)
+
+
 def read_archive_of_store(data: bytes) -> None:
     """Take an archive into an empty store."""
     folder = seeds.workplace() / "imported"
@@ -292,6 +334,9 @@ YAML = tuple(rb"""&a *a !!float !!binary !!python/name:os { } [ ] | > ~ .nan 0x 
 YAML += (b": ", b"- ", b"\n  ", b"<<: *a\n", b"\t", b"---\n", b"...\n", b"%TAG ! x\n", b"&a [*a, *a]\n")
 SHELL = tuple(rb"""$ ${ } $( ) ` ' " \ ; export A= :- echo # ~ $$ ${A:- $A """.split())
 SHELL += (b"\n", b" ")
+DEFINITION = tuple(rb"%post %files %labels %arguments %apprun %appfiles from {{ }} {{A}} -c <<X ** @( !( [!a".split())
+DEFINITION += tuple(rb"{a,b} .. case esac in ) fi if then".split())
+DEFINITION += (b"\nBootstrap: oci\nFrom: b\n", b"\n# sifmake: step\n", b"\n# sifmake: expires 1d\n", b"\\\n", b"\n%")
 TAR = (
     b"ustar\0" + b"00",
     b"GNU.sparse.map=",
@@ -341,6 +386,7 @@ TARGETS = {
         Target("signatures", seeds.keys_and_signatures, read_signature, tokens=PGP + JSON, change=change_json),
         Target("packets", seeds.packets, read_packets, tokens=PACKETS),
         Target("words", seeds.scripts, read_words, tokens=SHELL),
+        Target("definitions", seeds.definitions, read_definition_file, tokens=DEFINITION),
         Target("archives", seeds.archives, read_archive_of_store, repair_tar, TAR),
         Target("texts", seeds.texts, read_texts, tokens=(*JSON, b"://", b"@sha256:", b"[[registry]]\n", b'realm="')),
     )
