@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from support.project import Folder
 
 
-@pytest.mark.parametrize("arguments", [(), ("pull_image:*",)])
+@pytest.mark.parametrize("arguments", [(), ("pull_image:*",), ("pull_image",), ("run", "lock", "pull_image")])
 def test_doit_builds_depth_first(project: Folder, registry: CountingRegistry, arguments: tuple[str, ...]) -> None:
     for name in "abc":
         project.images[name] = {"from": f"docker://{registry.host}/{name}:1"}

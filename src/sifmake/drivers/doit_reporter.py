@@ -16,10 +16,23 @@ if TYPE_CHECKING:
     from doit.task import Task
 
 
+_GROUP = "pull_image"
+
+
 class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
     """doit's console without the up-to-date stages of images, and with failures that say what to do."""
 
     desc = "one line for each piece of work and for each failure"
+
+    def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
+        """Put the tasks of a group of images in front of it, in the list by which doit is about to run.
+
+        doit begins all tasks of a group at once and goes through them stage by stage: the temporary files of all images
+        would be there before the first one is finished. It does one task after another that is selected.
+        """
+        super().initialize(tasks, selected_tasks)
+        for at in reversed([at for at, name in enumerate(selected_tasks) if name == _GROUP]):
+            selected_tasks[at:at] = [name for name in tasks[_GROUP].task_dep if name.startswith(f"{_GROUP}:")]
 
     def skip_uptodate(self, task: Task) -> None:
         """Say of finished files that they are up to date, and nothing of the stages before."""
