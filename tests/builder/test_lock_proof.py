@@ -21,7 +21,7 @@ from support.layers import file, tar
 from support.registry import FakeRegistry
 from support.signing import write_sif
 
-REFUSED = "run sifmake lock app and review what it changes"
+REFUSED = "run `sifmake lock app` and review the changes"
 SIF_TYPE, SIF_CONFIG = "application/vnd.sylabs.sif.layer.v1.sif", "application/vnd.sylabs.sif.config.v1+json"
 
 
@@ -178,7 +178,7 @@ def test_sif_files_in_registries(project, registry, tmp_path, capsys, store):
         project.change(**changes)
         check_refused(capsys)
     project.change(manifest=good.manifest, layers=(LockedLayer(file_, 1),), config=good.config)
-    check_refused(capsys, "has other layers")
+    check_refused(capsys, "lists layers that are not")
     project.change(layers=good.layers, name=project.lock("other").name)
     check_refused(capsys, "its 'from' is")
     assert main(["lock"]) == 0

@@ -131,7 +131,7 @@ def test_an_index_of_unknown_platforms_is_not_a_wrong_path(folder: Path, complai
     write_layout(folder / "app", blobs, {"1": blobs.index([unknown] if entries == "unknown" else [])})
     error = complaint("pull", "o.sif", "oci:app:1")
     assert "and none of a known platform; name one of its images by digest" in error
-    assert "is the path right" not in error
+    assert "check the path" not in error
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,6 @@ def test_an_empty_lock_is_called_empty_and_made_again(folder: Path, complaint, t
     (folder / "config" / "images.yaml").write_text("images: {app: {from: 'oci:app:1'}}\n")
     lock = folder / "config" / "locks" / "app.yaml"
     lock.write_text(text)
-    assert "config/locks/app.yaml: the lock is empty; run sifmake lock app\n" in complaint("stage", "pull", "app")
+    assert "config/locks/app.yaml: the lock is empty; run `sifmake lock app`\n" in complaint("stage", "pull", "app")
     assert main(["lock", "app"]) == 0
     assert main(["stage", "pull", "app"]) == 0

@@ -119,7 +119,7 @@ def test_verify_finds_and_removes_what_is_damaged_of_layers(store, tmp_path, cap
     [
         ("sif", b"SIF", "container abab"),
         ("sif", b"", "its SHA-256 is wrong"),
-        ("names", b"", "it names nothing"),
+        ("names", b"", "it names no file"),
         ("indexes", b"sha256:1", "it holds no digest"),
     ],
 )
@@ -281,12 +281,12 @@ def test_what_is_not_there_cannot_be_exported(store, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        (b'{"rootfs": {"diff_ids": []}}', "is of the image config .* name the manifest's digest"),
-        (b'{"schemaVersion": 2, "manifests": []}', "nothing is known of this index's images; pull"),
-        (b'{"config": 1, "layers": []}', "is not an image's manifest"),
-        (b'{"layers": [], "mediaType": "application/vnd.example"}', "is not an image's manifest"),
-        (b"[" * 1000, "is not an image's manifest"),
-        (b"\xff", "is not an image's manifest"),
+        (b'{"rootfs": {"diff_ids": []}}', "is of the image config .* use the manifest's digest"),
+        (b'{"schemaVersion": 2, "manifests": []}', "the store has no image of this index; pull"),
+        (b'{"config": 1, "layers": []}', "not the manifest of an image"),
+        (b'{"layers": [], "mediaType": "application/vnd.example"}', "not the manifest of an image"),
+        (b"[" * 1000, "not the manifest of an image"),
+        (b"\xff", "not the manifest of an image"),
     ],
 )
 def test_the_digest_of_another_document_is_told_from_a_manifests(store, tmp_path, capsys, document, words):

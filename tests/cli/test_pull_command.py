@@ -230,7 +230,7 @@ def test_d16_an_image_without_a_shell_is_told_of_once(
     blobs = Blobs()
     write_layout(folder / "app", blobs, {"1.0": blobs.image([tar(*layer)])})
     assert main(["pull", "app.sif", "oci:app:1.0"]) == 0
-    assert capsys.readouterr().err.count("the image has no /bin/sh: run and exec start its programs") == told
+    assert capsys.readouterr().err.count("the image has no /bin/sh, so `sifmake shell`") == told
     assert main(["-q", "pull", "-F", "app.sif", "oci:app:1.0"]) == 0
     assert "/bin/sh" not in capsys.readouterr().err
 

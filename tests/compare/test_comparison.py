@@ -112,9 +112,7 @@ def test_package_lists_are_read(tmp_path: Path) -> None:
 def test_package_lists_have_limits() -> None:
     lists = PackageLists(Limits(packages=2, package_list_bytes=100), "a.sif")
     lists.count(100)
-    with pytest.raises(
-        SquashfsError, match=r"a\.sif: its package lists come to more than 100 bytes .*package-list-bytes"
-    ):
+    with pytest.raises(SquashfsError, match=r"a\.sif: its package lists have more than 100 bytes .*package-list-bytes"):
         lists.count(1)
     lists = PackageLists(Limits(packages=2), "a.sif")
     with pytest.raises(SquashfsError, match="name more than 2 packages"):

@@ -52,7 +52,7 @@ def test_output_and_status_are_those_of_the_stage(project: Folder, helper: subpr
         project.run("sifmake", "stage", "--root", ".", stage, "hello")
     assert project.run("sifmake", "stage", "--root", ".", "publish", "hello") == "hello: publish is up to date\n"
     text = project.run("sifmake", "stage", "--root", ".", "pull", "other", status=1)
-    assert text == "sifmake: error: other: config/locks/other.yaml: there is no lock; run sifmake lock other\n"
+    assert text == "sifmake: error: other: config/locks/other.yaml: there is no lock; run `sifmake lock other`\n"
     assert "invalid choice" in project.run("sifmake", "stage", "nonsense", "hello", status=2)
     assert helper.poll() is None
 
@@ -121,7 +121,7 @@ def test_a_request_is_a_line_of_json(project: Folder, helper: subprocess.Popen[s
         request["sender"] = "another"
         assert converse(address, json.dumps(request).encode() + b"\n", *streams) == b"null\n"
     assert (tmp_path / "out").read_bytes() == b""
-    assert "there is no lock; run sifmake lock other" in (tmp_path / "err").read_text()
+    assert "there is no lock; run `sifmake lock other`" in (tmp_path / "err").read_text()
     assert (project.root / "results/hello/pull.json").is_file()
 
 

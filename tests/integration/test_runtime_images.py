@@ -130,7 +130,7 @@ def test_signature_is_required_where_the_configuration_says_so(tmp_path, folder)
     done = run("run", str(sif), cwd=tmp_path)
     assert done.returncode != 0
     assert done.stdout == b""
-    assert b"is not run, for it does not verify: it is not signed" in done.stderr
+    assert b"refusing to run: the file does not verify: it is not signed" in done.stderr
     copy = tmp_path / "signed.sif"
     shutil.copy(sif, copy)
     signed(copy, pair)

@@ -91,14 +91,14 @@ def test_bind_by_environment(place):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--bind", "/no/such/place"], "there is nothing to bind"),
-        (["--bind", "/tmp:relative"], "no absolute path"),
+        (["--bind", "/no/such/place"], "the path to bind does not exist"),
+        (["--bind", "/tmp:relative"], "not an absolute path"),
         (["--bind", "/tmp:/x:rw:y"], "cannot read the bind"),
-        (["--bind", "/etc/hostname:/tmp/no/such/folder"], "make this path on the host first"),
+        (["--bind", "/etc/hostname:/tmp/no/such/folder"], "create this path on the host first"),
         (["--bind", "/tmp:/bin/sh/x"], "cannot mount on /bin/sh/x"),
         (["--pwd", "/no/such"], "not in the container"),
         (["--overlay", "/x"], "--overlay needs apptainer or singularity"),
-        (["--runtime", "docker"], "it is one of apptainer, singularity, builtin"),
+        (["--runtime", "docker"], "use one of apptainer, singularity, builtin"),
     ],
 )
 def test_refusals(place, options, message):

@@ -205,13 +205,13 @@ def test_peers(place, name, peer):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dns", "bad"], "bad: is no IP address"),
-        (["--scratch", "rel"], "rel: a scratch folder is named by an absolute path"),
+        (["--dns", "bad"], "bad: not an IP address"),
+        (["--scratch", "rel"], "rel: the path of a scratch folder must be absolute"),
         (["--scratch", "/s", "--workdir", "/no/such"], "the working directory cannot be used"),
         (["--mount", "type=tmpfs,dst=/q"], "write type=bind,src=SOURCE"),
         (["--bind", "/tmp:/q:image-src=/x"], "needs apptainer or singularity"),
         (["--env", "A"], "not an assignment"),
-        (["--writable"], "SIF files stay as they are"),
+        (["--writable"], "SIF files are read-only"),
         (["--app", "x"], "--app needs apptainer or singularity"),
         (["--cleanenv=maybe"], "cleanenv"),
     ],
@@ -259,7 +259,7 @@ def test_an_image_that_may_not_be_unpacked(place):
 @needs_runtime
 def test_warnings(place):
     done = run("exec", "--no-mount", "bad,tmp", str(place / "tool.sif"), "true")
-    assert (done.returncode, done.stderr) == (0, b"sifmake: warning: there is no mount of the name bad\n")
+    assert (done.returncode, done.stderr) == (0, b"sifmake: warning: there is no mount named bad\n")
     done = run("shell", str(place / "tool.sif"), "-c", "echo no", input=b"echo $SHELL\n")
     assert (done.returncode, done.stdout) == (0, b"/bin/sh\n")
     assert b"arguments after the image are ignored" in done.stderr

@@ -184,7 +184,7 @@ def test_every_action_asks_for_the_signature(project, action):
     assert run(action, "good.sif", *ACTIONS[action], cwd=project).returncode == 0
     done = run(action, "bad.sif", *ACTIONS[action], cwd=project)
     assert done.returncode == 255
-    assert b"is not run, for it does not verify: it is not signed" in done.stderr
+    assert b"refusing to run: the file does not verify: it is not signed" in done.stderr
 
 
 @needs_runtime
@@ -204,7 +204,7 @@ def test_an_image_that_is_never_signed_is_not_even_pulled(project):
     """Nothing listens on that port: a request would be another error."""
     done = run("exec", "docker://localhost:1/some/image", "true", cwd=project)
     assert done.returncode == 255
-    assert b"an image of this kind is not signed" in done.stderr
+    assert b"images from this source cannot be signed" in done.stderr
     done = run("exec", "--no-https", "oras://localhost:1/some/image:1", "true", cwd=project)
     assert done.returncode != 0
     assert b"not signed" not in done.stderr

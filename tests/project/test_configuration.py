@@ -110,7 +110,7 @@ def test_a_home_that_is_not_there_is_no_traceback(tmp_path: Path, monkeypatch: p
     (tmp_path / "c.yaml").write_text("key: ~/key.pem\n")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
-    with pytest.raises(ConfigError, match=r"c\.yaml: a path begins with ~ and there is no home directory; set HOME"):
+    with pytest.raises(ConfigError, match=r"c\.yaml: a path begins with ~, but there is no home directory; set HOME"):
         load_configuration(tmp_path / "c.yaml", tmp_path)
 
 

@@ -70,9 +70,9 @@ images:
         ("images:\n  -: {from: x}\n", "try 'image'"),
         (
             "images:\n  a_1: {from: 'docker://x:1'}\n  a: {from: 'docker://x', tags: ['1']}\n",
-            ":3: images.a: the target images/a_1.sif is also that of",
+            ":3: images.a: the target images/a_1.sif is already used by",
         ),
-        ("images:\n  a: {from: 'docker://x:1', tags: ['1']}\n", "'from' has a tag or digest already"),
+        ("images:\n  a: {from: 'docker://x:1', tags: ['1']}\n", "'from' already has a tag or digest"),
         ("images:\n  a: {from: 'alpine:3'}\n", ":2: images.a: "),
         ("images:\n  a: {from: 'dcoker://alpine:3'}\n", ":2: images.a: "),
     ],
@@ -86,5 +86,5 @@ def test_errors_name_line_key_and_what_would_be_right(tmp_path: Path, text: str,
 
 def test_an_unknown_image_is_told_the_nearest(tmp_path: Path) -> None:
     images = load(tmp_path, "images: {lolcow: {from: 'docker://lolcow'}}")
-    with pytest.raises(ConfigError, match=r"no image is named 'lolcwo'; did you mean 'lolcow'\?"):
+    with pytest.raises(ConfigError, match=r"there is no image 'lolcwo'; did you mean 'lolcow'\?"):
         find_image(images, "lolcwo")

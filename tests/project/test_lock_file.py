@@ -59,7 +59,7 @@ def test_a_hand_edited_digest_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(LockError) as caught:
         read_lock(path)
     assert OTHER in str(caught.value)
-    assert caught.value.hint == "run sifmake lock lolcow"
+    assert caught.value.hint == "run `sifmake lock lolcow`"
 
 
 def test_reformatting_by_other_tools_is_no_edit(tmp_path: Path) -> None:
@@ -75,12 +75,12 @@ def test_reformatting_by_other_tools_is_no_edit(tmp_path: Path) -> None:
 def test_damaged_locks_say_what_to_do(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    with pytest.raises(LockError, match="run sifmake lock x"):
+    with pytest.raises(LockError, match="run `sifmake lock x`"):
         read_lock(path)
 
 
 def test_a_missing_lock_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(LockError, match="there is no lock; run sifmake lock x"):
+    with pytest.raises(LockError, match="there is no lock; run `sifmake lock x`"):
         read_lock(tmp_path / "x.yaml")
 
 

@@ -34,7 +34,7 @@ MERGING = "a0: &a0 {k: v}\n" + "".join(f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n 
 
 BAD = {
     "an alias in itself": ("x: 1\ny: &x [*x]\n", 2, "stands inside"),
-    "an alias in a mapping in itself": ("x: &x {a: {b: *x}}\n", 1, "write it out"),
+    "an alias in a mapping in itself": ("x: &x {a: {b: *x}}\n", 1, "write the value out"),
     "a merge of itself": ("x: &x\n  <<: *x\n", 2, "stands inside"),
     "doubling aliases": (DOUBLING, 12, "limit yaml-nodes"),
     "doubling text": (LONG_DOUBLING, 6, "limit yaml-bytes"),
@@ -57,8 +57,8 @@ BAD = {
     "a set": ("x: !!set {a, b}\n", 1, "the tag !!set"),
     "an ordered map": ("x: !!omap [a: b]\n", 1, "the tag !!omap"),
     "a time": ("x: !!timestamp x\n", 1, "the tag !!timestamp"),
-    "a tag": ("x: !x y\n", 1, "leave the tag out"),
-    "many tag directives": ("".join(f"%TAG !a{n}! x:\n" for n in range(40_000)), 1, "leave the line out"),
+    "a tag": ("x: !x y\n", 1, "remove the tag"),
+    "many tag directives": ("".join(f"%TAG !a{n}! x:\n" for n in range(40_000)), 1, "delete the line"),
     "a key twice": ("x: 1\ny: 2\nx: 3\n", 3, "delete one of the two"),
     "a number as a key": ("x:\n  1: 2\n", 2, 'write "1"'),
     "a truth as a key": ("x:\n  on: 2\n", 2, 'write "on"'),
@@ -100,7 +100,7 @@ def complaint(tmp_path: Path, name: str, data: bytes) -> str:
 def test_each_is_refused_with_its_line(tmp_path: Path, name: str, text: str, line: int, words: str) -> None:
     said = complaint(tmp_path, name, text.encode())
     assert said.startswith(f"{tmp_path / name}:{line}: ")
-    assert words in said or (name.startswith("lock") and "run sifmake lock a" in said)
+    assert words in said or (name.startswith("lock") and "run `sifmake lock a`" in said)
 
 
 @pytest.mark.parametrize("data", ["x: é".encode("utf-16"), b"x: 1\n" + "x: é".encode("latin-1")])
@@ -239,7 +239,7 @@ def test_a_lock_with_a_right_checksum_and_wrong_values_is_refused(tmp_path: Path
     """The checksum has no key: whoever edits a lock can write one that fits."""
     document = lock_document() | change
     (tmp_path / "a.yaml").write_text(json.dumps({**document, "checksum": checksum(document)}))
-    with pytest.raises(LockError, match=r"is not a lock file.*; run sifmake lock a"):
+    with pytest.raises(LockError, match=r"not a lock file.*; run `sifmake lock a`"):
         read_lock(tmp_path / "a.yaml")
 
 

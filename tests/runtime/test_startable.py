@@ -90,7 +90,7 @@ def test_relative_interpreters_start_from_the_current_folder(image):
         ("crlf", "/bin/crlf: its first line ends with CR LF.*dos2unix"),
         ("over", "/bin/over: its interpreter /usr/bin/nosuch is not in the image"),
         ("data", "/bin/data: its interpreter /etc/passwd is not executable"),
-        ("musl", "/bin/musl: its loader /lib/ld-musl.so.1 is not in the image; the program is built for another C"),
+        ("musl", "/bin/musl: its loader /lib/ld-musl.so.1 is not in the image; the program was built for another C"),
         ("onto", "/bin/onto: its loader /lib/ld-musl.so.1 is not in the image"),
         ("musl32", "/bin/musl32: its loader /lib/ld-musl-32.so.1 is not in the image"),
         ("foreign", "/bin/foreign: the program is for (aarch64|x86_64), this machine is"),

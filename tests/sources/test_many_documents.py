@@ -194,7 +194,7 @@ def test_a_site_may_allow_more_layers_and_the_limit_on_open_files_is_raised(regi
     few = "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 300))"
     ran = measured(*words, cwd=tmp_path, before=few)
     assert (ran.status, len(ran.err.splitlines())) == (1, 1), ran.err
-    assert "501 layers, which need 629 open files, and only 300 are allowed; set ulimit -n 629" in ran.err
+    assert "501 layers, which need 629 open files, and only 300 are allowed; raise the hard limit to 629" in ran.err
     ran = measured(*words, cwd=tmp_path, before="resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))")
     assert ran.status == 0, ran.err
 

@@ -153,5 +153,5 @@ def test_snakemake_names_a_finished_file_with_other_bytes_when_asked(project):
     run(project, *STAGE_NAMES)
     damage(project.path(TARGET, "it"), DAMAGES["data"])
     options = {"root": str(project.root), "check": 1}
-    with pytest.raises(WorkflowError, match="does not have the bytes that were published; build it again: snakemake"):
+    with pytest.raises(WorkflowError, match="does not have the bytes that were published; run `snakemake"):
         Workflow(options, options)

@@ -84,8 +84,8 @@ def test_h57_a_bots_tag_and_digest_are_refused_until_the_configuration_has_the_t
     text = project.lock.read_text()
     assert main(["lock"]) == 1
     said = capsys.readouterr().err
-    assert f"was edited to {project.registry.host}/app:2, and config/images.yaml has {project.name}" in said
-    assert "write the tag into config/images.yaml too, then run sifmake lock app" in said
+    assert f"was edited to {project.registry.host}/app:2, but config/images.yaml has {project.name}" in said
+    assert "write the tag into config/images.yaml too, then run `sifmake lock app`" in said
     assert project.lock.read_text() == text
     project.configure({"app": {"from": f"docker://{project.registry.host}/app:2"}})
     assert main(["lock"]) == 0
@@ -115,7 +115,7 @@ def test_h57_what_cannot_be_locked_is_refused_with_the_reason(project, edit, wor
 def test_h57_a_digest_that_was_removed_is_asked_for_anew(project, capsys):
     project.edit("@sha256:[0-9a-f]{64}", "")
     assert main(["stage", "pull", "app"]) == 1
-    assert "run sifmake lock app" in capsys.readouterr().err
+    assert "run `sifmake lock app`" in capsys.readouterr().err
     assert main(["lock"]) == 0
     assert read_lock(project.lock).digest == project.new["digest"]
 
@@ -145,7 +145,7 @@ def test_h57_conflict_markers_are_for_people_to_solve(project, style, capsys):
     text = project.lock.read_bytes()
     for command in (["lock"], ["lock", "--check"], ["stage", "pull", "app"]):
         assert main(command) == 1
-        assert "keep one side and delete the markers, then run sifmake lock app" in capsys.readouterr().err
+        assert "keep one side and delete the markers, then run `sifmake lock app`" in capsys.readouterr().err
     assert project.lock.read_bytes() == text
 
 
@@ -176,7 +176,7 @@ def test_h57_a_pinned_configuration_refuses_another_digest(project, capsys):
 def test_h57_offline_an_edit_waits_for_the_network(project, capsys):
     project.edit("@sha256:[0-9a-f]{64}", f"@{project.middle['digest']}")
     assert main(["lock", "--offline"]) == 1
-    assert "offline no registry is asked" in capsys.readouterr().err
+    assert "no registry can be asked because the run is offline" in capsys.readouterr().err
     assert project.middle["digest"] in project.lock.read_text()
 
 

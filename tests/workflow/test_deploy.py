@@ -50,7 +50,7 @@ def app(project: Folder, registry: CountingRegistry, tmp_path: Path) -> Folder:
 
 
 def test_the_development_key_is_refused(app: Folder) -> None:
-    assert "development key signs nothing" in rebuild(app, status=1)
+    assert "a scheduled run must not publish files signed with the development key" in rebuild(app, status=1)
     assert not app.target("app").exists()
 
 

@@ -75,7 +75,7 @@ def test_registry_down(app: Folder, registry: CountingRegistry) -> None:
 def test_locked_and_offline_ask_nothing(app: Folder, registry: CountingRegistry, engine: str) -> None:
     arguments = ("locked=1",) if engine == "doit" else ("--config", "locked=1")
     text = app.doit("pull_image", *arguments, status=1) if engine == "doit" else app.snakemake(*arguments, status=1)
-    assert "there is no lock; run sifmake lock app" in text
+    assert "there is no lock; run `sifmake lock app`" in text
     assert registry.counts() == {}
     app.build(engine)
     before = state(app)
@@ -114,7 +114,7 @@ def test_lock_check_and_summary(app: Folder, registry: CountingRegistry) -> None
     (app.root / "config/locks/app.yaml").write_text(lock.replace(lock.split("@")[1][:71], "sha256:" + "0" * 64))
     for engine in ENGINES:
         text = app.build(engine, *(["locked=1"] if engine == "doit" else []), status=1)
-        assert "run sifmake lock app" in text
+        assert "run `sifmake lock app`" in text
 
 
 def own_key(project: Folder, name: str, passphrase: str = "", *, trusted: bool = True) -> str:
@@ -140,7 +140,7 @@ def test_changed_key_signs_anew_and_failures_leave_the_old_file(
     app.config["key"] = own_key(app, "locked", "secret", trusted=False)
     app.write()
     if second == "snakemake":
-        assert "run sifmake lock --offline" in app.build(second, status=1)
+        assert "run `sifmake lock --offline`" in app.build(second, status=1)
     app.run("sifmake", "lock", "--offline")
     text = app.build(second, status=1)
     assert "the key has a passphrase" in text

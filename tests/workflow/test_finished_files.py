@@ -71,7 +71,7 @@ def test_h23_another_file_than_was_locked_is_refused(project: Folder, tool: Path
     project.run("sifmake", "lock")
     write_sif(tool, groups={1: 3})
     text = project.build(engine, *(["locked=1"] if engine == "doit" else ["--config", "locked=1"]), status=1)
-    assert "the file is not the one that was locked; run sifmake lock tool" in text
+    assert "the file is not the one that was locked; run `sifmake lock tool`" in text
     assert "Traceback" not in text
     assert "bug in sifmake" not in text
     assert project.target("tool").read_bytes() == good
@@ -81,7 +81,7 @@ def test_h23_signatures_that_came_with_a_file_have_to_be_trusted(project: Folder
     pair = pem_pair(project.root / "files")
     signed(tool, pair)
     text = project.doit("pull_image", status=1)
-    assert "is not among the trusted keys; see 'trusted-keys' in sifmake.yaml" in text
+    assert "is not among the trusted keys; check 'trusted-keys' in sifmake.yaml" in text
     assert not project.target("tool").exists()
     (project.root / "config" / "keys").mkdir()
     (project.root / "config" / "keys" / "theirs.pem").write_bytes(pair.public.read_bytes())
@@ -103,7 +103,10 @@ def test_h23_a_local_file_that_is_gone_is_told_of_at_once(project: Folder, tool:
     text = project.run("sifmake", "stage", "pull", "tool", status=1)
     assert "files/tool.sif: there is no such file; check the path" in text
     text = project.run("sifmake", "cache", "export", "a.tar", "tool", status=2)
-    assert "tool: is a finished SIF file, which archives do not hold; copy the file itself: ./files/tool.sif" in text
+    assert (
+        "tool: this image is a prebuilt SIF file, which archives cannot hold; copy the file itself: ./files/tool.sif"
+        in text
+    )
 
 
 def test_h23_a_file_from_a_registry(project: Folder, registry: CountingRegistry) -> None:
@@ -192,9 +195,9 @@ def test_h23_a_file_from_a_web_server(project: Folder) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"labels": {"a": "b"}}, "'labels' changes nothing in a finished SIF file: ./files/tool.sif; leave it out"),
-        ({"tags": ["1"]}, "'tags' changes nothing in a finished SIF file"),
-        ({"platform": "linux/arm64"}, "the file is for amd64 and not for arm64; write 'platform: linux/amd64' if"),
+        ({"labels": {"a": "b"}}, "'labels' has no effect on a prebuilt SIF file: ./files/tool.sif; leave it out"),
+        ({"tags": ["1"]}, "'tags' has no effect on a prebuilt SIF file"),
+        ({"platform": "linux/arm64"}, "the file is for amd64, not for arm64; write 'platform: linux/amd64' if"),
         ({"from": "./files/none.sif"}, "none.sif: there is no such file"),
     ],
 )

@@ -126,7 +126,7 @@ def test_changed_compression_is_never_the_old_file(
     app.write()
     registry.forget()
     if second == "snakemake":
-        assert "run sifmake lock --offline" in app.snakemake(status=1)
+        assert "run `sifmake lock --offline`" in app.snakemake(status=1)
         assert state(app) == before
         app.run("sifmake", "lock", "--offline")
         assert registry.counts() == {}

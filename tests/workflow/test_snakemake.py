@@ -72,7 +72,7 @@ def test_the_consumer_rebuilds_when_the_image_changes(copy: Path, tmp_path: Path
 
     images = project.root / "containers/config/images.yaml"
     images.write_text(images.read_text() + "    labels: {changed: 'yes'}\n")
-    assert "run sifmake lock --offline" in project.run("snakemake", "-c2", status=1)
+    assert "run `sifmake lock --offline`" in project.run("snakemake", "-c2", status=1)
     project.run("sifmake", "lock", "--offline", "--root", "containers")
     project.run("snakemake", "-c2")
     assert greeting.stat().st_mtime_ns != made
@@ -135,7 +135,7 @@ def test_snakemakes_container_cache_is_seeded(project: Folder, registry: Countin
     project.write()
     prefix = project.root / "prefix"
     project.run("sifmake", "lock")
-    assert "build it first" in project.run("sifmake", "seed", "--snakemake-prefix", str(prefix), status=1)
+    assert "run `doit pull_image:" in project.run("sifmake", "seed", "--snakemake-prefix", str(prefix), status=1)
     project.doit("pull_image")
     project.run("sifmake", "seed", "--snakemake-prefix", str(prefix))
     project.run("sifmake", "seed")  # where Snakemake looks without --apptainer-prefix

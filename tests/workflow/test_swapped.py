@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 LABELS = {"org.example.site": "A", "org.opencontainers.image.title": "hello"}
 REASONS = {
-    "old": "it has the manifest sha256:",
+    "old": "its manifest is sha256:",
     "renamed": "its definition names ",
     "relabelled": "label org.example.site is 'B' and not 'A'",
     "unlabelled": "label org.example.site is missing and not 'A'",
     "more labels": "label org.example.more is 'x' and not missing",
-    "other compression": "it is compressed by zstd, the lock says gzip",
+    "other compression": "it is compressed with zstd, the lock says gzip",
     "other signer": "it is signed by SHA256:",
-    "two groups": "it has the object groups 1, 2, group 1 alone was expected",
+    "two groups": "it has the object groups 1, 2, only group 1 was expected",
 }
 
 
@@ -151,7 +151,7 @@ def test_every_difference_that_a_signature_covers_is_named(made: Made, project: 
     with pytest.raises(SigningError) as caught:
         check(made.others[case], project, lock_of(project))
     assert REASONS[case] in str(caught.value)
-    assert "is signed and is not the image of its lock" in caught.value.what
+    assert "the file is signed but is not the image of its lock" in caught.value.what
     assert "\n" not in str(caught.value)
 
 

@@ -18,7 +18,7 @@ from support.signing import KeyPair, pem_pair, signed, write_sif
 if TYPE_CHECKING:
     from pathlib import Path
 
-REASON = "without the project's signature it does not have the digest sha256:"
+REASON = "apart from the project's signature, it does not have the digest sha256:"
 IDENTITY = {"uuid": bytes(range(16)), "time": 1_000_000_000}
 KINDS = {"deterministic": {}, "with an identity": IDENTITY, "several groups": {"groups": {1: 1, 2: 2}, **IDENTITY}}
 

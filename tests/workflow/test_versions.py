@@ -69,7 +69,7 @@ def test_a_newer_format_runs_from_that_stage_on(
     app: Folder, registry: CountingRegistry, tmp_path: Path, stage: str, expected: list[str]
 ) -> None:
     patch(app, tmp_path, PATCH_FORMATS % stage)
-    assert "run sifmake lock --offline" in app.doit("pull_image", "locked=1", status=1)
+    assert "run `sifmake lock --offline`" in app.doit("pull_image", "locked=1", status=1)
     assert ran(app.doit("pull_image")) == expected
     assert registry.blob_gets() == {}
     assert ran(app.doit("pull_image")) == []

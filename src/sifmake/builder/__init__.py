@@ -1,1 +1,1 @@
-"""From a reference to a SIF file: sources, store, transfers and image assembly for one image."""
+"""Builds the SIF file of one image from its reference: sources, store, transfers and assembly."""

@@ -1,4 +1,4 @@
-"""What builds images: one store and one set of source settings, for a command, a library call or a project."""
+"""The builder of images: one store and one set of source settings, for a command, a library call or a project."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Builder:
     """Opens sources and makes SIF files of images.
 
     Attributes:
-        store: Where packs, images and finished SIFs are kept.
-        settings: Of all sources; also has the limits, and where messages go.
-        root: What relative local paths start from; None for the current folder.
-        offline: Whether only local sources are opened.
+        store: The store of packs, images and finished SIF files.
+        settings: Settings of all sources, with limits and progress.
+        root: Base of relative local paths; None for the current folder.
+        offline: Whether to open local sources only.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Builder:
 
         Args:
             uri: The image.
-            compression: Of the packs that are made of layers that come by once.
+            compression: Compression of packs that are made while a stream is read.
 
         Raises:
-            SourceError: It cannot be opened, or it is a remote one and the run is offline.
+            SourceError: The source cannot be opened, or it is remote and the run is offline.
         """
         from sifmake.builder.streamed_packs import StreamedPacks
         from sifmake.sources.opening import open_source
@@ -64,18 +64,18 @@ class Builder:
         return open_source(self._reachable(uri), replace(self.settings, sink=sink))
 
     def open_sif_source(self, uri: Uri, platform: Platform | None = None) -> SifSource:
-        """Open a source of a prebuilt SIF file; raises as :meth:`open_source`.
+        """Open a source of a prebuilt SIF file; raises the errors of :meth:`open_source`.
 
         Args:
             uri: The file.
-            platform: Which one of an index of SIF files; None for this machine's.
+            platform: The platform to choose from an index of SIF files; None for this machine's.
         """
         from sifmake.sources.opening import open_sif_source
 
         return open_sif_source(self._reachable(uri), replace(self.settings, platform=platform))
 
     def resolve(self, source: Source, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
-        """Ask a source what its reference means; see :func:`~sifmake.builder.indexes.resolve_image`."""
+        """Ask a source which image its reference points to; see :func:`~sifmake.builder.indexes.resolve_image`."""
         from sifmake.builder.indexes import resolve_image
 
         return resolve_image(self._images, source, platform, self.settings.limits, known)
@@ -98,7 +98,7 @@ class Builder:
 
         Raises:
             NoRoomError: There is not enough; nothing was fetched.
-            SifmakeError: It cannot be done; the target is as it was.
+            SifmakeError: It cannot be written; the target is unchanged.
         """
         from sifmake.builder.damaged_packs import retry_damaged
         from sifmake.builder.image_packs import ImagePacks
@@ -116,22 +116,22 @@ class Builder:
             packs.close()
 
     def _reachable(self, uri: Uri) -> Uri:
-        """Return where a source is, seen from here. Raises SourceError if it is remote and the run is offline."""
+        """Return a source's URI with its path made absolute; SourceError if it is remote and the run is offline."""
         if uri.transport in _LOCAL_TRANSPORTS:
             return uri if self.root is None else Uri(uri.transport, str(self.root / uri.rest))
         if self.offline:
-            raise SourceError("is not in the store, and the run is offline", where=uri.given)
+            raise SourceError("the image is not in the store, and the run is offline", where=uri.given)
         return uri
 
 
 @dataclass(frozen=True)
 class Access:
-    """How registries are reached for one command or library call, where that is not as configured.
+    """How one command or library call reaches registries, in place of the configuration.
 
     Attributes:
-        plain_http: Whether they may be asked without TLS.
-        auth_file: Registry credentials in Docker's form, instead of the configured ones.
-        credentials: For the registry that the image names, before anything else.
+        plain_http: Whether to use plain HTTP.
+        auth_file: File with registry credentials in Docker's format, instead of the configured one.
+        credentials: Credentials for the registry of the image; they take precedence over all others.
     """
 
     plain_http: bool = False
@@ -140,12 +140,12 @@ class Access:
 
 
 def make_builder(configuration: Configuration, progress: Progress, access: Access) -> Builder:
-    """Return the builder of a command or library call, whose references a person has typed.
+    """Return the builder of a command or library call, whose references a user has typed.
 
     Args:
         configuration: Store, registries and limits.
-        progress: Where messages go.
-        access: How registries are reached.
+        progress: Receives messages.
+        access: How to reach registries.
     """
     from sifmake.registry.shared import Connections
 
@@ -161,11 +161,11 @@ def make_builder(configuration: Configuration, progress: Progress, access: Acces
 
 
 def project_builder(project: Project, progress: Progress | None = None) -> Builder:
-    """Return the builder of a project: its store and connections, paths from its folder.
+    """Return the builder of a project, with its store and connections; paths are relative to its folder.
 
     Args:
         project: The project.
-        progress: Where messages of sources go, if not to the project's.
+        progress: Receives messages of sources; None for the project's own progress.
     """
     settings = _settings(project.configuration, progress or project.progress, project.connections)
     return Builder(project.store, settings, root=project.root, offline=project.modes.offline)

@@ -1,4 +1,4 @@
-"""Which files of the store belong to an image, and what makes a pack a good one."""
+"""Find the files of the store that belong to an image, and check files of the store."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _NOTE_BYTES = 256
 
 
 def check_pack(path: Path, limits: Limits = DEFAULT_LIMITS) -> str:
-    """Check all of a pack that can be checked without its layer, and return the key that it should have.
+    """Check everything of a pack that can be checked without its layer, and return the key that it should have.
 
     Raises:
-        PackDamagedError: It is damaged.
+        PackDamagedError: The pack is damaged.
     """
     return _checked_key(open_pack(path), limits)
 
@@ -52,11 +52,11 @@ def _checked_key(pack: Pack, limits: Limits) -> str:
 
 
 def why_damaged(store: Store, item: Item) -> str:
-    """Say what is wrong with a file of the store; empty when it is whole."""
+    """Return what is wrong with a file of the store; empty if it is undamaged."""
     try:
         return _why_damaged(store, item)
     except FileNotFoundError:
-        return ""  # somebody else has removed it
+        return ""  # another process has removed it
     except StoreError as error:
         return error.what
     except OSError as error:
@@ -69,7 +69,7 @@ def _why_damaged(store: Store, item: Item) -> str:
             from sifmake.layers.pack_audit import STORED_LIMITS
 
             key = _checked_key(load_pack(item.path, item.open(), None), STORED_LIMITS)
-            return "" if key == item.name else "it is the pack of something else"
+            return "" if key == item.name else "it is the pack of another layer"
         case "patch":
             return _why_patch_damaged(item)
         case "container":
@@ -77,7 +77,7 @@ def _why_damaged(store: Store, item: Item) -> str:
         case "index":
             return _why_note_damaged(store, item)
         case "name":
-            return "" if target_of(item) else "it names nothing"
+            return "" if target_of(item) else "it names no file"
     most = max(DEFAULT_LIMITS.config_bytes, DEFAULT_LIMITS.manifest_bytes)
     return "" if has_digest(item.read(most + 1), item.name) else "its digest is wrong"
 
@@ -116,7 +116,7 @@ def manifests_of(words: Iterable[str], project: Path) -> list[str]:
         project: Folder of the project.
 
     Raises:
-        UsageError: A word names nothing of these.
+        UsageError: A word is none of these.
         LockError: A lock file cannot be used.
     """
     return [_manifest_of(word, project) for word in words]
@@ -137,19 +137,19 @@ def _manifest_of(word: str, project: Path) -> str:
                 raise UsageError("is a finished SIF file, which archives do not hold", where=word, hint=hint)
             return lock.manifest
     raise UsageError(
-        "is no digest, no lock file and no image with a lock", where=word, hint="name it like sha256:<64 hex digits>"
+        "not a digest, a lock file or an image with a lock", where=word, hint="write sha256: and 64 hex digits"
     )
 
 
 def select(store: Store, digests: Sequence[str]) -> list[Item]:
-    """Return the files that images need: manifests, configs, packs, and what is known of their indexes.
+    """Return the files that images need: manifests, configs, packs, and their indexes with the notes on them.
 
     Args:
-        store: Read-only stores under it count too.
-        digests: Of manifests, or of indexes that were looked into.
+        store: The store; files of its read-only stores are included.
+        digests: Digests of manifests, or of indexes from which an image was pulled.
 
     Raises:
-        StoreError: Something of an image is not in the store.
+        StoreError: A part of an image is not in the store.
     """
     items = _by_place(store)
     chosen: dict[str, Item] = {}
@@ -160,7 +160,7 @@ def select(store: Store, digests: Sequence[str]) -> list[Item]:
 
 
 def everything(store: Store) -> list[Item]:
-    """Return all files but finished SIFs and their names, of all stores; of equal ones the writable store's."""
+    """Return all files of all stores except finished SIF files and their names; the writable store comes first."""
     return [item for _, item in sorted(_by_place(store).items())]
 
 
@@ -199,7 +199,7 @@ class _IndexNote:
 
 
 def _index_notes(store: Store, items: dict[str, Item]) -> list[_IndexNote]:
-    """Return the notes on indexes but those that an index in the store disproves."""
+    """Return the notes on indexes, except those that an index in the store disproves."""
     notes = [_note_of(item) for item in items.values() if item.kind == "index"]
     return [note for note in notes if not _is_disproved(store, note)]
 
@@ -224,7 +224,7 @@ def _is_disproved(store: Store, note: _IndexNote) -> bool:
 
 
 def _index_blobs(store: Store, digest: str) -> list[str]:
-    """Return the digests of an index and of the indexes in it, as far as they are in the store."""
+    """Return the digests of an index and of nested indexes that are in the store."""
     data = store.blobs.get(digest)
     return [] if data is None else [digest, *indexes_in(data, store.blobs.get)]
 
@@ -241,24 +241,24 @@ def _config_of(store: Store, manifest: str) -> str:
     """Return the digest of the config that a manifest names.
 
     Raises:
-        StoreError: The store lacks the manifest, or has something else of that digest.
+        StoreError: The store lacks the manifest, or the digest is that of another document.
     """
     data = _data(store, manifest)
-    hint = "name the manifest's digest, which the lock and `docker images --digests` show"
+    hint = "use the manifest's digest, which the lock and `docker images --digests` show"
     if looks_like_config(data):
         what = "this digest is of the image config (the image ID that docker images shows), not of a manifest"
         raise StoreError(what, where=manifest, hint=hint)
     try:
         document = load_json(data)
     except IntegrityError as error:
-        raise StoreError(f"this is not an image's manifest ({error.what})", where=manifest, hint=hint) from None
+        raise StoreError(f"not the manifest of an image ({error.what})", where=manifest, hint=hint) from None
     if "manifests" in document:
-        hint = "pull the image from it first, or name the manifest's digest"
-        raise StoreError("nothing is known of this index's images", where=manifest, hint=hint)
+        hint = "pull the image first, or use the manifest's digest"
+        raise StoreError("the store has no image of this index", where=manifest, hint=hint)
     config = document.get("config")
     digest = config.get("digest") if isinstance(config, dict) else None
     if not is_digest(digest):
-        raise StoreError("this is not an image's manifest (it names no config)", where=manifest, hint=hint)
+        raise StoreError("not the manifest of an image (it names no config)", where=manifest, hint=hint)
     return str(digest)
 
 

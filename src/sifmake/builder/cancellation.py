@@ -1,4 +1,4 @@
-"""Stopping threads that report progress: an interrupt must not wait for the end of downloads."""
+"""Stopping threads that report progress, because an interrupt must not wait until downloads end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CancelledError(SifmakeError):
 
 
 class CancellableProgress:
-    """A progress whose tasks raise an error at their next advance once it is stopped."""
+    """A progress whose tasks raise an error at their next advance after it was stopped."""
 
     def __init__(self, progress: Progress) -> None:
         self.info = progress.info
@@ -25,11 +25,11 @@ class CancellableProgress:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Let all tasks end."""
+        """Make all tasks end."""
         self._stopped.set()
 
     def task(self, label: str, total: int | None = None) -> Task:
-        """Begin a task that can be stopped."""
+        """Start a task that can be stopped."""
         return _StoppableTask(self._progress.task(label, total), self._stopped)
 
 

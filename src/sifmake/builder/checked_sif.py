@@ -1,8 +1,8 @@
-"""Finished SIFs of the store, compared with the SHA-256 in their names before anybody uses them.
+"""Finished SIF files of the store, compared with the SHA-256 in their names before they are used.
 
-A file is read wholly when it is used for the first time, and again when it was changed since: the own store has a note
-of device, inode, size and time of change of what was found good, and renaming a file changes it. Header, table and
-superblock are looked at every time.
+A file is hashed on first use, and again if it changed since then: the writable store keeps a note of the device, inode,
+size and change time of each file that was found good. Renaming a file changes its change time. Header, table and
+superblock are checked on every use.
 """
 
 from __future__ import annotations
@@ -26,45 +26,45 @@ _SUPERBLOCK = 96
 _MANIFEST = "oci-manifest.json"
 _MAGIC = b"hsqs"
 _USED = slice(40, 48)
-"""Where a squashfs superblock has the bytes of the file system (squashfs 4.0, fs/squashfs/squashfs_fs.h)."""
+"""Offset of the file system's size in a squashfs superblock (squashfs 4.0, fs/squashfs/squashfs_fs.h)."""
 
 
 def find_checked(store: Store, key: str) -> Found | None:
-    """Return the finished SIF of a key, open and whole, or None; a damaged one leaves the own store with a warning."""
+    """Return the finished SIF file of a key, open and undamaged, or None; a damaged one is removed with a warning."""
     tried: set[Path] = set()
     while (found := store.sifs.open(key)) is not None:
         noted = store.sifs.find_name(_note(found.path))
         known = noted and noted == _facts(found.fd) and _looks_whole(found)
         why = "" if known else _why_not(found, key)
         if not why:
-            store.sifs.renew(found)  # a change like any other, noted with the next line
+            store.sifs.renew(found)  # this changes the change time, which the next line notes
             _keep_note(store, found, noted)
             return found
         found.close()
         if found.path in tried:
             break
         tried.add(found.path)
-        store.progress.warning(f"{found.path} is {why} and is not used; it is made again")
+        store.progress.warning(f"{found.path} is {why} and is not used; it will be made again")
         store.sifs.drop(found.path)
     return None
 
 
 def add_checked(store: Store, key: str, write: Callable[[Path], object]) -> Found:
-    """Let a finished SIF be written and keep it; see :meth:`~sifmake.store.sifs.FinishedSifs.put`."""
+    """Have a finished SIF file written and keep it; see :meth:`~sifmake.store.sifs.FinishedSifs.put`."""
     found = store.sifs.put(key, write)
     _keep_note(store, found, "")
     return found
 
 
 def why_wrong(found: Found, key: str) -> str:
-    """Read a whole file; say what is wrong with it for certain, empty where nothing is."""
+    """Read a complete file and return what is certainly wrong with it; empty if nothing is."""
     if not _is_whole(found):
         return "damaged"
     return "another image's" if _is_of(found, key) is False else ""
 
 
 def _why_not(found: Found, key: str) -> str:
-    """Say why a file is not used: it has to show that it is the one of the key where its name does not."""
+    """Return why a file cannot be used: it must prove that it belongs to its key, unless its name does."""
     return why_wrong(found, key) or ("" if _is_of(found, key) else "perhaps another image's")
 
 
@@ -76,10 +76,10 @@ def _is_whole(found: Found) -> bool:
 
 
 def _is_of(found: Found, key: str) -> bool | None:
-    """Tell whether a file is the one of a key: where others can rename files, having its name does not show it.
+    """Tell whether a file belongs to a key; its name is no proof if other users can rename files.
 
-    What is made of an image has the image's manifest in it; of a finished file the key may be the digest. None where
-    nothing tells.
+    A file that was made from an image contains the image's manifest; for a prebuilt file the key may be its digest.
+    Return None if neither applies.
     """
     digest = key.partition("-")[0]
     if not found.exposed or split_sif_name(found.path.name)[1] == digest:
@@ -95,7 +95,7 @@ def _is_of(found: Found, key: str) -> bool | None:
 
 
 def _looks_whole(found: Found) -> bool:
-    """Look at what every mount needs; what cannot be mounted for other reasons is no damage."""
+    """Check what every mount needs; other reasons not to mount a file are not damage."""
     from sifmake.runtime.errors import RunError
     from sifmake.runtime.image import open_image
 
@@ -120,6 +120,6 @@ def _keep_note(store: Store, found: Found, noted: str) -> None:
 
 
 def _facts(fd: int) -> str:
-    """Return what changes when a file is written to, in the form of a key."""
+    """Return the attributes of a file that change if someone writes to it, as a key."""
     status = os.fstat(fd)
     return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_ctime_ns}"

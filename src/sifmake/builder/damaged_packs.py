@@ -1,4 +1,4 @@
-"""Packs of the store that turn out to be damaged: they leave it, and what they spoiled is done once more."""
+"""Packs of the store that turn out to be damaged: remove them, and repeat what failed because of them."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ T = TypeVar("T")
 
 
 def retry_damaged(attempt: Callable[[], T], drop: Callable[[SifmakeError], bool], progress: Progress) -> T:
-    """Return what an attempt does; where a damaged pack spoils it, drop the pack and try a second time.
+    """Return the result of an attempt; if it fails because of a damaged pack, drop the pack and try once more.
 
-    What a damaged pack may end in: its own error, and where somebody made checksums fit, those of merging and writing.
+    A damaged pack may raise its own error or, if its checksums were forged, errors of merging and writing.
 
     Args:
-        attempt: Has the packs fetched that the store lacks.
-        drop: Takes damaged packs out of the store; returns whether there were any.
-        progress: Told a warning before the second time.
+        attempt: The work; it fetches packs that the store lacks.
+        drop: Removes damaged packs from the store; returns whether there were any.
+        progress: Gets a warning before the second attempt.
     """
     try:
         return attempt()
     except (PackDamagedError, FlattenError, SquashfsError) as error:
         if not drop(error):
             raise
-        progress.warning(str(PackDamagedError(error.what, where=error.where, hint="the layer is packed again")))
+        progress.warning(str(PackDamagedError(error.what, where=error.where, hint="the layer will be packed again")))
     return attempt()
 
 
 def drop_damaged(packs: Sequence[Pack], store: Store, error: SifmakeError | None = None) -> bool:
-    """Remove packs from the store that are not what packing writes; return whether there were any.
+    """Remove packs from the store that packing cannot have written; return whether there were any.
 
     Args:
-        packs: The image's.
-        store: Where they come from.
-        error: What happened: blocks are inflated only where they can be behind it.
+        packs: The packs of the image.
+        store: The store that they come from.
+        error: The error that occurred; data blocks are inflated only if they can have caused it.
     """
     from sifmake.layers.pack_audit import STORED_LIMITS, check_index, check_pack
 

@@ -1,4 +1,4 @@
-"""SIF files that others made: taken as they are, but whole."""
+"""Fetching prebuilt SIF files unchanged, after a check that they are complete."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ def fetch_whole(
 ) -> str:
     """Write a finished SIF file to ``target``, which stays as it was unless table and objects are all there.
 
-    A file that was truncated where it lies has the length that its server tells, and often nobody knows a digest.
+    The check is needed because a file that is truncated on its server has the length that the server announces, and
+    often no digest is known.
 
     Args:
-        source: Has the file.
-        target: Where it goes.
-        uri: What messages call it.
+        source: Provides the file.
+        target: The file to write.
+        uri: Name of the file in messages.
         expected: SHA-256 that it must have, as ``sha256:...``; empty for any.
         outputs: What the file is to the user, who may know it by another name: each has to have room for it.
         architecture: Of the programs in it, as Go spells it; empty for any. A file that tells none passes.
 
     Returns:
-        Its SHA-256.
+        The SHA-256 of the file.
 
     Raises:
         NoRoomError: There is not enough; nothing was fetched.
@@ -62,7 +63,7 @@ def _check_whole(path: Path, uri: str, architecture: str) -> None:
         with open_sif(path) as sif:
             found = arch_name(sif.header.arch)
     except SifError as error:
-        hint = "it is damaged where it comes from; get it from elsewhere or build it from its image"
+        hint = "the copy on the server is damaged; get the file from elsewhere or build it from its image"
         raise SifError(error.what, where=uri, hint=hint) from None
     if architecture and found not in {architecture, "unknown"}:
         hint = f"leave out --arch and --platform, or say --arch {found}, if this is the file you want"

@@ -1,4 +1,4 @@
-"""The main job without its bookkeeping: layers to packs, packs to a tree, tree and packs to a SIF file."""
+"""The steps of a build: layers become packs, packs become a tree, tree and packs become a SIF file."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from sifmake.store.stored_files import Found
 
 PARALLEL_LAYERS = 6
-_DAMAGED_LAYER = "the layer was made or stored damaged: have the image built and pushed again"
-_NO_SHELL = "the image has no /bin/sh: run and exec start its programs, shell and test find none to start"
+_DAMAGED_LAYER = "the registry's copy is damaged; ask the owner of the image to build and push it again"
+_NO_SHELL = "the image has no /bin/sh, so `sifmake shell` and `sifmake test` will not work; run and exec will"
 ZSTD_WARNING = "Apptainer runs images with zstd blocks, SingularityCE refuses them"
-"""Said when such an image is made."""
+"""Warning for images with zstd blocks."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class BuildSettings:
 
     Attributes:
         compression: ``gzip`` or ``zstd``.
-        labels: Added to the image's.
+        labels: Labels to add to those of the image.
     """
 
     compression: str = "gzip"
@@ -61,13 +61,13 @@ class BuildSettings:
 def fetch_packs(
     source: Source, image: Image, store: Store, compression: str, limits: Limits, progress: Progress
 ) -> list[Pack]:
-    """Return the open packs of an image's layers; those that the store lacks are made from the source.
+    """Return the open packs of an image's layers; packs that the store lacks are made from the source.
 
-    Each layer is fetched and packed once, whatever other processes do; several at the same time.
+    Several layers are fetched at the same time, each only once even if other processes need it too.
 
     Raises:
         SourceError: A layer cannot be read, or there are too many.
-        IntegrityError: A layer is not what the manifest says. Packs of other layers are kept.
+        IntegrityError: A layer does not match the manifest. Packs of other layers are kept.
         StoreError: The store cannot be written.
     """
     check_layers(len(image.layers), limits)
@@ -81,7 +81,7 @@ def fetch_packs(
         layers = {layer.diff_id: layer for layer in image.layers}
         budget = ImageBudget(limits, sum(layer.descriptor.size for layer in layers.values()))
         make = _Maker(source, store, codec, workers, limits, progress, slots, budget).find_or_make
-        # The largest first: begun last, it would end alone.
+        # The largest first: started last, it would run on alone after the others are done.
         order = sorted(layers.values(), key=lambda layer: layer.descriptor.size, reverse=True)
         futures = {threads.submit(make, layer): layer.diff_id for layer in order}
         packs: dict[str, Pack] = {}
@@ -100,7 +100,7 @@ def fetch_packs(
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes one layer's pack, or finds it."""
+    """Finds or makes the pack of one layer."""
 
     source: Source
     store: Store
@@ -117,7 +117,7 @@ class _Maker:
         found = stored.open(key)
         if found is None:
             with self.store.lock(key):
-                # Another process may have made it while this one waited.
+                # Another process may have made it while we waited for the lock.
                 found = stored.open(key)
                 if found is None:
                     return stored.repack(layer.diff_id, key) or self._make(layer, key)
@@ -136,7 +136,7 @@ class _Maker:
         return load_pack(made.path, made.fd, key)
 
     def _write(self, layer: Layer, key: str) -> Found | None:
-        """Write a pack from what the source gives; return None when that was wrong and there is another place."""
+        """Write a pack from the source's bytes; return None if they were wrong but another place may be right."""
         from sifmake.layers.pack_writer import write_pack
 
         size = layer.descriptor.size
@@ -156,7 +156,7 @@ class _Maker:
 
 
 def close_packs(packs: Sequence[Pack]) -> None:
-    """Close packs, each once: a layer that an image has twice is one pack in two places."""
+    """Close packs, each once, because a layer that occurs twice in an image is one pack."""
     for pack in {id(pack): pack for pack in packs}.values():
         pack.close()
 
@@ -164,11 +164,11 @@ def close_packs(packs: Sequence[Pack]) -> None:
 def flatten_packs(
     packs: Sequence[Pack], image: Image, progress: Progress, limits: Limits = DEFAULT_LIMITS
 ) -> Flattened:
-    """Merge the layers of an image into one tree, take its listing, and tell what was odd about them.
+    """Merge the layers of an image into one tree, take its listing, and report warnings.
 
     Raises:
         FlattenError: They cannot be merged.
-        LimitError: Their paths lead through too many folders.
+        LimitError: Their paths pass through too many folders.
     """
     flattened = flatten(packs, epoch_of(image), limits)
     _tell(flattened, progress)
@@ -176,7 +176,7 @@ def flatten_packs(
 
 
 def merge_packs(packs: Sequence[Pack], image: Image, progress: Progress, limits: Limits = DEFAULT_LIMITS) -> Merged:
-    """Merge the layers as :func:`flatten_packs` does, for those who need no listing."""
+    """Merge the layers as :func:`flatten_packs` does, without a listing."""
     merged = merge(packs, epoch_of(image), limits)
     _tell(merged, progress)
     return merged
@@ -197,14 +197,14 @@ def write_sif(
     progress: Progress,
     store: Store | None = None,
 ) -> SifSummary:
-    """Write an unsigned SIF file beside ``target`` and rename it; the tree is used up by it.
+    """Write an unsigned SIF file beside ``target`` and rename it; this consumes the tree.
 
-    What a store keeps of it makes the next image on the same layers cheaper; the bytes are the same without one.
+    Patches in the store make the next image on the same layers faster; they do not change the bytes.
 
     Raises:
         SifmakeError: The image does not fit into squashfs or SIF, or a pack is damaged.
     """
-    # A process that runs one of the earlier stages does not pay for these.
+    # Imported here so that earlier stages, which run in processes of their own, do not load them.
     from sifmake import rootfs
     from sifmake.assembly.image import write_sif as write_image
 
@@ -244,7 +244,7 @@ def _contents(prepared: rootfs.Prepared, merged: Merged, packs: Sequence[Pack], 
 
 
 def epoch_of(image: Image) -> int:
-    """Return the image's ``created`` as seconds since 1970, 0 where it has none that squashfs can hold."""
+    """Return the image's ``created`` as seconds since 1970; 0 if it has none, or one that squashfs cannot hold."""
     from sifmake.rootfs import parse_created
 
     created = parse_created(image.config.created)

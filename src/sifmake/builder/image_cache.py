@@ -1,4 +1,4 @@
-"""Images by the digest of their manifest: from the store where it has them, else from where the lock says."""
+"""Images by the digest of their manifest: from the store if it has them, else from their source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class StoredDocuments:
-    """Manifests and configs that the store has."""
+    """Manifests and configs in the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -34,10 +34,10 @@ class StoredDocuments:
 
 
 class ImageCache:
-    """Images that the store has, and the one that was loaded last, which is not loaded again.
+    """Images in the store; the last loaded image is also kept in memory.
 
     Attributes:
-        store: Where manifests and configs are looked for and kept.
+        store: Holds manifests and configs.
     """
 
     def __init__(self, store: Store) -> None:
@@ -48,7 +48,7 @@ class ImageCache:
         """Return an image and keep its manifest and config in the store.
 
         Raises:
-            SourceError: The store lacks it and so does the source.
+            SourceError: Neither the store nor the source has it.
         """
         if self._last is None or self._last.digest != manifest_digest:
             self._last = self._load(source, manifest_digest)

@@ -1,4 +1,4 @@
-"""The packs of one image between the store and its SIF file: fetched on first use, held open, dropped when damaged."""
+"""The packs of one image: fetched on first use, kept open, dropped if they are damaged."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class ImagePacks:
     """One image with its packs.
 
     Args:
-        builder: Has the store.
-        source: Asked for what the store lacks.
+        builder: Provides the store.
+        source: Provides what the store lacks.
         load: Returns the image.
-        compression: Of the packs.
-        progress: Told of what is fetched on first use.
+        compression: Compression of the packs.
+        progress: Receives the progress of what is fetched on first use.
         outputs: What gets the SIF file, as the user knows it.
     """
 
@@ -61,7 +61,7 @@ class ImagePacks:
 
     @cached_property
     def packs(self) -> list[Pack]:
-        """The layers' packs; those that the store lacks are fetched."""
+        """The packs of the layers; packs that the store lacks are fetched."""
         return self.fetch(self._progress)
 
     def fetch(self, progress: Progress) -> list[Pack]:
@@ -89,13 +89,13 @@ class ImagePacks:
         return image_build.merge_packs(self.packs, self.image, settings.progress, settings.limits)
 
     def write_sif(self, target: Path, merged: Merged, origin: Origin, labels: dict[str, str]) -> SifSummary:
-        """Write the unsigned SIF file; the tree is used up by it."""
+        """Write the unsigned SIF file; this consumes the tree."""
         settings = image_build.BuildSettings(self._compression, labels)
         told, store = self._builder.settings.progress, self._builder.store
         return image_build.write_sif(target, merged, self.packs, self.image, origin, settings, told, store)
 
     def drop_damaged(self, error: SifmakeError) -> bool:
-        """Take damaged packs out of the store after an error and close all; return whether it is worth another try."""
+        """After an error, remove damaged packs from the store and close all packs; return whether to try again."""
         packs = vars(self).get("packs")
         if packs is None:
             return isinstance(error, PackDamagedError)

@@ -1,4 +1,4 @@
-"""Signing and verifying as stages: with the project's key, against the project's trusted keys."""
+"""Signing with the project's key, and verifying with the project's trusted keys."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 _OWN_KEY = "name a key of yours as 'key' in sifmake.yaml"
 _KEPT = "as it came"
 _REFUSE_VARIABLE = "SIFMAKE_REFUSE_DEVELOPMENT"
-"""Set by the shipped schedules: nothing that only this machine trusts is published."""
+"""Set by the shipped schedules: they refuse to publish files that only this machine trusts."""
 
 
 def check_key(project: Project, lock: AnyLock) -> None:
-    """Check that the configured key may sign what a lock describes.
+    """Check that the configured key may sign the image of a lock.
 
     Raises:
-        LockError: The lock asks for another key than the configuration names.
-        SigningError: It is the development key on a schedule.
+        LockError: The lock names another key than the configuration.
+        SigningError: The key is the development key, and this is a scheduled run.
     """
     if project.key_identity != lock.build.key:
-        what = f"the lock asks for the key {lock.build.key}, the configuration for {project.key_identity or 'none'}"
-        raise LockError(what, hint="run sifmake lock --offline")
+        what = f"the lock names the key {lock.build.key}, the configuration {project.key_identity or 'none'}"
+        raise LockError(what, hint="run `sifmake lock --offline`")
     if project.configuration.key == DEVELOPMENT:
         _refuse_development(scheduled=project.modes.scheduled)
 
@@ -45,12 +45,12 @@ def sign_unsigned(project: Project, path: Path, objects: dict[str, str]) -> str:
 
     Args:
         project: Names the key.
-        path: The SIF; after an error it is as it was.
-        objects: Digests of the SIF's objects from its record, so that the file is not read again; none of a file that
-            was finished when it came.
+        path: The SIF; unchanged after an error.
+        objects: Digests of the SIF's objects from its record, so that the file is not read again; empty for a prebuilt
+            file.
 
     Returns:
-        The signer's fingerprint; :data:`_KEPT` for a file that came with signatures: those are for the stage verify.
+        The signer's fingerprint; :data:`_KEPT` for a prebuilt file that is already signed, which stage verify checks.
 
     Raises:
         SigningError: It cannot be signed.
@@ -69,7 +69,7 @@ def sign_and_verify(configuration: Configuration, path: Path, digests: dict[int,
         configuration: Names key and trusted keys.
         path: The SIF.
         digests: Hex SHA-256 of the SIF's objects by number.
-        progress: Told a warning where the key is the development key.
+        progress: Gets a warning if the key is the development key.
 
     Raises:
         SigningError: It cannot be signed or does not verify.
@@ -102,16 +102,16 @@ def _warn_of_development(progress: Progress) -> None:
 
 def _refuse_development(*, scheduled: bool = False) -> None:
     if scheduled or os.environ.get(_REFUSE_VARIABLE):
-        raise SigningError("the development key signs nothing that is published on a schedule", hint=_OWN_KEY)
+        raise SigningError("a scheduled run must not publish files signed with the development key", hint=_OWN_KEY)
 
 
 def verify_signed(project: Project, path: Path, lock: AnyLock, header: bytes = b"") -> dict[str, Any]:
-    """Verify a SIF and return what the receipt says; an unsigned one passes only where the lock wants none signed.
+    """Verify a SIF and return the content of its receipt; an unsigned file passes only if the lock names no key.
 
     Args:
-        project: Has the trusted keys.
+        project: Provides the trusted keys.
         path: The SIF.
-        lock: What it should be.
+        lock: The lock that it must match.
         header: See :func:`~sifmake.builder.lock_match.check_match`.
 
     Raises:
@@ -119,7 +119,7 @@ def verify_signed(project: Project, path: Path, lock: AnyLock, header: bytes = b
     """
     with path.open("rb") as file, Threads(1) as threads:
         fd = file.fileno()
-        # The open file, whatever takes its name meanwhile.
+        # Read the open file that was verified, even if its path is replaced in between.
         digest = threads.submit(sha256_of, Path(f"/proc/self/fd/{fd}"))
         trust, signers = _judge(project.configuration, path, fd, lock, header) if lock.build.key else ("unsigned", [])
         size = os.fstat(fd).st_size
@@ -127,7 +127,7 @@ def verify_signed(project: Project, path: Path, lock: AnyLock, header: bytes = b
 
 
 def check_published(project: Project, image: str) -> None:
-    """Verify the published file of an image whose lock has a key; a swapped one of equal size looks up to date.
+    """Verify the published file of an image whose lock has a key, because a swapped file may look up to date.
 
     Raises:
         SigningError: It does not verify, or is not the image that the lock describes.
@@ -138,7 +138,7 @@ def check_published(project: Project, image: str) -> None:
 
 
 def header_before(project: Project, image: str) -> bytes:
-    """Return the header of a finished file before it was signed, as the records tell it; empty for other images."""
+    """Return the header of a prebuilt file before it was signed, from the records; empty for other images."""
     return recorded_header(*(project.record(stage, image) for stage in ("sign", "publish")))
 
 
@@ -151,8 +151,8 @@ def _judge(
 
     found = verify_open(fd, path, load_project_trust(configuration), limits=configuration.limits)
     if found.exit_code:
-        hint = "see 'trusted-keys' in sifmake.yaml"
-        raise SigningError(f"does not verify: {'; '.join(found.reasons[:5])}", where=str(path), hint=hint)
+        hint = "check 'trusted-keys' in sifmake.yaml"
+        raise SigningError(f"the file does not verify: {'; '.join(found.reasons[:5])}", where=str(path), hint=hint)
     if lock is not None:
         check_match(read_sif(fd, path), found, lock, header)
     signers = [signer for check in found.signatures for signer in check.signers]

@@ -1,6 +1,6 @@
-"""The SIF file that is run: opened once, and where the configuration asks for signatures, verified as it was opened.
+"""Open the SIF file to run once and, if the configuration requires signatures, verify the open file.
 
-The one door to a file to run: a caller names the image and cannot leave the signature policy out.
+All runs go through this module, so no caller can skip the signature policy.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 def open_image_to_run(
     image: str, find: Callable[[Uri, Configuration | None], Found], *, by_path: bool = False
 ) -> tuple[str, int]:
-    """Return the absolute path of the SIF file to run and, where that matters, the file itself, open.
+    """Return the absolute path of the SIF file to run and, if it matters, its open descriptor.
 
-    What was verified, or found in the store, is what is run, whatever takes its name afterwards. Its bytes can still be
-    changed by those who may write to the file.
+    The file that was verified, or found in the store, is the one that runs, even if its path is replaced afterwards.
+    Anyone with write access can still modify the file.
 
     Args:
         image: A path, or an image URI.
         find: Finds or builds the SIF file of an image URI, with the configuration if it was read already.
-        by_path: Whether what runs it opens it by its path: then only a file that was verified stays open.
+        by_path: Whether the back end opens the file by its path; then only a verified file is kept open.
 
     Returns:
-        The path, and a file descriptor: -1 where the file is opened when it is mounted.
+        The path, and a file descriptor; -1 if the file will be opened when it is mounted.
 
     Raises:
         BadReferenceError: It is neither the path of a file nor an image URI.
-        SigningError: It does not verify, or there are no keys to verify it with.
+        SigningError: The file does not verify, or there are no keys to verify it with.
         ConfigError: The configuration cannot be read.
     """
     configuration = signing_configuration()
@@ -59,5 +59,5 @@ def open_image_to_run(
 
 
 def _is_path(image: str) -> bool:
-    """Whether an image is named by a path: it exists, or nothing in it looks like a transport."""
+    """Whether an image is named by a path: the path exists, or it does not begin with a transport."""
     return os.path.exists(image) or ":" not in image

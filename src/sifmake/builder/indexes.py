@@ -1,8 +1,8 @@
-"""Which manifest a reference means, as far as the store can prove it without asking the source.
+"""Find the manifest that a reference points to, from what the store can prove without asking the source.
 
-A note in the store says what an index led to, but anyone who may write to the store can have written it. So the note
-of an index decides nothing: the store keeps the index itself, whose bytes have the digest that was asked for, and the
-manifest is chosen from it each time.
+A note in the store says which manifest was chosen from an index, but anyone with write access to the store can have
+written it. So a note on an index is never trusted: the store keeps the index itself, whose bytes must have the
+requested digest, and the manifest is chosen from it each time.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 
 class ProvenIndexes:
-    """What the store can prove of the indexes of a registry.
+    """What the store can prove about the indexes of a registry.
 
     Attributes:
-        proven: The manifest of each index that was asked for and could be proven.
+        proven: The manifest of each requested index for which the store has a proof.
     """
 
     def __init__(self, store: Store, limits: Limits, mark: str) -> None:
-        """Take notes.
+        """Use a store.
 
         Args:
-            store: Has indexes and notes.
+            store: Holds indexes and notes.
             limits: Bounds on indexes.
-            mark: What :func:`~sifmake.sources.base.name_note_key` gives for the image's name; its note says nothing
-                of an index.
+            mark: Result of :func:`~sifmake.sources.base.name_note_key` for the image's name; this note is not about an
+                index.
         """
         self.proven: dict[str, str] = {}
         self._store = store
@@ -48,7 +48,7 @@ class ProvenIndexes:
         self._mark = mark
 
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
-        """Return the manifest that the stored index has for a platform; None where the store cannot prove one."""
+        """Return the manifest that the stored index has for a platform; None if the store cannot prove one."""
         if index_digest == self._mark:
             return self._store.blobs.find_manifest(index_digest, platform)
         found = self._prove(index_digest, platform)
@@ -59,7 +59,7 @@ class ProvenIndexes:
         return found
 
     def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
-        """Note it for ``cache export``, and for the next one who asks for the name."""
+        """Keep a note for ``cache export``, and for the next request of the name."""
         self._store.blobs.remember_manifest(index_digest, platform, manifest_digest)
 
     def _prove(self, digest: str, platform: Platform) -> str | None:
@@ -80,27 +80,27 @@ class ProvenIndexes:
 
 
 class _NotedImages:
-    """What the store has noted of archives and engines, as far as it has the images."""
+    """Notes of the store on archives and engines, for images that it has."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.remember_manifest = store.blobs.remember_manifest
 
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
-        """Return the manifest's digest; None where the store lacks the manifest, so that the source is read again."""
+        """Return the manifest's digest; None if the store lacks the manifest, so that the source is read again."""
         found = self._store.blobs.find_manifest(index_digest, platform)
         return found if found and self._store.blobs.get(found) is not None else None
 
 
 class DocumentSource(Protocol):
-    """Gives indexes and manifests by digest."""
+    """Provides indexes and manifests by digest."""
 
     def document(self, digest: str) -> bytes:
-        """Return one, checked; see :class:`~sifmake.sources.base.Source`."""
+        """Return a checked document; see :class:`~sifmake.sources.base.Source`."""
 
 
 class KeptDocuments(StoredDocuments):
-    """Indexes from the store, else from the source, and from then on from the store."""
+    """Indexes from the store; missing ones come from the source and are kept in the store."""
 
     def __init__(self, store: Store, source: DocumentSource) -> None:
         super().__init__(store)
@@ -110,7 +110,7 @@ class KeptDocuments(StoredDocuments):
         """Return an index or manifest.
 
         Raises:
-            SourceError: The source has none of this digest.
+            SourceError: The source has no document with this digest.
         """
         try:
             return super().manifest(descriptor)
@@ -121,7 +121,7 @@ class KeptDocuments(StoredDocuments):
 
 
 def _known_indexes(store: Store, source: Source, limits: Limits) -> KnownIndexes:
-    """Return what the store knows of a source's references."""
+    """Return what the store knows about a source's references."""
     if source.transport == "docker":
         return ProvenIndexes(store, limits, name_note_key(source.name))
     return _NotedImages(store)
@@ -130,14 +130,14 @@ def _known_indexes(store: Store, source: Source, limits: Limits) -> KnownIndexes
 def resolve_image(
     images: ImageCache, source: Source, platform: Platform, limits: Limits, known: KnownIndexes | None = None
 ) -> Resolved:
-    """Ask a source what its reference means, and keep the indexes that prove it in the store.
+    """Ask a source which manifest its reference points to, and keep the indexes that prove it in the store.
 
     Args:
-        images: Has the store where indexes are looked for and kept.
-        source: Is asked for what the store cannot prove.
-        platform: What the image is to run on.
+        images: Provides the store for indexes.
+        source: Provides what the store cannot prove.
+        platform: The platform of the image.
         limits: Bounds on indexes.
-        known: What is known already; what the store knows where it is left out.
+        known: What is known already; None for what the store knows.
 
     Raises:
         SourceError: The source has no such image, or none for the platform.

@@ -1,4 +1,4 @@
-"""A source that is opened when something has to be read from it."""
+"""A source that is opened on first use."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class LazySource:
-    """A source that is opened when something has to be read from it: what the store has needs no source.
+    """A source opened on first use; never opened if the store has everything.
 
     Attributes:
         transport: Always ``lazy``.
-        name: As the lock has it.
+        name: The name in the lock.
     """
 
     transport = "lazy"

@@ -1,7 +1,7 @@
-"""Whether a signed SIF file is the one that a lock describes.
+"""Check whether a signed SIF file is the one that a lock describes.
 
-A signature says who made a file, not what it is for: an older or another file by the same signer verifies as well. Only
-what is under the signature is compared; a record beside the file tells nothing, for who can swap one can swap both.
+A signature says who made a file, not which file it is: an older or another file by the same signer verifies as well.
+Only signed parts are compared. A record beside the file proves nothing, because anyone who can swap one can swap both.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from sifmake.signing import Verification
 
 _TIMES = frozenset({"org.opencontainers.image.created", "org.label-schema.build-date"})
-"""Labels that come from the image config's ``created``, of which a SIF file keeps no copy."""
+"""Labels that come from ``created`` in the image config, which the SIF file does not store elsewhere."""
 _COMPRESSIONS = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
 _COMPRESSION_PLACE = 20
-"""Of the number of the compression in a squashfs superblock."""
+"""Offset and format of the compression number in a squashfs superblock."""
 
 
 def check_match(sif: Sif, found: Verification, lock: AnyLock, header: bytes = b"") -> None:
@@ -36,28 +36,28 @@ def check_match(sif: Sif, found: Verification, lock: AnyLock, header: bytes = b"
 
     Args:
         sif: The file, open.
-        found: How it verified; it must have done so.
-        lock: What it should be.
-        header: For a file that was finished when it came, its header before it was signed, as a record tells it.
+        found: The result of verifying it, which must be a success.
+        lock: The lock that it must match.
+        header: For a prebuilt file, its header before it was signed, from a record.
 
     Raises:
         SigningError: It is another image, an older one, built with other settings, or signed by another key.
-        SifError: What it says of itself cannot be read.
+        SifError: Its metadata cannot be read.
     """
     if isinstance(lock, PrebuiltLock):
         different = list(_other_file(sif, found, lock, header))
     else:
         different = list(_differences(sif, found, lock))
     if different:
-        what = f"is signed and is not the image of its lock: {'; '.join(different[:5])}"
-        raise SigningError(what, where=str(sif.path), hint="build it again; it was replaced, or its lock was")
+        what = f"the file is signed but is not the image of its lock: {'; '.join(different[:5])}"
+        raise SigningError(what, where=str(sif.path), hint="the file or its lock was replaced; build it again")
 
 
 def _differences(sif: Sif, found: Verification, lock: Lock) -> Iterator[str]:
     groups = sorted({item.linked_group or item.group_id for item in sif.objects})
     if groups != [1]:
-        # Without a UUID in the header, groups of several files could be put together, each with its signature.
-        yield f"it has the object groups {', '.join(map(str, groups))}, group 1 alone was expected"
+        # The signed header has no UUID, so someone could combine signed groups of several files.
+        yield f"it has the object groups {', '.join(map(str, groups))}, only group 1 was expected"
         return
     yield from _other_image(sif, lock)
     yield from _other_labels(sif, lock)
@@ -65,9 +65,9 @@ def _differences(sif: Sif, found: Verification, lock: Lock) -> Iterator[str]:
 
 
 def _other_file(sif: Sif, found: Verification, lock: PrebuiltLock, header: bytes) -> Iterator[str]:
-    """Give what differs from a finished file: its own signatures, if it came with some, are those of others."""
+    """Yield what differs from a prebuilt file; its signatures, if any, were made by others."""
     if not is_finished_file(sif, lock, header):
-        yield f"without the project's signature it does not have the digest {lock.file} of the lock"
+        yield f"apart from the project's signature, it does not have the digest {lock.file} of the lock"
     if not is_as_it_came(sif, lock):
         yield from _other_signer(found, lock)
 
@@ -77,10 +77,10 @@ def _other_image(sif: Sif, lock: Lock) -> Iterator[str]:
 
     manifest = f"sha256:{hashlib.sha256(_data(sif, 'oci-manifest.json')).hexdigest()}"
     if manifest != lock.manifest:
-        yield f"it has the manifest {manifest}, the lock {lock.manifest}"
+        yield f"its manifest is {manifest}, the lock has {lock.manifest}"
     definition = sif.read(_only(sif, sif.find(DataType.DEFINITION), "definition"))
     if definition != definition_text(source_origin(lock)).encode():
-        yield f"its definition names {_named(definition)}, the lock {lock.name}"
+        yield f"its definition names {_named(definition)}, the lock has {lock.name}"
 
 
 def _named(definition: bytes) -> str:
@@ -100,7 +100,7 @@ def _other_labels(sif: Sif, lock: Lock) -> Iterator[str]:
     )
     if names and not _is_this_format(lock):
         names &= lock.build.labels.keys()
-    yield from (f"label {name} is {_shown(labels, name)} and not {_shown(wanted, name)}" for name in sorted(names))
+    yield from (f"label {name} is {_shown(labels, name)} instead of {_shown(wanted, name)}" for name in sorted(names))
 
 
 def _own_labels(sif: Sif) -> dict[str, str]:
@@ -108,11 +108,13 @@ def _own_labels(sif: Sif) -> dict[str, str]:
         labels: dict[str, str] = parse_json(_data(sif, "oci-config.json")).get("Labels") or {}
         return dict(labels)
     except (ValueError, AttributeError, TypeError):
-        raise SifError("oci-config.json is damaged", where=str(sif.path), hint="build the file again") from None
+        raise SifError(
+            "oci-config.json in the file is damaged", where=str(sif.path), hint="build the file again"
+        ) from None
 
 
 def _found_architecture(sif: Sif) -> str:
-    """Return the architecture of the primary partition; its descriptor is under the signature."""
+    """Return the architecture of the primary partition; the signature covers its descriptor."""
     from sifmake.sif import read_partition
 
     main = sif.primary()
@@ -121,7 +123,7 @@ def _found_architecture(sif: Sif) -> str:
 
 
 def _is_this_format(lock: Lock) -> bool:
-    """Whether this version makes the labels that the lock's did."""
+    """Whether this version makes the same labels as the version that wrote the lock."""
     from sifmake.formats import SIF_VERSION
 
     return lock.build.formats.get("sif") == SIF_VERSION
@@ -137,7 +139,7 @@ def _other_build(sif: Sif, found: Verification, lock: Lock) -> Iterator[str]:
     number = int.from_bytes(head[_COMPRESSION_PLACE:], "little")
     compression = _COMPRESSIONS.get(number, f"number {number}")
     if compression != lock.build.compression:
-        yield f"it is compressed by {compression}, the lock says {lock.build.compression}"
+        yield f"it is compressed with {compression}, the lock says {lock.build.compression}"
     yield from _other_signer(found, lock)
 
 
@@ -148,7 +150,7 @@ def _other_signer(found: Verification, lock: AnyLock) -> Iterator[str]:
 
 
 def _signed_by(found: Verification, key: str) -> bool:
-    """Whether a key of a lock signed; a key of gpg's may stand there by any name, which says nothing here."""
+    """Whether the key of a lock signed; for a gpg key the lock may have any name of it, which cannot be compared."""
     if key == DEVELOPMENT:
         return any(signer.development for signer in found.signers)
     names = set(key.removeprefix("gpg:").removeprefix("0X").split(","))
@@ -162,6 +164,6 @@ def _data(sif: Sif, name: str) -> bytes:
 
 def _only(sif: Sif, items: list[Descriptor], name: str) -> Descriptor:
     if len(items) != 1:
-        what = f"has {len(items)} objects {name}, one was expected"
-        raise SigningError(what, where=str(sif.path), hint="build it again; it was replaced by a file of other making")
+        what = f"the file has {len(items)} objects {name}, one was expected"
+        raise SigningError(what, where=str(sif.path), hint="the file was replaced; build it again")
     return items[0]

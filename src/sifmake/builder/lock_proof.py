@@ -1,7 +1,7 @@
-"""Proof that a lock holds together: what it builds follows from the reference and the digest that people review.
+"""Proof that a lock is consistent: what it builds follows from the reference and the digest that people review.
 
-A lock's checksum has no key, so whoever edits a lock can write one that fits. What can be derived is therefore derived
-again: the manifest from the index, whose bytes have the digest; config and layers from the manifest.
+A lock's checksum has no key, so anyone who edits a lock can compute a matching one. Everything that can be derived is
+therefore derived again: the manifest from the index, whose bytes have the digest; config and layers from the manifest.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 L = TypeVar("L", Lock, PrebuiltLock)
 _MOST_SIFS = 64
-"""Manifests in an index of SIF files that are looked into."""
+"""Most manifests that are read from an index of SIF files."""
 
 
 class UnprovenError(LockError):
-    """What would prove a lock is not in the store, and its source does not give it.
+    """The documents that would prove a lock are not in the store, and cannot be fetched.
 
     Attributes:
-        deleted: Whether the source answers and no longer has it.
+        deleted: Whether the source answers but no longer has them.
     """
 
     deleted = False
 
 
 class _Unavailable(Exception):  # noqa: N818 - never leaves the module
-    """A document cannot be had; no SourceError, because that would say something of the document."""
+    """A document is not available. Not a SourceError, because that would mean a fault in the document."""
 
     def __init__(self, error: SifmakeError) -> None:
         super().__init__(str(error))
@@ -52,7 +52,7 @@ class _Unavailable(Exception):  # noqa: N818 - never leaves the module
 
 
 class _Documents(KeptDocuments):
-    """Documents from the store, else from the source, with failures told apart from faults in documents."""
+    """Documents from the store, else from the source; failures to fetch one are kept apart from faults in it."""
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         try:
@@ -62,12 +62,12 @@ class _Documents(KeptDocuments):
 
 
 class _Proof(Generic[L]):
-    """What the proofs of both kinds of locks share.
+    """The common part of the proofs of both kinds of locks.
 
     Args:
-        project: Has store, limits and modes.
-        name: The image's name.
-        lock: Its lock.
+        project: Provides store, limits and modes.
+        name: Name of the image.
+        lock: Lock of the image.
     """
 
     def __init__(self, project: Project, name: str, lock: L) -> None:
@@ -78,14 +78,14 @@ class _Proof(Generic[L]):
         self._from = lock.source
 
     def _if_possible(self, prove: Callable[[], None]) -> None:
-        """Do a proof; say what to do where it cannot be done, or go on without where locks are trusted."""
+        """Try a proof. If it is not possible, raise an error with a hint; if locks are trusted, only warn."""
         try:
             prove()
         except _Unavailable as unavailable:
             error = self._unproven(unavailable.error)
             if not self._project.modes.trust_lock:
                 raise error from unavailable.error
-            self._project.progress.warning(f"{error.where}: {error.what}; it is trusted all the same (trust-lock)")
+            self._project.progress.warning(f"{error.where}: {error.what}; the lock is trusted anyway (trust-lock)")
 
     def _unproven(self, error: SifmakeError) -> UnprovenError:
         from sifmake.registry.error_responses import NotFoundError
@@ -93,17 +93,17 @@ class _Proof(Generic[L]):
         digest = self._lock.digest
         if isinstance(error, NotFoundError):
             found = UnprovenError(
-                f"upstream has deleted {digest}, or never had it, and nothing else proves what the lock builds",
+                f"upstream has deleted {digest}, or never had it, and the lock cannot be proven without it",
                 where=self._where,
-                hint=f"run sifmake lock {self._name} for what is there now, or trust the lock with --trust-lock",
+                hint=f"run `sifmake lock {self._name}` to lock the current image, or trust the lock with --trust-lock",
             )
             found.deleted = True
             return found
         why = "and the run is offline" if self._project.modes.offline else f"and it cannot be fetched: {error}"
         return UnprovenError(
-            f"the store lacks {digest}, which proves what the lock builds, {why}",
+            f"the store lacks {digest}, which is needed to prove the lock, {why}",
             where=self._where,
-            hint=f"run sifmake lock --check {self._name} with a network, or trust the lock with --trust-lock",
+            hint=f"run `sifmake lock --check {self._name}` with a network, or trust the lock with --trust-lock",
         )
 
     def _not_derived(self, why: str = "") -> LockError:
@@ -117,10 +117,10 @@ class PrebuiltProof(_Proof[PrebuiltLock]):
     """Proves the lock of a prebuilt SIF file of a project."""
 
     def prove(self, source: DocumentSource) -> None:
-        """Prove the lock of a prebuilt SIF file: the file is that of the digest.
+        """Prove the lock of a prebuilt SIF file: the file follows from the digest.
 
         Args:
-            source: An ``oras://`` source, asked for the manifest where the store lacks it.
+            source: An ``oras://`` source, for the manifest if the store lacks it.
 
         Raises:
             LockError: As :meth:`LockProof.prove`.
@@ -150,14 +150,14 @@ class LockProof(_Proof[Lock]):
     """Proves the lock of an image of a project."""
 
     def prove(self, source: Source) -> None:
-        """Prove that the manifest follows from the digest; what is fetched for it is kept in the store.
+        """Prove that the manifest follows from the digest; documents that are fetched for it are kept in the store.
 
         Args:
-            source: Asked for what the store lacks, by digest.
+            source: Provides documents that the store lacks, by digest.
 
         Raises:
             LockError: It does not follow.
-            UnprovenError: That cannot be told here, and locks are not trusted.
+            UnprovenError: The proof is not possible, and locks are not trusted.
         """
         check_source(self._lock, self._name, self._where)
         daemon = self._from.transport == "docker-daemon"
@@ -167,7 +167,7 @@ class LockProof(_Proof[Lock]):
         """Compare config and layers with the manifest's.
 
         Raises:
-            LockError: They are others.
+            LockError: They differ.
         """
         document = parse_document(data)
         if not isinstance(document, Manifest):
@@ -186,14 +186,14 @@ class LockProof(_Proof[Lock]):
         self.check_manifest(image.manifest)
         lock = self._lock
         if lock.digest == lock.manifest and not is_served_by(image.config.platform, self._platform):
-            raise self._refuse(f"is for {lock.platform}, and the image for {image.config.platform}")
+            raise self._refuse(f"is for {lock.platform}, but the image is for {image.config.platform}")
 
     @property
     def _platform(self) -> Platform:
         try:
             return parse_platform(self._lock.platform)
         except UsageError as error:
-            raise self._refuse(f"has no good platform: {error.what}") from None
+            raise self._refuse(f"has an invalid platform: {error.what}") from None
 
     def _prove(self, source: Source) -> None:
         lock, project = self._lock, self._project
@@ -214,8 +214,8 @@ class LockProof(_Proof[Lock]):
     def _prove_daemon(self, source: Source) -> None:
         """Prove a lock of an engine's image: its digest is the image's ID.
 
-        That is the digest of the config, from which the manifest is made. Of an engine that keeps manifests it is that
-        of one of them, and only the engine can tell what it exports for it.
+        The ID is the digest of the config, from which the manifest is made. If the engine keeps manifests, the ID is
+        the digest of one of them, and only the engine knows which image it exports for it.
         """
         lock, store, platform = self._lock, self._project.store, self._platform
         image = _available(lambda: ImageCache(store).load(source, lock.manifest))

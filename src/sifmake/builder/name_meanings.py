@@ -1,4 +1,4 @@
-"""What names of images meant when they were last asked for, for runs that may not ask."""
+"""Notes on which image each name pointed to at the last check, for offline runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SHA256_DIGITS = 64
 
 
 def sif_key(digest: str) -> str:
-    """Return the store's key of the SIF file that this version of the stages makes of an image.
+    """Return the store's key of the SIF file that this version of the stages makes from an image.
 
     Args:
-        digest: Of the image's manifest, or what else stands for the file.
+        digest: Digest of the image's manifest, or another text that identifies the file.
     """
     from sifmake.formats import format_versions
 
@@ -25,22 +25,22 @@ def sif_key(digest: str) -> str:
 
 
 def digest_of_key(key: str) -> str:
-    """Return the digest that a key was made of."""
+    """Return the digest from which a key was made."""
     digits = key.partition("-")[0]
     return f"{'sha256' if len(digits) == _SHA256_DIGITS else 'sha512'}:{digits}"
 
 
 def keep_meaning(store: Store, uri: Uri, platform: Platform, key: str) -> None:
-    """Keep what a name meant."""
+    """Keep a note on the file that a name points to."""
     store.sifs.keep_name(noted_name(uri, platform), key)
 
 
 def find_meaning(store: Store, uri: Uri, platform: Platform) -> str:
-    """Return the key that was kept for a name; empty where there is none."""
+    """Return the key that was kept for a name; empty if there is none."""
     return store.sifs.find_name(noted_name(uri, platform))
 
 
 def noted_name(uri: Uri, platform: Platform) -> str:
-    """Return the whole name of an image, however much of it was written."""
+    """Return the full name of an image, however short it was written."""
     name = f"docker://{uri.reference.canonical}" if uri.transport == "docker" else uri.given
     return f"{name} {platform}"

@@ -1,7 +1,8 @@
-"""Whether a signed file is the finished SIF file that a lock names by its SHA-256, plus the project's signature.
+"""Check whether a signed file is the prebuilt SIF file of a lock, plus the project's signature.
 
-Adding a signature changes the header and enters descriptors in free slots of the table; nothing else changes. The
-header before that comes from a record. A record proves nothing, and need not: with it, the digest must be the lock's.
+Adding a signature changes the header and writes descriptors to free slots of the table; nothing else changes. The
+header before signing comes from a record. The record need not be trusted: with its header, the file must have the
+digest of the lock.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ if TYPE_CHECKING:
     from sifmake.sif import Sif
 
 HEADER_MEMBER = "header"
-"""Of the results of the stages sign and publish: the header before the signature was added, hexadecimal."""
+"""Member of the results of stages sign and publish: the header before the signature was added, hexadecimal."""
 
 
 def header_of(path: Path) -> str:
-    """Return the header of a SIF file in the form that records have."""
+    """Return the header of a SIF file in the form used in records."""
     with path.open("rb") as file:
         return file.read(HEADER.size).hex()
 
 
 def kept_header(result: dict[str, Any]) -> dict[str, Any]:
-    """Return what the next stage's result takes over of the header before signing; nothing if there is none."""
+    """Return the part of a result that the next stage copies: the header before signing; empty if there is none."""
     return {HEADER_MEMBER: result[HEADER_MEMBER]} if HEADER_MEMBER in result else {}
 
 
 def recorded_header(*records: Path) -> bytes:
-    """Return the header before signing as the first of some records tells it; empty if none does."""
+    """Return the header before signing from the first record that has it; empty if none has."""
     for path in records:
         record = read_record(path)
         try:
@@ -51,12 +52,12 @@ def recorded_header(*records: Path) -> bytes:
 
 
 def is_finished_file(sif: Sif, lock: PrebuiltLock, header: bytes) -> bool:
-    """Tell whether a file is the one that a lock of a finished SIF file names, apart from signatures behind its end.
+    """Tell whether a file is the prebuilt SIF file of a lock, apart from signatures that were appended.
 
     Args:
         sif: The file, open.
         lock: Names size and SHA-256.
-        header: The header before the signature was added, as a record tells it; the file's own where it is empty.
+        header: The header before the signature was added, from a record; if empty, the file's present header is used.
     """
     size = lock.size
     added = [item for item in sif.objects if item.offset >= size]
@@ -70,7 +71,7 @@ def is_finished_file(sif: Sif, lock: PrebuiltLock, header: bytes) -> bool:
 
 
 def is_as_it_came(sif: Sif, lock: PrebuiltLock) -> bool:
-    """Tell whether nothing was added to a finished file."""
+    """Tell whether nothing was added to a prebuilt file."""
     return sif.size == lock.size
 
 
@@ -81,7 +82,7 @@ def _digest(fd: int, size: int, patches: Iterable[tuple[int, bytes]]) -> str:
         while at < start:
             piece = read_at(fd, min(READ_SIZE, start - at), at)
             if not piece:
-                raise SifError("the file was cut while it was read")
+                raise SifError("the file was truncated while it was read")
             total.update(piece)
             at += len(piece)
         total.update(data)

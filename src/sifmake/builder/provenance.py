@@ -1,4 +1,4 @@
-"""What a SIF says of where its image came from."""
+"""The origin of an image, as recorded in its SIF file."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def make_origin(transport: str, name: str, manifest_digest: str) -> Origin:
 
 
 def source_origin(lock: Lock) -> Origin:
-    """Return the origin that a lock tells of."""
+    """Return the origin of a lock's image."""
     return make_origin(lock.source.transport, lock.image, lock.manifest)

@@ -1,4 +1,4 @@
-"""The main job for one image named on a command line: no project, no lock file, no records."""
+"""Build one image without a project, a lock file or records, as ``sifmake pull`` does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PullRequest:
-    """What to build where.
+    """Which image to build, and the file to write.
 
     Attributes:
         uri: The image.
@@ -33,9 +33,9 @@ class PullRequest:
         platform: What the image is to run on.
         demanded: Whether somebody asked for this platform: then a finished SIF file of another one is refused.
         compression: ``gzip`` or ``zstd``.
-        plain_http: Whether the registry is asked without TLS.
-        auth_file: Registry credentials in Docker's form.
-        credentials: For the registry that the image names, before anything else.
+        plain_http: Whether to use plain HTTP for the registry.
+        auth_file: File with registry credentials in Docker's format.
+        credentials: Credentials for the registry of the image; they take precedence over all others.
     """
 
     uri: Uri | str
@@ -49,15 +49,15 @@ class PullRequest:
 
 
 def pull(request: PullRequest, progress: Progress, configuration: Configuration | None = None) -> None:
-    """Build a SIF file from an image; sign and verify it where a key is configured.
+    """Build a SIF file from an image; sign and verify it if a key is configured.
 
     Args:
-        request: What to build where.
-        progress: Where messages go.
-        configuration: Store, registries, limits and key; defaults without one.
+        request: The image and the file to write.
+        progress: Receives messages.
+        configuration: Store, registries, limits and key; None for defaults.
 
     Raises:
-        SifmakeError: It cannot be done; the target is as it was.
+        SifmakeError: The file cannot be built; the target is unchanged.
     """
     from sifmake.builder.builder import Access, make_builder
 
@@ -76,7 +76,7 @@ def pull(request: PullRequest, progress: Progress, configuration: Configuration 
 
 
 def _pull_signed(builder: Builder, uri: Uri, request: PullRequest, configuration: Configuration) -> None:
-    """Build beside the target; it gets its name when it is signed and verified."""
+    """Build the file beside the target; rename it when it is signed and verified."""
     from sifmake.builder.image_signing import sign_and_verify
 
     with folder_beside(request.target) as folder:

@@ -1,7 +1,7 @@
-"""A SIF file in the store for an image named by its URI: what ``sifmake exec docker://...`` runs.
+"""Keep a SIF file in the store for an image named by its URI, for ``sifmake exec docker://...``.
 
-The file is found again by the digest of the image's manifest, so two tags of one image share it. What a name meant last
-is noted for runs that may not ask a registry.
+The file is found again by the digest of the image's manifest, so two tags of one image share it. A note records which
+image a name pointed to last, for offline runs.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class ImageToRun:
     """An image to run.
 
     Attributes:
-        uri: As for ``pull``.
-        offline: Whether no registry may be asked.
-        plain_http: Whether the registry is asked without TLS.
-        auth_file: Registry credentials in Docker's form.
+        uri: The image, as for ``pull``.
+        offline: Whether to ask no registry.
+        plain_http: Whether to use plain HTTP for the registry.
+        auth_file: File with registry credentials in Docker's format.
     """
 
     uri: Uri | str
@@ -46,17 +46,17 @@ class ImageToRun:
 
 
 def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configuration | None = None) -> Found:
-    """Return the SIF file of an image in the store, open; made now if it is not there, and never signed.
+    """Return the SIF file of an image from the store, open; if missing, it is built now, unsigned.
 
     Args:
         wanted: The image.
-        progress: Where messages go.
-        configuration: Store, registries and limits; those of the project in this folder without one, as for ``pull``.
+        progress: Receives messages.
+        configuration: Store, registries and limits; None for those of the project in this folder, as for ``pull``.
 
     Raises:
         ConfigError: The configuration cannot be read.
         SourceError: The image cannot be read, or the run is offline and the store lacks it.
-        SifmakeError: No SIF file can be made of it.
+        SifmakeError: No SIF file can be made from it.
     """
     from sifmake.builder.builder import Access, make_builder
     from sifmake.project.project import Project
@@ -70,7 +70,7 @@ def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configu
 
 
 def _of_layers(builder: Builder, uri: Uri) -> Found:
-    """Return the SIF file of what an image's name means now."""
+    """Return the SIF file of the image that a name points to now."""
     store, platform = builder.store, host_platform()
     source = builder.open_source(uri)
     try:
@@ -86,7 +86,7 @@ def _of_layers(builder: Builder, uri: Uri) -> Found:
 
 
 def _built(builder: Builder, source: Source, manifest_digest: str) -> Found:
-    """Build a SIF file of an image, once, whatever other processes do."""
+    """Build the SIF file of an image, once even if several processes need it."""
     store, key = builder.store, sif_key(manifest_digest)
     with store.lock(key):
         return find_checked(store, key) or add_checked(
@@ -95,7 +95,7 @@ def _built(builder: Builder, source: Source, manifest_digest: str) -> Found:
 
 
 def _fetched(builder: Builder, uri: Uri) -> Found:
-    """Return a prebuilt SIF file that a registry or server has; without a digest it is fetched every time."""
+    """Return a prebuilt SIF file from a registry or server; without a digest, it is fetched every time."""
     from sifmake.builder.fetch_sif import fetch_whole
 
     store, source, place = builder.store, builder.open_sif_source(uri), store_place(builder.store.root)
@@ -117,7 +117,7 @@ def key_of_file(uri: Uri, digest: str | None) -> str:
 
 
 def _at_hand(builder: Builder, uri: Uri) -> Found:
-    """Return the SIF file of an image without asking for it, made of what earlier runs have put into the store."""
+    """Return the SIF file of an image without asking a registry, from what earlier runs have stored."""
     key = _known_key(builder, uri, host_platform())
     found = find_checked(builder.store, key) if key else None
     if found is not None:
@@ -129,23 +129,23 @@ def _at_hand(builder: Builder, uri: Uri) -> Found:
 
 
 def _known_key(builder: Builder, uri: Uri, platform: Platform) -> str:
-    """Return the key of what a name meant last, or of what the index of its digest has; empty where none is known."""
+    """Return the key of the image that a name pointed to last, or that its index digest proves; empty if unknown."""
     digest = uri.reference.digest if uri.transport in ("docker", "oras") else ""
     if digest and uri.is_sif:
         return sif_key(digest)
     if not digest:
         return find_meaning(builder.store, uri, platform)
-    from sifmake.builder.indexes import ProvenIndexes  # only here: not to be loaded for a tag
+    from sifmake.builder.indexes import ProvenIndexes  # imported here because a tag does not need it
 
     manifest = ProvenIndexes(builder.store, builder.settings.limits, "").find_manifest(digest, platform)
     return sif_key(manifest) if manifest else ""
 
 
 class _StoreOnly:
-    """The source of an image that the store has to have.
+    """The source of an image that must be in the store.
 
     Attributes:
-        transport: That of the URI.
+        transport: The transport of the URI.
         name: The canonical reference.
     """
 
@@ -155,9 +155,9 @@ class _StoreOnly:
         self._uri = uri
 
     def lacking(self) -> SourceError:
-        """Return the error for what the store lacks."""
-        hint = "run it once with network"
-        return SourceError("is not in the store, and the run is offline", where=self._uri.given, hint=hint)
+        """Return the error for an image that the store lacks."""
+        hint = "run the command once with a network"
+        return SourceError("the image is not in the store, and the run is offline", where=self._uri.given, hint=hint)
 
     def _refuse(self, *_: object) -> NoReturn:
         raise self.lacking()
@@ -165,4 +165,4 @@ class _StoreOnly:
     resolve = image = document = read_through = open_layer = _refuse
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing, because nothing is open."""

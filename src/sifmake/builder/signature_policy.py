@@ -1,6 +1,6 @@
-"""``require-signature``: what runs was verified as it was opened, and the configuration decides, not the caller.
+"""``require-signature``: only verified files run; the configuration decides that, not the caller.
 
-Every run reads this module: what it does not need at once is imported where it is used.
+Every run imports this module, so it imports other modules only where they are used.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from sifmake.reference import Uri
 
 _CONFIGURATIONS = ("sifmake.yaml", "config/config.yaml")
-"""The first that exists counts; see :func:`~sifmake.project.configuration.find_settings`."""
+"""The first one that exists is used; see :func:`~sifmake.project.configuration.find_settings`."""
 _SIGNATURE_WORD = b"signature"
-"""Only where it stands in the configuration is that read as YAML, which takes a while."""
+"""The configuration is parsed as YAML, which is slow, only if it contains this word."""
 _DISGUISES = (b"\\", b"\0")
-"""What YAML could write the word with otherwise: escapes and UTF-16."""
-_OWN_SIGNATURES = "signed files are run by name: `sifmake pull`, `sifmake sign`, or an oras:// URI of a signed SIF file"
+"""Bytes with which YAML could write the word in another way: escapes and UTF-16."""
+_OWN_SIGNATURES = "run a signed file instead: `sifmake pull` and `sifmake sign` make one; an oras:// URI may name one"
 
 
 def signing_configuration() -> Configuration | None:
@@ -49,12 +49,12 @@ def _settings_name() -> str:
 
 
 def refuse_unsigned_kind(uri: Uri) -> None:
-    """Refuse an image that cannot be signed, before it is pulled: a SIF file that is made of it has no signature."""
+    """Refuse an image that cannot be signed, before it is pulled: its SIF file would have no signature."""
     from sifmake.errors import SigningError
 
     if not uri.is_sif:
         raise SigningError(
-            "is not run, for an image of this kind is not signed",
+            "refusing to run: images from this source cannot be signed",
             where=uri.given,
             hint=f"require-signature is set in {_settings_name()}; {_OWN_SIGNATURES}",
         )
@@ -64,7 +64,7 @@ def open_verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
     """Open a SIF file, where it is not open yet, and verify it; returns its file descriptor.
 
     Raises:
-        SigningError: It does not verify, is an image of the project and not the one of its lock, or there are no keys.
+        SigningError: It does not verify, does not match its lock in the project, or there are no keys.
         LockError: The lock is damaged.
     """
     from pathlib import Path
@@ -79,9 +79,9 @@ def open_verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
     found = verify_open(fd, Path(sif), load_project_trust(configuration), limits=configuration.limits)
     if found.exit_code:
         raise SigningError(
-            f"is not run, for it does not verify: {'; '.join(found.reasons[:5])}",
+            f"refusing to run: the file does not verify: {'; '.join(found.reasons[:5])}",
             where=sif,
-            hint=f"require-signature is set in {_settings_name()}; sifmake sign signs it, trusted-keys names who may",
+            hint=f"require-signature is set in {_settings_name()}; run `sifmake sign`, or add its key to trusted-keys",
         )
     if name := _image_of(sif):
         from sifmake.builder.image_signing import header_before
@@ -95,7 +95,7 @@ def open_verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
 
 
 def _image_of(sif: str) -> str:
-    """Return the name of the image of the project here that a file is; empty for other files, which have no lock."""
+    """Return the name of the image in the current project to which a file belongs; empty for files without a lock."""
     from pathlib import Path
 
     from sifmake.project.stage_table import LOCK, TARGET, path_of
@@ -110,7 +110,7 @@ def _image_of(sif: str) -> str:
 
 
 def _check_keys(configuration: Configuration) -> None:
-    """Raise SigningError if trusted keys cannot be read: what they refuse would be lost with what they allow."""
+    """Raise SigningError if trusted keys cannot be read, because their denials would be lost, too."""
     from sifmake.errors import SigningError
     from sifmake.project.configuration import DEVELOPMENT
 
@@ -122,7 +122,7 @@ def _check_keys(configuration: Configuration) -> None:
                 os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         except OSError as error:
             if isinstance(error, FileNotFoundError) and configuration.key == DEVELOPMENT:
-                continue  # its own key is trusted without a file
+                continue  # the project's own key is trusted without a file
             raise SigningError(
                 f"trusted keys cannot be read: {error.strerror}",
                 where=str(path),

@@ -1,7 +1,7 @@
-"""Packs of layers that come by before anyone knows to which image they belong.
+"""Packs of layers that are read before it is known which image they belong to.
 
-An archive that is read once may name its layers last. Each becomes a pack under a temporary name at once; when the
-image's DiffIDs are known, its packs get their names in the store, and the others go.
+An archive that is read as a stream may name its layers last. Each layer becomes a pack under a temporary name at once.
+When the image's DiffIDs are known, its packs get their names in the store, and the others are removed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from sifmake.store import Store
 
 _HEX = re.compile(r"(?:^|/)([0-9a-f]{64})(?:\.tar|/layer\.tar)?\Z")
-"""How archives name layers: many by the DiffID."""
+"""Names of layers in archives; many contain the DiffID."""
 
 
 class StreamedPacks:
-    """A sink for layers that makes packs of them. What that takes is loaded when the first layer comes."""
+    """A sink that makes packs of layers. The modules for that are imported with the first layer."""
 
     def __init__(self, store: Store, compression: str, limits: Limits, progress: Progress) -> None:
         self._store = store
@@ -37,10 +37,10 @@ class StreamedPacks:
         self._made: dict[str, str] = {}
 
     def take(self, candidate: LayerCandidate) -> LayerFacts:
-        """Make a pack of one layer; what the store has is only read and checked.
+        """Make a pack of one layer; if the store has it, only read and check the layer.
 
         Raises:
-            IntegrityError: It is no layer, or a damaged one.
+            IntegrityError: It is not a layer, or is damaged.
             StoreError: The store cannot be written.
         """
         from sifmake.sources.measuring import measure
@@ -58,7 +58,7 @@ class StreamedPacks:
         return passed
 
     def keep(self, diff_ids: Collection[str]) -> None:
-        """Give the packs of these layers their names in the store, and remove the others."""
+        """Move the packs of these layers into the store, and remove the others."""
         from sifmake.layers.pack_format import pack_key
 
         for diff_id in self._made.keys() & diff_ids:
@@ -67,7 +67,7 @@ class StreamedPacks:
         self.drop()
 
     def drop(self) -> None:
-        """Remove what was not kept."""
+        """Remove the packs that were not kept."""
         while self._made:
             self._store.packs.drop_temporary(self._made.popitem()[1])
 
@@ -99,14 +99,14 @@ class StreamedPacks:
 
 
 def has_pack(store: Store, diff_id: str) -> bool:
-    """Tell whether a store has a pack of a layer, of whatever codec: from that any other can be made."""
+    """Tell whether a store has a pack of a layer, with any codec, because the others can be made from it."""
     from sifmake.layers.pack_format import pack_key_prefix
 
     return any(_is_pack(store, key) for key in store.packs.keys(pack_key_prefix(diff_id)))
 
 
 def _is_pack(store: Store, key: str) -> bool:
-    """Tell whether a file with a pack's name is that pack: a layer that went by cannot be asked for again."""
+    """Tell whether a file with a pack's name is that pack, because a streamed layer cannot be read a second time."""
     from sifmake.layers.pack_reader import load_pack
 
     found = store.packs.open(key)

@@ -1,4 +1,4 @@
-"""How many layers are transferred at the same time, without a pause between one and the next."""
+"""Limit how many layers are transferred at the same time, without pauses between them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from sifmake.sources.base import BlobReader
 
 LAST_BYTES = 1 << 20
-"""Bytes at the end of a layer that are enough to cover the way of the next request."""
+"""Bytes at the end of a layer whose transfer takes about as long as the next request needs to travel."""
 
 
 class TransferSlots:
-    """A number of slots that threads take. A slot is free again when the last bytes of a layer are on their way.
+    """A number of slots for threads. A slot becomes free when the last bytes of a layer are on their way.
 
-    The next layer's request then travels while this one is read to its end, packed and put on disk.
+    The request for the next layer then travels while the end of this one is read, packed and written.
     """
 
     def __init__(self, count: int) -> None:
@@ -30,15 +30,15 @@ class TransferSlots:
 
     @contextmanager
     def acquire(self) -> Iterator[TransferSlot]:
-        """Wait for a slot and hold it at most as long as the block runs.
+        """Wait for a slot and hold it until the end of the block, or until the transfer gives it back.
 
         Raises:
-            CancelledError: There are no further slots.
+            CancelledError: The slots were closed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._free or self._closed)
             if self._closed:
-                raise CancelledError("given up")
+                raise CancelledError("cancelled")
             self._free -= 1
         slot = TransferSlot(self)
         try:
@@ -47,32 +47,32 @@ class TransferSlots:
             slot.end()
 
     def close(self) -> None:
-        """Let those who wait give up."""
+        """Make waiting threads give up."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def give_back(self) -> None:
-        """Let one more take a slot."""
+        """Free a slot for another thread."""
         with self._changed:
             self._free += 1
             self._changed.notify()
 
 
 class TransferSlot:
-    """One layer's slot; it is used by one thread."""
+    """The slot of one layer, used by one thread."""
 
     def __init__(self, slots: TransferSlots) -> None:
         self._slots: TransferSlots | None = slots
 
     def end(self) -> None:
-        """Let the next one begin, once."""
+        """Free the slot; further calls do nothing."""
         if self._slots is not None:
             self._slots.give_back()
             self._slots = None
 
     def watch(self, reader: BlobReader, size: int) -> BlobReader:
-        """Return a reader of the same ``size`` bytes whose last ones end the slot."""
+        """Return a reader of the same ``size`` bytes that frees the slot shortly before the end."""
         return _Watched(reader, size, self)
 
 

@@ -1,1 +1,1 @@
-"""What a SIF file contains, in one digest, and what differs between two."""
+"""A digest of the content of a SIF file, and the differences between two files."""

@@ -1,4 +1,4 @@
-"""What changed between two SIF files or two locks, in words and for programs."""
+"""The changes between two SIF files or two locks, in words and for programs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _TOP_FOLDERS = 5
 _FOLDER_DEPTH = 2
-"""Path components of a folder that changes are counted under."""
+"""Path components of the folders by which changes are counted."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One value that differs; ``old`` or ``new`` is None where there was or is none."""
+    """One value that differs; ``old`` or ``new`` is None if there was or is none."""
 
     name: str
     old: Any
@@ -35,13 +35,13 @@ class Comparison:
     """How two images differ.
 
     Attributes:
-        layers_added: Digests.
-        layers_dropped: Digests.
-        settings: Of the image config, with Env split into variables.
-        labels: Of the image.
-        build: Settings of the build, of locks.
+        layers_added: Digests of added layers.
+        layers_dropped: Digests of dropped layers.
+        settings: Changes of the image config, with Env split into variables.
+        labels: Changes of the image's labels.
+        build: Changes of the build settings; for locks.
         files: Paths that were ``added``, ``removed`` and ``changed``.
-        packages: By kind and name.
+        packages: Changes by kind and name.
     """
 
     layers_added: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Comparison:
 
 
 def contents_of_lock(lock: AnyLock) -> Contents:
-    """Return what a lock tells."""
+    """Return the contents that a lock describes."""
     build = {"from": lock.source.given, "platform": lock.platform, "image": lock.image, "manifest": lock.built_from}
     build |= {key: value for key, value in vars(lock.build).items() if key != "labels"}
     return Contents(
@@ -81,10 +81,11 @@ def contents_of_lock(lock: AnyLock) -> Contents:
 def compare(old: Contents, new: Contents) -> Comparison:
     """Return how two images differ.
 
-    Bytes of files of the same size are compared, whatever their times say: who made an image chose the times, too.
+    Files of the same size are compared byte by byte even if their times are equal, because anyone who makes an image
+    can choose the times.
 
     Raises:
-        SquashfsError: An image is damaged, or its files come to more bytes than the limit for them.
+        SquashfsError: An image is damaged, or its files exceed the limit on bytes.
     """
     files = {kind: [path.decode("utf-8", "backslashreplace") for path in paths] for kind, paths in _files(old, new)}
     return Comparison(
@@ -141,7 +142,7 @@ def _attributes(node: Node) -> tuple[Any, ...]:
 
 
 def describe(found: Comparison) -> Iterator[str]:
-    """Yield lines that say what changed."""
+    """Yield lines that describe the changes."""
     for layer in found.layers_dropped:
         yield f"layer dropped: {layer}"
     for layer in found.layers_added:

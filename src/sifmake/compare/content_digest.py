@@ -1,4 +1,4 @@
-"""One digest for what an image holds, whenever, wherever and by whatever means the file was made."""
+"""One digest of the content of an image, which does not depend on when, where and how the file was made."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from sifmake.squashfs.reader import Node, SquashfsReader
 
 _FORMAT = b"sifmake content 1\n"
-"""What the listing begins with. Raise the number when the same content gives another listing."""
+"""First line of the listing. Raise the number if the same content would give a different listing."""
 _TELLS_OF_THE_BUILD = frozenset({b".singularity.d/labels.json", b".singularity.d/Singularity"})
-"""Files that say when, from where and by which program the image was made."""
+"""Files that say when, from what and by which program the image was made."""
 
 
 def content_digest(path: Path, limits: Limits = DEFAULT_LIMITS) -> str:
     """Return ``sha256:`` and the digest of a listing of a SIF file's root file system.
 
-    Counted are names, types, modes, owners, bytes of files, targets, device numbers, hard links and extended
-    attributes; not counted are times, the order and compression of blocks, signatures, labels and all other objects.
+    It covers names, types, modes, owners, bytes of files, link targets, device numbers, hard links and extended
+    attributes. It does not cover times, the order and compression of blocks, signatures, labels and other objects.
 
     Args:
         path: The SIF file.
-        limits: Bounds on what reading may cost.
+        limits: Bounds on the cost of reading.
 
     Raises:
-        SifError: It is no SIF file, or its root file system is no squashfs.
-        SquashfsError: The squashfs is damaged, compressed in another way or beyond a limit.
+        SifError: It is not a SIF file, or its root file system is not a squashfs.
+        SquashfsError: The squashfs is damaged, has an unsupported compression, or exceeds a limit.
     """
     total = hashlib.sha256(_FORMAT)
     with open_reader(path, limits) as reader:
@@ -60,6 +60,6 @@ def _row(reader: SquashfsReader, node: Node) -> Iterator[bytes]:
 
 
 def _framed(fields: Iterable[bytes]) -> bytes:
-    """Return fields so that no two lists of fields give the same bytes."""
+    """Encode fields so that different lists of fields give different bytes."""
     parts = [b"%d:%b," % (len(field), field) for field in fields]
     return b"%d[%b]" % (len(parts), b"".join(parts))

@@ -1,4 +1,4 @@
-"""What a SIF file or a lock says and holds, gathered for a comparison."""
+"""The contents of a SIF file or a lock, gathered for a comparison."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Contents:
         layers: Digests, lowest first.
         settings: Env, Entrypoint, Cmd, User, ... of the image config.
         labels: Labels of the image.
-        build: Settings of the build that a lock holds.
-        nodes: Everything in the file system by path; empty for locks.
+        build: Build settings of a lock.
+        nodes: All nodes of the file system by path; empty for locks.
         packages: Versions by kind and name.
         reader: Reads file contents.
     """
@@ -45,15 +45,15 @@ class Contents:
 
 @contextmanager
 def open_contents(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Contents]:
-    """Gather what a SIF file holds; it stays open while the block lasts.
+    """Gather the contents of a SIF file; it stays open until the end of the block.
 
     Args:
         path: The file.
-        limits: Bounds on what reading may cost.
+        limits: Bounds on the cost of reading.
 
     Raises:
-        SifError: It is no SIF file, its root file system is no squashfs, or its documents are damaged.
-        SquashfsError: The squashfs is damaged, compressed in another way or beyond a limit.
+        SifError: It is not a SIF file, its root file system is not a squashfs, or its documents are damaged.
+        SquashfsError: The squashfs is damaged, has an unsupported compression, or exceeds a limit.
     """
     with open_sif(path) as sif:
         reader = _reader(sif, limits)
@@ -73,7 +73,7 @@ def open_contents(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Conte
 
 @contextmanager
 def open_reader(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[SquashfsReader]:
-    """Give a reader of a SIF file's root file system while the block lasts; raises as :func:`open_contents`."""
+    """Yield a reader of a SIF file's root file system; raises the errors of :func:`open_contents`."""
     with open_sif(path) as sif:
         yield _reader(sif, limits)
 
@@ -81,7 +81,7 @@ def open_reader(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Squashf
 def _reader(sif: Sif, limits: Limits) -> SquashfsReader:
     primary, name = sif.primary(), str(sif.path)
     if primary is None:
-        raise SifError("there is no root file system in it", where=name, hint=_LIST)
+        raise SifError("the file has no root file system", where=name, hint=_LIST)
     try:
         return SquashfsReader(lambda size, at: sif.pread(primary, size, at), limits, name=name)
     except SquashfsError as error:
@@ -98,7 +98,7 @@ class _Documents:
         self._limits = limits
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return a document, empty where there is none or it is not an object."""
+        """Return a document; empty if there is none or it is not an object."""
         for item in self._sif.find(name=name):
             data = self._sif.read(item, self._limits.config_bytes)
             try:
@@ -135,7 +135,7 @@ def _packages(reader: SquashfsReader, nodes: dict[bytes, Node], limits: Limits, 
 
 
 def _whole(reader: SquashfsReader, node: Node) -> bytearray:
-    """Return a file's bytes, which are in memory only once."""
+    """Return the bytes of a file, without a second copy in memory."""
     data = bytearray()
     for chunk in reader.chunks(node):
         data += chunk

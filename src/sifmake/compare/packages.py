@@ -1,4 +1,4 @@
-"""Which packages an image holds: dpkg, apk and Python, from the files in which they say so themselves."""
+"""The installed packages of an image, from the package lists of dpkg, apk and Python."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DPKG = b"var/lib/dpkg/status"
 _DPKG_FOLDER = b"var/lib/dpkg/status.d/"
 _APK = frozenset({b"lib/apk/db/installed", b"usr/lib/apk/db/installed"})
 _LONGEST_FIELD = 1024
-"""Bytes of a name or version that are kept."""
+"""Most bytes of a name or version to keep."""
 _ENTRY = 100
-"""Bytes that a package takes in a dictionary, besides its name and version."""
+"""Bytes that a package takes in a dictionary, in addition to its name and version."""
 _PYTHON = re.compile(rb"(?:^|/)([^/]+)\.(?:dist-info/METADATA|egg-info(?:/PKG-INFO)?)$")
 _SEPARATORS = re.compile(r"[-_.]+")
 
@@ -28,15 +28,15 @@ class PackageLists:
     """Collects the packages of one image.
 
     Attributes:
-        found: Versions; keys are like ``deb:libc6`` and ``python:numpy``.
+        found: Versions by keys such as ``deb:libc6`` and ``python:numpy``.
     """
 
     def __init__(self, limits: Limits, image: str) -> None:
-        """Begin with none.
+        """Start with no packages.
 
         Args:
-            limits: ``package_list_bytes`` and ``packages`` apply to all lists together.
-            image: What errors call the image.
+            limits: Provides ``package_list_bytes`` and ``packages``, which apply to all lists together.
+            image: Name of the image for error messages.
         """
         self._image = image
         self.found: dict[str, str] = {}
@@ -45,23 +45,23 @@ class PackageLists:
         self._packages = limits.packages
 
     def count(self, size: int) -> None:
-        """Count the bytes of a list that is going to be read.
+        """Count the bytes of a list before it is read.
 
         Raises:
-            SquashfsError: There are more than the limit.
+            SquashfsError: They exceed the limit.
         """
         self._left -= size
         self._check(self._left)
 
     def _check(self, left: int) -> None:
         if left < 0:
-            what = f"its package lists come to more than {self._limits.package_list_bytes} bytes (a limit)"
+            what = f"its package lists have more than {self._limits.package_list_bytes} bytes (a limit)"
             raise SquashfsError(
-                what, where=self._image, hint="raise limits.package-list-bytes in sifmake.yaml if you trust it"
+                what, where=self._image, hint="raise limits.package-list-bytes in sifmake.yaml if you trust the image"
             )
 
     def read(self, path: bytes, data: bytes | bytearray) -> None:
-        """Take the packages that a file names.
+        """Add the packages in a package list.
 
         Raises:
             SquashfsError: There are more packages than the limit, installed or not.
@@ -79,13 +79,13 @@ class PackageLists:
 
 
 def is_package_list(path: bytes) -> bool:
-    """Tell whether a file names packages."""
+    """Tell whether a file is a package list."""
     in_folder = path.startswith(_DPKG_FOLDER) and not path.endswith(b".md5sums")
     return path == DPKG or in_folder or path in _APK or bool(_PYTHON.search(path))
 
 
 def _read_packages(path: bytes, data: bytes | bytearray) -> Iterator[tuple[str, str]]:
-    """Yield packages and versions that a file names; both are empty for one that is not installed or damaged."""
+    """Yield packages and versions of a package list; both are empty for an entry that is not installed or damaged."""
     if path == DPKG:
         yield from _paragraphs(data, "deb", b"Package", b"Version", status=b"Status")
     elif path.startswith(_DPKG_FOLDER):
@@ -101,7 +101,7 @@ def _read_packages(path: bytes, data: bytes | bytearray) -> Iterator[tuple[str, 
 def _paragraphs(
     data: bytes | bytearray, kind: str, name_key: bytes, version_key: bytes, *, status: bytes = b""
 ) -> Iterator[tuple[str, str]]:
-    """Yield what the paragraphs that name a package say; others, of which there may be millions, cost nothing."""
+    """Yield the paragraphs that name a package; others, of which there may be millions, are skipped cheaply."""
     key, end = b"\n" + name_key + b":", 0
     at = 0 if data.startswith(key[1:]) else data.find(key)
     while at >= 0:
@@ -115,20 +115,20 @@ def _paragraphs(
 
 
 def _end(data: bytes | bytearray, start: int) -> int:
-    """Return where the last line of a paragraph ends, its newline included."""
+    """Return the end of the last line of a paragraph, including its newline."""
     end = data.find(b"\n\n", start)
     return len(data) if end < 0 else end + 1
 
 
 class _Part(NamedTuple):
-    """A part of a list, which is not copied: it may be as long as the list."""
+    """A part of a list; it is not copied, because it may be as long as the list."""
 
     data: bytes | bytearray
     start: int
     end: int
 
     def field(self, key: bytes) -> str:
-        """Return the first field of a key, nothing where there is none."""
+        """Return the first field with a key; empty if there is none."""
         data, start, end = self
         at = start
         if not data.startswith(key + b":", start, end):

@@ -1,1 +1,1 @@
-"""Who drives stages: doit, Snakemake and the stage helper."""
+"""The drivers of stages: doit, Snakemake and the stage helper."""

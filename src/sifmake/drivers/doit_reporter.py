@@ -1,4 +1,4 @@
-"""What ``doit`` prints about images: a line per piece of work, a line per failure, nothing of what waits for it."""
+"""The output of ``doit``: a line for each task that runs or fails, nothing for tasks that wait for a failed one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _GROUP = "pull_image"
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
-    """doit's console without the up-to-date stages of images, and with failures that say what to do."""
+    """doit's console reporter without up-to-date stages of images, and with failures that say what to do."""
 
-    desc = "one line for each piece of work and for each failure"
+    desc = "one line for each task that runs and for each failure"
 
     def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
         """Put the tasks of a group of images in front of it, in the list by which doit is about to run.
@@ -35,23 +35,23 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
             selected_tasks[at:at] = [name for name in tasks[_GROUP].task_dep if name.startswith(f"{_GROUP}:")]
 
     def skip_uptodate(self, task: Task) -> None:
-        """Say of finished files that they are up to date, and nothing of the stages before."""
+        """Report finished files that are up to date, but not the stages before."""
         if task.name.startswith("publish:"):
             self.write(f"-- pull_image:{task.name.partition(':')[2]}\n")
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
-        """Say why a task failed; tasks that wait for it are not told of."""
+        """Report why a task failed; tasks that wait for it are not reported."""
         if isinstance(fail, UnmetDependency):
             return
         if isinstance(fail, TaskFailed):
             if fail.message.startswith("Command failed"):
-                return  # the program has said what is wrong, and the last line is its own
+                return  # the program has reported the error, and its message should be the last line
             self.write(f"!! {task.name.lstrip('_')}: {one_line(fail.message)}\n")
             return
         super().add_failure(task, fail)
 
 
 def tell_why(text: str) -> None:
-    """Say why the run ends, once: with ``-n`` the signal comes to its other processes, too."""
+    """Print why the run ends, once, because with ``-n`` other processes get the signal, too."""
     if multiprocessing.parent_process() is None:
         os.write(2, f"sifmake: error: {text}\n".encode())

@@ -1,4 +1,4 @@
-"""Tasks for doit, made from the declaration of the stages."""
+"""Tasks for doit, made from the table of stages."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 Task = dict[str, Any]
 
 _WITH_VALUE = "nPforvdb"
-"""Short options of ``doit run`` that take a value, after which no further option letters stand."""
+"""Short options of ``doit run`` with a value; the letters after them belong to the value."""
 
 
 class DoitTasks:
-    """Makes the tasks of a project and runs their actions in process.
+    """Makes the tasks of a project and runs their actions in this process.
 
     Attributes:
         project: The project.
@@ -45,7 +45,7 @@ class DoitTasks:
         self._asked = False
 
     def lock_tasks(self) -> Iterator[Task]:
-        """Yield ``lock``: ask registries what tags mean now; fails where they do not answer."""
+        """Yield ``lock``: ask registries which digests the tags point to; fails if they do not answer."""
         yield {
             "basename": "lock",
             "name": None,
@@ -80,7 +80,7 @@ class DoitTasks:
             }
 
     def pull_image_tasks(self) -> Iterator[Task]:
-        """Yield ``pull_image``: everything up to the finished SIF, as ``apptainer pull`` does it."""
+        """Yield ``pull_image``: all stages up to the finished SIF, like ``apptainer pull``."""
         yield {"basename": "pull_image", "name": None, "doc": "build the signed and verified SIF of each image"}
         for name in self.project.images:
             yield {
@@ -97,30 +97,30 @@ class DoitTasks:
         return [f"pull_image:{name}" for name in self.project.images]
 
     def outdated_task(self) -> Task:
-        """Return ``outdated``: say what would run and why; nothing is written."""
+        """Return ``outdated``: show what would run and why, without writing anything."""
         return {
-            "doc": "say what would run and why, without doing it",
+            "doc": "show what would run and why, without running it",
             "actions": [self.outdated],
             "uptodate": [False],
             "verbosity": 2,
         }
 
     def _names(self) -> list[str]:
-        """Return the images; doit shows a traceback for exceptions, and a line for this one."""
+        """Return the images; raise the kind of error that doit shows as a line, not as a traceback."""
         try:
             return list(self.project.images)
         except SifmakeError as error:
             raise InvalidDodoFile(str(error)) from None
 
     def lock(self, name: str) -> TaskFailed | None:
-        """Refresh a lock, or in a locked run check it."""
+        """Refresh a lock; in a locked run, only check it."""
         outcome = self._outcome(name)
         if outcome.state == CHANGED:
             self.project.progress.info(describe(outcome))
         return TaskFailed(str(outcome.error)) if outcome.error else None
 
     def lock_if_possible(self, name: str) -> TaskFailed | None:
-        """Refresh a lock; where no registry answers, warn and go on with the lock that is there."""
+        """Refresh a lock; if no registry answers, warn and continue with the present lock."""
         failure = self.lock(name)
         error = self._outcome(name).error
         if failure is None or self.project.modes.locked or not isinstance(error, SourceError):
@@ -133,7 +133,7 @@ class DoitTasks:
         return None
 
     def run_stage(self, stage: str, name: str) -> TaskFailed | None:
-        """Run a stage; see :meth:`Runner.run`. doit shows a traceback for exceptions, and a line for this."""
+        """Run a stage; see :meth:`Runner.run`. Failures are returned, because doit shows a traceback for exceptions."""
         try:
             self._runner.run(stage, name, force=self._force)
         except SifmakeError as error:
@@ -145,22 +145,22 @@ class DoitTasks:
         return None
 
     def clean(self, name: str) -> None:
-        """Remove what was built of an image; its lock stays."""
+        """Remove everything that was built for an image; its lock stays."""
         self.project.path(TARGET, name).unlink(missing_ok=True)
         shutil.rmtree(self.project.record("pull", name).parent, ignore_errors=True)
 
     def is_current(self, stage: str, name: str) -> bool:
-        """Tell whether a stage has nothing to do; its outputs get a fitting time then."""
+        """Tell whether a stage is up to date; if so, renew the times of its outputs."""
         try:
             if why_stale(self.project, stage, name, self.project.lock(name)):
                 return False
             renew(self.project, stage, name)
         except (SifmakeError, OSError):
-            return False  # the action meets the same trouble and can report it
+            return False  # the action will fail in the same way and can report it
         return True
 
     def outdated(self) -> bool | TaskFailed:
-        """Print what would run and why; fail when a registry could not be asked."""
+        """Print what would run and why; fail if a registry does not answer."""
         say = self.project.progress.info
         try:
             outcomes = list(self._look())
@@ -213,7 +213,7 @@ class DoitTasks:
 
 
 def selected_images(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the images whose locks are asked for together; wrong guesses cost time, nothing else.
+    """Return the images whose locks are refreshed together; a wrong guess only costs time.
 
     Args:
         arguments: The command line after ``doit``.
@@ -227,7 +227,7 @@ def selected_images(arguments: Sequence[str], names: Sequence[str]) -> list[str]
 
 
 def is_forced(arguments: Sequence[str]) -> bool:
-    """Tell whether ``-a`` or ``--always-execute`` is given; doit does not tell its actions."""
+    """Tell whether ``-a`` or ``--always-execute`` is given, which doit does not pass to actions."""
     for word in arguments:
         if word.startswith("--always"):
             return True

@@ -1,7 +1,7 @@
-"""Starting a project: the few files that doit, Snakemake and sifmake need in a user's own folder.
+"""Starting a project: write the few files that doit, Snakemake and sifmake need.
 
-A folder that is a Snakemake pipeline already keeps its files: the images get the folder ``containers`` inside, and the
-pipeline takes them as a module.
+If the folder is already a Snakemake pipeline, its files are kept: the images go into a folder ``containers`` inside it,
+which the pipeline includes as a module.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _INNER = "containers"
 _SNAKEFILES = ("Snakefile", "workflow/Snakefile")
-"""Where Snakemake looks for the pipeline of a folder."""
+"""Paths at which Snakemake looks for the pipeline of a folder."""
 
 _SETTINGS = """\
 # Settings of sifmake for this project. `key` names what signs the images:
@@ -72,10 +72,10 @@ class NewProject:
     """What :func:`start_project` did.
 
     Attributes:
-        root: The project's folder: the one that was asked for, or ``containers`` inside it.
+        root: The project's folder: the given folder, or ``containers`` inside it.
         written: The new files.
-        kept: Files that were there already and stay as they are.
-        snippet: What an existing Snakefile needs to use the images; empty without one.
+        kept: Existing files, which were left unchanged.
+        snippet: Lines to add to an existing Snakefile to use the images; empty if there is no Snakefile.
     """
 
     root: Path
@@ -85,10 +85,10 @@ class NewProject:
 
 
 def start_project(folder: Path) -> NewProject:
-    """Write the files of a new project; nothing that exists is changed.
+    """Write the files of a new project; existing files are not changed.
 
     Args:
-        folder: Made if it does not exist.
+        folder: Created if it does not exist.
 
     Raises:
         OSError: A file cannot be written.
@@ -97,7 +97,7 @@ def start_project(folder: Path) -> NewProject:
     nested = bool(pipeline) and not (folder / "sifmake.yaml").exists()
     root = folder / _INNER if nested else folder
     is_new = {root / name: _write_new(root / name, text) for name, text in _files(profile=not nested).items()}
-    # A path in a Snakefile starts from that Snakefile's folder.
+    # A path in a Snakefile is relative to the folder of that Snakefile.
     snippet = _MODULE.format(up="../" * pipeline.count("/")) if nested else ""
     written = tuple(path for path, new in is_new.items() if new)
     return NewProject(root, written, tuple(path for path in is_new if path not in written), snippet)
@@ -115,13 +115,13 @@ def _files(*, profile: bool) -> dict[str, str]:
         "Snakefile": _SNAKEFILE,
         ".gitignore": _IGNORED,
     }
-    if profile:  # a pipeline has its own
+    if profile:  # an existing pipeline has its own profile
         files["profiles/default/config.yaml"] = Path(PROFILES, "default", "config.yaml").read_text()
     return files
 
 
 def _write_new(path: Path, text: str) -> bool:
-    # A file that was begun and not finished would be kept as the user's own.
+    # A partly written file would be kept as the user's file next time, so write it in one step.
     if path.exists() or path.is_symlink():
         return False
     write_atomic(path, text.encode())

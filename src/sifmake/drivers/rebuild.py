@@ -1,7 +1,7 @@
-"""One scheduled rebuild: refresh the locks, build what they say, keep a log of digests, tell someone.
+"""One scheduled rebuild: refresh the locks, build the images, log digests, send a notification.
 
-Each image ends in one state: ``unchanged``, ``rebuilt``, or ``failed`` at a stage. The log has a line for each digest
-that was published, and no other.
+Each image ends in one state: ``unchanged``, ``rebuilt``, or ``failed`` at a stage. The log has one line for each
+published digest.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _RUN_LOCK = "results/.rebuild.lock"
 
 @dataclass(frozen=True)
 class ImageState:
-    """What became of one image.
+    """The result for one image.
 
     Attributes:
         name: The image.
         state: ``unchanged``, ``rebuilt`` or ``failed``.
-        image: Its reference without digest; empty where there is no lock.
-        old: Digest that was published last; empty where none was, or where the log does not know it.
-        new: Digest that is published now; empty where the image failed.
+        image: Its reference without digest; empty if there is no lock.
+        old: Digest that was published last; empty if there was none, or the log does not have it.
+        new: Digest that is published now; empty if the image failed.
         what: What changed, in words.
-        stage: Where it failed: ``lock`` or a stage.
+        stage: The stage that failed, or ``lock``.
         error: Why it failed.
     """
 
@@ -71,7 +71,7 @@ class Rebuild:
     Attributes:
         time: When it ended, ISO 8601, UTC.
         images: One state for each image, in the order of the configuration.
-        notice: Why nobody could be told; empty where the notifier ran, or had no reason to.
+        notice: Why the notification failed; empty if it succeeded or was not needed.
     """
 
     time: str
@@ -80,20 +80,20 @@ class Rebuild:
 
     @property
     def has_failed(self) -> bool:
-        """Whether an image failed, or the notifier did."""
+        """Whether an image or the notification failed."""
         return bool(self.notice) or any(image.state == FAILED for image in self.images)
 
     def document(self) -> dict[str, Any]:
-        """Return it for programs."""
+        """Return the result as a JSON document."""
         built = not any(image.state == FAILED for image in self.images)
         return {"time": self.time, "built": built, "images": [asdict(image) for image in self.images]}
 
 
 def rebuild(project: Project, jobs: int) -> Rebuild | None:
-    """Refresh all locks, build what they say, and report.
+    """Refresh all locks, build all images, and report.
 
     Args:
-        project: In locked mode its locks stay as they are.
+        project: The project; in locked mode its locks are not refreshed.
         jobs: Images built at the same time.
 
     Returns:
@@ -119,7 +119,7 @@ def rebuild(project: Project, jobs: int) -> Rebuild | None:
 
 @contextmanager
 def _run_lock(path: Path) -> Iterator[bool]:
-    """Hold the run lock; yield False when another run has it. The kernel drops it with its holder."""
+    """Hold the run lock; yield False if another run has it. The kernel releases it when its holder ends."""
     make_folders(path.parent)
     with path.open("w") as file:
         try:
@@ -137,7 +137,7 @@ def _refresh(project: Project, names: list[str]) -> dict[str, LockOutcome]:
 
 
 def _build(project: Project, name: str, outcome: LockOutcome | None, old: str) -> ImageState:
-    """Run an image's stages; if its lock could not be refreshed, that is the failure, and the old lock is built."""
+    """Run an image's stages; if its lock could not be refreshed, build from the old lock and report that failure."""
     before = _published_file(project, name)
     stage, error, worked = "", "", False
     with open_runner(project) as runner:
@@ -167,7 +167,7 @@ def _published_file(project: Project, name: str) -> str:
 
 
 def _last_published(log: Path) -> Mapping[str, str]:
-    """Return the digest that each image was published with last; a damaged line says nothing."""
+    """Return the last published digest of each image; damaged lines are ignored."""
     found = {}
     try:
         lines = log.read_text().splitlines()
@@ -199,7 +199,7 @@ def _append_log(path: Path, result: Rebuild) -> None:
 
 
 def _notify(project: Project, result: Rebuild) -> str:
-    """Hand the summary to the configured command if there is news; return why that did not work."""
+    """Pass the summary to the configured command if there is news; return why that failed, or an empty string."""
     command = project.configuration.notify
     if not command or all(image.state == UNCHANGED for image in result.images):
         return ""

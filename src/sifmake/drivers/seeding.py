@@ -1,4 +1,4 @@
-"""Putting finished SIF files under the names by which Snakemake caches remote container images."""
+"""Placing finished SIF files under the names that Snakemake uses for cached container images."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _SUFFIX = ".simg"
 
 
 def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]]:
-    """Put an image's SIF under every spelling of its source; yield each file and what it stands for.
+    """Place an image's SIF under every spelling of its source; yield each file and its image URI.
 
     Raises:
-        SifmakeError: The image is not built, not up to date with its lock, was altered since, or does not verify.
+        SifmakeError: The image is not built, not up to date with its lock, was altered later, or does not verify.
     """
     lock = project.lock(name)
     target = project.path(TARGET, name)
     for stage in STAGE_NAMES:
         if why := why_stale(project, stage, name, lock):
-            raise LockError(f"{stage} is not up to date: {why}", where=name, hint="build it first")
+            raise LockError(f"{stage} is not up to date: {why}", where=name, hint=f"run `doit pull_image:{name}` first")
     _check_bytes(project, name, target)
-    # The record can be changed by those who can change the file; what is signed cannot.
+    # Anyone who can change the file can change its record, but not the signed parts.
     check_published(project, name)
     places = Place("the folder for seeded files", prefix), output_place(target)
     with telling_places(*places):
@@ -52,7 +52,7 @@ def seed(project: Project, name: str, prefix: Path) -> Iterator[tuple[Path, str]
 
 
 def _spellings(lock: AnyLock) -> list[str]:
-    """Return the container URLs that mean a lock's image: as configured, short, full, and with the digest."""
+    """Return the URLs that name a lock's image: as configured, short, full, and with the digest."""
     if not lock.source.given.startswith("docker://"):
         return [lock.source.given]
     reference = parse_reference(lock.name)
@@ -65,11 +65,13 @@ def _spellings(lock: AnyLock) -> list[str]:
 def _check_bytes(project: Project, name: str, target: Path) -> None:
     record = read_record(project.record("publish", name))
     if record is None or record["result"]["sha256"] != f"sha256:{sha256_of(target)}":
-        raise SifmakeError("is not the file that was published", where=str(target), hint="delete it and build again")
+        raise SifmakeError(
+            "not the file that was published", where=str(target), hint="delete it and build the image again"
+        )
 
 
 def _put(target: Path, path: Path) -> None:
-    """Link the file, or copy it where the prefix is on another file system."""
+    """Link the file, or copy it if the prefix is on another file system."""
     if path.exists() and path.samefile(target):
         return
     try:

@@ -1,4 +1,4 @@
-"""What the Snakefile asks at parse time: names, missing locks, keys. No request is made and nothing is written."""
+"""What the Snakefile needs at parse time: names, missing locks, keys. No network is used and nothing is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MODES = ("locked", "offline", "check", "trust_lock")
-"""Keys of Snakemake's config that are read, and ``root``."""
+"""Keys of Snakemake's config that sifmake reads, besides ``root``."""
 
 
 class Workflow:
@@ -40,11 +40,11 @@ class Workflow:
         """Read and check the project.
 
         Args:
-            config: Snakemake's; its other keys belong to the user's own workflow.
-            given: What ``--config`` says on the command line.
+            config: Snakemake's config; its other keys belong to the user's workflow.
+            given: The values of ``--config`` on the command line.
 
         Raises:
-            WorkflowError: The configuration is not valid, or a lock does not hold what it asks for.
+            WorkflowError: The configuration is not valid, or a lock does not match it.
         """
         root = Path(str(config.get("root", "")))
         project = Project(root, _modes(config))
@@ -65,9 +65,9 @@ class Workflow:
         hand_on(settings)
 
     def start_helper(self) -> None:
-        """Start the process that runs the stages of this run; it ends with this one.
+        """Start the helper process that runs the stages of this run; it ends with this process.
 
-        Without it, where it cannot be started or reached, each stage runs in the process that Snakemake starts for it.
+        If the helper cannot be started or reached, each stage runs in the process that Snakemake starts for it.
         """
         command = [sys.executable, "-m", "sifmake.drivers.stage_helper"]
         self._helper = subprocess.Popen(
@@ -93,9 +93,10 @@ def _modes(config: Mapping[str, Any]) -> Modes:
 
 
 def _check_targets(project: Project, names: list[str]) -> None:
-    """Refuse finished files with other bytes than were published: Snakemake itself looks at their times alone.
+    """Refuse finished files that do not have the published bytes, because Snakemake only looks at their times.
 
-    Whoever replaces a file can replace its record as well, so it has to be the image of its lock by its signature, too.
+    Anyone who replaces a file can also replace its record, so the signature must prove that it is the image of its
+    lock.
     """
     from sifmake.builder.image_signing import check_published
 
@@ -104,7 +105,7 @@ def _check_targets(project: Project, names: list[str]) -> None:
         record = read_record(project.record("publish", name))
         if not record or not target.exists():
             continue
-        hint = f"build it again: snakemake --force {target}"
+        hint = f"run `snakemake --force {target}`"
         if record["result"]["sha256"] != f"sha256:{sha256_of(target)}":
             raise SifmakeError(f"{target} does not have the bytes that were published", hint=hint)
         try:
@@ -114,15 +115,15 @@ def _check_targets(project: Project, names: list[str]) -> None:
 
 
 def _check_config(given: Mapping[str, Any], path: Path) -> None:
-    """Refuse settings that are changed on the command line, because the jobs read the file."""
+    """Refuse settings on the command line that differ from the file, because jobs read the file."""
     written = (YamlFile.read(path).value or {}) if path.exists() else {}
     changed = sorted(key for key in given.keys() & KEYS if given[key] != written.get(key))
     if changed:
-        raise WorkflowError(f"--config cannot set {', '.join(changed)}; write it into {path}")
+        raise WorkflowError(f"--config cannot set {', '.join(changed)}; write the setting into {path}")
 
 
 def _pass_on(modes: Modes) -> None:
-    """Let the jobs' shells find the ``sifmake`` of this interpreter, and know the modes of the run."""
+    """Set variables so that jobs find the ``sifmake`` of this interpreter and know the modes of the run."""
     folder = str(Path(sys.executable).parent)
     if os.environ.get("PATH", "").split(os.pathsep)[0] != folder:
         os.environ["PATH"] = folder + os.pathsep + os.environ.get("PATH", os.defpath)
@@ -133,5 +134,5 @@ def _pass_on(modes: Modes) -> None:
 
 
 def project_root(path: str) -> str:
-    """Return the project's folder from the path of a lock; it follows the prefix of a module."""
+    """Return the project's folder from the path of a lock, which includes the prefix of a module."""
     return str(Path(path).parents[2])

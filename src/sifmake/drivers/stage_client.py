@@ -1,7 +1,7 @@
-"""Handing a stage to the helper that Snakemake's run has started: a process that has loaded everything already.
+"""Pass a stage to the helper of a Snakemake run, a process that has loaded everything already.
 
-Snakemake starts a process for each stage of each image. Most of what such a process does is loading Python modules, so
-this one loads next to nothing, and does the stage itself where there is no helper.
+Snakemake starts a process for each stage of each image, which would spend most of its time importing Python modules. So
+this module imports very little; if there is no helper, the process runs the stage itself.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VARIABLE = "SIFMAKE_STAGE_HELPER"
-"""Names the helper's socket."""
+"""Variable with the path of the helper's socket."""
 REFUSED = b"null\n"
 """The answer of a helper that belongs to another sifmake, Python or user."""
 
 
 def identity() -> str:
-    """Return what client and helper must have in common."""
+    """Return a text that must be equal for client and helper."""
     return f"{__file__} {sys.version}"
 
 
 def request_line(arguments: Sequence[str]) -> bytes:
-    """Return the request: one line of JSON with what makes this process.
+    """Return the request: one line of JSON with the state of this process.
 
-    The ``json`` package would take as long to load as all the rest, so that only its function that quotes is used.
+    Importing the ``json`` package would take as long as everything else, so only its function for quoting is used.
     """
     quote = _json.encode_basestring_ascii
     words = ",".join(map(quote, arguments))
     variables = ",".join(f"{quote(name)}:{quote(value)}" for name, value in os.environ.items())
     members = {
         "sender": quote(identity()),
-        "folder": quote(os.getcwd()),  # noqa: PTH109 - pathlib too would take that long
+        "folder": quote(os.getcwd()),  # noqa: PTH109 - importing pathlib would take as long
         "arguments": f"[{words}]",
         "environ": f"{{{variables}}}",
     }
@@ -50,9 +50,9 @@ def peer_user(connection: _socket.socket) -> int:
 
 
 def ask(arguments: Sequence[str]) -> int | None:
-    """Let the helper run a stage and return its status; None where there is no helper that could.
+    """Have the helper run a stage and return its status; None if there is no usable helper.
 
-    Output goes to the standard streams of this process. When this process ends early, the stage is interrupted.
+    Output goes to the standard streams of this process. If this process ends early, the stage is interrupted.
     """
     address = os.environ.get(VARIABLE)
     if not address:
@@ -68,7 +68,7 @@ def _converse(connection: _socket.socket, address: str, arguments: Sequence[str]
     streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (1, 2))
     try:
         connection.connect(address)
-        if peer_user(connection) != os.geteuid():  # the request holds the environment, with a passphrase in it perhaps
+        if peer_user(connection) != os.geteuid():  # the request contains the environment, perhaps with a passphrase
             from sifmake.printing import print_error
 
             print_error(f"sifmake: warning: {address!r} in {VARIABLE} belongs to another user and is not used")

@@ -1,14 +1,14 @@
 """The helper behind :mod:`sifmake.drivers.stage_client`: loads once, forks for each stage, ends with its parent.
 
-It is started with a pipe as standard input, prints the variable that names its socket, and ends when the pipe is
-closed, so nothing of it outlives the run. A stage in it is a process of its own, as it is without it.
+It is started with a pipe as standard input, prints the variable with the path of its socket, and ends when the pipe is
+closed, so it never outlives the run. Each stage runs in a separate process, as it does without the helper.
 
-A client sends one line, with its standard output and error as SCM_RIGHTS beside it, and gets one line back::
+A client sends one line, with its standard output and error attached as SCM_RIGHTS, and gets one line back::
 
     {"sender": "...", "folder": "/project", "arguments": ["stage", "pull", "hello"], "environ": {"PATH": "..."}}
     0
 
-The answer is the exit status, or ``null`` where the client has to do the stage itself.
+The answer is the exit status, or ``null`` if the client has to run the stage itself.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _LOADED = (
     "sifmake.sources.opening",
     "sifmake.sources.registry_image",
 )
-"""None of them starts a thread, so that forking is safe."""
+"""Modules to import in advance. None of them starts a thread, so forking is safe."""
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _LARGEST_REQUEST = 4 << 20
 
 
 def _main() -> int:
     """Serve until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the stages; the parent's end is for this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts are for the stages; the helper ends with its parent
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for number in _ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -81,18 +81,18 @@ def _serve(listener: socket.socket) -> None:
                 listener.close()
                 _run_stage(connection)
             finally:
-                os._exit(0)  # never back into the helper's own clean-up
+                os._exit(0)  # skip the helper's clean-up
         connection.close()
 
 
 def _run_stage(connection: socket.socket) -> None:
-    """Run one stage in this process, which is the stage's own, and send its status."""
+    """Run one stage in this forked process, and send its status."""
     answer = b"1\n"
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)  # the command sees to them
+                signal.signal(number, signal.SIG_DFL)  # the command installs its own handlers
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         request, streams = receive(connection)
         if request is None:
@@ -101,7 +101,7 @@ def _run_stage(connection: socket.socket) -> None:
             _become(request["folder"], request["environ"], streams)
             threading.Thread(target=_watch, args=(connection,), daemon=True).start()
             answer = b"%d\n" % _finish(request["arguments"])
-    except Exception:  # noqa: BLE001 - whatever it is, the client shows it
+    except Exception:  # noqa: BLE001 - the client shows any error
         traceback.print_exc()
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the client ends when it has the status
@@ -109,7 +109,7 @@ def _run_stage(connection: socket.socket) -> None:
 
 
 def _finish(arguments: list[str]) -> int:
-    """Run a command to its end and return its exit status."""
+    """Run a command until it ends and return its exit status."""
     try:
         status: int = import_module("sifmake.cli.main").main(arguments)
     except SystemExit as error:
@@ -120,7 +120,7 @@ def _finish(arguments: list[str]) -> int:
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """Return a request and the file descriptors that came with it; no request where another sifmake or user asks."""
+    """Return a request and its file descriptors; None as request if it comes from another sifmake or user."""
     if not same_user(connection):
         return None, []
     more, streams, _, _ = socket.recv_fds(connection, 1 << 16, 2)
@@ -133,12 +133,12 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]
 
 
 def same_user(connection: socket.socket) -> bool:
-    """Whether the process at the other end is the user's own; the folder of the socket keeps others out already."""
+    """Whether the process at the other end belongs to this user; the socket's folder already keeps others out."""
     return peer_user(connection) == os.geteuid()
 
 
 def _become(folder: str, environ: dict[str, str], streams: list[int]) -> None:
-    """Take over what makes the client's process: streams, folder, variables."""
+    """Take over the state of the client's process: streams, folder, variables."""
     for number, stream in zip((1, 2), streams, strict=True):
         os.dup2(stream, number)
         os.close(stream)
@@ -149,7 +149,7 @@ def _become(folder: str, environ: dict[str, str], streams: list[int]) -> None:
 
 
 def _watch(connection: socket.socket) -> None:
-    """Interrupt the stage when its client goes away."""
+    """Interrupt the stage if its client ends."""
     if not connection.recv(1):
         os.kill(os.getpid(), signal.SIGINT)
 

@@ -61,7 +61,7 @@ class PackFinder:
                 with old:
                     return self._repacked(diff_id, key, old)
             except PackDamagedError as error:
-                self._progress.warning(f"{error}; the layer is fetched again")
+                self._progress.warning(f"{error}; the layer will be fetched again")
                 self._store.packs.drop(other)
         return None
 

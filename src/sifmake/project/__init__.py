@@ -1,1 +1,1 @@
-"""What a project declares: configuration, images, locks, records, keys and the table of stages."""
+"""The declarations of a project: configuration, images, locks, records, keys and the table of stages."""

@@ -1,7 +1,7 @@
 """``sifmake.yaml``: store, key, trusted keys, registries and limits of a project.
 
-Until 0.1 these settings were in ``config/config.yaml``, which in most pipelines is the file of the pipeline itself.
-That file is still read where there is no ``sifmake.yaml``, if every key in it is one of ours.
+Until 0.1 these settings were in ``config/config.yaml``, which in most pipelines belongs to the pipeline itself. That
+file is still read if there is no ``sifmake.yaml`` and all its keys are ours.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 DEVELOPMENT = "development"
 _SETTINGS = "sifmake.yaml"
-"""Path of the settings below a project's folder."""
+"""Path of the settings in a project's folder."""
 _FORMER_SETTINGS = "config/config.yaml"
-"""Where they were until 0.1."""
+"""Path of the settings until 0.1."""
 KEYS = frozenset(
     {
         *("store", "key", "trusted-keys", "auth-file", "require-signature", "require_signature", "registries"),
         *("parallel-requests", "limits", "notify"),
     }
 )
-"""Keys at the top of the file; a test compares them with the schema."""
+"""Top-level keys of the file; a test compares them with the schema."""
 HANDED_ON = "SIFMAKE_CHECKED_CONFIGURATION"
 _LARGEST_VARIABLE = 100_000
-"""Linux starts no program that has a variable of 128 KiB (MAX_ARG_STRLEN of execve(2))."""
+"""Longest variable that we set; Linux refuses to start programs with a variable of 128 KiB (MAX_ARG_STRLEN)."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,20 @@ class Configuration:
     """Settings of a project.
 
     Attributes:
-        store: Folder of the store; None for the user's own.
-        read_only_stores: Stores that are only looked into.
-        shared: For whom files in the store are made: ``none``, ``group``, ``all``; empty: as the store's folder has it.
+        store: Folder of the store; None for the user's store.
+        read_only_stores: Further stores that are read and never written.
+        shared: Who may use files in the store: ``none``, ``group``, ``all``; empty to follow the store's folder.
         trusted_owners: Users whose files in stores are used, by name or id.
         trusted_groups: Groups whose files in stores are used, by name or id.
-        key: What signs: ``development``, a key file, ``gpg:FINGERPRINT``; empty for nothing.
-        trusted_keys: Files and folders of public keys.
-        auth_file: Registry credentials in Docker's form.
-        registries: By host[:port].
-        parallel_requests: Questions to registries at the same time.
+        key: The signing key: ``development``, a key file, ``gpg:FINGERPRINT``; empty to sign nothing.
+        trusted_keys: Files and folders with public keys.
+        auth_file: File with registry credentials in Docker's format.
+        registries: Settings by host[:port].
+        parallel_requests: Most requests to registries at the same time.
         limits: Bounds on input from outside.
         require_signature: Whether ``run``, ``exec``, ``shell`` and ``test`` refuse a SIF that does not verify.
-        notify: Command that gets a summary of scheduled rebuilds.
-        ask: Asks the user for a passphrase; None where nobody can be asked. Not a setting of the file.
+        notify: Command that receives a summary of scheduled rebuilds.
+        ask: Asks the user for a passphrase; None if there is no user to ask. Not a setting of the file.
     """
 
     store: Path | None = None
@@ -95,9 +95,9 @@ def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Conf
 
     Args:
         path: The YAML file.
-        root: What relative paths in it start from.
-        thorough: Whether the schema is checked first. Without, only what breaks the reading is found: a stage that
-            an engine starts a hundred times saves 0.1 s each, and the engine has checked already.
+        root: Base of relative paths in the file.
+        thorough: Whether to check the schema first, which takes 0.1 s. Stages that an engine starts skip it, because
+            the engine has checked the file; they still fail on values that they cannot read.
 
     Raises:
         ConfigError: The file does not follow its schema.
@@ -107,19 +107,19 @@ def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Conf
     try:
         return _read(path, root, thorough=thorough)
     except RuntimeError:
-        what = "a path begins with ~ and there is no home directory"
-        raise ConfigError(what, where=str(path), hint="set HOME, or write the path out") from None
+        what = "a path begins with ~, but there is no home directory"
+        raise ConfigError(what, where=str(path), hint="set HOME, or write the full path") from None
 
 
 def limits_of(root: Path) -> Limits:
-    """Return the limits of the project in a folder, or the defaults; raises as :func:`load_configuration`."""
+    """Return the limits of the project in a folder, or the defaults; errors as in :func:`load_configuration`."""
     return load_configuration(find_settings(root), root).limits
 
 
 def find_settings(root: Path) -> Path:
-    """Return the file that has a project's settings; it need not exist.
+    """Return the path of a project's settings; the file need not exist.
 
-    A ``config/config.yaml`` with keys of another program belongs to that program.
+    A ``config/config.yaml`` with keys of another program is left to that program.
 
     Args:
         root: The project's folder.
@@ -134,12 +134,12 @@ def find_settings(root: Path) -> Path:
 
 
 def has_settings(root: Path) -> bool:
-    """Whether a folder has a file that may hold settings of sifmake."""
+    """Whether a folder has a file that may contain settings of sifmake."""
     return any((root / name).exists() for name in (_SETTINGS, _FORMER_SETTINGS))
 
 
 def ignored_settings(root: Path) -> str:
-    """Return a warning if ``config/config.yaml`` has keys of ours and is not read; empty otherwise."""
+    """Return a warning if ``config/config.yaml`` has keys of ours but is not read; empty otherwise."""
     settings, former = root / _SETTINGS, root / _FORMER_SETTINGS
     if settings.exists() or not former.exists() or not (root / "config" / "images.yaml").exists():
         return ""
@@ -156,7 +156,7 @@ def ignored_settings(root: Path) -> str:
 
 
 def _foreign_keys(path: Path) -> list[str]:
-    """Return the keys of a file that no setting of ours has; a mistyped one of ours is not among them."""
+    """Return the keys of a file that are not ours; a mistyped key of ours does not count."""
     from difflib import get_close_matches
 
     from sifmake.project.yaml_file import YamlFile
@@ -182,11 +182,11 @@ def _read(path: Path, root: Path, *, thorough: bool) -> Configuration:
         return _convert(file.value or {}, root)
     except (AttributeError, KeyError, TypeError, ValueError):
         file.validate("config")
-        raise ConfigError("cannot be understood", where=str(path)) from None
+        raise ConfigError("the file does not follow its schema", where=str(path)) from None
 
 
 def hand_on(path: Path, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Leave the content of a checked configuration for the processes that are started: they need no YAML parser."""
+    """Pass the content of a checked configuration to child processes, so that they need no YAML parser."""
     from sifmake.project.yaml_file import YamlFile
 
     if not path.exists():
@@ -197,7 +197,7 @@ def hand_on(path: Path, environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def _handed_on(path: Path) -> dict[str, Any] | None:
-    """Return what a parent process has left, if the file has not changed since."""
+    """Return the content that a parent process passed, if the file has not changed since."""
     try:
         given = parse_json(os.environ.get(HANDED_ON, "null"))
         value = given["value"] if given and given["stamp"] == _stamp(path) else None
@@ -231,7 +231,7 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
 
 
 def _key(text: str, root: Path) -> str:
-    """Return the key's path, or the text where it is none: a word, ``gpg:FINGERPRINT``, a name of the user's keys."""
+    """Return the key as a full path, unless it is a word, ``gpg:FINGERPRINT`` or the name of a key of the user."""
     if text in {"", DEVELOPMENT} or text.startswith("gpg:"):
         return text
     path = root / Path(text).expanduser()
@@ -239,7 +239,7 @@ def _key(text: str, root: Path) -> str:
 
 
 def _registry(host: str, given: dict[str, Any], root: Path) -> tuple[str, HostSettings]:
-    """Return a registry's one name and its settings: people copy addresses with their scheme; Docker Hub has many."""
+    """Return a registry's canonical name and its settings; users may write a scheme, and Docker Hub has many names."""
     from sifmake.registry.auth_file import normal_key
     from sifmake.registry.settings import HostSettings
 

@@ -1,4 +1,4 @@
-"""Names of images: what doit, Snakemake and file systems all take."""
+"""Names of images: the characters that doit, Snakemake and file systems all accept."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from sifmake.errors import ConfigError
 
 PATTERN = "[a-z0-9][a-z0-9._-]*"
-"""doit breaks on ``=``, shells and paths on the rest."""
+"""doit does not accept ``=``; shells and paths have problems with the rest."""
 _LONGEST = 120
 
 _NAME = re.compile(PATTERN)
 
 
 def check_name(name: str, where: str) -> None:
-    """Refuse a name that some tool would stumble over.
+    """Refuse a name that would cause problems in some tool.
 
     Raises:
-        ConfigError: With a name that would do.
+        ConfigError: The name is not valid; the hint suggests one that is.
     """
     if _NAME.fullmatch(name) and len(name) <= _LONGEST:
         return
@@ -26,6 +26,6 @@ def check_name(name: str, where: str) -> None:
 
 
 def _suggest(name: str) -> str:
-    """Return the nearest name that is allowed."""
+    """Return a similar name that is allowed."""
     cleaned = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")
     return cleaned[:_LONGEST] or "image"

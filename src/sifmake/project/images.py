@@ -1,4 +1,4 @@
-"""``config/images.yaml``: which images to build from what, with which settings."""
+"""``config/images.yaml``: the images to build, their sources and their settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sifmake.reference import Uri
 
 _DEFAULT_PLATFORM = "linux/amd64"
-"""Not the machine's own: a committed lock must not depend on where it was made."""
+"""Not this machine's platform, because a committed lock must not depend on where it was made."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class ImageSettings:
     """One image to build.
 
     Attributes:
-        name: Names lock, records and target.
-        source: Where the image is (``from:`` with the tag, if ``tags:`` gave one).
-        platform: What it is to run on, ``os/architecture[/variant]``.
+        name: Name of its lock, records and target.
+        source: URI of the image (``from:``, with the tag if ``tags:`` gives one).
+        platform: Its platform, ``os/architecture[/variant]``.
         compression: ``gzip`` or ``zstd``.
         sign: Whether the SIF is signed.
-        labels: Labels that are added.
+        labels: Labels to add.
         where: File, line and key of its declaration.
     """
 
@@ -45,10 +45,10 @@ class ImageSettings:
 
 
 def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageSettings]:
-    """Read the images of a project, ``tags:`` and ``platforms:`` expanded, in the order of the file.
+    """Read the images of a project in the order of the file, with ``tags:`` and ``platforms:`` expanded.
 
     Raises:
-        ConfigError: The file does not follow its schema, is beyond a limit, or two images would share a target.
+        ConfigError: The file does not follow its schema, exceeds a limit, or gives two images the same target.
     """
     file = YamlFile.read(path, limits)
     file.validate("images")
@@ -60,14 +60,14 @@ def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageS
         check_name(name, where)
         count += len(given.get("tags", [0])) * len(given.get("platforms", [0]))
         if count > limits.images:
-            what = f"the file stands for more than {limits.images} images (limit images)"
+            what = f"the file declares more than {limits.images} images (limit images)"
             raise ConfigError(what, where=where, hint="split the project, or raise the limit in sifmake.yaml")
         source = _source(given, where)
         for image in _expand(name, source, _with_defaults(defaults, given, source), where):
             check_name(image.name, where)
             if image.name in images:
                 other = images[image.name].where
-                raise ConfigError(f"the target images/{image.name}.sif is also that of {other}", where=where)
+                raise ConfigError(f"the target images/{image.name}.sif is already used by {other}", where=where)
             images[image.name] = image
     return images
 
@@ -76,10 +76,10 @@ def find_image(images: dict[str, ImageSettings], name: str) -> ImageSettings:
     """Return one image by name.
 
     Raises:
-        ConfigError: There is none; names the nearest.
+        ConfigError: There is no such image; the hint names the nearest.
     """
     if name not in images:
-        raise ConfigError(f"no image is named {name!r}", where="config/images.yaml", hint=nearest(name, list(images)))
+        raise ConfigError(f"there is no image {name!r}", where="config/images.yaml", hint=nearest(name, list(images)))
     return images[name]
 
 
@@ -99,13 +99,13 @@ def _source(given: dict[str, Any], where: str) -> Uri:
     if parsed.is_sif:
         meaningless = ("labels", "compression", "platforms", *(("tags",) if parsed.transport == FILE else ()))
         if found := [key for key in meaningless if key in given]:
-            what = f"'{found[0]}' changes nothing in a finished SIF file: {given['from']}"
+            what = f"'{found[0]}' has no effect on a prebuilt SIF file: {given['from']}"
             raise ConfigError(what, where=where, hint="leave it out, or name the container image")
     return parsed
 
 
 def _with_defaults(defaults: dict[str, Any], given: dict[str, Any], source: Uri) -> dict[str, Any]:
-    """Return an image's settings; of the defaults, those that a finished SIF file cannot have are left out."""
+    """Return an image's settings with the defaults, leaving out defaults that do not apply to a prebuilt SIF file."""
     if source.is_sif:
         return {**{key: defaults[key] for key in ("platform", "sign") if key in defaults}, **given, "labels": {}}
     return {**defaults, **given, "labels": {**defaults.get("labels", {}), **given.get("labels", {})}}

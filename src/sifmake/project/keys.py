@@ -1,4 +1,4 @@
-"""Which key signs a project's images, and which keys are trusted."""
+"""The key that signs a project's images, and the keys that it trusts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _DENIED = "denied.txt"
 
 
 def key_identity(configuration: Configuration) -> str:
-    """Return what names the signing key in locks: its fingerprint, ``development``, or empty for none.
+    """Return the name of the signing key in locks: its fingerprint, ``development``, or empty for none.
 
-    The development key is another one on each machine, so a committed lock names it by that word only. Where the
-    secret or its passphrase is missing, the fingerprint is that of the public key: the file beside the key with the
-    ending ``.pub``, or the one of the key's name among the user's and the project's trusted keys.
+    Each machine has a different development key, so a committed lock only contains that word. If the private key or its
+    passphrase is missing, the fingerprint comes from the public key: the file beside the key with the suffix ``.pub``,
+    or the file with the key's name among the user's and the project's trusted keys.
 
     Raises:
-        KeyFileError: There is no such key, or it cannot be read without a passphrase that is not at hand.
+        KeyFileError: There is no such key, or reading it needs a passphrase that is not available.
     """
     key = configuration.key
     if key in {"", DEVELOPMENT}:
@@ -45,12 +45,12 @@ def key_identity(configuration: Configuration) -> str:
         found = next((path for path in _public_files(configuration) if path.is_file()), None)
         if found is not None:
             return _public_fingerprint(found)
-        hint = f"export its public key: sifmake key export {key} config/keys/{_name_of(key)}.pem"
+        hint = f"export its public key: run `sifmake key export {key} config/keys/{_name_of(key)}.pem"
         raise KeyFileError(error.what, where=error.where, hint=hint) from error
 
 
 def _nobody_asked() -> Passphrase:
-    """Return what gives no passphrase: a fingerprint is not worth asking for one, nor the time that it takes."""
+    """Return a passphrase source that never asks, because a fingerprint is not worth a question to the user."""
     from sifmake.signing import Passphrase
 
     class NobodyAsked(Passphrase):
@@ -64,7 +64,7 @@ def _nobody_asked() -> Passphrase:
 
 
 def _public_files(configuration: Configuration) -> Iterator[Path]:
-    """Yield where the public half of the signing key may be."""
+    """Yield the paths at which the public half of the signing key may be."""
     from sifmake.signing import keystore
 
     key = Path(configuration.key)
@@ -76,7 +76,7 @@ def _public_files(configuration: Configuration) -> Iterator[Path]:
 
 
 def _name_of(key: str) -> str:
-    """Return the name of a key: that of its file without the ending."""
+    """Return the name of a key: the name of its file without the suffix."""
     path = Path(key)
     return path.stem if path.suffix in _KEY_SUFFIXES else path.name
 
@@ -90,10 +90,10 @@ def _public_fingerprint(path: Path) -> str:
 
 
 def load_project_signer(configuration: Configuration) -> Signer:
-    """Return who signs the project's images.
+    """Return the signer of the project's images.
 
     Raises:
-        KeyFileError: The key is missing, or its passphrase is.
+        KeyFileError: The key or its passphrase is missing.
     """
     from sifmake.signing import Passphrase, load_signer
 
@@ -101,7 +101,7 @@ def load_project_signer(configuration: Configuration) -> Signer:
 
 
 def load_project_trust(configuration: Configuration) -> TrustStore:
-    """Return the keys that the project trusts; the development key only where it also signs."""
+    """Return the keys that the project trusts; the development key only if it also signs."""
     from sifmake.signing import TrustStore, config_folder, development_trust
 
     trust = TrustStore.load(path for path in configuration.trusted_keys if path.exists())
@@ -109,7 +109,7 @@ def load_project_trust(configuration: Configuration) -> TrustStore:
 
 
 def trusted_files(configuration: Configuration) -> Iterator[Path]:
-    """Yield the files of public keys that the configuration trusts, and of those that it refuses, sorted."""
+    """Yield the files of public keys that the configuration trusts or refuses, sorted."""
     for path in configuration.trusted_keys:
         if path.is_dir():
             files = sorted(path.iterdir())
@@ -119,7 +119,7 @@ def trusted_files(configuration: Configuration) -> Iterator[Path]:
 
 
 def trust_digest(configuration: Configuration) -> str:
-    """Return a digest that changes when another set of keys is trusted."""
+    """Return a digest that changes if the set of trusted keys changes."""
     from sifmake.signing.trust import read_listed
 
     total = hashlib.sha256()

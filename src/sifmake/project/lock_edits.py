@@ -1,7 +1,7 @@
-"""What stands where a lock should be: a lock, or a file in which people or bots have edited what is to be built.
+"""Read the file of a lock: it is a valid lock, or people or bots have edited it.
 
-The digest in ``image`` is what people review and update bots write. Where the rest of a lock does not fit it, that
-digest is what has to be locked, and never what its tag happens to mean now.
+People review the digest in ``image``, and update bots write it. If the rest of a lock does not match it, that digest
+must be locked, and never the one that the tag points to now.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: |\r?$)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class FoundLock:
-    """What was found.
+    """The content of the file of a lock.
 
     Attributes:
-        lock: The lock, if it is whole.
-        why: Why there is none.
-        name: What the edited file calls the image; empty where it does not tell.
-        digest: The digest that was written into the edited file and is to be locked; empty where there is none.
-        disproved: The error of a lock that is whole and contradicts itself.
+        lock: The lock, if it is valid.
+        why: Why there is no lock.
+        name: Name of the image in an edited file; empty if the file has none.
+        digest: The digest in an edited file, which has to be locked; empty if there is none.
+        disproved: The error of a lock whose checksum is valid but which contradicts itself.
     """
 
     lock: AnyLock | None = None
@@ -50,22 +50,22 @@ class FoundLock:
         """Compare what the file calls the image with what the configuration does.
 
         Raises:
-            LockError: An edit names another image or tag, so that locking its digest would be undone the next time.
+            LockError: An edit names another image or tag; the next refresh would undo it.
         """
         if not self.name or source.transport not in REGISTRY_TRANSPORTS:
             return
         wanted = source.reference.with_digest("").canonical
         if _canonical(self.name) != wanted:
-            what = f"was edited to {self.name}, and config/images.yaml has {wanted}"
-            hint = f"write the tag into config/images.yaml too, then run sifmake lock {path.stem}"
+            what = f"was edited to {self.name}, but config/images.yaml has {wanted}"
+            hint = f"write the tag into config/images.yaml too, then run `sifmake lock {path.stem}`"
             raise LockError(what, where=str(path), hint=hint)
 
 
 def find_lock(path: Path, limits: Limits) -> FoundLock:
-    """Return the lock in a file, or what an edit of it wants.
+    """Return the lock in a file, or the digest that an edit of it asks for.
 
     Raises:
-        LockError: An edit leaves open what it wants: conflict markers, two images, a digest that is none.
+        LockError: An edit is ambiguous: conflict markers, two images, or an invalid digest.
     """
     try:
         return FoundLock(read_lock(path, limits))
@@ -83,7 +83,7 @@ def _read_edit(path: Path, limits: Limits, error: LockError) -> FoundLock:
         raise error
     name, at, digest = next(iter(images), "").partition("@")
     if at and not is_digest(digest):
-        hint = f"write the digest as it is upstream, or remove the file, then run sifmake lock {path.stem}"
+        hint = f"copy the digest from upstream, or remove the file, then run `sifmake lock {path.stem}`"
         raise LockError(f"{digest[:80]!r} in 'image' is not a digest", where=str(path), hint=hint)
     disproved = error if isinstance(error, DisprovedLockError) else None
     return FoundLock(why=error.what, name=name, digest=digest, disproved=disproved)

@@ -1,4 +1,4 @@
-"""Lock files: bytes to locks and back; an edited one is noticed by its checksum."""
+"""Reading and writing lock files; a checksum reveals edits."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _HEAD = '# Written by "sifmake lock". Commit it. After editing the digest in "im
 
 
 class DisprovedLockError(LockError):
-    """A lock is whole, and its parts contradict each other."""
+    """The checksum of a lock is valid, but its parts contradict each other."""
 
 
 def checksum(document: dict[str, Any]) -> str:
-    """Return what tells an edited lock from a written one, whatever the YAML looks like."""
+    """Return the checksum that reveals an edited lock; the layout of the YAML does not matter."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def format_lock(lock: AnyLock) -> bytes:
-    """Return the lock file's bytes: always the same for the same lock."""
+    """Return the bytes of the lock file, which are always the same for the same lock."""
     document = lock.document()
     return (_HEAD + "\n".join(_lines({**document, "checksum": checksum(document)}, "")) + "\n").encode()
 
 
 def write_lock(path: Path, lock: AnyLock) -> bool:
-    """Write the lock file unless it is there with the same bytes; return whether it was written."""
+    """Write the lock file unless it has these bytes already; return whether it was written."""
     data = format_lock(lock)
     if path.is_file() and path.read_bytes() == data:
         return False
@@ -54,16 +54,16 @@ def read_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> AnyLock:
     """Read a lock file.
 
     Raises:
-        LockError: It is missing, damaged, or was edited so that its parts no longer fit together.
-        DisprovedLockError: Its parts fit by their checksum, and contradict each other.
+        LockError: It is missing, damaged, or was edited so that its parts no longer match.
+        DisprovedLockError: Its checksum is valid, but its parts contradict each other.
     """
-    hint = f"run sifmake lock {path.stem}"
+    hint = f"run `sifmake lock {path.stem}`"
     try:
         data = read_regular(path, limits.yaml_bytes + 1, pipes=True)
     except FileNotFoundError:
         raise LockError("there is no lock", where=str(path), hint=hint) from None
     except OSError as error:
-        raise LockError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+        raise LockError(f"the lock cannot be read: {error.strerror}", where=str(path), hint=hint) from error
     try:
         return _of_its_kind(_read_written(data) or _read_edited(path, limits, hint), path)
     except BadReferenceError as error:
@@ -92,21 +92,21 @@ def _read_edited(path: Path, limits: Limits, hint: str) -> Lock:
             hint = f"{error.hint}, then {hint}"
         raise LockError(error.what, where=error.where, hint=hint) from error
     except KeyError as error:
-        raise LockError(f"is not a lock file: {error.args[0]!r} is missing", where=str(path), hint=hint) from error
+        raise LockError(f"not a lock file: {error.args[0]!r} is missing", where=str(path), hint=hint) from error
     except (AttributeError, TypeError) as error:
-        raise LockError("is not a lock file", where=str(path), hint=hint) from error
+        raise LockError("not a lock file", where=str(path), hint=hint) from error
     except ValueError as error:
-        raise LockError(f"is not a lock file: {error}", where=str(path), hint=hint) from error
+        raise LockError(f"not a lock file: {error}", where=str(path), hint=hint) from error
     if given != checksum(document):
-        what = f"was edited ({lock.image}) and its parts no longer fit together"
+        what = f"was edited ({lock.image}), and its parts no longer match"
         raise LockError(what, where=str(path), hint=hint)
     return lock
 
 
 def _read_written(data: bytes) -> Lock | None:
-    """Return the lock of a file that is byte for byte as :func:`format_lock` writes it, without a YAML parser.
+    """Return the lock of a file that is byte for byte what :func:`format_lock` writes, without a YAML parser.
 
-    A process that runs one stage spends half of its time on importing one.
+    Importing the parser would take half of the time of a process that runs one stage.
     """
     try:
         document = _nested(data.decode().splitlines()[1:])
@@ -117,7 +117,7 @@ def _read_written(data: bytes) -> Lock | None:
 
 
 def _nested(lines: list[str]) -> dict[str, Any]:
-    """Return the mappings that lines with two blanks of indent for each level make; lists have flat mappings."""
+    """Return the mappings in lines that are indented by two blanks per level; lists contain flat mappings."""
     document: dict[str, Any] = {}
     levels: list[dict[str, Any]] = [document]
     items: list[dict[str, Any]] = []
@@ -168,15 +168,15 @@ def _parse(document: dict[str, Any]) -> Lock:
 
 
 def _of_its_kind(lock: Lock, path: Path) -> AnyLock:
-    """Return the lock as that of a prebuilt SIF file where its source is one.
+    """Return the lock as one of a prebuilt SIF file if its source is one.
 
     Raises:
-        DisprovedLockError: It lists other layers than that file.
+        DisprovedLockError: It lists layers that are not that file.
     """
     if not lock.source.is_sif:
         return lock
     if [layer.digest for layer in lock.layers] != [lock.manifest]:
-        raise _disproved("has other layers than the file that it names", path)
+        raise _disproved("lists layers that are not the file that it names", path)
     head = (lock.source, lock.name, lock.digest, lock.platform)
     return PrebuiltLock(*head, file=lock.manifest, size=lock.layers[0].size, mark=lock.config, build=lock.build)
 
@@ -221,7 +221,7 @@ def _formats(build: dict[str, Any]) -> dict[str, int | str]:
 
 
 def _lines(value: dict[str, Any], indent: str) -> list[str]:
-    """Return YAML lines of nested mappings and lists of flat mappings; scalars in a form that YAML and JSON share."""
+    """Return YAML lines for nested mappings and lists of flat mappings; scalars are written as in JSON."""
     lines = []
     for key, item in value.items():
         name = _scalar(key)
@@ -239,7 +239,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 
 def _scalar(value: Any) -> str:
-    """Return a plain scalar where YAML cannot misread it, else a double-quoted one."""
+    """Return a plain scalar if YAML cannot misread it, else a double-quoted one."""
     if isinstance(value, str) and value and value[0].isalpha() and set(value) <= _PLAIN and _reads_as_text(value):
         return value
     return json.dumps(value, ensure_ascii=True)

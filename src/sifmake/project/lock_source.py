@@ -1,4 +1,4 @@
-"""Whether name and digest of a lock follow from its ``from``: what can be said without reading anything."""
+"""Check that name and digest of a lock follow from its ``from``, as far as possible without reading anything."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from sifmake.reference import Uri
 
 INDEX_TRANSPORTS = frozenset({"docker", "oci", "oci-archive"})
-"""Transports whose references can name an index; the digest of the others' is of an image, or made from it."""
+"""Transports whose references can name an index; with the others, the digest belongs to an image or is made from it."""
 _WITHOUT_INDEX = frozenset({"docker-archive", "http", "https", FILE})
-"""Transports whose digest is that of what is built."""
+"""Transports whose digest is the digest of what is built."""
 
 
 def check_source(lock: AnyLock, name: str, where: str) -> None:
-    """Compare name and digest of a lock with its ``from``; nothing is read.
+    """Compare name and digest of a lock with its ``from``, without reading anything.
 
     Args:
         lock: The lock.
         name: The image's name.
-        where: The lock file, for errors.
+        where: The lock file, for error messages.
 
     Raises:
         LockError: They do not follow from it.
@@ -34,10 +34,10 @@ def check_source(lock: AnyLock, name: str, where: str) -> None:
     if uri.transport in REGISTRY_TRANSPORTS:
         expected = uri.reference.with_digest("").canonical
         if lock.name != expected:
-            raise refused(f"names {lock.name}, and its 'from' is {expected}", name, where)
+            raise refused(f"names {lock.name}, but its 'from' is {expected}", name, where)
     pin = pinned_digest(uri)
     if pin and pin != lock.digest:
-        raise refused(f"has the digest {lock.digest}, and its 'from' is pinned to {pin}", name, where)
+        raise refused(f"has the digest {lock.digest}, but its 'from' is pinned to {pin}", name, where)
     if uri.transport in _WITHOUT_INDEX and lock.digest != lock.built_from:
         raise not_derived(lock, name, where)
 
@@ -49,8 +49,8 @@ def not_derived(lock: AnyLock, name: str, where: str, why: str = "") -> LockErro
 
 
 def refused(what: str, name: str, where: str) -> LockError:
-    """Return the error for a lock that does not hold together."""
-    return LockError(what, where=where, hint=f"run sifmake lock {name} and review what it changes")
+    """Return the error for an inconsistent lock."""
+    return LockError(what, where=where, hint=f"run `sifmake lock {name}` and review the changes")
 
 
 def is_for(lock: AnyLock, image: ImageSettings) -> bool:
@@ -59,7 +59,7 @@ def is_for(lock: AnyLock, image: ImageSettings) -> bool:
 
 
 def pinned_digest(uri: Uri) -> str:
-    """Return the digest that an image URI is pinned to; empty where there is none that a lock would have too."""
+    """Return the digest to which an image URI is pinned; empty if there is none that a lock would contain."""
     if uri.transport in {"http", "https"}:
         digits = uri.rest.partition("#sha256")[2].lstrip("=:")
         return f"sha256:{digits}" if digits else ""

@@ -1,4 +1,4 @@
-"""Locks as values: what a tag meant when it was last asked, and which settings decide the bytes."""
+"""Locks as values: the digest that a tag pointed to at the last check, and the settings that decide the bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LockedLayer:
-    """A layer blob as the manifest names it."""
+    """A layer blob, as described by the manifest."""
 
     digest: str
     size: int
@@ -26,8 +26,8 @@ class Build:
 
     Attributes:
         compression: ``gzip`` or ``zstd``.
-        labels: Labels that are added.
-        key: Fingerprint of the signing key, ``development``, or empty when nothing signs.
+        labels: Labels to add.
+        key: Fingerprint of the signing key, ``development``, or empty if the file is not signed.
         formats: Format version of each stage.
     """
 
@@ -63,7 +63,7 @@ class _Locked(ABC):
     @property
     @abstractmethod
     def built_from(self) -> str:
-        """Digest of what the SIF file is made of."""
+        """Digest of the manifest from which the SIF file is made."""
 
     def with_build(self, build: Build) -> Self:
         """Return the lock with other settings."""
@@ -107,7 +107,7 @@ class Lock(_Locked):
 class PrebuiltLock(_Locked):
     """The lock of a SIF file that others built, which is taken as it is.
 
-    In its file ``manifest`` and the one layer are the SIF file, and ``config`` is the mark.
+    In the lock file, ``manifest`` and the only layer are the SIF file, and ``config`` is the mark.
 
     Attributes:
         file: Its SHA-256, as ``sha256:...``.

@@ -1,4 +1,4 @@
-"""A project: a folder with ``config/``, and what its stages share while one process works on it."""
+"""A project: a folder with ``config/``, and the data that its stages share within a process."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Modes:
     """What a run may do.
 
     Attributes:
-        locked: Build what the locks say: no registry is asked what a tag means, no lock is written.
-        offline: No registry is asked at all; locks may be rewritten for changed settings.
-        check: A finished file is up to date only if it has the bytes that were published; else its size is compared.
-        trust_lock: A lock is built from where nothing is at hand that proves it; what disproves it still counts.
-        scheduled: Nobody watches: the development key signs nothing.
+        locked: Build from the locks; ask no registry for tags and write no lock.
+        offline: Ask no registry at all; locks may still be rewritten for changed settings.
+        check: A finished file is up to date only if it has the published bytes; otherwise only its size is compared.
+        trust_lock: Build from a lock that cannot be proven; a lock that is disproved is still refused.
+        scheduled: The run is unattended, so the development key must not sign anything.
     """
 
     locked: bool = False
@@ -52,7 +52,7 @@ class Modes:
         check: str | None = None,
         trust_lock: str | None = None,
     ) -> Modes:
-        """Return the modes that arguments ask for, else ``SIFMAKE_LOCKED`` and its like, and ``CI``."""
+        """Return the modes from the arguments, else from variables such as ``SIFMAKE_LOCKED`` and ``CI``."""
         in_ci = environ.get("CI", "")
         return cls(
             locked=_is_yes(environ.get("SIFMAKE_LOCKED", in_ci) if locked is None else locked),
@@ -63,7 +63,7 @@ class Modes:
 
 
 def _stamp(path: Path) -> object:
-    """Return what changes when a file is replaced; None for one that is not there."""
+    """Return a value that changes if a file is replaced; None if the file does not exist."""
     try:
         facts = path.stat()
     except FileNotFoundError:
@@ -79,9 +79,9 @@ class Project:
     """One folder with its configuration.
 
     Attributes:
-        root: Folder that all paths start from.
+        root: Folder to which all paths are relative.
         modes: What the run may do.
-        progress: Where messages go.
+        progress: Receives messages.
     """
 
     def __init__(
@@ -111,26 +111,26 @@ class Project:
 
     @cached_property
     def connections(self) -> Connections:
-        """What all sources of the project share; closed when the process ends."""
+        """Connections that all sources of the project share; closed when the process ends."""
         from sifmake.registry.shared import Connections
 
         return Connections()
 
     @cached_property
     def store(self) -> Store:
-        """Where packs and blobs are kept."""
+        """The store of packs and blobs."""
         return self.configuration.open_store(self.progress)
 
     @cached_property
     def key_identity(self) -> str:
-        """What names the signing key in locks."""
+        """Name of the signing key in locks."""
         from sifmake.project.keys import key_identity
 
         return key_identity(self.configuration)
 
     @cached_property
     def trust_digest(self) -> str:
-        """Changes when another set of keys is trusted."""
+        """A digest that changes if the set of trusted keys changes."""
         from sifmake.project.keys import trust_digest
 
         return trust_digest(self.configuration)
@@ -142,7 +142,7 @@ class Project:
         return find_image(self.images, name)
 
     def path(self, pattern: str, image: str) -> Path:
-        """Return the path that a pattern of the declaration gives for an image."""
+        """Return the path of a pattern of the stage table for an image."""
         return path_of(self.root, pattern, image)
 
     def record(self, stage: str, image: str) -> Path:
@@ -154,7 +154,7 @@ class Project:
         return self.path(LOCK, image)
 
     def lock(self, image: str) -> AnyLock:
-        """Return the lock of an image; see :func:`read_lock`. Six stages ask for one after another, so it is kept."""
+        """Return the lock of an image; see :func:`read_lock`. It is kept because six stages need it in turn."""
         from sifmake.project.lock_file import read_lock
 
         path = self.lock_path(image)
@@ -166,7 +166,7 @@ class Project:
         return lock
 
     def wanted_build(self, image: ImageSettings) -> Build:
-        """Return the settings that the configuration asks for and this version of sifmake obeys."""
+        """Return the build settings that follow from the configuration and this version of sifmake."""
         from sifmake.formats import format_versions
         from sifmake.project.locks import Build
 
@@ -174,10 +174,10 @@ class Project:
         return Build(image.compression, image.labels, key, dict(format_versions()))
 
     def check_lock(self, image: ImageSettings) -> AnyLock:
-        """Return the image's lock if it holds what the configuration asks for.
+        """Return the image's lock if it matches the configuration.
 
         Raises:
-            LockError: It does not, or there is none.
+            LockError: It does not match, or there is none.
         """
         from sifmake.project.lock_source import check_source, is_for
         from sifmake.project.records import differences
@@ -191,6 +191,6 @@ class Project:
         check_source(lock, image.name, where)
         changed = differences(vars(lock.build), vars(self.wanted_build(image)))
         if changed:
-            what = f"does not hold the changed settings yet ({'; '.join(changed)})"
-            raise LockError(what, where=where, hint="run sifmake lock --offline")
+            what = f"does not have the changed settings yet ({'; '.join(changed)})"
+            raise LockError(what, where=where, hint="run `sifmake lock --offline`")
         return lock

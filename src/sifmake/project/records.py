@@ -1,4 +1,4 @@
-"""Records: small byte-stable files that say what a stage made from what."""
+"""Records: small files with stable bytes that say what a stage made, and from what."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 _LARGEST_RECORD = 4 << 20
-"""Bytes; a record that someone has cut is none."""
+"""Most bytes of a record; a larger file is not a record."""
 
 
 def _canonical(value: Any) -> str:
-    """Return JSON that is the same for the same value."""
+    """Return JSON that is always the same for the same value."""
     return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=True) + "\n"
 
 
 def digest_of(value: Any) -> str:
-    """Return a digest that stands for a value, for example for all inputs of a stage."""
+    """Return a digest of a value, for example of all inputs of a stage."""
     return "sha256:" + hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
@@ -41,9 +41,9 @@ def write_record(path: Path, stage: str, key: dict[str, Any], result: dict[str, 
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """Return a record, or None when it is missing or damaged, which is the same: the stage runs again.
+    """Return a record, or None if it is missing or damaged; in both cases the stage runs again.
 
-    One without a checksum is of an earlier version.
+    A record without a checksum comes from an earlier version.
     """
     try:
         record = parse_json(read_regular(path, _LARGEST_RECORD))
@@ -60,7 +60,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return in words how two keys differ, for those who ask why a stage runs."""
+    """Return in words how two keys differ, to explain why a stage runs."""
     found: list[str] = []
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)

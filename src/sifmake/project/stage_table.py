@@ -1,6 +1,6 @@
-"""Names of the stages and places of their files. What a stage is, its file in :mod:`sifmake.stages` says.
+"""Names of the stages and paths of their files; each stage is defined by its file in :mod:`sifmake.stages`.
 
-A new stage is one new file there and its name in :data:`STAGE_NAMES`.
+To add a stage, add a file there and its name to :data:`STAGE_NAMES`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SIGNED = "results/{image}/signed.sif"
 TARGET = "images/{image}.sif"
 
 STAGE_NAMES = ("pull", "flatten", "sif", "sign", "verify", "publish")
-"""In the order in which an image goes through them."""
+"""In the order in which they run."""
 
 
 def record_pattern(stage: str) -> str:
@@ -24,5 +24,5 @@ def record_pattern(stage: str) -> str:
 
 
 def path_of(root: Path, pattern: str, image: str) -> Path:
-    """Return the path that a pattern gives for an image."""
+    """Return the path of a pattern for an image."""
     return root / Path(pattern.format(image=image))

@@ -1,7 +1,7 @@
-"""Checks on YAML text and nodes that have to be made before values are built from them.
+"""Checks on YAML text and nodes, made before values are built from them.
 
-A few lines of YAML can stand for an endless or a huge document (aliases), for objects (tags) and for values that nobody
-meant (``on`` is true). Everything here works on parser events and nodes, which cost no more than the text is long.
+A few lines of YAML can describe an endless or huge document (aliases), objects (tags), and values that nobody intended
+(``on`` is true). The checks work on parser events and nodes, whose cost is proportional to the length of the text.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _YAML_TAG = "tag:yaml.org,2002:"
 _KINDS = {"int": "a number", "float": "a number", "bool": "true or false", "null": "nothing", "timestamp": "a date"}
-"""What YAML makes of a scalar that has no quotes, by the name of its tag."""
+"""The kinds of values that YAML makes from scalars without quotes, by tag."""
 _LONGEST_NUMBER = 40
-"""Characters; Python refuses to print integers of more than 4,300 digits, and no setting needs half of these."""
+"""Most characters of a number; Python refuses to print integers of more than 4,300 digits, far more than needed."""
 
 _PLAIN_TAGS = frozenset({"!", *(_YAML_TAG + name for name in ("str", "int", "float", "bool", "null", "map", "seq"))})
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
@@ -28,7 +28,7 @@ _DIRECTIVE = re.compile(r"^%TAG\b", re.MULTILINE)
 
 
 class Problem(Exception):  # noqa: N818 - never leaves the package: it becomes a ConfigError with the file's name
-    """What is wrong in a text, before the file's name is added.
+    """A problem in a text, before the file's name is added.
 
     Attributes:
         line: Counted from 1.
@@ -43,27 +43,27 @@ class Problem(Exception):  # noqa: N818 - never leaves the package: it becomes a
 
 
 def check_text(text: str) -> None:
-    """Refuse what a YAML parser would report in words that help nobody, or would take minutes to read.
+    """Refuse text for which a YAML parser would give an unhelpful message, or would need minutes.
 
     Raises:
         Problem: There are conflict markers or tag directives.
     """
     if found := _CONFLICT.search(text):
         line = text.count("\n", 0, found.start()) + 1
-        raise Problem(line, "has conflict markers of a merge", "keep one side and delete the markers")
+        raise Problem(line, "the file has merge conflict markers", "keep one side and delete the markers")
     if found := _DIRECTIVE.search(text):
-        raise Problem(text.count("\n", 0, found.start()) + 1, "%TAG is not used here", "leave the line out")
+        raise Problem(text.count("\n", 0, found.start()) + 1, "%TAG is not supported", "delete the line")
 
 
 def check_events(events: Iterable[Any], limits: Limits) -> None:
-    """Refuse a document that is too large, too deep or endless once its aliases are expanded, and tags of objects.
+    """Refuse a document that is too large, too deep or endless with its aliases expanded, and tags of objects.
 
     Args:
-        events: As ``yaml.parse`` yields them.
-        limits: ``yaml_nodes``, ``yaml_depth`` and ``yaml_bytes`` are used.
+        events: The events of ``yaml.parse``.
+        limits: Provides ``yaml_nodes``, ``yaml_depth`` and ``yaml_bytes``.
 
     Raises:
-        Problem: With the line.
+        Problem: The document is refused; has the line.
     """
     sizes: dict[str, tuple[int, int]] = {}
     unfinished: list[tuple[str | None, int, int]] = []
@@ -73,7 +73,9 @@ def check_events(events: Iterable[Any], limits: Limits) -> None:
         line = event.start_mark.line + 1
         if kind == "AliasEvent":
             if event.anchor in (anchor for anchor, _, _ in unfinished):
-                raise Problem(line, f"the alias *{event.anchor} stands inside what it is an alias of", "write it out")
+                raise Problem(
+                    line, f"the alias *{event.anchor} is inside the value that it refers to", "write the value out"
+                )
             size = sizes.get(event.anchor, (0, 0))
             nodes, characters = nodes + size[0], characters + size[1]
         elif kind == "ScalarEvent":
@@ -104,23 +106,23 @@ def _check_size(line: int, nodes: int, characters: int, depth: int, limits: Limi
 
 
 def too_deep(line: int, limits: Limits) -> Problem:
-    """Return the problem of lists and mappings that are nested too deeply."""
+    """Return the problem for lists and mappings that are nested too deeply."""
     return Problem(
-        line, f"lists and mappings are nested more than {limits.yaml_depth} deep (limit yaml-depth)", limit=True
+        line, f"lists and mappings are nested more than {limits.yaml_depth} levels deep (limit yaml-depth)", limit=True
     )
 
 
 def _check_tag(event: Any, line: int) -> None:
     if event.tag is not None and event.tag not in _PLAIN_TAGS:
         shown = event.tag.replace(_YAML_TAG, "!!")[:60]
-        raise Problem(line, f"the tag {shown} is not used here", "leave the tag out, and write text in quotes")
+        raise Problem(line, f"the tag {shown} is not supported", "remove the tag, and write text in quotes")
 
 
 def check_nodes(root: Any, loader: Any) -> None:
-    """Refuse keys that are not text, keys that stand twice, and scalars that YAML reads as what no setting is.
+    """Refuse keys that are not text, duplicate keys, and scalars that YAML reads as a kind that no setting has.
 
     Raises:
-        Problem: With the line and what to write.
+        Problem: Something is refused; has the line and what to write.
     """
     for node, is_key in _walk(root):
         if node.id == "scalar":
@@ -148,7 +150,7 @@ def _check_twice(node: Any) -> None:
     seen: set[str] = set()
     for key, _ in node.value:
         if isinstance(key.value, str) and key.value in seen:
-            raise Problem(key.start_mark.line + 1, f"the key {key.value[:80]!r} stands twice", "delete one of the two")
+            raise Problem(key.start_mark.line + 1, f"the key {key.value[:80]!r} occurs twice", "delete one of the two")
         if isinstance(key.value, str):
             seen.add(key.value)
 
@@ -157,12 +159,12 @@ def _check_scalar(node: Any, loader: Any, *, is_key: bool) -> None:
     name = node.tag.removeprefix(_YAML_TAG)
     line = node.start_mark.line + 1
     if "\0" in node.value:
-        raise Problem(line, "a NUL character is in the text", r"delete the \0")
+        raise Problem(line, "the text contains a NUL character", r"delete the \0")
     if name == "str" or (name == "merge" and is_key):
         return
     shown = node.value[:80]
     if is_key or name not in _KINDS or name == "timestamp":
-        kind = _KINDS.get(name, "a sign of its own")
+        kind = _KINDS.get(name, "a special sign")
         what = f"the {'key' if is_key else 'value'} {shown} is {kind} in YAML"
         raise Problem(line, what, f"write {in_quotes(shown)}")
     if len(node.value) > _LONGEST_NUMBER:
@@ -181,7 +183,7 @@ def _can_build(node: Any, loader: Any) -> bool:
 
 
 def in_quotes(text: str) -> str:
-    """Return how a scalar is written so that YAML takes it as text."""
+    """Return how to write a scalar so that YAML reads it as text."""
     return f'"{text}"' if text and '"' not in text and "\\" not in text else "it in quotes"
 
 
@@ -191,7 +193,7 @@ def config_error(problem: Problem, path: Any, settable: str) -> ConfigError:
     Args:
         problem: What is wrong.
         path: The file.
-        settable: What to do where a limit was reached.
+        settable: The hint for a limit that was reached.
     """
     hint = settable if problem.limit else problem.hint
     return ConfigError(problem.what, where=f"{path}:{problem.line}", hint=hint)

@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 SCHEMAS = Path(__file__).parent / "schemas"
 _LONGEST_MESSAGE = 300
-"""Characters of a message or key that are shown."""
+"""Most characters of a message or key to show."""
 
 
 class YamlFile:
-    """A parsed YAML file that still knows where each value stands.
+    """A parsed YAML file that knows the line of each value.
 
     Attributes:
         path: The file.
-        value: Its content as plain values: all keys are text, numbers are finite in length.
+        value: Its content as plain values: all keys are text, and numbers have a bounded length.
     """
 
     def __init__(self, path: Path, text: str, limits: Limits | None = None) -> None:
         """Parse the text.
 
         Args:
-            path: Named in errors.
+            path: The file's name for error messages.
             text: The content.
-            limits: From the configuration; the configuration itself is read with the default ones.
+            limits: From the configuration; None for the defaults, with which the configuration itself is read.
 
         Raises:
-            ConfigError: It is not YAML, beyond a limit, or has keys or values that no setting has.
+            ConfigError: It is not YAML, exceeds a limit, or has keys or values of a kind that no setting has.
         """
         import yaml
 
@@ -74,20 +74,20 @@ class YamlFile:
         try:
             data = read_regular(path, most + 1)
         except OSError as error:
-            raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+            raise ConfigError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
         if len(data) > most:
             what = f"the file has more than {most} bytes (limit yaml-bytes)"
             raise ConfigError(what, where=str(path), hint=_settable(limits))
         return cls(path, _decode(path, data), limits)
 
     def place(self, keys: Iterable[str | int]) -> str:
-        """Return ``FILE:LINE: key.key`` of the value that the keys lead to, or of the last one that is there."""
+        """Return ``FILE:LINE: key.key`` of the value at a path of keys, or of its last part that exists."""
         keys = list(keys)
         where = f"{self.path}:{self._find(keys)[0]}"
         return f"{where}: {_short('.'.join(map(str, keys)))}" if keys else where
 
     def _find(self, keys: Iterable[str | int]) -> tuple[int, Any]:
-        """Return line and node of the value that the keys lead to, or of the last one that is there."""
+        """Return line and node of the value at a path of keys, or of its last part that exists."""
         line, node = 1, self._node
         for key in keys:
             line, node = _step(node, key) or (line, node)
@@ -97,7 +97,7 @@ class YamlFile:
         """Check the content against a JSON Schema of this package.
 
         Raises:
-            ConfigError: Names file, line, key, and the nearest right key of an unknown one.
+            ConfigError: The content is not valid; names file, line and key, and for an unknown key the nearest one.
         """
         import jsonschema
 
@@ -134,12 +134,12 @@ class YamlFile:
 
 def _decode(path: Path, data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ConfigError("is not UTF-8 but UTF-16 text", where=f"{path}:1", hint="save it as UTF-8")
+        raise ConfigError("the file is UTF-16 text, not UTF-8", where=f"{path}:1", hint="save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         where = f"{path}:{data.count(10, 0, error.start) + 1}"
-        raise ConfigError("is not UTF-8 text", where=where, hint="save it as UTF-8") from error
+        raise ConfigError("the file is not UTF-8 text", where=where, hint="save it as UTF-8") from error
 
 
 def _build(loader: Any) -> tuple[Any, Any]:
@@ -155,25 +155,25 @@ def _build(loader: Any) -> tuple[Any, Any]:
 
 
 def _not_yaml(error: YAMLError, text: str, limits: Limits) -> Problem:
-    """Return the problem that a parser found, with what to write for those that people run into."""
+    """Return the problem that a parser found, with a hint for the common ones."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     what = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
-    if mark is None:  # the reader's errors have no mark, and a position that some versions count in bytes
+    if mark is None:  # errors of the reader have no mark, only a position that some versions count in bytes
         at = next((at for at, char in enumerate(text) if not char.isprintable() and char not in "\n\r\t"), 0)
         line = text.count("\n", 0, at) + 1
-        return Problem(line, f"is not YAML: {what}", f"delete the character {text[at : at + 1]!a}")
+        return Problem(line, f"not valid YAML: {what}", f"delete the character {text[at : at + 1]!a}")
     line = int(mark.line) + 1
     if "nesting depth" in what:
         return too_deep(line, limits)
     lines = text.splitlines()
     shown = lines[line - 1] if line <= len(lines) else ""
     hint = "indent with blanks" if shown[: len(shown) - len(shown.lstrip())].count("\t") else ""
-    return Problem(line, f"is not YAML: {what}", hint or _hint(what))
+    return Problem(line, f"not valid YAML: {what}", hint or _hint(what))
 
 
 def _hint(what: str) -> str:
     hints = {
-        "mapping values are not allowed": "put text with a colon in quotes, and indent keys of one level alike",
+        "mapping values are not allowed": "put text with a colon in quotes, and indent all keys of one level alike",
         "another document": "keep one document in the file, without a second ---",
         "cannot start any token": "put text that begins with this character in quotes",
         "undefined alias": "define it with & above, or put the text in quotes",
@@ -181,7 +181,7 @@ def _hint(what: str) -> str:
         "expected ',' or": "look for a bracket that is not closed",
         "end of stream": "look for a quote that is not closed",
     }
-    return next((hint for words, hint in hints.items() if words in what), "look at this line and at the one above")
+    return next((hint for words, hint in hints.items() if words in what), "check this line and the one above")
 
 
 def _settable(limits: Limits | None) -> str:
@@ -191,7 +191,7 @@ def _settable(limits: Limits | None) -> str:
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return a hint that names the nearest known word, or all of them."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
 
 
 def _short(text: str) -> str:
@@ -204,7 +204,7 @@ def _step(node: Any, key: str | int) -> tuple[int, Any] | None:
         return None
     if node.id == "mapping":
         found = [(name, value) for name, value in node.value if name.value == str(key)]
-        return (found[-1][0].start_mark.line + 1, found[-1][1]) if found else None  # those of merged mappings are first
+        return (found[-1][0].start_mark.line + 1, found[-1][1]) if found else None  # keys of merged mappings come first
     if isinstance(key, int) and key < len(node.value):
         return node.value[key].start_mark.line + 1, node.value[key]
     return None

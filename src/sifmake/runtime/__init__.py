@@ -1,4 +1,4 @@
-"""Running programs in SIF files, by Apptainer, by SingularityCE, or by means of our own."""
+"""Running programs in SIF files with Apptainer, SingularityCE or the built-in back end."""
 
 from sifmake.runtime.backends import choose_runtime
 

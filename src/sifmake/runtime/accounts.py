@@ -1,4 +1,4 @@
-"""The user's entry in the container's passwd and group files."""
+"""The user's entries in the container's passwd and group files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def passwd_text(view: ContainerPaths, uid: int, gid: int, home: str) -> str | None:
-    """Return the image's passwd file with the user in it; None if it can stay as it is."""
+    """Return the image's passwd file with the user added; None if no change is needed."""
     text = view.read("/etc/passwd")
     if text is None or _has_id(text, uid):
         return None
@@ -25,7 +25,7 @@ def passwd_text(view: ContainerPaths, uid: int, gid: int, home: str) -> str | No
 
 
 def group_text(view: ContainerPaths, gid: int) -> str | None:
-    """Return the image's group file with the user's groups in it; None if it can stay as it is."""
+    """Return the image's group file with the user's groups added; None if no change is needed."""
     text = view.read("/etc/group")
     if text is None:
         return None
@@ -36,7 +36,7 @@ def group_text(view: ContainerPaths, gid: int) -> str | None:
 
 
 def _group_name(number: int) -> str:
-    """Return the name that the host has for a group, or one that tells its number."""
+    """Return the host's name for a group, or a name that contains its number."""
     import grp
 
     try:
@@ -46,7 +46,7 @@ def _group_name(number: int) -> str:
 
 
 def _has_id(text: str, number: int) -> bool:
-    """Whether a passwd or group file has an entry of a number."""
+    """Whether a passwd or group file has an entry with a number."""
     return any(line.split(":")[2:3] == [str(number)] for line in text.split("\n"))
 
 

@@ -1,4 +1,4 @@
-"""What can run a program in a SIF file, and which of them does."""
+"""The back ends that can run a program in a SIF file, and the choice between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sifmake.runtime.request import Request
 
     class Backend(Protocol):
-        """Something that can run a program in a SIF file."""
+        """Runs a program in a SIF file."""
 
         name: str
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 
 class _Peer:
-    """Apptainer or SingularityCE: takes the place of this process."""
+    """Apptainer or SingularityCE, which replaces this process."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def is_there(self) -> bool:
-        """Whether it is on PATH, and not sifmake under its name."""
+        """Whether it is on PATH and is not sifmake under that name."""
         return bool(find_peer(self.name))
 
     def run(self, request: Request) -> int:
-        """Execute it; only a failure returns."""
+        """Execute it; returns only if that fails."""
         program = find_peer(self.name)
         if not program:
             why = (
@@ -58,12 +58,12 @@ class _Peer:
 
 
 class _BuiltIn:
-    """Our own: bwrap makes the container, squashfuse or the kernel mounts the image."""
+    """The built-in back end: bwrap makes the container, squashfuse or the kernel mounts the image."""
 
     name = "builtin"
 
     def is_there(self) -> bool:
-        """It always is; what it needs is told when it lacks."""
+        """Always true; missing tools are reported when a program is run."""
         return True
 
     def run(self, request: Request) -> int:
@@ -77,7 +77,7 @@ class _BuiltIn:
 
 
 def _backends() -> tuple[Backend, ...]:
-    """Return all back ends, the preferred first."""
+    """Return all back ends, in order of preference."""
     return (_Peer("apptainer"), _Peer("singularity"), _BuiltIn())
 
 
@@ -85,10 +85,10 @@ def choose_runtime(runtime: str = "") -> Backend:
     """Return a back end.
 
     Args:
-        runtime: Its name; empty for the first that is there.
+        runtime: Its name; empty for the first available one.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is no back end with that name.
     """
     for backend in _backends():
         if backend.name == runtime or (not runtime and backend.is_there()):
@@ -96,4 +96,4 @@ def choose_runtime(runtime: str = "") -> Backend:
     from sifmake.errors import UsageError
 
     names = ", ".join(backend.name for backend in _backends())
-    raise UsageError(f"there is no runtime {runtime}", hint=f"it is one of {names}")
+    raise UsageError(f"there is no runtime {runtime}", hint=f"use one of {names}")

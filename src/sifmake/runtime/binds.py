@@ -1,4 +1,4 @@
-"""What ``--bind`` and ``--mount`` say, as Apptainer reads it."""
+"""Parsing of ``--bind`` and ``--mount``, by Apptainer's rules."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _MOUNT_FORM = "write type=bind,src=SOURCE,dst=TARGET[,ro]"
 _SOURCES = ("source", "src")
 _TARGETS = ("destination", "dst", "target")
 _DATA = ("image-src", "id")
-"""Options by which a file is mounted that is itself an image."""
+"""Options that mount a file which is itself an image."""
 
 
 class Bind:
-    """A path of the host, and where it is to be in the container.
+    """A path of the host to mount in the container.
 
     Attributes:
         source: Absolute path on the host.
-        target: Path in the container, as it was written.
-        readonly: Whether it may only be read.
-        data: Whether the source is an image whose files are meant.
+        target: Path in the container, as the user wrote it.
+        readonly: Whether to mount it read-only.
+        data: Whether the source is an image whose files to mount.
     """
 
     def __init__(self, source: str, target: str, options: Iterable[str] = ()) -> None:
@@ -39,10 +39,10 @@ class Bind:
 def parse_binds(texts: Iterable[str]) -> list[Bind]:
     """Read ``SOURCE[:TARGET[:OPTIONS]],...``; a backslash before a comma or a colon makes it a part of the path.
 
-    Options may be separated by commas too: what is an option and follows a target is one of that bind's.
+    Options may also be separated by commas: an option after a target belongs to that bind.
 
     Raises:
-        UsageError: A text is not of this form.
+        UsageError: A text does not have this form.
     """
     binds: list[list[str]] = []
     for text in texts:
@@ -57,20 +57,20 @@ def parse_binds(texts: Iterable[str]) -> list[Bind]:
 
 
 def _bind_of(parts: list[str]) -> Bind:
-    """Return the bind that source, target and options make."""
+    """Return the bind for a source, a target and options."""
     source, target = (part.replace("\\,", ",").replace("\\:", ":") for part in [*parts, ""][:2])
     if not source or not all(_is_option(part) for part in parts[2:]):
         raise _wrong("bind", ":".join(parts), _BIND_FORM)
     if len(parts) > 1 and not target.startswith("/"):
-        raise _wrong("bind", ":".join(parts), _BIND_FORM, "the target is no absolute path")
+        raise _wrong("bind", ":".join(parts), _BIND_FORM, "the target is not an absolute path")
     return Bind(source, target, parts[2:])
 
 
 def parse_mount(text: str) -> Bind:
-    """Read ``type=bind,src=SOURCE,dst=TARGET[,ro]``; a field with a comma in it stands between double quotes.
+    """Read ``type=bind,src=SOURCE,dst=TARGET[,ro]``; a field that contains a comma must be in double quotes.
 
     Raises:
-        UsageError: It is not of this form, or another type of mount.
+        UsageError: The text does not have this form, or is another type of mount.
     """
     source = target = ""
     options: list[str] = []
@@ -92,7 +92,7 @@ def parse_mount(text: str) -> Bind:
 
 
 def _separated(text: str, mark: str) -> Iterator[str]:
-    """Give the parts of a text between the marks that have no backslash before them."""
+    """Yield the parts of a text between separators, except separators after a backslash."""
     start = at = 0
     while (at := text.find(mark, at)) >= 0:
         if at == 0 or text[at - 1] != "\\":
@@ -108,7 +108,7 @@ def _is_option(text: str) -> bool:
 
 
 def fields(text: str) -> list[str]:
-    """Return the fields of a line of comma-separated values; UsageError if a quote is left open."""
+    """Return the fields of a line of comma-separated values; UsageError if a quote is not closed."""
     if '"' not in text:
         return text.split(",")
     import csv
@@ -123,7 +123,7 @@ def fields(text: str) -> list[str]:
 
 
 def _wrong(kind: str, text: str, form: str, why: str = "") -> UsageError:
-    """Return the error for a specification that is not well-formed."""
+    """Return the error for a malformed specification."""
     from sifmake.errors import UsageError
 
     return UsageError(why or f"cannot read the {kind}", where=text, hint=form)

@@ -1,8 +1,8 @@
-"""The container's file tree as words for bwrap.
+"""The container's file tree as arguments for bwrap.
 
-A mount point that the image lacks cannot be made in a read-only file system. So the folder in which it is missing, the
-root too, becomes a fresh tmpfs into which the image's entries of that folder are mounted one by one. Where only files
-are to be added or replaced, a layer over the folder does it at less cost.
+A mount point that the image lacks cannot be created in a read-only file system. So the folder in which it is missing,
+even the root, becomes a new tmpfs into which the image's entries of that folder are mounted one by one. If only files
+have to be added or replaced, an overlay layer over the folder is cheaper.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _MAX_OPENED = 2500
 
 
 class BwrapPlan:
-    """The arguments by which bwrap builds the container's file tree.
+    """The arguments with which bwrap builds the container's file tree.
 
     Attributes:
-        view: The tree as it will be.
+        view: The planned tree.
         overlay: Folder of the image with a writable layer over it; empty if the image itself is mounted.
-        warnings: What the user should know.
-        contents: What is mounted over files of the image: paths and texts.
-        added: Files that the image lacks, or has as something else: paths and texts.
-        layered: Folders of the image with a layer over them: paths, and where both are.
+        warnings: Warnings for the user.
+        contents: Files to mount over files of the image: paths and contents.
+        added: Files that the image lacks, or has as something else: paths and contents.
+        layered: Folders of the image with a layer over them: their paths, and the merged folders.
     """
 
     def __init__(self, view: ContainerPaths, *, overlay: str = "") -> None:
@@ -47,7 +47,7 @@ class BwrapPlan:
         self.layered: dict[str, str] = {}
 
     def step(self, option: str, target: str, source: str = "") -> None:
-        """Mount something; the target may be a path with links and need not exist."""
+        """Plan a mount; the target may contain links and need not exist."""
         place = self.view.resolve(target)
         if place.missing:
             self.open_up(place, target)
@@ -55,23 +55,25 @@ class BwrapPlan:
         self.view.add(place.path, source)
 
     def open_up(self, place: Place, target: str) -> None:
-        """See to it that a mount point can be made."""
+        """Make it possible to create a mount point."""
         if place.mounted and self.view.where(place.path)[0]:
-            raise RunError(f"cannot mount on {target}", where=place.path, hint="make this path on the host first")
-        if place.mounted:  # in a folder that is empty and new, bwrap makes it
+            raise RunError(f"cannot mount on {target}", where=place.path, hint="create this path on the host first")
+        if place.mounted:  # bwrap creates it in a new, empty folder
             return
         folder = place.path
         for _name in range(place.missing):
             folder = folder.rpartition("/")[0] or "/"
         mode = self.view.mode(folder)
         if mode is None or not stat.S_ISDIR(mode):
-            raise RunError(f"cannot mount on {target}", where=folder, hint="it is a file in the image")
+            raise RunError(
+                f"cannot mount on {target}", where=folder, hint="choose another target: this one is a file in the image"
+            )
         self.opened.add(folder)
 
     def put(self, path: str, data: bytes) -> None:
-        """Let a file have these bytes, whatever the image has in its place; a link is replaced.
+        """Give a file these bytes, whatever the image has in its place; a link is replaced.
 
-        Nothing is done where the image lacks the folder, or something else is mounted there.
+        Do nothing if the image lacks the folder, or something else is mounted there.
         """
         folder, _slash, name = path.rpartition("/")
         place = self.view.resolve(folder)
@@ -85,7 +87,7 @@ class BwrapPlan:
             self.added[target] = data
 
     def layers(self) -> dict[str, dict[str, bytes]]:
-        """Return the folders of the image that need a layer: names and contents of the files in it."""
+        """Return the folders of the image that need a layer, with the files in it: names and contents."""
         folders: dict[str, dict[str, bytes]] = {}
         for path, data in self.added.items():
             folder, _slash, name = path.rpartition("/")
@@ -94,7 +96,7 @@ class BwrapPlan:
         return folders
 
     def files(self) -> Iterator[tuple[str, bytes]]:
-        """Give the files that bwrap is to make: paths and contents."""
+        """Yield the files that bwrap has to create: paths and contents."""
         yield from self.contents.items()
         if not self.overlay:
             yield from (item for item in self.added.items() if item[0].rpartition("/")[0] not in self.layered)
@@ -109,7 +111,7 @@ class BwrapPlan:
         """Return all arguments, the image's own entries first.
 
         Args:
-            files: The arguments that make ``files()``: they come before what is mounted over the image.
+            files: The arguments that create ``files()``; they come before everything that is mounted over the image.
         """
         steps = [*files, *(word for step in self.steps for word in step)]
         if self.overlay:
@@ -126,12 +128,12 @@ class BwrapPlan:
         return [*words, *steps, *closing]
 
     def entries(self, folder: str) -> Iterator[list[str]]:
-        """Give the steps that mount the image's entries of an opened folder."""
+        """Yield the steps that mount the image's entries of an opened folder."""
         entries = sorted(os.scandir(self.view.image + folder), key=lambda entry: entry.name)
         if len(entries) > _MAX_OPENED:
             raise RunError(
                 f"the image has {len(entries)} entries in {folder}, too many to add a mount point to it",
-                hint="--writable-tmpfs can do it",
+                hint="use --writable-tmpfs",
             )
         for entry in entries:
             path = f"{folder.rstrip('/')}/{entry.name}"

@@ -1,4 +1,4 @@
-"""Who runs a program, and where: what the container takes over from the process that asked for it."""
+"""The user who runs a program, and the state that the container inherits from the calling process."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Caller:
     Attributes:
         uid: User id.
         gid: Group id.
-        cwd: Current directory, the root if it has been removed.
+        cwd: Current directory; the root if it has been removed.
         environ: Environment variables.
         home: Home directory on the host.
         home_inside: Home directory in the container.
     """
 
     def __init__(self, home: str = "") -> None:
-        """Find out; ``home`` is ``SOURCE[:TARGET]`` instead of the user's own home directory."""
+        """Read the process's state; ``home`` is ``SOURCE[:TARGET]`` in place of the user's home directory."""
         self.uid, self.gid = os.geteuid(), os.getegid()
         self.cwd = current_folder()
         self.environ = given_environment(os.environ)
@@ -34,7 +34,7 @@ class Caller:
 
 
 def current_folder() -> str:
-    """Return the current directory, the root if it has been removed."""
+    """Return the current directory; the root if it has been removed."""
     try:
         return os.getcwd()
     except OSError:
@@ -42,9 +42,9 @@ def current_folder() -> str:
 
 
 def given_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment as the caller made it, without our secrets.
+    """Return the environment of the caller without our secrets.
 
-    In the C locale Python sets LC_CTYPE (PEP 538).
+    In the C locale, Python itself sets LC_CTYPE (PEP 538), which is removed here.
     """
     values = without_secrets(environ)
     if "LC_CTYPE" in values:

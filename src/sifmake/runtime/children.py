@@ -1,4 +1,4 @@
-"""Starting child processes with clean signals, and ending all that are left."""
+"""Starting child processes with clean signal state, and ending all that remain."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ else:
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 QUIETED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 _GRACE = 1.0
-"""Seconds between the request to end and the end."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 def spawn(argv: Sequence[str], *, keep: Iterable[int], ignored: frozenset[int]) -> int:
     """Start the program in the foreground and return its process id.
 
     Args:
-        argv: Absolute path and arguments; its environment is empty.
-        keep: File descriptors that it inherits besides the standard ones.
-        ignored: Signals that stay ignored, as the caller of this command wanted it.
+        argv: Absolute path and arguments; the environment is empty.
+        keep: File descriptors that it inherits in addition to the standard ones.
+        ignored: Signals that stay ignored because the caller ignored them.
     """
     for fd in keep:
         os.set_inheritable(fd, True)
@@ -37,12 +37,12 @@ def spawn(argv: Sequence[str], *, keep: Iterable[int], ignored: frozenset[int]) 
 def spawn_helper(argv: Sequence[str], output: int, keep: Iterable[int] = ()) -> int:
     """Start a program in the background and return its process id.
 
-    It ends with this process, has no terminal, and its standard output and error go to the file descriptor ``output``.
+    It ends with this process, has no terminal, and writes standard output and error to the file descriptor ``output``.
 
     Args:
         argv: Absolute path and arguments.
         output: File descriptor.
-        keep: File descriptors that it inherits besides.
+        keep: Further file descriptors that it inherits.
     """
     parent = os.getpid()
     pid = os.fork()
@@ -76,7 +76,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def _parent_of(pid: int) -> int:
-    """Return the id of a process's parent, 0 if it is gone."""
+    """Return the id of a process's parent; 0 if the process has ended."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return int(file.read().rpartition(")")[2].split()[1])
@@ -85,7 +85,7 @@ def _parent_of(pid: int) -> int:
 
 
 def end_all(spared: frozenset[int] = frozenset()) -> None:
-    """End all descendants: a request first, then by force. Needs to be their subreaper and to have SIGCHLD blocked."""
+    """End all descendants with SIGTERM, then SIGKILL. This process must be their subreaper and have SIGCHLD blocked."""
     number, until = signal.SIGTERM, time.monotonic() + _GRACE
     asked: set[int] = set()
     while _has_children():
@@ -103,7 +103,7 @@ def end_all(spared: frozenset[int] = frozenset()) -> None:
 
 
 def _has_children() -> bool:
-    """Whether this process has children, ended or not."""
+    """Whether this process has children, including ended ones."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -112,7 +112,7 @@ def _has_children() -> bool:
 
 
 def reap() -> dict[int, int]:
-    """Collect all children that have ended: process ids and exit statuses as a shell tells them."""
+    """Collect all ended children: process ids and exit statuses as in a shell."""
     ended: dict[int, int] = {}
     while True:
         try:
@@ -125,13 +125,13 @@ def reap() -> dict[int, int]:
 
 
 def exit_status(status: int) -> int:
-    """Return a wait status as a shell tells it: 128 and the signal's number for a signal."""
+    """Return a wait status as a shell's exit status: for a signal, 128 plus its number."""
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
 
 
 def send(pid: int, number: int) -> None:
-    """Send a signal to a process that may have gone."""
+    """Send a signal to a process that may have ended."""
     try:  # noqa: SIM105 - importing contextlib takes 3 ms
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):

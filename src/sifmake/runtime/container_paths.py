@@ -1,4 +1,4 @@
-"""The container's file tree before it exists: the image's folder with host paths mounted over it."""
+"""The planned file tree of the container: the image's folder with host paths mounted over it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import stat
 
 _MAX_LINKS = 40
 _PART = 1 << 16
-"""Bytes that are read at a time."""
+"""Bytes to read at a time."""
 
 
 class Place:
-    """What a path in the container means.
+    """The meaning of a path in the container.
 
     Attributes:
         path: The path with all symbolic links resolved.
-        host: Where its bytes are on the host, empty if nowhere yet.
-        missing: How many of its last names do not exist.
-        mounted: Whether it lies in something mounted over the image.
+        host: Its path on the host; empty if it does not exist yet.
+        missing: How many of its last components do not exist.
+        mounted: Whether it is inside something that is mounted over the image.
     """
 
     def __init__(self, path: str, host: str, missing: int, *, mounted: bool) -> None:
@@ -28,19 +28,19 @@ class Place:
 
 
 class ContainerPaths:
-    """Resolves container paths; symbolic links of the image never lead out of it."""
+    """Resolves container paths; symbolic links in the image never lead out of it."""
 
     def __init__(self, image: str) -> None:
         self.image = image
         self.mounts: dict[str, str] = {}
 
     def add(self, target: str, host: str) -> None:
-        """Note that a host path is mounted on a resolved container path; an empty one is a new empty folder."""
+        """Record that a host path is mounted on a resolved container path; if empty, it is a new empty folder."""
         self.mounts = {path: source for path, source in self.mounts.items() if not is_below(path, target)}
         self.mounts[target] = host
 
     def where(self, path: str) -> tuple[str, bool]:
-        """Return the host's name of a resolved container path (empty: none), and whether it is mounted."""
+        """Return the host path of a resolved container path (empty if there is none), and whether it is mounted."""
         at = path
         while at not in self.mounts:
             if at == "/":
@@ -52,7 +52,7 @@ class ContainerPaths:
         return (source if at == path else ""), True
 
     def resolve(self, path: str) -> Place:
-        """Follow a path inside the container; OSError if its links lead nowhere."""
+        """Follow a path inside the container; OSError if there are too many links."""
         pending = [name for name in reversed(path.split("/")) if name not in ("", ".")]
         at, host, mounted, links = "/", self.image, False, 0
         while pending:
@@ -83,7 +83,7 @@ class ContainerPaths:
         return Place(at, host, 0, mounted=mounted)
 
     def read(self, path: str, limit: int = 1 << 20) -> str | None:
-        """Return the text of a regular file in the container, None if there is none."""
+        """Return the text of a regular file in the container; None if there is none."""
         place = self.resolve(path)
         kind = mode_of(place.host) if place.host else None
         if kind is None or not stat.S_ISREG(kind):
@@ -100,13 +100,13 @@ class ContainerPaths:
         return b"".join(parts).decode("utf-8", "surrogateescape")
 
     def mode(self, path: str) -> int | None:
-        """Return the mode of what a path leads to, None if nothing."""
+        """Return the mode of the file that a path leads to; None if there is none."""
         place = self.resolve(path)
         return mode_of(place.host) if place.host else None
 
 
 def mode_of(host: str) -> int | None:
-    """Return the mode of a host path without following a link, None if there is nothing."""
+    """Return the mode of a host path without following a link; None if there is none."""
     try:
         return os.lstat(host).st_mode
     except OSError:
@@ -114,5 +114,5 @@ def mode_of(host: str) -> int | None:
 
 
 def is_below(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies in it."""
+    """Whether a path is the folder itself or is inside it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

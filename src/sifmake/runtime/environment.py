@@ -1,7 +1,7 @@
 """The environment that a program in the container sees, by the rules of Apptainer 1.5.
 
-The image's ``/.singularity.d/env/*.sh`` start from an empty environment, so its values beat the host's; what the user
-injects beats both. Scripts that only set variables are evaluated here; the rest is left to the image's shell.
+The image's ``/.singularity.d/env/*.sh`` start from an empty environment, so its values override the host's; values that
+the user injects override both. Scripts that only set variables are evaluated here; others need the image's shell.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _OWN = ("APPTAINER", "SINGULARITY")
 _NOT_FORWARDED = frozenset({"PATH", "HOME", "LD_LIBRARY_PATH", "PWD"})
 _OCI_SCRIPT = "10-docker2singularity.sh"
 _TOOL_SCRIPTS = frozenset({"01-base.sh", "94-appsbase.sh", "95-apps.sh", "99-base.sh", "99-runtimevars.sh"})
-"""Scripts that every tool writes in the same sense; what they do is done here."""
+"""Scripts that have the same effect whichever tool wrote them; this module reproduces it."""
 
 
 class Environment:
-    """An environment, or how a shell has to finish it.
+    """An environment, and what a shell has to do to complete it.
 
     Attributes:
         values: Names and values.
-        rest: Scripts of the image, in order, that a shell must run; empty if all is done.
-        host: Host variables that only count where the image does not set them (needed with ``rest``).
-        injected: What the user sets, still to be evaluated (needed with ``rest``).
-        warnings: What the user should know.
+        rest: Scripts of the image, in order, that a shell must run; empty if the environment is complete.
+        host: Host variables that apply only if the image does not set them (needed with ``rest``).
+        injected: Values that the user sets, not evaluated yet (needed with ``rest``).
+        warnings: Warnings for the user.
     """
 
     def __init__(self, values: dict[str, str]) -> None:
@@ -61,7 +61,7 @@ def build(request: Request, view: ContainerPaths, host: Mapping[str, str], cwd: 
     """Return the environment of a run.
 
     Args:
-        request: What the user asked for.
+        request: The request.
         view: The container's files.
         host: The host's environment.
         cwd: The directory in which the program starts.
@@ -101,7 +101,7 @@ def build(request: Request, view: ContainerPaths, host: Mapping[str, str], cwd: 
 
 
 class Scripts:
-    """Runs environment scripts of an image; together they may be no longer than one, and their values neither."""
+    """Runs environment scripts of an image; the limits on length apply to all of them and their values together."""
 
     def __init__(self, view: ContainerPaths) -> None:
         self.view = view
@@ -109,7 +109,7 @@ class Scripts:
         self.allowance = Allowance()
 
     def run(self, name: str, variables: dict[str, str], exported: set[str]) -> list[str]:
-        """Run a script, and return the fixed names that it tried to set; raises as :func:`source`."""
+        """Run a script and return the fixed names that it tried to set; raises the errors of :func:`source`."""
         text = self.view.read(f"{_ENV_FOLDER}/{name}", self.left + 1) or ""
         if len(text) > self.left:
             raise NeedsShell("long scripts")
@@ -118,7 +118,7 @@ class Scripts:
 
 
 def _run_late(name: str, scripts: Scripts, variables: dict[str, str], exported: set[str], result: Environment) -> None:
-    """Run a script of the image that comes after those of the tools."""
+    """Run a script of the image that comes after the scripts of the tools."""
     try:
         scripts.run(name, variables, exported)
     except (NeedsShell, UnbalancedError):
@@ -126,7 +126,7 @@ def _run_late(name: str, scripts: Scripts, variables: dict[str, str], exported: 
 
 
 def _script_names(view: ContainerPaths) -> list[str]:
-    """Return the names of the image's environment scripts in their order."""
+    """Return the names of the image's environment scripts in the order in which they run."""
     folder = view.resolve(_ENV_FOLDER)
     if not folder.host:
         return []
@@ -137,7 +137,7 @@ def _script_names(view: ContainerPaths) -> list[str]:
 
 
 def _tool_variables(request: Request, cwd: str) -> dict[str, str]:
-    """Return what programs use to find out that they run in a container, in both tools' spelling."""
+    """Return the variables that tell programs that they run in a container, in both tools' spelling."""
     name = os.path.basename(request.sif)
     variables = {"APPTAINER_APPNAME": "", "APPTAINER_COMMAND": request.action, "APPTAINER_NAME": name}
     for prefix in _OWN:
@@ -163,7 +163,7 @@ def _forwarded(host: Mapping[str, str], blocked: Sequence[str]) -> dict[str, str
 
 
 def _injected(request: Request, host: Mapping[str, str]) -> dict[str, str]:
-    """Return what the user sets by ``SINGULARITYENV_``, ``APPTAINERENV_`` and ``--env``, the later ones winning."""
+    """Return what the user sets with ``SINGULARITYENV_``, ``APPTAINERENV_`` and ``--env``; the later ones win."""
     found: dict[str, str] = {}
     for prefix in _PREFIXES:
         found |= {name[len(prefix) :]: value for name, value in host.items() if name.startswith(prefix)}
@@ -174,13 +174,13 @@ def _injected(request: Request, host: Mapping[str, str]) -> dict[str, str]:
 
 
 def _with_standard_path(path: str) -> str:
-    """Return a PATH that ends with the standard directories that it lacks."""
+    """Return a PATH with missing standard directories appended."""
     have = [part for part in path.split(":") if part] if path else []
     return ":".join([path] * bool(path) + [part for part in _STANDARD_PATH if part not in have])
 
 
 def _own_variables(variables: dict[str, str], exported: set[str]) -> None:
-    """Set what no image can decide: the library path's end, and variables that belong to the shell itself."""
+    """Set values that no image can change: the end of the library path, and variables of the shell itself."""
     libraries = variables.get("LD_LIBRARY_PATH", "")
     variables["LD_LIBRARY_PATH"] = f"{libraries}:{_LIBRARIES}" if libraries else _LIBRARIES
     if "IFS" in exported:
@@ -192,7 +192,7 @@ def _own_variables(variables: dict[str, str], exported: set[str]) -> None:
 
 
 def _set_prompt(variables: dict[str, str], exported: set[str], script: str) -> None:
-    """Set the prompt as 99-base.sh of the image's maker does: always, or only where the image has none."""
+    """Set the prompt as 99-base.sh of the image does: always, or only if the image has none."""
     always = "Singularity> " in script
     if always or not variables.get("PS1"):
         variables["PS1"] = "Singularity> " if always else "Apptainer> "
@@ -204,7 +204,7 @@ def _set_prompt(variables: dict[str, str], exported: set[str], script: str) -> N
 
 
 def _finish(result: Environment, request: Request) -> None:
-    """Let the user's values and the host's come in; an empty value of the image and one of the host give none."""
+    """Add the user's and the host's values; a variable that is empty in both image and host is left out."""
     values = result.values
     for name, value in result.host.items():
         if name not in values and name not in result.injected:
@@ -218,7 +218,7 @@ def _finish(result: Environment, request: Request) -> None:
 
 
 def _inject(values: dict[str, str], name: str, value: str) -> None:
-    """Set one variable of the user's; two names change PATH instead."""
+    """Set one variable of the user; two special names change PATH instead."""
     if name == "PREPEND_PATH":
         values["PATH"] = f"{value}:{values['PATH']}"
     elif name == "APPEND_PATH":
@@ -228,16 +228,16 @@ def _inject(values: dict[str, str], name: str, value: str) -> None:
 
 
 def _evaluated(value: str, values: Mapping[str, str], result: Environment) -> str:
-    """Return a value as it reads between double quotes."""
+    """Return a value evaluated as a shell does between double quotes."""
     try:
         return expand_quoted(value, values)
     except (NeedsShell, UnbalancedError):
-        result.warnings.append(f"{value!r} is passed as it is; only a shell could evaluate it")
+        result.warnings.append(f"{value!r} is passed unchanged because only a shell could evaluate it")
         return value
 
 
 def shell_lines(environment: Environment, request: Request) -> list[str]:
-    """Return what the image's shell has to do before the program: the rest of the scripts, then host and user."""
+    """Return the shell commands to run before the program: the remaining scripts, then values of host and user."""
     lines = [f". {_quoted(script)}" for script in environment.rest]
     lines.append(f"export HOME={_quoted(environment.values['HOME'])}")
     lines += [f'[ -n "${{{name}+x}}" ] || export {name}={_quoted(value)}' for name, value in environment.host.items()]

@@ -6,6 +6,6 @@ from sifmake.errors import SifmakeError
 
 
 class RunError(SifmakeError):
-    """A program cannot be started in an image; the exit status is Apptainer's."""
+    """A program cannot be started in an image; the exit status is the same as Apptainer's."""
 
     exit_code = 255

@@ -1,4 +1,4 @@
-"""The image mounted by squashfuse, which ends with the process that started it."""
+"""Mounting the image with squashfuse, which ends with the process that started it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _FLAGS = system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV
 
 
 def fuse_program(*, owned: bool = False) -> str:
-    """Return the path of squashfuse if this user can use it, or nothing.
+    """Return the path of squashfuse if this user can use it, else an empty string.
 
     Args:
-        owned: Whether all files have to appear as the user's; only the program on libfuse's high level can do that.
+        owned: Whether all files must appear to belong to the user; only ``squashfuse`` can do that, not
+            ``squashfuse_ll``.
     """
     names = _PROGRAMS[1:] if owned else _PROGRAMS
     return find_program(*names) if os.access(_DEVICE, os.R_OK | os.W_OK) else ""
@@ -38,17 +39,17 @@ class FuseMount:
     """A running squashfuse that serves a mount.
 
     Attributes:
-        folder: Where the image is mounted.
+        folder: Mount point of the image.
         pid: Process id of squashfuse.
-        owner: Process that is to end it.
+        owner: Process that has to end it.
     """
 
     def __init__(self, program: str, image: Image, folder: str, options: str) -> None:
-        """Note what is wanted.
+        """Describe a mount.
 
         Args:
             program: Path of squashfuse.
-            image: What to mount.
+            image: The image to mount.
             folder: Mount point.
             options: Options for squashfuse, each with a comma before it.
         """
@@ -61,7 +62,7 @@ class FuseMount:
         self.owner = 0
 
     def start(self, where: str, keep: tuple[int, ...] = ()) -> None:
-        """Start squashfuse on a mount point or on the name of an open mount."""
+        """Start squashfuse on a mount point, or on the descriptor path of an open mount."""
         options = f"ro,nodev,nosuid,offset={self.image.offset}{self.options}"
         argv = [self.program, "-f", "-o", options, self.image.name, where]
         self.owner = os.getpid()
@@ -70,7 +71,7 @@ class FuseMount:
     def serve(self, *, everybody: bool) -> None:
         """Mount the image in this process's mount namespace and start squashfuse to serve it.
 
-        Nobody has to wait for the mount: who reads from it waits for squashfuse. Needs libfuse 3.3 (2018).
+        No process has to wait for the mount, because reading from it waits for squashfuse. Needs libfuse 3.3 (2018).
 
         Args:
             everybody: Whether other users may read it.
@@ -82,7 +83,7 @@ class FuseMount:
         os.close(device)
 
     def mount(self, *, everybody: bool) -> None:
-        """Let squashfuse mount the image and wait for it; RunError if it does not."""
+        """Have squashfuse mount the image and wait for it; RunError if it fails."""
         before = os.stat(self.folder).st_dev
         until = time.monotonic() + _START_SECONDS
         self.options += ",allow_other" if everybody else ""
@@ -92,19 +93,19 @@ class FuseMount:
             if ended or time.monotonic() > until:
                 self.end()
                 text = " ".join(os.pread(self.log, 2000, 0).decode("utf-8", "replace").split())
-                raise RunError(f"squashfuse did not mount the image: {text or 'it said nothing'}")
+                raise RunError(f"squashfuse did not mount the image: {text or 'it printed no message'}")
             time.sleep(0.001)
 
     def helpers(self) -> list[int]:
-        """Return the processes that must not end before those that use the image."""
+        """Return the processes that must not end before the processes that use the image."""
         return [self.pid]
 
     def dismiss(self) -> None:
-        """Let squashfuse end; its mount goes with the namespace."""
+        """End squashfuse; its mount disappears with the namespace."""
         send(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """End squashfuse and wait until it has gone."""
+        """End squashfuse and wait for it."""
         self.dismiss()
         try:  # noqa: SIM105 - importing contextlib takes 3 ms
             os.waitpid(self.pid, 0)

@@ -1,4 +1,4 @@
-"""Finding the file system in a SIF file, quickly: nothing of the file is read but header and table."""
+"""Find the file system in a SIF file quickly, by reading only the header and the table."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _EMULATORS |= {b"11": "s390x", b"12": "riscv64", b"13": "loongarch64"}
 
 
 class Image:
-    """An open SIF file, and where in it the root file system lies.
+    """An open SIF file and the place of its root file system.
 
-    It is opened once here: the file whose table was read is the one that is mounted, whatever takes its name meanwhile.
+    It is opened only once: the file whose table was read is the one that is mounted, even if its path is replaced.
 
     Attributes:
         fd: File descriptor.
         offset: Start of the file system, bytes.
         size: Its length, bytes.
-        arch: The SIF format's code of the processor that it is for.
+        arch: Code of its architecture in the SIF format.
     """
 
     def __init__(self, fd: int, offset: int, size: int, arch: bytes) -> None:
@@ -51,7 +51,7 @@ class Image:
 
     @property
     def name(self) -> str:
-        """A path by which every process that has inherited the file descriptor can open the same file."""
+        """A path with which every process that inherited the file descriptor can open the same file."""
         return f"/proc/self/fd/{self.fd}"
 
 
@@ -60,17 +60,17 @@ def open_image(path: str, fd: int = -1) -> Image:
 
     Args:
         path: The file.
-        fd: A file descriptor of it where it is open already.
+        fd: Its file descriptor if it is open already.
 
     Raises:
         RunError: There is no partition that can be mounted here.
-        SifError: The file is no SIF, or damaged.
+        SifError: The file is not a SIF file, or is damaged.
         OSError: It cannot be read.
     """
     if fd < 0:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if stat.S_ISDIR(os.fstat(fd).st_mode):
-        raise RunError("is a folder, not a SIF file", where=path, hint="--runtime apptainer can run it")
+        raise RunError("this is a folder, not a SIF file", where=path, hint="use --runtime apptainer to run it")
     try:
         table = read_table(fd)
     except SifError as error:
@@ -80,9 +80,9 @@ def open_image(path: str, fd: int = -1) -> Image:
         raise _refusal(path, table)
     if int.from_bytes(row[EXTRA][:4], "little", signed=True) != _SQUASHFS:
         raise RunError(
-            "the root file system is no plain squashfs",
+            "the root file system is not a plain squashfs",
             where=path,
-            hint="run it with --runtime apptainer or singularity",
+            hint="use --runtime apptainer or --runtime singularity",
         )
     return Image(fd, row[OFFSET], row[SIZE], row[EXTRA][8:10])
 
@@ -90,10 +90,8 @@ def open_image(path: str, fd: int = -1) -> Image:
 def _refusal(path: str, table: Table) -> RunError:
     """Return why a file without a root file system cannot be run."""
     if any(row[TYPE] == _OCI_ROOT_INDEX for row in table.rows):
-        return RunError(
-            "an OCI-SIF has no root file system of its own", where=path, hint="run it with --runtime singularity"
-        )
-    return RunError("there is no root file system in this SIF file", where=path)
+        return RunError("an OCI-SIF has no root file system", where=path, hint="use --runtime singularity")
+    return RunError("the SIF file has no root file system", where=path)
 
 
 def check_machine(path: str, image: Image) -> None:
@@ -108,5 +106,5 @@ def check_machine(path: str, image: Image) -> None:
     raise RunError(
         f"the image is for {machines[0]}, this machine is {here}",
         where=path,
-        hint=f"pull it with --arch for this machine, or install qemu-user-static ({name})",
+        hint=f"pull it again with --arch for this machine, or install qemu-user-static ({name})",
     )

@@ -1,4 +1,4 @@
-"""The image's files, made readable for one run: by the kernel, by FUSE, or unpacked, and gone with the run."""
+"""Make the image's files readable for one run: mounted by the kernel, by FUSE, or unpacked; removed after the run."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class ImageMount:
-    """Where the image is.
+    """The mount of an image.
 
-    ``sifmake`` enters the namespaces, mounts, and only then starts the keeper, which gets ready while squashfuse does:
-    of three processes that start at once, two would share a processor. Both end what they have begun.
+    ``sifmake`` enters the namespaces, mounts, and only then starts the keeper, which gets ready while squashfuse does.
+    If all three processes started at once, two would share a processor. Each process ends what it has started.
 
     Attributes:
-        nested: Whether this process is root in a user namespace of its own.
-        outside: Whether it has no namespace of its own, for none is allowed.
+        nested: Whether this process is root in a new user namespace.
+        outside: Whether it is in no new namespace, because none is allowed.
         point: Mount point in the namespace.
-        cover: A folder that can be covered by a writable layer; empty if there is none.
-        folder: The image's files, once settled.
+        cover: A folder that a writable layer can cover; empty if there is none.
+        folder: The image's files, after :meth:`settle`.
         by_kernel: Whether the kernel has mounted it.
-        by_fuse: Whether squashfuse serves it, or is about to: a process that can read while this one goes on.
+        by_fuse: Whether squashfuse serves it, or will soon; that process can read while this one continues.
     """
 
     def __init__(self, request: Request, image: Image, caller: Caller) -> None:
@@ -47,7 +47,7 @@ class ImageMount:
         """Enter namespaces.
 
         Raises:
-            RunError: No namespace is allowed, and bwrap could not run without one either.
+            RunError: No namespace is allowed, and bwrap cannot work without one.
         """
         try:
             self.nested = own_namespace(self.caller.uid, self.caller.gid, user=self.request.userns)
@@ -62,21 +62,21 @@ class ImageMount:
             self.point, self.cover = mount_points([self.caller.cwd, self.caller.home, *sources])
 
     def begin(self) -> None:
-        """Mount the image by the kernel, or begin to mount it by squashfuse."""
+        """Mount the image with the kernel, or start to mount it with squashfuse."""
         if self.outside or self.request.unpack is True:
             return
         self.by_kernel = not self.nested and self.loop()
         self.by_fuse = not self.by_kernel and self.serve()
 
     def warm(self) -> None:
-        """Read the program, where the kernel has mounted the image: it decompresses in the process that reads."""
+        """Read the program ahead if the kernel mounted the image, because it decompresses in the reading process."""
         if self.by_kernel:
             from sifmake.runtime.readahead import warm
 
             warm(self.request, self.point)
 
     def loop(self) -> bool:
-        """Mount the image by the kernel; returns whether it could."""
+        """Mount the image with the kernel; return whether that worked."""
         from sifmake.runtime.loop import mount_loop
 
         try:
@@ -86,7 +86,7 @@ class ImageMount:
         return True
 
     def serve(self) -> bool:
-        """Begin to mount the image by squashfuse; returns whether that is possible."""
+        """Start to mount the image with squashfuse; return whether that is possible."""
         self.fuse = self.squashfuse()
         try:
             if self.fuse:
@@ -96,16 +96,16 @@ class ImageMount:
         return self.fuse is not None
 
     def squashfuse(self) -> FuseMount | None:
-        """Return a mount that squashfuse can make in this namespace, None if it cannot."""
+        """Return a mount that squashfuse can make in this namespace; None if it cannot."""
         from sifmake.runtime.fuse import FuseMount, fuse_program
 
-        # To change a file in the writable layer, the user must be its owner: nobody else is in the namespace.
+        # To change a file in the writable layer, the user must be its owner, because no other user is in the namespace.
         owned = self.nested and self.request.writable_tmpfs
         program = fuse_program(owned=owned)
         return FuseMount(program, self.image, self.point, ",uid=0,gid=0" if owned else "") if program else None
 
     def settle(self) -> None:
-        """Wait until the image can be read; where nothing mounts it, it is unpacked."""
+        """Wait until the image can be read; if it cannot be mounted, unpack it."""
         try:
             if self.outside and self.request.unpack is not True:
                 self.mount_outside()
@@ -119,7 +119,7 @@ class ImageMount:
             self.unpack()
 
     def await_fuse(self) -> None:
-        """Wait until squashfuse answers; where it cannot serve a mount (old libfuse), it makes one itself."""
+        """Wait until squashfuse answers; if it cannot serve an open mount (old libfuse), it makes the mount itself."""
         try:
             os.stat(self.point)
         except OSError:
@@ -133,7 +133,7 @@ class ImageMount:
         self.folder = self.point
 
     def mount_outside(self) -> None:
-        """Let squashfuse mount the image on a folder of the host, if users can do that."""
+        """Have squashfuse mount the image on a folder of the host, if users can do that."""
         from sifmake.runtime.setuid_fallback import outside_mount
 
         self.fuse = outside_mount(self.image, self.temporary())
@@ -148,7 +148,7 @@ class ImageMount:
         if self.request.unpack is False:
             raise RunError(
                 "the image cannot be mounted, and may not be unpacked",
-                hint="install squashfuse (and let users open /dev/fuse), or leave --no-tmp-sandbox out",
+                hint="install squashfuse (and let users open /dev/fuse), or leave out --no-tmp-sandbox",
             )
         self.folder = f"{self.temporary()}/root"
         unpack(self.image, self.folder)
@@ -165,17 +165,17 @@ class ImageMount:
         return frozenset(self.fuse.helpers() if self.fuse else ())
 
     def dismiss(self) -> None:
-        """Let squashfuse end, which the process in the foreground waits for: nobody needs the image any more."""
+        """End squashfuse, for which the foreground process waits, because the image is no longer needed."""
         if self.by_fuse and self.fuse:
             self.fuse.dismiss()
 
     def inherit(self) -> None:
-        """Take over the folder of the process in the foreground, which has gone and squashfuse with it."""
+        """Take over the folder of the foreground process, which has ended together with squashfuse."""
         if self.scratch:
             self.scratch.owner = os.getpid()
 
     def end(self) -> None:
-        """End squashfuse and remove temporary folders, as far as they are this process's."""
+        """End squashfuse and remove temporary folders, if they belong to this process."""
         if self.fuse and self.fuse.owner == os.getpid():
             self.fuse.end()
         if self.scratch and self.scratch.owner == os.getpid():

@@ -1,7 +1,7 @@
-"""The process between ``sifmake`` and the program, which ends everything when either is gone.
+"""The process between ``sifmake`` and the program, which cleans up when either ends.
 
-``sifmake`` itself only waits and passes signals on. They come as real-time signals, which nobody else sends and which
-do not get lost among those that a terminal sends to everyone.
+``sifmake`` itself only waits and passes signals on. It sends them as real-time signals, which no other process sends
+and which cannot be confused with the signals that a terminal sends to all processes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
 _ORPHANED = signal.SIGRTMIN
-"""Comes when ``sifmake`` has gone."""
+"""The signal that the kernel sends when ``sifmake`` has ended."""
 _PASSED = {number: signal.SIGRTMIN + number for number in QUIETED}
-"""The signals that ``sifmake`` passes on, and as what."""
+"""The signals that ``sifmake`` passes on, and the real-time signals that stand for them."""
 _AWAITED = {signal.SIGCHLD, _ORPHANED, *_PASSED.values()}
 _LOOK_SECONDS = 1.0
 
 
 class Keeper:
-    """One run of a program, until every process of it has gone."""
+    """One run of a program, until all its processes have ended."""
 
     def __init__(self, run: Run) -> None:
         self.wanted = run
@@ -38,10 +38,10 @@ class Keeper:
     def run(self) -> int:
         """Run the program and return its exit status. Raises RunError if it cannot be started."""
         system.set_parent_death_signal(_ORPHANED)
-        from sifmake.runtime.launch import Launch, command_id  # read while squashfuse starts
+        from sifmake.runtime.launch import Launch, command_id  # imported while squashfuse starts
 
         try:
-            if os.getppid() != self.wanted.parent:  # it went before it could be noticed
+            if os.getppid() != self.wanted.parent:  # the parent ended before this was set up
                 return 128 + signal.SIGKILL
             self.tree.settle()
             launch = Launch(self.wanted.request, self.tree)
@@ -51,7 +51,7 @@ class Keeper:
             self.clean()
 
     def watch(self, monitor: int, command: int) -> int:
-        """Wait for the program's end, pass signals on, and end it when ``sifmake`` has gone."""
+        """Wait until the program ends, pass signals on, and end it if ``sifmake`` has ended."""
         while os.getppid() == self.wanted.parent:
             status = self.ended(monitor, command)
             if status is not None:
@@ -62,9 +62,9 @@ class Keeper:
         return 128 + signal.SIGKILL
 
     def program(self, command: int) -> int:
-        """Return the process that gets signals: where bwrap's own is the first of its namespace, that one's child.
+        """Return the process to which signals go; if bwrap is the first process of the namespace, its child.
 
-        The first process of a namespace takes no signal that it does not handle.
+        The first process of a namespace ignores every signal that it does not handle.
         """
         request = self.wanted.request
         if not request.pid or request.no_init:
@@ -77,7 +77,7 @@ class Keeper:
     def ended(self, monitor: int, command: int) -> int | None:
         """Return the program's exit status if it has ended.
 
-        A signal from the terminal ends bwrap, and its child becomes ours; what the child makes of it counts.
+        A signal from the terminal ends bwrap, and its child becomes ours; then the child's status is the result.
         """
         statuses = reap()
         if command in statuses:
@@ -87,7 +87,7 @@ class Keeper:
         return None
 
     def clean(self) -> None:
-        """End all processes that are left, then what makes the image readable."""
+        """End all remaining processes, then the mount of the image."""
         end_all(self.tree.helpers())
         if os.getppid() == self.wanted.parent:
             self.tree.dismiss()
@@ -97,7 +97,7 @@ class Keeper:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process is there, or its status has not been collected."""
+    """Whether a process exists, even if it has ended and its status was not collected."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -108,7 +108,7 @@ def _alive(pid: int) -> bool:
 
 
 def prepare_signals() -> None:
-    """Let the keeper outlive what the terminal sends to everyone, and wait for the rest."""
+    """Ignore the signals that a terminal sends to all processes, and block the others to wait for them."""
     for number in QUIETED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, _AWAITED)

@@ -1,4 +1,4 @@
-"""From a readable image to a running program: plans everything and starts bwrap."""
+"""Plan the container of a mounted image and start bwrap."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Launch:
     """The start of one program.
 
     Attributes:
-        request: What is to run.
+        request: The request.
         tree: The image's files.
-        caller: Who wants it.
-        layers: The place for layers and files, once one is needed.
+        caller: The user who runs it.
+        layers: The scratch folder for layers and files, once it is needed.
     """
 
     def __init__(self, request: Request, tree: ImageMount) -> None:
@@ -39,13 +39,13 @@ class Launch:
 
         Args:
             bwrap: Path of bwrap.
-            ignored: Signals that the program is to ignore, as its caller does.
+            ignored: Signals that the program must ignore, as its caller does.
 
         Returns:
-            The process id of bwrap, and a file descriptor from which the program's can be read.
+            The process id of bwrap, and a file descriptor from which the program's id can be read.
 
         Raises:
-            RunError: The program, or something that was asked for, is not there.
+            RunError: The program, or something else that was requested, does not exist.
         """
         view = ContainerPaths(self.tree.folder)
         overlay = self.cover().writable(self.tree.folder) if self.request.writable_tmpfs else ""
@@ -74,7 +74,7 @@ class Launch:
         return pid, information
 
     def accounts(self, layout: BwrapPlan) -> None:
-        """Let the account files know the user, where the image's do not."""
+        """Add the user to the account files if the image lacks an entry."""
         caller, view = self.caller, layout.view
         passwd = accounts.passwd_text(view, caller.uid, caller.gid, caller.home_inside)
         for path, text in (("/etc/passwd", passwd), ("/etc/group", accounts.group_text(view, caller.gid))):
@@ -82,7 +82,7 @@ class Launch:
                 layout.put(view.resolve(path).path, text.encode("utf-8", "surrogateescape"))
 
     def cover(self) -> OverlayScratch:
-        """Return the place for layers and files; there is one for each run."""
+        """Return the scratch folder for layers and files; each run has one."""
         if self.layers is None:
             from sifmake.runtime.overlay import OverlayScratch
 
@@ -90,9 +90,9 @@ class Launch:
         return self.layers
 
     def file_words(self, layout: BwrapPlan) -> tuple[list[str], list[int]]:
-        """Return the arguments that make the layout's files, and the files that are open for them.
+        """Return the arguments that create the plan's files, and the descriptors that they use.
 
-        A program of root's may become another user, who could not read the files that bwrap makes (mode 0600).
+        A program run by root may switch to another user, who could not read the files that bwrap creates (mode 0600).
         """
         words: list[str] = []
         opened: list[int] = []
@@ -105,9 +105,9 @@ class Launch:
         return words, opened
 
     def add_files(self, layout: BwrapPlan) -> None:
-        """Add the files that the image lacks: into the writable layer, or into one over their folder.
+        """Add the files that the image lacks: to the writable layer, or to a layer over their folder.
 
-        Where the system makes no layers, the folder's entries are mounted one by one.
+        If the system does not support layers, the folder's entries are mounted one by one.
         """
         layers = layout.layers()
         if not layers:
@@ -125,7 +125,7 @@ class Launch:
                 layout.opened.add(folder)
 
     def identity(self) -> list[str]:
-        """Return the options about users, capabilities and namespaces."""
+        """Return the options for users, capabilities and namespaces."""
         request = self.request
         words = ["--unshare-pid", *(["--as-pid-1"] if request.no_init else [])] if request.pid else []
         words += ["--unshare-net"] if request.net else []
@@ -139,7 +139,7 @@ class Launch:
         return words
 
     def warn(self, warnings: list[str]) -> None:
-        """Tell warnings on standard error."""
+        """Print warnings to standard error."""
         if not self.request.quiet and warnings:
             from sifmake.errors import one_line
 
@@ -157,7 +157,7 @@ def _file_of(data: bytes) -> int:
 
 
 def command_id(information: int) -> int:
-    """Return the process id of what bwrap starts, 0 if it failed before."""
+    """Return the process id of the program that bwrap starts; 0 if bwrap failed before."""
     text = b""
     while part := os.read(information, 4096):
         text += part

@@ -1,4 +1,4 @@
-"""The image mounted by the kernel, through a loop device that goes with the mount. Needs to be root."""
+"""Mount the image with the kernel, through a loop device that disappears with the mount. Only root can do that."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOP_CTL_GET_FREE, LOOP_CONFIGURE = 0x4C82, 0x4C0A
 LO_FLAGS_READ_ONLY, LO_FLAGS_AUTOCLEAR = 1, 4
 _FLAGS = system.MS_RDONLY | system.MS_NOSUID | system.MS_NODEV
 _ATTEMPTS = 256
-"""How often another process may take the free device first."""
+"""How often to try again if another process takes the free device first."""
 
 
 def mount_loop(image: Image, folder: str) -> None:
@@ -30,7 +30,7 @@ def mount_loop(image: Image, folder: str) -> None:
 
 
 def _attach(image: Image) -> tuple[int, str]:
-    """Give the partition to a loop device; returns that, open, and its path. Closed, it is free again."""
+    """Attach the partition to a loop device; return its descriptor and path. Closing it frees the device."""
     control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
         for _attempt in range(_ATTEMPTS):
@@ -59,5 +59,5 @@ def _configuration(image: Image) -> bytes:
 
 
 def _number(value: int, size: int) -> bytes:
-    """Return a number as this machine's C has it."""
+    """Return a number in this machine's byte order."""
     return value.to_bytes(size, sys.byteorder)

@@ -1,4 +1,4 @@
-"""Which parts of the host the container sees, and where: Apptainer's defaults and the user's wishes."""
+"""The parts of the host that the container sees: Apptainer's defaults and the user's options."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from sifmake.runtime.request import Request
 
 _SYSTEM_FOLDERS = frozenset({"/", "/etc", "/bin", "/mnt", "/usr", "/var", "/opt", "/sbin"})
-"""Current directories that are not mounted, for they would hide the image's own."""
+"""Current directories that are not mounted, because they would hide those of the image."""
 _HOST_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/localtime")
 _UNMOUNTABLE = frozenset({"proc", "sys", "dev", "devpts", "tmp", "home", "cwd", "hostfs", "bind-paths"})
-"""What ``--no-mount`` knows besides paths."""
+"""The words that ``--no-mount`` accepts, besides paths."""
 _MAX_HOST_FILE = 1 << 20
 """Most bytes of a file of /etc."""
 _TEMPORARY = (("/tmp", "tmp"), ("/var/tmp", "var_tmp"))  # noqa: S108 - mount points, not files
@@ -31,15 +31,15 @@ def lay_out(request: Request, layout: BwrapPlan, caller: Caller) -> str:
     """Plan all mounts and return the directory in which the program starts.
 
     Args:
-        request: What the user asked for.
-        layout: Takes the steps.
-        caller: Who asked.
+        request: The request.
+        layout: The plan, to which the steps are added.
+        caller: The user who runs it.
 
     Raises:
-        RunError: Something that the user named cannot be mounted.
-        UsageError: A value is not well-formed.
+        RunError: A path that the user named cannot be mounted.
+        UsageError: A value is malformed.
     """
-    layout.warnings += [f"there is no mount of the name {name}" for name in request.no_mount if not _is_mount(name)]
+    layout.warnings += [f"there is no mount named {name}" for name in request.no_mount if not _is_mount(name)]
     _kernel_mounts(request, layout)
     _temporary_mounts(request, layout)
     _home_mount(request, layout, caller.home, caller.home_inside)
@@ -78,7 +78,7 @@ def _kernel_mounts(request: Request, layout: BwrapPlan) -> None:
 
 
 def _temporary_mounts(request: Request, layout: BwrapPlan) -> None:
-    """Mount /tmp and /var/tmp: the host's, empty ones, or those of the working directory."""
+    """Mount /tmp and /var/tmp: those of the host, empty ones, or those in the working directory."""
     if "tmp" in request.no_mount:
         return
     for path, name in _TEMPORARY:
@@ -93,7 +93,7 @@ def _temporary_mounts(request: Request, layout: BwrapPlan) -> None:
 
 
 def _kept_folder(workdir: str, name: str, mode: int) -> str:
-    """Return a folder in the working directory, made if it is not there. RunError if it cannot be."""
+    """Return a folder in the working directory, created if it is missing. RunError if that fails."""
     path = os.path.realpath(workdir)
     try:
         for part in name.split("/"):
@@ -103,13 +103,15 @@ def _kept_folder(workdir: str, name: str, mode: int) -> str:
                 os.chmod(path, mode)
     except OSError as error:
         raise RunError(
-            f"the working directory cannot be used: {error.strerror}", where=path, hint="make it, or correct --workdir"
+            f"the working directory cannot be used: {error.strerror}",
+            where=path,
+            hint="create it, or correct --workdir",
         ) from None
     return path
 
 
 def _home_mount(request: Request, layout: BwrapPlan, source: str, target: str) -> None:
-    """Mount the home directory, unless it is not wanted; an empty one where there is none."""
+    """Mount the home directory unless an option says not to; mount an empty one if there is none."""
     if request.no_home or "home" in request.no_mount or target == "/":
         return
     if request.contain and not request.home and request.workdir:
@@ -121,10 +123,10 @@ def _home_mount(request: Request, layout: BwrapPlan, source: str, target: str) -
 
 
 def _scratch_mounts(request: Request, layout: BwrapPlan) -> None:
-    """Mount folders that are empty at first and can be written to."""
+    """Mount new folders that are empty and writable."""
     for path in request.scratch:
         if not path.startswith("/"):
-            raise RunError("a scratch folder is named by an absolute path", where=path)
+            raise RunError("the path of a scratch folder must be absolute", where=path)
         target = os.path.normpath(path)
         if request.workdir:
             layout.step("--bind", target, _kept_folder(request.workdir, f"scratch{target}", 0o750))
@@ -133,7 +135,7 @@ def _scratch_mounts(request: Request, layout: BwrapPlan) -> None:
 
 
 def _cwd_mount(layout: BwrapPlan, cwd: str) -> None:
-    """Mount the current directory if nothing else brought it."""
+    """Mount the current directory unless another mount contains it."""
     if cwd in _SYSTEM_FOLDERS or any(is_below(cwd, folder) for folder in KERNEL_FOLDERS):
         return
     place = layout.view.resolve(cwd)
@@ -146,7 +148,7 @@ def _cwd_mount(layout: BwrapPlan, cwd: str) -> None:
 
 
 def _host_files(request: Request, layout: BwrapPlan) -> None:
-    """Give the container the host's name service and time zone, or what was asked for instead."""
+    """Give the container the host's name service and time zone, or those that options ask for."""
     for path in _HOST_FILES:
         if path in request.no_mount or "bind-paths" in request.no_mount:
             continue
@@ -159,7 +161,7 @@ def _host_files(request: Request, layout: BwrapPlan) -> None:
 
 
 def _file_mount(layout: BwrapPlan, path: str) -> None:
-    """Mount a file of the host's /etc; a copy, where the image has a link or nothing of that name."""
+    """Mount a file of the host's /etc; if the image has a link or nothing at that path, add a copy."""
     source = os.path.realpath(path)
     mode, inside = mode_of(source), mode_of(layout.view.image + path)
     if mode is None or not stat.S_ISREG(mode):
@@ -172,7 +174,7 @@ def _file_mount(layout: BwrapPlan, path: str) -> None:
 
 
 def _name_servers(addresses: list[str]) -> bytes:
-    """Return the text of a resolv.conf. UsageError if something is no address."""
+    """Return the text of a resolv.conf. UsageError if a word is not an address."""
     import ipaddress
 
     for address in addresses:
@@ -181,36 +183,36 @@ def _name_servers(addresses: list[str]) -> bytes:
         except ValueError:
             from sifmake.errors import UsageError
 
-            raise UsageError("is no IP address", where=address, hint="write --dns ADDRESS[,ADDRESS...]") from None
+            raise UsageError("not an IP address", where=address, hint="write --dns ADDRESS[,ADDRESS...]") from None
     return "".join(f"nameserver {address}\n" for address in addresses).encode()
 
 
 def _user_mount(layout: BwrapPlan, bind: Bind, bound: set[str]) -> None:
-    """Mount what the user asked for; of two on one place the first counts, as with Apptainer."""
+    """Mount a path that the user asked for; of two with the same target the first wins, as with Apptainer."""
     target = os.path.normpath(bind.target)
     source = os.path.realpath(bind.source)
     if bind.data:
         raise RunError(
-            "an image as the source of a bind needs apptainer or singularity",
+            "only apptainer and singularity can bind files inside an image",
             where=bind.source,
             hint="unpack it, and bind the folder",
         )
     if not os.path.exists(source):
-        raise RunError("there is nothing to bind", where=source, hint="make it first, or correct --bind")
+        raise RunError("the path to bind does not exist", where=source, hint="create it first, or correct --bind")
     if target in bound:
-        layout.warnings.append(f"{source} is not mounted on {target}: something else is")
+        layout.warnings.append(f"{source} is not mounted on {target}, because another path is")
         return
     bound.add(target)
     layout.step("--ro-bind" if bind.readonly else "--bind", target, source)
 
 
 def _start_folder(request: Request, layout: BwrapPlan, home: str, cwd: str) -> str:
-    """Return the directory to start in: what was asked for, else the current one, home or the root."""
+    """Return the directory to start in: the requested one, else the current directory, home or the root."""
     if request.cwd:
         wanted = os.path.normpath(os.path.join("/", request.cwd))
         if layout.is_folder(wanted):
             return wanted
-        raise RunError("the directory to start in is not in the container", where=request.cwd)
+        raise RunError("the working directory does not exist in the container", where=request.cwd)
     for path in [home] if request.contain else [cwd, home]:
         if layout.is_folder(path):
             return path
@@ -218,12 +220,12 @@ def _start_folder(request: Request, layout: BwrapPlan, home: str, cwd: str) -> s
 
 
 def _is_folder(path: str) -> bool:
-    """Whether a path of the host leads to a folder."""
+    """Whether a path on the host leads to a folder."""
     return os.path.isdir(path)
 
 
 def _same_folder(one: str, other: str) -> bool:
-    """Whether two host paths are one folder."""
+    """Whether two host paths lead to the same folder."""
     try:
         return os.path.samestat(os.stat(one), os.stat(other))
     except OSError:

@@ -1,4 +1,4 @@
-"""Layers over the image, on a tmpfs that nobody else sees: one to write into, or one that adds files to a folder."""
+"""Overlay layers on a private tmpfs: one that makes the image writable, or one that adds files to a folder."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SEPARATORS = (":", ",", "\\")
-"""What the kernel takes apart in a list of layers."""
+"""Characters with a special meaning in the kernel's list of layers."""
 
 
 class OverlayScratch:
-    """A folder of our own mount namespace, with a tmpfs on it once it is needed.
+    """A folder in our mount namespace, on which a tmpfs is mounted when it is needed.
 
     Attributes:
         folder: The folder; empty if there is none.
@@ -29,7 +29,7 @@ class OverlayScratch:
     def place(self) -> str:
         """Return a new empty folder in the tmpfs. Raises OSError if there is none."""
         if not self.folder:
-            raise OSError("there is no folder for layers")
+            raise OSError("no folder is available for layers")
         if not self.mounted:
             system.mount("tmpfs", self.folder, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755")
         self.mounted += 1
@@ -38,13 +38,13 @@ class OverlayScratch:
         return path
 
     def file(self, data: bytes) -> str:
-        """Return the path of a new file with these bytes, which everybody can read. Raises OSError if it cannot be."""
+        """Return the path of a new file with these bytes, readable by everyone. Raises OSError if that fails."""
         path = f"{self.place()}/file"
         _write_file(path, data)
         return path
 
     def writable(self, image: str) -> str:
-        """Lay a writable folder over the image; returns the folder of both. RunError if the system cannot."""
+        """Put a writable layer over the image; return the merged folder. RunError if the system cannot do that."""
         if not self.folder:
             raise RunError("--writable-tmpfs needs user namespaces, which are not allowed here", hint="leave it out")
         try:
@@ -56,14 +56,14 @@ class OverlayScratch:
         except OSError as error:
             raise RunError(
                 f"the image cannot be made writable: {error.strerror}",
-                hint="--writable-tmpfs needs overlay mounts (Linux 5.11 for ordinary users); leave it out",
+                hint="leave out --writable-tmpfs, which needs overlay mounts (Linux 5.11 for ordinary users)",
             ) from None
         return f"{place}/root"
 
     def adding(self, folder: str, files: Mapping[str, bytes]) -> str:
-        """Lay files over a folder of the image; returns the folder of both. OSError if the system cannot."""
+        """Put a layer with files over a folder of the image; return the merged folder. OSError if the system cannot."""
         if any(mark in folder for mark in _SEPARATORS):
-            raise OSError("the name of the folder would be read as several")
+            raise OSError("the folder's name has characters that the kernel treats as separators")
         place = self.place()
         layer, both = f"{place}/layer", f"{place}/both"
         status = os.stat(folder)
@@ -79,7 +79,7 @@ class OverlayScratch:
 
 
 def _write_file(path: str, data: bytes) -> None:
-    """Write a file that everybody can read."""
+    """Write a file that everyone can read."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     os.fchmod(fd, 0o644)
     while data:
@@ -88,7 +88,7 @@ def _write_file(path: str, data: bytes) -> None:
 
 
 def replace_file(path: str, data: bytes) -> None:
-    """Write a file in the place of a link or of nothing."""
+    """Write a file, replacing a link if there is one."""
     try:  # noqa: SIM105 - importing contextlib takes 3 ms
         os.unlink(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The file that was verified, under a path that a peer can open."""
+"""Pass the verified file to a peer, which opens it by its path."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def verified_path(request: Request, environ: Mapping[str, str]) -> str:
-    """Return a path of the file that was verified.
+    """Return a path of the verified file.
 
-    The peers open an image by its path, links followed, so that an open file cannot be handed to them. For root the
-    file gets a name in a mount namespace of our own, where nobody else can put another in its place. Others have no
-    such means that would not take the peers' setuid programs away; for them the file is compared once more.
+    The peers open an image by its path and follow links, so an open file cannot be passed to them. For root, the file
+    is mounted in a private mount namespace, where no one can replace it. Other users cannot do that without losing the
+    peers' setuid programs; for them the path is compared with the open file once more.
 
     Raises:
-        RunError: The path means another file than the one that was verified.
+        RunError: The path leads to another file than the verified one.
     """
     if os.geteuid() == 0:
         return _private_name(request, environ)
@@ -33,13 +33,15 @@ def verified_path(request: Request, environ: Mapping[str, str]) -> str:
 
 
 def _private_name(request: Request, environ: Mapping[str, str]) -> str:
-    """Mount the file where only this process and its children see it, and return its path there."""
+    """Mount the file where only this process and its children can see it, and return its path there."""
     from sifmake.runtime import system
 
     folder = _unused_folder([*request.peer_words, *request.arguments, *environ.values(), current_folder()])
     system.unshare(system.CLONE_NEWNS)
     system.mount("", "/", "", system.MS_REC | system.MS_SLAVE)
-    file = os.open(request.sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # mounts of the old namespace do not count
+    file = os.open(
+        request.sif, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    )  # opened again: mounts need a file of the new namespace
     if not os.path.samestat(os.fstat(file), os.fstat(request.fd)):
         raise _replaced(request.sif)
     system.mount("tmpfs", folder, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755,size=64k")
@@ -51,17 +53,17 @@ def _private_name(request: Request, environ: Mapping[str, str]) -> str:
 
 
 def _unused_folder(texts: list[str]) -> str:
-    """Return a folder that can be covered: no text names it or what lies in it."""
+    """Return a folder that can be covered: no text names it or a path inside it."""
     for folder in reversed(MOUNT_POINTS):
         named = any(folder in text for text in texts)
         if os.path.isdir(folder) and not os.path.islink(folder) and not named:
             return folder
     raise RunError(
         f"all of {', '.join(MOUNT_POINTS)} are in use or missing",
-        hint="make one of them, empty, or use --runtime builtin",
+        hint="create one of them as an empty folder, or use --runtime builtin",
     )
 
 
 def _replaced(sif: str) -> RunError:
-    """Return the error for a file that is another one now."""
-    return RunError("was replaced while it was verified", where=sif, hint="run it again")
+    """Return the error for a file that was replaced."""
+    return RunError("the file was replaced while it was verified", where=sif, hint="run the command again")

@@ -1,4 +1,4 @@
-"""Apptainer and SingularityCE on PATH, told apart from programs of these names that are sifmake itself."""
+"""Find Apptainer and SingularityCE on PATH, skipping programs with these names that are sifmake."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import os
 from sifmake.runtime.rootfs import programs
 
 _HEAD_BYTES = 1 << 16
-"""How much of a script is looked at."""
+"""Bytes of a script to read."""
 _OURSELVES = rb"""(?im)^[^#\n]*(?:^|[\s/"'`=;|&({$])sifmake(?:["'`\s;|&)}.]|$)"""
 """A line, other than a comment, in which ``sifmake`` is a command or a module."""
 
 
 def find_peer(name: str) -> str:
-    """Return the path of Apptainer or SingularityCE, or nothing.
+    """Return the path of Apptainer or SingularityCE, or an empty string.
 
-    A program of that name may lead back here: what ``sifmake shim`` wrote, a link to ``sifmake``, that of another
-    environment, a wrapper. To execute it would go round in a circle, so the next on PATH counts.
+    A program with that name may run sifmake: one written by ``sifmake shim``, a link to ``sifmake``, one in another
+    environment, a wrapper. Executing it would never end, so the next one on PATH is used.
 
     Args:
         name: ``apptainer`` or ``singularity``.
@@ -25,7 +25,7 @@ def find_peer(name: str) -> str:
 
 
 def is_ourselves(path: str) -> bool:
-    """Whether a program is a script that runs ``sifmake``; one that cannot be read is not."""
+    """Whether a program is a script that runs ``sifmake``; False if it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

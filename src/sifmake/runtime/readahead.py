@@ -1,8 +1,8 @@
-"""Reading the program while the container is still being built.
+"""Read the program ahead while the container is still being set up.
 
-A cold start mostly waits for the program's blocks to be decompressed, and that can be done by another processor. It is
-also done once for each block here: the loader needs pages in an order in which squashfuse, which keeps eight blocks,
-decompresses many of them more than once.
+A cold start mostly waits until the program's blocks are decompressed, which another processor can do meanwhile. Reading
+ahead also decompresses each block only once. The loader reads pages in another order, and squashfuse, which
+caches eight blocks, then decompresses many blocks several times.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from sifmake.runtime.request import Request
 
 _FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-"""Where a program without a path most likely is; the image's own PATH is not yet known."""
+"""Likely folders of a program without a path, because the image's PATH is not known yet."""
 _LIBRARY = "libc.so.6"
-"""What nearly every program needs; it lies beside the loader (glibc)."""
+"""The C library (glibc), which nearly every program needs; it is beside the loader."""
 HEAD = 4096
-"""Bytes of a program in which its program headers are looked for."""
+"""Bytes at the beginning of a program in which to look for its program headers."""
 _ELF, _INTERPRETER = b"\x7fELF", 3
 """Identification of an ELF file, type PT_INTERP of a program header (ELF specification)."""
 _LAYOUTS = {b"\1": (28, 42, 4, 4, 4), b"\2": (32, 54, 8, 8, 8)}
-"""By class, 32 or 64 bit: places of e_phoff and e_phentsize, width of e_phoff, place and width of p_offset."""
+"""By class (32 or 64 bit): offsets of e_phoff and e_phentsize, width of e_phoff, offset and width of p_offset."""
 _AMOUNT = 2 << 20
 """Most bytes to read of one file: about the size of the C library."""
 STEP = 1 << 17
-"""Bytes that are read at a time: a block of most images, and as much as the kernel reads ahead for one request."""
+"""Bytes to read at a time: the block size of most images, and as much as the kernel reads ahead for one request."""
 ANNOUNCED = 8
-"""Most steps that are under way without waiting for them: of more than 12, FUSE lets the caller wait."""
+"""Most requests in flight, because with more than 12 FUSE makes the caller wait."""
 
 
 def warm(request: Request, root: str) -> None:
-    """Read the program of a mounted image, as far as it can be guessed, and what it is loaded with."""
+    """Read the program of a mounted image, if it can be guessed, and the libraries that load it."""
     if request.action != "exec" or not request.arguments:
         return
     name, view = request.arguments[0], ContainerPaths(root)
@@ -50,7 +50,7 @@ def warm(request: Request, root: str) -> None:
 
 
 def open_libraries(view: ContainerPaths, program: int) -> list[int]:
-    """Return file descriptors of the loader that an open program asks for and of the C library, if they are there."""
+    """Return file descriptors of an open program's loader and of the C library, if they exist."""
     loader = loader_of(program)
     files = open_file(view, loader) if loader else []
     if files:
@@ -59,7 +59,7 @@ def open_libraries(view: ContainerPaths, program: int) -> list[int]:
 
 
 def open_file(view: ContainerPaths, path: str) -> list[int]:
-    """Return the file descriptor of a regular file of the image, nothing if there is none."""
+    """Return the file descriptor of a regular file of the image as a list; empty if there is none."""
     try:
         host = view.resolve(path).host
         if not host or not stat.S_ISREG(os.lstat(host).st_mode):
@@ -70,14 +70,14 @@ def open_file(view: ContainerPaths, path: str) -> list[int]:
 
 
 def announce(files: list[int]) -> None:
-    """Let the kernel begin to read files."""
+    """Ask the kernel to start reading files."""
     places = [(fd, at) for fd in files for at in range(0, min(os.fstat(fd).st_size, _AMOUNT), STEP)]
     for fd, at in places[:ANNOUNCED]:
         os.posix_fadvise(fd, at, STEP, os.POSIX_FADV_WILLNEED)
 
 
 def read_ahead(files: list[int]) -> None:
-    """Read the beginnings of files into the kernel's memory, and close them; what cannot be read is the program's."""
+    """Read the beginnings of files into the page cache and close them; errors are left for the program to meet."""
     block = [bytearray(STEP)]
     for fd in files:
         try:
@@ -90,7 +90,7 @@ def read_ahead(files: list[int]) -> None:
 
 
 def loader_of(program: int) -> str:
-    """Return the loader that an open program asks for, nothing if it is static or a script."""
+    """Return the loader of an open program; empty if it is static or a script."""
     try:
         return loader_in(os.pread(program, HEAD, 0))
     except OSError:
@@ -98,7 +98,7 @@ def loader_of(program: int) -> str:
 
 
 def loader_in(head: bytes) -> str:
-    """Return the loader that the beginning of a program names, nothing if it is static or a script."""
+    """Return the loader named at the beginning of a program; empty if it is static or a script."""
     if not head.startswith(_ELF) or head[4:5] not in _LAYOUTS:
         return ""
     order: Literal["little", "big"] = "little" if head[5:6] == b"\1" else "big"

@@ -1,4 +1,4 @@
-"""What a user asks for: one program in one image, and how much of the host it may see."""
+"""The request to run one program in one image, with all options."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """One run of a program; the options are named as Apptainer's.
+    """One run of a program; options have the names of Apptainer's options.
 
     Attributes:
         action: ``run``, ``exec``, ``shell`` or ``test``.
         sif: Absolute path of the SIF file.
-        fd: File descriptor of that file where it is open already, else -1.
+        fd: File descriptor of that file if it is open already, else -1.
         arguments: The command, or the arguments of the runscript.
         binds: Paths of the host, in the order in which they are mounted.
-        env: ``NAME=VALUE`` from the command line and files; later ones win.
-        no_env: Names of host variables that are not passed.
-        cleanenv: Pass nothing of the host's environment.
-        contain: Empty home, /tmp and a small /dev; the current directory is not there.
+        env: ``NAME=VALUE`` from the command line and files; later ones take precedence.
+        no_env: Names of host variables not to pass.
+        cleanenv: Do not pass the host's environment.
+        contain: Use an empty home and /tmp and a small /dev; do not mount the current directory.
         workdir: Folder of the host for home, /tmp, /var/tmp (with ``contain``) and ``scratch``; empty for none.
-        scratch: Paths in the container for folders that are empty and can be written to.
-        no_mount: What is not mounted of ``proc``, ``sys``, ``dev``, ``devpts``, ``tmp``, ``home``, ``cwd``, ``hostfs``,
-            ``bind-paths`` and the files of /etc by their paths.
+        scratch: Paths in the container for folders that are empty and writable.
+        no_mount: What not to mount: ``proc``, ``sys``, ``dev``, ``devpts``, ``tmp``, ``home``, ``cwd``, ``hostfs``,
+            ``bind-paths``, and files of /etc by their paths.
         dns: Addresses of name servers for resolv.conf, instead of the host's.
-        hostname: Name of the host as the program sees it; empty for the real one.
-        pid: Own process namespace.
-        net: Own network namespace, in which there is nothing but loopback.
-        ipc: Own namespace of inter-process communication.
-        uts: Own namespace of the host's name.
-        userns: Own user namespace for root too.
-        no_init: The program is process 1 of its own process namespace, without one that waits for orphans.
-        no_privs: Root has no capabilities.
+        hostname: Host name that the program sees; empty for the real one.
+        pid: Separate process namespace.
+        net: Separate network namespace with only a loopback device.
+        ipc: Separate namespace for inter-process communication.
+        uts: Separate namespace for the host name.
+        userns: Separate user namespace even for root.
+        no_init: Run the program as process 1 of its namespace, without an init process that collects orphans.
+        no_privs: Root gets no capabilities.
         unpack: ``True`` to unpack the image instead of mounting it, ``False`` never to, ``None`` as the last resort.
         no_home: Do not mount the home directory.
-        home: ``SOURCE[:TARGET]`` instead of the user's home directory; empty for that.
+        home: ``SOURCE[:TARGET]`` instead of the user's home directory; empty for the latter.
         cwd: Directory in the container to start in; empty for the current one.
-        writable_tmpfs: Let programs write into the image; what they write is lost at the end.
+        writable_tmpfs: Let programs write to the image; changes are lost at the end.
         no_eval: Pass arguments and ``env`` without evaluating them as a shell would.
         no_umask: Use 0022 instead of the caller's umask.
-        shell: Shell for ``shell``; empty to look for one.
-        peer_words: The options as Apptainer and SingularityCE are to get them.
-        quiet: Say nothing that is not an error.
+        shell: Shell for ``shell``; empty to search for one.
+        peer_words: The options to pass to Apptainer or SingularityCE.
+        quiet: Print errors only.
     """
 
     def __init__(self, action: str, sif: str, fd: int = -1, arguments: Sequence[str] = ()) -> None:

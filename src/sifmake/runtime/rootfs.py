@@ -1,4 +1,4 @@
-"""What an image needs to become readable: programs, namespaces, mount points; unpacking as the last resort."""
+"""Finding programs, namespaces and mount points for mounting an image; unpacking it as a last resort."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from sifmake.runtime.image import Image
 
 MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/var/empty", "/boot", "/home")
-"""Folders that exist nearly everywhere; one that this run does not need is covered in its own mount namespace."""
+"""Folders that exist nearly everywhere; one that this run does not need is covered in a private mount namespace."""
 PREFIX = "sifmake-run-"
 
 
 def find_program(*names: str) -> str:
-    """Return the path of the first program that is on PATH (or in an administrator's folder), or nothing."""
+    """Return the path of the first program found on PATH or in an administrator's folder; empty if there is none."""
     return next((path for name in names for path in programs(name)), "")
 
 
 def programs(name: str) -> Iterator[str]:
-    """Yield the path of each program of a name, in the order of PATH and the administrator's folders."""
+    """Yield the path of each program with a name, in the order of PATH and the administrator's folders."""
     folders = [*os.environ.get("PATH", "").split(":"), "/usr/bin", "/usr/sbin", "/sbin"]
     for folder in folders:
         path = f"{folder}/{name}"
@@ -36,7 +36,7 @@ def programs(name: str) -> Iterator[str]:
 
 
 def mount_points(needed: Iterable[str]) -> tuple[str, str]:
-    """Return two folders that can be covered: none of the needed host paths lies in them."""
+    """Return two folders that can be covered: none of the needed host paths is inside them."""
     paths = [os.path.realpath(path) for path in needed]
     found: list[str] = []
     for folder in MOUNT_POINTS:
@@ -46,12 +46,12 @@ def mount_points(needed: Iterable[str]) -> tuple[str, str]:
                 return found[0], found[1]
     raise RunError(
         f"all but {len(found)} of {', '.join(MOUNT_POINTS)} are in use or missing",
-        hint="make two of them, empty, to mount the image on",
+        hint="create two of them as empty folders, to mount the image on",
     )
 
 
 def unpack(image: Image, folder: str) -> None:
-    """Unpack the image into a new folder; what only root could make is left out."""
+    """Unpack the image into a new folder, leaving out files that only root could create."""
     program = find_program("unsquashfs")
     if not program:
         raise RunError(
@@ -68,12 +68,12 @@ def unpack(image: Image, folder: str) -> None:
 
 
 def own_namespace(uid: int, gid: int, *, user: bool = False) -> bool:
-    """Enter a mount namespace of our own; returns whether it is in a user namespace of our own.
+    """Enter a new mount namespace; return whether it is in a new user namespace.
 
     Args:
         uid: The user.
         gid: The user's group.
-        user: Whether a user namespace is wanted where it is not needed.
+        user: Whether to use a user namespace even if it is not needed.
 
     Raises:
         OSError: The system allows neither.
@@ -96,7 +96,7 @@ def own_namespace(uid: int, gid: int, *, user: bool = False) -> bool:
 
 
 def _restricted() -> bool:
-    """Whether AppArmor gives ordinary users namespaces in which they can do nothing (Ubuntu 24.04)."""
+    """Whether AppArmor gives ordinary users namespaces without any rights (Ubuntu 24.04)."""
     try:
         with open("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "rb") as file:
             return file.read(1) == b"1"

@@ -1,4 +1,4 @@
-"""Temporary folders that are removed even if their owner was killed: the next one sweeps them."""
+"""Temporary folders that are removed even if their owner was killed, because the next run sweeps them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sifmake.runtime.rootfs import PREFIX
 from sifmake.temporaries import TRIES, claim, is_unlocked
 
 MOUNTED = "mounted"
-"""Mount point in a temporary folder, where one is needed."""
+"""Name of the mount point in a temporary folder."""
 
 
 def _temporary_parent() -> str:
-    """Return where temporary folders go."""
+    """Return the folder for temporary folders."""
     names = ("SIFMAKE_TMPDIR", "APPTAINER_TMPDIR", "SINGULARITY_TMPDIR", "TMPDIR")
     return next((os.environ[name] for name in names if os.environ.get(name)), "/tmp")  # noqa: S108
 
@@ -27,7 +27,7 @@ class Scratch:
     Attributes:
         path: The folder.
         fd: File descriptor of it, which holds the lock.
-        owner: Process that is to remove it.
+        owner: Process that has to remove it.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,13 @@ class Scratch:
         self.owner = os.getpid()
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it."""
+        """Remove the folder with everything in it."""
         _clear(self.path)
         os.close(self.fd)
 
 
 def _make(parent: str) -> tuple[str, int]:
-    """Make a folder; return its path, and it, open and locked. Others may sweep it before it is locked."""
+    """Create a folder; return its path and its locked descriptor. Others may sweep it before it is locked."""
     for _ in range(TRIES):
         path = f"{parent}/{PREFIX}{secrets.token_hex(8)}"
         os.mkdir(path, 0o700)
@@ -56,7 +56,7 @@ def _make(parent: str) -> tuple[str, int]:
 
 
 def _sweep(parent: str) -> None:
-    """Remove folders of this user's that nobody has locked: their owners were killed."""
+    """Remove folders of this user that nobody has locked, because their owners were killed."""
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(parent)):
             if entry.name.startswith(PREFIX) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
@@ -75,7 +75,7 @@ def _sweep_one(path: str) -> None:
 
 
 def _clear(path: str) -> None:
-    """Remove one folder, and what a killed run has left mounted in it."""
+    """Remove one folder, and mounts that a killed run has left in it."""
     if MOUNTED in os.listdir(path):
         from sifmake.runtime.setuid_fallback import detach
 
@@ -84,7 +84,7 @@ def _clear(path: str) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    """Remove a folder and all in it, whatever their modes are; links are not followed."""
+    """Remove a folder and everything in it, whatever the modes are; links are not followed."""
     with contextlib.suppress(OSError):
         os.chmod(path, stat.S_IRWXU, follow_symlinks=True)
         for entry in list(os.scandir(path)):

@@ -1,7 +1,7 @@
-"""Machines that allow no user namespaces: bwrap with the setuid bit, and squashfuse mounted by fusermount.
+"""Support for machines without user namespaces: setuid bwrap, and squashfuse mounted by fusermount.
 
-The mount is then one of the host's, on a temporary folder. squashfuse ends with us, and fusermount, which watches it,
-unmounts however it ended.
+The mount is then on the host, on a temporary folder. squashfuse ends with this process, and fusermount, which watches
+it, unmounts in any case.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _SETTINGS = (
     ("kernel.unprivileged_userns_clone", "0", "1"),
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
 )
-"""Settings (sysctl) that forbid user namespaces, the value that does, and one that allows them."""
+"""Settings (sysctl) that can forbid user namespaces, with the forbidding value and an allowing value."""
 _UNMOUNTERS = ("fusermount3", "fusermount")
 _END_SECONDS = 2.0
 
 
 def check_bwrap(bwrap: str, refused: str) -> None:
-    """See to it that bwrap can make a container although we get no namespace.
+    """Check that bwrap can make a container although this process gets no namespace.
 
     Args:
         bwrap: Its path.
-        refused: What the system said to us.
+        refused: The system's error message.
 
     Raises:
-        RunError: It cannot; says what forbids it and what helps.
+        RunError: It cannot; the message says what forbids it and what helps.
     """
     log = os.memfd_create("bwrap")
     status = exit_status(os.waitpid(spawn_helper([bwrap, "--ro-bind", "/", "/", bwrap, "--version"], log), 0)[1])
@@ -59,7 +59,7 @@ def check_bwrap(bwrap: str, refused: str) -> None:
 
 
 def _setting(name: str) -> str:
-    """Return the value of a setting, empty if the kernel does not have it."""
+    """Return the value of a setting; empty if the kernel does not have it."""
     try:
         with open(f"/proc/sys/{name.replace('.', '/')}") as file:
             return file.read().strip()
@@ -68,14 +68,14 @@ def _setting(name: str) -> str:
 
 
 class OutsideMount(FuseMount):
-    """A mount of the host's, made by squashfuse through fusermount."""
+    """A mount on the host, made by squashfuse through fusermount."""
 
     def helpers(self) -> list[int]:
         """Return squashfuse and the fusermount that watches it."""
         return [self.pid, *(pid for pid in children_of(os.getpid()) if _name_of(pid) in _UNMOUNTERS)]
 
     def end(self) -> None:
-        """Let squashfuse unmount and end; by force if it does not."""
+        """Make squashfuse unmount and end; kill it if it does not."""
         send(self.pid, signal.SIGTERM)
         until = time.monotonic() + _END_SECONDS
         while _is_mounted(self.folder) and time.monotonic() < until:
@@ -85,7 +85,7 @@ class OutsideMount(FuseMount):
 
 
 def _is_mounted(folder: str) -> bool:
-    """Whether something is mounted on a folder, be it a file system that nobody serves any more."""
+    """Whether something is mounted on a folder, even a file system whose server has ended."""
     try:
         return os.stat(folder).st_dev != os.stat(os.path.dirname(folder)).st_dev
     except OSError as error:
@@ -93,7 +93,7 @@ def _is_mounted(folder: str) -> bool:
 
 
 def detach(folder: str) -> None:
-    """See to it that nothing is mounted on a folder, whoever uses it."""
+    """Unmount everything on a folder, even if it is in use."""
     program = find_program(*_UNMOUNTERS)
     if program and _is_mounted(folder):
         log = os.memfd_create("fusermount")
@@ -102,7 +102,7 @@ def detach(folder: str) -> None:
 
 
 def outside_mount(image: Image, temporary: str) -> OutsideMount | None:
-    """Return a mount that can be made in a temporary folder; None where users cannot mount."""
+    """Return a mount for a temporary folder; None if users cannot mount."""
     program = fuse_program()
     if not program or not find_program(*_UNMOUNTERS):
         return None
@@ -112,7 +112,7 @@ def outside_mount(image: Image, temporary: str) -> OutsideMount | None:
 
 
 def _name_of(pid: int) -> str:
-    """Return the name of a process, empty if it has gone."""
+    """Return the name of a process; empty if it has ended."""
     try:
         with open(f"/proc/{pid}/comm") as file:
             return file.read().strip()

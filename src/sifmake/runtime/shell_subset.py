@@ -1,7 +1,7 @@
-"""The part of the POSIX shell that environment scripts and OCI runscripts are written in, without a shell.
+"""Evaluates the subset of the POSIX shell that environment scripts and OCI runscripts use, without a shell.
 
-Images need not contain a shell, and a shell adds variables of its own. So assignments, quotes, ``${NAME:-word}`` and
-``$(echo ...)`` are evaluated here; whatever goes beyond raises :class:`NeedsShell`, and a real shell has to do it.
+Images need not contain a shell, and a shell adds its own variables. So assignments, quotes, ``${NAME:-word}`` and
+``$(echo ...)`` are evaluated here. Anything else raises :class:`NeedsShell`, and a real shell has to do it.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ _META = frozenset(";&|<>()")
 _GLOB = frozenset("*?[~")
 _SPLITTING = frozenset(" \t\n*?[")
 _MAX_DEPTH = 20
-"""How deep expansions may be nested in each other."""
+"""Deepest nesting of expansions."""
 LONGEST_SCRIPT = 256 << 10
-"""Characters of all scripts of an image that are evaluated here."""
+"""Most characters of all scripts of an image that are evaluated here."""
 _MAX_GROWTH = 1 << 20
-"""Characters that expansions may give in all of them: a few lines that each double a variable would fill any memory."""
+"""Most characters from expansions in all of them, because a few lines that double a variable would fill the memory."""
 
 
-class NeedsShell(Exception):  # noqa: N818 - not an error: it says who has to do the work
-    """The text uses more of the shell than is known here."""
+class NeedsShell(Exception):  # noqa: N818 - not an error, but a request for a real shell
+    """The text uses more of the shell than this module supports."""
 
 
 class UnbalancedError(ValueError):
-    """A quote or a brace is opened and never closed."""
+    """A quote or a brace is not closed."""
 
 
 class Allowance:
-    """What the readers of one text may still do together: what is too much goes to the shell."""
+    """The remaining allowance for the parsers of one text; beyond it, a shell has to evaluate the text."""
 
     def __init__(self) -> None:
         self.growth = _MAX_GROWTH
         self.depth = _MAX_DEPTH
 
     def grow(self, text: str) -> str:
-        """Return what an expansion gives, once it is counted."""
+        """Count the result of an expansion and return it."""
         self.growth -= len(text)
         if self.growth < 0:
-            raise NeedsShell("expansions give too long a text")
+            raise NeedsShell("the result of expansions is too long")
         return text
 
     def enter(self) -> None:
-        """Go into a nested expansion."""
+        """Enter a nested expansion."""
         self.depth -= 1
         if self.depth < 0:
             raise NeedsShell("nested too deeply")
 
     def leave(self) -> None:
-        """Come out of a nested expansion."""
+        """Leave a nested expansion."""
         self.depth += 1
 
 
 class _ShellParser:
-    """Reads shell words from a text and expands them with the variables of an environment."""
+    """Parses shell words in a text and expands them with the variables of an environment."""
 
     def __init__(self, text: str, env: Mapping[str, str], allowance: Allowance | None = None) -> None:
         self.text = text
@@ -67,11 +67,11 @@ class _ShellParser:
         self.allowance = allowance or Allowance()
 
     def peek(self) -> str:
-        """Return the next character, or nothing at the end."""
+        """Return the next character; empty at the end."""
         return self.text[self.at : self.at + 1]
 
     def skip_blanks(self) -> None:
-        """Go to the next word: over blanks, continued lines and a comment."""
+        """Skip blanks, line continuations and a comment."""
         while self.at < len(self.text):
             if self.text[self.at] in _BLANKS:
                 self.at += 1
@@ -84,7 +84,7 @@ class _ShellParser:
                 return
 
     def command(self) -> list[tuple[str, bool]]:
-        """Read the words of one simple command; each with whether it was plain text without quotes and expansions."""
+        """Read the words of one simple command, each with whether it was plain text without quotes or expansions."""
         words: list[tuple[str, bool]] = []
         while True:
             self.skip_blanks()
@@ -95,14 +95,14 @@ class _ShellParser:
             words.append(self.word(assigning=not words or words[0] == ("export", True)))
 
     def words(self) -> list[str]:
-        """Read all words up to the end of the text; more than one command is none of our business."""
+        """Read all words up to the end of the text; NeedsShell if there is more than one command."""
         words = [text for text, _plain in self.command()]
         if self.at < len(self.text):
             raise NeedsShell("more than one command")
         return words
 
     def word(self, *, assigning: bool) -> tuple[str, bool]:
-        """Read one word; only in an assignment may expansions stand without quotes, for there they are not split."""
+        """Read one word; unquoted expansions are accepted in assignments only, because there they are not split."""
         start = self.at
         parts: list[str] = []
         value = equals = False
@@ -123,7 +123,7 @@ class _ShellParser:
         return text, text == self.text[start : self.at]
 
     def piece(self, char: str) -> str:
-        """Read what begins with ``char`` outside quotes."""
+        """Read the part that begins with ``char`` outside quotes."""
         if char == "'":
             end = self.text.find("'", self.at + 1)
             if end < 0:
@@ -146,7 +146,7 @@ class _ShellParser:
         return char
 
     def quoted(self, closing: str) -> str:
-        """Read as between double quotes up to ``closing``, which is eaten; nothing as closing reads all."""
+        """Read text as between double quotes up to and including ``closing``; if it is empty, read everything."""
         parts: list[str] = []
         while (char := self.peek()) != closing:
             if not char:
@@ -247,7 +247,7 @@ class _ShellParser:
         return self.run(inner)
 
     def run(self, command: str) -> str:
-        """Return the output of a substituted command, which can only be echo."""
+        """Return the output of a substituted command; only echo is supported."""
         if not command.lstrip().startswith("echo "):
             raise NeedsShell(command)
         self.allowance.enter()
@@ -268,13 +268,13 @@ def split_words(text: str, env: Mapping[str, str]) -> list[str]:
 
     Raises:
         UnbalancedError: A quote is not closed.
-        NeedsShell: The text holds more than words.
+        NeedsShell: The text contains more than words.
     """
     return _ShellParser(text, env).words()
 
 
 def expand_quoted(text: str, env: Mapping[str, str]) -> str:
-    """Return what a shell makes of the text between double quotes; double quotes in it stand for themselves."""
+    """Return the text as a shell expands it between double quotes; double quotes inside it are literal."""
     return _ShellParser(text, env).quoted("")
 
 
@@ -290,15 +290,15 @@ def source(
     Args:
         script: Text of the script.
         variables: All variables so far; changed.
-        exported: Names of those that programs get to see; changed.
+        exported: Names of exported variables; changed.
         fixed: Names that cannot be set.
-        allowance: Shared by scripts that run one after another.
+        allowance: Shared by scripts that run one after the other.
 
     Returns:
         The fixed names that the script tried to set.
 
     Raises:
-        NeedsShell: It does more; the variables may have been changed up to that place.
+        NeedsShell: It does more; the variables may have been changed up to that point.
         UnbalancedError: A quote is not closed.
     """
     refused: list[str] = []

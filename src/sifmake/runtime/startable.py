@@ -1,6 +1,6 @@
-"""What the kernel needs to start a program: the interpreter of a script's first line, the loader of an ELF file.
+"""Check what the kernel needs to start a program: the interpreter of a script, the loader of an ELF file.
 
-The kernel says "no such file" of the program where one of them is missing; here the message names what is missing.
+If one of them is missing, the kernel reports "no such file" for the program; this module names the missing file.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _SHELL = "/bin/sh"
 _LINE = 256
 """Bytes of a script's first line that the kernel reads (Linux fs/binfmt_script.c)."""
 _MOST_SCRIPTS = 5
-"""Scripts that may be interpreters of each other (Linux fs/exec.c)."""
+"""Most scripts that may be interpreters of each other (Linux fs/exec.c)."""
 _ELF = b"\x7fELF"
 _MACHINES = {3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 62: "x86_64", 183: "aarch64"}
 _MACHINES |= {243: "riscv64", 258: "loongarch64"}
-"""Numbers of processors (ELF specification, e_machine) in the words of ``uname -m``."""
+"""Names of architectures as in ``uname -m``, by number (ELF specification, e_machine)."""
 _RUNS_TOO = {"x86_64": ("i386",), "aarch64": ("arm",), "ppc64le": ("ppc64",), "i686": ("i386",)}
-"""Processors that another one can be."""
+"""Architectures whose programs another architecture can run."""
 
 
 def check_startable(path: str, view: ContainerPaths, cwd: str) -> None:
-    """See to it that the kernel can start a program that is there and executable.
+    """Check that the kernel can start an existing, executable program.
 
     Args:
-        path: In the container.
+        path: Path in the container.
         view: The container.
-        cwd: Folder that relative paths start from.
+        cwd: Folder to which relative paths are relative.
 
     Raises:
         RunError: Its interpreter or loader is missing, or it is for another processor.
@@ -60,7 +60,7 @@ def _absolute(path: str, cwd: str) -> str:
 
 
 def _head_of(view: ContainerPaths, path: str) -> bytes:
-    """Return the beginning of a program; nothing of one that may be started and not read."""
+    """Return the beginning of a program; empty if it may be executed but not read."""
     for fd in open_file(view, path):
         try:
             return os.pread(fd, HEAD, 0)
@@ -72,12 +72,12 @@ def _head_of(view: ContainerPaths, path: str) -> bytes:
 
 
 def _interpreter_of(name: str, head: bytes) -> str:
-    """Return the interpreter that a script names; RunError where a line end of Windows has become a part of it."""
+    """Return the interpreter that a script names; RunError if it ends with a Windows line ending."""
     line = head[2:_LINE].partition(b"\n")[0].strip(b" \t")
     word = line.replace(b"\t", b" ").partition(b" ")[0].partition(b"\0")[0]
     if word.endswith(b"\r"):
         what = f"{name}: its first line ends with CR LF, so the kernel looks for an interpreter with a CR in its name"
-        raise RunError(what, hint="save the script with Unix line ends (dos2unix)")
+        raise RunError(what, hint="convert the script to Unix line endings (dos2unix)")
     return os.fsdecode(word)
 
 
@@ -90,7 +90,7 @@ def _check_program(name: str, head: bytes, view: ContainerPaths) -> None:
     _check_machine(name, head)
     loader = loader_in(head)
     if loader and view.mode(loader) is None:
-        hint = "the program is built for another C library (glibc or musl); use a static one, or one for this image"
+        hint = "the program was built for another C library (glibc or musl); use a static one, or one for this image"
         raise RunError(f"{name}: its loader {loader} is not in the image", hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""The foreground part of ``sifmake exec``: starts the keeper, passes signals on, returns the exit status."""
+"""The foreground process of ``sifmake exec``: starts the keeper, passes signals on, returns the exit status."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
 _SI_KERNEL = 0x80
-"""Where a signal comes from if the terminal sent it."""
+"""The value of si_code for a signal from the kernel, such as one that the terminal sent."""
 _BLOCKED = {*QUIETED, signal.SIGCHLD, *range(signal.SIGRTMIN, signal.SIGRTMIN + 16)}
 _FAILED = 250
-"""Exit status by which the keeper says that its report has an error."""
+"""Exit status of the keeper if its report has an error."""
 
 
 class Run:
-    """One run of a program, as the process in the foreground and the keeper see it.
+    """One run of a program; shared by the foreground process and the keeper.
 
     Attributes:
-        request: What is to run.
+        request: The request.
         tree: The image's files.
         bwrap: Path of bwrap.
-        parent: Process id of the foreground.
-        ignored: Signals that the program is to ignore, as its caller does.
+        parent: Process id of the foreground process.
+        ignored: Signals that the program must ignore, as its caller does.
     """
 
     def __init__(self, request: Request, tree: ImageMount, bwrap: str, ignored: frozenset[int]) -> None:
@@ -50,7 +50,7 @@ def run_kept(request: Request, image: Image) -> int:
     """Run a program under a keeper and return its exit status.
 
     Raises:
-        RunError: It could not be started.
+        RunError: The program could not be started.
     """
     bwrap = find_program("bwrap")
     if not bwrap:
@@ -89,7 +89,7 @@ def _run_keeper(run: Run) -> tuple[int, bytes]:
 
 
 def _keep(run: Run, report: int) -> None:
-    """Be the keeper; does not return."""
+    """Act as the keeper; does not return."""
     from sifmake.errors import SifmakeError
     from sifmake.runtime.keeper import Keeper, prepare_signals
 
@@ -102,19 +102,19 @@ def _keep(run: Run, report: int) -> None:
         _tell(report, error.what, error.where, error.hint)
     except OSError as error:
         _tell(report, str(error), "", "")
-    except BaseException as error:  # noqa: BLE001 - a second process must not go on in the caller's code
+    except BaseException as error:  # noqa: BLE001 - the forked process must not continue in the caller's code
         _tell(report, f"{type(error).__name__}: {error}", "", "please report this")
     finally:
         os._exit(status)
 
 
 def _tell(report: int, *parts: str) -> None:
-    """Write an error for the process in the foreground."""
+    """Send an error to the foreground process."""
     os.write(report, "\0".join(part.replace("\0", " ") for part in parts).encode("utf-8", "surrogateescape")[:60000])
 
 
 def _wait_for(keeper: int) -> int:
-    """Wait for the keeper's end; signals that come meanwhile go to it, except what the terminal has sent to all."""
+    """Wait until the keeper ends; pass signals to it, except those that the terminal has sent to all processes."""
     while True:
         got = signal.sigwaitinfo({*QUIETED, signal.SIGCHLD})
         if got.si_signo == signal.SIGCHLD:

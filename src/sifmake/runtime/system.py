@@ -1,7 +1,6 @@
 """The few system calls that Python's ``os`` does not have.
 
-They are called through the parts of ``ctypes`` that are written in C: the import of the rest takes as long as the mount
-of an image.
+They are called through the C parts of ``ctypes``, because importing the rest takes as long as mounting an image.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ _MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-class _Int(_SimpleCData):  # type: ignore[type-arg]  # it has none at run time
-    """The C type of that name."""
+class _Int(_SimpleCData):  # type: ignore[type-arg]  # it is not generic at run time
+    """The C type ``int``."""
 
     _type_ = "i"
 
@@ -38,12 +37,12 @@ class _Call(CFuncPtr):
 class _Library:
     """The C library that this process has loaded."""
 
-    _handle = dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself, with all its libraries
+    _handle = dlopen(None, 0)  # type: ignore[arg-type]  # None stands for the program with all its libraries
 
 
 def _call(name: str, *arguments: bytes | int | _Long | None, where: str = "") -> int:
     """Call a function of the C library; OSError, which names ``where``, if it fails."""
-    result: int = _Call((name, _Library))(*arguments)  # type: ignore[arg-type]  # what has a handle is a library
+    result: int = _Call((name, _Library))(*arguments)  # type: ignore[arg-type]  # a library needs a handle only
     if result < 0:
         number = get_errno()
         raise OSError(number, os.strerror(number), where or name)
@@ -51,23 +50,23 @@ def _call(name: str, *arguments: bytes | int | _Long | None, where: str = "") ->
 
 
 def unshare(flags: int) -> None:
-    """Move this process into namespaces of its own; see the manual page of that name."""
+    """Move this process into new namespaces, as described in section 2 of the manual."""
     _call("unshare", flags)
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """Attach a file system; see the manual page of that name in section 2."""
+    """Attach a file system, as described in section 2 of the manual."""
     words = [os.fsencode(text) if text else None for text in (source, target, kind)]
     _call("mount", *words, _Long(flags), os.fsencode(data) or None, where=target)
 
 
 def unmount(target: str) -> None:
-    """Detach a file system, at once for all names and in the end for those who use it."""
+    """Detach a file system lazily: its name disappears at once, its users keep it until they are done."""
     _call("umount2", os.fsencode(target), _MNT_DETACH, where=target)
 
 
 def control(fd: int, request: int, argument: int | bytes, where: str) -> int:
-    """Do what a device driver offers; see ioctl(2). ``argument`` is a number, or a block that the driver reads."""
+    """Call a device driver; see ioctl(2). ``argument`` is a number, or a block that the driver reads."""
     return _call("ioctl", fd, _Long(request), _Long(argument) if isinstance(argument, int) else argument, where=where)
 
 
@@ -77,5 +76,5 @@ def set_parent_death_signal(number: int) -> None:
 
 
 def become_subreaper() -> None:
-    """Let orphaned descendants become children of this process."""
+    """Make orphaned descendants children of this process."""
     _call("prctl", PR_SET_CHILD_SUBREAPER, _Long(1), _Long(0), _Long(0), _Long(0))

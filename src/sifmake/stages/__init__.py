@@ -1,1 +1,1 @@
-"""The stages of a project's image: when each is up to date, and what it runs."""
+"""The stages of an image: when each is up to date, and what it does."""

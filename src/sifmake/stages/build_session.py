@@ -1,4 +1,4 @@
-"""What the stages of one image hand to each other inside one process, so that nothing is read twice."""
+"""Data that the stages of one image share within a process, so that nothing is read twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _LateTasks:
-    """A progress whose tasks show up when something is done for them."""
+    """A progress whose tasks appear only when they advance."""
 
     def __init__(self, progress: Progress) -> None:
         self.info = progress.info
@@ -36,7 +36,7 @@ class _LateTasks:
         self._progress = progress
 
     def task(self, label: str, total: int | None = None) -> Task:
-        """Return a task that begins with its first advance."""
+        """Return a task that starts with its first advance."""
         return _LateTask(self._progress, label, total)
 
 
@@ -69,7 +69,7 @@ class BuildSession:
         self._builder = project_builder(project)
         compression, uri = lock.build.compression, lock.source
         self._source = LazySource(lock.name, lambda: self._builder.open_source(uri, compression))
-        # Only what is fetched is told.
+        # Report only layers that are fetched.
         late = _LateTasks(project.progress)
         self._packs = ImagePacks(
             self._builder, self._source, self._proven, compression, late, (results_place(project.path(UNSIGNED, name)),)
@@ -82,16 +82,16 @@ class BuildSession:
         return self._packs.image
 
     def fetch(self, progress: Progress) -> list[Pack]:
-        """Return the layers' packs and tell of each, also of those that the store has."""
+        """Return the packs of the layers and report each, including those in the store."""
         return self._packs.fetch(progress)
 
     def flatten(self) -> Flattened:
-        """Merge the packs anew."""
+        """Merge the packs again."""
         self._flattened = self._packs.flatten()
         return self._flattened
 
     def take_flattened(self) -> Flattened:
-        """Return the tree for the one who uses it up: from memory, else from its file, else merged anew."""
+        """Return the tree and give it away: from memory, else from its file, else merged again."""
         flattened, self._flattened = self._flattened, None
         return flattened or self._load_tree() or self._packs.flatten()
 
@@ -101,9 +101,9 @@ class BuildSession:
         return self._packs.write_sif(target, flattened, source_origin(self.lock), self.lock.build.labels)
 
     def drop_damaged(self, error: SifmakeError) -> bool:
-        """Take damaged packs out of the store after an error, and the tree that came of them; return whether any were.
+        """After an error, remove damaged packs and the tree made from them; return whether there were any.
 
-        The session is closed then.
+        If so, the session is closed.
         """
         damaged = self._packs.drop_damaged(error)
         if damaged:
@@ -112,7 +112,7 @@ class BuildSession:
         return damaged
 
     def close(self) -> None:
-        """Close packs and source, and forget the tree."""
+        """Close packs and source, and drop the tree."""
         self._flattened = None
         self._packs.close()
         self._source.close()

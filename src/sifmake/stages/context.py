@@ -1,4 +1,4 @@
-"""What the work of a stage gets: the image and its lock, and a way to ask for what earlier stages have made."""
+"""The context in which a stage runs: the image, its lock, and access to the results of earlier stages."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class StageContext:
-    """One image at its stages.
+    """One image and its stages.
 
     Attributes:
         project: The project.
         image: The image's name.
         lock: Its lock.
-        seen: The big files that this process knows to be whole.
+        seen: The big files that this process knows to be undamaged.
     """
 
     def __init__(self, runner: Runner, image: str, lock: AnyLock) -> None:
@@ -38,17 +38,17 @@ class StageContext:
 
     @property
     def session(self) -> BuildSession:
-        """What the stages of this image hand to each other in this process; nothing is built of a prebuilt file."""
+        """Data that the stages of this image share in this process; not for prebuilt files, which need no build."""
         if not isinstance(self.lock, Lock):
             raise TypeError(self.lock)
         return self._runner.session(self.image, self.lock)
 
     def path(self, pattern: str) -> Path:
-        """Return the path that a pattern gives for the image."""
+        """Return the path of a pattern for the image."""
         return self.project.path(pattern, self.image)
 
     def result(self, stage: str) -> dict[str, Any] | None:
-        """Return the result of a stage that is up to date; None for one that is not."""
+        """Return the result of a stage; None if it is not up to date."""
         record = read_record(self.project.record(stage, self.image))
         if record is None or why_stale(self.project, stage, self.image, self.lock):
             return None
@@ -56,17 +56,17 @@ class StageContext:
         return result
 
     def known(self, stage: str, pattern: str) -> dict[str, Any] | None:
-        """Return the result of an earlier stage; None where it or its big output is missing or stale."""
+        """Return the result of an earlier stage; None if it or its big output is missing or stale."""
         result, path = self.result(stage), self.path(pattern)
         return result if result is not None and path.is_file() and path.stat().st_size == result["size"] else None
 
     def ensure(self, stage: str, pattern: str) -> dict[str, Any]:
-        """Return the result of an earlier stage and see to it that its big output is there, made again if need be."""
+        """Return the result of an earlier stage, and make its big output again if it is missing."""
         known = self.known(stage, pattern)
         return self.make(stage) if known is None else known
 
     def make(self, name: str) -> dict[str, Any]:
-        """Run a stage's work, then write its record, which so stands for finished outputs; return the result."""
+        """Run a stage, then write its record, so that a record always means finished outputs; return the result."""
         stage = find_stage(name)
         if stage.run_prebuilt is not None and isinstance(self.lock, PrebuiltLock):
             result = stage.run_prebuilt(self, self.lock)
@@ -81,7 +81,7 @@ class StageContext:
         return result
 
     def make_again(self, stage: str, path: Path) -> dict[str, Any]:
-        """Remove a big file that is damaged and make it again, with what it was made of if that is gone."""
-        self.project.progress.warning(f"{path} was damaged after it was made; it is made again")
+        """Remove a damaged big file and make it again, with the files it is made from if they are missing."""
+        self.project.progress.warning(f"{path} was damaged after it was made; it will be made again")
         path.unlink(missing_ok=True)
         return self.make(stage)

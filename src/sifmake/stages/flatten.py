@@ -1,4 +1,4 @@
-"""The stage ``flatten``: the layers' indexes become one tree."""
+"""The stage ``flatten``: merge the indexes of the layers into one tree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _run(context: StageContext) -> dict[str, Any]:
 
 
 def _run_prebuilt(context: StageContext, lock: PrebuiltLock) -> dict[str, Any]:
-    """Write a tree file that only names the SIF file, which has its tree inside."""
+    """Write a tree file that only names the SIF file, because that file contains its tree."""
     with atomic_write(context.path(TREE)) as file:
         file.write(f"{lock.file}\n".encode())
     return {"tree": lock.file, "entries": 0}

@@ -1,4 +1,4 @@
-"""Up to date means: the key in a stage's record equals the key that the lock gives."""
+"""A stage is up to date if the key in its record equals the key that follows from the lock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stage_key(project: Project, stage: str, lock: AnyLock) -> dict[str, Any]:
 
 
 def why_stale(project: Project, stage_name: str, image: str, lock: AnyLock) -> str:
-    """Return in words why a stage has to run; empty when it has not."""
+    """Return in words why a stage has to run; empty if it is up to date."""
     stage = find_stage(stage_name)
     record = read_record(project.record(stage_name, image))
     if record is None:
@@ -38,20 +38,20 @@ def why_stale(project: Project, stage_name: str, image: str, lock: AnyLock) -> s
 
 def _why_big_stale(project: Project, stage: Stage, image: str, result: dict[str, Any]) -> str:
     if TARGET in stage.big and project.path(SIGNED, image).exists():
-        return "a signed file waits for it"
+        return "a signed file is waiting to be published"
     for pattern in stage.big:
         path = project.path(pattern, image)
         if not path.exists():
             return f"{path} is missing"
         if path.stat().st_size != result["size"]:
-            return f"{path} is not the file that was made"
+            return f"{path} is not the file that the stage made"
         if project.modes.check and f"sha256:{sha256_of(path)}" != result["sha256"]:
-            return f"{path} does not have the bytes that were made"
+            return f"{path} does not have the bytes that the stage made"
     return _why_not_published(project, image) if project.modes.check and TARGET in stage.big else ""
 
 
 def _why_not_published(project: Project, image: str) -> str:
-    """Say why the published file is not the image of its lock; a record can be replaced along with the file."""
+    """Return why the published file is not the image of its lock; its record may have been replaced, too."""
     from sifmake.builder.image_signing import check_published
 
     try:
@@ -62,10 +62,10 @@ def _why_not_published(project: Project, image: str) -> str:
 
 
 def renew(project: Project, stage_name: str, image: str) -> None:
-    """Give the outputs of a current stage a time not before that of its inputs.
+    """Give the outputs of an up-to-date stage a time that is not before that of its inputs.
 
-    Snakemake looks at times only where it has not made the files itself; a clone or a lock that was rewritten for
-    another stage's sake must not look like work to it.
+    Snakemake compares times if it did not make the files itself. A fresh clone, or a lock that was rewritten because of
+    another stage, must not make it run the stage.
     """
     stage = find_stage(stage_name)
     newest = max((_time(project.path(pattern, image)) for pattern in _lasting_inputs(stage)), default=0)

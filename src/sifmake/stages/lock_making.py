@@ -1,4 +1,4 @@
-"""Making a lock: from what its source has now, or from the digest that somebody wrote into it."""
+"""Making a lock: from the image that its source has now, or from a digest that somebody wrote into it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 class _KnownFromLock(ProvenIndexes):
-    """What store and lock know: of a name that a lock has, a HEAD is asked first, also with a fresh store.
+    """Indexes known from the store and the lock. With a lock, a HEAD request is enough even if the store is new.
 
     Attributes:
-        trusting: Whether the lock is believed where the store proves nothing.
+        trusting: Whether to accept the lock if the store proves nothing.
     """
 
     def __init__(self, lock: Lock | None, project: Project, mark: str, *, trusting: bool) -> None:
@@ -41,7 +41,7 @@ class _KnownFromLock(ProvenIndexes):
         self._lock = lock
 
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
-        """Return what the store proves, else what the lock says: of a lock that names no index both are one digest."""
+        """Return the manifest that the store proves, else the lock's; without an index both are the same digest."""
         lock = self._lock
         if lock is not None and index_digest == name_note_key(lock.name):
             return lock.digest
@@ -54,13 +54,13 @@ class _KnownFromLock(ProvenIndexes):
 
 
 class LockMaker:
-    """Makes locks in one run; a reference that several images have is asked for once.
+    """Makes locks in one run; a reference that several images share is requested once.
 
     Args:
-        project: Has settings and store.
-        progress: Told of transfers.
-        check: Whether locks are only checked: then a lock that does not hold together is an error, not made anew.
-        building: Whether builds follow, which prove locks: then nothing is fetched to prove one that is not outdated.
+        project: Provides settings and store.
+        progress: Receives the progress of transfers.
+        check: Whether locks are only checked; if so, an inconsistent lock is an error instead of being made again.
+        building: Whether builds follow, which prove locks; if so, nothing is fetched to prove a lock that is current.
     """
 
     def __init__(self, project: Project, progress: Progress, *, check: bool = False, building: bool = False) -> None:
@@ -71,10 +71,10 @@ class LockMaker:
         self._answers = Answers()
 
     def make(self, image: ImageSettings, found: FoundLock) -> AnyLock:
-        """Return the lock as it should be: the old one where what it builds is the same and is proven.
+        """Return the lock as it should be: the old one if it builds the same image and is proven.
 
         Raises:
-            LockError: An edit cannot be locked, or when only checking, the lock does not hold together.
+            LockError: An edit cannot be locked, or a lock that is only checked is inconsistent.
             SourceError: The source has no such image.
         """
         path = self._project.lock_path(image.name)
@@ -86,7 +86,7 @@ class LockMaker:
         usable = found.lock if found.lock is not None and is_for(found.lock, image) else None
         if not found.digest:
             return self._make(image, usable, "")
-        hint = f"correct the digest, or remove the file to take what is there now, then run sifmake lock {image.name}"
+        hint = f"correct the digest, or remove the file to lock the current image, then run `sifmake lock {image.name}`"
         try:
             new = self._make(image, usable, found.digest)
         except SourceError as error:
@@ -103,11 +103,11 @@ class LockMaker:
         return self._ask(image, usable if isinstance(usable, Lock) else None, uri)
 
     def _make_offline(self, image: ImageSettings, found: FoundLock, where: str) -> AnyLock:
-        old, hint = found.lock, "lock it without offline"
+        old, hint = found.lock, f"run `sifmake lock {image.name}` with a network"
         if old is None:
-            raise LockError(f"{found.why}, and offline no registry is asked", where=where, hint=hint)
+            raise LockError(f"{found.why}, and no registry can be asked because the run is offline", where=where, hint=hint)
         if not is_for(old, image):
-            what = f"is for {old.source.given} ({old.platform}), and offline no registry is asked"
+            what = f"is for {old.source.given} ({old.platform}), and no registry can be asked because the run is offline"
             raise LockError(what, where=where, hint=hint)
         try:
             self._prove(image, old)
@@ -146,7 +146,7 @@ class LockMaker:
     def _resolve(
         self, builder: Builder, source: Source, image: ImageSettings, usable: Lock | None, told: dict[str, Any]
     ) -> Resolved:
-        """Ask what a reference means, unless it was asked in this run."""
+        """Ask which image a reference points to, unless this run has asked already."""
         project = self._project
         if isinstance(resolved := told.get("resolved"), Resolved):
             return resolved
@@ -158,7 +158,7 @@ class LockMaker:
         return resolved
 
     def _ask_prebuilt(self, image: ImageSettings, usable: PrebuiltLock | None, uri: Uri) -> PrebuiltLock:
-        """Return the lock of a finished SIF file."""
+        """Return the lock of a prebuilt SIF file."""
         try:
             held = usable if usable is None or self._holds(image, usable) else None
         except UnprovenError as error:
@@ -170,10 +170,9 @@ class LockMaker:
             return lock_prebuilt(self._project, image, held, uri, told)
 
     def _is_same(self, image: ImageSettings, usable: Lock, resolved: Resolved, source: Source) -> bool:
-        """Tell whether a lock builds what its reference means now, and is proven to.
+        """Tell whether a lock provably builds the image that its reference points to now.
 
-        What it builds can be the same although its digest is an older one: that of an index which has changed for
-        other platforms only.
+        The image may be the same although the digest is older, if an index changed for other platforms only.
         """
         same = usable.manifest == resolved.manifest_digest
         if same and self._building and usable.digest == resolved.digest:
@@ -193,7 +192,7 @@ class LockMaker:
         return same
 
     def _holds(self, image: ImageSettings, lock: AnyLock) -> bool:
-        """Tell whether a lock is not disproved; what cannot be told now the build asks again."""
+        """Tell whether a lock is not disproved; if that is unknown now, the build checks again."""
         if self._building:
             return True
         try:
@@ -208,7 +207,7 @@ class LockMaker:
         return True
 
     def _prove(self, image: ImageSettings, lock: AnyLock, source: Source | None = None) -> None:
-        """Prove a lock as far as it can be without its layers; see :class:`LockProof`."""
+        """Prove a lock as far as possible without its layers; see :class:`LockProof`."""
         project = self._project
         if isinstance(lock, PrebuiltLock):
             prove_finished(project, image.name, lock)
@@ -225,13 +224,13 @@ class LockMaker:
 
 
 def _pinned(uri: Uri, digest: str) -> Uri:
-    """Return an image URI that means a digest, where its transport can say so and it means none yet."""
+    """Return an image URI with a digest, if its transport supports that and it does not have one."""
     registry = uri.transport in REGISTRY_TRANSPORTS
     return uri.pinned(digest) if digest and registry and not pinned_digest(uri) else uri
 
 
 def _question(image: ImageSettings, uri: Uri) -> str:
-    """Return what stands for what a source is asked: of a registry, the whole name and not the platform."""
+    """Return a key for the question to a source; for a registry, the full name without the platform."""
     if uri.transport in REGISTRY_TRANSPORTS:
         return f"{uri.transport} {uri.reference.canonical}"
     return uri.given if uri.is_sif else f"{uri.given} {image.platform}"

@@ -1,4 +1,4 @@
-"""Refreshing locks: ask what tags mean now, and rewrite what has changed."""
+"""Refreshing locks: ask which digests the tags point to, and rewrite the locks that changed."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ UNCHANGED, CHANGED, FAILED = "unchanged", "changed", "failed"
 
 @dataclass(frozen=True)
 class LockOutcome:
-    """What became of one image's lock.
+    """The result for the lock of one image.
 
     Attributes:
         name: The image.
         state: ``unchanged``, ``changed`` (written, or to be written when only checking) or ``failed``.
         file: The lock file.
         image: Reference without digest.
-        old: Digest in the lock before; empty where there was none.
-        new: Digest that the reference names now.
+        old: Digest in the lock before; empty if there was none.
+        new: Digest that the reference points to now.
         what: What changed, in words.
         error: Why it failed.
     """
@@ -50,25 +50,25 @@ class LockOutcome:
     error: SifmakeError | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return it for programs."""
+        """Return the outcome as a JSON document."""
         return {**vars(self), "file": str(self.file), "error": str(self.error) if self.error else ""}
 
 
 class LockRefresher:
-    """Refreshes locks of a project; each image is asked for once in a process.
+    """Refreshes locks of a project; each image is requested once in a process.
 
     Attributes:
         project: The project.
-        check: Whether nothing is written.
+        check: Whether to write nothing.
     """
 
     def __init__(self, project: Project, *, check: bool = False, building: bool = False) -> None:
-        """Take notes.
+        """Set up a run.
 
         Args:
             project: The project.
-            check: Whether nothing is written.
-            building: Whether builds follow, see :class:`LockMaker`.
+            check: Whether to write nothing.
+            building: Whether builds follow; see :class:`LockMaker`.
         """
         self.project = project
         self.check = check
@@ -85,7 +85,7 @@ class LockRefresher:
     def refresh_all(self, names: Iterable[str]) -> Iterator[LockOutcome]:
         """Refresh many locks at the same time, bounded; yield the outcomes in order."""
         project = self.project
-        _ = project.images, project.configuration, project.store  # read once, before the threads
+        _ = project.images, project.configuration, project.store  # read once, before threads start
         with Threads(project.configuration.parallel_requests) as threads:
             try:
                 yield from threads.map(self.refresh, names)
@@ -151,7 +151,7 @@ def describe(outcome: LockOutcome) -> str:
 
 
 def summarize(outcomes: Iterable[LockOutcome]) -> str:
-    """Return the line that sums up a run."""
+    """Return the line that summarizes a run."""
     states = [outcome.state for outcome in outcomes]
     counts = ", ".join(f"{state} {states.count(state)}" for state in (CHANGED, UNCHANGED, FAILED))
     return f"scanned {len(states)}, {counts}"

@@ -1,7 +1,7 @@
-"""Telling whether a SIF file that an earlier stage left is still the one that was made.
+"""Check whether a SIF file from an earlier stage is still the one that was made.
 
-In the process that made it a look at inode, size and times is enough. In another one its bytes are compared with the
-records: the digests of its objects, and that of everything else (the frame).
+In the process that made it, comparing inode, size and times is enough. Another process compares its bytes with the
+records: the digests of its objects, and the digest of everything else (the frame).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Facts = tuple[int, int, int, int, int]
 
 
 class Seen:
-    """Files that this process made or checked, with what changes when somebody writes to them."""
+    """Files that this process made or checked, with the attributes that change if somebody writes to them."""
 
     def __init__(self) -> None:
         self._facts: dict[Path, _Facts] = {}
@@ -29,7 +29,7 @@ class Seen:
         self._facts[path] = _facts(path)
 
     def is_unchanged(self, path: Path) -> bool:
-        """Tell whether a file is one that was noted, and nobody has written to it since."""
+        """Tell whether a file was noted, and nobody has written to it since then."""
         return path in self._facts and self._facts[path] == _facts(path)
 
 
@@ -39,17 +39,17 @@ def _facts(path: Path) -> _Facts:
 
 
 def frame_of(path: Path) -> str:
-    """Return the digest of what is in a SIF file besides the data of its objects.
+    """Return the digest of everything in a SIF file except the data of its objects.
 
     Raises:
-        SifError: It is no SIF file.
+        SifError: It is not a SIF file.
     """
     with open_sif(path) as sif:
         return frame_digest(sif)
 
 
 def has_frame(path: Path, made: dict[str, Any]) -> bool:
-    """Tell whether everything in a SIF file but the data of its objects is as a stage's result says."""
+    """Tell whether everything in a SIF file, except the data of its objects, matches a stage's result."""
     try:
         return bool(made.get("frame") == frame_of(path))
     except SifError:
@@ -57,7 +57,7 @@ def has_frame(path: Path, made: dict[str, Any]) -> bool:
 
 
 def has_objects(path: Path, objects: dict[str, str]) -> bool:
-    """Tell whether the objects of a SIF file have the digests that its record says; all of their data are read."""
+    """Tell whether the objects of a SIF file have the recorded digests; this reads all of their data."""
     from sifmake.signing.hashing import ObjectHashes
 
     try:

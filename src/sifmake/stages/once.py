@@ -1,4 +1,4 @@
-"""One answer for one question in a run: a tag that moves while many images are locked means the same to all of them."""
+"""One answer per question in a run, so that all images see the same digest even if a tag moves during the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Answers:
-    """What sources have answered in this run; may be used by several threads."""
+    """The answers of sources in this run; several threads may use it."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -20,7 +20,7 @@ class Answers:
 
     @contextmanager
     def turn(self, question: str) -> Iterator[dict[str, Any]]:
-        """Give what is known of a question to one thread at a time, to look into and to add to."""
+        """Give one thread at a time the answers to a question, to read and to add to."""
         with self._guard:
             turn = self._turns.setdefault(question, threading.Lock())
             told = self._told.setdefault(question, {})

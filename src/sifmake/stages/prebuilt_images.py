@@ -1,6 +1,6 @@
-"""Images of a project that are finished SIF files already: locked by their SHA-256, fetched, and signed or verified.
+"""Images of a project that are prebuilt SIF files: locked by their SHA-256, fetched, and signed or verified.
 
-The mark in the lock of such a file is what its source says of it without sending it, so that the next look costs no
+The mark in the lock of such a file is what its source says about it without sending it, so that the next check needs no
 transfer.
 """
 
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
 def lock_prebuilt(
     project: Project, image: ImageSettings, old: PrebuiltLock | None, uri: Uri, told: dict[str, Any]
 ) -> PrebuiltLock:
-    """Return the lock of a finished SIF file as its source has it now.
+    """Return the lock of the prebuilt SIF file that its source has now.
 
     Args:
-        project: Has settings and store.
-        image: Which file.
-        old: The lock before, if it is of the same source and platform.
-        uri: Of the image, perhaps pinned to a digest.
-        told: What its source has answered in this run; the answers are added.
+        project: Provides settings and store.
+        image: The image.
+        old: The present lock, if it has the same source and platform.
+        uri: URI of the image, perhaps pinned to a digest.
+        told: Answers of the source in this run; new answers are added.
 
     Raises:
         SourceError: There is no such file, or it is for another platform.
-        SifError: It is damaged.
+        SifError: The file is damaged.
     """
     build = project.wanted_build(image)
     source = _open(project, uri, image.platform)
     by_digest = source.transport == "oras"
-    # An index in a registry has another file for each platform.
+    # An index in a registry has a different file for each platform.
     answer = f"digest for {image.platform}" if by_digest else "digest"
     try:
         if "mark" not in told:
@@ -87,11 +87,11 @@ def lock_prebuilt(
 
 
 def prove_finished(project: Project, name: str, lock: PrebuiltLock) -> None:
-    """Prove that the file of a lock is the one that its digest names; see :class:`PrebuiltProof`.
+    """Prove that the file of a lock follows from its digest; see :class:`PrebuiltProof`.
 
     Raises:
-        LockError: It is not.
-        UnprovenError: That cannot be told here.
+        LockError: It does not.
+        UnprovenError: The proof is not possible.
     """
     from sifmake.builder.lock_proof import PrebuiltProof
 
@@ -99,7 +99,7 @@ def prove_finished(project: Project, name: str, lock: PrebuiltLock) -> None:
 
 
 class _Manifests:
-    """The manifests of a SIF file in a registry, by digest; it is asked when one is wanted."""
+    """The manifests of a SIF file in a registry, by digest; fetched on demand."""
 
     def __init__(self, project: Project, name: str) -> None:
         self._project = project
@@ -114,7 +114,7 @@ class _Manifests:
 
 
 def _fetched_once(project: Project, source: SifSource, uri: Uri, told: dict[str, Any], answer: str) -> tuple[Path, str]:
-    """Fetch a file unless that was done in this run; what it was then is what it has to be now."""
+    """Fetch a file unless this run has fetched it; if it is fetched again, it must be the same file."""
     expected: str = told.get(answer, "")
     stored = find_checked(project.store, _key(expected)) if expected else None
     if stored is not None:
@@ -134,10 +134,10 @@ def _check_platform(path: Path, image: ImageSettings) -> None:
 
 
 def have_locked(project: Project, name: str, lock: PrebuiltLock) -> None:
-    """See to it that the file is at hand: fetched into the store, or where it was.
+    """Check that the file is available: fetch it into the store, or find the local file.
 
     Raises:
-        SourceError: It is not.
+        SourceError: It is not available.
         IntegrityError: It is not the file that was locked.
     """
     prove_finished(project, name, lock)
@@ -157,12 +157,12 @@ def copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) -
     try:
         _copy_locked(project, name, lock, target)
     except IntegrityError:
-        hint = f"run sifmake lock {name}"
+        hint = f"run `sifmake lock {name}`"
         raise IntegrityError("the file is not the one that was locked", where=lock.source.given, hint=hint) from None
 
 
 def _copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) -> None:
-    """Copy the file; one in the store that turns out to be damaged is fetched anew first."""
+    """Copy the file; if the one in the store is damaged, fetch it again first."""
     local = _local_path(project, lock.source)
     if local is not None:
         _copy(project, local, target, lock.file)
@@ -171,7 +171,7 @@ def _copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) 
     try:
         _copy(project, path, target, lock.file)
     except (SourceError, SifError):
-        project.progress.warning(f"{path} is damaged; it is fetched again")
+        project.progress.warning(f"{path} is damaged; it will be fetched again")
         project.store.sifs.drop(path)
         _copy(project, _stored(project, name, lock), target, lock.file)
 
@@ -202,7 +202,7 @@ def _stored(project: Project, name: str, lock: PrebuiltLock) -> Path:
 
 
 def _fetched(project: Project, source: SifSource, uri: Uri, expected: str = "", *outputs: Place) -> tuple[Path, str]:
-    """Fetch a file into the store; return where it is and its SHA-256."""
+    """Fetch a file into the store; return its path and its SHA-256."""
     store = project.store
     places = (store_place(store.root), *outputs)
     with store.scratch_folder() as scratch:
@@ -219,7 +219,7 @@ def _open(project: Project, uri: Uri, platform: str = "") -> SifSource:
 
 
 def _local_path(project: Project, uri: Uri) -> Path | None:
-    """Return where a file on this machine is; relative paths start from the project's folder."""
+    """Return the path of a local file; relative paths start from the project's folder."""
     return project.root / uri.rest if uri.transport == FILE else None
 
 

@@ -1,4 +1,4 @@
-"""The stage ``publish``: the verified SIF file moves to its final place."""
+"""The stage ``publish``: move the verified SIF file to its final place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _key(project: Project, lock: AnyLock) -> dict[str, Any]:
-    """Without the trusted keys: the same file is published whoever else is trusted."""
+    """The key without the trusted keys, because they do not change which file is published."""
     return {"signed": digest_of(sign_key(project, lock))}
 
 
@@ -28,7 +28,7 @@ def _run(context: StageContext) -> dict[str, Any]:
     target, signed = context.path(TARGET), context.path(SIGNED)
     make_folders(target.parent)
     replace_file(signed, target)
-    for left in (signed, context.path(TREE)):  # of two names of one file rename(2) leaves both
+    for left in (signed, context.path(TREE)):  # rename(2) does nothing if both names are the same file
         try:
             left.unlink(missing_ok=True)
         except OSError as error:
@@ -39,7 +39,7 @@ def _run(context: StageContext) -> dict[str, Any]:
 
 
 def _signed_and_verified(context: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the results of the stages sign and verify for the file that is there; run anew what does not hold."""
+    """Return the results of stages sign and verify for the present file; repeat a stage whose result does not match."""
     signed_by = context.known("sign", SIGNED)
     if signed_by is None:
         signed_by = context.make("sign")
@@ -50,7 +50,7 @@ def _signed_and_verified(context: StageContext) -> tuple[dict[str, Any], dict[st
     if context.seen.is_unchanged(signed):
         return signed_by, verified
     if context.lock.build.key:
-        # Whoever can put another file here can change the record that says that it was verified.
+        # Anyone who can replace the file can also change the record that says it was verified.
         verified = context.make("verify")
         signed_by = context.ensure("sign", SIGNED)
     elif f"sha256:{sha256_of(signed)}" != verified["sha256"]:

@@ -1,4 +1,4 @@
-"""The published file of an image, as earlier runs have left it."""
+"""The published file of an image, from an earlier run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def find_published(context: StageContext) -> dict[str, Any] | None:
-    """Return the result of publishing if it was from this lock and the file still has its bytes; None otherwise."""
+    """Return the result of publishing if it used this lock and the file still has its bytes, else None."""
     result = context.result("publish")
     if result is None:
         return None

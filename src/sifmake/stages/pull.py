@@ -1,4 +1,4 @@
-"""The stage ``pull``: the layers that the store lacks are fetched and packed."""
+"""The stage ``pull``: fetch and pack the layers that the store lacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _key(_project: Project, lock: AnyLock) -> dict[str, Any]:
-    """With all of the lock that is proven when an image is pulled: what changes in it has to be proven too."""
+    """The key with every part of the lock that pulling proves, so that changes in them are proven, too."""
     proven = lock.document()
     del proven["build"]
     return {**proven, "compression": lock.build.compression, "format": lock.build.formats["pull"]}

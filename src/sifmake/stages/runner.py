@@ -1,4 +1,4 @@
-"""Runs stages of a project: one at a time for each image, whatever other processes do."""
+"""Runs stages of a project, one at a time for each image, even across processes."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """Runs stages of a project one after another; the last image's packs and tree stay at hand.
+    """Runs stages of a project one after the other; keeps the packs and the tree of the last image.
 
     Attributes:
         project: The project.
-        seen: The big files that are known to be whole.
+        seen: The big files that are known to be undamaged.
     """
 
     def __init__(self, project: Project) -> None:
@@ -38,15 +38,15 @@ class Runner:
         self._session: BuildSession | None = None
 
     def run(self, stage: str, image: str, *, force: bool = False) -> bool:
-        """Run one stage unless its record is up to date; return whether there was work.
+        """Run one stage unless its record is up to date; return whether it was run.
 
         Args:
-            stage: One of the declared names.
+            stage: Name of a stage.
             image: Name of a configured image.
-            force: Whether to run in any case.
+            force: Whether to run it even if it is up to date.
 
         Raises:
-            SifmakeError: The stage failed; outputs are as they were.
+            SifmakeError: The stage failed; its outputs are unchanged.
         """
         target = self.project.path(TARGET, image).absolute()
         try:
@@ -56,13 +56,13 @@ class Runner:
             raise error.within(image) from None
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Close everything that is open."""
         if self._session is not None:
             self._session.close()
             self._session = None
 
     def session(self, image: str, lock: Lock) -> BuildSession:
-        """Return what the stages of an image hand to each other; that of another image is closed."""
+        """Return the session of an image; the session of another image is closed."""
         from sifmake.stages.build_session import BuildSession
 
         if self._session is None or (self._session.name, self._session.lock) != (image, lock):
@@ -87,7 +87,7 @@ class Runner:
         return stale
 
     def _make(self, stage: str, image: str, lock: AnyLock) -> None:
-        """Make a stage's outputs; a pack that turns out to be damaged is made anew in the same run."""
+        """Make a stage's outputs; a pack that turns out to be damaged is made again in the same run."""
         context = StageContext(self, image, lock)
 
         def drop(error: SifmakeError) -> bool:
@@ -99,13 +99,13 @@ class Runner:
 def _check_format(lock: AnyLock, name: str) -> None:
     mine, locked = find_stage(name).format, lock.build.formats.get(name)
     if None not in (mine, locked) and mine != locked:
-        what = f"the lock asks for format {locked} of stage {name}, this sifmake makes format {mine}"
-        raise LockError(what, hint="run sifmake lock --offline")
+        what = f"the lock has format {locked} of stage {name}, this version of sifmake makes format {mine}"
+        raise LockError(what, hint="run `sifmake lock --offline`")
 
 
 @contextmanager
 def open_runner(project: Project) -> Iterator[Runner]:
-    """Give a runner for the time of a block."""
+    """Yield a runner and close it at the end of the block."""
     runner = Runner(project)
     try:
         yield runner

@@ -1,4 +1,4 @@
-"""The stage ``sif``: tree and packs become the unsigned SIF file."""
+"""The stage ``sif``: assemble tree and packs into the unsigned SIF file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sif_key(_project: Project, lock: AnyLock) -> dict[str, Any]:
-    """Return what the unsigned SIF file depends on."""
+    """Return everything that the unsigned SIF file depends on."""
     return {
         "manifest": lock.built_from,
         "name": lock.name,
@@ -45,7 +45,7 @@ def _run(context: StageContext) -> dict[str, Any]:
 
 
 def _run_prebuilt(context: StageContext, lock: PrebuiltLock) -> dict[str, Any]:
-    """Copy the file to where the unsigned one of other images is."""
+    """Copy the file to the path of the unsigned SIF file."""
     from sifmake.sif import open_sif
     from sifmake.sif.format import arch_name
     from sifmake.sif.frame import frame_digest

@@ -1,4 +1,4 @@
-"""The stage ``sign``: the project's key signs the SIF file."""
+"""The stage ``sign``: sign the SIF file with the project's key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def sign_key(project: Project, lock: AnyLock) -> dict[str, Any]:
-    """Return what the signed SIF file depends on."""
+    """Return everything that the signed SIF file depends on."""
     return {"sif": digest_of(sif_key(project, lock)), "key": lock.build.key}
 
 
@@ -41,7 +41,7 @@ def _run(context: StageContext) -> dict[str, Any]:
     size, frame = unsigned.stat().st_size, frame_of(unsigned)
     with naming(signed):
         unsigned.replace(signed)
-    # A record says that its file is there, also after a power failure.
+    # A record promises that its file exists, even after a power failure, so sync the file first.
     fsync_folder(signed.parent)
     if whole:
         context.seen.note(signed)
@@ -49,9 +49,9 @@ def _run(context: StageContext) -> dict[str, Any]:
 
 
 def _ensure_unsigned(context: StageContext) -> dict[str, Any]:
-    """Return the result of the stage sif; a file that another process left must have the frame that was made.
+    """Return the result of stage sif; a file from another process must have the recorded frame.
 
-    What a signature covers is left to the stage verify, which reads it all in any case.
+    The parts that the signature covers are checked by stage verify, which reads all of them anyway.
     """
     from sifmake.stages.made_files import has_frame
 

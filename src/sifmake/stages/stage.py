@@ -1,6 +1,6 @@
-"""What one stage is: its files, its format, what its result depends on, and its work, in one value.
+"""The definition of a stage in one value: its files, its format, what its result depends on, and its work.
 
-Each stage has a file of its name in this folder, which holds its :class:`Stage` as ``STAGE``.
+Each stage has a file with its name in this folder, which defines its :class:`Stage` as ``STAGE``.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step on an image's way.
+    """One step of a build.
 
     Attributes:
-        name: Task, rule and ``sifmake stage`` name; that of its file.
+        name: Name of the task, the rule, the argument of ``sifmake stage``, and the file.
         doc: One sentence for lists.
         inputs: Patterns of the files it reads.
         key: Returns everything that the result depends on; it goes into the record.
-        run: Makes the outputs besides the record and returns the record's result.
-        run_prebuilt: The same for images that are SIF files already, where that is other work.
-        big: Patterns of the outputs besides the record.
-        temporary: Whether the big outputs go away when the next stages have used them.
+        run: Makes the outputs except the record, and returns the record's result.
+        run_prebuilt: The same for prebuilt SIF files, if it differs.
+        big: Patterns of the outputs except the record.
+        temporary: Whether the big outputs are removed when the next stages have used them.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Stage:
 
     @property
     def format(self) -> int | None:
-        """Number of its format, held by locks, see :mod:`sifmake.formats`; None where it has none."""
+        """Its format number, which locks contain; see :mod:`sifmake.formats`. None if it has none."""
         from sifmake.formats import format_versions
 
         return format_versions().get(self.name)
@@ -62,14 +62,14 @@ class Stage:
 
 
 def find_stage(name: str) -> Stage:
-    """Return a stage by its name, one of :data:`STAGE_NAMES`; its file is imported now.
+    """Return a stage by its name, one of :data:`STAGE_NAMES`, and import its file.
 
-    Imported one by one: Snakemake starts a process for each stage, which pays for what it imports.
+    Stages are imported one by one because Snakemake starts a process for each stage, and imports take time.
     """
     module = import_module(f"sifmake.stages.{name}")
     return cast("Stage", module.STAGE)
 
 
 def all_stages() -> tuple[Stage, ...]:
-    """Return the stages in their order."""
+    """Return the stages in the order in which they run."""
     return tuple(map(find_stage, STAGE_NAMES))

@@ -1,4 +1,4 @@
-"""The stage ``verify``: the signed SIF file is verified with the trusted keys and compared with its lock."""
+"""The stage ``verify``: verify the signed SIF file with the trusted keys, and compare it with its lock."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _run(context: StageContext) -> dict[str, Any]:
 
 
 def _is_whole(context: StageContext, made: dict[str, Any], *, thorough: bool) -> bool:
-    """Tell whether the signed file is as the stages sif and sign made it.
+    """Tell whether the signed file is the one that stages sif and sign made.
 
     Args:
         context: The image.
-        made: The result of the stage sign.
-        thorough: Whether all data are read; else what a signature covers is left to it.
+        made: The result of stage sign.
+        thorough: Whether to read all data; if not, the parts that the signature covers are left to its verification.
     """
     from sifmake.stages.made_files import has_frame, has_objects
 
