@@ -271,7 +271,7 @@ def test_what_is_not_there_cannot_be_exported(store, tmp_path, capsys):
     for word, said, status in (
         (digest, "lacks this layer", 1),
         (INDEX, "does not have", 1),
-        ("nonsense", "no digest", 2),
+        ("nonsense", "not a digest", 2),
     ):
         assert main(["cache", "export", "x.tar", word]) == status
         assert said in capsys.readouterr().err

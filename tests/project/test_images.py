@@ -64,8 +64,8 @@ images:
         ("images:\n  a: {from: x, compression: ztsd}\n", "'ztsd' is not known; did you mean 'zstd'?"),
         ("images:\n  a: {from: x, labels: {n: 1}}\n", ":2: images.a.labels.n: 1 is not of type 'string'"),
         ("images:\n  a: {from: x, platforms: [amd64]}\n", ":2: images.a.platforms.0: "),
-        ("images:\n  a: {from: x}\n  a: {from: y}\n", ":3: the key 'a' stands twice"),
-        ("images:\n  a: {from: x}\n b: 1\n", "is not YAML"),
+        ("images:\n  a: {from: x}\n  a: {from: y}\n", ":3: the key 'a' occurs twice"),
+        ("images:\n  a: {from: x}\n b: 1\n", "not valid YAML"),
         ("images:\n  A=B: {from: x}\n", "try 'a-b'"),
         ("images:\n  -: {from: x}\n", "try 'image'"),
         (

@@ -33,9 +33,9 @@ LONG_DOUBLING = f"a0: &a0 {'x' * 200_000}\n" + "".join(f"a{n}: *a0\n" for n in r
 MERGING = "a0: &a0 {k: v}\n" + "".join(f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))
 
 BAD = {
-    "an alias in itself": ("x: 1\ny: &x [*x]\n", 2, "stands inside"),
+    "an alias in itself": ("x: 1\ny: &x [*x]\n", 2, "is inside the value"),
     "an alias in a mapping in itself": ("x: &x {a: {b: *x}}\n", 1, "write the value out"),
-    "a merge of itself": ("x: &x\n  <<: *x\n", 2, "stands inside"),
+    "a merge of itself": ("x: &x\n  <<: *x\n", 2, "is inside the value"),
     "doubling aliases": (DOUBLING, 12, "limit yaml-nodes"),
     "doubling text": (LONG_DOUBLING, 6, "limit yaml-bytes"),
     "growing merges": (MERGING, 9, "limit yaml-nodes"),

@@ -31,7 +31,7 @@ def config(tmp_path, monkeypatch):
 def test_a_pair_is_made_and_used_by_name(tmp_path, capsys):
     sif = str(write_sif(tmp_path / "a.sif"))
     assert main(["verify", sif]) == 10
-    assert "it is not signed; sifmake sign adds a signature" in capsys.readouterr().err
+    assert "it is not signed; run `sifmake sign` to add a signature" in capsys.readouterr().err
     assert main(["key", "newpair", "work"]) == 0
     assert main(["sign", "--key", "work", sif]) == 0
     assert "objects 1, 2, 3 signed by SHA256:" in capsys.readouterr().err
@@ -385,7 +385,7 @@ def test_what_is_no_file_and_names_that_are_taken(tmp_path, capsys):
         (["sign", "--key", str(tmp_path), sif], "not a key file; name a file with a PEM or OpenPGP key"),
         (["verify", "--key", str(tmp_path / "empty.pem"), sif], "the file is empty; name a file with a PEM or"),
         (["verify", "--key", str(tmp_path / "no.pem"), sif], "no such key file; check the path"),
-        (["key", "newpair", "development"], "'development' is the name of the key that builds make for themselves"),
+        (["key", "newpair", "development"], "'development' is the name of the key that builds make automatically"),
     ]:
         assert main(words) == 1
         error = capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from sifmake.cli.main import main
 from support.signing import write_sif
 
-WORKS = "RSA of 2048 bits or more, ECDSA P-256, P-384, P-521 and Ed25519 work"
+WORKS = "use RSA with 2048 bits or more, ECDSA P-256, P-384, P-521 or Ed25519"
 
 
 @pytest.fixture(autouse=True)
@@ -80,31 +80,31 @@ REFUSED = {
     "ed448": f"Ed448 keys cannot sign SIF files; {WORKS}",
     "x25519": f"X25519 keys cannot sign SIF files; {WORKS}",
     "dsa": f"DSA keys cannot sign SIF files; {WORKS}",
-    "rsapss": "an RSA key for PSS alone, which Apptainer and SingularityCE cannot use; make it without RSA-PSS",
-    "explicit": "the curve is written out instead of named, which Apptainer and SingularityCE cannot read; "
+    "rsapss": "the RSA key is for PSS only, which Apptainer and SingularityCE cannot use; make a key without RSA-PSS",
+    "explicit": "the curve is written out instead of named, which Apptainer and SingularityCE cannot read; run `"
     "openssl ec -param_enc named_curve",
 }
 REFUSED_PRIVATE = {
-    "der": "this is a key in binary form (DER); openssl pkey -inform DER -in {file} makes a private",
-    "shortder": "this is a key in binary form (DER); openssl pkey -inform DER -in {file} makes a private key PEM",
-    "pkcs12": "openssl pkcs12 -nocerts -in {file} | openssl pkcs8 -topk8 -out key.pem takes the private key out",
-    "ssh-rsa": "this is an OpenSSH private key; cp -p {file} key.pem, then ssh-keygen -p -m PKCS8 -f key.pem",
-    "ssh-ecdsa": "this is an OpenSSH private key; cp -p {file} key.pem, then ssh-keygen -p -m PKCS8 -f key.pem",
-    "ssh-ed25519": "this is an OpenSSH private key; ssh-keygen cannot make such a key PEM; sifmake key newpair makes",
-    "putty": "this is a PuTTY private key; puttygen {file} -O private-openssh -o key.pem",
-    "two": "holds 2 private keys; keep each in a file of its own",
+    "der": "this is a key in binary form (DER); convert it to PEM: openssl pkey -inform DER -in {file}",
+    "shortder": "this is a key in binary form (DER); convert it to PEM: openssl pkey -inform DER -in {file}",
+    "pkcs12": "extract the private key: openssl pkcs12 -nocerts -in {file} | openssl pkcs8 -topk8 -out key.pem",
+    "ssh-rsa": "this is an OpenSSH private key; convert a copy to PEM: cp -p {file} key.pem && ssh-keygen -p -m PKCS8 -f key.pem",
+    "ssh-ecdsa": "this is an OpenSSH private key; convert a copy to PEM: cp -p {file} key.pem && ssh-keygen -p -m PKCS8 -f key.pem",
+    "ssh-ed25519": "this is an OpenSSH private key; ssh-keygen cannot convert such a key to PEM; run `sifmake key newpair` to make",
+    "putty": "this is a PuTTY private key; convert an RSA or ECDSA key to PEM: puttygen {file} -O private-openssh -o key.pem",
+    "two": "the file has 2 private keys; put each key into a separate file",
     "noise": "not a key; ",
 }
 REFUSED_PUBLIC = {
-    "der": "this is a key in binary form (DER); openssl pkey -inform DER -in {file}",
-    "cert": "this is a certificate; openssl x509 -noout -pubkey -in {file} > key.pub.pem takes the public key out",
-    "request": "this is a certificate request; openssl req -noout -pubkey -in {file} > key.pub.pem",
+    "der": "this is a key in binary form (DER); convert it to PEM: openssl pkey -inform DER -in {file}",
+    "cert": "this is a certificate; extract the public key: openssl x509 -noout -pubkey -in {file} > key.pub.pem",
+    "request": "this is a certificate request; extract the public key: openssl req -noout -pubkey -in {file} > key.pub.pem",
     "pkcs7": "openssl pkcs7 -print_certs -in {file} | openssl x509 -noout -pubkey > key.pub.pem",
-    "ssh-rsa": "this is an OpenSSH public key; ssh-keygen -e -m PKCS8 -f {file} > key.pub.pem makes it PEM",
-    "ssh-ecdsa": "this is an OpenSSH public key; ssh-keygen -e -m PKCS8 -f {file} > key.pub.pem makes it PEM",
-    "ssh-ed25519": "this is an OpenSSH public key; ssh-keygen cannot make such a key PEM; sifmake key newpair makes",
-    "ssh2": "this is an SSH2 public key; ssh-keygen -i -f {file} > key.pub, then ssh-keygen -e -m PKCS8 -f key.pub",
-    "two": "holds 2 public keys; keep each in a file of its own",
+    "ssh-rsa": "this is an OpenSSH public key; convert it to PEM: ssh-keygen -e -m PKCS8 -f {file} > key.pub.pem",
+    "ssh-ecdsa": "this is an OpenSSH public key; convert it to PEM: ssh-keygen -e -m PKCS8 -f {file} > key.pub.pem",
+    "ssh-ed25519": "this is an OpenSSH public key; ssh-keygen cannot convert such a key to PEM; run `sifmake key newpair` to make",
+    "ssh2": "this is an SSH2 public key; convert it to PEM: ssh-keygen -i -f {file} > key.pub && ssh-keygen -e -m PKCS8 -f key.pub",
+    "two": "the file has 2 public keys; put each key into a separate file",
     "noise": "not a key; ",
 }
 
@@ -192,9 +192,9 @@ def test_what_openssl_is_said_to_do_works(keys, tmp_path):
 def test_halves_are_not_taken_for_each_other(keys, tmp_path, capsys):
     sif = str(write_sif(tmp_path / "a.sif"))
     assert main(["sign", "--key", str(keys / "rsa.pub"), sif]) == 1
-    assert "this is a public key; signing takes the private key" in capsys.readouterr().err
+    assert "this is a public key; use the private key to sign" in capsys.readouterr().err
     assert main(["verify", "--key", str(keys / "rsa.pem"), sif]) == 1
-    assert "this is a private key; verifying takes the public key" in capsys.readouterr().err
+    assert "this is a private key; use the public key to verify" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -218,10 +218,10 @@ def gpg_keys(tmp_path_factory):
     ("name", "text"),
     [
         ("rsa.asc", ""),
-        ("weak.asc", "the key is too weak, of a kind that is not supported, or has no strong signature of its own"),
-        ("k1.asc", "the key is too weak, of a kind that is not supported, or has no strong signature of its own"),
-        ("rsa.sec", "holds a secret OpenPGP key; use what gpg --export writes"),
-        ("ring.asc", "this is gpg's keyring; gpg --armor --export FINGERPRINT > key.asc writes a public key"),
+        ("weak.asc", "the key is too weak, of an unsupported kind, or has no strong self-signature"),
+        ("k1.asc", "the key is too weak, of an unsupported kind, or has no strong self-signature"),
+        ("rsa.sec", "the file contains a secret OpenPGP key; use the output of `gpg --export`"),
+        ("ring.asc", "this is gpg's keyring; export a public key: gpg --armor --export FINGERPRINT > key.asc"),
     ],
 )
 def test_gpgs_keys(gpg_keys, capsys, name, text):
@@ -232,7 +232,7 @@ def test_gpgs_keys(gpg_keys, capsys, name, text):
 def test_gpgs_halves_are_not_taken_for_each_other(gpg_keys, tmp_path, capsys):
     sif = str(write_sif(tmp_path / "a.sif"))
     assert main(["sign", "--key", str(gpg_keys / "rsa.asc"), sif]) == 1
-    assert "this is a public key; signing takes the private key" in capsys.readouterr().err
+    assert "this is a public key; use the private key to sign" in capsys.readouterr().err
     assert main(["sign", "--key", str(gpg_keys / "weak.sec"), sif]) == 1
     assert "cannot sign: " in capsys.readouterr().err
 
@@ -244,6 +244,6 @@ def test_a_ring_with_several_secret_keys(tmp_path, capsys):
     for count, status in ((1, 0), (2, 1)):
         (tmp_path / "ring").write_bytes(b"".join(bytes(key) for key in keys[:count]))
         assert main(["sign", "--key", str(tmp_path / "ring"), sif]) == status
-    assert "ring: holds 2 OpenPGP keys; write one into a file of its own: gpg --export-secret-keys FPR" in (
+    assert "ring: the file has 2 OpenPGP keys; export one key: gpg --export-secret-keys FPR" in (
         capsys.readouterr().err
     )

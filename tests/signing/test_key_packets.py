@@ -61,7 +61,7 @@ def check(tmp_path, data, reason):
 @pytest.mark.parametrize("what", REPEATED)
 def test_a_file_of_keys_has_not_too_many_packets(tmp_path, good, what, form):
     data = FORMS[form](good + REPEATED[what] * min(6_000_000 // len(REPEATED[what]), 400_000))
-    check(tmp_path, data, "holds more than 5000 OpenPGP packets (a limit)")
+    check(tmp_path, data, "the file has more than 5000 OpenPGP packets (a limit)")
 
 
 def test_large_armor_that_cannot_be_told_apart_is_refused(tmp_path, good):

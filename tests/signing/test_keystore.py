@@ -78,14 +78,14 @@ def test_new_pair_is_private_and_trusted_whatever_the_umask(tmp_path):
 def test_a_name_is_not_given_twice_and_nothing_is_overwritten(tmp_path):
     secret, _ = keystore.new_pair(tmp_path, "work", "")
     before = secret.read_bytes()
-    with pytest.raises(KeyFileError, match="there is a key of this name"):
+    with pytest.raises(KeyFileError, match="a key with this name exists"):
         keystore.new_pair(tmp_path, "work", "")
     assert secret.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "-x", "a b", "x" * 101])
 def test_names_that_no_key_gets(tmp_path, name):
-    with pytest.raises(KeyFileError, match="cannot name a key"):
+    with pytest.raises(KeyFileError, match="not a valid name for a key"):
         keystore.new_pair(tmp_path, name, "")
 
 
@@ -166,7 +166,9 @@ CLOSED = f"/{'h' * 300}"
 
 def test_e18_a_home_that_cannot_be_entered(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", CLOSED)
-    with pytest.raises(KeyFileError, match=r"your keys cannot be looked for: .*; set SIFMAKE_CONFIG_DIR to a folder"):
+    with pytest.raises(
+        KeyFileError, match=r"the folder of your keys cannot be read: .*; set SIFMAKE_CONFIG_DIR to a folder"
+    ):
         default_trust()
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path))
     path, pair = write_sif(tmp_path / "a.sif"), pem_pair(tmp_path)
@@ -177,7 +179,7 @@ def test_e18_a_home_that_cannot_be_entered(tmp_path, monkeypatch):
 def test_e18_no_home_at_all(tmp_path, monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
-    with pytest.raises(KeyFileError, match="there is no home directory with your keys; set SIFMAKE_CONFIG_DIR"):
+    with pytest.raises(KeyFileError, match="there is no home directory for your keys; set SIFMAKE_CONFIG_DIR"):
         default_trust()
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(tmp_path))
     assert not default_trust().keys

@@ -117,7 +117,7 @@ def test_one_kind_of_key_for_each_file(tmp_path, first):
     pairs = {"pem": pem_pair(tmp_path), "pgp": pgp_pair(tmp_path)}
     path = signed(write_sif(tmp_path / "a.sif"), pairs.pop(first))
     before = path.read_bytes()
-    with pytest.raises(SigningError, match=r"is signed with .* cannot be added; verifiers hold keys of one kind"):
+    with pytest.raises(SigningError, match=r"is signed with .* cannot be added; use the same kind of key"):
         signed(path, *pairs.values())
     assert path.read_bytes() == before
 
@@ -134,7 +134,7 @@ def test_a_legacy_signature_does_not_keep_a_new_one_away(tmp_path):
     [
         ({"group": 7}, "there is no object group 7"),
         ({"object_id": 9}, "there is no object 9"),
-        ({"object_id": 1, "group": 2}, "object 1 is not in a group that is to be signed"),
+        ({"object_id": 1, "group": 2}, "object 1 is not in a group to sign"),
     ],
 )
 def test_parts_that_are_not_there(tmp_path, options, words):
@@ -147,7 +147,7 @@ def test_parts_that_are_not_there(tmp_path, options, words):
 
 def test_objects_that_no_signature_could_cover_are_refused(tmp_path):
     path = write_sif(tmp_path / "a.sif", groups={0: 0, 1: 1})
-    with pytest.raises(SigningError, match="object 1 is in no group"):
+    with pytest.raises(SigningError, match="object 1 is not in a group"):
         signed(path, pem_pair(tmp_path))
 
 
@@ -175,8 +175,8 @@ def test_signers_that_cannot_be(tmp_path, monkeypatch):
         ("missing", "no such key file"),
         ([str(pem.secret), str(pem.secret)], "the same key is given twice"),
         ([str(pem.secret), str(pgp.secret)], "only if all are PEM keys"),
-        (str(pem.public), "this is a public key; signing takes the private key"),
-        (str(pgp.public), "this is a public key; signing takes the private key"),
+        (str(pem.public), "this is a public key; use the private key to sign"),
+        (str(pgp.public), "this is a public key; use the private key to sign"),
     ]:
         with pytest.raises((KeyFileError, SigningError), match=words) as caught:
             load_signer(spec, NO_PASSPHRASE)

@@ -49,8 +49,11 @@ def test_binary_and_armored_certificates_are_the_same(tmp_path):
     ("content", "words"),
     [
         (b"", "the file is empty"),
-        (b"garbage", "not a key; a public PEM key or what gpg"),
-        (b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", "this is a certificate; openssl x509"),
+        (b"garbage", "not a key; use a public PEM key, or the output of `gpg"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n",
+            "this is a certificate; extract the public key: openssl x509",
+        ),
         (b"-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n", "not a public key in PEM form"),
         (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----", "not an OpenPGP certif"),
     ],
@@ -65,7 +68,7 @@ def test_other_files_are_refused_by_name(tmp_path, content, words):
 
 
 def test_secret_keys_are_no_trusted_keys(tmp_path):
-    with pytest.raises(KeyFileError, match="holds a secret OpenPGP key"):
+    with pytest.raises(KeyFileError, match="contains a secret OpenPGP key"):
         TrustStore.load([pgp_pair(tmp_path).secret])
     with pytest.raises(KeyFileError, match="this is a private key"):
         TrustStore.load([pem_pair(tmp_path).secret])

@@ -168,7 +168,7 @@ def test_h57_a_pinned_configuration_refuses_another_digest(project, capsys):
     assert main(["lock"]) == 0
     project.edit("@sha256:[0-9a-f]{64}", f"@{project.middle['digest']}")
     assert main(["lock"]) == 1
-    assert f"was edited to {project.middle['digest']}, and {project.from_}@{project.old['digest']} has" in (
+    assert f"was edited to {project.middle['digest']}, but {project.from_}@{project.old['digest']} has" in (
         capsys.readouterr().err
     )
 
@@ -190,7 +190,7 @@ def test_h57_an_edited_digest_of_a_layout_is_compared(project, tmp_path, capsys)
     text = project.lock.read_text()
     project.edit("@sha256:[0-9a-f]{64}", f"@{other['digest']}")
     assert main(["lock"]) == 1
-    assert f"was edited to {other['digest']}, and oci:layout:1 has " in capsys.readouterr().err
+    assert f"was edited to {other['digest']}, but oci:layout:1 has " in capsys.readouterr().err
     project.lock.write_text(text.replace("platform: linux/amd64", "platform: linux/386"))
     assert main(["lock"]) == 0
     assert project.lock.read_text() == text

@@ -1,4 +1,4 @@
-"""Digital signatures of SIF files, in the forms that Apptainer and SingularityCE make and verify."""
+"""Digital signatures of SIF files, in the formats that Apptainer and SingularityCE make and verify."""
 
 from sifmake.signing.keystore import config_folder, default_trust, development_key, development_trust
 from sifmake.signing.passphrase import Passphrase

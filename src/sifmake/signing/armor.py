@@ -1,7 +1,7 @@
 """OpenPGP signature armor, rewritten so that a strict parser reads it.
 
 Go's old OpenPGP library, in every Singularity and in Apptainer until 1.1, wrote the length of an RSA signature as a
-multiple of eight bits even where its first bits are zero. RFC 9580 section 3.2 calls such integers malformed, and
+multiple of eight bits even if its first bits are zero. RFC 9580 section 3.2 calls such integers malformed, and
 ``pysequoia`` skips them; gpg and the peers read them. Only the lengths of the integers change here, not their values.
 """
 
@@ -42,7 +42,7 @@ def armored(data: bytes) -> bytes:
 
 
 def dearmored(armor: bytes) -> bytes:
-    """Return the bytes in an armored block; its checksum, which protects nothing, is left out."""
+    """Return the bytes in an armored block, without its checksum, which does not protect anything."""
     lines = [line.strip() for line in armor.splitlines()]
     start = lines.index(b"") + 1
     encoded = b"".join(line for line in lines[start:-1] if not line.startswith(b"="))
@@ -50,7 +50,7 @@ def dearmored(armor: bytes) -> bytes:
 
 
 def count_packets(data: bytes, most: int) -> int:
-    """Return how many packets data has, ``most`` + 1 where there are more; ``ValueError`` as :func:`packets`."""
+    """Return how many packets data has, or ``most`` + 1 if there are more; ``ValueError`` as in :func:`packets`."""
     at = number = 0
     while at < len(data) and number <= most:
         _, width, size = header(data[at : at + _LONGEST_HEADER])
@@ -104,7 +104,7 @@ def _rewrite(tag: int, body: bytes) -> bytes:
 
 
 def packed(tag: int, body: bytes) -> bytes:
-    """Return a packet with a header of the one form that all readers know."""
+    """Return a packet with a header in the form that all readers know."""
     return bytes([0xC0 | tag, 255]) + len(body).to_bytes(4) + body
 
 

@@ -1,4 +1,4 @@
-"""OpenPGP certificates by ``pysequoia``: reading, uniting, and when a key in one is not good any more."""
+"""OpenPGP certificates with ``pysequoia``: reading them, merging copies, and finding expired or revoked keys."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     from sifmake.signing.pgp_packets import SignaturePacket
 
 FAILURES = (RuntimeError, ValueError, OSError)
-"""What pysequoia raises; its messages carry a stack trace, so that only their first line is of use."""
-_DAMAGED_HINT = "get the key again from its owner: gpg --armor --export FINGERPRINT writes it"
+"""Errors of pysequoia; only the first line of their messages is useful, the rest is a stack trace."""
+_DAMAGED_HINT = "ask the owner for the key again, exported with `gpg --armor --export FINGERPRINT`"
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """An OpenPGP certificate, which is a public key with what belongs to it.
+    """An OpenPGP certificate: a public key with its user IDs, subkeys and signatures.
 
     Attributes:
-        fingerprint: Of the primary key, upper-case hexadecimal.
+        fingerprint: Fingerprint of the primary key, upper-case hexadecimal.
         name: First user ID; may be empty.
-        expires: When it ends, None for never.
+        expires: When it expires; None for never.
         revoked: Whether its owner has revoked it.
         keys: Fingerprints of primary key and subkeys of version 4, lower-case hexadecimal.
         cert: The library's object.
-        usable: Whether its own signatures are there and strong enough; else nothing is known of its limits.
+        usable: Whether its self-signatures exist and are strong enough; otherwise its expiry and flags are unknown.
     """
 
     fingerprint: str
@@ -63,7 +63,7 @@ def read_certificates(data: bytes, where: str) -> list[Certificate]:
     """Read the certificates in an armored or binary file.
 
     Raises:
-        KeyFileError: It holds none, is damaged, or holds secret keys.
+        KeyFileError: The file has no certificate, is damaged, or contains secret keys.
     """
     check_packets(data, where)
     try:
@@ -72,18 +72,20 @@ def read_certificates(data: bytes, where: str) -> list[Certificate]:
         certs = []
     if not certs:
         what = "not an OpenPGP certificate" if b"-----BEGIN PGP " in data else "not a key"
-        hint = "a public PEM key or what gpg --export writes is wanted"
+        hint = "use a public PEM key, or the output of `gpg --export`"
         raise foreign_form(data, where) or KeyFileError(what, where=where, hint=hint)
     try:
         if any(_is_secret(packet) for packet in PacketPile.from_bytes(data)):
-            raise KeyFileError("holds a secret OpenPGP key", where=where, hint="use what gpg --export writes")
+            raise KeyFileError(
+                "the file contains a secret OpenPGP key", where=where, hint="use the output of `gpg --export`"
+            )
         return [_whole(_certificate(cert)) for cert in certs]
     except (*FAILURES, IndexError):
         raise KeyFileError("the OpenPGP certificate is damaged", where=where, hint=_DAMAGED_HINT) from None
 
 
 def _is_secret(packet: Packet) -> bool:
-    """Whether a packet holds a secret key or subkey; the library fails on the tags that it does not know."""
+    """Whether a packet contains a secret key or subkey; the library fails on unknown tags."""
     try:
         return packet.tag in (Tag.SecretKey, Tag.SecretSubkey)
     except FAILURES:
@@ -91,14 +93,14 @@ def _is_secret(packet: Packet) -> bool:
 
 
 def _whole(found: Certificate) -> Certificate:
-    """Return a certificate; ``ValueError`` if neither a user ID nor a signature of its own came with the key."""
+    """Return a certificate; ``ValueError`` if the key has neither a user ID nor a self-signature."""
     if not found.usable and all(tag != USER_ID for tag, _ in packets(bytes(found.cert))):
         raise ValueError
     return found
 
 
 def united(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
-    """Return each certificate once, with what all its copies say, so that a revocation in one of them counts."""
+    """Return each certificate once, merged from all its copies, so that a revocation in any copy is effective."""
     found: dict[str, Certificate] = {}
     for item in certificates:
         known = found.get(item.fingerprint)
@@ -107,7 +109,7 @@ def united(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
 
 
 def _certificate(cert: pysequoia.Cert) -> Certificate:
-    """Return what is asked of a certificate in one value; raises as the library does where it is damaged."""
+    """Return the needed parts of a certificate; raises the library's errors if it is damaged."""
     bodies = (body for tag, body in packets(bytes(cert)) if tag in {PUBLIC_KEY, PUBLIC_SUBKEY})
     keys = tuple(name for body in bodies if (name := fingerprint_of(body)))
     fingerprint = cert.fingerprint.upper()
@@ -123,7 +125,7 @@ def first_user(cert: pysequoia.Cert) -> str:
 
 
 def key_ends(owner: Certificate, key: str) -> Iterator[str]:
-    """Give the reasons why a certificate, or the key in it with a fingerprint, is not good any more."""
+    """Yield the reasons why a certificate, or one of its keys, is no longer valid."""
     now = datetime.now(UTC)
     if owner.revoked:
         yield f"key {owner.fingerprint} is revoked"
@@ -141,9 +143,9 @@ def key_ends(owner: Certificate, key: str) -> Iterator[str]:
 
 
 def _own_signatures(owner: Certificate, key: str) -> tuple[bytes, list[SignaturePacket]]:
-    """Return the body of a key packet and the signatures behind it that the primary key made.
+    """Return the body of a key packet and the following signatures that the primary key made.
 
-    Those of other versions mean nothing here.
+    Signatures of other versions are ignored.
     """
     found: list[SignaturePacket] = []
     primary, body, inside = b"", b"", False
@@ -163,7 +165,7 @@ def _own_signatures(owner: Certificate, key: str) -> tuple[bytes, list[Signature
 
 
 def _is_owners(primary: bytes, subkey: bytes, signature: SignaturePacket) -> bool:
-    """Whether what a signature says of a subkey counts: anyone can add one to a copy of a certificate."""
+    """Whether the owner made a signature on a subkey, because anyone can add one to a copy of a certificate."""
     from sifmake.signing.primary_signature import made_by_primary
 
     return made_by_primary(primary, subkey, signature.body) is not False

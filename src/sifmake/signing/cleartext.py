@@ -1,4 +1,4 @@
-"""The frame of an OpenPGP cleartext signature (RFC 9580, section 7), taken apart strictly; no keys, no cryptography."""
+"""Strict parsing of the frame of an OpenPGP cleartext signature (RFC 9580, section 7), without any cryptography."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FRAME = re.compile(
 )
 
 _RULES = 6
-"""Three lines of the frame begin and end with five dashes; more of them would make matching slow."""
+"""The frame has three lines that begin and end with five dashes; more of them would make matching slow."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class ClearSigned:
     """A clear-signed text.
 
     Attributes:
-        text: What is signed, without the line break before the signature.
-        start: Where the text begins in the data.
+        text: The signed text, without the line break before the signature.
+        start: Offset of the text in the data.
         armor: The armored signature.
         hashes: Names from the ``Hash`` header.
     """
@@ -37,10 +37,10 @@ class ClearSigned:
 
 
 def split(data: bytes) -> ClearSigned:
-    """Take a clear-signed text apart; it must be all of the data.
+    """Split a clear-signed text into its parts; the data must contain nothing else.
 
     Raises:
-        MetadataError: It is not of that form.
+        MetadataError: The data does not have that form.
     """
     match = _FRAME.fullmatch(data) if data.count(b"-----") == _RULES else None
     if match is None or b"\n-" in match["text"] or match["text"].startswith(b"-"):

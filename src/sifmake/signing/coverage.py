@@ -1,4 +1,4 @@
-"""Which bytes of a SIF file no signature covers: the format leaves some out, and files can hold more than objects."""
+"""Find the bytes of a SIF file that no signature covers: header fields, gaps, unsigned objects and others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sifmake.sif import Descriptor, Sif
 
 _SCAN_BYTES = 1 << 20
-"""How much of a gap is searched for bytes that are not zero; a larger one is named whatever it holds."""
+"""Bytes of a gap to search for nonzero bytes; a larger gap is reported without a search."""
 _FIELDS = ((5, 9, "number"), (9, 13, "group"), (17, 25, "offset"), (33, 41, "padded size"), (49, 57, "time of change"))
 
 
@@ -27,9 +27,9 @@ class Span:
 
     Attributes:
         start: First byte.
-        end: Behind the last byte.
-        what: What stands there.
-        odd: Whether tools that write SIF files leave nothing of this kind, so that the user should know.
+        end: Offset after the last byte.
+        what: Description of the bytes.
+        odd: Whether the user should know, because tools that write SIF files do not leave such bytes.
     """
 
     start: int
@@ -44,7 +44,7 @@ def uncovered(sif: Sif, covered: Iterable[int], open_signatures: Iterable[int]) 
     Args:
         sif: The open file.
         covered: Numbers of the objects that good signatures cover.
-        open_signatures: Numbers of the signature objects of which some part could not be checked.
+        open_signatures: Numbers of signature objects that could not be checked completely.
     """
     whole, loose = set(covered), set(open_signatures)
     spans = [
@@ -58,7 +58,7 @@ def uncovered(sif: Sif, covered: Iterable[int], open_signatures: Iterable[int]) 
 
 
 def _table_spans(sif: Sif, covered: set[int]) -> Iterator[Span]:
-    """Give the uncovered fields of the descriptor table."""
+    """Yield the uncovered fields of the descriptor table."""
     used = {item.slot: item for item in sif.objects}
     for slot in range(sif.header.total):
         start = sif.header.table_offset + slot * DESCRIPTOR.size
@@ -78,7 +78,7 @@ def _kind_of(item: Descriptor) -> str:
 
 
 def _data_spans(sif: Sif, item: Descriptor, loose: set[int]) -> Iterator[Span]:
-    """Give the uncovered parts of an object's data; of a checked signature that is the frame around what it signs."""
+    """Yield the uncovered parts of an object's data; for a checked signature, the frame around the signed text."""
     if item.data_type != DataType.SIGNATURE:
         yield Span(item.offset, item.end, f"unsigned object {item.id}", odd=True)
         return
@@ -97,7 +97,7 @@ def _data_spans(sif: Sif, item: Descriptor, loose: set[int]) -> Iterator[Span]:
 
 
 def _gap_spans(sif: Sif) -> Iterator[Span]:
-    """Give what lies between header, table and objects, and behind the last of them."""
+    """Yield the gaps between header, table and objects, and after the last object."""
     table_end = sif.header.table_offset + sif.header.total * DESCRIPTOR.size
     places = [(HEADER.size, HEADER.size), (sif.header.table_offset, table_end)]
     places += [(item.offset, item.end) for item in sif.objects]
@@ -110,12 +110,12 @@ def _gap_spans(sif: Sif) -> Iterator[Span]:
 
 
 def _holds_bytes(sif: Sif, start: int, end: int) -> bool:
-    """Whether a gap holds anything but zeros, or is too large to tell."""
+    """Whether a gap has nonzero bytes, or is too large to search."""
     return end - start > _SCAN_BYTES or any(read_at(sif.fd, end - start, start))
 
 
 def oddities(spans: Iterable[Span]) -> list[str]:
-    """Return a clause for each span that tools do not leave."""
+    """Return a clause for each span that SIF tools do not leave."""
     return [
         f"no signature covers bytes {span.start}-{span.end} ({span.end - span.start}): {span.what}"
         for span in spans

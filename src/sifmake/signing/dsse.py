@@ -1,4 +1,4 @@
-"""DSSE envelopes (Dead Simple Signing Envelope) around SIF metadata: encoding and strict decoding, no keys."""
+"""Encoding and strict decoding of DSSE envelopes (Dead Simple Signing Envelope) with SIF metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAYLOAD_TYPE: Final = "application/vnd.sylabs.sif-metadata+json"
 
 @dataclass(frozen=True)
 class DsseSignature:
-    """One signature of an envelope; an empty ``key_id`` leaves open by which key."""
+    """One signature of an envelope; with an empty ``key_id``, its key is not named."""
 
     key_id: str
     value: bytes
@@ -33,7 +33,7 @@ class Envelope:
 
 
 def pre_authentication(payload: bytes) -> bytes:
-    """Return the bytes that are signed: DSSE's pre-authentication encoding (PAE) of type and payload."""
+    """Return the bytes to sign: DSSE's pre-authentication encoding (PAE) of type and payload."""
     kind = PAYLOAD_TYPE.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
@@ -51,15 +51,15 @@ def encode(payload: bytes, signatures: Sequence[DsseSignature]) -> bytes:
 
 
 def looks_like_envelope(data: bytes) -> bool:
-    """Whether the data of a signature object is meant to be an envelope rather than a clear-signed text."""
+    """Whether the data of a signature object looks like an envelope rather than a clear-signed text."""
     return data.lstrip()[:1] == b"{"
 
 
 def decode(data: bytes) -> Envelope:
-    """Read an envelope; unknown members are refused, since nothing signs them.
+    """Read an envelope; unknown members are refused because they are not signed.
 
     Raises:
-        MetadataError: It is not a DSSE envelope with SIF metadata.
+        MetadataError: The data is not a DSSE envelope with SIF metadata.
     """
     try:
         document = json.loads(data.decode(), object_pairs_hook=_no_duplicates)
@@ -82,7 +82,7 @@ def _read_signature(item: Any) -> DsseSignature:
 
 
 def _strict_base64(text: str) -> bytes:
-    """Decode base64 that is spelled in the only canonical way."""
+    """Decode base64; only the canonical form is accepted."""
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error:
@@ -93,7 +93,7 @@ def _strict_base64(text: str) -> bytes:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the members of a JSON object; ``ValueError`` if a name comes twice."""
+    """Return the members of a JSON object; ``ValueError`` if a name occurs twice."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError

@@ -1,4 +1,4 @@
-"""Signing through the gpg program: for keys that an agent or a smart card holds."""
+"""Signing through the gpg program, for keys in an agent or on a smart card."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GpgSigner:
-    """Clear-signs by ``gpg --clearsign``.
+    """Clear-signs with ``gpg --clearsign``.
 
     Attributes:
         fingerprint: Primary fingerprint, upper-case hexadecimal.
-        key: What gpg is asked for.
-        passphrase: Given to gpg through a pipe; None leaves the question to the agent.
+        key: Name of the key for gpg.
+        passphrase: Passed to gpg through a pipe; None lets the agent ask.
     """
 
     fingerprint: str
@@ -40,7 +40,7 @@ class GpgSigner:
         """Return the clear-signed message.
 
         Raises:
-            SigningError: gpg refused.
+            SigningError: gpg failed.
         """
         arguments = ["--local-user", self.key, "--digest-algo", "SHA256", "--clearsign"]
         status, out, errors = _run_gpg(arguments, message, self.passphrase)
@@ -54,10 +54,10 @@ def find_signer(key: str, passphrase: str | None) -> GpgSigner:
 
     Args:
         key: Fingerprint, key ID or user ID.
-        passphrase: None leaves the question to the agent.
+        passphrase: None lets the agent ask.
 
     Raises:
-        KeyFileError: There is none, several match, or gpg is not installed.
+        KeyFileError: There is no such key, several match, or gpg is not installed.
     """
     if key.startswith("-"):
         raise KeyFileError("not a fingerprint", where=key)
@@ -65,17 +65,17 @@ def find_signer(key: str, passphrase: str | None) -> GpgSigner:
     fields = [line.split(":") for line in out.decode(errors="replace").splitlines()]
     primaries = [after[9] for before, after in itertools.pairwise(fields) if before[0] == "sec"]
     if status or not primaries:
-        hint = f"gpg says: {_last_line(errors)}" if errors else "gpg --list-secret-keys shows what it has"
+        hint = f"gpg says: {_last_line(errors)}" if errors else "run `gpg --list-secret-keys` to see its keys"
         raise KeyFileError("gpg has no such secret key", where=key, hint=hint)
     if len(primaries) > 1:
-        raise KeyFileError(f"{len(primaries)} secret keys match", where=key, hint="give a fingerprint")
+        raise KeyFileError(f"{len(primaries)} secret keys match", where=key, hint="use a fingerprint")
     if len(primaries[0]) != 40:
-        raise KeyFileError("SIF signatures name OpenPGP keys of version 4 only", where=key)
+        raise KeyFileError("SIF signatures support OpenPGP keys of version 4 only", where=key)
     return GpgSigner(primaries[0], key, passphrase)
 
 
 def _run_gpg(arguments: Sequence[str], message: bytes, passphrase: str | None) -> tuple[int, bytes, bytes]:
-    """Run gpg without questions on this terminal; returns exit status, output and messages."""
+    """Run gpg without letting it ask on this terminal; return exit status, output and messages."""
     command = ["gpg", "--batch", "--no-tty", "--yes"]
     if passphrase is None:
         return finish([*command, *arguments], message, ())
@@ -90,7 +90,7 @@ def _run_gpg(arguments: Sequence[str], message: bytes, passphrase: str | None) -
 
 
 def finish(command: Sequence[str], message: bytes, inherited: Sequence[int]) -> tuple[int, bytes, bytes]:
-    """Run a command to its end in the C locale."""
+    """Run a command in the C locale and wait until it ends."""
     environment = without_secrets(os.environ) | {"LC_ALL": "C"}
     try:
         done = subprocess.run(
@@ -102,6 +102,6 @@ def finish(command: Sequence[str], message: bytes, inherited: Sequence[int]) -> 
 
 
 def _last_line(errors: bytes) -> str:
-    """Return the line of gpg's messages that says most."""
+    """Return the most useful line of gpg's messages."""
     lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
     return one_line(lines[-1].removeprefix("gpg: ")) if lines else "no message"

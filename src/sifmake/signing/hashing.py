@@ -1,4 +1,4 @@
-"""Digests of objects' data: each object is read once, in large pieces, in bounded memory."""
+"""Digests of the data of objects; each object is read once, in large pieces, with bounded memory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ObjectHashes:
             piece = buffer[: item.size - offset]
             done = os.preadv(self._sif.fd, [piece], item.offset + offset)
             if not done:
-                raise SifError(f"object {item.id} ends too early: the file was cut", where=str(self._sif.path))
+                raise SifError(f"object {item.id} ends too early: the file was truncated", where=str(self._sif.path))
             for hasher in hashes.values():
                 hasher.update(piece[:done])
             offset += done

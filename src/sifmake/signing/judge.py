@@ -1,4 +1,4 @@
-"""How the signers of one signature stand: whose keys they are, and whether the signature holds."""
+"""Judge the signers of one signature: which keys they used, and whether the signature is valid."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 _OTHER_KEYS = 64
-"""Keys that a raw signature is tried with besides the one that it names."""
+"""Most keys to try on a raw signature, in addition to the key that it names."""
 
 
 def judge_signers(signers: tuple[SignerCheck, ...]) -> tuple[Verdict, list[str]]:
-    """Return how a signature with some signers stands: none may be bad or denied, and one must be trusted."""
+    """Return the verdict on a signature with some signers: none may be bad or denied, and one must be trusted."""
     for level in (Verdict.INVALID, Verdict.REVOKED):
         reasons = [signer.reason for signer in signers if signer.verdict is level]
         if reasons:
@@ -34,8 +34,8 @@ def judge_signers(signers: tuple[SignerCheck, ...]) -> tuple[Verdict, list[str]]
 def judge_envelope(envelope: dsse.Envelope, trust: TrustStore) -> tuple[SignerCheck, ...]:
     """Check the signatures of an envelope.
 
-    The name of a key in an envelope is not signed. It is a hint which key to try first; the deny list is asked about
-    the key that made the signature, whatever it is called there.
+    The name of a key in an envelope is not signed. It is only a hint about which key to try first; the deny list
+    applies to the key that made the signature, whatever the envelope calls it.
     """
     message = dsse.pre_authentication(envelope.payload)
     return tuple(_judge_raw(signature, message, trust) for signature in envelope.signatures)
@@ -59,13 +59,13 @@ def _judge_raw(signature: dsse.DsseSignature, message: bytes, trust: TrustStore)
 
 
 def _raw_candidates(signature: dsse.DsseSignature, trust: TrustStore) -> Iterator[TrustedKey]:
-    """Give the keys that may have made a raw signature, the one first that it names."""
+    """Yield the keys that may have made a raw signature, first the one that it names."""
     yield from (key for key in trust.keys if key.key_id == signature.key_id)
     yield from itertools.islice((key for key in trust.keys if key.key_id != signature.key_id), _OTHER_KEYS)
 
 
 def _raw_holds(key: TrustedKey, signature: dsse.DsseSignature, message: bytes) -> bool:
-    """Whether a raw signature fits a key."""
+    """Whether a key made a raw signature."""
     from sifmake.signing.pem import verifies
 
     return verifies(key.key, signature.value, message)

@@ -1,6 +1,6 @@
-"""Files that hold a key in a form that is not read, or no key at all: what each is, and what turns it into one.
+"""Recognize files with a key in an unsupported format, or without a key, and say how to convert them.
 
-The commands are those of openssl, ssh-keygen, puttygen and gpg themselves; what they cannot convert is said, too.
+The hints use commands of openssl, ssh-keygen, puttygen and gpg, and say what these cannot convert.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sifmake.errors import KeyFileError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KINDS = "RSA of 2048 bits or more, ECDSA P-256, P-384, P-521 and Ed25519 work"
-_NEW_KEY = "sifmake key newpair makes one that works"
+KINDS = "use RSA with 2048 bits or more, ECDSA P-256, P-384, P-521 or Ed25519"
+_NEW_KEY = "run `sifmake key newpair` to make a new key"
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)(PRIVATE|PUBLIC) KEY-----([^-]*)")
 _RSA_PSS = bytes.fromhex("06092a864886f70d01010a")
 _WRITTEN_OUT_CURVE = bytes.fromhex("06072a8648ce3d0101")
@@ -25,11 +25,11 @@ _PKCS12_VERSION = b"\x02\x01\x03"
 
 
 def foreign_form(data: bytes, where: str) -> KeyFileError | None:
-    """Return the error that says what a file is and how to convert it; None where it is none of the known forms.
+    """Return the error that says what a file is and how to convert it; None if it has none of the known formats.
 
     Args:
         data: The file.
-        where: Its path, for the message and for the command that it names.
+        where: Its path, for the message and the command in it.
     """
     file = shlex.quote(where)
     for pattern, what, hint in _FORMS:
@@ -40,56 +40,56 @@ def foreign_form(data: bytes, where: str) -> KeyFileError | None:
 
 
 def check_blocks(data: bytes, half: str, where: str) -> None:
-    """Check that a PEM file holds one key, and none of the forms that only some programs read.
+    """Check that a PEM file has one key, in a form that all programs read.
 
     Args:
         data: The file.
-        half: ``PRIVATE`` or ``PUBLIC``: which blocks count.
+        half: ``PRIVATE`` or ``PUBLIC``: the blocks to count.
         where: Its path, for messages.
 
     Raises:
-        KeyFileError: There are several, of which all but the first would be passed over, or Apptainer and
-            SingularityCE could not use the key.
+        KeyFileError: There are several keys, of which only the first would be used, or Apptainer and SingularityCE
+            cannot use the key.
     """
     blocks = [found for found in _BLOCK.finditer(data) if found[2] == half.encode()]
     if len(blocks) > 1:
-        what = f"holds {len(blocks)} {half.lower()} keys"
-        raise KeyFileError(what, where=where, hint="keep each in a file of its own")
+        what = f"the file has {len(blocks)} {half.lower()} keys"
+        raise KeyFileError(what, where=where, hint="put each key into a separate file")
     for found in blocks:
         raw = _decoded(found[3])
         if _RSA_PSS in raw:
-            what = "an RSA key for PSS alone, which Apptainer and SingularityCE cannot use"
-            raise KeyFileError(what, where=where, hint=f"make it without RSA-PSS, or {_NEW_KEY}")
+            what = "the RSA key is for PSS only, which Apptainer and SingularityCE cannot use"
+            raise KeyFileError(what, where=where, hint=f"make a key without RSA-PSS, or {_NEW_KEY}")
         if _WRITTEN_OUT_CURVE in raw:
             what = "the curve is written out instead of named, which Apptainer and SingularityCE cannot read"
-            hint = f"openssl ec -param_enc named_curve -in {shlex.quote(where)} names it (-pubin for a public key)"
+            hint = f"run `openssl ec -param_enc named_curve -in {shlex.quote(where)}` (-pubin for a public key)"
             raise KeyFileError(what, where=where, hint=hint)
 
 
 def _decoded(text: bytes) -> bytes:
-    """Return what base64 text holds, as far as it is whole."""
+    """Return the decoded part of a base64 text, up to the first damage."""
     letters = re.sub(rb"[^A-Za-z0-9+/]", b"", text)
     return base64.b64decode(letters[: len(letters) // 4 * 4])
 
 
 def _openssh_public(data: bytes) -> str:
     if data.lstrip().startswith((b"ssh-rsa ", b"ecdsa-sha2-")):
-        return "ssh-keygen -e -m PKCS8 -f {file} > key.pub.pem makes it PEM"
-    return f"ssh-keygen cannot make such a key PEM; {_NEW_KEY}"
+        return "convert it to PEM: ssh-keygen -e -m PKCS8 -f {file} > key.pub.pem"
+    return f"ssh-keygen cannot convert such a key to PEM; {_NEW_KEY}"
 
 
 def _openssh_private(data: bytes) -> str:
     found = _BASE64_LINES.search(data)
     raw = _decoded(found[1]) if found else b""
     if any(kind in raw for kind in (b"ssh-rsa", b"ecdsa-sha2-")):
-        return "cp -p {file} key.pem, then ssh-keygen -p -m PKCS8 -f key.pem makes it PEM"
-    return f"ssh-keygen cannot make such a key PEM; {_NEW_KEY}"
+        return "convert a copy to PEM: cp -p {file} key.pem && ssh-keygen -p -m PKCS8 -f key.pem"
+    return f"ssh-keygen cannot convert such a key to PEM; {_NEW_KEY}"
 
 
 def _der(data: bytes) -> str:
     if _PKCS12_VERSION in data[2:8]:
-        return "openssl pkcs12 -nocerts -in {file} | openssl pkcs8 -topk8 -out key.pem takes the private key out"
-    return "openssl pkey -inform DER -in {file} makes a private key PEM; with -pubin a public one"
+        return "extract the private key: openssl pkcs12 -nocerts -in {file} | openssl pkcs8 -topk8 -out key.pem"
+    return "convert it to PEM: openssl pkey -inform DER -in {file} (-pubin for a public key)"
 
 
 _FORMS: tuple[tuple[bytes, str, str | Callable[[bytes], str]], ...] = (
@@ -98,37 +98,37 @@ _FORMS: tuple[tuple[bytes, str, str | Callable[[bytes], str]], ...] = (
     (
         rb"---- BEGIN SSH2 PUBLIC KEY ----",
         "this is an SSH2 public key",
-        "ssh-keygen -i -f {file} > key.pub, then ssh-keygen -e -m PKCS8 -f key.pub > key.pub.pem makes it PEM",
+        "convert it to PEM: ssh-keygen -i -f {file} > key.pub && ssh-keygen -e -m PKCS8 -f key.pub > key.pub.pem",
     ),
     (
         rb"\APuTTY-User-Key-File-",
         "this is a PuTTY private key",
-        "puttygen {file} -O private-openssh -o key.pem makes an RSA or ECDSA key PEM",
+        "convert an RSA or ECDSA key to PEM: puttygen {file} -O private-openssh -o key.pem",
     ),
     (
         rb"-----BEGIN (NEW )?CERTIFICATE REQUEST-----",
         "this is a certificate request",
-        "openssl req -noout -pubkey -in {file} > key.pub.pem takes the public key out",
+        "extract the public key: openssl req -noout -pubkey -in {file} > key.pub.pem",
     ),
     (
         rb"-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----",
         "this is a certificate",
-        "openssl x509 -noout -pubkey -in {file} > key.pub.pem takes the public key out",
+        "extract the public key: openssl x509 -noout -pubkey -in {file} > key.pub.pem",
     ),
     (
         rb"-----BEGIN PKCS7-----",
         "this is a bundle of certificates",
-        "openssl pkcs7 -print_certs -in {file} | openssl x509 -noout -pubkey > key.pub.pem takes the first key out",
+        "extract the first key: openssl pkcs7 -print_certs -in {file} | openssl x509 -noout -pubkey > key.pub.pem",
     ),
     (
         rb"-----BEGIN (ENCRYPTED )?(COSIGN|SIGSTORE) PRIVATE KEY-----",
-        "cosign's own key encryption is not read",
+        "cosign's key encryption is not supported",
         f"use a PKCS#8 key; {_NEW_KEY}",
     ),
     (
         rb"(?s)\A.{8}KBXf",
         "this is gpg's keyring",
-        "gpg --armor --export FINGERPRINT > key.asc writes a public key, sifmake sign --gpg uses a secret one",
+        "export a public key: gpg --armor --export FINGERPRINT > key.asc; use a secret one with `sifmake sign --gpg`",
     ),
     (rb"\A\x30(?:[\x81-\x84]|[\x20-\x7f](?:\x02\x01|\x30))", "this is a key in binary form (DER)", _der),
 )

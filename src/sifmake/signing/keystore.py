@@ -1,9 +1,9 @@
-"""The user's own keys and trusted keys, as files under the configuration folder (folders 0700, secrets 0600).
+"""The user's private keys and trusted keys, as files in the configuration folder (folders 0700, secrets 0600).
 
 keys/secret/NAME.pem     Ed25519 private key, PKCS#8
 keys/trusted/NAME.pem    trusted raw public key
 keys/trusted/FPR.asc     trusted OpenPGP certificate
-keys/trusted/denied.txt  fingerprints that are refused
+keys/trusted/denied.txt  denied fingerprints
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sifmake.signing.certificates import Certificate
 
 _DEVELOPMENT_NAME = "development"
-_ELSEWHERE = "set SIFMAKE_CONFIG_DIR to a folder of yours, or name the key's file with --key"
+_ELSEWHERE = "set SIFMAKE_CONFIG_DIR to a folder of yours, or use --key with the key's file"
 
 
 def config_folder() -> Path:
@@ -34,18 +34,18 @@ def config_folder() -> Path:
     A relative ``XDG_CONFIG_HOME`` is ignored (XDG base directory specification 0.8).
 
     Raises:
-        KeyFileError: The folder cannot be looked into, or there is no home directory: to go on without the list of
-            denied keys would be to trust them.
+        KeyFileError: The folder cannot be read, or there is no home directory. Continuing without the list of denied
+            keys would mean trusting them.
     """
     own, base = os.environ.get("SIFMAKE_CONFIG_DIR"), Path(os.environ.get("XDG_CONFIG_HOME", ""))
     try:
         folder = Path(own) if own else (base if base.is_absolute() else Path.home() / ".config") / "sifmake"
     except RuntimeError:
-        raise KeyFileError("there is no home directory with your keys", hint=_ELSEWHERE) from None
+        raise KeyFileError("there is no home directory for your keys", hint=_ELSEWHERE) from None
     try:
         (folder / "keys").exists()
     except OSError as error:
-        what = f"your keys cannot be looked for: {error.strerror}"
+        what = f"the folder of your keys cannot be read: {error.strerror}"
         raise KeyFileError(what, where=str(folder), hint=_ELSEWHERE) from None
     return folder
 
@@ -56,7 +56,7 @@ def is_name(text: str) -> bool:
 
 
 def secret_path(config: Path, name: str) -> Path:
-    """Return where the private key of that name is kept."""
+    """Return the path of the private key with a name."""
     return config / "keys" / "secret" / f"{name}.pem"
 
 
@@ -66,7 +66,7 @@ def trusted_folder(config: Path) -> Path:
 
 
 def _private_folder(folder: Path) -> None:
-    """Make a folder of keys that only the user can enter."""
+    """Create a folder for keys that only the user can enter."""
     make_folders(folder, 0o700)
     for part in (folder, folder.parent):
         part.chmod(0o700)
@@ -77,17 +77,17 @@ def apptainer_ring() -> Path:
     folder = os.environ.get("APPTAINER_KEYSDIR")
     base = os.environ.get("APPTAINER_CONFIGDIR")
     keys = Path(folder) if folder else (Path(base) if base else Path("~/.apptainer")) / "keys"
-    return Path(os.path.expanduser(keys / "pgp-public"))  # noqa: PTH111  # Path's own fails where there is no home
+    return Path(os.path.expanduser(keys / "pgp-public"))  # noqa: PTH111  # Path.expanduser fails if there is no home
 
 
 def ring_files() -> list[Path]:
-    """Return Apptainer's keyring of public keys where it holds something that can be looked at."""
+    """Return the path of Apptainer's keyring of public keys, if it exists and is not empty, as a list."""
     ring = apptainer_ring()
     return [ring] if exists_quietly(ring) and ring.is_file() and ring.stat().st_size else []
 
 
 def default_trust(config: Path | None = None) -> TrustStore:
-    """Return what a user trusts: the trusted keys, Apptainer's public keyring and the user's development key."""
+    """Return the keys that a user trusts: trusted keys, Apptainer's public keyring and the user's development key."""
     config = config_folder() if config is None else config
     folder = trusted_folder(config)
     store = TrustStore.load([*([folder] if folder.is_dir() else []), *ring_files()])
@@ -107,7 +107,7 @@ def development_trust(config: Path) -> TrustStore:
 
 
 def development_key(config: Path) -> Path:
-    """Return the file of the user's development key, made at first use; safe for several processes at once."""
+    """Return the file of the user's development key, which is made on first use; several processes may call this."""
     path = secret_path(config, _DEVELOPMENT_NAME)
     if not path.is_file():
         from sifmake.signing.pem import new_private, private_bytes
@@ -118,12 +118,12 @@ def development_key(config: Path) -> Path:
 
 
 def _write_new(path: Path, data: bytes, *, keep: bool = False) -> None:
-    """Write a file with mode 0600 that appears whole or not at all and replaces nothing.
+    """Write a file with mode 0600 that appears complete or not at all, and replaces nothing.
 
     Args:
         path: The file.
         data: Its content.
-        keep: Leave a file that is there already alone, instead of an error.
+        keep: Whether to keep an existing file instead of raising an error.
 
     Raises:
         KeyFileError: The file exists.
@@ -132,25 +132,25 @@ def _write_new(path: Path, data: bytes, *, keep: bool = False) -> None:
         write_and_link(path, data, 0o600)
     except FileExistsError:
         if not keep:
-            raise KeyFileError("there is a key of this name", where=str(path), hint="remove it first") from None
+            raise KeyFileError("a key with this name exists", where=str(path), hint="remove it first") from None
 
 
 def new_pair(config: Path, name: str, passphrase: str) -> tuple[Path, Path]:
-    """Make an Ed25519 key pair and trust its public half; returns the files of the private and the public key.
+    """Make an Ed25519 key pair and trust its public half; return the files of the private and the public key.
 
     Raises:
-        KeyFileError: The name is not usable or taken.
+        KeyFileError: The name is not valid, or is taken.
     """
     from sifmake.signing.pem import new_private, private_bytes, public_bytes
 
     if not is_name(name):
-        raise KeyFileError(f"{name!r:.80} cannot name a key", hint="use letters, digits and ._@+-")
+        raise KeyFileError(f"{name!r:.80} is not a valid name for a key", hint="use letters, digits and ._@+-")
     if name == _DEVELOPMENT_NAME:
-        what = f"{name!r} is the name of the key that builds make for themselves"
+        what = f"{name!r} is the name of the key that builds make automatically"
         raise KeyFileError(what, hint="choose another name")
     secret, public = secret_path(config, name), trusted_folder(config) / f"{name}.pem"
     if public.exists():
-        raise KeyFileError("there is a key of this name", where=str(public), hint="remove it first")
+        raise KeyFileError("a key with this name exists", where=str(public), hint="remove it first")
     for folder in (secret.parent, public.parent):
         _private_folder(folder)
     key = new_private()
@@ -160,10 +160,10 @@ def new_pair(config: Path, name: str, passphrase: str) -> tuple[Path, Path]:
 
 
 def import_keys(config: Path, path: Path, data: bytes) -> list[str]:
-    """Trust the public keys in a file with that content; returns a line for each.
+    """Trust the public keys in the content of a file; return a line for each.
 
     Raises:
-        KeyFileError: The file holds no public key, or one of that name is there already with other content.
+        KeyFileError: The file has no public key, or another key with that name exists.
     """
     folder = trusted_folder(config)
     store = load_keys(data, path)
@@ -172,23 +172,23 @@ def import_keys(config: Path, path: Path, data: bytes) -> list[str]:
         return [_import_one(folder / f"{name}.pem", data, store.keys[0].key_id)]
     usable = [item for item in store.certificates if item.usable]
     if not usable:
-        what = "the key is too weak, of a kind that is not supported, or has no strong signature of its own"
+        what = "the key is too weak, of an unsupported kind, or has no strong self-signature"
         raise KeyFileError(what, where=str(path), hint=f"for OpenPGP, {KINDS}")
     return [_import_certificate(folder / f"{item.fingerprint}.asc", item) for item in usable]
 
 
 def import_secret(config: Path, path: Path, data: bytes) -> Path:
-    """Keep a copy of a private PEM key, the content of a file; returns the copy.
+    """Keep a copy of a private PEM key from the content of a file; return the path of the copy.
 
     Raises:
-        KeyFileError: It cannot sign, the file's name cannot name a key, or the name is taken. What an encrypted key
-            is cannot be seen here.
+        KeyFileError: The key cannot sign, the file's name is not valid for a key, or the name is taken. The kind of an
+            encrypted key cannot be checked here.
     """
     from sifmake.signing.pem import load_plain
 
     load_plain(data, str(path))
     if not is_name(path.stem) or path.stem == _DEVELOPMENT_NAME:
-        raise KeyFileError(f"{path.stem!r:.80} cannot name a key", hint="rename the file")
+        raise KeyFileError(f"{path.stem!r:.80} is not a valid name for a key", hint="rename the file")
     target = secret_path(config, path.stem)
     _private_folder(target.parent)
     _write_new(target, data)
@@ -196,7 +196,7 @@ def import_secret(config: Path, path: Path, data: bytes) -> Path:
 
 
 def _import_one(target: Path, data: bytes, label: str) -> str:
-    """Write one trusted raw key; returns its label."""
+    """Write one trusted raw key; return its label."""
     _private_folder(target.parent)
     if not target.exists() or read_key_file(target) != data:
         _write_new(target, data)
@@ -204,7 +204,7 @@ def _import_one(target: Path, data: bytes, label: str) -> str:
 
 
 def _import_certificate(target: Path, item: Certificate) -> str:
-    """Write or update one trusted OpenPGP certificate; returns its label."""
+    """Write or update one trusted OpenPGP certificate; return its label."""
     from sifmake.signing.certificates import united
 
     _private_folder(target.parent)
@@ -218,17 +218,17 @@ def find_trusted(config: Path, wanted: str) -> Path:
     """Return the file of a trusted key by file name, name or fingerprint.
 
     Raises:
-        KeyFileError: There is none.
+        KeyFileError: There is no such key.
     """
     folder = trusted_folder(config)
     for path in key_files(folder):
         if wanted in (path.name, path.stem) or _fingerprint_matches(path, wanted):
             return path
-    raise KeyFileError("no such trusted key", where=wanted, hint="sifmake key list shows those you have")
+    raise KeyFileError("no such trusted key", where=wanted, hint="run `sifmake key list` to see your trusted keys")
 
 
 def _fingerprint_matches(path: Path, wanted: str) -> bool:
-    """Whether a key file holds the key with a fingerprint."""
+    """Whether a key file contains the key with a fingerprint."""
     try:
         fingerprint = normalized(wanted)
     except KeyFileError:

@@ -1,4 +1,4 @@
-"""What a SIF signature signs: a JSON document with the digests of header, descriptors and objects of one group."""
+"""The document that a SIF signature signs: JSON with the digests of header, descriptors and objects of one group."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ HASHES: Final[Mapping[str, str]] = {
     "sha512_224": "sha512_224",
     "sha512_256": "sha512_256",
 }
-"""Names of the hashes in digests, which are hashlib's; weaker ones are refused."""
+"""Names of the accepted hashes, as in hashlib; weaker ones are refused."""
 
 
 class MetadataError(SigningError):
-    """Signed metadata is not in the form that a SIF signature has."""
+    """Signed metadata does not have the form of a SIF signature."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class SignedObject:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """What differs between a signed document and a file.
+    """A difference between a signed document and a file.
 
     Attributes:
         id: Object number; 0 for the header.
         reason: A clause.
-        data: Whether it is the object's data, rather than its descriptor.
+        data: Whether the object's data differs, rather than its descriptor.
     """
 
     id: int
@@ -119,7 +119,7 @@ def _header_digest(header: Header, name: str) -> str:
 
 
 def _descriptor_digest(item: Descriptor, lowest: int, name: str) -> str:
-    """Return the digest of a descriptor without its place, group and modification time."""
+    """Return the digest of a descriptor without its offset, group and modification time."""
     flags = (item.data_type, item.used, item.id - lowest, item.link)
     numbers = (item.size, item.created, item.uid, item.gid)
     return hashlib.new(name, _SIGNED_DESCRIPTOR.pack(*flags, *numbers, item.name, item.extra)).hexdigest()
@@ -129,7 +129,7 @@ def decode(message: bytes) -> Metadata:
     """Read a signed document.
 
     Raises:
-        MetadataError: It is not of the form, its version is unknown, or it uses a weak hash.
+        MetadataError: The form is wrong, the version is unknown, or it uses a weak hash.
     """
     try:
         document = json.loads(message.decode())
@@ -173,14 +173,14 @@ def mismatches(
     """Compare a signed document with a file.
 
     Args:
-        metadata: What was signed.
+        metadata: The signed document.
         header: The header of the file.
         objects: The objects of the group by number.
         lowest: Lowest object number in the group.
         data_digest: Returns the hexadecimal digest of an object's data with the named hash.
 
     Returns:
-        What differs, in the order of the objects.
+        The differences, in the order of the objects.
     """
     found: list[Mismatch] = []
     if _header_digest(header, metadata.header.name) != metadata.header.value:

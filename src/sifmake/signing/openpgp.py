@@ -1,8 +1,8 @@
-"""OpenPGP clear-signed texts: which trusted key made each signature, and how that key stands.
+"""OpenPGP clear-signed texts: find the trusted key that made each signature, and judge that key.
 
-A signature says who made it, mostly in a part that is not signed. That is taken for a hint at best: each signature is
-checked with one key at a time, and the key that it verifies with is the one that is judged and reported. What the
-signed part says must agree with it. The checking itself is done by ``pysequoia``.
+A signature says who made it, mostly in a part that is not signed, so this is only used as a hint: each signature is
+checked with one key at a time, and the key with which it verifies is the one that is judged and reported. The signed
+part must name the same key. ``pysequoia`` does the cryptography.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 _STRONG = {"SHA224", "SHA256", "SHA384", "SHA512"}
 _WEAK = {"MD5", "SHA1", "RipeMD"}
 _OTHER_KEYS = 64
-"""Keys that a signature is tried with besides those that it names."""
+"""Most keys to try on a signature, in addition to the keys that it names."""
 
 
 class PgpState(enum.Enum):
-    """How one clear-signed text stands; the worst first."""
+    """The state of one clear-signed text, the worst first."""
 
     INVALID = "invalid"
     REVOKED = "revoked"
@@ -44,14 +44,14 @@ class PgpState(enum.Enum):
 
 @dataclass(frozen=True)
 class PgpResult:
-    """What verifying a clear-signed text gave.
+    """The result of verifying a clear-signed text.
 
     Attributes:
-        state: How it stands.
+        state: The state of the text.
         fingerprint: Primary fingerprint of the key that made it, else what the signature says about its key.
-        name: User ID of the signer; empty where unknown.
+        name: User ID of the signer; empty if unknown.
         reason: A clause that says why it is not good; empty if it is.
-        others: How the further signatures of a good text stand: all are good.
+        others: Results of the further signatures of a good text; all are good.
     """
 
     state: PgpState
@@ -62,23 +62,23 @@ class PgpResult:
 
 
 def count_signatures(data: bytes) -> int:
-    """Return how many signatures a clear-signed text has; raises as :func:`verify`."""
+    """Return how many signatures a clear-signed text has; raises the errors of :func:`verify`."""
     return len(signatures_in(split(data).armor))
 
 
 def verify(data: bytes, certificates: Iterable[Certificate], denied: frozenset[str]) -> PgpResult:
-    """Verify the data of a signature object; every signature in it must hold.
+    """Verify the data of a signature object; every signature in it must be valid.
 
     Args:
-        data: The clear-signed text, as it stands in the file.
-        certificates: Those that are trusted.
-        denied: Fingerprints of keys and subkeys that are not accepted, upper-case hexadecimal.
+        data: The clear-signed text, as it is in the file.
+        certificates: The trusted certificates.
+        denied: Fingerprints of denied keys and subkeys, upper-case hexadecimal.
 
     Returns:
-        How the worst of its signatures stands.
+        The result of the worst of its signatures.
 
     Raises:
-        MetadataError: It is no clear-signed text.
+        MetadataError: The data is not a clear-signed text.
     """
     signed = split(data)
     found = signatures_in(canonical(signed.armor))
@@ -96,9 +96,9 @@ class _Checker:
 
     Attributes:
         data: The clear-signed text.
-        signed: The same, taken apart.
-        certificates: Those that are trusted.
-        denied: Fingerprints that are not accepted, upper-case hexadecimal.
+        signed: The same text, split into its parts.
+        certificates: The trusted certificates.
+        denied: Denied fingerprints, upper-case hexadecimal.
     """
 
     data: bytes
@@ -107,21 +107,21 @@ class _Checker:
     denied: frozenset[str]
 
     def check(self, signature: SignaturePacket) -> PgpResult:
-        """Say which key made a signature, and how that key stands."""
+        """Find the key that made a signature, and judge it."""
         if reason := _unfit(signature):
             return PgpResult(PgpState.INVALID, reason=reason)
         maker = next((pair for pair in self.candidates(signature) if self.made_by(signature, *pair)), None)
         return self.without_maker(signature) if maker is None else self.judge(signature, *maker)
 
     def candidates(self, signature: SignaturePacket) -> Iterator[tuple[Certificate, str]]:
-        """Give the keys that may have made a signature, those first that it names."""
+        """Yield the keys that may have made a signature, first those that it names."""
         pairs = [(owner, key) for owner in self.certificates for key in owner.keys]
         names = signature.issuers | signature.hints
         yield from (pair for pair in pairs if _is_named(pair[1], names))
         yield from itertools.islice((pair for pair in pairs if not _is_named(pair[1], names)), _OTHER_KEYS)
 
     def made_by(self, signature: SignaturePacket, owner: Certificate, key: str) -> bool:
-        """Whether a key made a signature of the text that we read."""
+        """Whether a key made a signature of the text."""
         packet = packed(SIGNATURE_TAG, signature.hinting_at(key))
         frame = self.data[: self.signed.start + len(self.signed.text)] + b"\n" + armored(packet)
         try:
@@ -133,7 +133,7 @@ class _Checker:
         return makers == [key] and text == self.signed.text.replace(b"\r\n", b"\n")
 
     def judge(self, signature: SignaturePacket, owner: Certificate, key: str) -> PgpResult:
-        """Say how a signature stands that was made by a key of a certificate."""
+        """Judge a signature that was made by a key of a certificate."""
         result = PgpResult(PgpState.GOOD, owner.fingerprint, owner.name)
         other = next((name for name in sorted(signature.issuers) if not means(name, key)), None)
         if other is not None:
@@ -143,12 +143,12 @@ class _Checker:
         return replace(result, state=PgpState.REVOKED, reason=ended[0]) if ended else result
 
     def denials(self, key: str) -> Iterator[str]:
-        """Give the reasons why the deny list refuses a key: itself, or a certificate that it belongs to."""
+        """Yield the reasons why the deny list refuses a key: the key itself, or a certificate that it belongs to."""
         owners = [item.fingerprint for item in self.certificates if key in item.keys]
         yield from (f"key {name} is on the deny list" for name in [*owners, key.upper()] if name in self.denied)
 
     def without_maker(self, signature: SignaturePacket) -> PgpResult:
-        """Say how a signature stands that no trusted key has made, by what it says itself."""
+        """Judge a signature that no trusted key has made, from what it says about its key."""
         names = signature.claims
         shown = max(names, key=len, default="").upper()
         denied = sorted(item for item in self.denied if _is_named(item, names))
@@ -171,7 +171,7 @@ class _Checker:
 
 
 def _unfit(signature: SignaturePacket) -> str:
-    """Return why a signature is refused whoever made it; empty if it is not."""
+    """Return why a signature is refused regardless of its key; empty if it is not."""
     name = signature.hash_name
     if name in _WEAK:
         return f"the signature uses the weak hash {name}"
@@ -181,12 +181,12 @@ def _unfit(signature: SignaturePacket) -> str:
 
 
 def _is_named(fingerprint: str, names: Iterable[str]) -> bool:
-    """Whether one of some fingerprints and key IDs means a key."""
+    """Whether one of some fingerprints and key IDs names a key."""
     return any(means(name, fingerprint) for name in names)
 
 
 def _signature_ends(signature: SignaturePacket) -> Iterator[str]:
-    """Give the reason why a signature is not good any more by its own word; the library then finds no maker."""
+    """Yield the reason why a signature has expired, for which the library reports no signer at all."""
     if signature.created is not None and signature.valid_for is not None:
         end = signature.created + signature.valid_for
         if end < datetime.now(UTC):

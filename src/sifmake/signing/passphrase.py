@@ -1,4 +1,4 @@
-"""Where passphrases come from: a file, a variable, the user; never the command line's arguments."""
+"""Sources of passphrases: a file, a variable, the user; never the arguments of the command line."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 _VARIABLE = withheld.VARIABLE
 _FILE_VARIABLE = "SIFMAKE_PASSPHRASE_FILE"
-"""For what systemd calls credentials, and for cron: the secret itself is in no environment then."""
+"""For systemd credentials and cron: with it, the secret itself is not in the environment."""
 _LONGEST = 4096
-"""Bytes of a passphrase that are read."""
+"""Most bytes of a passphrase."""
 
 
 @dataclass(frozen=True)
 class Passphrase:
-    """Gives passphrases when keys need them; bytes that are no UTF-8 are kept by Python's surrogates.
+    """Provides passphrases when keys need them; bytes that are not UTF-8 are kept as Python's surrogates.
 
     Attributes:
         file: A file whose first line is the passphrase; None to look in ``SIFMAKE_PASSPHRASE``, and in the file that
             ``SIFMAKE_PASSPHRASE_FILE`` names.
-        text: The passphrase itself, before anything else.
-        ask: Asks the user with the question that it is given, where nothing else holds it; None if nobody can be asked.
+        text: The passphrase itself; takes precedence over everything else.
+        ask: Asks the user a question, if there is no other source; None if there is no user to ask.
     """
 
     file: Path | None = None
@@ -36,7 +36,7 @@ class Passphrase:
     ask: Callable[[str], str] | None = field(default=None, repr=False)
 
     def known(self) -> str | None:
-        """Return the passphrase that is given, or that a file or the variable holds; None if there is none."""
+        """Return the passphrase that is given or comes from a file or the variable; None if there is none."""
         if self.text is not None:
             return self.text
         path = self._path()
@@ -46,28 +46,28 @@ class Passphrase:
             return os.fsdecode(file.readline(_LONGEST).removesuffix(b"\n").removesuffix(b"\r"))
 
     def _path(self) -> Path | None:
-        """Return the file that is read; None where the variable holds the passphrase, or nothing does."""
+        """Return the file to read; None if the variable has the passphrase, or there is none."""
         if self.file is not None or withheld.passphrase() is not None:
             return self.file
         named = os.environ.get(_FILE_VARIABLE)
         return Path(named) if named else None
 
     def __call__(self, key: str) -> str:
-        """Return the passphrase of the key that the argument names.
+        """Return the passphrase of a key, which the argument names.
 
         Raises:
-            KeyFileError: Nothing holds it and nobody can be asked.
+            KeyFileError: There is no source for it, and no user to ask.
         """
         known = self.known()
         if known is not None:
             return known
         if self.ask is None:
             hint = f"name a file with --passphrase-file or {_FILE_VARIABLE}, or set {_VARIABLE}"
-            raise KeyFileError("the key has a passphrase and there is no terminal to ask on", where=key, hint=hint)
+            raise KeyFileError("the key has a passphrase, but there is no terminal to ask on", where=key, hint=hint)
         return self.ask(f"Passphrase of {key}: ")
 
     def wrong(self, key: str) -> KeyFileError:
-        """Return the error for a passphrase that does not open a key: says where it came from."""
+        """Return the error for a passphrase that does not open a key; the hint says where it came from."""
         if self.text is not None:
             hint = "it came from the caller"
         elif (path := self._path()) is not None:

@@ -1,7 +1,7 @@
-"""Raw keys in PEM files, by ``cryptography``: reading, fingerprints, signing and verifying as the peers do it.
+"""Raw keys in PEM files, with ``cryptography``: reading, fingerprints, signing and verifying like the peers.
 
-RSA signs by PKCS#1 v1.5 and ECDSA in DER, both over SHA-256; Ed25519 signs the message itself. RSA and Ed25519
-signatures are deterministic, ECDSA ones where the library can make them so (RFC 6979).
+RSA uses PKCS#1 v1.5 and ECDSA uses DER, both over SHA-256; Ed25519 signs the message itself. RSA and Ed25519 signatures
+are deterministic; ECDSA signatures are if the library supports that (RFC 6979).
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def load_private(data: bytes, where: str, passphrase: Passphrase) -> PrivateKey:
     Args:
         data: The PEM file.
         where: Its name, for messages and for the question for its passphrase.
-        passphrase: Asked only if the key is encrypted.
+        passphrase: Used only if the key is encrypted.
 
     Raises:
-        KeyFileError: It is no such key, its kind is not supported, or the passphrase is wrong.
+        KeyFileError: It is not such a key, its kind is not supported, or the passphrase is wrong.
     """
     key = load_plain(data, where)
     if key is None:
@@ -48,13 +48,13 @@ def load_private(data: bytes, where: str, passphrase: Passphrase) -> PrivateKey:
 
 
 def load_plain(data: bytes, where: str) -> PrivateKey | None:
-    """Read a private key that is not encrypted; None where it is.
+    """Read an unencrypted private key; None if it is encrypted.
 
     Raises:
-        KeyFileError: It is no private key, or its kind is not supported.
+        KeyFileError: It is not a private key, or its kind is not supported.
     """
     if b"PRIVATE KEY-----" not in data and b"PUBLIC KEY-----" in data:
-        raise KeyFileError("this is a public key", where=where, hint="signing takes the private key")
+        raise KeyFileError("this is a public key", where=where, hint="use the private key to sign")
     check_blocks(data, "PRIVATE", where)
     try:
         return _check_private(_quietly(lambda: serialization.load_pem_private_key(data, None)), where)
@@ -63,12 +63,12 @@ def load_plain(data: bytes, where: str) -> PrivateKey | None:
     except (ValueError, UnsupportedAlgorithm):
         known = foreign_form(data, where)
         raise known or KeyFileError(
-            "not a private key in PEM form", where=where, hint="PKCS#8, PKCS#1 and SEC1 work"
+            "not a private key in PEM form", where=where, hint="use PKCS#8, PKCS#1 or SEC1"
         ) from None
 
 
 def _load_encrypted(data: bytes, where: str, passphrase: Passphrase) -> object:
-    """Read an encrypted private key with the passphrase that is asked for."""
+    """Read an encrypted private key, asking for its passphrase."""
     secret = passphrase(where)
     try:
         return serialization.load_pem_private_key(data, os.fsencode(secret))
@@ -80,17 +80,17 @@ def load_public(data: bytes, where: str) -> PublicKey:
     """Read a public key: SubjectPublicKeyInfo (``PUBLIC KEY``) or PKCS#1 (``RSA PUBLIC KEY``).
 
     Raises:
-        KeyFileError: It is no such key, or its kind is not supported.
+        KeyFileError: It is not such a key, or its kind is not supported.
     """
     if b"PRIVATE KEY-----" in data:
-        raise KeyFileError("this is a private key", where=where, hint="verifying takes the public key")
+        raise KeyFileError("this is a private key", where=where, hint="use the public key to verify")
     check_blocks(data, "PUBLIC", where)
     try:
         key = _quietly(lambda: serialization.load_pem_public_key(data))
     except (ValueError, UnsupportedAlgorithm):
         known = foreign_form(data, where)
         raise known or KeyFileError(
-            "not a public key in PEM form", where=where, hint="PUBLIC KEY and RSA PUBLIC KEY blocks work"
+            "not a public key in PEM form", where=where, hint="use a file with a PUBLIC KEY or RSA PUBLIC KEY block"
         ) from None
     return _check_public(key, where)
 
@@ -111,7 +111,7 @@ def _check_private(key: object, where: str) -> PrivateKey:
 
 
 def _kind_name(key: object) -> str:
-    """Return the name of a kind of key, as Ed448."""
+    """Return the name of a kind of key, such as Ed448."""
     return type(key).__name__.lstrip("_").removesuffix("PrivateKey").removesuffix("PublicKey")
 
 
@@ -127,7 +127,7 @@ def _check_public(key: object, where: str) -> PublicKey:
 
 
 def key_id(key: PublicKey) -> str:
-    """Return the fingerprint as OpenSSH writes it: ``SHA256:`` and unpadded base64."""
+    """Return the fingerprint in OpenSSH's format: ``SHA256:`` and unpadded base64."""
     line = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
@@ -150,7 +150,7 @@ def sign(key: PrivateKey, message: bytes) -> bytes:
 
 
 def _ecdsa() -> ec.ECDSA:
-    """Return ECDSA over SHA-256, deterministic where the library can."""
+    """Return ECDSA over SHA-256, deterministic if the library supports that."""
     try:
         return ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
     except UnsupportedAlgorithm:
@@ -158,7 +158,7 @@ def _ecdsa() -> ec.ECDSA:
 
 
 def verifies(key: PublicKey, signature: bytes, message: bytes) -> bool:
-    """Whether a signature of a message was made by the key."""
+    """Whether the key made a signature of a message."""
     try:
         if isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
@@ -177,7 +177,7 @@ def new_private() -> PrivateKey:
 
 
 def private_bytes(key: PrivateKey, passphrase: str = "") -> bytes:
-    """Return a key in PKCS#8 PEM, encrypted where there is a passphrase."""
+    """Return a key in PKCS#8 PEM, encrypted if there is a passphrase."""
     protection = (
         serialization.BestAvailableEncryption(os.fsencode(passphrase)) if passphrase else serialization.NoEncryption()
     )

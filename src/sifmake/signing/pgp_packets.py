@@ -1,7 +1,7 @@
-"""OpenPGP signatures and keys of version 4 as bytes (RFC 9580, sections 5.2.3 and 5.5), read without a library.
+"""Parsing of OpenPGP signatures and keys of version 4 (RFC 9580, sections 5.2.3 and 5.5) without a library.
 
-A library that meets a hash, a packet or a subpacket that it does not know gives no answer at all; here such a thing
-has a number, which a message can name.
+The library fails on an unknown hash, packet or subpacket without saying what it is; this module returns its number, so
+that a message can name it.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _HASHES: Final[Mapping[int, str]] = {
 }
 _KEY_ID_DIGITS = 16
 _NUMBER_BYTES = 4
-"""Of times and periods in subpackets."""
+"""Bytes of times and periods in subpackets."""
 
 
 @dataclass(frozen=True)
 class SignaturePacket:
-    """What a version 4 signature says about itself; nothing of it is checked here.
+    """The content of a version 4 signature; nothing of it is verified here.
 
     Attributes:
         body: The packet without its header.
         kind: Signature type.
-        hash_name: Name of its hash, or its number where that has no name.
-        created: When it was made, as it says; None if it does not say.
+        hash_name: Name of its hash, or its number if that is unknown.
+        created: Its creation time; None if it has none.
         valid_for: How long it is valid; None for ever.
-        key_valid_for: How long the key is valid that it binds; None for ever or where it binds none.
-        issuers: Who made it as the signed part says: fingerprints and key IDs, lower-case hexadecimal.
-        hints: The same from the part that is not signed, which anyone can change.
+        key_valid_for: How long the key that it binds is valid; None for ever, or if it binds none.
+        issuers: The signer according to the signed part: fingerprints and key IDs, lower-case hexadecimal.
+        hints: The same from the unsigned part, which anyone can change.
     """
 
     body: bytes
@@ -63,11 +63,11 @@ class SignaturePacket:
 
     @property
     def claims(self) -> frozenset[str]:
-        """Who made it as far as it says so: the signed part first, then a key ID, which is what gpg goes by."""
+        """The signer according to the signature: from the signed part, else a key ID from the other part, like gpg."""
         return self.issuers or frozenset(name for name in self.hints if len(name) == _KEY_ID_DIGITS) or self.hints
 
     def hinting_at(self, fingerprint: str) -> bytes:
-        """Return the body with one hint in the unsigned part: the key ID of a key."""
+        """Return the body with a single hint, the key ID of a key, in the unsigned part."""
         end = 6 + int.from_bytes(self.body[4:6])
         rest = self.body[end + 2 + int.from_bytes(self.body[end : end + 2]) :]
         hint = bytes([9, ISSUER]) + bytes.fromhex(_key_id(fingerprint))
@@ -78,7 +78,7 @@ def signatures_in(armor: bytes) -> list[SignaturePacket]:
     """Return the signatures in an armored block.
 
     Raises:
-        MetadataError: It is damaged, or holds something else or signatures of another version.
+        MetadataError: It is damaged, or has other packets or signatures of another version.
     """
     try:
         found = packets(dearmored(armor))
@@ -94,7 +94,7 @@ def read_signature(body: bytes) -> SignaturePacket:
     """Read the body of a signature packet.
 
     Raises:
-        MetadataError: It is of another version than 4.
+        MetadataError: Its version is not 4.
         ValueError, IndexError: It is damaged.
     """
     if body[0] != VERSION_4:
@@ -120,7 +120,7 @@ def read_signature(body: bytes) -> SignaturePacket:
 
 
 def _subpackets(area: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give types and contents of the subpackets in an area; ``ValueError`` if they do not fill it exactly."""
+    """Yield types and contents of the subpackets in an area; ``ValueError`` if they do not fill it exactly."""
     at = 0
     while at < len(area):
         first = area[at]
@@ -143,13 +143,13 @@ def _shortest(found: list[tuple[int, bytes]], wanted: int) -> timedelta | None:
 
 
 def _issuers(found: list[tuple[int, bytes]] | Iterator[tuple[int, bytes]]) -> frozenset[str]:
-    """Return the keys that subpackets name as the maker."""
+    """Return the keys that subpackets name as the signer."""
     names = {ISSUER: 0, ISSUER_FINGERPRINT: 1}
     return frozenset(data[names[kind] :].hex() for kind, data in found if kind in names)
 
 
 def fingerprint_of(body: bytes) -> str:
-    """Return the fingerprint of a key packet, lower-case hexadecimal; empty for other versions than 4."""
+    """Return the fingerprint of a key packet, lower-case hexadecimal; empty if its version is not 4."""
     if body[:1] != bytes([VERSION_4]) or len(body) > 0xFFFF:
         return ""
     return hashlib.sha1(b"\x99" + len(body).to_bytes(2) + body, usedforsecurity=False).hexdigest()
@@ -161,6 +161,6 @@ def _key_id(fingerprint: str) -> str:
 
 
 def means(name: str, fingerprint: str) -> bool:
-    """Whether a fingerprint or key ID means the key with a fingerprint, whatever the case of their letters."""
+    """Whether a fingerprint or key ID names the key with a fingerprint, ignoring case."""
     name, fingerprint = name.lower(), fingerprint.lower()
     return name in {fingerprint, _key_id(fingerprint)}

@@ -1,4 +1,4 @@
-"""Clear-signing with an OpenPGP secret key from a file, by ``pysequoia``."""
+"""Clear-signing with an OpenPGP secret key from a file, with ``pysequoia``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OpenPgpSigner:
         return bytes.fromhex(self.fingerprint)
 
     def sign(self, message: bytes) -> bytes:
-        """Return the clear-signed message; it carries a random salt, so that no two are equal."""
+        """Return the clear-signed message; it contains a random salt, so no two are equal."""
         try:
             return pysequoia.sign(self.handle, message, mode=pysequoia.SignatureMode.CLEAR)
         except FAILURES as error:
@@ -54,17 +54,17 @@ def load_signer(data: bytes, where: str, passphrase: Passphrase) -> OpenPgpSigne
     """Read a secret key, armored or binary.
 
     Raises:
-        KeyFileError: It is no secret key that can sign now, has no version 4 fingerprint, or the passphrase is wrong.
+        KeyFileError: It is not a secret key that can sign now, is not of version 4, or the passphrase is wrong.
     """
     if b"-----BEGIN PGP PUBLIC KEY BLOCK-----" in data:
-        raise KeyFileError("this is a public key", where=where, hint="signing takes the private key")
+        raise KeyFileError("this is a public key", where=where, hint="use the private key to sign")
     try:
         key = pysequoia.Tsk.from_bytes(data)
         cert = key.extract_certificate()
     except FAILURES:
         raise _no_single_key(data, where) from None
     if len(cert.fingerprint) != 40:
-        raise KeyFileError("SIF signatures name OpenPGP keys of version 4 only", where=where)
+        raise KeyFileError("SIF signatures support OpenPGP keys of version 4 only", where=where)
     handle = _signing_handle(key, where, passphrase)
     return OpenPgpSigner(cert.fingerprint.upper(), first_user(cert), handle)
 
@@ -76,9 +76,9 @@ def _no_single_key(data: bytes, where: str) -> KeyFileError:
     except FAILURES:
         count = 0
     if count > 1:
-        hint = "write one into a file of its own: gpg --export-secret-keys FPR, apptainer key export --secret FILE"
-        return KeyFileError(f"holds {count} OpenPGP keys", where=where, hint=hint)
-    hint = "a private PEM key or what gpg --export-secret-keys writes is wanted"
+        hint = "export one key: gpg --export-secret-keys FPR > FILE, or apptainer key export --secret FILE"
+        return KeyFileError(f"the file has {count} OpenPGP keys", where=where, hint=hint)
+    hint = "use a private PEM key, or the output of `gpg --export-secret-keys`"
     return foreign_form(data, where) or KeyFileError("not a key", where=where, hint=hint)
 
 
@@ -88,7 +88,7 @@ def _signing_handle(key: pysequoia.Tsk, where: str, passphrase: Passphrase) -> p
         return key.signer()
     except FAILURES as error:
         if "encrypted" not in str(error).lower():
-            hint = "it needs a secret key with the sign flag that is neither expired nor revoked"
+            hint = "use a secret key with the sign flag that is neither expired nor revoked"
             raise KeyFileError(f"cannot sign: {_first_line(error)}", where=where, hint=hint) from None
     secret = passphrase(where)
     try:
@@ -101,12 +101,12 @@ def hash_type(message: bytes) -> HashType:
     """Return the hash of a clear-signed message as the signature's descriptor names it.
 
     Raises:
-        SigningError: The message is not one, or its hash is none that the format knows.
+        SigningError: The message is not clear-signed, or the format does not support its hash.
     """
     try:
         return _HASH_TYPES[signatures_in(split(message).armor)[0].hash_name]
     except (MetadataError, IndexError, KeyError):
-        raise SigningError("the OpenPGP signature is not clear-signed by SHA-256, SHA-384 or SHA-512") from None
+        raise SigningError("the OpenPGP signature does not use SHA-256, SHA-384 or SHA-512") from None
 
 
 def _first_line(error: BaseException) -> str:

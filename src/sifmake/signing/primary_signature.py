@@ -1,8 +1,8 @@
-"""Whether the primary key of an OpenPGP certificate made a signature over one of its subkeys.
+"""Check whether the primary key of an OpenPGP certificate made a signature on one of its subkeys.
 
-Anyone can add packets to a copy of a certificate. The library passes over signatures that do not hold, and still lists
-them. What they say of a subkey, that it is good for longer or not any more, must not count, so they are checked here
-(RFC 9580, sections 5.2.3, 5.2.4 and 5.5.5).
+Anyone can add packets to a copy of a certificate. The library ignores invalid signatures but still lists them. What
+they say about a subkey, that it is valid for longer or revoked, must not count, so they are checked here (RFC 9580,
+sections 5.2.3, 5.2.4 and 5.5.5).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _RSA, _ECDSA, _EDDSA, _ED25519 = (1, 3), 19, 22, 27
 _MATERIAL = 6
-"""Where a key packet's material begins: behind version, time and algorithm."""
+"""Offset of the key material in a key packet, after version, time and algorithm."""
 _HASHES: Final[Mapping[int, type[hashes.HashAlgorithm]]] = {
     2: hashes.SHA1,
     8: hashes.SHA256,
@@ -39,7 +39,7 @@ _RAW = 32
 
 
 def made_by_primary(primary: bytes, subkey: bytes, signature: bytes) -> bool | None:
-    """Tell whether a primary key made a signature over a subkey.
+    """Tell whether a primary key made a signature on a subkey.
 
     Args:
         primary: Body of its packet, version 4.
@@ -47,7 +47,7 @@ def made_by_primary(primary: bytes, subkey: bytes, signature: bytes) -> bool | N
         signature: Body of the signature packet, version 4.
 
     Returns:
-        None where the primary key is of a kind that cannot be checked here.
+        None if the kind of the primary key cannot be checked here.
     """
     if not _is_supported(primary):
         return None
@@ -75,7 +75,7 @@ def _is_supported(primary: bytes) -> bool:
 
 
 def _verify(material: bytes, kind: int, algorithm: hashes.HashAlgorithm, values: bytes, text: bytes) -> None:
-    """Check a signature; ``InvalidSignature`` if it is not the key's, ``ValueError`` if it is none."""
+    """Check a signature; ``InvalidSignature`` if the key did not make it, ``ValueError`` if it is malformed."""
     if kind in _RSA:
         modulus, exponent = _integers(material, 2)
         key = rsa.RSAPublicNumbers(exponent, modulus).public_key()

@@ -26,14 +26,14 @@ _KIND_NAMES = {"dsse": "PEM keys (DSSE)", "pgp": "OpenPGP"}
 
 @dataclass(frozen=True)
 class SignatureInfo:
-    """What signing did.
+    """The result of signing.
 
     Attributes:
         kind: "dsse" or "pgp".
-        fingerprint: Of the signer.
+        fingerprint: Fingerprint of the signer.
         objects: Numbers of the signed objects.
         signatures: Numbers of the new signature objects.
-        earlier: Numbers of signatures that were there before for the same groups.
+        earlier: Numbers of earlier signatures of the same groups.
     """
 
     kind: str
@@ -56,17 +56,17 @@ def sign_file(
 
     Args:
         source: The SIF file.
-        target: The signed file; where it is ``source``, the signature is appended to the file itself. After any error
-            both are as they were.
-        signer: Who signs.
-        object_digests: SHA-256 of the objects' data by object number, hexadecimal, where they are known from the build;
-            what is missing is computed from the file in one pass.
+        target: The signed file; if it is ``source``, the signature is appended to that file. After an error both are
+            unchanged.
+        signer: The signer.
+        object_digests: SHA-256 of the objects' data by object number, hexadecimal, if known from the build; missing
+            ones are computed from the file in one pass.
         group: Sign this group only.
-        object_id: Sign this object only; peers verify such a signature only when asked for that object.
+        object_id: Sign this object only; the peers verify such a signature only if asked for that object.
 
     Raises:
         SigningError: There is nothing to sign, or the file is signed with the other kind of key.
-        SifError: The source is no well-formed SIF or has no room for a signature.
+        SifError: The source is not a valid SIF file, or has no room for a signature.
     """
     with open_for_append(source, target) as sif:
         chosen = _choose(sif, group, object_id)
@@ -83,11 +83,11 @@ def _choose(sif: Sif, group: int | None, object_id: int | None) -> dict[int, lis
     where = str(sif.path)
     for item in sif.objects:
         if not item.group_id and item.data_type != DataType.SIGNATURE:
-            raise SigningError(f"object {item.id} is in no group, so that no signature can cover it", where=where)
+            raise SigningError(f"object {item.id} is not in a group, so no signature can cover it", where=where)
     if object_id is not None:
         item = sif.get(object_id)
         if not item.group_id or (group is not None and item.group_id != group):
-            raise SigningError(f"object {object_id} is not in a group that is to be signed", where=where)
+            raise SigningError(f"object {object_id} is not in a group to sign", where=where)
         return {item.group_id: [item]}
     groups = sorted({item.group_id for item in sif.objects if item.group_id})
     if group is not None and group not in groups:
@@ -98,15 +98,15 @@ def _choose(sif: Sif, group: int | None, object_id: int | None) -> dict[int, lis
 
 
 def _refuse_mixing(sif: Sif, signer: Signer, groups: set[int]) -> tuple[int, ...]:
-    """Return the numbers of earlier signatures of some groups; SigningError if any in the file is of the other kind."""
+    """Return the numbers of earlier signatures of some groups; SigningError if the file has any of the other kind."""
     earlier: list[int] = []
     for item in sif.find(DataType.SIGNATURE):
         kind = signature_kind(sif.read(item, DEFAULT_LIMITS.signature_bytes))
         if kind not in (signer.kind, "legacy"):
             raise SigningError(
-                f"the file is signed with {_KIND_NAMES[kind]}, so that {_KIND_NAMES[signer.kind]} cannot be added",
+                f"the file is signed with {_KIND_NAMES[kind]}, so {_KIND_NAMES[signer.kind]} cannot be added",
                 where=str(sif.path),
-                hint="verifiers hold keys of one kind and want every signature to fit; build it again",
+                hint="use the same kind of key, or build the file again",
             )
         if item.linked_group in groups and kind != "legacy":
             earlier.append(item.id)
@@ -114,7 +114,7 @@ def _refuse_mixing(sif: Sif, signer: Signer, groups: set[int]) -> tuple[int, ...
 
 
 def signature_kind(data: bytes) -> str:
-    """Return "dsse", "pgp", or "legacy" for the old form that leaves header and descriptors unprotected."""
+    """Return "dsse", "pgp", or "legacy" for the old format that does not protect header and descriptors."""
     if dsse.looks_like_envelope(data):
         return "dsse"
     return "legacy" if _LEGACY in data[:256] else "pgp"

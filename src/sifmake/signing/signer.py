@@ -1,4 +1,4 @@
-"""Who signs: the one form that PEM keys, OpenPGP key files and gpg take for the rest of the package."""
+"""The interface of signers, common to PEM keys, OpenPGP key files and gpg."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Signer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Of the key, or of the keys with commas between."""
+        """Fingerprint of the key, or of all keys, separated by commas."""
 
     @property
     def entity(self) -> bytes:
-        """The signer in the signature's descriptor: a primary OpenPGP fingerprint, or nothing."""
+        """The signer in the signature's descriptor: a primary OpenPGP fingerprint, or empty."""
 
     def sign(self, message: bytes) -> bytes:
         """Return the data of a signature object over the message."""
@@ -41,7 +41,7 @@ class Signer(Protocol):
 
 @dataclass(frozen=True)
 class _DsseSigner:
-    """Signs with one or more raw keys: one envelope with a signature by each, which a peer that holds any one accepts.
+    """Signs with one or more raw keys: one envelope with a signature by each; peers accept it with any of the keys.
 
     Attributes:
         keys: Pairs of OpenSSH fingerprint and private key.
@@ -54,7 +54,7 @@ class _DsseSigner:
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprints of the keys with commas between."""
+        """Fingerprints of the keys, separated by commas."""
         return ",".join(key_id for key_id, _ in self.keys)
 
     def sign(self, message: bytes) -> bytes:
@@ -70,9 +70,9 @@ def load_signer(spec: str | Sequence[str], passphrase: Passphrase) -> Signer:
     """Return the signer that a configuration or command line names.
 
     Args:
-        spec: ``development``, ``gpg:FINGERPRINT``, a key file (PEM or OpenPGP), or the name of a key of the user's;
+        spec: ``development``, ``gpg:FINGERPRINT``, a key file (PEM or OpenPGP), or the name of a key of the user;
             several PEM keys sign together.
-        passphrase: Asked for keys that need one.
+        passphrase: Used for keys that need one.
 
     Raises:
         KeyFileError: A key is missing or cannot be used.
@@ -80,36 +80,38 @@ def load_signer(spec: str | Sequence[str], passphrase: Passphrase) -> Signer:
     """
     specs = [spec] if isinstance(spec, str) else list(spec)
     if not specs:
-        raise SigningError("no key to sign with", hint="name one with --key or --gpg")
+        raise SigningError("no key to sign with", hint="use --key or --gpg")
     if specs == [_DEVELOPMENT]:
         path = keystore.development_key(keystore.config_folder())
         return _pem_signer([(path, read_key_file(path))], passphrase)
     if len(specs) == 1 and specs[0].startswith("gpg:"):
         return _gpg_signer(specs[0].removeprefix("gpg:"), passphrase)
     paths = [_key_path(item) for item in specs]
-    files = [(path, read_key_file(path)) for path in paths]  # once: one may be a pipe
+    files = [(path, read_key_file(path)) for path in paths]  # read once, because one may be a pipe
     if all(is_pem(data) for _, data in files):
         return _pem_signer(files, passphrase)
     if len(specs) > 1:
-        raise SigningError("several keys can sign together only if all are PEM keys", hint="sign with one OpenPGP key")
+        raise SigningError(
+            "several keys can sign together only if all are PEM keys", hint="use one OpenPGP key, or PEM keys only"
+        )
     from sifmake.signing import pgp_signer
 
     return pgp_signer.load_signer(files[0][1], str(paths[0]), passphrase)
 
 
 def _key_path(spec: str) -> Path:
-    """Return the file of a private key that is given as a path or as the name of one of the user's keys."""
+    """Return the file of a private key, given as a path or as the name of one of the user's keys."""
     path = Path(spec)
     if path.exists():
         return path
     own = keystore.secret_path(keystore.config_folder(), spec) if keystore.is_name(spec) else path
     if not own.exists():
-        raise KeyFileError("no such key file", where=spec, hint="sifmake key list --secret shows the keys you have")
+        raise KeyFileError("no such key file", where=spec, hint="run `sifmake key list --secret` to see your keys")
     return own
 
 
 def _pem_signer(files: Sequence[tuple[Path, bytes]], passphrase: Passphrase) -> _DsseSigner:
-    """Return the signer for raw private keys in files, given with their content."""
+    """Return the signer for raw private keys, given as files with their content."""
     from sifmake.signing.pem import key_id, load_private
 
     keys = [load_private(data, str(path), passphrase) for path, data in files]
@@ -120,7 +122,7 @@ def _pem_signer(files: Sequence[tuple[Path, bytes]], passphrase: Passphrase) -> 
 
 
 def _gpg_signer(key: str, passphrase: Passphrase) -> Signer:
-    """Return the signer for a key of gpg's; the agent asks for a passphrase unless it is known already."""
+    """Return the signer for a gpg key; the agent asks for a passphrase unless it is known already."""
     from sifmake.signing.gpg import find_signer
 
     return find_signer(key, passphrase.known())

@@ -1,4 +1,4 @@
-"""The keys that a verifier trusts, and those that it denies."""
+"""The keys that a verifier trusts or denies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrustedKey:
         key_id: OpenSSH fingerprint.
         name: Where it comes from.
         key: The key.
-        development: Whether it was made on this machine only so that builds work without a real key.
+        development: Whether it is the development key, made on this machine so that builds work without a real key.
     """
 
     key_id: str
@@ -42,13 +42,12 @@ class TrustedKey:
 
 @dataclass(frozen=True)
 class TrustStore:
-    """Keys that signatures are checked with; nothing else is ever asked.
+    """The keys for checking signatures; no other source of keys is used.
 
     Attributes:
         keys: Raw public keys.
         certificates: OpenPGP certificates.
-        denied: Fingerprints that are refused whatever else holds: OpenPGP in upper-case hexadecimal, raw keys as
-            OpenSSH writes them.
+        denied: Fingerprints that are always refused: OpenPGP in upper-case hexadecimal, raw keys in OpenSSH's format.
     """
 
     keys: tuple[TrustedKey, ...] = ()
@@ -59,11 +58,11 @@ class TrustStore:
     def load(cls, places: Iterable[Path], *, development: bool = False) -> TrustStore:
         """Read key files, and folders of them with an optional ``denied.txt``.
 
-        In a folder, files with other endings than .pem .pub .asc .gpg .pgp are passed over.
+        In a folder, only files with the suffixes .pem .pub .asc .gpg .pgp are read.
 
         Raises:
-            KeyFileError: A file holds no public key, or a secret one.
-            OSError: It cannot be read.
+            KeyFileError: A file has no public key, or a secret one.
+            OSError: A file cannot be read.
         """
         store = cls()
         for place in places:
@@ -75,7 +74,7 @@ class TrustStore:
         return store
 
     def merged(self, other: TrustStore) -> TrustStore:
-        """Return a store with what both have."""
+        """Return a store with the keys of both."""
         keys = {item.key_id: item for item in (*other.keys, *self.keys)}
         certificates = self.certificates or other.certificates
         if self.certificates and other.certificates:
@@ -86,7 +85,7 @@ class TrustStore:
 
 
 def load_from_folder(file: Path) -> TrustStore:
-    """Read one file of a folder of keys; what is no key by its name gives an empty store."""
+    """Read one file of a folder of keys; a file whose name is not that of a key gives an empty store."""
     if file.name == _DENY_FILE:
         return TrustStore(denied=read_denied(file))
     usable = file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file()
@@ -126,31 +125,31 @@ def read_key_file(path: Path) -> bytes:
 
 
 def is_pem(data: bytes) -> bool:
-    """Whether a key file holds a raw key rather than OpenPGP."""
+    """Whether a key file contains a raw key rather than OpenPGP."""
     return b"-----BEGIN " in data and b"-----BEGIN PGP " not in data
 
 
 def read_listed(path: Path, most: int = _KEY_FILE_BYTES) -> bytes:
-    """Return the content of a file in a folder of keys; a link in a repository may lead to anything.
+    """Return the content of a file in a folder of keys, which may be a link to anything.
 
     Raises:
-        KeyFileError: It is not a regular file, cannot be read or is too large.
+        KeyFileError: It is not a regular file, cannot be read, or is too large.
     """
     try:
         data = read_regular(path, most + 1)
     except OSError as error:
         what = f"the file cannot be read ({error.strerror})"
-        raise KeyFileError(what, where=str(path), hint="make it a regular file") from None
+        raise KeyFileError(what, where=str(path), hint="replace it with a regular file") from None
     if len(data) > most:
         raise KeyFileError(f"the file is larger than {most} bytes (a limit)", where=str(path), hint="make it smaller")
     return data
 
 
 def read_denied(path: Path) -> frozenset[str]:
-    """Read fingerprints, one a line; ``#`` begins a comment.
+    """Read fingerprints, one per line; ``#`` begins a comment.
 
     Raises:
-        KeyFileError: A line is no fingerprint.
+        KeyFileError: A line is not a fingerprint.
     """
     denied: set[str] = set()
     data = read_listed(path, _DENIED_BYTES)
@@ -162,15 +161,15 @@ def read_denied(path: Path) -> frozenset[str]:
 
 
 def normalized(text: str, where: str = "") -> str:
-    """Return a fingerprint in the one spelling that comparisons use.
+    """Return a fingerprint in the spelling that comparisons use.
 
     Raises:
-        KeyFileError: It is none.
+        KeyFileError: The text is not a fingerprint.
     """
     if re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", text):
         return text
     compact = text.replace(" ", "").replace(":", "").upper().removeprefix("0X")
     if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", compact):
-        hint = "40 or 64 hexadecimal digits, or SHA256:..."
+        hint = "write 40 or 64 hexadecimal digits, or SHA256:..."
         raise KeyFileError(f"{text!r:.80} is not a fingerprint", where=where, hint=hint)
     return compact

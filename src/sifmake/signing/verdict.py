@@ -1,4 +1,4 @@
-"""How a SIF file stands: the values that verifying gives."""
+"""The results of verifying a SIF file, as values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(enum.IntEnum):
-    """How a file stands; the value is the exit status of ``sifmake verify``."""
+    """The verdict on a file; the value is the exit status of ``sifmake verify``."""
 
     VERIFIED = 0
     UNSIGNED = 10
@@ -27,16 +27,16 @@ class Verdict(enum.IntEnum):
 
 
 SEVERITY = (Verdict.INVALID, Verdict.REVOKED, Verdict.UNTRUSTED, Verdict.UNSIGNED, Verdict.VERIFIED)
-"""What decides where signatures differ, first things first."""
+"""The order in which verdicts take precedence if signatures differ."""
 
 
 @dataclass(frozen=True)
 class SignerCheck:
-    """How one signer of one signature stands.
+    """The verdict on one signer of one signature.
 
     Attributes:
-        fingerprint: OpenPGP primary fingerprint or OpenSSH fingerprint; what the signature says where it is unknown.
-        name: User ID, or name of the trusted key's file; empty where unknown.
+        fingerprint: OpenPGP primary fingerprint or OpenSSH fingerprint; if unknown, what the signature says.
+        name: User ID, or name of the trusted key's file; empty if unknown.
         verdict: VERIFIED, or why not.
         reason: A clause; empty when verified.
         development: Whether it is the user's development key.
@@ -51,18 +51,18 @@ class SignerCheck:
 
 @dataclass(frozen=True)
 class SignatureCheck:
-    """How one signature object stands.
+    """The verdict on one signature object.
 
     Attributes:
         id: Its object number.
-        group: The group that it is linked to.
+        group: The group to which it is linked.
         kind: "dsse", "pgp" or "legacy".
         verdict: VERIFIED, or why not.
         reasons: Clauses that say what is wrong.
-        signers: Who signed.
-        objects: Numbers of the objects that it names and that are as they were signed.
-        walk: Numbers of the objects in their order up to the first that differs, and whether their data is as it was
-            signed: what the peers tell of a signature whose signer they know.
+        signers: The signers.
+        objects: Numbers of the objects that it names and that are unchanged since they were signed.
+        walk: Numbers of the objects in order up to the first that differs, and whether their data is unchanged; the
+            peers print this for a signature whose signer they know.
     """
 
     id: int
@@ -76,24 +76,24 @@ class SignatureCheck:
 
     @property
     def complete(self) -> bool:
-        """Whether no part of the signature was left unchecked."""
+        """Whether all parts of the signature were checked."""
         return all(signer.verdict is Verdict.VERIFIED for signer in self.signers)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """How a SIF file stands.
+    """The result of verifying a SIF file.
 
     Attributes:
         path: The file.
-        verdict: The outcome.
+        verdict: The verdict.
         reasons: Clauses that say why it is not verified.
-        signatures: Each signature that was looked at.
+        signatures: Each signature that was checked.
         objects: The descriptors of the objects that good signatures cover.
         uncovered: The bytes that no signature covers.
-        types: What each object of the file is, by number.
-        unsigned: Groups that have no signature.
-        cautions: Clauses about what no signature of a verified file says, and users may take for granted.
+        types: The type of each object, by number.
+        unsigned: Groups without a signature.
+        cautions: Clauses about things that users may expect but no signature of a verified file guarantees.
     """
 
     path: Path
@@ -113,7 +113,7 @@ class Verification:
 
     @property
     def signers(self) -> tuple[SignerCheck, ...]:
-        """The signers whose signatures hold, each once."""
+        """The signers with valid signatures, each once."""
         found = {
             signer.fingerprint: signer
             for check in self.signatures
@@ -124,10 +124,10 @@ class Verification:
 
 
 _HINTS = {
-    Verdict.UNSIGNED: "sifmake sign adds a signature",
+    Verdict.UNSIGNED: "run `sifmake sign` to add a signature",
     Verdict.INVALID: "do not use the file; build or fetch it again",
-    Verdict.UNTRUSTED: "sifmake key import trusts a public key, --key names one for this time",
-    Verdict.REVOKED: "ask the signer for a file that is signed with a key that is good",
+    Verdict.UNTRUSTED: "run `sifmake key import FILE` to trust its public key, or use --key FILE once",
+    Verdict.REVOKED: "ask the signer for a file that is signed with a valid key",
 }
 _SHOWN_REASONS = 5
 
@@ -136,8 +136,8 @@ class NotVerifiedError(SigningError):
     """A SIF file is not signed, was altered, or is not signed by a trusted key.
 
     Attributes:
-        verification: How it stands.
-        exit_code: That of ``sifmake verify``.
+        verification: The result of verifying it.
+        exit_code: Exit status of ``sifmake verify``.
     """
 
     def __init__(self, verification: Verification) -> None:

@@ -1,4 +1,4 @@
-"""Verifying the signatures of a SIF file: every one must hold, every group be signed, every object of it covered."""
+"""Verifying a SIF file: every signature must be valid, every group signed, every object of a group covered."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def verify_file(
     object_id: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Verification:
-    """Verify a SIF file against keys that are at hand; the network is never asked.
+    """Verify a SIF file with local keys, without any network access.
 
     Args:
         path: The file.
         trust: The keys.
-        group: Look at this group only.
-        object_id: Look at this object only.
-        limits: How many signatures are looked at, and how large.
+        group: Check this group only.
+        object_id: Check this object only.
+        limits: Limits on the number and size of signatures.
 
     Raises:
-        NotSifError: The file is no SIF at all.
+        NotSifError: The file is not a SIF file.
         SifError: There is no such group or object.
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -66,9 +66,9 @@ def verify_open(
     object_id: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Verification:
-    """Verify the SIF file that is open as ``fd``, whatever its name means meanwhile; ``path`` is for messages.
+    """Verify the SIF file that is open as ``fd``; ``path`` is used for messages only.
 
-    The other arguments and the errors are those of ``verify_file``.
+    The other arguments and the errors are the same as for ``verify_file``.
     """
     try:
         sif = read_sif(fd, path)
@@ -80,17 +80,17 @@ def verify_open(
 
 
 class _MissingError(SifError):
-    """The group or object that was asked for is not in the file."""
+    """The requested group or object is not in the file."""
 
 
 def _wanted_groups(sif: Sif, group: int | None, object_id: int | None) -> list[int]:
-    """Return the groups to look at."""
+    """Return the groups to check."""
     groups = {item.group_id for item in sif.objects if item.group_id}
     where = str(sif.path)
     if object_id is not None:
         owner = next((item.group_id for item in sif.objects if item.id == object_id), None)
         if not owner or (group is not None and owner != group):
-            raise _MissingError(f"there is no object {object_id} in a group", where=where)
+            raise _MissingError(f"no group has an object {object_id}", where=where)
         return [owner]
     if group is not None and group not in groups:
         raise _MissingError(f"there is no object group {group}", where=where)
@@ -98,7 +98,7 @@ def _wanted_groups(sif: Sif, group: int | None, object_id: int | None) -> list[i
 
 
 class _Verifier:
-    """Looks at one open file; the data of each object is read at most once."""
+    """Checks one open file; the data of each object is read at most once."""
 
     def __init__(self, sif: Sif, trust: TrustStore, object_id: int | None, limits: Limits) -> None:
         self.sif = sif
@@ -135,13 +135,13 @@ class _Verifier:
         )
 
     def cautions(self, signed: set[int]) -> Iterator[str]:
-        """Give what the signatures of some groups do not say."""
+        """Yield clauses about what the signatures of some groups do not guarantee."""
         if len(signed) > 1 and self.sif.header.uuid == NIL_UUID:
             names = ", ".join(map(str, sorted(signed)))
             yield f"object groups {names} are signed one by one, and no UUID says that they belong to one file"
 
     def unsigned(self, *, legacy: bool) -> Verification:
-        """Return the verdict for a file in which nothing that counts is signed."""
+        """Return the verdict for a file without valid kinds of signatures."""
         reason = (
             "it has signatures in the legacy format only, which protect neither header nor descriptors"
             if legacy
@@ -150,11 +150,11 @@ class _Verifier:
         return Verification(self.sif.path, Verdict.UNSIGNED, (reason,), uncovered=uncovered(self.sif, (), ()))
 
     def is_legacy(self, item: Descriptor) -> bool:
-        """Whether a signature is in the format of old."""
+        """Whether a signature has the legacy format."""
         return item.size <= self.limits.signature_bytes and signature_kind(self.sif.read(item)) == "legacy"
 
     def file_findings(self, groups: Iterable[int], checks: Iterable[SignatureCheck]) -> list[str]:
-        """Return what is wrong with the file as a whole once something in it is signed."""
+        """Return the problems of a file as a whole, if anything in it is signed."""
         found = problems(self.sif)
         signed = {check.group for check in checks}
         found += [f"object group {number} is not signed" for number in groups if number not in signed]
@@ -164,7 +164,7 @@ class _Verifier:
         return found
 
     def check(self, item: Descriptor) -> SignatureCheck:
-        """Check one signature: who made it, and whether the file is as it was signed."""
+        """Check one signature: who made it, and whether the file is unchanged."""
         try:
             data = self.read(item)
             kind = signature_kind(data)
@@ -185,19 +185,19 @@ class _Verifier:
         return self.compared(item, kind, signers, signed)
 
     def read(self, item: Descriptor) -> bytes:
-        """Return the data of a signature; SifError where it is larger than is allowed."""
+        """Return the data of a signature; SifError if it is too large."""
         most = self.limits.signature_bytes
         if item.size > most:
             raise SifError(f"it has {item.size} bytes, at most {most} are read (limit signature-bytes)")
         return self.sif.read(item, most)
 
     def count(self, number: int) -> None:
-        """Count signatures; SifError where the file has more than are looked at."""
+        """Count signatures; SifError if the file has too many."""
         self.looked_at += number
         self.check_count(self.looked_at)
 
     def check_count(self, number: int) -> None:
-        """Raise SifError where the file has more signatures than are looked at."""
+        """Raise SifError if the file has too many signatures."""
         most = self.limits.signatures
         if number > most:
             raise SifError(f"the file has {number} signatures, at most {most} are looked at (limit signatures)")
@@ -205,7 +205,7 @@ class _Verifier:
     def compared(
         self, item: Descriptor, kind: str, signers: tuple[SignerCheck, ...], signed: Metadata
     ) -> SignatureCheck:
-        """Compare what a signature says with the file, and join that with how its signers stand."""
+        """Compare a signature with the file, and combine that with the verdict on its signers."""
         members = {member.id: member for member in self.sif.find(group=item.linked_group)}
         lowest = min(members)
         entries = {entry.relative_id + lowest: entry for entry in signed.objects}
@@ -234,7 +234,7 @@ class _Verifier:
 
 
 def _walk(numbers: Iterable[int], wrong: Iterable[Mismatch]) -> Iterator[tuple[int, bool]]:
-    """Give objects up to the first that differs, and that one if only its data does; none if the header differs."""
+    """Yield objects up to the first that differs, including it if only its data does; none if the header differs."""
     first = {mismatch.id: mismatch for mismatch in reversed(list(wrong))}
     for number in () if 0 in first else numbers:
         if number not in first:
