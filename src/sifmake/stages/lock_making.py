@@ -105,9 +105,13 @@ class LockMaker:
     def _make_offline(self, image: ImageSettings, found: FoundLock, where: str) -> AnyLock:
         old, hint = found.lock, f"run `sifmake lock {image.name}` with a network"
         if old is None:
-            raise LockError(f"{found.why}, and no registry can be asked because the run is offline", where=where, hint=hint)
+            raise LockError(
+                f"{found.why}, and no registry can be asked because the run is offline", where=where, hint=hint
+            )
         if not is_for(old, image):
-            what = f"is for {old.source.given} ({old.platform}), and no registry can be asked because the run is offline"
+            what = (
+                f"is for {old.source.given} ({old.platform}), and no registry can be asked because the run is offline"
+            )
             raise LockError(what, where=where, hint=hint)
         try:
             self._prove(image, old)
