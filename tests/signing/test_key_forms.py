@@ -88,22 +88,29 @@ REFUSED_PRIVATE = {
     "der": "this is a key in binary form (DER); convert it to PEM: openssl pkey -inform DER -in {file}",
     "shortder": "this is a key in binary form (DER); convert it to PEM: openssl pkey -inform DER -in {file}",
     "pkcs12": "extract the private key: openssl pkcs12 -nocerts -in {file} | openssl pkcs8 -topk8 -out key.pem",
-    "ssh-rsa": "this is an OpenSSH private key; convert a copy to PEM: cp -p {file} key.pem && ssh-keygen -p -m PKCS8 -f key.pem",
-    "ssh-ecdsa": "this is an OpenSSH private key; convert a copy to PEM: cp -p {file} key.pem && ssh-keygen -p -m PKCS8 -f key.pem",
-    "ssh-ed25519": "this is an OpenSSH private key; ssh-keygen cannot convert such a key to PEM; run `sifmake key newpair` to make",
-    "putty": "this is a PuTTY private key; convert an RSA or ECDSA key to PEM: puttygen {file} -O private-openssh -o key.pem",
+    "ssh-rsa": "this is an OpenSSH private key; "
+    "convert a copy to PEM: cp -p {file} key.pem && ssh-keygen -p -m PKCS8 -f key.pem",
+    "ssh-ecdsa": "this is an OpenSSH private key; "
+    "convert a copy to PEM: cp -p {file} key.pem && ssh-keygen -p -m PKCS8 -f key.pem",
+    "ssh-ed25519": "this is an OpenSSH private key; "
+    "ssh-keygen cannot convert such a key to PEM; run `sifmake key newpair` to make",
+    "putty": "this is a PuTTY private key; "
+    "convert an RSA or ECDSA key to PEM: puttygen {file} -O private-openssh -o key.pem",
     "two": "the file has 2 private keys; put each key into a separate file",
     "noise": "not a key; ",
 }
 REFUSED_PUBLIC = {
     "der": "this is a key in binary form (DER); convert it to PEM: openssl pkey -inform DER -in {file}",
     "cert": "this is a certificate; extract the public key: openssl x509 -noout -pubkey -in {file} > key.pub.pem",
-    "request": "this is a certificate request; extract the public key: openssl req -noout -pubkey -in {file} > key.pub.pem",
+    "request": "this is a certificate request; "
+    "extract the public key: openssl req -noout -pubkey -in {file} > key.pub.pem",
     "pkcs7": "openssl pkcs7 -print_certs -in {file} | openssl x509 -noout -pubkey > key.pub.pem",
     "ssh-rsa": "this is an OpenSSH public key; convert it to PEM: ssh-keygen -e -m PKCS8 -f {file} > key.pub.pem",
     "ssh-ecdsa": "this is an OpenSSH public key; convert it to PEM: ssh-keygen -e -m PKCS8 -f {file} > key.pub.pem",
-    "ssh-ed25519": "this is an OpenSSH public key; ssh-keygen cannot convert such a key to PEM; run `sifmake key newpair` to make",
-    "ssh2": "this is an SSH2 public key; convert it to PEM: ssh-keygen -i -f {file} > key.pub && ssh-keygen -e -m PKCS8 -f key.pub",
+    "ssh-ed25519": "this is an OpenSSH public key; "
+    "ssh-keygen cannot convert such a key to PEM; run `sifmake key newpair` to make",
+    "ssh2": "this is an SSH2 public key; "
+    "convert it to PEM: ssh-keygen -i -f {file} > key.pub && ssh-keygen -e -m PKCS8 -f key.pub",
     "two": "the file has 2 public keys; put each key into a separate file",
     "noise": "not a key; ",
 }
