@@ -47,7 +47,7 @@ def _check_folder(path: Path) -> None:
     except FileNotFoundError:
         if not path.parent.is_dir():
             hint = f"run `mkdir -p {quote(where)}`"
-            raise OutputPathError("the folder for the image file does not exist", where=where, hint=hint) from None
+            raise OutputPathError("the folder of the output file does not exist", where=where, hint=hint) from None
     except NotADirectoryError:
         raise OutputPathError("not a folder", where=where, hint="name a file in a folder") from None
     except OSError as error:

@@ -242,9 +242,9 @@ def test_d16_an_image_without_a_shell_is_told_of_once(
         (
             ["no/dir/out.sif", "oci:app:1.0"],
             1,
-            "no/dir: the folder for the image file does not exist; run `mkdir -p no/dir`",
+            "no/dir: the folder of the output file does not exist; run `mkdir -p no/dir`",
         ),
-        (["--dir", "a b", "oci:app:1.0"], 1, "a b: the folder for the image file does not exist; run `mkdir -p 'a b'`"),
+        (["--dir", "a b", "oci:app:1.0"], 1, "a b: the folder of the output file does not exist; run `mkdir -p 'a b'`"),
         (["app/index.json/x.sif", "oci:app"], 1, "app/index.json: not a folder; name"),
     ],
 )

@@ -22,6 +22,7 @@ _SETTINGS = """\
 # Settings of sifmake for this project. `key` names what signs the images:
 #
 #     sifmake key newpair mine          # then write below: key: mine
+#     mkdir -p config/keys
 #     sifmake key export mine config/keys/mine.pem
 """
 _IMAGES = """\
