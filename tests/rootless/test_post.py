@@ -125,3 +125,35 @@ def test_other_words_run_the_script_as_it_is(builder, words):
         assert done.error == "/bin/nothing: No such file or directory"
     else:
         assert done.output.endswith("cat /.post.script")
+
+
+def test_a_copy_of_the_tree_gives_the_same_layer(builder):
+    script = """
+    mkdir -p /o/d; cd /o; echo x > f; ln f g; chown 5:6 f; ln -s f l; chown -h 9:9 l; mkfifo p; rm /etc/shadow
+    rm -r /etc/network; echo more >> /etc/passwd; chmod 700 /root; mv /etc/group /etc/groups; chown 3 /var/spool/mail
+    """
+    copied, laid_over = (builder.run(script, copy=copy, epoch=EPOCH) for copy in (True, False))
+    assert copied.status == laid_over.status == 0
+    assert copied.names == laid_over.names
+    assert [vars(row) for row in copied.layer.values()] == [vars(row) for row in laid_over.layer.values()]
+    assert builder.left() == []
+
+
+def test_layers_lie_over_each_other(builder):
+    first = builder.run(
+        "mkdir /o /o/sub; echo 1 > /o/one; ln /o/one /o/uno; chown 7:7 /o/one; touch /o/gone /etc/later"
+    )
+    assert first.status == 0
+    builder.stack("second", first.layer)
+    try:
+        lowers = [str(builder.folder / "second"), *builder.lowers]
+        script = "stat -c '%u:%g %h %n' /o/one; rm -r /o/gone /o/sub; mkdir /o/sub; rm /etc/later; chown 8 /o/uno"
+        runs = [builder.run(script, lowers=lowers, copy=copy) for copy in (False, True)]
+    finally:
+        builder.do(do="remove", place="second")
+    for done in runs:
+        assert done.status == 0
+        assert "7:7 2 /o/one\n" in done.output
+        assert [done.layer[path].kind for path in ("etc/later", "o/gone")] == ["whiteout", "whiteout"]
+        row = done.layer["o/uno"]
+        assert (done.layer[row.target] if row.kind == "hard" else row).owner == [8, 7]

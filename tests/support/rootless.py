@@ -91,6 +91,10 @@ class Builder:
             result.layer = {row["path"]: SimpleNamespace(**row) for row in result.layer}
         return result
 
+    def stack(self, place, layer):
+        """Unpack what a script changed as a layer that lies over others."""
+        assert not hasattr(self.do(do="stack", place=place, rows=[vars(row) for row in layer.values()]), "error")
+
     def left(self):
         """Return what is in its folder besides the base."""
         return sorted(set(os.listdir(self.folder)) - {"base"})

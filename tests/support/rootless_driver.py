@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from sifmake.errors import SifmakeError
+from sifmake.layers.entry import Entry
 from sifmake.layers.pack_reader import open_pack
 from sifmake.rootless.modes import choose_mode
 from sifmake.rootless.post import run_post
@@ -44,6 +45,18 @@ def entry_row(entry, content):
         "sha256": hashlib.sha256(data).hexdigest(),
         "xattrs": {name.decode(): value.hex() for name, value in entry.xattrs},
     }
+
+
+def entries_of(rows):
+    """Return entries with short contents, and what gives these."""
+    texts = {}
+    entries = []
+    for row in rows:
+        size = len(row["text"])
+        names = row["path"].encode(), KINDS.index(row["kind"]), row["mode"], *row["owner"], row["mtime"], size
+        entries.append(Entry(*names, target=row["target"].encode()))
+        texts[entries[-1].path] = row["text"].encode("latin-1")
+    return [(entry.path, entry) for entry in entries], lambda entry: [texts[entry.path]]
 
 
 def run(folder: Path, lowers: list[str], options: dict) -> dict:
@@ -86,6 +99,9 @@ def main() -> None:
                 answer = {"mode": choose_mode(folder).mode.value}
             elif job["do"] == "unpack":
                 unpack_pack(job.get("pack", pack), folder / job["place"], wanted)
+                answer = {}
+            elif job["do"] == "stack":
+                unpack(*entries_of(job["rows"]), folder / job["place"], wanted)
                 answer = {}
             elif job["do"] == "remove":
                 remove_tree(folder / job["place"], wanted)

@@ -12,6 +12,7 @@ import signal
 import stat
 
 from sifmake.errors import SifmakeError
+from sifmake.rootless.changes import Unwanted
 from sifmake.rootless.layer import write_changes
 from sifmake.rootless.mounts import Mounts
 from sifmake.rootless.namespace import become_root, enter_namespaces
@@ -24,8 +25,10 @@ from sifmake.rootless.work_tree import WorkTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
 
+    from sifmake.rootless.changes import Change
     from sifmake.rootless.plan import Plan
     from sifmake.rootless.start import Running
 
@@ -70,6 +73,7 @@ class _Keeper:
         self._mounts = Mounts(self._tree.root, plan.place, plan)
         self._root = os.open(self._tree.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._running: Running | None = None
+        self._changes: Iterable[Change] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +85,7 @@ class _Keeper:
     def run(self) -> Report:
         """Run the script and return what came of it."""
         self._mounts.prepare()
+        self._changes = self._tree.changes(Unwanted(self._mounts.made, self._plan.leave_out), self._find_owner)
         words = self._write_script()
         running = start_script(self._plan, words, self._tree.root, self._mounts, self._tree.names)
         self._running = running
@@ -94,7 +99,7 @@ class _Keeper:
     def write_layer(self) -> None:
         """Write what the script changed."""
         with os.fdopen(self._plan.layer, "wb") as file:
-            write_changes(self._tree, self._plan, self._mounts.made, self._find_owner, file)
+            write_changes(self._changes, self._plan.epoch, file)
 
     def _find_owner(self, path: bytes, status: os.stat_result) -> tuple[int, int] | None:
         """Return the owner that a script or the image gave to what is no file or folder: these have attributes."""

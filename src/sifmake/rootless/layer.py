@@ -7,16 +7,13 @@ import os
 import stat
 
 from sifmake.rootless.errors import RootlessError
-from sifmake.rootless.upper import OverlayChanges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
-    from sifmake.rootless.plan import Plan
-    from sifmake.rootless.upper import Change, FindOwner
-    from sifmake.rootless.work_tree import WorkTree
+    from sifmake.rootless.changes import Change
 
     Record = tuple[bytes, int, int, int, int, int, int, bytes, int, int, tuple[tuple[bytes, bytes], ...]]
     """Path, kind, mode, uid, gid, mtime, size, target, major, minor, extended attributes."""
@@ -35,22 +32,20 @@ _KINDS = {
 }
 
 
-def write_changes(tree: WorkTree, plan: Plan, made: Sequence[str], find_owner: FindOwner, file: BinaryIO) -> None:
-    """Write what was changed, each folder before what is in it, in order of names.
+def write_changes(changes: Iterable[Change], epoch: int | None, file: BinaryIO) -> None:
+    """Write what was changed.
 
     Args:
-        tree: It; nothing runs in it any more.
-        plan: Says what is left out, and the latest time.
-        made: Paths that were made to mount on, which are no part of the layer.
-        find_owner: Finds owners that no attribute of a file has.
+        changes: Each folder before what is in it; the current folder is that of the files.
+        epoch: The latest time that is told.
         file: Gets the records.
 
     Raises:
         RootlessError: Something cannot be in a layer.
         OSError: The tree cannot be read, or the stream not written.
     """
-    writer = _Writer(plan.epoch, file)
-    for change in OverlayChanges(tree, frozenset(map(os.fsencode, made)), plan.leave_out, find_owner):
+    writer = _Writer(epoch, file)
+    for change in changes:
         writer.add(change)
     marshal.dump(None, file)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from sifmake.rootless.errors import RootlessError
 from sifmake.runtime.system import MS_NODEV, mount
 
 TYPE_CHECKING = False
@@ -55,12 +54,3 @@ def _copy_attributes(source: str, target: str) -> None:
             os.setxattr(target, name, os.getxattr(source, name))
     os.chmod(target, status.st_mode & 0o7777)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def explain_overlay(error: OSError, place: str) -> RootlessError:
-    """Return what to tell where neither overlay nor copy can be made."""
-    return RootlessError(
-        f"no tree to run in can be made: {error.strerror}",
-        where=place,
-        hint="name a folder on a local disk (SIFMAKE_TMPDIR)",
-    )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 
-from sifmake.rootless.overlay import explain_overlay, mount_overlay
-from sifmake.runtime.system import unmount
+from sifmake.rootless import kernel
+from sifmake.rootless.changes import CopyChanges, OverlayChanges
+from sifmake.rootless.copying import copy_layers
+from sifmake.rootless.overlay import mount_overlay
+from sifmake.runtime.system import MS_NODEV, unmount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sifmake.rootless.changes import Changes, FindOwner, Unwanted
     from sifmake.rootless.plan import Plan
 
 TREE, NOTES = "tree", "owners.json"
@@ -22,24 +27,38 @@ class WorkTree:
 
     Attributes:
         root: Folder of the whole tree.
-        upper: Folder of what was changed.
-        lowers: Folders below it, highest first.
-        user: Whether overlay's attributes are those of ordinary users.
         names: Names of files whose owners are noted.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.lowers = [f"{lower}/{TREE}" for lower in plan.lowers]
-        self.user = plan.mode != "root"
-        self.upper = f"{plan.place}/upper"
+        self._lowers = [f"{lower}/{TREE}" for lower in plan.lowers]
+        self._place = plan.place
         notes = [_read_notes(lower) for lower in plan.lowers]
         self.names = sorted({name.encode("latin-1") for one in notes for name in one["names"]})
         self._owners = {path: tuple(owner) for one in reversed(notes) for path, owner in one["owners"].items()}
         top = next((lower for lower, one in zip(plan.lowers, notes, strict=True) if one["root"]), plan.lowers[-1])
+        self.root = f"{plan.place}/root"
+        self._copying = plan.copy or not self._overlay(f"{top}/{TREE}", user=plan.mode != "root")
+        if not self._copying:
+            return
+        if not os.path.isdir(self.root):
+            os.mkdir(self.root)
+        copy_layers(self._lowers, self.root)
+        # A mount of its own: it becomes the root of a mount namespace, and devices in it cannot be opened.
+        kernel.bind(self.root, self.root, flags=MS_NODEV)
+
+    def changes(self, unwanted: Unwanted, find_owner: FindOwner) -> Changes:
+        """Return the changes in the tree; asked for before the script runs, and iterated over afterwards."""
+        if self._copying:
+            return CopyChanges(self.root, unwanted, find_owner)
+        return OverlayChanges(f"{self._place}/upper", self._lowers, unwanted, find_owner)
+
+    def _overlay(self, top: str, *, user: bool) -> bool:
         try:
-            self.root = mount_overlay(self.lowers, f"{top}/{TREE}", plan.place, user=self.user)
-        except OSError as error:
-            raise explain_overlay(error, plan.place) from None
+            mount_overlay(self._lowers, top, self._place, user=user)
+        except OSError:
+            return False
+        return True
 
     def owner_below(self, path: bytes) -> tuple[int, int] | None:
         """Return the owner that a path was to have when the layers were unpacked, if it could not have it."""

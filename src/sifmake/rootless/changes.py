@@ -1,0 +1,258 @@
+"""What was changed in a tree: as the upper folder of its overlay has it, or by comparing a copy with what it was."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+from typing import NamedTuple
+
+from sifmake.rootless.errors import RootlessError
+from sifmake.rootless.owners import NOTE, noted_owner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    FindOwner = Callable[[bytes, os.stat_result], tuple[int, int] | None]
+    """Returns the owner that a path was given and could not have."""
+
+_OVERLAY = ("trusted.overlay.", "user.overlay.")
+_CAPABILITY = "security.capability"
+_UNREADABLE = ("redirect", "metacopy")
+_OURS = frozenset({b".post.script", b".post.before", b".post.after", b".build.labels"})
+"""Names at the top of the tree that are never part of a layer."""
+_LONGEST_PATH = 4095
+"""Bytes that the kernel takes as a path."""
+
+
+class Change(NamedTuple):
+    """A path that is not what it was.
+
+    Attributes:
+        path: Without leading slash; empty for the top.
+        status: Of what is there now; None where nothing is.
+        owner: User and group.
+        xattrs: Extended attributes, sorted.
+        opaque: Whether nothing of a folder is seen that was below.
+    """
+
+    path: bytes
+    status: os.stat_result | None = None
+    owner: tuple[int, int] = (0, 0)
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    opaque: bool = False
+
+
+class Changes:
+    """Iterates over the changes in a folder, which becomes the current one.
+
+    Folders come before what is in them, names in order. A folder that is as it was and holds no change is left out.
+
+    Args:
+        top: The folder.
+        unwanted: What is not to be told.
+        find_owner: Finds owners that no attribute has.
+    """
+
+    def __init__(self, top: str, unwanted: Unwanted, find_owner: FindOwner) -> None:
+        self._top = top
+        self._unwanted = unwanted
+        self._find_owner = find_owner
+        self._pending: list[Change] = []
+
+    def __iter__(self) -> Iterator[Change]:
+        os.chdir(self._top)
+        stack = [self._open(self._change(b"", os.stat(".")))]
+        while stack:
+            path = next(stack[-1], None)
+            if path is None:
+                stack.pop()
+                yield from self._close()
+                continue
+            change = None if self._unwanted.by_name(path) else self._look(path)
+            if change and change.status and stat.S_ISDIR(change.status.st_mode):
+                stack.append(self._open(change))
+            elif change:
+                yield from self._flush()
+                yield change
+
+    def _names(self, folder: bytes) -> Iterable[bytes]:
+        """Return the names in a folder that may be changes."""
+        return os.listdir(folder or b".")
+
+    def _look(self, path: bytes) -> Change | None:
+        """Return what is to be said about a path; None if nothing."""
+        raise NotImplementedError
+
+    def _is_news(self, folder: Change) -> bool:
+        """Whether a folder is not what it was; of the top, its time does not count."""
+        raise NotImplementedError
+
+    def _open(self, folder: Change) -> Iterator[bytes]:
+        """Enter a folder, which is told as soon as something in it is; return what is in it."""
+        self._pending.append(folder)
+        above = folder.path + b"/" if folder.path else b""
+        if len(above) > _LONGEST_PATH - 256:
+            raise RootlessError("folders are nested too deep for a layer", where=os.fsdecode(above[:80]) + "...")
+        return iter([above + name for name in sorted(self._names(folder.path))])
+
+    def _close(self) -> Iterator[Change]:
+        """Leave a folder; it is told if it has changed itself."""
+        if self._pending:
+            if self._is_told(self._pending[-1]):
+                yield from self._flush()
+            else:
+                self._pending.pop()
+
+    def _flush(self) -> Iterator[Change]:
+        folders, self._pending = self._pending, []
+        for folder in folders:
+            if folder.path or self._is_told(folder):
+                yield folder
+
+    def _is_told(self, folder: Change) -> bool:
+        return not self._unwanted.made(folder.path) and self._is_news(folder)
+
+    def _change(self, path: bytes, status: os.stat_result) -> Change:
+        names = os.listxattr(path or b".", follow_symlinks=False)
+        values = {name: os.getxattr(path or b".", name, follow_symlinks=False) for name in sorted(names)}
+        own = {name: value for name, value in values.items() if not name.startswith(_OVERLAY) and name != NOTE}
+        for name in _UNREADABLE:
+            if any(prefix + name in values for prefix in _OVERLAY):
+                raise RootlessError(f"an overlay with {name} cannot be read", where=os.fsdecode(path))
+        if _CAPABILITY in own:
+            own[_CAPABILITY] = _plain_capability(own[_CAPABILITY])
+        xattrs = tuple((os.fsencode(name), value) for name, value in own.items())
+        owner = (status.st_uid, status.st_gid)
+        if owner == (0, 0):  # what has a note looks like root's
+            owner = noted_owner(values.get(NOTE)) or self._find_owner(path, status) or owner
+        opaque = any(values.get(prefix + "opaque") == b"y" for prefix in _OVERLAY)
+        if any(prefix + "whiteout" in values for prefix in _OVERLAY) and stat.S_ISREG(status.st_mode):
+            return Change(path)
+        return Change(path, status, owner, xattrs, opaque)
+
+
+class OverlayChanges(Changes):
+    """The changes in the upper folder of an overlay.
+
+    Args:
+        lowers: Folders below it, highest first.
+    """
+
+    def __init__(self, upper: str, lowers: Sequence[str], unwanted: Unwanted, find_owner: FindOwner) -> None:
+        super().__init__(upper, unwanted, find_owner)
+        self._lowers = lowers
+
+    def _look(self, path: bytes) -> Change | None:
+        status = os.lstat(path)
+        if stat.S_ISCHR(status.st_mode) and not status.st_rdev:
+            return Change(path)
+        return None if self._unwanted.by_kind(path, status) else self._change(path, status)
+
+    def _is_news(self, folder: Change) -> bool:
+        status, before = folder.status, self._before(folder.path)
+        if not status or not before or folder.opaque:
+            return True
+        old = self._change(*before)
+        same_time = not folder.path or status.st_mtime_ns == before[1].st_mtime_ns
+        same = status.st_mode == before[1].st_mode and folder.owner == old.owner and folder.xattrs == old.xattrs
+        return not (same and same_time)
+
+    def _before(self, path: bytes) -> tuple[bytes, os.stat_result] | None:
+        """Return the folder of the highest layer below that has one of this path; None where that is no folder."""
+        for lower in self._lowers:
+            full = os.path.join(os.fsencode(lower), path)
+            try:
+                status = os.lstat(full)
+            except OSError:
+                continue
+            return (full, status) if stat.S_ISDIR(status.st_mode) else None
+        return None
+
+
+class CopyChanges(Changes):
+    """The changes in a copy of a tree, which is to be made before anything changes it."""
+
+    def __init__(self, root: str, unwanted: Unwanted, find_owner: FindOwner) -> None:
+        super().__init__(root, unwanted, find_owner)
+        self._marks: dict[bytes, tuple[int, int]] = {}
+        self._folders: dict[bytes, tuple[Change, list[bytes]]] = {}
+        os.chdir(root)
+        folders = [b""]
+        for folder in folders:  # grows while it is walked
+            folders += self._note(folder)
+
+    def _note(self, folder: bytes) -> list[bytes]:
+        """Note what is in a folder; return the folders among it."""
+        names = os.listdir(folder or b".")
+        self._folders[folder] = (self._change(folder, os.lstat(folder or b".")), names)
+        found = []
+        for name in names:
+            path = folder + b"/" + name if folder else name
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode):
+                found.append(path)
+            else:
+                self._marks[path] = _mark(status)
+        return found
+
+    def _names(self, folder: bytes) -> Iterable[bytes]:
+        names = set(super()._names(folder))
+        return names.union(self._folders[folder][1]) if folder in self._folders else names
+
+    def _look(self, path: bytes) -> Change | None:
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            return Change(path)
+        if self._marks.get(path) == _mark(status) or self._unwanted.by_kind(path, status):
+            return None
+        return self._change(path, status)
+
+    def _is_news(self, folder: Change) -> bool:
+        if folder.path not in self._folders or not folder.status:
+            return True
+        old = self._folders[folder.path][0]
+        same_time = not folder.path or not old.status or folder.status.st_mtime_ns == old.status.st_mtime_ns
+        same_mode = not old.status or folder.status.st_mode == old.status.st_mode
+        return not (same_time and same_mode and folder.owner == old.owner and folder.xattrs == old.xattrs)
+
+
+class Unwanted:
+    """What is never told of a tree.
+
+    Args:
+        made: Paths that were made to mount on.
+        leave_out: Patterns (fnmatch) of paths.
+    """
+
+    def __init__(self, made: Iterable[str], leave_out: Iterable[str]) -> None:
+        self._made = frozenset(map(os.fsencode, made))
+        self._left_out = re.compile("|".join(fnmatch.translate(one) for one in leave_out) or r"(?!)")
+
+    def by_name(self, path: bytes) -> bool:
+        """Whether nothing of that path is told."""
+        return path in _OURS or bool(self._left_out.match(os.fsdecode(path)))
+
+    def by_kind(self, path: bytes, status: os.stat_result) -> bool:
+        """Whether what is there is not told: sockets mean nothing without their programs."""
+        return stat.S_ISSOCK(status.st_mode) or (path in self._made and not stat.S_ISDIR(status.st_mode))
+
+    def made(self, path: bytes) -> bool:
+        """Whether a path was made to mount on."""
+        return path in self._made
+
+
+def _mark(status: os.stat_result) -> tuple[int, int]:
+    """Return what changes whenever a file does."""
+    return status.st_ino, status.st_ctime_ns
+
+
+def _plain_capability(value: bytes) -> bytes:
+    """Return a file's capabilities as they are outside user namespaces (linux/capability.h, revision 2)."""
+    revision_3, size_3 = 3, 24
+    if len(value) == size_3 and value[3] == revision_3:
+        return value[:3] + b"\x02" + value[4:20]
+    return value
