@@ -150,10 +150,10 @@ HOSTILE = {
     "many long names": (many_headers(b"L", 1 << 20), "are allowed"),
     "a size of a million digits": (
         raw_header("h", b"x", 1 << 20) + (b"1048576 size=" + b"9" * ((1 << 20) - 14) + b"\n") + END,
-        "no archive of a store",
+        "not an archive of a store",
     ),
     "a pack of 7 GiB": (raw_header("packs/ab/abcd", b"0", 7 << 30) + END, "truncated"),
-    "a blob of 1 GiB": (raw_header(f"blobs/sha256/{KEY[:2]}/{KEY[:64]}", b"0", 1 << 30) + END, "too large for a blob"),
+    "a blob of 1 GiB": (raw_header(f"blobs/sha256/{KEY[:2]}/{KEY[:64]}", b"0", 1 << 30) + END, "too large for blob"),
 }
 
 
@@ -245,13 +245,13 @@ def test_a_name_that_stands_twice(tmp_path, pack):
     path = archive(tmp_path / "x.tar", member(PLACE, pack.read_bytes()), member(PLACE, b"other"))
     result, _, _ = run_import(path, tmp_path / "store")
     assert result.returncode == 1
-    assert "stands in the archive twice" in result.stderr
+    assert "occurs twice in the archive" in result.stderr
 
 
 def test_a_fifo_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "x.tar")
     began = time.monotonic()
-    refused(tmp_path / "x.tar", tmp_path / "store", "no archive of a store")
+    refused(tmp_path / "x.tar", tmp_path / "store", "not an archive of a store")
     assert time.monotonic() - began < 20
 
 
@@ -308,7 +308,7 @@ def test_a_note_that_its_index_disproves_is_refused(tmp_path):
     path, index = note_archive(tmp_path / "x.tar", Store(tmp_path / "from"), EVIL, with_index=True)
     result, _, _ = run_import(path, tmp_path / "store")
     assert result.returncode == 1
-    assert "not what its name says" in result.stderr
+    assert "does not match its name" in result.stderr
     assert Store(tmp_path / "store").blobs.find_manifest(index, Platform("linux", "amd64")) is None
 
 

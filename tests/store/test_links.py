@@ -130,7 +130,7 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(store, tmp_path, folder
     use(Store.open(progress=store.progress))
     assert contents(home) == before
     said = "\n".join(store.progress.warnings)
-    assert f"{store.root / folder}: a link stands where the store has a folder" in said
+    assert f"{store.root / folder}: the store needs a folder here, but this is a link" in said
 
 
 @pytest.mark.parametrize("folder", KINDS)
@@ -252,7 +252,7 @@ def test_verify_finds_a_link_in_the_place_of_a_folder(store, tmp_path, capsys, f
     (store.root / folder).symlink_to(tmp_path / "away")
     assert main(["cache", "verify"]) == 1
     said = capsys.readouterr().err
-    assert f"{store.root / folder}: a link stands where the store has a folder" in said
+    assert f"{store.root / folder}: the store needs a folder here, but this is a link" in said
     assert "1 not trusted" in said
     assert (tmp_path / "away").is_dir()
 
@@ -299,7 +299,7 @@ def test_verify_finds_files_of_strangers_and_those_that_others_can_write(store, 
     capsys.readouterr()
     assert main(["cache", "verify"]) == 1
     said = capsys.readouterr().err
-    assert {"stranger": "user 4242", "group": "its group can", "everybody": "everybody can"}[way] in said
+    assert {"stranger": "user 4242", "group": "its group can", "everybody": "everyone can"}[way] in said
     assert path.exists() is (way == "stranger"), "what is somebody else's is left alone, what is ours is made again"
 
 
@@ -421,7 +421,7 @@ def test_a_scratch_folder_that_others_enter_is_not_used(tmp_path, monkeypatch):
             make(name, 0o750, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "mkdir", make_and_lose)
-    with pytest.raises(StoreError, match="another folder was put in its place"):
+    with pytest.raises(StoreError, match="the temporary folder was replaced by another user"):
         add_sif(store, KEY, lambda path: path.write_bytes(b"x"))
     assert store.sifs.find(KEY) is None
 

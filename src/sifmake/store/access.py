@@ -1,4 +1,4 @@
-"""The permission bits of what is written into a store."""
+"""The permission bits of files and folders that sifmake writes into a store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _GROUP_WRITES = stat.S_IWGRP | stat.S_ISGID
 
 
 class Access(NamedTuple):
-    """For whom a store is written.
+    """Who may use a store.
 
     Attributes:
-        shared: ``none``, ``group`` or ``all``, whatever the umask; empty: as the umask has it, but in a store whose
-            folder a group writes to, that group writes to all folders, and nobody but its owner to a finished file.
-        writers: Whether the group may write to a folder that is made for a store.
+        shared: ``none``, ``group`` or ``all``, regardless of the umask. Empty to follow the umask; but if a group can
+            write to the store's folder, it can write to all folders, and only the owner can write to a finished file.
+        writers: Whether the group may write to a folder that is created for a store.
     """
 
     shared: str = ""
@@ -23,7 +23,7 @@ class Access(NamedTuple):
 
     @property
     def root(self) -> int:
-        """Mode of the store's own folder when it is made; one that is there keeps its mode."""
+        """Mode of the store's folder when it is created; an existing folder keeps its mode."""
         modes = {GROUP: 0o2770 if self.writers else 0o2750, ALL: 0o755}
         return modes.get(self.shared, 0o700)
 
@@ -32,7 +32,7 @@ class Access(NamedTuple):
 
         Args:
             root: Mode of the store's folder.
-            made: Mode that the new folder has.
+            made: Present mode of the new folder.
         """
         group_writes = bool(root & stat.S_IWGRP)
         match self.shared:
@@ -45,9 +45,9 @@ class Access(NamedTuple):
         return (made & 0o2755) | (root & 0o3070 if group_writes else 0)
 
     def file(self, made: int) -> int:
-        """Return the mode of a finished file that has one now: nobody but its owner writes to it."""
+        """Return the mode for a finished file with a present mode: only its owner can write to it."""
         return {NONE: 0o600, GROUP: 0o640, ALL: 0o644}.get(self.shared, made & 0o755)
 
     def mark(self, root: int, made: int) -> int:
-        """Return the mode of a lock or stamp, whose content means nothing: all who write to its folder write to it."""
+        """Return the mode of a lock or stamp, which has no content: whoever can write to its folder can write to it."""
         return self.file(made) | (self.folder(root, 0) & stat.S_IWGRP)

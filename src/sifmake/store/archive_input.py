@@ -1,4 +1,4 @@
-"""An archive that is read by position: a file as it is, standard input by way of a file without a name."""
+"""Opening an archive for reading by position; standard input is first copied to a file without a name."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def open_archive(source: Path, store: Store) -> Iterator[int]:
     """Open an archive for reading by position.
 
     Args:
-        source: A file, or ``-`` for standard input. A named pipe is not waited for.
-        store: Where the content of a pipe is kept meanwhile.
+        source: A file, or ``-`` for standard input. Opening does not wait for a named pipe.
+        store: Keeps the content of a pipe temporarily.
 
     Raises:
         StoreError: It is a terminal.
-        OSError: As opening, reading and writing do.
+        OSError: From opening, reading or writing.
     """
     with naming(source):
         fd = os.dup(0) if source in _STANDARD_INPUT else os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if os.isatty(fd):
-            raise StoreError("an archive does not come from a terminal", hint="name a file, or use a pipe")
+            raise StoreError("cannot read an archive from a terminal", hint="name a file, or use a pipe")
         if source not in _STANDARD_INPUT or not _is_stream(fd):
             yield fd
             return
@@ -60,7 +60,7 @@ def _copy(fd: int, copy: BinaryIO, folder: Path) -> None:
 
 
 def _is_stream(fd: int) -> bool:
-    """Tell whether an open file has no positions, or stands in its middle, so that the rest has to be copied."""
+    """Tell whether an open file is not seekable, or is not at its start, so that the rest has to be copied."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return os.lseek(fd, 0, os.SEEK_CUR) != 0

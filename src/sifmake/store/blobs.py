@@ -1,4 +1,4 @@
-"""Blobs of a store by digest (manifests, indexes, configs), and which manifest each index gave."""
+"""Blobs of a store by digest (manifests, indexes, configs), and notes on which manifest each index gave."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _LARGEST_NOTE = 256
 
 
 class StoredBlobs:
-    """Small blobs, each checked against its digest when it is read, and notes on indexes."""
+    """Small blobs, which are checked against their digests when they are read, and notes on indexes."""
 
     def __init__(self, files: StoredFiles, progress: Progress) -> None:
         self._files = files
         self._progress = progress
 
     def get(self, digest: str) -> bytes | None:
-        """Return a small blob (manifest, index, config), or None; a damaged one is dropped and counts as missing."""
+        """Return a small blob (manifest, index, config), or None; a damaged one is removed and counts as missing."""
         spot = blob_spot(digest)
         for root in self._files.roots:
-            # Whoever owns it: the digest tells whether it is right.
+            # The owner does not matter, because the digest proves the content.
             data = self._files.read(root, spot, _LARGEST, anyone=True)
             if data is None:
                 continue
@@ -40,7 +40,7 @@ class StoredBlobs:
         return None
 
     def put(self, digest: str, data: bytes) -> None:
-        """Keep a small blob; a store that cannot be written is left alone with a warning.
+        """Keep a small blob; if the store cannot be written, only warn.
 
         Raises:
             StoreError: The data does not have that digest.
@@ -50,7 +50,7 @@ class StoredBlobs:
         self._files.keep(blob_spot(digest), data)
 
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
-        """Return the manifest that an index gave for a platform, or None when it was never looked into."""
+        """Return the manifest that an index gave for a platform; None if there is no note."""
         spot = index_spot(index_digest, platform)
         for root in self._files.roots:
             data = self._files.read(root, spot, _LARGEST_NOTE)
@@ -60,6 +60,6 @@ class StoredBlobs:
         return None
 
     def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
-        """Keep which manifest an index gives for a platform; the digest of the index makes that true for ever."""
+        """Keep a note on which manifest an index gives for a platform; it stays true because digests do not change."""
         check_digest_form(manifest_digest)
         self._files.keep(index_spot(index_digest, platform), f"{manifest_digest}\n".encode())

@@ -1,4 +1,4 @@
-"""Choosing what a store can do without, and removing it while others work."""
+"""Choosing the files that a store does not need, and removing them while other processes use it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def choose_items(
     max_age: float | None = None,
     elsewhere: Collection[str] = (),
 ) -> list[Item]:
-    """Return what is to be removed: first finished SIFs that no name means any more, then the least recently used.
+    """Return the files to remove: first finished SIFs to which no name points any more, then the least recently used.
 
-    What was used within a day stays, whatever the limits say: a running job may be about to read it. A name goes with
-    the SIF that it means and the manifest that it is made from, a patch with the pack that it is of; those without go
-    in any case.
+    Files used within a day are always kept, because a running job may be about to read them. A name is removed with the
+    SIF that it points to or the SIF's manifest, a patch with its pack; names and patches that have lost theirs are
+    always removed.
 
     Args:
         items: Everything in the store.
         now: Seconds since 1970.
         max_size: Bytes that may remain.
-        max_age: Seconds without use after which a file goes.
-        elsewhere: Keys of the finished SIFs and of the packs that read-only stores have.
+        max_age: Seconds without use after which a file is removed.
+        elsewhere: Keys of the finished SIFs and packs in read-only stores.
     """
     known = list(items)
     meant = {item: target_of(item) for item in known if item.kind == "name"}
@@ -68,14 +68,14 @@ def _without(items: Iterable[Item], others: Iterable[Item]) -> list[Item]:
 
 
 def _lost_patches(items: Collection[Item], now: float, elsewhere: Collection[str]) -> list[Item]:
-    """Return the patches of packs that are not there any more."""
+    """Return the patches whose packs no longer exist."""
     packs = {item.name for item in items if item.kind == "pack"} | set(elsewhere)
     patches = [item for item in items if item.kind == "patch" and now - item.used >= DAY]
     return [item for item in patches if item.name.rpartition("-")[0] not in packs]
 
 
 def target_of(name: Item) -> str:
-    """Return the key of the finished SIF that a name means; empty where it is damaged or gone."""
+    """Return the key of the finished SIF to which a name points; empty if the note is damaged or gone."""
     try:
         return name_target(name.read(256))
     except (OSError, StoreError):
@@ -88,9 +88,9 @@ def key_of(item: Item) -> str:
 
 
 def remove(items: Iterable[Item]) -> dict[Item, str]:
-    """Remove files but those that running builds hold; return what was not removed, with the reason.
+    """Remove files, except those that running builds use; return the files that were not removed, with the reason.
 
-    What another process removed meanwhile is fine.
+    Files that another process has removed meanwhile are not an error.
     """
     kept = {}
     for item in items:
@@ -107,19 +107,19 @@ def remove(items: Iterable[Item]) -> dict[Item, str]:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that ``10G``, ``500 MiB`` or ``0`` mean; units are powers of 1024.
+    """Return the bytes for a text such as ``10G``, ``500 MiB`` or ``0``; units are powers of 1024.
 
     Raises:
-        UsageError: The text says no size.
+        UsageError: The text is not a size.
     """
     return int(_parse(text, _SIZE, _BYTES, "size", "500M, 10G or 1.5T"))
 
 
 def parse_age(text: str) -> float:
-    """Return the seconds that ``30``, ``30d``, ``12h`` or ``4w`` mean; a bare number means days.
+    """Return the seconds for a text such as ``30``, ``30d``, ``12h`` or ``4w``; a bare number means days.
 
     Raises:
-        UsageError: The text says no age.
+        UsageError: The text is not an age.
     """
     return _parse(text, _AGE, _SECONDS, "age", "30d, 12h or 4w")
 
@@ -127,5 +127,5 @@ def parse_age(text: str) -> float:
 def _parse(text: str, form: re.Pattern[str], units: Mapping[str, int], what: str, examples: str) -> float:
     match = form.match(text.strip())
     if not match:
-        raise UsageError(f"{text!r} is no {what}", hint=f"write it like {examples}")
+        raise UsageError(f"{text!r} is not a valid {what}", hint=f"write it like {examples}")
     return float(match[1]) * units[match[2].lower()]

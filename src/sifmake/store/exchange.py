@@ -1,4 +1,4 @@
-"""Carrying parts of a store to a machine without a network, as a plain tar archive of its files."""
+"""Moving parts of a store to a machine without a network, as a plain tar archive of its files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NAMES = {
     "index": re.compile(r"indexes/[0-9a-f]{2}/(?:[0-9a-f]{64}|[0-9a-f]{128})-[A-Za-z0-9%._-]{1,100}\Z"),
 }
 EXCHANGED = frozenset(_NAMES)
-"""Kinds of files that an archive may hold; finished SIFs are made of them in a moment."""
+"""Kinds of files that an archive may contain; finished SIFs can be made from them quickly."""
 _END = bytes(1024)
 """Two blocks of zeros end every tar archive (POSIX pax)."""
 
@@ -47,17 +47,17 @@ _LARGEST = {"blob": DEFAULT_LIMITS.config_bytes, "pack": 2 * DEFAULT_LIMITS.laye
 
 _PIECE = 1 << 20
 _SHOWN = 200
-"""Characters of a name that does not belong here."""
+"""Most characters of an invalid name to show."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        new: Names of the files that are new.
-        known: How many were there already.
-        left_out: Names of notes on indexes that are neither in the archive nor in the store: nothing proves them.
+        new: Names of the files that were added.
+        known: How many the store had already.
+        left_out: Names of notes on indexes that are neither in the archive nor in the store, so they are unproven.
     """
 
     new: list[str]
@@ -66,14 +66,14 @@ class Imported:
 
 
 def write_archive(items: Iterable[Item], target: BinaryIO) -> tuple[int, int]:
-    """Write files of a store into a tar archive, the same bytes for the same files.
+    """Write files of a store to a tar archive; the same files give the same bytes.
 
     Args:
         items: Blobs, packs and indexes.
-        target: Only written to, so it may be a pipe.
+        target: The archive; it is written in order, so it may be a pipe.
 
     Returns:
-        How many files and how many bytes it has.
+        The number of files and of bytes.
     """
     count = 0
     with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
@@ -90,19 +90,19 @@ def write_archive(items: Iterable[Item], target: BinaryIO) -> tuple[int, int]:
 def read_archive(
     store: Store, source: Path, check_pack: Callable[[Path], str], limits: Limits = DEFAULT_LIMITS
 ) -> Imported:
-    """Take the files of an archive into the writable store, each after its check.
+    """Check each file of an archive and add it to the writable store.
 
     Args:
-        store: What is there already stays as it is.
-        source: A tar archive that :func:`write_archive` made, from wherever; ``-`` is standard input.
-        check_pack: Returns the key that the pack in a file has, after checking all of it; raises
+        store: The store; existing files are not changed.
+        source: A tar archive made by :func:`write_archive`, which need not be trusted; ``-`` is standard input.
+        check_pack: Checks all of a pack file and returns its key; raises
             :class:`~sifmake.errors.PackDamagedError`.
-        limits: ``archive_members``, ``archive_headers_bytes`` and ``pax_bytes`` apply.
+        limits: Provides ``archive_members``, ``archive_headers_bytes`` and ``pax_bytes``.
 
     Raises:
-        NoRoomError: The store has not enough for what is new; nothing was taken.
-        StoreError: The archive is damaged or holds what does not belong into a store; what stood before is kept.
-        OSError: As reading and writing do.
+        NoRoomError: The store does not have enough room for the new files; nothing was added.
+        StoreError: The archive is damaged, or has a file that does not belong in a store; files before it are kept.
+        OSError: From reading or writing.
     """
     try:
         with open_archive(source, store) as fd:
@@ -113,21 +113,21 @@ def read_archive(
     except LimitError as error:
         raise StoreError(error.what, where=str(source), hint=error.hint) from None
     except IntegrityError as error:
-        raise StoreError(f"is no archive of a store ({error})", where=str(source)) from None
+        raise StoreError(f"not an archive of a store ({error})", where=str(source)) from None
     except StoreError as error:
         raise error.within(str(source)) from None
 
 
 def _demand_end(fd: int) -> None:
-    """Refuse an archive that was truncated between two members, which reading alone does not notice."""
+    """Refuse an archive that was truncated between two members, because reading its members does not notice that."""
     status = os.fstat(fd)
     end = max(0, status.st_size - len(_END))
     if not stat.S_ISREG(status.st_mode) or read_at(fd, len(_END), end) != _END:
-        raise StoreError("is no archive of a store, or was truncated", hint="copy it again")
+        raise StoreError("not an archive of a store, or truncated", hint="copy it again")
 
 
 class _Import:
-    """One archive on its way into a store."""
+    """The import of one archive into a store."""
 
     def __init__(self, store: Store, fd: int, check_pack: Callable[[Path], str]) -> None:
         self._store = store
@@ -140,15 +140,15 @@ class _Import:
         self._known = 0
 
     def check_room(self, limits: Limits) -> None:
-        """Look whether the packs that are new have room, before the first file is written.
+        """Check that there is room for the new packs, before the first file is written.
 
         Raises:
-            NoRoomError: They have not.
+            NoRoomError: There is not enough.
         """
         try:
             entries = [entry for entry in entries_of(FileBytes(self._fd), limits) if _NAMES["pack"].match(entry.name)]
         except IntegrityError:
-            return  # whoever takes the files meets it too
+            return  # adding the files will fail in the same way
         place = store_place(self._store.root)
         if find_shortage(Need(place, min(entry.size, self._size)) for entry in entries):
             new = [entry for entry in entries if not self._store.has(_spot_of(entry.name))]
@@ -160,7 +160,7 @@ class _Import:
             if self._store.has(_spot_of(entry.name)):
                 self._known += 1
             elif kind == "index":
-                # The index that proves it may stand behind it.
+                # The index that proves it may come later in the archive.
                 self._notes[entry.name] = read_at(self._fd, entry.size, entry.offset)
             else:
                 self._take(entry.name, kind, _pieces(self._fd, entry.offset, entry.size))
@@ -168,27 +168,27 @@ class _Import:
         return Imported(self._new, self._known, left_out)
 
     def _kind_of(self, entry: ArchiveEntry) -> str:
-        """Return what an entry is; names of other forms could lead out of the store."""
+        """Return the kind of an entry; other names are refused, because they could lead out of the store."""
         kind = next((name for name, form in _NAMES.items() if form.match(entry.name)), None)
         if kind is None or not entry.is_plain:
-            raise StoreError("holds what does not belong into a store", where=entry.name[:_SHOWN])
+            raise StoreError("the archive has a file that does not belong in a store", where=entry.name[:_SHOWN])
         if entry.size > _LARGEST[kind]:
-            raise StoreError(f"is too large for a {kind}, {entry.size} bytes", where=entry.name)
+            raise StoreError(f"has {entry.size} bytes, too large for {kind} files", where=entry.name)
         if entry.offset + entry.size > self._size:
-            raise StoreError("is no archive of a store, or was truncated", where=entry.name, hint="copy it again")
+            raise StoreError("not an archive of a store, or truncated", where=entry.name, hint="copy it again")
         if entry.name in self._seen:
-            raise StoreError("stands in the archive twice", where=entry.name)
+            raise StoreError("occurs twice in the archive", where=entry.name)
         self._seen.add(entry.name)
         return kind
 
     def _take_note(self, name: str, note: bytes) -> bool:
-        """Take what is said of an index if the index itself says so; return False where that is not at hand."""
+        """Add a note on an index if the index confirms it; return False if the index is missing."""
         manifest, index = note.decode("ascii", "replace").strip(), _index_of(name)
         document = self._store.blobs.get(index)
         if is_index_note(note) and document is None:
             return False
         if document is None or not is_member(document, manifest, self._store.blobs.get):
-            raise StoreError("this index is not what its name says", where=name)
+            raise StoreError("this index does not match its name", where=name)
         self._take(name, "index", [note])
         return True
 
@@ -209,9 +209,9 @@ class _Import:
         self._new.append(name)
 
     def _check(self, file: Path, path: Path, kind: str) -> None:
-        """Compare a file that is not in place yet with the name that it wants."""
+        """Compare a file with its name before it is moved into place."""
         if not self._is_right(file, path, kind) or not path.name.startswith(path.parent.name):
-            raise StoreError(f"this {kind} is not what its name says", where=path.name)
+            raise StoreError(f"this {kind} does not match its name", where=path.name)
 
     def _is_right(self, file: Path, path: Path, kind: str) -> bool:
         if kind == "index":
@@ -236,11 +236,11 @@ def _pieces(fd: int, start: int, size: int) -> Iterator[bytes]:
 
 
 def _index_of(name: str) -> str:
-    """Return the digest of the index that a note is about, from the note's place."""
+    """Return the digest of the index that a note is about, from the note's path."""
     digits = name.rpartition("/")[2].partition("-")[0]
     return f"sha{len(digits) * 4}:{digits}"
 
 
 def is_index_note(data: bytes) -> bool:
-    """Whether a file holds what is known of an index: the digest of a manifest."""
+    """Whether a file contains a note on an index: the digest of a manifest."""
     return _MANIFEST.match(data) is not None

@@ -1,4 +1,4 @@
-"""Folders of a store, held open: all work in one goes by its descriptor, so that no link can lead it elsewhere."""
+"""Folders of a store, kept open: all work uses their descriptors, so that no link can lead it elsewhere."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENTER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""How folders are opened: it asks for no right to list them, and mounts what autofs has."""
+"""Flags for opening folders: they need no permission to list a folder, and trigger mounts of autofs."""
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""Without O_NONBLOCK a FIFO would hold the process for ever."""
+"""Without O_NONBLOCK, a FIFO would block the process for ever."""
 _NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
 
 
 class Rules(NamedTuple):
-    """What holds everywhere in a store.
+    """The rules of a store.
 
     Attributes:
-        trust: Whose files are believed.
-        access: Modes of what is written.
+        trust: Whose files are trusted.
+        access: Modes of new files and folders.
     """
 
     trust: Trust = Trust()
@@ -40,12 +40,12 @@ class Rules(NamedTuple):
 class Folder:
     """An open folder of a store.
 
-    Errors of the operating system name the whole path. A name is one component and is never followed if it is a link.
+    Errors of the operating system name the full path. A name is one component, and is not followed if it is a link.
 
     Attributes:
-        path: Where it was found; for messages only.
-        fd: The descriptor; belongs to this object.
-        rules: The store's.
+        path: Its path, for messages only.
+        fd: The descriptor, owned by this object.
+        rules: The rules of the store.
     """
 
     def __init__(self, fd: int, path: Path, rules: Rules, root: Folder | None = None) -> None:
@@ -71,23 +71,23 @@ class Folder:
 
     @property
     def root(self) -> Folder:
-        """The store's own folder."""
+        """The top folder of the store."""
         return self._root if self._root is not None else self
 
     def status(self) -> os.stat_result:
-        """Return what the system says of the folder now."""
+        """Return the present status of the folder."""
         return os.fstat(self.fd)
 
     def is_exposed(self) -> bool:
-        """Tell whether others can rename what is in the folder, or put another in its place."""
+        """Tell whether other users can rename or replace the files in the folder."""
         return bool((self.status().st_mode | self.root.status().st_mode) & OTHERS_WRITE)
 
     def enter(self, name: str) -> Folder:
         """Open a folder in this one.
 
         Raises:
-            StoreError: It is a link or a file, or belongs to somebody who is not trusted.
-            OSError: It is not there or cannot be entered.
+            StoreError: It is a link or a file, or belongs to a user who is not trusted.
+            OSError: It does not exist or cannot be entered.
         """
         path = self.path / name
         try:
@@ -101,15 +101,15 @@ class Folder:
         if self.rules.trust.has_owner(status.st_uid):
             return folder
         if why := self.rules.trust.why_not_folder(status, self.root.status()):
-            raise StoreError(f"the folder is not used: {why}", where=str(path), hint="ask who put it there")
+            raise StoreError(f"the folder is not used: {why}", where=str(path), hint="find out who put it there")
         return folder
 
     def make(self, name: str) -> Folder:
-        """Open a folder in this one; make it if it is missing.
+        """Open a folder in this one; create it if it is missing.
 
         Raises:
             StoreError: See :meth:`enter`.
-            OSError: It cannot be made.
+            OSError: It cannot be created.
         """
         try:
             return self.enter(name)
@@ -136,7 +136,7 @@ class Folder:
         return here
 
     def entries(self) -> list[tuple[str, os.stat_result]]:
-        """Return names and states of what is in the folder, sorted; what goes away meanwhile is left out."""
+        """Return names and status of the files in the folder, sorted; files that disappear meanwhile are left out."""
         found = []
         fd = self._listing()
         try:
@@ -149,7 +149,7 @@ class Folder:
         return sorted(found, key=lambda one: one[0])
 
     def names(self) -> list[str]:
-        """Return the names of what is in the folder, sorted."""
+        """Return the names of the files in the folder, sorted."""
         fd = self._listing()
         try:
             with os.scandir(fd) as entries:
@@ -161,41 +161,41 @@ class Folder:
         """Open a regular file for reading; return its descriptor.
 
         Raises:
-            StoreError: It is something else: a link, a folder, a FIFO.
-            OSError: It is not there or cannot be read.
+            StoreError: It is not a regular file.
+            OSError: It does not exist or cannot be read.
         """
         return self._open(name, os.O_RDONLY)
 
     def open_mark(self, name: str) -> int:
-        """Open a file whose content means nothing, a lock or a stamp; make it if it is missing.
+        """Open a file without content, a lock or a stamp; create it if it is missing.
 
         Raises:
             StoreError: See :meth:`open`.
-            OSError: It cannot be made or opened.
+            OSError: It cannot be created or opened.
         """
         try:
             fd = self._open(name, os.O_RDWR)
         except FileNotFoundError:
-            # Not at once: in a folder with the sticky bit the kernel refuses O_CREAT for a file of somebody else.
+            # Not with O_CREAT at first: in a sticky folder the kernel refuses it for a file of another user.
             fd = self._open(name, os.O_RDWR | os.O_CREAT, 0o644)
         except PermissionError:
             fd = self._open(name, os.O_RDONLY)
         status = os.fstat(fd)
         mode = self.rules.access.mark(self.root.status().st_mode, stat.S_IMODE(status.st_mode))
-        # One with content was moved here by somebody, who may want to read it.
+        # A file with content was moved here by a user, who may still need it.
         if status.st_uid == os.geteuid() and not status.st_size and stat.S_IMODE(status.st_mode) != mode:
             os.fchmod(fd, mode)
         return fd
 
     def why_not(self, file: os.stat_result) -> str:
-        """Say why an open file in this folder is not to be believed; empty when it is."""
+        """Return why an open file in this folder is not trusted; empty if it is."""
         if self.rules.trust.has_owner(file.st_uid) and not file.st_mode & OTHERS_WRITE:
             return ""
         return self.rules.trust.why_not_file(file, self.status(), self.root.status())
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
-        """Open a file for writing that appears under its name when the block ends well; see :func:`atomic_write`."""
+        """Open a file for writing that appears under its name when the block succeeds; see :func:`atomic_write`."""
         access = self.rules.access
         with atomic_write(self.path / name, access.file(0o644), at=self.fd, exact=bool(access.shared)) as file:
             yield file
@@ -203,11 +203,11 @@ class Folder:
     def take(self, name: str, other: Folder, new: str) -> None:
         """Move a finished file of this user from another folder of the store into this one.
 
-        It gets the mode of the store's files if it was written where nobody else can put another in its place.
+        It gets the mode of the store's files if other users could not have replaced it.
 
         Raises:
             StoreError: It is not a regular file.
-            OSError: As open, rename and fsync do.
+            OSError: From open, rename or fsync.
         """
         fd = other.open(name)
         try:
@@ -222,7 +222,7 @@ class Folder:
         self.sync()
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is fine.
+        """Remove a file; it is not an error if it does not exist.
 
         Raises:
             OSError: It cannot be removed.
@@ -264,12 +264,12 @@ class Folder:
         except OSError:
             is_link = False
         what = "a link" if is_link else "a file"
-        hint = "nothing was done there: ask who put it there, then remove it"
-        return StoreError(f"{what} stands where the store has a folder", where=path, hint=hint)
+        hint = "find out who put it there, then remove it"
+        return StoreError(f"the store needs a folder here, but this is {what}", where=path, hint=hint)
 
 
 def set_mode(folder: int, mode: int, group: int = -1) -> None:
-    """Give an open folder that this process has made its permission bits, whatever the umask took away, and a group."""
+    """Set the permission bits of an open folder that this process created, regardless of the umask, and its group."""
     fd = os.open(".", _LIST, dir_fd=folder)
     try:
         if group >= 0:
@@ -280,5 +280,5 @@ def set_mode(folder: int, mode: int, group: int = -1) -> None:
 
 
 def _named(error: OSError, path: Path) -> OSError:
-    """Return an error with the whole path in it."""
+    """Return an error that names the full path."""
     return OSError(error.errno, error.strerror, str(path))

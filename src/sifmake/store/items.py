@@ -1,4 +1,4 @@
-"""What a store holds, file by file."""
+"""Listing the files of a store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OWN_NAME = re.compile(r"[0-9a-f]{64}")
-"""How every name begins that sifmake gives to a finished file."""
+"""Pattern of the names that sifmake gives to finished files."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Item:
         path: The file, for messages.
         place: Its path inside the store.
         size: Bytes.
-        used: Seconds since 1970 of the last use, exact to an hour.
-        owner: User id; -1 where it is not known.
+        used: Last use in seconds since 1970, to the hour.
+        owner: User id; -1 if unknown.
         root: The store, open.
     """
 
@@ -48,14 +48,14 @@ class Item:
     root: Folder | None = field(default=None, compare=False, repr=False)
 
     def folder(self) -> Folder:
-        """Open the folder that the file is in.
+        """Open the folder of the file.
 
         Raises:
-            StoreError: Something else stands in its place.
-            OSError: It is not there.
+            StoreError: It is not a folder.
+            OSError: It does not exist.
         """
         if self.root is None:
-            raise StoreError("the file is in no store", where=str(self.path))
+            raise StoreError("the file is not in a store", where=str(self.path))
         return self.root.reach(self.place.split("/")[:-1])
 
     def open(self) -> int:
@@ -74,7 +74,7 @@ class Item:
             return file.read(largest)
 
     def why_not(self) -> str:
-        """Say why the file is not to be believed; empty when it is. A blob is whoever owns it, for its digest tells."""
+        """Return why the file is not trusted; empty if it is. Blobs are always trusted because of their digest."""
         try:
             with self.folder() as folder:
                 fd = folder.open(self.path.name)
@@ -88,7 +88,7 @@ class Item:
             return error.strerror or str(error)
 
     def is_gone(self) -> bool:
-        """Tell whether somebody has removed the file since it was listed."""
+        """Tell whether the file was removed since it was listed."""
         try:
             os.close(self.open())
         except FileNotFoundError:
@@ -109,10 +109,10 @@ class Item:
             os.close(fd)
 
     def remove(self) -> None:
-        """Remove the file; one that is gone already is fine.
+        """Remove the file; it is not an error if it is already gone.
 
         Raises:
-            StoreError: Something else stands in the place of its folder.
+            StoreError: The path of its folder is not a folder.
             OSError: It cannot be removed.
         """
         try:
@@ -124,10 +124,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Stray:
-    """Something in a store that is none of its files, and is left alone.
+    """Something in a store that does not belong there, and is left in place.
 
     Attributes:
-        path: Where it is.
+        path: Its path.
         why: What is wrong with it.
     """
 
@@ -136,21 +136,21 @@ class Stray:
 
 
 def list_items(root: Path, *folders: str, rules: Rules | None = None) -> Iterator[Item]:
-    """Yield everything finished in a store, or in some of its folders; files that go away meanwhile are left out.
+    """Yield the finished files of a store, or of some of its folders; files that disappear meanwhile are left out.
 
     Args:
         root: The store.
-        folders: Keys of :data:`~sifmake.store.naming.KINDS`; all without.
-        rules: The store's; those of a store that nobody shares without.
+        folders: Keys of :data:`~sifmake.store.naming.KINDS`; by default all.
+        rules: Rules of the store; None for a store that is not shared.
     """
     return (one for one in walk(root, *folders, rules=rules) if isinstance(one, Item))
 
 
 def walk(root: Path, *folders: str, rules: Rules | None = None) -> Iterator[Item | Stray]:
-    """Yield what :func:`list_items` does, and what stands in a store in the place of its folders and files.
+    """Yield the files of :func:`list_items`, and things in a store that do not belong there.
 
     Raises:
-        StoreError: The path of the store leads over a link of somebody else.
+        StoreError: The path of the store contains a link of another user.
     """
     try:
         top = Root(root, rules or Rules()).open()
@@ -161,7 +161,7 @@ def walk(root: Path, *folders: str, rules: Rules | None = None) -> Iterator[Item
 
 
 def list_odd_marks(root: Path, rules: Rules) -> Iterator[Stray]:
-    """Yield what stands in the place of locks, of the stamp of sweeping, and of the folder for temporary files.
+    """Yield things that do not belong at the paths of locks, of the sweep stamp and of the temporary folder.
 
     Raises:
         StoreError: See :func:`walk`.
@@ -208,17 +208,17 @@ def _walk(parent: Folder, name: str, kind: str, depth: int) -> Iterator[Item | S
 
 
 def _no_file(folder: Folder, name: str) -> Iterator[Stray]:
-    yield Stray(folder.path / name, "a folder stands where the store has a file")
+    yield Stray(folder.path / name, "it is a folder, but the store needs a file here")
 
 
 def _file(folder: Folder, entry: str, status: os.stat_result, kind: str) -> Iterator[Item | Stray]:
-    """Yield a file; where others could have moved in a whole folder of somebody's, only one that has a store's name."""
+    """Yield a file; if other users could have moved a folder here, only a file with a name that the store gives."""
     if entry.startswith(TEMP_PREFIX):
         return
     path = folder.path / entry
     named = _OWN_NAME.match(entry) and entry.startswith(folder.path.name)
     if not named and folder.status().st_mode & OTHERS_WRITE:
-        yield Stray(path, "its name is not one that the store gives")
+        yield Stray(path, "the store does not use such names")
         return
     name = f"{path.parent.parent.name}:{entry}" if kind == "blob" else entry
     place = path.relative_to(folder.root.path)

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 class KeyedFiles:
-    """Packs, patches or finished SIFs: the writable store's before those of the read-only ones.
+    """Packs, patches or finished SIFs: first those of the writable store, then those of the read-only ones.
 
-    All methods that are given a key raise a StoreError if it cannot name a file.
+    All methods with a key raise a StoreError if the key cannot be a file name.
     """
 
     kind: str
-    """The folder of a store that they are in."""
+    """Name of their folder in a store."""
 
     def __init__(self, files: StoredFiles) -> None:
         self._files = files
         self._dropped: set[str] = set()
 
     def open(self, key: str) -> Found | None:
-        """Return the file of this key, open, from the first store that has one, or None; renews its time stamp."""
+        """Return the file of a key, open, from the first store that has it, or None; renews its time stamp."""
         return self._open(key, renewed=True)
 
     def find(self, key: str) -> Path | None:
-        """Return where the file of this key is, or None; see :meth:`open`."""
+        """Return the path of the file of a key, or None; see :meth:`open`."""
         found = self.open(key)
         if found is None:
             return None
@@ -54,5 +54,5 @@ class KeyedFiles:
         return None
 
     def _names(self, _root: Root, spot: Spot) -> Sequence[str]:
-        """Return the names in one store that the file of a key may have."""
+        """Return the possible names of the file of a key in one store."""
         return (spot.name,)

@@ -1,4 +1,4 @@
-"""A lock that saves double work and nothing else: without it everything is still right, only slower."""
+"""A lock that only avoids duplicate work; without it, results are still correct."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SAY_AFTER = 2.0
 
 
 class _Attempt:
-    """Asks for the lock from a thread of its own, because a file server that is gone holds even a question for ever."""
+    """Requests the lock in a separate thread, because a dead file server blocks even a request for ever."""
 
     def __init__(self, folder: Folder, name: str, timeout: float) -> None:
         self.held = False
         self.trouble = ""
         self.done = threading.Event()
-        # Held, not only borrowed: the thread may be the last that needs it.
+        # A descriptor of its own, because the thread may be the last one that needs it.
         self._folder = folder
         self._name = name
         self._deadline = time.monotonic() + timeout
@@ -37,7 +37,7 @@ class _Attempt:
         self._mutex = threading.Lock()
         try:
             threading.Thread(target=self._run, daemon=True, name="store-lock").start()
-        except RuntimeError:  # the system allows no further thread
+        except RuntimeError:  # the system allows no more threads
             self._run()
 
     def _run(self) -> None:
@@ -51,7 +51,7 @@ class _Attempt:
                     self.held = self.held and not removed
                     self._keep_or_close(fd)
                 if not removed:
-                    break  # else another process found it old, and the next one would make a new one
+                    break  # if not, another process removed the file as old, and the next one would create a new one
         except StoreError as error:
             self.trouble = error.what
         except OSError as error:
@@ -75,7 +75,7 @@ class _Attempt:
         with self._mutex:
             if self.held and not self._given_up:
                 self._fd = fd
-                with suppress(PermissionError):  # somebody else's, whose content and age mean nothing
+                with suppress(PermissionError):  # a file of another user, whose content and age do not matter
                     os.utime(fd)
                 return
         self.held = False
@@ -91,13 +91,13 @@ class _Attempt:
 
 @contextmanager
 def hold(folder: Folder, name: str, timeout: float, progress: Progress) -> Iterator[bool]:
-    """Hold a lock on a file while the block runs; go on without it, with a warning, when it cannot be had.
+    """Hold a lock on a file while the block runs; if it is not available, warn and continue without it.
 
     Args:
-        folder: Where lock files are.
-        name: The lock file; it stays there, its content means nothing.
-        timeout: Seconds after which to go on without the lock.
-        progress: Told when waiting takes long and when it was in vain.
+        folder: The folder of lock files.
+        name: The lock file; it is not removed, and has no content.
+        timeout: Seconds after which to continue without the lock.
+        progress: Gets a message if waiting takes long, and a warning if it fails.
 
     Yields:
         Whether the lock is held.
@@ -105,13 +105,13 @@ def hold(folder: Folder, name: str, timeout: float, progress: Progress) -> Itera
     attempt = _Attempt(folder, name, timeout)
     try:
         if not attempt.done.wait(min(SAY_AFTER, timeout)):
-            progress.info(f"waiting for another process that works on the same ({name})")
-            # A little more than the attempt itself waits: only a file server that hangs reaches it.
+            progress.info(f"waiting for another process that does the same work ({name})")
+            # A little longer than the attempt itself waits, so that only a hanging file server exceeds it.
             attempt.done.wait(timeout + 1)
         if not attempt.held:
             why = attempt.trouble or "the file system does not answer"
             progress.warning(
-                f"no lock in the store ({folder.path / name}: {why}); going on, the work may be done twice"
+                f"no lock in the store ({folder.path / name}: {why}); continuing without it, so work may be done twice"
             )
         yield attempt.held
     finally:

@@ -21,7 +21,7 @@ _Result = TypeVar("_Result")
 
 class _NamedByKey(KeyedFiles):
     def drop(self, key: str) -> None:
-        """Remove a damaged file from the writable store; from now on this object finds none in the read-only ones."""
+        """Remove a damaged file from the writable store; this object no longer looks for it in the read-only ones."""
         self._dropped.add(key)
         self._files.remove(self._spot(key))
 
@@ -36,15 +36,15 @@ class StoredPacks(_NamedByKey):
         self._unplaced: dict[str, int] = {}
 
     def write(self, key: str, write: Callable[[BinaryIO], object]) -> Found:
-        """Let a pack be written and put it in its place; return the file that was written, open.
+        """Have a pack written and move it into place; return the written file, open.
 
         Args:
-            key: What it is found by.
-            write: Writes to the file that it is given.
+            key: The key of the pack.
+            write: Writes to the file that it gets.
 
         Raises:
-            StoreError: The folder cannot be made, or the key is no file name.
-            OSError: As writing does; names the place of the pack.
+            StoreError: The folder cannot be created, or the key cannot be a file name.
+            OSError: From writing; names the path of the pack.
         """
         spot = self._spot(key)
         with ExitStack() as failed:
@@ -57,11 +57,11 @@ class StoredPacks(_NamedByKey):
         return Found(spot.under(self._files.own.path), fd)
 
     def write_temporary(self, write: Callable[[BinaryIO], _Result]) -> tuple[str, _Result]:
-        """Let a file be written that has no place yet; return its name for :meth:`place`, and what writing gave.
+        """Have a file written whose key is not known yet; return its name for :meth:`place`, and the result of writing.
 
         Raises:
-            StoreError: The folder for it cannot be made.
-            OSError: As writing does.
+            StoreError: The folder for it cannot be created.
+            OSError: From writing.
         """
         with self._files.scratch() as folder:
             name = temporary_name("layer")
@@ -71,11 +71,11 @@ class StoredPacks(_NamedByKey):
         return name, result
 
     def place(self, name: str, key: str) -> None:
-        """Give a temporary file its place as the pack of a key.
+        """Move a temporary file into place as the pack of a key.
 
         Raises:
-            StoreError: The folder cannot be made, or the key is no file name.
-            OSError: As rename does.
+            StoreError: The folder cannot be created, or the key cannot be a file name.
+            OSError: From rename.
         """
         spot = self._spot(key)
         with self._files.own.make((SCRATCH,)) as scratch, self._files.own.make(spot.folders) as folder:
@@ -88,27 +88,27 @@ class StoredPacks(_NamedByKey):
         os.close(self._unplaced.pop(name))
 
     def keys(self, prefix: str) -> list[str]:
-        """Return the keys of all packs that begin with a prefix of two characters or more, sorted."""
+        """Return the keys of all packs with a prefix of at least two characters, sorted."""
         names = {name for root in self._files.roots for name in self._files.names(root, (PACKS, prefix[:2]))}
         return sorted(name for name in names if name.startswith(prefix) and is_key(name))
 
 
 class StoredPatches(_NamedByKey):
-    """What images rewrote of packs with deleted files."""
+    """Patches: the parts of packs that images rewrote because of deleted files."""
 
     kind = PATCHES
 
     def writing(self, key: str) -> AbstractContextManager[BinaryIO]:
-        """Open a file for the patch of a key, which gets its place when the block ends well.
+        """Open a file for the patch of a key; it is moved into place when the block succeeds.
 
         Raises:
-            StoreError: The folder cannot be made, or the key is no file name.
-            OSError: As writing does.
+            StoreError: The folder cannot be created, or the key cannot be a file name.
+            OSError: From writing.
         """
         return self._files.writing(self._spot(key))
 
     def open_latest(self, prefix: str, most: int) -> list[Found]:
-        """Return patches whose keys begin with a prefix of two characters or more, open, the latest used first."""
+        """Return patches whose keys have a prefix of at least two characters, open, the most recently used first."""
         found = [
             (status.st_mtime, root, name)
             for root in self._files.roots

@@ -1,4 +1,4 @@
-"""Where the store is: what the environment says."""
+"""The location of the store according to the environment."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ HINT = f"set {_VARIABLE} to a folder that you can write to"
 def find_root(environ: Mapping[str, str]) -> Path:
     """Return the user's store: ``$SIFMAKE_CACHE``, ``$XDG_CACHE_HOME/sifmake`` or ``~/.cache/sifmake``.
 
-    Who has named another place for the cache of Apptainer or SingularityCE, say because the home directory is small,
-    has the store there too, beside what they keep. A relative ``XDG_CACHE_HOME`` is ignored (XDG base directory
-    specification 0.8).
+    If the user has set another folder for the cache of Apptainer or SingularityCE, for example because the home
+    directory is small, the store is there too, beside their files. A relative ``XDG_CACHE_HOME`` is ignored (XDG base
+    directory specification 0.8).
 
     Raises:
-        StoreError: There is no home directory to put it in.
+        StoreError: There is no home directory for it.
     """
     if chosen := environ.get(_VARIABLE):
         return Path(chosen).absolute()

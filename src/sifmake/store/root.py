@@ -1,4 +1,4 @@
-"""The top folder of a store: its path is followed once, link by link, and the folder that it leads to is held open."""
+"""The top folder of a store: its path is resolved once, link by link, and the folder is kept open."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from sifmake.store.trust import Trust
 
 _MOST_LINKS = 40
-"""As many as the kernel follows in one path."""
+"""Most links in one path, as in the kernel."""
 _LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Root:
-    """A store's own folder.
+    """The top folder of a store.
 
     Attributes:
-        path: As the user named it.
-        rules: Whose files are believed, and modes of new ones.
+        path: The path, as the user wrote it.
+        rules: Whose files are trusted, and modes of new ones.
     """
 
     def __init__(self, path: Path, rules: Rules) -> None:
@@ -37,11 +37,11 @@ class Root:
         self._folder: Folder | None = None
 
     def open(self) -> Folder:
-        """Return the folder; it belongs to this object.
+        """Return the folder, which this object owns.
 
         Raises:
-            StoreError: A link of somebody else stands in its path.
-            OSError: It is not there or cannot be entered.
+            StoreError: Its path contains a link of another user.
+            OSError: It does not exist or cannot be entered.
         """
         if self._folder is None:
             self._folder = Folder(_Walk(self.path, self.rules, make=False).go(), self.path, self.rules)
@@ -52,10 +52,10 @@ class Root:
         return self.open().reach(names)
 
     def make(self, names: Sequence[str] = ()) -> Folder:
-        """Open a folder of the store; what is missing of it is made, also the store's own, where it was removed since.
+        """Open a folder of the store; create missing folders, even the top one if it was removed meanwhile.
 
         Raises:
-            StoreError: It cannot be made, or something else stands in its place.
+            StoreError: It cannot be created, or its path is not a folder.
         """
         what = "made"
         try:
@@ -70,7 +70,7 @@ class Root:
 
 
 class _Walk:
-    """The way to a store: links of root and of the user are followed, those of others are not."""
+    """Resolves the path of a store; follows links of root and of the user, but not those of others."""
 
     def __init__(self, path: Path, rules: Rules, *, make: bool) -> None:
         self._path = path
@@ -84,7 +84,7 @@ class _Walk:
         """Return the descriptor of the folder at the end.
 
         Raises:
-            StoreError: A link belongs to somebody else.
+            StoreError: A link belongs to another user.
             OSError: There is no such folder.
         """
         try:
@@ -112,7 +112,7 @@ class _Walk:
         self._here = there
 
     def _made(self, name: str) -> int:
-        """Make a folder; the last one gets the store's mode and group."""
+        """Create a folder; the last one gets the store's mode and group."""
         access, last = self._rules.access, not self._left
         try:
             os.mkdir(name, access.root if last else 0o777, dir_fd=self._here)
@@ -135,16 +135,16 @@ class _Walk:
                 raise OSError(number, os.strerror(number))
             if not _may_lead(status, os.fstat(self._here), self._rules.trust):
                 what = f"the link {name} in this path belongs to user {status.st_uid}, who is not trusted"
-                raise StoreError(what, where=str(self._path), hint="name the store by the path that is meant")
+                raise StoreError(what, where=str(self._path), hint="use the path to which the link should lead")
             return os.readlink("", dir_fd=link)
         finally:
             os.close(link)
 
 
 def _may_lead(link: os.stat_result, folder: os.stat_result, trust: Trust) -> bool:
-    """Tell whether a link in a store's path is followed.
+    """Tell whether to follow a link in a store's path.
 
-    The keeper of a site's store may have links in folders that nobody else writes to.
+    The owner of a site's store may have links in folders to which no one else can write.
     """
     writable = folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return trust.has_owner(link.st_uid) or (trust.keeper and link.st_uid == folder.st_uid and not writable)

@@ -1,4 +1,4 @@
-"""A folder of one process in a store, for code that writes by path: nobody can lead that path elsewhere."""
+"""A private folder of one process in a store, for code that writes by path; no one can redirect that path."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _OTHERS = 0o077
 
 @contextmanager
 def open_scratch(parent: Folder) -> Iterator[Folder]:
-    """Make an empty folder that only this user enters, and remove it with all its files in the end.
+    """Create an empty folder that only this user can enter, and remove it with all its files at the end.
 
     Raises:
-        StoreError: Somebody has put another folder in its place.
-        OSError: It cannot be made.
+        StoreError: Another user has replaced the folder.
+        OSError: It cannot be created.
     """
     name, scratch, lock = _make(parent)
     with scratch:
@@ -35,7 +35,9 @@ def open_scratch(parent: Folder) -> Iterator[Folder]:
             _rename(error, scratch)
             raise
         finally:
-            for entry in sorted(scratch.names(), key=lambda one: one == MARK):  # what may be left needs the mark
+            for entry in sorted(
+                scratch.names(), key=lambda one: one == MARK
+            ):  # the mark last: a folder without it would stay for ever
                 with suppress(OSError):
                     scratch.remove(entry)
             with suppress(OSError):
@@ -44,7 +46,7 @@ def open_scratch(parent: Folder) -> Iterator[Folder]:
 
 
 def _make(parent: Folder) -> tuple[str, Folder, int]:
-    """Make a folder; return its name, it, and the mark in it, open and locked."""
+    """Create a folder; return its name, the open folder, and the descriptor of its locked mark file."""
     for _ in range(TRIES):
         name = temporary_name("scratch")
         try:
@@ -53,7 +55,7 @@ def _make(parent: Folder) -> tuple[str, Folder, int]:
             raise OSError(error.errno, error.strerror, str(parent.path)) from None
         try:
             scratch, lock = _mark(parent, name)
-        except FileNotFoundError:  # another process took it for left over
+        except FileNotFoundError:  # another process removed it as a leftover
             continue
         except OSError:
             os.rmdir(name, dir_fd=parent.fd)
@@ -61,24 +63,24 @@ def _make(parent: Folder) -> tuple[str, Folder, int]:
         if claim(lock, MARK, scratch.fd):
             return name, scratch, lock
         os.close(lock)
-    raise StoreError("no temporary folder can be made there", where=str(parent.path), hint="try again")
+    raise StoreError("cannot create a temporary folder here", where=str(parent.path), hint="try again")
 
 
 def _mark(parent: Folder, name: str) -> tuple[Folder, int]:
     scratch = parent.enter(name)
     status = scratch.status()
     if status.st_uid != os.geteuid() or status.st_mode & _OTHERS or scratch.names():
-        raise StoreError("another folder was put in its place", where=str(scratch.path))
+        raise StoreError("the temporary folder was replaced by another user", where=str(scratch.path))
     return scratch, scratch.open_mark(MARK)
 
 
 def path_of(folder: Folder) -> Path:
-    """Return a path that leads into a folder as long as it is open, whatever takes its name meanwhile (proc(5))."""
+    """Return a path that leads to an open folder even if its name is taken by another one (proc(5))."""
     return Path(f"/proc/self/fd/{folder.fd}")
 
 
 def is_scratch(folder: Folder) -> bool:
-    """Tell whether :func:`open_scratch` of this user has made a folder."""
+    """Tell whether :func:`open_scratch` created a folder for this user."""
     status = folder.status()
     return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS and MARK in folder.names()
 

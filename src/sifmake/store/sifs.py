@@ -1,4 +1,4 @@
-"""Finished SIFs of a store by key, and the names that meant them."""
+"""Finished SIFs of a store by key, and notes on the names that point to them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _LARGEST_NOTE = 512
 
 
 class FinishedSifs(KeyedFiles):
-    """SIF files for ``sifmake run docker://...``; each has its SHA-256 in its name, beside the key."""
+    """SIF files for ``sifmake run docker://...``; their file names contain the key and the SHA-256."""
 
     kind = SIFS
 
     def put(self, key: str, write: Callable[[Path], object]) -> Found:
-        """Let a finished SIF be written, keep it with its SHA-256 in its name, and return it, open.
+        """Have a finished SIF written, keep it with its SHA-256 in its name, and return it, open.
 
         Args:
-            key: What it is found by; an earlier one of the same key goes.
-            write: Writes the file that it is given the path of.
+            key: Its key; an earlier file with the same key is removed.
+            write: Writes a file at the path that it gets.
 
         Raises:
-            StoreError: The folder cannot be made, or the key is no file name.
+            StoreError: The folder cannot be created, or the key cannot be a file name.
         """
         from sifmake.store.scratch import path_of
 
@@ -52,33 +52,33 @@ class FinishedSifs(KeyedFiles):
         return Found(Spot(spot.folders, target).under(own.path), fd)
 
     def open(self, key: str) -> Found | None:
-        """Return the finished SIF of this key, open, or None; neither is its SHA-256 checked nor its time renewed."""
+        """Return the finished SIF of a key, open, or None, without checking its SHA-256 or renewing its time stamp."""
         return self._open(key, renewed=False)
 
     def renew(self, found: Found) -> None:
-        """Renew the time stamp of a file that is used, if it is the writable store's."""
+        """Renew the time stamp of a used file, if it is in the writable store."""
         if found.path.is_relative_to(self._files.own.path):
             renew(found.fd, os.fstat(found.fd))
 
     def paths(self, key: str) -> list[Path]:
-        """Return where finished SIFs of this key are, in all stores; nothing is changed and nobody's word is taken."""
+        """Return the paths of finished SIFs of a key in all stores, without changing or trusting anything."""
         spot = self._spot(key)
         return [
             Spot(spot.folders, name).under(root.path) for root in self._files.roots for name in self._names(root, spot)
         ]
 
     def drop(self, path: Path) -> None:
-        """Remove a damaged finished SIF from the writable store; one of a read-only store is not found any more."""
+        """Remove a damaged finished SIF from the writable store; one in a read-only store is no longer used."""
         self._dropped.add(path.name)
         if path.is_relative_to(self._files.own.path):
             self._files.remove(Spot((SIFS, path.parent.name), path.name))
 
     def keep_name(self, name: str, key: str) -> None:
-        """Keep which finished SIF a name meant last."""
+        """Keep a note on the finished SIF to which a name points."""
         self._files.keep(name_spot(name), name_note(name, key))
 
     def find_name(self, name: str) -> str:
-        """Return the key that was kept for a name; empty where there is none."""
+        """Return the key that was kept for a name; empty if there is none."""
         return name_target(self._files.read(self._files.own, name_spot(name), _LARGEST_NOTE) or b"", name)
 
     def _names(self, root: Root, spot: Spot) -> Sequence[str]:
@@ -86,7 +86,7 @@ class FinishedSifs(KeyedFiles):
 
 
 def _remove_others(folder: Folder, key: str, kept: str) -> None:
-    """Remove the finished SIFs of a key but one."""
+    """Remove all finished SIFs of a key except one."""
     for name in folder.names():
         if name != kept and split_sif_name(name)[0] == key:
             with suppress(OSError):

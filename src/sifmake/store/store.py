@@ -1,4 +1,4 @@
-"""The store: which folders it has, its locks and temporaries, and where each kind of file is found."""
+"""The store: its folders, its locks and temporary files, and access to each kind of file."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from sifmake.store.folder import Folder
 
 _LOCK_TIMEOUT = 1800.0
-"""Seconds: longer than a healthy pull of one layer takes."""
+"""Seconds; longer than a normal pull of one layer takes."""
 
 
 class Store:
-    """One writable store and any number of read-only ones under it.
+    """One writable store and any number of read-only ones.
 
-    Every file appears under its name by a rename when it is complete, so that readers need no lock.
-    A store that cannot be written is used for what it holds.
+    Every file is renamed to its name when it is complete, so readers need no lock. If the store cannot be written, its
+    files are still used.
 
     Attributes:
-        root: The writable store's folder; made on first use.
-        read_only: Folders of site stores, asked in this order after the own one.
-        progress: Told warnings.
-        rules: Whose files in the writable store are believed, and modes of new ones.
-        site_rules: Whose files in the read-only stores are believed.
+        root: Folder of the writable store; created on first use.
+        read_only: Folders of site stores, searched in this order after the writable store.
+        progress: Receives warnings.
+        rules: Whose files in the writable store are trusted, and modes of new ones.
+        site_rules: Whose files in the read-only stores are trusted.
         blobs: Manifests, indexes and configs, by digest.
         packs: Layer packs, by key.
-        patches: What images rewrote of packs, by key.
-        sifs: Finished SIFs by key, and the names that meant them.
+        patches: Patches of packs, by key.
+        sifs: Finished SIFs by key, and notes on the names that point to them.
     """
 
     def __init__(
@@ -83,19 +83,19 @@ class Store:
         trusted_groups: Collection[int | str] = (),
         shared: str = "",
     ) -> Store:
-        """Return the store at ``root``, else the one that the environment names; nothing is written.
+        """Return the store at ``root``, else the one that the environment names, without writing anything.
 
         Args:
             root: Folder of the writable store.
-            environ: Has ``SIFMAKE_CACHE``, ``XDG_CACHE_HOME``, ``HOME``, ``SIFMAKE_READONLY_CACHE``.
-            read_only: Further read-only stores, asked before those of the environment.
-            progress: Told warnings.
-            trusted_owners: Users, by id or name, whose files are used besides the own ones and root's.
+            environ: Provides ``SIFMAKE_CACHE``, ``XDG_CACHE_HOME``, ``HOME``, ``SIFMAKE_READONLY_CACHE``.
+            read_only: Further read-only stores, searched before those of the environment.
+            progress: Receives warnings.
+            trusted_owners: Users, by id or name, whose files are used, in addition to this user and root.
             trusted_groups: Groups, by id or name, whose files are used.
-            shared: For whom new files are: ``none``, ``group``, ``all``; empty: those whom the folder lets in.
+            shared: Who may use new files: ``none``, ``group``, ``all``; empty to follow the folder's permissions.
 
         Raises:
-            StoreError: No folder is named and there is no home directory.
+            StoreError: No folder is named, and there is no home directory.
         """
         writable = root.absolute() if root is not None else place.find_root(environ)
         layered = (*(path.absolute() for path in read_only), *place.find_read_only(environ))
@@ -109,22 +109,22 @@ class Store:
         )
 
     def has(self, spot: Spot) -> bool:
-        """Tell whether the writable store has a file that is believed."""
+        """Tell whether the writable store has a file and trusts it."""
         found = self._files.open(self._files.own, spot)
         if found is not None:
             found.close()
         return found is not None
 
     def put(self, spot: Spot, write: Callable[[Path], object]) -> None:
-        """Let a file be written and put it in its place.
+        """Have a file written and move it into place.
 
         Args:
-            spot: Where it goes.
-            write: Writes the file that it is given the path of, and checks it.
+            spot: Its place.
+            write: Writes and checks a file at the path that it gets.
 
         Raises:
-            StoreError: The folder cannot be made.
-            OSError: As rename does.
+            StoreError: The folder cannot be created.
+            OSError: From rename.
         """
         from sifmake.store.scratch import open_scratch, path_of
 
@@ -134,33 +134,33 @@ class Store:
             folder.take(spot.name, scratch, spot.name)
 
     def scratch_folder(self) -> AbstractContextManager[Folder]:
-        """Open an empty folder of this user alone, for as long as a block runs; StoreError if it cannot be made."""
+        """Open an empty folder that only this user can enter, until the block ends; StoreError if that fails."""
         return self._files.scratch_folder()
 
     def temporary_folder(self) -> Path:
-        """Return the folder for spooling; what is not written to for a day is removed from it.
+        """Return the folder for spooling; files to which nothing was written for a day are removed from it.
 
         Raises:
-            StoreError: It cannot be made.
+            StoreError: It cannot be created.
         """
         with self._files.scratch() as folder:
             return folder.path
 
     @contextmanager
     def lock(self, name: str, timeout: float = _LOCK_TIMEOUT) -> Iterator[bool]:
-        """Hold the lock of a name while the block runs, to avoid double work; yield whether it is held.
+        """Hold the lock of a name while the block runs, to avoid duplicate work; yield whether it is held.
 
-        A lock that cannot be had (no locking on the file system, a store that cannot be written, a dead host)
-        is gone without, after a warning; look into the store again once inside.
+        If the lock is not available (a file system without locks, a store that cannot be written, a dead host), warn
+        and continue without it. Inside the block, look in the store again.
 
         Args:
             name: A key, or any text.
-            timeout: Seconds after which to go on without.
+            timeout: Seconds after which to continue without the lock.
         """
         try:
             folder = self._files.own.make((LOCKS,))
         except StoreError as error:
-            self.progress.warning(f"no lock in the store ({error}); going on, the work may be done twice")
+            self.progress.warning(f"no lock in the store ({error}); continuing without it, so work may be done twice")
             yield False
             return
         file_name = name if is_key(name) else hashlib.sha256(name.encode()).hexdigest()
@@ -168,7 +168,7 @@ class Store:
             yield held
 
     def sweep(self) -> None:
-        """Remove old temporaries of the writable store now."""
+        """Remove old temporary files of the writable store now."""
         from sifmake.store.sweep import sweep
 
         with suppress(OSError, StoreError):

@@ -1,4 +1,4 @@
-"""Files of a writable store and of those under it, by where they stand: opened if they are believed, put in place."""
+"""Files of the writable and the read-only stores, by place: open them if they are trusted, move new ones into place."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """A file of a store that is believed.
+    """A trusted file of a store.
 
     Attributes:
-        path: Where it stands; for messages.
-        fd: The file itself, open for reading; belongs to whoever got it.
-        exposed: Whether others can give its name to another file of the same owner.
+        path: Its path, for messages.
+        fd: The file, open for reading; the caller owns the descriptor.
+        exposed: Whether other users can give its name to another file of the same owner.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class StoredFiles:
 
     Attributes:
         own: The writable store.
-        roots: That one, then the read-only ones.
+        roots: The writable store, then the read-only ones.
     """
 
     def __init__(self, own: Root, read_only: Sequence[Root], progress: Progress) -> None:
@@ -55,15 +55,15 @@ class StoredFiles:
         self._told: set[str] = set()
 
     def open(self, root: Root, spot: Spot, *, anyone: bool = False, renewed: bool = True) -> Found | None:
-        """Return a file of one store if it is there and believed; what is not is a warning.
+        """Return a file of one store if it exists and is trusted; an untrusted file gives a warning.
 
-        As long as it is open, ``gc`` and ``clean`` leave it alone if it is the writable store's, where locks work.
+        While it is open, ``gc`` and ``clean`` do not remove it from the writable store, if locks work.
 
         Args:
             root: The store.
-            spot: Where it stands there.
-            anyone: Whether it is believed whoever owns it: then its content has to be checked.
-            renewed: Whether this is a use, which keeps it young.
+            spot: Its place in the store.
+            anyone: Whether to accept any owner; the caller then has to check the content.
+            renewed: Whether this is a use, which renews its time stamp.
         """
         try:
             folder = root.reach(spot.folders)
@@ -105,7 +105,7 @@ class StoredFiles:
             return None
 
     def entries(self, root: Root, folders: Sequence[str]) -> list[tuple[str, os.stat_result]]:
-        """Return names and states in a folder of one store; none where it is not there or cannot be looked into."""
+        """Return names and status of the files in a folder of one store; empty if it is missing or unreadable."""
         try:
             with root.reach(folders) as folder:
                 return folder.entries()
@@ -128,11 +128,11 @@ class StoredFiles:
 
     @contextmanager
     def writing(self, spot: Spot) -> Iterator[BinaryIO]:
-        """Open a file of the writable store that gets its place when the block ends well.
+        """Open a file of the writable store that is moved into place when the block succeeds.
 
         Raises:
-            StoreError: Its folder cannot be made.
-            OSError: As writing does.
+            StoreError: Its folder cannot be created.
+            OSError: From writing.
         """
         with self.own.make(spot.folders) as folder:
             _sweep_daily(folder.root)
@@ -140,25 +140,25 @@ class StoredFiles:
                 yield file
 
     def keep(self, spot: Spot, data: bytes) -> None:
-        """Write a small file unless it is there already; a store that takes none is left alone with a warning."""
+        """Write a small file unless it exists; if the store cannot be written, only warn."""
         if self.read(self.own, spot, len(data)) == data:
             return
         try:
             with self.own.make(spot.folders) as folder, folder.writing(spot.name) as file:
                 file.write(data)
         except (OSError, StoreError) as error:
-            self._progress.warning(f"the store keeps nothing: {error}")
+            self._progress.warning(f"cannot write to the store: {error}")
 
     def remove(self, spot: Spot) -> None:
-        """Remove a file of the writable store if that can be done."""
+        """Remove a file of the writable store, if that is possible."""
         with suppress(OSError, StoreError), self.own.reach(spot.folders) as folder:
             folder.remove(spot.name)
 
     def scratch(self) -> Folder:
-        """Open the folder for temporary files; what killed runs left goes from it.
+        """Open the folder for temporary files, and remove leftovers of killed runs from it.
 
         Raises:
-            StoreError: It cannot be made.
+            StoreError: It cannot be created.
         """
         folder = self.own.make((SCRATCH,))
         _sweep_daily(folder.root)
@@ -167,10 +167,10 @@ class StoredFiles:
 
     @contextmanager
     def scratch_folder(self) -> Iterator[Folder]:
-        """Open an empty folder of this user alone, for as long as the block runs.
+        """Open an empty folder that only this user can enter, until the block ends.
 
         Raises:
-            StoreError: It cannot be made.
+            StoreError: It cannot be created.
         """
         from sifmake.store.scratch import open_scratch
 
@@ -178,14 +178,14 @@ class StoredFiles:
             yield scratch
 
     def _warn_once(self, what: str) -> None:
-        """Warn of a folder, once: many files are looked for in it."""
+        """Warn about a folder only once, because many files are looked up in it."""
         if what not in self._told:
             self._told.add(what)
             self._progress.warning(what)
 
 
 def _sweep_daily(root: Folder) -> None:
-    """Remove old temporaries, unless that was done within a day; only then what that takes is loaded."""
+    """Remove old temporary files, unless that was done within a day; imports the code for it only if needed."""
     try:
         age = time.time() - os.stat(STAMP, dir_fd=root.fd, follow_symlinks=False).st_mtime
     except OSError:

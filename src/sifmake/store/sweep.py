@@ -1,4 +1,4 @@
-"""Removing what killed runs left behind: what nobody has locked, and is old where locks may not be seen."""
+"""Removing leftovers of killed runs: files that no process has locked and that, if locks may be invisible, are old."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from sifmake.store.folder import Folder
 
 _DEPTH = 8
-"""Levels of folders in a scratch folder that are looked into."""
+"""Levels of folders to search in a scratch folder."""
 
 
 def sweep_marked(root: Folder) -> None:
-    """Remove what is left over in a store and mark when, in a store that lets itself be marked; the rest stays."""
+    """Remove leftovers in a store and record the time; do nothing if the time cannot be recorded."""
     with suppress(OSError, StoreError):
         _sweep_all(root, _mark(root))
 
 
 def sweep(root: Folder) -> None:
-    """Remove what is left over in a store now; what cannot be removed stays. Files from the future begin to age."""
+    """Remove leftovers in a store now; those that cannot be removed stay. Files from the future start to age."""
     try:
         now = _mark(root)
     except (OSError, StoreError):
@@ -37,7 +37,7 @@ def sweep(root: Folder) -> None:
 
 
 def _mark(root: Folder) -> float:
-    """Set the stamp and return its time, by the clock of the file server."""
+    """Set the stamp and return its time, by the file server's clock."""
     fd = root.open_mark(STAMP)
     try:
         os.utime(fd)
@@ -63,7 +63,7 @@ def _sweep_inside(parent: Folder, name: str, now: float, depth: int, *, everythi
 
 
 def _sweep(folder: Folder, now: float, depth: int, *, everything: bool) -> None:
-    """Remove what is left over: all old files of a scratch folder that nobody has locked, else temporaries."""
+    """Remove leftovers: all old, unlocked files in a scratch folder; elsewhere only temporary files."""
     sweep_folder(folder.path, folder.fd, now)
     exposed = bool(folder.status().st_mode & OTHERS_WRITE)
     for name, status in folder.entries():
@@ -82,7 +82,7 @@ def _sweep(folder: Folder, now: float, depth: int, *, everything: bool) -> None:
 
 
 def _remove(folder: Folder, name: str, status: os.stat_result) -> None:
-    """Remove an old file that nobody has locked, whoever it is of."""
+    """Remove an old, unlocked file of any owner."""
     with suppress(OSError):
         if stat.S_ISREG(status.st_mode):
             remove_unlocked(folder.fd, name, old=True, mine=False)
@@ -91,7 +91,7 @@ def _remove(folder: Folder, name: str, status: os.stat_result) -> None:
 
 
 def _is_in_use(folder: Folder, name: str) -> bool:
-    """Tell whether somebody has locked a scratch folder, however old its files are."""
+    """Tell whether a process has locked a scratch folder, even if its files are old."""
     with suppress(OSError, StoreError), folder.enter(name) as inner:
         fd = inner.open(MARK)
         try:
@@ -102,7 +102,7 @@ def _is_in_use(folder: Folder, name: str) -> bool:
 
 
 def _is_own(folder: Folder, name: str) -> bool:
-    """Tell whether a folder is a scratch folder; where others write, it may be one that they moved there."""
+    """Tell whether a folder is a scratch folder; if other users can write here, they may have moved it here."""
     try:
         with folder.enter(name) as inner:
             return is_scratch(inner)

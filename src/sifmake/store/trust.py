@@ -1,4 +1,4 @@
-"""Whose files in a store are believed, and how using a file keeps it young."""
+"""Whose files in a store are trusted, and how use renews a file's time stamp."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Final, NamedTuple
 from sifmake import temporaries
 
 _RENEW_AFTER = 3600
-"""Seconds after which use renews a time stamp; less often spares the file server."""
+"""Seconds after which use renews a time stamp; more often would load the file server."""
 
 DAY: Final = temporaries.DAY
 SKEW = 3600
-"""Seconds by which the clock of a file server may differ. Stamps beyond are not believed: they would last for years."""
+"""Seconds by which a file server's clock may differ. Later time stamps are ignored, or files would stay for years."""
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
 class Trust(NamedTuple):
-    """Whom the user of a store believes, besides root and the user.
+    """Whom the user of a store trusts, in addition to root and the user.
 
-    Names are looked up when a file of somebody else is met, and not before: a directory service may be slow. A name
-    that this machine does not know is nobody's.
+    Names are looked up only when a file of another user is found, because a directory service may be slow. Names that
+    this machine does not know are ignored.
 
     Attributes:
         owners: Users, by id or name.
-        groups: Groups, by id or name: files of such a group are believed whoever owns them.
-        keeper: Whether the owner of the store's folder is believed: of a site's store, which was named for that.
+        groups: Groups, by id or name: files of such a group are trusted regardless of their owner.
+        keeper: Whether the owner of the store's folder is trusted, as for a site's store.
     """
 
     owners: tuple[int | str, ...] = ()
@@ -38,24 +38,24 @@ class Trust(NamedTuple):
 
     @property
     def group_ids(self) -> tuple[int, ...]:
-        """Ids of the groups that this machine knows, in their order."""
+        """Ids of the groups that this machine knows, in order."""
         return tuple(number for number in map(_group_id, self.groups) if number >= 0)
 
     def has_owner(self, uid: int) -> bool:
-        """Whether a user is believed by name."""
+        """Whether a user is trusted by id or name."""
         return uid in (0, os.geteuid()) or uid in map(_user_id, self.owners)
 
     def why_not_file(self, file: os.stat_result, folder: os.stat_result, root: os.stat_result) -> str:
-        """Say why an open file of a store is not to be used; empty when it is.
+        """Return why an open file of a store must not be used; empty if it may.
 
-        A pack cannot be checked against its layer any more, so in a store that others can write to only files of
-        trusted owners count, and only those that nobody else can write to. Where an access control list lets others
-        write, the group's bit shows it.
+        A pack cannot be checked against its layer any more, so in a store to which others can write, only files of
+        trusted owners are used, and only if no one else can write to them. If an access control list lets others write,
+        the group's permission bit shows it.
 
         Args:
-            file: Of the file.
-            folder: Of the folder that it is in.
-            root: Of the store's folder.
+            file: Status of the file.
+            folder: Status of its folder.
+            root: Status of the store's folder.
         """
         if not stat.S_ISREG(file.st_mode):
             return "it is not a regular file"
@@ -65,14 +65,14 @@ class Trust(NamedTuple):
         if not root.st_mode & _OTHERS_ENTER:
             return ""
         if file.st_mode & stat.S_IWOTH:
-            return "everybody can write to it"
+            return "everyone can write to it"
         return "its group can write to it" if file.st_mode & stat.S_IWGRP and not by_group else ""
 
     def why_not_folder(self, folder: os.stat_result, root: os.stat_result) -> str:
-        """Say why a folder of a store is not to be entered; empty when it is.
+        """Return why a folder of a store must not be entered; empty if it may.
 
-        In a store that a group writes to, folders belong to whichever member made them first: what is in them is
-        judged file by file.
+        In a store to which a group writes, each folder belongs to the member who created it, so the files in it are
+        judged one by one.
         """
         if self._believes(folder.st_uid, root) or folder.st_uid == root.st_uid:
             return ""
@@ -86,7 +86,7 @@ class Trust(NamedTuple):
 
 @cache
 def _user_id(word: int | str) -> int:
-    """Return the id of a user, -1 where there is none of that name."""
+    """Return the id of a user; -1 if there is no user with that name."""
     if isinstance(word, int) or word.isdecimal():
         return int(word)
     import pwd
@@ -99,7 +99,7 @@ def _user_id(word: int | str) -> int:
 
 @cache
 def _group_id(word: int | str) -> int:
-    """Return the id of a group, -1 where there is none of that name."""
+    """Return the id of a group; -1 if there is no group with that name."""
     if isinstance(word, int) or word.isdecimal():
         return int(word)
     import grp
@@ -111,7 +111,7 @@ def _group_id(word: int | str) -> int:
 
 
 def renew(fd: int, status: os.stat_result) -> None:
-    """Set an open file's time stamps to now if they are an hour off; what cannot be touched stays as it is."""
+    """Set an open file's time stamps to now if they differ by an hour; do nothing if that is not permitted."""
     if abs(time.time() - status.st_mtime) > _RENEW_AFTER:
         try:
             os.utime(fd)
