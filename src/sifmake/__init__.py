@@ -32,6 +32,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake import errors as errors
+    from sifmake.api.building import BuildOptions, BuiltImage, build
     from sifmake.api.cache import Cache, CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
     from sifmake.api.definitions import lint
     from sifmake.api.images import (
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STAGES",
+    "BuildOptions",
+    "BuiltImage",
     "Cache",
     "CacheCheck",
     "CacheExport",
@@ -103,6 +106,7 @@ __all__ = [
     "Task",
     "Verdict",
     "Verification",
+    "build",
     "diff",
     "digest",
     "execute",
@@ -126,6 +130,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "api.building": ("BuildOptions", "BuiltImage", "build"),
     "api.cache": ("Cache", "CacheCheck", "CacheExport", "CacheImport", "CacheRemoval", "CachedFile"),
     "api.definitions": ("lint",),
     "api.images": (

@@ -140,6 +140,10 @@ class LayerError(IntegrityError):
     """A layer's tar stream or compression is damaged or hostile, or exceeds a limit."""
 
 
+class StepError(SifmakeError):
+    """A script of a definition file failed, or left what it must not leave."""
+
+
 class StoreError(SifmakeError):
     """The store cannot be read or written."""
 

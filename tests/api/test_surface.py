@@ -57,7 +57,7 @@ FUNCTION_OF = {
     "rebuild": "rebuild",
     "seed": "seed",
     "push": "push",
-    "build": "pull",
+    "build": "build",
     "run-help": "inspect",
     "shim": "write_shims",
 }
@@ -66,7 +66,7 @@ OF_THE_LINE_ALONE = {"completion", "help", "version"}
 """Commands about the command line itself."""
 PAST_THE_API = {"run", "exec", "shell", "test", "stage"}
 """Commands that start so fast because they go past the API; they call what it calls."""
-OF_ANOTHER = {"build": "pull_command", "run-help": "inspect_command"}
+OF_ANOTHER = {"run-help": "inspect_command"}
 """Commands that are another one in other words."""
 
 
@@ -116,7 +116,7 @@ def test_what_is_listed_is_there_and_nothing_else() -> None:
 
 def test_all_that_the_api_defines_is_listed() -> None:
     listed = {getattr(sifmake, name) for name in sifmake.__all__ if name != "STAGES"}
-    own = {"as_path", "as_names", "host_of", "output_file"}
+    own = {"as_path", "as_names", "host_of", "output_file", "registry_credentials"}
     for info in pkgutil.iter_modules([str(REPOSITORY / "src/sifmake/api")]):
         module = __import__(f"sifmake.api.{info.name}", fromlist=["_"])
         for name, value in vars(module).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from sifmake.limits import Limits
+    from sifmake.steps.unpacked_trees import UnpackedTree
     from sifmake.store import Store
     from sifmake.store.items import Item
 
@@ -27,11 +28,13 @@ class CachedFile:
     """One file of the store.
 
     Attributes:
-        kind: ``pack``, ``patch``, ``blob``, ``index``, ``name`` or ``container`` (a finished SIF file).
+        kind: ``pack``, ``patch``, ``blob``, ``index``, ``name``, ``step`` (a note on what a step of a build gave),
+            ``container`` (a finished SIF file) or ``tree`` (an unpacked tree of a build, which is not in the store).
         name: Digest of a blob, else the file's name.
         size: Bytes.
         used: When it was last used, to the hour.
         path: The file.
+        title: First line of a step's script; empty for other kinds.
     """
 
     kind: str
@@ -39,6 +42,7 @@ class CachedFile:
     size: int
     used: datetime
     path: Path
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,10 @@ class Cache:
         return tuple(self._store.read_only)
 
     def files(self) -> tuple[CachedFile, ...]:
-        """Return all files of the store."""
-        return tuple(map(_file_of, self._items()))
+        """Return all files of the store, and the unpacked trees of builds."""
+        from sifmake.steps.unpacked_trees import list_trees
+
+        return (*map(_file_of, self._items()), *map(_file_of_tree, list_trees()))
 
     def verify(self) -> CacheCheck:
         """Check every file against its digest or checksums, and remove damaged ones."""
@@ -220,7 +226,9 @@ class Cache:
         items = self._items()
         others = (item for path in store.read_only for item in list_items(path, SIFS, PACKS, rules=store.site_rules))
         elsewhere = {key_of(item) or item.name for item in others}
-        return self._remove(choose_items(items, time.time(), size, age, elsewhere), dry_run=dry_run)
+        trees = _remove_trees(age, dry_run=dry_run)
+        done = self._remove(choose_items(items, time.time(), size, age, elsewhere), dry_run=dry_run)
+        return replace(done, removed=(*done.removed, *trees))
 
     def clean(self, *, dry_run: bool = False) -> CacheRemoval:
         """Empty the store.
@@ -228,7 +236,9 @@ class Cache:
         Args:
             dry_run: Whether to remove nothing and only report.
         """
-        return self._remove(self._items(), dry_run=dry_run)
+        trees = _remove_trees(0, dry_run=dry_run)
+        done = self._remove(self._items(), dry_run=dry_run)
+        return replace(done, removed=(*done.removed, *trees))
 
     def export_archive(
         self, target: StrPath | BinaryIO, images: str | Iterable[str] = (), *, force: bool = False
@@ -310,5 +320,28 @@ def _open(root: Path, progress: Progress) -> tuple[Store, Limits]:
 
 
 def _file_of(item: Item) -> CachedFile:
-    used = datetime.fromtimestamp(item.used).astimezone()
-    return CachedFile(item.kind, item.name, item.size, used, item.path)
+    title = ""
+    if item.kind == "step":
+        from sifmake.steps.step_notes import title_in
+
+        title = title_in(item)
+    return CachedFile(item.kind, item.name, item.size, _moment(item.used), item.path, title)
+
+
+def _file_of_tree(tree: UnpackedTree) -> CachedFile:
+    return CachedFile("tree", tree.key, tree.size, _moment(tree.used), tree.place)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds).astimezone()
+
+
+def _remove_trees(age: float | None, *, dry_run: bool) -> list[CachedFile]:
+    """Remove the unpacked trees that no build uses: those that were not used for a day, or for that many seconds."""
+    from sifmake.builder.step_runner import remove_unpacked
+    from sifmake.steps.unpacked_trees import DAY, list_trees
+
+    least = DAY if age is None else age
+    if dry_run:
+        return [_file_of_tree(tree) for tree in list_trees() if time.time() - tree.used >= least]
+    return [_file_of_tree(tree) for tree in remove_unpacked(least)]

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
+    from sifmake.registry.settings import Credentials
+
 StrPath: TypeAlias = "str | os.PathLike[str]"
 REPLACE_HINT = "use force=True to replace it"
 
@@ -24,6 +26,13 @@ def as_path(path: StrPath | None) -> Path | None:
 def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
     """Return names as a tuple; a single text is one name."""
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def registry_credentials(given: tuple[str, str] | None) -> Credentials | None:
+    """Return a user and a password as the registry client takes them."""
+    from sifmake.registry.settings import COMMAND_LINE, Credentials
+
+    return None if given is None else Credentials(*given, origin=COMMAND_LINE)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sifmake.api.common import REPLACE_HINT, StrPath, as_path
+from sifmake.api.common import REPLACE_HINT, StrPath, as_path, registry_credentials
 from sifmake.errors import SifError, TargetExistsError, UsageError
 from sifmake.progress import Progress, Silent
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sifmake.compare.comparison import Comparison
-    from sifmake.registry.settings import Credentials
     from sifmake.sif.reader import Sif
 
 _METADATA = "inspect-metadata.json"
@@ -158,17 +157,11 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     if compression == "zstd":
         told.warning(ZSTD_WARNING)
     wanted = parse_platform(platform) if platform else host_platform()
-    user = _credentials(credentials)
+    user = registry_credentials(credentials)
     demanded = bool(platform)
     request = PullRequest(image, path, wanted, compression, plain_http, as_path(auth_file), user, demanded)
     build(request, told, Project(Path(root), progress=told).configuration)
     return SifFile(path, path.stat().st_size)
-
-
-def _credentials(given: tuple[str, str] | None) -> Credentials | None:
-    from sifmake.registry.settings import COMMAND_LINE, Credentials
-
-    return None if given is None else Credentials(*given, origin=COMMAND_LINE)
 
 
 def push(

@@ -74,15 +74,19 @@ def _why_damaged(store: Store, item: Item) -> str:
             return _why_patch_damaged(item)
         case "container":
             return _why_sif_damaged(item)
-        case "index":
+        case "index" | "name" | "step":
             return _why_note_damaged(store, item)
-        case "name":
-            return "" if target_of(item) else "it names no file"
     most = max(DEFAULT_LIMITS.config_bytes, DEFAULT_LIMITS.manifest_bytes)
     return "" if has_digest(item.read(most + 1), item.name) else "its digest is wrong"
 
 
 def _why_note_damaged(store: Store, item: Item) -> str:
+    if item.kind == "name":
+        return "" if target_of(item) else "it names no file"
+    if item.kind == "step":
+        from sifmake.steps import step_notes
+
+        return step_notes.why_damaged(item)
     if not is_index_note(item.read(_NOTE_BYTES)):
         return "it holds no digest"
     return "its index does not have this manifest" if _is_disproved(store, _note_of(item)) else ""

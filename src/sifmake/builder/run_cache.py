@@ -66,7 +66,7 @@ def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configu
     with telling_places(store_place(builder.store.root)):
         if wanted.offline:
             return _at_hand(builder, uri)
-        return _fetched(builder, uri) if uri.is_sif else _of_layers(builder, uri)
+        return fetch_stored(builder, uri, host_platform()) if uri.is_sif else _of_layers(builder, uri)
 
 
 def _of_layers(builder: Builder, uri: Uri) -> Found:
@@ -94,11 +94,20 @@ def _built(builder: Builder, source: Source, manifest_digest: str) -> Found:
         )
 
 
-def _fetched(builder: Builder, uri: Uri) -> Found:
-    """Return a prebuilt SIF file from a registry or server; without a digest, it is fetched every time."""
+def fetch_stored(builder: Builder, uri: Uri, platform: Platform) -> Found:
+    """Return a prebuilt SIF file that a registry or server has; without a digest it is fetched every time.
+
+    Args:
+        builder: Has the store.
+        uri: The file.
+        platform: Which one of an index of SIF files.
+
+    Raises:
+        SourceError: It cannot be fetched.
+    """
     from sifmake.builder.fetch_sif import fetch_whole
 
-    store, source, place = builder.store, builder.open_sif_source(uri), store_place(builder.store.root)
+    store, source, place = builder.store, builder.open_sif_source(uri, platform), store_place(builder.store.root)
     try:
         digest = source.resolve()
         key = key_of_file(uri, digest)
@@ -107,7 +116,7 @@ def _fetched(builder: Builder, uri: Uri) -> Found:
             found = add_checked(store, key, lambda path: fetch_whole(source, path, uri.given, outputs=(place,)))
     finally:
         source.close()
-    keep_meaning(store, uri, host_platform(), key)
+    keep_meaning(store, uri, platform, key)
     return found
 
 

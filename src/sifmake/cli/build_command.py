@@ -1,45 +1,134 @@
-"""``sifmake build``: what ``apptainer build OUT URI`` does, which is a pull."""
+"""``sifmake build``: from definition files, folders, archives and images, with the words of ``apptainer build``."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli import pull_command
+from sifmake.cli.build_words import add_build_words, as_secrets, refuse_foreign
+from sifmake.cli.pull_words import add_registry_words, credentials_of, is_plain_http
 from sifmake.cli.subcommands import examples
-from sifmake.errors import UsageError
+from sifmake.errors import TargetExistsError, UsageError
 
 if TYPE_CHECKING:
     import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``pull``, and what ``build`` has besides."""
-    pull_command.configure(parser)
-    parser.usage = "sifmake build [options] OUT.sif URI"
-    parser.epilog = examples("sifmake build alpine.sif docker://alpine:3.20")
-    parser.add_argument("-s", "--sandbox", action="store_true", help="refused: SIF files only")
-    parser.add_argument("-u", "--update", action="store_true", help="refused: a SIF file is made anew")
-    parser.add_argument("-f", "--fakeroot", action="store_true", help="no effect: nothing here needs root")
-    parser.add_argument("-T", "--notest", action="store_true", help="no effect: no test is run")
-    parser.add_argument("--fix-perms", action="store_true", help="no effect: files get no other modes")
+    """Add arguments."""
+    parser.usage = "sifmake build [options] OUT.sif SPEC"
+    parser.epilog = examples(
+        "sifmake build tool.sif tool.def",
+        "sifmake build --build-arg VERSION=1.2 tool.sif tool.def",
+        "sifmake build --sandbox tool/ docker://alpine:3.20",
+        "sifmake build tool.sif rootfs.tar.zst           # or a folder, or bundle:FOLDER",
+    )
+    parser.add_argument("words", metavar="OUT.sif SPEC", nargs="+", help="what to write, and what it is built from")
+    parser.add_argument("-F", "--force", action="store_true", help="replace an existing file, help and labels")
+    parser.add_argument("-s", "--sandbox", action="store_true", help="write a folder and no SIF file")
+    parser.add_argument("-T", "--notest", action="store_true", help="leave out %%test")
+    parser.add_argument(
+        "--section", action="append", default=[], metavar="NAME[,...]", help="sections that count besides %%post"
+    )
+    parser.add_argument(
+        "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="value of {{ NAME }} in the definition"
+    )
+    parser.add_argument("--build-arg-file", type=Path, metavar="FILE", help="file with a NAME=VALUE a line")
+    parser.add_argument("--warn-unused-build-args", action="store_true", help="warn of arguments that nothing asks for")
+    parser.add_argument(
+        "-B", "--bind", action="append", default=[], metavar="SRC[:DEST[:ro]]", help="what %%post sees of this machine"
+    )
+    parser.add_argument("--arch", metavar="ARCH", help="architecture of the image (default: this machine's)")
+    parser.add_argument("--arch-variant", metavar="VARIANT", help="variant of the architecture, for example v7")
+    parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image, instead of both")
+    parser.add_argument(
+        "--compression", choices=("gzip", "zstd"), default="gzip", help="of the squashfs blocks (default: gzip)"
+    )
+    parser.add_argument("--network", choices=("host", "none"), default="host", help="of %%post (default: host)")
+    parser.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="id=NAME,src=FILE|env=VAR",
+        help="let %%post read /run/secrets/NAME; it must leave it nowhere",
+    )
+    parser.add_argument("--no-cache-steps", action="store_true", help="run every step of %%post again")
+    parser.add_argument(
+        "--allow-host-sections", action="store_true", help="let %%pre and %%setup run, outside of the image"
+    )
+    parser.add_argument("--privileged-post", action="store_true", help="let %%post keep all capabilities of root")
+    add_registry_words(parser)
+    add_build_words(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pull; returns the exit status.
+    """Build; an existing target stays as it is unless the new one is finished."""
+    from sifmake.api.building import build
+    from sifmake.cli.console import Console
+    from sifmake.cli.pull_command import platform_of
 
-    Raises:
-        UsageError: A folder or a definition file is asked for.
-    """
-    if args.sandbox or args.update:
-        raise UsageError("folders are not made, only SIF files", hint="leave out --sandbox and --update")
-    if len(args.words) < 2:
-        raise UsageError("the output file or the image is missing", hint="sifmake build OUT.sif URI")
-    source = args.words[-1]
-    if ":" not in source or Path(source).exists():
-        raise UsageError(
-            "a definition file, a folder or a SIF file is not built from, only images",
-            where=source,
-            hint="name an image such as docker://alpine:3.20, or build it with apptainer elsewhere",
+    refuse_foreign(args)
+    target, spec = _words(args.words)
+    console = Console(quiet=args.quiet)
+    try:
+        image = build(
+            spec,
+            target,
+            sandbox=args.sandbox,
+            platform=platform_of(args),
+            compression=args.compression,
+            force=args.force,
+            progress=console,
+            build_args=_pairs(args.build_arg),
+            build_args_file=args.build_arg_file,
+            warn_unused_build_args=args.warn_unused_build_args,
+            sections=_names(args.section),
+            test=not args.notest,
+            binds=[bind for text in args.bind for bind in text.split(",")],
+            network=args.network,
+            secrets=as_secrets(args.secret, os.environ),
+            cache_steps=not args.no_cache_steps,
+            allow_host_sections=args.allow_host_sections,
+            privileged_post=args.privileged_post,
+            plain_http=args.no_https or is_plain_http(os.environ),
+            auth_file=args.authfile,
+            credentials=credentials_of(args),
+            output=_print_output,
         )
-    return pull_command.run(args)
+        console.info(f"{image.path}: " + (f"{image.size} bytes" if image.size else "a sandbox"))
+    except TargetExistsError as error:
+        error.hint = "use --force to replace it"
+        raise
+    finally:
+        console.close()
+    return 0
+
+
+def _words(words: list[str]) -> tuple[str, str]:
+    if len(words) != 2:
+        what = "the output file or what to build from is missing" if len(words) < 2 else "too many arguments"
+        raise UsageError(what, hint="sifmake build [options] OUT.sif SPEC")
+    return words[0], words[1]
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"the build argument {text!r} has no value", hint="write --build-arg NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def _names(texts: list[str]) -> list[str]:
+    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    return [] if "all" in names else [name for name in names if name != "none"] or (["post"] if names else [])
+
+
+def _print_output(data: bytes) -> None:
+    """Show what a script prints, on standard error: the trace of its commands belongs to it."""
+    sys.stderr.buffer.write(data)
+    sys.stderr.buffer.flush()

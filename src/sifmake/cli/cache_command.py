@@ -92,7 +92,7 @@ def _show(cache: Cache, args: argparse.Namespace, _: Console) -> int:
 
 def _table(files: Sequence[CachedFile]) -> list[str]:
     rows = [
-        f"{_shorten(file.name):<24} {_when(file.used):<20} {human_size(file.size):<12} {file.kind}" for file in files
+        f"{_shorten(file.name):<24} {_when(file.used):<20} {human_size(file.size):<12} {_kind(file)}" for file in files
     ]
     return [f"{'NAME':<24} {'LAST USED':<20} {'SIZE':<12} TYPE", *rows, ""]
 
@@ -168,10 +168,17 @@ def _document(cache: Cache, files: Sequence[CachedFile]) -> dict[str, object]:
         "store": str(cache.folder),
         "read_only": [str(path) for path in cache.read_only_folders],
         "total": sum(file.size for file in files),
-        "files": [
-            {"type": file.kind, "name": file.name, "size": file.size, "used": _when(file.used)} for file in files
-        ],
+        "files": [_row(file) for file in files],
     }
+
+
+def _row(file: CachedFile) -> dict[str, object]:
+    row = {"type": file.kind, "name": file.name, "size": file.size, "used": _when(file.used)}
+    return row | ({"title": file.title} if file.title else {})
+
+
+def _kind(file: CachedFile) -> str:
+    return f"{file.kind}  {one_line(file.title)}" if file.title else file.kind
 
 
 def _summary(files: Sequence[CachedFile]) -> str:

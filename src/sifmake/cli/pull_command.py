@@ -42,8 +42,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="gzip",
         help="compression of the squashfs blocks (default: gzip)",
     )
-    parser.add_argument("--no-https", "--nohttps", action="store_true", help="use plain HTTP for the registry")
-    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's format")
     parser.add_argument(
         "--reproducible", action="store_true", help="no effect: every SIF file is reproducible, to the byte"
     )
@@ -71,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             uri,
             args.name or output or None,
             folder=folder_of(os.environ) if args.dir is None else args.dir,
-            platform=_platform(args),
+            platform=platform_of(args),
             compression=args.compression,
             force=args.force,
             plain_http=args.no_https or is_plain_http(os.environ),
@@ -118,7 +116,12 @@ def _is_uri(word: str) -> bool:
         return "://" in word
 
 
-def _platform(args: argparse.Namespace) -> str:
+def platform_of(args: argparse.Namespace) -> str:
+    """Return the platform that the options name; empty for this machine's.
+
+    Raises:
+        UsageError: It is named twice.
+    """
     from sifmake.oci.platform import host_platform
 
     if args.platform and (args.arch or args.arch_variant):

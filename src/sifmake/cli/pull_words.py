@@ -20,7 +20,20 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 
 def add_words(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    add_registry_words(parser)
     group = parser.add_argument_group("options for compatibility with apptainer and singularity")
+    unsigned = ("-U", "--allow-unsigned", "--allow-unauthenticated")
+    group.add_argument(*unsigned, action="store_true", help="no effect: use `sifmake verify` to check signatures")
+    group.add_argument("--tmpdir", metavar="DIR", help="no effect: temporary files are written beside the output file")
+    group.add_argument("--no-cleanup", action="store_true", help="no effect: nothing is unpacked")
+    group.add_argument("--library", metavar="URL", help="no effect: library:// is not supported")
+
+
+def add_registry_words(parser: argparse.ArgumentParser) -> None:
+    """Add the options about registries and engines."""
+    parser.add_argument("--no-https", "--nohttps", action="store_true", help="use plain HTTP for the registry")
+    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's format")
+    group = parser.add_argument_group("registries")
     group.add_argument("--docker-login", action="store_true", help="ask for the user name and password of the registry")
     group.add_argument(
         "--docker-username", default="", metavar="NAME", help="user name for the registry, for this command only"
@@ -31,11 +44,6 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="password for the registry; all users of this machine can see it",
     )
-    unsigned = ("-U", "--allow-unsigned", "--allow-unauthenticated")
-    group.add_argument(*unsigned, action="store_true", help="no effect: use `sifmake verify` to check signatures")
-    group.add_argument("--tmpdir", metavar="DIR", help="no effect: temporary files are written beside the output file")
-    group.add_argument("--no-cleanup", action="store_true", help="no effect: nothing is unpacked")
-    group.add_argument("--library", metavar="URL", help="no effect: library:// is not supported")
     group.add_argument("--docker-host", metavar="URL", help="not supported: set DOCKER_HOST to choose the engine")
 
 

@@ -24,6 +24,8 @@ _LINKS = {
     b".shell": b".singularity.d/actions/shell",
     b"environment": b".singularity.d/env/90-environment.sh",
 }
+_NO_RUNSCRIPT = "#!/bin/sh\n"
+"""What a tree without a config runs; the peers write the same."""
 
 
 def add_places(editor: Editor, *, keep: bool = False) -> list[str]:
@@ -68,6 +70,21 @@ def add_image_scripts(editor: Editor, settings: Settings) -> list[str]:
     for name, text in sorted(scripts.items()):
         editor.write(META + b"/" + name.encode(), text.encode(), 0o755)
     return warnings
+
+
+def add_plain_scripts(editor: Editor, *, keep: bool) -> None:
+    """Add the scripts of a tree without a config.
+
+    Args:
+        editor: Of the tree.
+        keep: Whether those that are there keep their content, and only get their mode.
+
+    Raises:
+        SourceError: Something is in the way.
+    """
+    scripts = {name: text_of(name) for name in FIXED} | {"runscript": _NO_RUNSCRIPT}
+    for name, text in sorted(scripts.items()):
+        _put(editor, META + b"/" + name.encode(), text.encode(), 0o755, keep=keep)
 
 
 def _put(editor: Editor, path: bytes, data: bytes, mode: int, *, keep: bool) -> None:

@@ -50,7 +50,7 @@ def prepare(
         SourceError: The image config is not valid, or something is in the way of a file that has to be there.
     """
     settings = read_settings(image.config)
-    architecture, warnings = _choose_architecture(tree, image.config.platform.architecture, read_head)
+    architecture, warnings = choose_architecture(tree, image.config.platform.architecture, read_head)
     all_labels = make_labels(settings.labels, labels, origin, image.config.created, architecture)
     deffile = definition_text(origin)
     editor = Editor(tree, epoch)
@@ -77,7 +77,7 @@ def definition_text(origin: Origin) -> str:
     return f"bootstrap: {origin.transport}\nfrom: {one_line(origin.name)}\n\n"
 
 
-def _choose_architecture(tree: Tree, said: str, read_head: Callable[[Inode, int], bytes]) -> tuple[str, list[str]]:
+def choose_architecture(tree: Tree, said: str, read_head: Callable[[Inode, int], bytes]) -> tuple[str, list[str]]:
     """Return the architecture of the programs, else the one that the image config says, and what is odd about it."""
     said = _ALIASES.get(said, said)
     found = find_architecture(tree, read_head)

@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Platform
 
 BLOBS, PACKS, PATCHES, SIFS, INDEXES, NAMES = "blobs", "packs", "patches", "sif", "indexes", "names"
+STEPS = "steps"
 SCRATCH, LOCKS, STAMP = "tmp", "locks", ".swept"
-KINDS = {BLOBS: "blob", INDEXES: "index", PACKS: "pack", PATCHES: "patch", SIFS: "container", NAMES: "name"}
+KINDS = {
+    BLOBS: "blob",
+    INDEXES: "index",
+    PACKS: "pack",
+    PATCHES: "patch",
+    SIFS: "container",
+    NAMES: "name",
+    STEPS: "step",
+}
 """Folders of finished files, and the kind of files in each."""
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")

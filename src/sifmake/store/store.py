@@ -17,6 +17,7 @@ from sifmake.store.naming import LOCKS, SCRATCH, Spot, is_key
 from sifmake.store.packs import StoredPacks, StoredPatches
 from sifmake.store.root import Root
 from sifmake.store.sifs import FinishedSifs
+from sifmake.store.step_files import StepFiles
 from sifmake.store.stored_files import StoredFiles
 from sifmake.store.trust import Trust
 
@@ -46,6 +47,7 @@ class Store:
         packs: Layer packs, by key.
         patches: Patches of packs, by key.
         sifs: Finished SIFs by key, and notes on the names that point to them.
+        steps: Notes on what steps of builds made, by key.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Store:
         self.packs = StoredPacks(self._files)
         self.patches = StoredPatches(self._files)
         self.sifs = FinishedSifs(self._files)
+        self.steps = StepFiles(self._files)
 
     @classmethod
     def open(

@@ -1,0 +1,245 @@
+"""Builds from definition files and root file systems."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from sifmake.api.common import REPLACE_HINT, StrPath, as_names, as_path, registry_credentials
+from sifmake.errors import TargetExistsError, UsageError
+from sifmake.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Unpack
+
+    from sifmake.builder.build_request import BuildRequest, HostBind, StepSettings
+    from sifmake.builder.build_spec import BuildSpec
+    from sifmake.definition.model import Definition
+    from sifmake.project.configuration import Configuration
+
+_SECTIONS = frozenset(
+    {"pre", "setup", "files", "environment", "runscript", "startscript", "test", "help", "labels", "post"}
+)
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """What :func:`build` made; it can be used wherever a path can.
+
+    Attributes:
+        path: The SIF file, or the folder of the sandbox.
+        size: Bytes of the SIF file; 0 for a sandbox.
+        steps_run: How many scripts of the definition ran.
+        steps_cached: How many layers of scripts were in the store.
+    """
+
+    path: Path
+    size: int
+    steps_run: int = 0
+    steps_cached: int = 0
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+class BuildOptions(TypedDict, total=False):
+    """Options of :func:`build`, as ``sifmake build`` has them; those that are left out have the defaults named here.
+
+    Attributes:
+        build_args: Values for ``{{ NAME }}`` in the definition.
+        build_args_file: File with a ``NAME=VALUE`` a line; ``build_args`` win.
+        warn_unused_build_args: Whether an argument that nothing asks for is a warning and no error (no).
+        sections: Sections that count besides ``%post`` (all).
+        test: Whether ``%test`` runs before the target appears (yes).
+        binds: ``SRC[:DEST[:ro]]``: what ``%post`` sees of this machine.
+        network: ``host``, or ``none``: ``%post`` has no network.
+        secrets: Values by id: ``%post`` finds them in ``/run/secrets/ID``, and what it leaves is searched for them.
+        cache_steps: Whether steps that ran before are taken from the store (yes).
+        allow_host_sections: Whether ``%pre`` and ``%setup`` may run, on this machine (no).
+        privileged_post: Whether ``%post`` keeps all capabilities if root builds (no).
+        plain_http: Whether registries may be asked without TLS (no).
+        auth_file: Registry credentials in Docker's form, instead of the usual files.
+        credentials: User and password for the registry of the base, before all others.
+        output: Gets what scripts print, secrets masked (nothing).
+    """
+
+    build_args: Mapping[str, str]
+    build_args_file: StrPath | None
+    warn_unused_build_args: bool
+    sections: Iterable[str]
+    test: bool
+    binds: Iterable[str]
+    network: str
+    secrets: Mapping[str, bytes]
+    cache_steps: bool
+    allow_host_sections: bool
+    privileged_post: bool
+    plain_http: bool
+    auth_file: StrPath | None
+    credentials: tuple[str, str] | None
+    output: Callable[[bytes], None]
+
+
+def build(
+    spec: StrPath,
+    target: StrPath,
+    *,
+    sandbox: bool = False,
+    platform: str = "",
+    compression: Literal["gzip", "zstd"] = "gzip",
+    force: bool = False,
+    root: StrPath = ".",
+    progress: Progress | None = None,
+    **options: Unpack[BuildOptions],
+) -> BuiltImage:
+    """Build a SIF file or a sandbox, as ``sifmake build`` does; a SIF file is signed where ``root`` configures a key.
+
+    For example, from a definition file::
+
+        image = sifmake.build("tool.def", "tool.sif", build_args={"VERSION": "1.2"})
+        print(image.steps_run, image.steps_cached)
+
+    Args:
+        spec: A definition file; an image, as :func:`pull` takes it; a SIF file; a folder or tar archive with a root
+            file system; or ``bundle:FOLDER``, an OCI bundle.
+        target: The SIF file or folder to write.
+        sandbox: Whether a folder is written, as far as the rights of the user go, and not a SIF file.
+        platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]``; empty for this machine's.
+        compression: Of the squashfs blocks.
+        force: Whether an existing target is replaced, once the new one is finished (a folder only if it is a sandbox),
+            and help and labels of a definition replace those of its base.
+        root: Folder whose ``sifmake.yaml`` says which store, registries, limits and key are used; it need not have one.
+        progress: Gets messages and the progress of each layer.
+        options: See :class:`BuildOptions`.
+
+    Raises:
+        TargetExistsError: The target exists and ``force`` is not set.
+        OutputPathError: The target cannot be replaced.
+        DefinitionError: The definition cannot be understood; it names file, line and section.
+        StepError: A script failed, or left a secret.
+        SifmakeError: It cannot be built. An existing target is as it was.
+        OSError: A file cannot be read or written.
+    """
+    from sifmake.builder.build_spec import read_spec
+    from sifmake.builder.definition_build import build_definition
+    from sifmake.project.project import Project
+
+    told, path = progress or Silent(), Path(target)
+    configuration = Project(Path(root), progress=told).configuration
+    arguments = _arguments(options, configuration)
+    found = read_spec(os.fspath(spec), arguments, configuration.limits)
+    _check(found.definition, path, options, told, force=force)
+    if found.image is not None and not sandbox:
+        return _pulled(found, path, platform, compression, root, told, options)
+    request = _request(found.definition, path, options, platform=platform, compression=compression)
+    request = replace(request, sandbox=sandbox, force=force)
+    counts = build_definition(request, told, configuration, options.get("output") or _ignore)
+    return BuiltImage(path, 0 if sandbox else path.stat().st_size, *counts)
+
+
+def _ignore(_: bytes) -> None:
+    """Let output go."""
+
+
+def _arguments(options: BuildOptions, configuration: Configuration) -> dict[str, str]:
+    from sifmake.definition import read_build_arguments
+
+    given = [f"{name}={value}" for name, value in options.get("build_args", {}).items()]
+    return read_build_arguments(given, as_path(options.get("build_args_file")), configuration.limits)
+
+
+def _check(definition: Definition, path: Path, options: BuildOptions, told: Progress, *, force: bool) -> None:
+    """Look at what makes a build not worth beginning."""
+    if os.path.lexists(path) and not force:
+        raise TargetExistsError("build target already exists", where=str(path), hint=REPLACE_HINT)
+    for warning in definition.warnings:
+        told.warning(warning)
+    if definition.unused:
+        what = f"no {{{{ }}}} of the definition asks for the build argument {definition.unused[0]}"
+        if not options.get("warn_unused_build_args"):
+            hint = "is the name right? --warn-unused-build-args makes this a warning"
+            raise UsageError(what, where=definition.source, hint=hint)
+        told.warning(what)
+
+
+def _pulled(
+    found: BuildSpec,
+    path: Path,
+    platform: str,
+    compression: Literal["gzip", "zstd"],
+    root: StrPath,
+    told: Progress,
+    options: BuildOptions,
+) -> BuiltImage:
+    from sifmake.api.images import pull
+
+    sif = pull(
+        found.image.given if found.image else "",
+        path.absolute(),
+        platform=platform,
+        compression=compression,
+        force=True,
+        plain_http=options.get("plain_http", False),
+        auth_file=options.get("auth_file"),
+        credentials=options.get("credentials"),
+        root=root,
+        progress=told,
+    )
+    return BuiltImage(path, sif.size)
+
+
+def _request(
+    definition: Definition, path: Path, options: BuildOptions, *, platform: str, compression: str
+) -> BuildRequest:
+    from sifmake.builder.build_request import BuildRequest
+    from sifmake.builder.builder import Access
+    from sifmake.oci.platform import host_platform, parse_platform
+
+    sections = frozenset(as_names(options["sections"])) if options.get("sections") else None
+    if sections and (unknown := sorted(sections - _SECTIONS)):
+        hint = f"one of {', '.join(sorted(_SECTIONS))}"
+        raise UsageError(f"there is no section {unknown[0]!r}", hint=hint)
+    user = registry_credentials(options.get("credentials"))
+    return BuildRequest(
+        definition,
+        path,
+        platform=parse_platform(platform) if platform else host_platform(),
+        compression=compression,
+        only=sections,
+        test=options.get("test", True),
+        steps=_step_settings(options),
+        access=Access(options.get("plain_http", False), as_path(options.get("auth_file")), user),
+    )
+
+
+def _step_settings(options: BuildOptions) -> StepSettings:
+    from sifmake.builder.build_request import StepSettings
+
+    network = options.get("network", "host")
+    if network not in ("host", "none"):
+        raise UsageError(f"there is no network {network!r}", hint="host or none")
+    return StepSettings(
+        network=network,
+        binds=tuple(_bind(text) for text in options.get("binds", ())),
+        secrets=dict(options.get("secrets", {})),
+        use_cache=options.get("cache_steps", True),
+        allow_host=options.get("allow_host_sections", False),
+        privileged=options.get("privileged_post", False),
+    )
+
+
+def _bind(text: str) -> HostBind:
+    from sifmake.builder.build_request import HostBind
+
+    source, _, rest = text.partition(":")
+    target, _, kind = rest.partition(":")
+    target = target or source
+    if not source or not target.startswith("/") or kind not in ("", "ro", "rw"):
+        raise UsageError(f"{text!r} is no bind", hint="write SRC[:DEST[:ro]], with an absolute path as DEST")
+    path = Path(source)
+    if not path.exists():
+        raise UsageError("there is nothing to bind", where=source, hint="is the path right?")
+    return HostBind(path.absolute(), target, read_only=kind == "ro")

@@ -1,0 +1,181 @@
+"""What a stage of a definition file begins with: layers and settings of its base."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import SifError, SigningError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sifmake.builder.builder import Builder
+    from sifmake.definition.model import Base
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.oci.model import Platform
+    from sifmake.project.configuration import Configuration
+    from sifmake.rootfs.settings import Settings
+    from sifmake.steps.layer_maker import LayerMaker
+
+SCRATCH, LOCAL = "scratch", "localimage"
+BUNDLE = "bundle"
+_SIF_AGENTS = frozenset({"oras", "http", "https"})
+
+
+@dataclass(frozen=True)
+class OpenedBase:
+    """A base at hand.
+
+    Attributes:
+        packs: Its layers, lowest first; they belong to whoever got it.
+        settings: Of the OCI image that it is; None for what has no image config.
+        is_prepared: Whether files of ``/.singularity.d`` that it has keep their content.
+        created: RFC 3339 time of the image; may be empty.
+        architecture: That its config says; may be empty.
+        canonical: Full reference of an image in a registry; else empty.
+        digest: Of the platform's manifest of an OCI image; else empty.
+        oci_config: Members of ``oci-config.json``; None where the image gets none.
+    """
+
+    packs: list[Pack] = field(default_factory=list)
+    settings: Settings | None = None
+    is_prepared: bool = False
+    created: str = ""
+    architecture: str = ""
+    canonical: str = ""
+    digest: str = ""
+    oci_config: dict[str, Any] | None = None
+
+
+class BaseOpener:
+    """Opens bases for one build.
+
+    Args:
+        builder: Has store and settings of sources.
+        maker: Makes layers of what has none.
+        platform: Of the images.
+        compression: Of the packs.
+        configuration: Has the trusted keys.
+    """
+
+    def __init__(
+        self,
+        builder: Builder,
+        maker: LayerMaker,
+        platform: Platform,
+        compression: str,
+        configuration: Configuration,
+    ) -> None:
+        self._builder = builder
+        self._maker = maker
+        self._platform = platform
+        self._compression = compression
+        self._configuration = configuration
+
+    def open(self, base: Base) -> OpenedBase:
+        """Return the layers and settings of a base; what the store has is not fetched.
+
+        Raises:
+            SifmakeError: It cannot be read.
+            SigningError: It is not signed by the keys that the definition asks for.
+        """
+        if base.agent == SCRATCH:
+            return OpenedBase()
+        if base.agent == LOCAL:
+            return self._local(Path(base.reference), base)
+        if base.agent == BUNDLE:
+            return self._bundle(Path(base.reference))
+        if base.agent in _SIF_AGENTS:
+            return self._fetched(base)
+        return self._layers(base)
+
+    def _layers(self, base: Base) -> OpenedBase:
+        from sifmake.builder.image_build import fetch_packs
+        from sifmake.builder.provenance import make_origin
+        from sifmake.reference import parse_uri
+        from sifmake.rootfs.settings import read_settings
+
+        builder = self._builder
+        source = builder.open_source(parse_uri(base.uri), self._compression)
+        try:
+            resolved = builder.resolve(source, self._platform)
+            image = builder.load_image(source, resolved.manifest_digest)
+            origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
+            settings = read_settings(image.config)
+            limits, progress = builder.settings.limits, builder.settings.progress
+            packs = fetch_packs(source, image, builder.store, self._compression, limits, progress)
+        finally:
+            source.close()
+        return OpenedBase(
+            packs,
+            settings,
+            created=image.config.created,
+            architecture=image.config.platform.architecture,
+            canonical=origin.canonical,
+            digest=origin.manifest_digest,
+            oci_config=settings.document,
+        )
+
+    def _local(self, path: Path, base: Base) -> OpenedBase:
+        from sifmake.builder.local_trees import open_local_tree
+
+        if path.is_file():
+            self._check_signatures(path, base)
+        builder = self._builder
+        found = open_local_tree(path, self._maker, builder.store, builder.settings.limits)
+        return OpenedBase([found.pack], is_prepared=True, oci_config=found.oci_config)
+
+    def _fetched(self, base: Base) -> OpenedBase:
+        with self._sif_of(base) as path:
+            return self._local(path, base)
+
+    @contextmanager
+    def _sif_of(self, base: Base) -> Iterator[Path]:
+        """Give the path of a SIF file that a server has; one that has a digest is fetched once."""
+        from sifmake.builder.run_cache import fetch_stored
+        from sifmake.reference import parse_uri
+
+        found = fetch_stored(self._builder, parse_uri(base.uri), self._platform)
+        try:
+            yield Path(f"/proc/self/fd/{found.fd}")
+        finally:
+            found.close()
+
+    def _bundle(self, folder: Path) -> OpenedBase:
+        from sifmake.builder.oci_bundle import read_bundle
+        from sifmake.steps.tree_streams import folder_stream
+
+        bundle = read_bundle(folder, self._builder.settings.limits)
+        pack = self._maker.find_or_make(lambda: folder_stream(bundle.root), folder.absolute().name)
+        return OpenedBase([pack], bundle.settings, oci_config=bundle.settings.document)
+
+    def _check_signatures(self, path: Path, base: Base) -> None:
+        """Demand the fingerprints that a definition names; tell where a signature does not hold."""
+        from sifmake.project.keys import load_project_trust
+        from sifmake.signing import verify_file
+        from sifmake.signing.verdict import Verdict
+
+        try:
+            found = verify_file(path, load_project_trust(self._configuration))
+        except SifError:
+            if base.fingerprints:
+                raise SigningError(
+                    "only SIF files are signed", where=base.reference, hint="leave out Fingerprints"
+                ) from None
+            return
+        signed = {_plain(signer.fingerprint) for signer in found.signers} if not found.exit_code else set()
+        missing = [wanted for wanted in base.fingerprints if _plain(wanted) not in signed]
+        if missing:
+            why = "; ".join(found.reasons[:5]) or "other keys have signed it"
+            hint = "get the file again, or the keys with `sifmake key import`"
+            raise SigningError(f"it does not verify with {missing[0]}: {why}", where=base.reference, hint=hint)
+        if found.verdict not in (Verdict.VERIFIED, Verdict.UNSIGNED):
+            why = "; ".join(found.reasons[:5])
+            self._builder.settings.progress.warning(f"{base.reference} does not verify: {why}")
+
+
+def _plain(fingerprint: str) -> str:
+    return fingerprint.replace(" ", "").removeprefix("0x").upper()

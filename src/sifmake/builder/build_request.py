@@ -1,0 +1,86 @@
+"""What ``sifmake build`` is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.builder.builder import Access
+from sifmake.oci.model import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sifmake.definition.model import Definition
+
+
+@dataclass(frozen=True)
+class HostBind:
+    """A file or folder of the host that ``%post`` sees.
+
+    Attributes:
+        source: On the host.
+        target: Absolute path in the image.
+        read_only: Whether ``%post`` cannot write to it.
+    """
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """How steps run, and what they may see.
+
+    Attributes:
+        network: ``host`` or ``none``.
+        binds: What ``%post`` sees of the host.
+        secrets: Values by id; below /run/secrets while ``%post`` runs.
+        use_cache: Whether steps that ran before are taken from the store.
+        allow_host: Whether ``%pre`` and ``%setup`` may run.
+        privileged: Whether ``%post`` keeps all capabilities.
+        keep_failed: Whether the tree of a failed step stays.
+        clean: Names of profiles: what is left out of layers.
+    """
+
+    network: str = "host"
+    binds: tuple[HostBind, ...] = ()
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    use_cache: bool = True
+    allow_host: bool = False
+    privileged: bool = False
+    keep_failed: bool = False
+    clean: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What to build where.
+
+    Attributes:
+        definition: What to build.
+        target: The SIF file or, for a sandbox, the folder; replaced when the new one is finished.
+        folder: What relative paths on the host start from.
+        platform: What the image is to run on.
+        compression: ``gzip`` or ``zstd``.
+        sandbox: Whether a folder is made.
+        force: Whether help and labels of the definition replace those of the base.
+        only: Sections that count; None for all.
+        test: Whether ``%test`` runs.
+        steps: How steps run.
+        access: How registries are reached.
+    """
+
+    definition: Definition
+    target: Path
+    folder: Path = Path()
+    platform: Platform = field(default_factory=Platform)
+    compression: str = "gzip"
+    sandbox: bool = False
+    force: bool = False
+    only: frozenset[str] | None = None
+    test: bool = True
+    steps: StepSettings = field(default_factory=StepSettings)
+    access: Access = field(default_factory=Access)

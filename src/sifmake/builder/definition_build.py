@@ -1,0 +1,136 @@
+"""A definition file, or a root file system, to a SIF file or a sandbox."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from sifmake.builder.build_bases import BaseOpener
+from sifmake.builder.builder import make_builder
+from sifmake.builder.finished_image import check_sandbox_target, write_sandbox, write_stage_sif
+from sifmake.builder.host_sections import HostSections
+from sifmake.builder.image_signing import sign_and_verify
+from sifmake.builder.image_test import run_test
+from sifmake.builder.post_steps import PostSteps
+from sifmake.builder.stage_build import BuiltStage, Workshop, build_stage
+from sifmake.builder.step_runner import StepRunner
+from sifmake.errors import UsageError
+from sifmake.files import make_folders, replace_file
+from sifmake.output_path import check_output
+from sifmake.project.configuration import Configuration
+from sifmake.steps.layer_maker import LayerMaker
+from sifmake.steps.stage_tree import StageTree
+from sifmake.temporaries import folder_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sifmake.builder.build_request import BuildRequest
+    from sifmake.builder.builder import Builder
+    from sifmake.progress import Progress
+    from sifmake.store import Store
+
+_EPOCH = "SOURCE_DATE_EPOCH"
+
+
+def build_definition(
+    request: BuildRequest,
+    progress: Progress,
+    configuration: Configuration | None = None,
+    output: Callable[[bytes], None] = lambda _: None,
+) -> tuple[int, int]:
+    """Build what a definition says; sign and verify a SIF file where a key is configured.
+
+    Returns how many scripts ran, and how many layers of scripts the store had.
+
+    Args:
+        request: What to build where.
+        progress: Where messages go.
+        configuration: Store, registries, limits and key; defaults without one.
+        output: Gets what scripts print.
+
+    Raises:
+        SifmakeError: It cannot be done; the target is as it was.
+    """
+    options = configuration or Configuration()
+    if request.sandbox:
+        check_sandbox_target(request.target, force=True)
+    else:
+        check_output(request.target)
+    make_folders(request.target.parent)
+    builder = make_builder(options, progress, request.access)
+    compression = "gzip" if request.sandbox else request.compression
+    with LayerMaker(builder.store, compression, options.limits, progress) as maker, ExitStack() as opened:
+        workshop = _workshop(request, builder, maker, options, output)
+        built = _build_stages(workshop, opened)
+        if request.sandbox:
+            write_sandbox(built, request.target, progress)
+        else:
+            _write_sif(workshop, built, builder.store, options, output)
+        return workshop.post.ran, workshop.post.cached
+
+
+def _workshop(
+    request: BuildRequest,
+    builder: Builder,
+    maker: LayerMaker,
+    options: Configuration,
+    output: Callable[[bytes], None],
+) -> Workshop:
+    source, progress = request.definition.source, builder.settings.progress
+    runner = StepRunner(request.steps, maker, progress)
+    return Workshop(
+        request=request,
+        bases=BaseOpener(builder, maker, request.platform, request.compression, options),
+        maker=maker,
+        post=PostSteps(runner, builder.store, source, output),
+        host=HostSections(runner, source, output),
+        limits=options.limits,
+        progress=progress,
+        source_epoch=_source_epoch(),
+    )
+
+
+def _build_stages(workshop: Workshop, opened: ExitStack) -> BuiltStage:
+    """Build all stages in the order of the file; return the last one."""
+    done: dict[str, BuiltStage] = {}
+    definition = workshop.request.definition
+    for stage in definition.stages:
+        tree = StageTree(0, workshop.limits, workshop.progress)
+        opened.callback(tree.close)
+        built = build_stage(workshop, stage, tree, done, definition.text)
+        done[stage.name] = built
+    return built
+
+
+def _write_sif(
+    workshop: Workshop, built: BuiltStage, store: Store, options: Configuration, output: Callable[[bytes], None]
+) -> None:
+    """Write beside the target; the file gets its name when it is tested, signed and verified."""
+    request, progress = workshop.request, workshop.progress
+    with folder_beside(request.target) as folder:
+        temporary = folder / request.target.name
+        text = request.definition.text
+        digests = write_stage_sif(built, text, temporary, request.compression, store, progress)
+        test = built.stage.sections.get("test")
+        if request.test and test and (request.only is None or "test" in request.only):
+            progress.info("running the test")
+            run_test(temporary, f"{request.definition.source}:{test.line}: %test", output)
+        if options.key:
+            sign_and_verify(options, temporary, digests, progress)
+        replace_file(temporary, request.target)
+
+
+def _source_epoch() -> int | None:
+    """Return SOURCE_DATE_EPOCH (reproducible-builds.org); None without.
+
+    Raises:
+        UsageError: It is not a number of seconds.
+    """
+    given = os.environ.get(_EPOCH, "")
+    if not given:
+        return None
+    if not given.isascii() or not given.isdigit():
+        raise UsageError(f"{_EPOCH} is not a number of seconds: {given!r}", hint="unset it, or use date +%s")
+    return int(given)

@@ -1,0 +1,142 @@
+"""The last stage of a build as a file or as a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.builder.image_build import ZSTD_WARNING
+from sifmake.errors import OutputPathError, TargetExistsError
+from sifmake.rootfs.gojson import clean, compact
+from sifmake.rootfs.inspection import inspection
+from sifmake.steps.sandbox import own_rights, write_folder
+from sifmake.temporaries import temporary_name
+
+if TYPE_CHECKING:
+    from sifmake.assembly.image import SifContents
+    from sifmake.builder.stage_build import BuiltStage
+    from sifmake.progress import Progress
+    from sifmake.store import Store
+
+_MARK = ".singularity.d"
+
+
+def write_stage_sif(
+    built: BuiltStage, text: bytes, target: Path, compression: str, store: Store, progress: Progress
+) -> dict[int, str]:
+    """Write the unsigned SIF file of a stage; return the hex SHA-256 of its objects by number.
+
+    Args:
+        built: The stage.
+        text: The definition as it is recorded.
+        target: The file.
+        compression: ``gzip`` or ``zstd``.
+        store: Keeps what the next image on the same layers needs.
+        progress: Where messages go.
+
+    Raises:
+        SifmakeError: The image does not fit into squashfs or SIF, or a pack is damaged.
+    """
+    from sifmake.assembly.image import write_sif
+    from sifmake.layers.blocks import Workers
+    from sifmake.layers.codec import make_codec
+
+    if compression == "zstd":
+        progress.warning(ZSTD_WARNING)
+    contents = _contents(built, text, progress)
+    task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in built.tree.packs))
+    with Workers() as workers:
+        summary = write_sif(target, contents, make_codec(compression), workers, task, store)
+    task.finish()
+    for warning in summary.warnings:
+        progress.warning(warning)
+    return summary.objects
+
+
+def _contents(built: BuiltStage, text: bytes, progress: Progress) -> SifContents:
+    from sifmake.assembly.image import Document, SifContents
+    from sifmake.sif import DataType
+
+    tree = built.tree
+    inspected = clean(text.decode("utf-8", "surrogateescape"))
+    document, left_out = inspection(tree.tree, tree.read_head, built.labels, inspected)
+    for warning in left_out:
+        progress.warning(warning)
+    before = [
+        Document(DataType.DEFINITION, "", text),
+        Document(DataType.GENERIC_JSON, "inspect-metadata.json", document),
+    ]
+    if built.oci_config is not None:
+        before.append(Document(DataType.GENERIC_JSON, "oci-config.json", compact(built.oci_config)))
+    return SifContents(
+        before=before,
+        after=[],
+        tree=tree.tree,
+        files=tree.added(),
+        packs=tree.packs,
+        architecture=built.architecture,
+        mkfs_time=tree.epoch,
+    )
+
+
+def check_sandbox_target(target: Path, *, force: bool) -> None:
+    """Refuse to replace what is not a sandbox.
+
+    Raises:
+        TargetExistsError: There is something, and ``force`` is not set.
+        OutputPathError: There is something else than a sandbox.
+    """
+    if not os.path.lexists(target):
+        return
+    if not force:
+        raise TargetExistsError("build target already exists", where=str(target), hint="use --force to replace it")
+    if target.is_symlink() or not (target / _MARK).is_dir():
+        what = "this is not a sandbox: it has no folder .singularity.d, so it is not removed"
+        raise OutputPathError(what, where=str(target), hint="name another folder")
+
+
+def write_sandbox(built: BuiltStage, target: Path, progress: Progress) -> None:
+    """Write a stage into a folder beside the target and rename it; an older sandbox goes then.
+
+    Raises:
+        OSError: It cannot be written; the target is as it was.
+    """
+    folder = target.with_name(temporary_name(target.name))
+    folder.mkdir(0o700)
+    try:
+        left_out = write_folder(built.tree, folder, own_rights())
+        _replace_folder(folder, target)
+    except BaseException:
+        _remove_folder(folder)
+        raise
+    for paths, what in (
+        (left_out.owners, "belong to others in the image, and to you in the folder"),
+        (left_out.devices, "are device nodes, which only root can make; they are left out"),
+        (left_out.attributes, "have lost extended attributes"),
+    ):
+        if paths:
+            first = paths[0].decode("ascii", "backslashreplace")
+            progress.warning(f"{target}: {len(paths)} file(s), /{first} first, {what}")
+
+
+def _replace_folder(folder: Path, target: Path) -> None:
+    old = target.with_name(temporary_name(target.name))
+    with suppress(FileNotFoundError):
+        target.rename(old)
+    folder.rename(target)
+    _remove_folder(old)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder of the user with all that is in it, whatever the modes of its folders are; links stay closed."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    for parent, names, _ in os.walk(folder, topdown=True, followlinks=False):
+        for path in (Path(parent), *(Path(parent, name) for name in names)):
+            if not path.is_symlink():
+                with suppress(OSError):
+                    path.chmod(0o700)
+    shutil.rmtree(folder)

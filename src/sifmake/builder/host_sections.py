@@ -1,0 +1,80 @@
+"""``%pre`` and ``%setup``: they run on the host, so the user has to allow it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from sifmake.builder.step_runner import Script, StepRunner
+from sifmake.definition.problems import Place
+from sifmake.definition.script_command import script_command
+from sifmake.errors import StepError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sifmake.definition.model import Section
+    from sifmake.steps.stage_tree import StageTree
+
+_ALLOWED = "SIFMAKE_ALLOW_HOST_SECTIONS"
+_TRUE = frozenset({"1", "true", "yes"})
+
+
+class HostSections:
+    """Runs them, every time anew.
+
+    Args:
+        runner: Runs ``%setup`` where it can change the tree.
+        source: Name of the definition file, for messages.
+        output: Gets what they print.
+    """
+
+    def __init__(self, runner: StepRunner, source: str, output: Callable[[bytes], None]) -> None:
+        self._runner = runner
+        self._place = Place(source)
+        self._output = output
+
+    def run_pre(self, section: Section) -> None:
+        """Run ``%pre``.
+
+        Raises:
+            UsageError: It is not allowed.
+            StepError: It failed.
+        """
+        self._check_allowed(section)
+        with TemporaryDirectory(prefix="sifmake-pre-") as folder:
+            script = Path(folder, "pre.script")
+            script.write_bytes(section.text.encode("utf-8", "surrogateescape"))
+            words = script_command(section, str(script), self._place)
+            done = subprocess.run(words, check=False, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
+        self._output(done.stdout)
+        self._check_status(section, done.returncode, 0)
+
+    def set_up(self, section: Section, tree: StageTree, epoch: int) -> None:
+        """Run ``%setup`` and put the layer of what it changed over the tree; raises as :meth:`run_pre`."""
+        self._check_allowed(section)
+        from sifmake.rootless.script import SCRIPT
+
+        words = script_command(section, SCRIPT, self._place)
+        script = Script(section.text, words, dict(os.environ), epoch, on_host=True)
+        result = self._runner.run(script, tree, self._output)
+        self._check_status(section, result.status, result.line)
+        if result.pack is not None:
+            tree.apply(result.pack)
+
+    def _check_allowed(self, section: Section) -> None:
+        if self._runner.settings.allow_host or os.environ.get(_ALLOWED, "").lower() in _TRUE:
+            return
+        where = f"{self._place.source}:{section.line}"
+        hint = f"read it, then allow it with --allow-host-sections, or {_ALLOWED}=1"
+        raise UsageError(f"%{section.name} runs commands on this machine, outside of the image", where=where, hint=hint)
+
+    def _check_status(self, section: Section, status: int, line: int) -> None:
+        if status:
+            at = section.lines.of(line - 1) if line else section.line
+            where = f"{self._place.source}:{at}: %{section.name}"
+            raise StepError(f"the script ended with exit status {status}", where=where)

@@ -1,0 +1,57 @@
+"""``%test`` in a finished image, before it gets its name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from sifmake.errors import SifmakeError, StepError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TERM", "TZ", "HOME", "TMPDIR", "SIFMAKE_TMPDIR")
+"""What the program that runs the test gets; the test itself gets none of it."""
+_OPTIONS = ("--runtime", "builtin", "--containall", "--no-home", "--cleanenv", "--net", "--network", "none")
+_SECONDS = 3600
+"""Longest time of a test."""
+_HINT = "use --notest to leave it out"
+
+
+def run_test(sif: Path, where: str, output: Callable[[bytes], None], *, seconds: float = _SECONDS) -> None:
+    """Run the test script of a SIF file: no home, no folder of the host, no network, none of the caller's variables.
+
+    Args:
+        sif: The file.
+        where: What messages call the script.
+        output: Gets what it prints.
+        seconds: Time limit.
+
+    Raises:
+        StepError: It failed, or took too long.
+        SifmakeError: It cannot be run here.
+    """
+    if not sys.executable:
+        raise SifmakeError("this program does not know its Python, so that it cannot start another")
+    words = [sys.executable, "-P", "-m", "sifmake", "test", *_OPTIONS, "--", str(sif.absolute())]
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    try:
+        done = subprocess.run(
+            words,
+            check=False,
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        output(error.stdout or b"")
+        raise StepError(f"the test took more than {seconds:.0f} s", where=where, hint=_HINT) from None
+    output(done.stdout)
+    if done.returncode:
+        raise StepError(f"the test ended with exit status {done.returncode}", where=where, hint=_HINT)

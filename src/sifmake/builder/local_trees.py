@@ -1,0 +1,161 @@
+"""Root file systems that are not images with layers, as one layer each: folders, tar archives, SIF files, squashfs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sifmake.errors import IntegrityError, SifError, SourceError
+from sifmake.files import sha256_of_open
+from sifmake.json_text import parse_json
+from sifmake.ranges import read_at
+from sifmake.steps.step_key import digest_of
+from sifmake.steps.step_notes import StepNote, find_note, keep_note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.limits import Limits
+    from sifmake.squashfs.reader import SquashfsReader
+    from sifmake.steps.layer_maker import LayerMaker
+    from sifmake.store import Store
+
+_HEAD = 512
+_SQUASHFS = b"hsqs"
+_USED = slice(40, 48)
+_CONVERSION = 1
+"""Raise it when the same file would give another layer."""
+
+
+@dataclass(frozen=True)
+class LocalTree:
+    """A root file system as one layer.
+
+    Attributes:
+        pack: The layer; belongs to whoever got it.
+        oci_config: What the SIF file says of the image's settings; None where it says nothing.
+    """
+
+    pack: Pack
+    oci_config: dict[str, Any] | None = None
+
+
+def open_local_tree(path: Path, maker: LayerMaker, store: Store, limits: Limits) -> LocalTree:
+    """Return the layer of a folder, a tar archive (perhaps compressed), a SIF file or a squashfs image.
+
+    Raises:
+        SourceError: It is none of these, or there is nothing.
+        SifmakeError: It is damaged or beyond a limit.
+    """
+    if path.is_dir():
+        from sifmake.steps.tree_streams import folder_stream
+
+        return LocalTree(maker.find_or_make(lambda: folder_stream(path), path.name))
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise SourceError("there is no such file or folder", where=str(path), hint="is the path right?") from None
+    try:
+        return _of_file(path, fd, maker, store, limits)
+    finally:
+        os.close(fd)
+
+
+def _of_file(path: Path, fd: int, maker: LayerMaker, store: Store, limits: Limits) -> LocalTree:
+    head = read_at(fd, _HEAD, 0)
+    if head.startswith(_SQUASHFS):
+        size = int.from_bytes(head[_USED], "little")
+        return LocalTree(_of_squashfs(path, lambda count, at: read_at(fd, count, at), size, maker, store, limits))
+    if _looks_like_tar(head):
+        return LocalTree(_of_tar(path, fd, head, maker, store, limits))
+    from sifmake.sif import read_sif
+
+    sif = read_sif(fd, path)
+    primary = sif.primary()
+    if primary is None:
+        hint = "`sifmake sif list` shows what it has"
+        raise SifError("there is no root file system in it", where=str(path), hint=hint)
+    pack = _of_squashfs(path, lambda size, at: sif.pread(primary, size, at), primary.size, maker, store, limits)
+    config = sif.find(name="oci-config.json")
+    try:
+        found = parse_json(sif.read(config[0], limits.config_bytes)) if config else None
+    except ValueError:
+        found = None
+    return LocalTree(pack, found if isinstance(found, dict) else None)
+
+
+def _of_squashfs(
+    path: Path,
+    pread: Callable[[int, int], bytes],
+    size: int,
+    maker: LayerMaker,
+    store: Store,
+    limits: Limits,
+) -> Pack:
+    from sifmake.squashfs.reader import SquashfsReader
+    from sifmake.steps.tree_streams import squashfs_stream
+
+    key = digest_of({"format": _CONVERSION, "squashfs": _digest(pread, size)})
+
+    def make() -> Pack:
+        reader: SquashfsReader = SquashfsReader(pread, limits, name=str(path))
+        return maker.make(squashfs_stream(reader), path.name)
+
+    return _noted(key, f"root file system of {path.name}", make, maker, store)
+
+
+def _of_tar(path: Path, fd: int, head: bytes, maker: LayerMaker, store: Store, limits: Limits) -> Pack:
+    key = digest_of({"format": _CONVERSION, "tar": sha256_of_open(fd)})
+
+    def make() -> Pack:
+        with _open_stream(fd, head, limits) as (read, first, consumed):
+            try:
+                return maker.make_of(read, first, path.name, consumed)
+            except IntegrityError as error:
+                raise error.within(str(path)) from None
+
+    return _noted(key, f"root file system of {path.name}", make, maker, store)
+
+
+def _noted(key: str, title: str, make: Callable[[], Pack], maker: LayerMaker, store: Store) -> Pack:
+    """Return the layer that was made of the same bytes before, or make it now."""
+    note = find_note(store, key)
+    found = maker.find(note.diff_id) if note else None
+    if found is not None:
+        return found
+    pack = make()
+    keep_note(store, StepNote(key, pack.meta.diff_id, "converted", title))
+    return pack
+
+
+def _digest(pread: Callable[[int, int], bytes], size: int) -> str:
+    total, at = hashlib.sha256(), 0
+    while at < size and (piece := pread(min(1 << 20, size - at), at)):
+        total.update(piece)
+        at += len(piece)
+    return total.hexdigest()
+
+
+def _looks_like_tar(head: bytes) -> bool:
+    from sifmake.sources.compression import is_compressed
+
+    return is_compressed(head) or head[257:262] == b"ustar"
+
+
+@contextmanager
+def _open_stream(fd: int, head: bytes, limits: Limits) -> Iterator[tuple[Any, bytes, Callable[[], int]]]:
+    """Give a reader of an archive, its first bytes, and what counts the bytes of the file that were read."""
+    from sifmake.sources.compression import Inflated, begins_as_xz_or_bzip2
+
+    with os.fdopen(os.dup(fd), "rb") as file:
+        file.seek(0)
+        if begins_as_xz_or_bzip2(head):
+            inflated = Inflated(file, head, limits)
+            yield inflated, b"", inflated.consumed
+        else:
+            yield file, head, file.tell

@@ -1,0 +1,224 @@
+"""The steps of ``%post``: each is a layer that is found again by what went into it, or is made now."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sifmake.builder.post_environment import chosen_variables, post_environment
+from sifmake.builder.step_runner import Script, StepResult
+from sifmake.errors import StepError, one_line
+from sifmake.layers.pack_format import pack_key
+from sifmake.steps.secrets import SecretMask, find_in_bytes, find_in_layer, proxy_passwords
+from sifmake.steps.step_key import StepInputs
+from sifmake.steps.step_notes import StepNote, find_note, keep_note, title_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sifmake.builder.step_runner import StepRunner
+    from sifmake.definition.model import Lines
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.steps.stage_tree import StageTree
+    from sifmake.store import Store
+
+_READ_ENVIRONMENT = (
+    'for f in /.singularity.d/env/10-*.sh /.singularity.d/env/9*-environment.sh; do if [ -f "$f" ]; then . "$f"; fi; '
+    "done; unset f"
+)
+"""Before a script on a base that was built by a tool like this: what its ``%environment`` sets is in effect."""
+
+
+@dataclass(frozen=True)
+class PostText:
+    """One step as the definition has it.
+
+    Attributes:
+        text: The script.
+        lines: Where its lines stand in the file.
+        words: The command that runs it.
+    """
+
+    text: str
+    lines: Lines
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a step sees of its image besides the tree.
+
+    Attributes:
+        environment: Of the image's config, ``NAME=value``.
+        reads_scripts: Whether the environment is that of the scripts in the tree.
+        architecture: Of the image.
+        epoch: SOURCE_DATE_EPOCH.
+    """
+
+    environment: Sequence[str]
+    reads_scripts: bool
+    architecture: str
+    epoch: int
+
+
+class PostSteps:
+    """Runs the steps of stages, or takes them from the store.
+
+    Attributes:
+        ran: How many ran.
+        cached: How many were in the store.
+
+    Args:
+        runner: Runs those that the store lacks.
+        store: Has notes and layers.
+        source: Name of the definition file, for messages.
+        output: Gets what scripts print.
+    """
+
+    def __init__(self, runner: StepRunner, store: Store, source: str, output: Callable[[bytes], None]) -> None:
+        self._runner = runner
+        self._settings = runner.settings
+        self._store = store
+        self._source = source
+        values = [*self._settings.secrets.values(), *proxy_passwords(os.environ)]
+        mask = SecretMask(values)
+        self._output = lambda data: output(mask(data))
+        self.ran = 0
+        self.cached = 0
+
+    def apply(self, steps: Sequence[PostText], tree: StageTree, around: Surroundings) -> bytes:
+        """Put the layers of all steps over a tree; return what they wrote to ``$APPTAINER_LABELS``.
+
+        Raises:
+            StepError: A script failed.
+            SifmakeError: It cannot be run.
+        """
+        labels, snapshot = b"", b""
+        for number, step in enumerate(steps):
+            carries = number + 1 < len(steps)
+            note, pack = self._find_or_make(step, tree, around, snapshot, carries=carries)
+            tree.apply(pack)
+            labels, snapshot = labels + note.labels, note.snapshot
+            if note.ended:
+                break
+        return labels
+
+    def _find_or_make(
+        self, step: PostText, tree: StageTree, around: Surroundings, snapshot: bytes, *, carries: bool
+    ) -> tuple[StepNote, Pack]:
+        key = self._inputs(step, tree, around, snapshot, carries=carries).key
+        title = title_of(step.text)
+        if self._settings.use_cache and (found := self._find(key)):
+            self.cached += 1
+            self._runner.progress.info(f"cached: {one_line(title)}")
+            return found
+        with ExitStack() as held:
+            if self._settings.use_cache:
+                held.enter_context(self._store.lock(f"step-{key}"))
+                if found := self._find(key):  # another process made it meanwhile
+                    self.cached += 1
+                    return found
+            return self._make(key, title, step, tree, around, snapshot, carries=carries)
+
+    def _find(self, key: str) -> tuple[StepNote, Pack] | None:
+        note = find_note(self._store, key)
+        pack = self._runner.maker.find(note.diff_id) if note else None
+        return (note, pack) if note and pack else None
+
+    def _make(
+        self,
+        key: str,
+        title: str,
+        step: PostText,
+        tree: StageTree,
+        around: Surroundings,
+        snapshot: bytes,
+        *,
+        carries: bool,
+    ) -> tuple[StepNote, Pack]:
+        environment = post_environment(around.environment, os.environ, around.epoch)
+        text, words = step.text, step.words
+        if around.reads_scripts and not snapshot:
+            text, words = _with_environment(text, words)
+        script = Script(text, words, environment, around.epoch, snapshot, carries)
+        self._runner.progress.info(f"running: {one_line(title)}")
+        result = self._runner.run(script, tree, self._output)
+        self.ran += 1
+        if result.pack is None:
+            raise self._failed(step, result)
+        self._refuse_secrets(result, result.pack)
+        note = StepNote(
+            key,
+            result.pack.meta.diff_id,
+            self._runner.mode.value,
+            title,
+            result.labels,
+            result.snapshot,
+            result.ended,
+            result.faked,
+        )
+        keep_note(self._store, note)
+        return note, result.pack
+
+    def _inputs(
+        self, step: PostText, tree: StageTree, around: Surroundings, snapshot: bytes, *, carries: bool
+    ) -> StepInputs:
+        from sifmake.rootless.request import PostRequest
+
+        settings = self._settings
+        own = sorted((name, value) for name, _, value in (item.partition("=") for item in around.environment))
+        return StepInputs(
+            below=tree.diff_ids,
+            text=step.text,
+            words=step.words,
+            environment=(*own, *chosen_variables(os.environ)),
+            reads_scripts=around.reads_scripts and not snapshot,
+            architecture=around.architecture,
+            network=settings.network,
+            binds=tuple(sorted(bind.target for bind in settings.binds)),
+            secrets=tuple(sorted(settings.secrets)),
+            epoch=around.epoch,
+            clean=tuple(sorted(settings.clean)),
+            snapshot=hashlib.sha256(snapshot).hexdigest() if snapshot else "",
+            carries=carries,
+            privileged=settings.privileged,
+            semantics=PostRequest.SEMANTICS,
+        )
+
+    def _failed(self, step: PostText, result: StepResult) -> StepError:
+        line = step.lines.of(max(0, result.line - 1))
+        command = f" after `{one_line(result.command)}`" if result.command else ""
+        return StepError(
+            f"the script ended with exit status {result.status}{command}", where=f"{self._source}:{line}: %post"
+        )
+
+    def _refuse_secrets(self, result: StepResult, pack: Pack) -> None:
+        """Fail if the layer, the labels or the state of the shell hold a secret; then nothing is kept."""
+        secrets = self._settings.secrets
+        if not secrets:
+            return
+        name, path = find_in_layer(pack, secrets)
+        where = f"/{path.decode(errors='replace')}" if name else ""
+        for data, what in ((result.labels, "$APPTAINER_LABELS"), (result.snapshot, "a variable of the shell")):
+            if not name and (name := find_in_bytes(data, secrets)):
+                where = what
+        if not name:
+            return
+        key = pack_key(pack.meta.diff_id, pack.codec)
+        pack.close()
+        self._store.packs.drop(key)
+        hint = f"remove it in the same step, or do not write it: /run/secrets/{name} is there while %post runs"
+        what = f"%post has left the secret {name!r} in {where}; nothing is kept"
+        raise StepError(what, where=self._source, hint=hint)
+
+
+def _with_environment(text: str, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return a script and its command so that the environment of the base is read first; no line moves."""
+    from sifmake.rootless.script import is_shell
+
+    if is_shell(words):
+        return f"{{ set +x; {_READ_ENVIRONMENT}; set -x; }} 2>/dev/null; {text}", words
+    return text, ("/bin/sh", "-c", f'{_READ_ENVIRONMENT}; exec "$@"', "sh", *words)

@@ -1,0 +1,242 @@
+"""Running a step of ``%post`` on a tree, and ``%setup`` beside it: what it changes becomes a layer."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, cast
+
+from sifmake.steps.step_key import digest_of
+from sifmake.steps.unpacked_trees import UnpackedTrees
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from sifmake.builder.build_request import StepSettings
+    from sifmake.layers.entry import Entry, Inode
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.progress import Progress
+    from sifmake.rootless.modes import Choice
+    from sifmake.rootless.request import Mode
+    from sifmake.steps.layer_maker import LayerMaker
+    from sifmake.steps.stage_tree import StageTree
+    from sifmake.steps.unpacked_trees import UnpackedTree
+
+_UNPACKING = 1
+"""Raise it when the same tree would be unpacked otherwise."""
+_MOST_LAYERS = 30
+"""Layers over an unpacked tree; the kernel takes some hundreds, and each makes looking up slower."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is to run.
+
+    Attributes:
+        text: The script.
+        words: The command that runs it.
+        environment: All variables that it gets.
+        epoch: Seconds since 1970 to which later times are set back.
+        snapshot: State of the shell that the step before has left.
+        carries: Whether the next step needs the state of the shell.
+        on_host: Whether it sees the host and not the tree: ``%setup``.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    environment: Mapping[str, str]
+    epoch: int
+    snapshot: bytes = b""
+    carries: bool = False
+    on_host: bool = False
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step has left.
+
+    Attributes:
+        pack: The layer; None if the script failed.
+        status: Exit status of the script.
+        line: Number of the line in the script that ran last, from 1; 0 where nothing tells.
+        command: What ran last, as the shell has printed it.
+        labels: What it wrote to ``$APPTAINER_LABELS``.
+        snapshot: State of the shell at its end.
+        ended: Whether the script has ended itself.
+        faked: What happened that the layer cannot hold.
+    """
+
+    pack: Pack | None
+    status: int
+    line: int = 0
+    command: str = ""
+    labels: bytes = b""
+    snapshot: bytes = b""
+    ended: bool = False
+    faked: tuple[str, ...] = ()
+
+
+@dataclass
+class StepRunner:
+    """Runs steps of one build.
+
+    Attributes:
+        settings: How.
+        maker: Makes the layers.
+        progress: Where output and messages go.
+        folder: Where trees are unpacked; None for the usual place.
+    """
+
+    settings: StepSettings
+    maker: LayerMaker
+    progress: Progress
+    folder: Path | None = None
+    count: int = field(default=0, init=False)
+
+    @cached_property
+    def trees(self) -> UnpackedTrees:
+        """Unpacked trees, in a folder that is made when the first step runs."""
+        return UnpackedTrees(self.folder or UnpackedTrees.usual_folder())
+
+    @cached_property
+    def choice(self) -> Choice:
+        """How steps run here. Raises RootlessError if they cannot."""
+        from sifmake.rootless.modes import choose_mode
+
+        return choose_mode(self.trees.runs)
+
+    @property
+    def mode(self) -> Mode:
+        """How scripts become root here."""
+        return self.choice.mode
+
+    def run(self, script: Script, tree: StageTree, output: Callable[[bytes], None]) -> StepResult:
+        """Run a script and make a layer of what it changed.
+
+        Args:
+            script: What runs.
+            tree: What it runs on; the layer is not put over it.
+            output: Gets what it prints.
+
+        Raises:
+            SifmakeError: It cannot be run, or its layer cannot be made.
+        """
+        from sifmake.rootless.post import run_post
+        from sifmake.rootless.request import Bind, PostRequest
+
+        settings = self.settings
+        self.count += 1
+        with ExitStack() as stack:
+            lowers = stack.enter_context(self._unpacked(tree))
+            request = PostRequest(
+                mode=self.mode,
+                lowers=tuple(lowers),
+                scratch=self.trees.runs,
+                script=script.text.encode("utf-8", "surrogateescape"),
+                words=script.words,
+                environment=script.environment,
+                binds=tuple(Bind(one.source, one.target, one.read_only) for one in settings.binds),
+                network=settings.network == "host",
+                secrets=settings.secrets,
+                epoch=script.epoch,
+                output=output,
+                snapshot=script.snapshot,
+                carry=script.carries,
+                privileged=settings.privileged,
+                setup=script.on_host,
+            )
+            result = stack.enter_context(run_post(request))
+            if result.status:
+                return StepResult(None, result.status, result.line, result.command)
+            pack = self.maker.make(result.layer(), "layer of %setup" if script.on_host else "layer of %post")
+            ended = not result.reached_end
+            labels, snapshot, faked = result.labels, result.snapshot, tuple(result.faked)
+        return StepResult(pack, 0, 0, "", labels, snapshot, ended, faked)
+
+    @contextmanager
+    def _unpacked(self, tree: StageTree) -> Iterator[list[Path]]:
+        """Give the folders that an overlay is made of, the highest first."""
+        with ExitStack() as held:
+            count = self._known_below(tree)
+            try:
+                lowers = [held.enter_context(self._hold_tree(tree, count))]
+            except _GoneError:
+                count = len(tree.packs)
+                lowers = [held.enter_context(self._hold_tree(tree, count))]
+            for pack in tree.packs[count:]:
+                key = f"{self.mode.value}-{_hex(pack.meta.diff_id)}"
+                lowers.insert(0, held.enter_context(self._hold(key, partial(self._write_layer, pack))))
+            yield lowers
+
+    def _known_below(self, tree: StageTree) -> int:
+        """Return how many layers, from below, are unpacked already; all of them if it is none, or too few."""
+        most = len(tree.packs)
+        for count in range(most, max(tree.base_layers, most - _MOST_LAYERS) - 1, -1):
+            if self.trees.has(self._key(tree, count)):
+                return count
+        return most
+
+    def _key(self, tree: StageTree, count: int) -> str:
+        return f"{self.mode.value}-{digest_of([_UNPACKING, tree.base_files, tree.diff_ids[:count]])}"
+
+    def _hold_tree(self, tree: StageTree, count: int) -> AbstractContextManager[Path]:
+        return self._hold(self._key(tree, count), partial(self._write_tree, tree, count))
+
+    def _hold(self, key: str, make: Callable[[Path], int]) -> AbstractContextManager[Path]:
+        from sifmake.rootless.unpacking import remove_tree
+
+        return self.trees.hold(key, make, lambda place: remove_tree(place, self.mode))
+
+    def _write_tree(self, tree: StageTree, count: int, place: Path) -> int:
+        from sifmake.rootless.unpacking import unpack
+
+        if count < len(tree.packs):
+            raise _GoneError
+        size = tree.size()
+        self.choice.check_room(self.trees.folder, size)
+        task = self.progress.task("unpacking", size)
+
+        def read(inode: Entry) -> Iterable[bytes]:
+            task.advance(inode.size)
+            return map(bytes, tree.pieces(cast("Inode", inode)))
+
+        unpack(tree.tree.walk(), read, place, self.mode)
+        task.finish()
+        return size
+
+    def _write_layer(self, pack: Pack, place: Path) -> int:
+        from sifmake.layers.content_reader import ContentReader
+        from sifmake.rootless.unpacking import unpack
+
+        contents, entries = ContentReader(pack), pack.entries()
+
+        def read(entry: Entry) -> Iterable[bytes]:
+            return map(bytes, contents.pieces(pack.contents[entry.content]))
+
+        unpack(((entry.path, entry) for entry in entries), read, place, self.mode)
+        return sum(entry.size for entry in entries)
+
+
+def remove_unpacked(age: float) -> list[UnpackedTree]:
+    """Remove unpacked trees that no build uses and none has used for that many seconds; return them."""
+    from sifmake.rootless.request import Mode
+    from sifmake.rootless.unpacking import remove_tree
+
+    folder = UnpackedTrees.usual_folder()
+    if not folder.is_dir():
+        return []
+    modes = {mode.value: mode for mode in Mode}
+    return UnpackedTrees(folder).remove_unused(
+        age, lambda place: remove_tree(place, modes[place.name.removeprefix(".tmp-").partition("-")[0]])
+    )
+
+
+class _GoneError(Exception):
+    """A tree that was there is not there any more."""
+
+
+def _hex(digest: str) -> str:
+    return digest.partition(":")[2]

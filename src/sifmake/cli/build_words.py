@@ -1,0 +1,110 @@
+"""The words of ``apptainer build`` and ``singularity build`` that have nothing to do here, or are refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.errors import UsageError
+from sifmake.files import read_regular
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+_IDLE = {
+    "-f --fakeroot": "anybody can build",
+    "--fix-perms": "files get no other modes",
+    "--userns": "how %post becomes root is chosen by what works",
+    "--ignore-subuid": "likewise",
+    "--ignore-fakeroot-command": "likewise",
+    "--ignore-proot": "likewise",
+    "--ignore-userns": "likewise",
+    "--no-setgroups": "groups are the image's",
+    "--reproducible": "every SIF file is, to the byte",
+}
+_REFUSED = {
+    "-u --update": "name a new target, or use --sandbox --force",
+    "-e --encrypt": "encrypted images are not made",
+    "--passphrase": "encrypted images are not made",
+    "--remote": "builds run on this machine",
+    "-d --detached": "builds run on this machine",
+    "--nv": "%post has no GPU; use `sifmake exec --nv` with the finished image",
+    "--nvccli": "%post has no GPU; use `sifmake exec --nv` with the finished image",
+    "--rocm": "%post has no GPU; use `sifmake exec --rocm` with the finished image",
+    "--writable-tmpfs": "%test finds the image as it is, read-only",
+    "--oci": "SIF files have one root file system here",
+    "--keep-layers": "SIF files have one root file system here",
+    "--data": "data containers are not made",
+    "--compat32": "SIF files are for machines with 64 bits",
+    "--json": "definitions are text",
+}
+_REFUSED_WITH_VALUE = {
+    "--pem-path": "encrypted images are not made",
+    "--builder": "builds run on this machine",
+    "--library": "library:// images are not fetched",
+    "--mount": "use --bind SRC:DEST",
+    "--mksquashfs-args": "sifmake writes squashfs itself; see --compression",
+    "--buildkit-host": "build Dockerfiles with podman or docker, then use docker-daemon:NAME",
+}
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
+_LARGEST_SECRET = 500 << 10
+"""Bytes; as much as BuildKit takes."""
+
+
+def add_build_words(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    group = parser.add_argument_group("options that apptainer and singularity have too")
+    group.add_argument("--tmpdir", metavar="DIR", help="where trees are unpacked, as SIFMAKE_TMPDIR")
+    group.add_argument("--disable-cache", action="store_true", help="no effect; SIFMAKE_CACHE=DIR is another store")
+    for words, why in _IDLE.items():
+        group.add_argument(*words.split(), action="store_true", help=f"no effect: {_safe(why)}")
+    for words, why in _REFUSED.items():
+        group.add_argument(*words.split(), action="store_true", help=f"refused: {_safe(why)}")
+    for words, why in _REFUSED_WITH_VALUE.items():
+        group.add_argument(*words.split(), metavar="TEXT", help=f"refused: {_safe(why)}")
+
+
+def refuse_foreign(args: argparse.Namespace) -> None:
+    """Raise UsageError for an option that is refused."""
+    for words, why in (_REFUSED | _REFUSED_WITH_VALUE).items():
+        option = words.split()[-1]
+        if getattr(args, option.lstrip("-").replace("-", "_")):
+            raise UsageError(f"{option} is not done here", hint=why)
+
+
+def as_secrets(texts: list[str], environ: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the values of secrets by id.
+
+    Args:
+        texts: ``id=NAME,src=FILE`` or ``id=NAME,env=VAR``.
+        environ: Has the variables.
+
+    Raises:
+        UsageError: One is not of that form, or there is no such variable or file.
+    """
+    return dict(_secret(text, environ) for text in texts)
+
+
+def _secret(text: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
+    parts = dict(part.partition("=")[::2] for part in text.split(","))
+    name, source, variable = parts.pop("id", ""), parts.pop("src", ""), parts.pop("env", "")
+    if parts or not name or bool(source) == bool(variable) or not _NAME.fullmatch(name):
+        raise UsageError(f"{text!r} is no secret", hint="write --secret id=NAME,src=FILE or id=NAME,env=VAR")
+    if variable:
+        if variable not in environ:
+            raise UsageError("there is no such variable", where=variable, hint=f"set it, for the secret {name}")
+        return name, environ[variable].encode("utf-8", "surrogateescape")
+    try:
+        data = read_regular(Path(source), _LARGEST_SECRET + 1)
+    except FileNotFoundError:
+        raise UsageError("there is no such file", where=source, hint=f"name the file of the secret {name}") from None
+    if len(data) > _LARGEST_SECRET:
+        raise UsageError(f"a secret has more than {_LARGEST_SECRET} bytes (a limit)", where=source)
+    return name, data
+
+
+def _safe(text: str) -> str:
+    return text.replace("%", "%%")

@@ -1,0 +1,38 @@
+"""What ``%files`` copies, as files of a layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sifmake.layers.entry import FILE, Inode
+from sifmake.steps.copy_layer import LayerFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sifmake.definition.copies import Copy
+    from sifmake.definition.host_folder import HostFolder
+    from sifmake.steps.stage_tree import StageTree
+
+
+def copied_file(copy: Copy, folder: HostFolder, source: StageTree | None, epoch: int) -> LayerFile:
+    """Return one copied file with the way to its content.
+
+    Args:
+        copy: What is copied where.
+        folder: What is copied from, if it is the host.
+        source: The tree of the stage that is copied from; None for the host.
+        epoch: Time stamp of what has none of its own.
+    """
+    entry, found = copy.entry, copy.source
+    entry.mtime = entry.mtime or epoch
+    if entry.kind != FILE or found is None:
+        return LayerFile(entry)
+    if not isinstance(found, Inode):
+        return LayerFile(entry, lambda: folder.read(found))
+    inode: Inode = found
+
+    def pieces() -> Iterable[bytes]:
+        return map(bytes, source.pieces(inode)) if source else ()
+
+    return LayerFile(entry, pieces)

@@ -1,0 +1,149 @@
+"""From a tar stream that is made here to a layer pack in the store."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Self
+
+from sifmake.layers.blocks import Workers
+from sifmake.layers.codec import make_codec
+from sifmake.layers.image_budget import ImageBudget
+from sifmake.layers.pack_finder import PackFinder
+from sifmake.layers.pack_format import pack_key
+from sifmake.sources.base import LayerCandidate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.limits import Limits
+    from sifmake.progress import Progress
+    from sifmake.sources.base import BlobReader
+    from sifmake.store import Store
+
+_HEAD = 512
+
+
+class LayerMaker:
+    """Makes and finds packs of one codec in a store; close it when no more are wanted.
+
+    Args:
+        store: Where they are kept.
+        compression: ``gzip`` or ``zstd``.
+        limits: Bounds on a layer.
+        progress: Told of what is made.
+    """
+
+    def __init__(self, store: Store, compression: str, limits: Limits, progress: Progress) -> None:
+        self._store = store
+        self._limits = limits
+        self._progress = progress
+        self._codec = make_codec(compression)
+        self._workers = Workers()
+        self._stored = PackFinder(store, self._codec, self._workers, progress)
+
+    def find(self, diff_id: str) -> Pack | None:
+        """Return the pack of a layer that the store has; None where it has none."""
+        return self._stored.find(diff_id)
+
+    def make(self, stream: Iterable[bytes], label: str) -> Pack:
+        """Make the pack of a tar stream.
+
+        Args:
+            stream: The layer, not compressed.
+            label: What progress calls it.
+
+        Raises:
+            LayerError: The stream is no layer, or is beyond a limit.
+            StoreError: The store cannot be written.
+        """
+        reader = _StreamReader(stream)
+        return self.make_of(reader, reader.head(_HEAD), label, reader.tell)
+
+    def make_of(self, reader: BlobReader, head: bytes, label: str, consumed: Callable[[], int]) -> Pack:
+        """Make the pack of a tar stream that may be compressed.
+
+        Args:
+            reader: Its bytes as they come.
+            head: The first of them.
+            label: What progress calls it.
+            consumed: Returns how many bytes were read so far.
+
+        Raises:
+            LayerError: As :meth:`make`.
+        """
+        from sifmake.layers.pack_writer import write_passing
+
+        task = self._progress.task(label)
+        most = self._limits.layer_bytes
+        candidate = LayerCandidate(label, reader, head, most, "sha256", consumed)
+        budget = ImageBudget(self._limits)
+        name, facts = self._store.packs.write_temporary(
+            lambda file: write_passing(file, candidate, self._codec, self._workers, self._limits, task, budget)
+        )
+        self._store.packs.place(name, pack_key(facts.diff_id, self._codec))
+        task.finish()
+        made = self._stored.find(facts.diff_id)
+        if made is None:
+            raise AssertionError("a pack that was just placed is gone")
+        return made
+
+    def find_or_make(self, stream: Callable[[], Iterable[bytes]], label: str) -> Pack:
+        """Return the pack of a tar stream, which is read once to see whether the store has it, and again if not.
+
+        Args:
+            stream: Begins the stream anew.
+            label: What progress calls it.
+
+        Raises:
+            LayerError: As :meth:`make`.
+        """
+        return self.find(_diff_id_of(stream())) or self.make(stream(), label)
+
+    def close(self) -> None:
+        """End the threads that compress."""
+        self._workers.__exit__()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _diff_id_of(stream: Iterable[bytes]) -> str:
+    """Return the DiffID of a layer."""
+    total = hashlib.sha256()
+    for piece in stream:
+        total.update(piece)
+    return f"sha256:{total.hexdigest()}"
+
+
+class _StreamReader:
+    """Pieces of bytes as a reader."""
+
+    def __init__(self, stream: Iterable[bytes]) -> None:
+        self._pieces = iter(stream)
+        self._rest = b""
+        self._count = 0
+
+    def head(self, size: int) -> bytes:
+        """Return the first bytes; they are read again."""
+        while len(self._rest) < size and (piece := next(self._pieces, b"")):
+            self._rest += piece
+        return self._rest[:size]
+
+    def tell(self) -> int:
+        """Return how many bytes were read."""
+        return self._count
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, empty at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = bytes(piece)
+        data, self._rest = self._rest[:size], self._rest[size:]
+        self._count += len(data)
+        return data

@@ -1,0 +1,194 @@
+"""Builds from definition files: what runs, what is found, and what is left when something fails."""
+
+import json
+import os
+
+import pytest
+
+import sifmake
+from sifmake.errors import StepError, UsageError
+from support.building import Works, needs_scripts, root_tar
+from support.definition_golden import text_in, tree_of
+
+POST = "%post\n    echo ran >> /log\n    cat /data.txt > /copy 2>/dev/null || true\n"
+
+
+@pytest.fixture(scope="module")
+def works(tmp_path_factory):
+    return Works(tmp_path_factory.mktemp("works"))
+
+
+@pytest.fixture(autouse=True)
+def _store(works, monkeypatch):
+    monkeypatch.setenv("SIFMAKE_CACHE", str(works.folder / "store"))
+    monkeypatch.setenv("SIFMAKE_TMPDIR", str(works.folder))
+    monkeypatch.chdir(works.folder)
+
+
+def counts(image):
+    return image.steps_run, image.steps_cached
+
+
+@needs_scripts
+def test_an_unchanged_build_runs_nothing_and_gives_the_same_bytes(works):
+    assert counts(works.build(POST)) == (1, 0)
+    first = (works.folder / "out.sif").read_bytes()
+    assert counts(works.build(POST)) == (0, 1)
+    assert (works.folder / "out.sif").read_bytes() == first
+    assert counts(works.build(POST, cache_steps=False)) == (1, 0)
+    assert (works.folder / "out.sif").read_bytes() == first
+
+
+@needs_scripts
+@pytest.mark.parametrize("section", ["environment", "labels", "runscript", "help", "test", "startscript"])
+def test_a_changed_metadata_section_runs_nothing(works, section):
+    works.build(POST)
+    assert counts(works.build(f"%{section}\n    true value\n\n{POST}")) == (0, 1)
+
+
+@needs_scripts
+def test_a_changed_file_runs_what_comes_after_it(works):
+    source = works.folder / "data.txt"
+    source.write_text("one")
+    definition = f"%files\n    {source} /data.txt\n\n{POST}"
+    assert counts(works.build(definition)) == (1, 0)
+    os.utime(source, (1, 1))
+    assert counts(works.build(definition)) == (0, 1)
+    source.write_text("two")
+    assert counts(works.build(definition)) == (1, 0)
+    assert text_in(works.folder / "out.sif", "/copy") == "two"
+
+
+@needs_scripts
+def test_steps_are_found_one_by_one_and_hand_on_the_state_of_the_shell(works):
+    text = '%post\n    A=$(echo 1)\n    cd /etc\n    umask 077\n# sifmake: step\n    echo "$A $PWD" > /state{}\n'
+    assert counts(works.build(text.format(""))) == (2, 0)
+    assert text_in(works.folder / "out.sif", "/state") == "1 /etc\n"
+    assert tree_of(works.folder / "out.sif")["/state"]["mode"] == "0o600"
+    assert counts(works.build(text.format("2"))) == (1, 1)
+    assert text_in(works.folder / "out.sif", "/state2") == "1 /etc\n"
+
+
+@needs_scripts
+def test_two_definitions_on_one_base_share_a_step(works):
+    works.build(POST)
+    assert counts(works.build(POST + "\n%labels\n    A b\n", "other.sif")) == (0, 1)
+
+
+@needs_scripts
+def test_labels_of_post_are_found_again_with_the_layer(works):
+    text = '%post\n    echo "From post" >> "$APPTAINER_LABELS"\n'
+    assert counts(works.build(text)) == (1, 0)
+    assert counts(works.build(text)) == (0, 1)
+    assert sifmake.inspect(works.folder / "out.sif").labels["From"] == "post"
+
+
+@needs_scripts
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("%post\n    echo before\n    false\n    echo after\n", r"tool\.def:6: %post: .* exit status 1"),
+        ("%post\n    exit 7\n", "exit status 7"),
+        ("%post\n    true\n# sifmake: step\n\n    false\n", "tool.def:8: %post"),
+    ],
+)
+def test_a_failing_script_is_named_and_leaves_nothing(works, text, what):
+    target = works.folder / "out.sif"
+    target.write_bytes(b"old")
+    before = sorted(path.name for path in works.folder.iterdir())
+    with pytest.raises(StepError, match=what):
+        works.build(text)
+    assert target.read_bytes() == b"old"
+    assert sorted(path.name for path in works.folder.iterdir()) == before
+    assert not list((works.folder / f"sifmake-{os.geteuid()}/runs").iterdir())
+
+
+@needs_scripts
+@pytest.mark.parametrize("where", ["> /leaked", "> /etc/a.conf; chmod 600 /etc/a.conf", '>> "$APPTAINER_LABELS"'])
+def test_a_secret_that_is_left_fails_the_build(works, where):
+    secrets = {"token": b"s3cr3t-value\n"}
+    with pytest.raises(StepError, match="secret 'token' in"):
+        works.build(f"%post\n    cat /run/secrets/token {where}\n", secrets=secrets)
+    assert not any(b"s3cr3t-value" in path.read_bytes() for path in works.folder.glob("store/steps/*/*"))
+
+
+@needs_scripts
+def test_a_secret_is_masked_and_its_value_is_in_no_key(works):
+    text = '%post\n    T=$(cat /run/secrets/token)\n    echo "$T" | wc -c > /size\n    echo "value $T"\n    unset T\n'
+    assert counts(works.build(text, secrets={"token": b"s3cr3t-value"})) == (1, 0)
+    assert b"s3cr3t" not in works.output
+    assert b"value ***" in works.output
+    assert counts(works.build(text, secrets={"token": b"another-one-0"})) == (0, 1)
+
+
+@needs_scripts
+def test_a_failing_test_keeps_the_old_file(works):
+    target = works.folder / "out.sif"
+    target.write_bytes(b"old")
+    with pytest.raises(StepError, match=r"tool\.def:4: %test: the test ended with exit status 3"):
+        works.build("%test\n    exit 3\n")
+    assert target.read_bytes() == b"old"
+    works.build("%test\n    exit 3\n", test=False)
+    assert target.read_bytes() != b"old"
+
+
+@needs_scripts
+def test_host_sections_run_only_where_they_are_allowed(works, monkeypatch):
+    text = f"%pre\n    echo > {works.folder}/marked\n\n%setup\n    echo set > $APPTAINER_ROOTFS/set\n"
+    with pytest.raises(UsageError, match=r"tool\.def:4: %pre runs commands on this machine.*--allow-host-sections"):
+        works.build(text)
+    assert not (works.folder / "marked").exists()
+    monkeypatch.setenv("SIFMAKE_ALLOW_HOST_SECTIONS", "1")
+    works.build(text)
+    assert (works.folder / "marked").exists()
+    assert text_in(works.folder / "out.sif", "/set") == "set\n"
+
+
+def test_a_folder_and_an_archive_give_the_same_image(works):
+    raw = root_tar("bin", "etc", "etc/motd=hello")
+    (works.folder / "root.tar").write_bytes(raw)
+    sifmake.build("root.tar", "tar.sif")
+    sifmake.build("tar.sif", "box", sandbox=True)
+    assert (works.folder / "box/etc/motd").read_text() == "hello"
+    sifmake.build("box", "again.sif")
+    first, second = tree_of(works.folder / "tar.sif"), tree_of(works.folder / "again.sif")
+    differing = {path for path in first if first[path] != second.get(path)}
+    assert (
+        differing
+        == {"/.singularity.d/Singularity", "/.singularity.d/labels.json"}
+        | {path for path in second if "bootstrap_history" in path} & first.keys()
+    )
+
+
+def test_a_bundle_hands_on_its_process(works):
+    bundle = works.folder / "bundle"
+    (bundle / "rootfs/etc").mkdir(parents=True)
+    process = {"args": ["echo", "it's"], "env": ["A=b"], "cwd": "/etc", "user": {"uid": 5, "gid": 6}}
+    (bundle / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}, "process": process}))
+    sif = sifmake.build(f"bundle:{bundle}", "bundle.sif")
+    with sifmake.open_sif(sif) as opened:
+        config = json.loads(opened.read(opened.find(name="oci-config.json")[0]))
+    assert config == {"Cmd": ["echo", "it's"], "Env": ["A=b"], "User": "5:6", "WorkingDir": "/etc"}
+    assert sifmake.inspect(sif).definition == "bootstrap: bundle\nfrom: bundle"
+
+
+def test_only_a_sandbox_is_replaced(works):
+    (works.folder / "plain").mkdir()
+    (works.folder / "plain/mine").touch()
+    (works.folder / "r.tar").write_bytes(root_tar("etc"))
+    with pytest.raises(sifmake.SifmakeError, match="already exists"):
+        sifmake.build("r.tar", "plain", sandbox=True)
+    with pytest.raises(sifmake.SifmakeError, match="not a sandbox"):
+        sifmake.build("r.tar", "plain", sandbox=True, force=True)
+    assert (works.folder / "plain/mine").exists()
+    sifmake.build("r.tar", "boxed", sandbox=True)
+    (works.folder / "boxed/etc/old").touch()
+    sifmake.build("r.tar", "boxed", sandbox=True, force=True)
+    assert not (works.folder / "boxed/etc/old").exists()
+
+
+def test_an_argument_that_nothing_asks_for_is_an_error(works):
+    with pytest.raises(UsageError, match="asks for the build argument X"):
+        works.build("%labels\n    A b\n", build_args={"X": "1"})
+    works.build("%labels\n    A {{ X }}\n", build_args={"X": "1"})
+    assert sifmake.inspect(works.folder / "out.sif").labels["A"] == "1"

@@ -1,0 +1,77 @@
+"""A small base and definition files to build on it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import sifmake
+from sifmake.errors import SifmakeError
+from support.corpus import CORPUS
+
+if TYPE_CHECKING:
+    from sifmake.api.building import BuiltImage
+
+_BASE = CORPUS / "definition/base"
+
+
+class Works:
+    """A folder with an OCI layout of busybox, in which definitions are built.
+
+    Attributes:
+        folder: Its path.
+        output: What the scripts of the last build printed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.output = b""
+        shutil.copytree(_BASE, folder / "base", copy_function=shutil.copyfile)
+
+    def build(self, sections: str, target: str = "out.sif", *, base: str = "oci", **options: Any) -> BuiltImage:
+        """Build a definition with these sections over an existing target."""
+        definition = self.folder / "tool.def"
+        definition.write_text(f"Bootstrap: {base}\nFrom: {self.folder / 'base'}\n\n{sections}")
+        printed: list[bytes] = []
+        try:
+            return sifmake.build(definition, self.folder / target, force=True, output=printed.append, **options)
+        finally:
+            self.output = b"".join(printed)
+
+
+def root_tar(*names: str) -> bytes:
+    """Return a tar archive with empty folders, and files where a name has ``=text``."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in names:
+            path, equals, text = name.partition("=")
+            info = tarfile.TarInfo(path)
+            info.type = tarfile.REGTYPE if equals else tarfile.DIRTYPE
+            info.mode, info.size = 0o644 if equals else 0o755, len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def needs_scripts(test: Any) -> Any:
+    """Mark a test that runs ``%post``; it is skipped where nothing can be run as root, or the corpus is absent."""
+    missing = pytest.mark.skipif(not CORPUS.is_dir(), reason="../shared/corpus is not on this machine")
+    cannot = pytest.mark.skipif(not _can_run(), reason="no script can be run as root here")
+    return pytest.mark.corpus(cannot(missing(test)))
+
+
+def _can_run() -> bool:
+    import tempfile
+
+    from sifmake.rootless.modes import choose_mode
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            choose_mode(Path(folder))
+        except SifmakeError:
+            return False
+    return True
