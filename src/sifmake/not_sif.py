@@ -7,7 +7,7 @@ import re
 HEAD = 2048
 """Bytes at the beginning of a file that are enough to recognize its type."""
 _ARCHIVE = "if it is an image archive, write docker-archive:FILE or oci-archive:FILE"
-_BUILD = "build it with Apptainer: apptainer build OUT.sif FILE"
+_BUILD = "build it: sifmake build OUT.sif FILE"
 _DOCKERFILE = "build it first (podman build -t NAME .), then pull docker-daemon:NAME or a saved docker-archive:FILE"
 _OLD = "convert it with Apptainer: apptainer build NEW.sif OLD"
 _COMMENTS = rb"(?:\s|#[^\n]*\n)*"

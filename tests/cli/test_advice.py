@@ -51,7 +51,7 @@ def _archive() -> bytes:
 
 SQUASHFS = b"hsqs" + bytes(HEAD)
 FILES = {
-    "app.def": (b"# made by\n\nBootStrap : docker\nFrom: alpine\n", "this is a definition file", "apptainer build"),
+    "app.def": (b"# made by\n\nBootStrap : docker\nFrom: alpine\n", "this is a definition file", "sifmake build"),
     "Dockerfile": (b"# syntax=docker\nFROM alpine\n", "this is a Dockerfile", "podman build"),
     "args": (b"ARG A=1\nFROM alpine:${A}\n", "this is a Dockerfile", "podman build"),
     "lfs.sif": (b"version https://git-lfs.github.com/spec/v1\noid", "this is a Git LFS pointer", "git lfs pull"),

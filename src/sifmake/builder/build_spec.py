@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.builder.build_bases import BUNDLE, LOCAL
 from sifmake.definition.model import Base, BuildStage, Definition
-from sifmake.errors import SourceError, one_line
+from sifmake.errors import UsageError, one_line
 from sifmake.reference import parse_uri
 from sifmake.reference.uri import FILE
 
@@ -47,7 +47,7 @@ def read_spec(word: str, arguments: Mapping[str, str], limits: Limits) -> BuildS
         limits: Bounds on a definition file.
 
     Raises:
-        SourceError: There is no such file.
+        UsageError: There is no such file.
         BadReferenceError: It is no path and no image URI.
         DefinitionError: The definition file cannot be understood.
     """
@@ -71,7 +71,7 @@ def read_spec(word: str, arguments: Mapping[str, str], limits: Limits) -> BuildS
 def _of_uri(word: str) -> BuildSpec:
     if ":" not in word:
         hint = "name a definition file, a folder, an archive or an image such as docker://alpine:3.20"
-        raise SourceError("there is no such file or folder", where=word, hint=hint)
+        raise UsageError("there is no such file or folder", where=word, hint=hint)
     uri = parse_uri(word)
     agent = LOCAL if uri.transport == FILE else uri.transport
     return BuildSpec(_bare(word, agent, uri.rest), uri)

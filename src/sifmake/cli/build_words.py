@@ -72,7 +72,7 @@ def refuse_foreign(args: argparse.Namespace) -> None:
     for words, why in (_REFUSED | _REFUSED_WITH_VALUE).items():
         option = words.split()[-1]
         if getattr(args, option.lstrip("-").replace("-", "_")):
-            raise UsageError(f"{option} is not done here", hint=why)
+            raise UsageError(f"{option} is not supported", hint=why)
 
 
 def as_secrets(texts: list[str], environ: Mapping[str, str]) -> dict[str, bytes]:
