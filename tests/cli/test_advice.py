@@ -95,7 +95,7 @@ def test_h37_every_command_says_what_a_file_is(folder: Path, complaint, name: st
 def test_what_images_are_made_of_is_no_name_of_an_image(complaint, word: str) -> None:
     error = complaint("pull", "o.sif", word, status=2)
     assert "docker://" not in error
-    assert "apptainer build" in error or "podman build" in error
+    assert "sifmake build" in error or "podman build" in error
 
 
 @pytest.mark.parametrize("kind", ["manifest", "index", "archive"])
