@@ -29,7 +29,7 @@ class Limits:
         file_bytes: Largest logical size of one file, holes of sparse files included, bytes.
         layer_entries: Most tar entries in one layer.
         entries: Most tar entries in all layers of one image.
-        layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, 300 more for a file with
+        layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, 100 more for a file with
             content, and four times its path, link target and extended attributes; an image larger than 10 MB
             (compressed) may take 80 bytes more for each further byte.
         pax_bytes: Largest PAX extended header, bytes.

@@ -126,7 +126,7 @@ def test_a_tree_file_gives_the_same_image_as_the_tree_in_memory(tmp_path):
     layers = [tar(folder("d", mode=0o700), file("d/a", noise(200_000)), hardlink("b", "d/a")), tar(file("c", b"c"))]
     with ExitStack() as stack:
         flattened, packs = flatten_layers(tmp_path, layers, stack)
-        flattened.save(tmp_path / "tree")
+        flatten(packs, 0, path=tmp_path / "tree")
         loaded = load(tmp_path / "tree", packs)
         assert loaded.digest == flattened.digest
         write(tmp_path / "memory.sif", flattened, packs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import struct
 from contextlib import ExitStack
@@ -11,7 +12,8 @@ import pytest
 from isal.isal_zlib import crc32
 
 from sifmake.errors import FlattenError
-from sifmake.flatten.flattened import FORMAT, load
+from sifmake.flatten.flattened import flatten, load
+from sifmake.flatten.tree_file import FORMAT, ROWS
 from support.layers import file, flatten_layers, folder, tar
 
 RAW = tar(folder("d"), file("d/a", b"a" * 1000), file("b", b"b"))
@@ -22,14 +24,22 @@ HARDLINK = 8
 @pytest.fixture
 def made(tmp_path):
     with ExitStack() as stack:
-        flattened, packs = flatten_layers(tmp_path, [RAW], stack)
-        flattened.save(tmp_path / "tree")
-        yield tmp_path / "tree", packs, flattened
+        _, packs = flatten_layers(tmp_path, [RAW], stack)
+        yield tmp_path / "tree", packs, flatten(packs, 0, path=tmp_path / "tree")
 
 
-def write(path, rows, layers):
+def parts(path):
+    """Return the listing of a tree file and what stands behind it."""
+    raw = path.read_bytes()
+    size, _ = struct.unpack("<QI", raw[-12:])
+    return raw[:size], msgspec.msgpack.decode(raw[size:-12])
+
+
+def write(path, rows, origins):
     encoded = rows if isinstance(rows, bytes) else FORMAT + msgspec.msgpack.encode(rows)
-    behind = msgspec.msgpack.encode(layers)
+    if not isinstance(rows, bytes) or rows[:-1] == FORMAT:
+        origins = [[len(encoded) - len(FORMAT) - 1], *origins[1:]]
+    behind = msgspec.msgpack.encode(origins)
     path.write_bytes(encoded + behind + struct.pack("<QI", len(encoded), crc32(behind)))
 
 
@@ -59,29 +69,80 @@ TAMPERED = {
 @pytest.mark.parametrize("which", TAMPERED)
 def test_a_tree_that_somebody_made_up_is_refused(made, which):
     path, packs, flattened = made
-    rows = [list(row) for row in msgspec.msgpack.decode(flattened.encoded.removeprefix(FORMAT))]
-    write(path, rows, flattened.layers)
+    encoded, origins = parts(path)
+    rows = [list(row) for row in msgspec.msgpack.decode(encoded.removeprefix(FORMAT))]
+    write(path, rows, origins)
     assert load(path, packs).digest == flattened.digest
-    write(path, TAMPERED[which](rows), flattened.layers)
+    write(path, TAMPERED[which](rows), origins)
     with pytest.raises(FlattenError, match="does not fit"):
         load(path, packs)
 
 
-@pytest.mark.parametrize("layers", [[-1, -1], [7, 7], [], [1 << 63, 0], "x"])
-def test_layers_that_are_not_there(made, layers):
+def words(*numbers):
+    return struct.pack(f"<{len(numbers)}I", *numbers)
+
+
+@pytest.mark.parametrize(
+    ("layers", "contents"),
+    [
+        (words(7, 7), words(1, 0)),
+        (words(0, 0), words(0, 1)),
+        (words(0, 0), words(0, 9)),
+        (words(0), words(0)),
+        (words(0, 0), words(0)),
+        (b"", b""),
+        (b"abc", words(1, 0)),
+        (1, 2),
+    ],
+)
+def test_origins_that_are_not_there(made, layers, contents):
     path, packs, flattened = made
-    write(path, flattened.encoded, layers)
+    encoded, (sizes, *good) = parts(path)
+    write(path, encoded, [sizes, *good])
+    assert load(path, packs).digest == flattened.digest
+    write(path, encoded, [sizes, layers, contents])
     with pytest.raises(FlattenError):
         load(path, packs)
 
 
+@pytest.mark.parametrize("sizes", [[], [1], [-1], [1 << 62], [1, 1], "x"])
+def test_pieces_that_do_not_make_up_the_listing(made, sizes):
+    path, packs, _ = made
+    encoded, (_, *origins) = parts(path)
+    write(path, encoded, [sizes, *origins])
+    with pytest.raises(FlattenError):
+        load(path, packs)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 11, 12, 40])
+def test_a_tree_file_that_is_cut_off(made, cut):
+    path, packs, _ = made
+    path.write_bytes(path.read_bytes()[-cut:] if cut else b"")
+    with pytest.raises(FlattenError):
+        load(path, packs)
+
+
+def test_a_listing_of_several_pieces_is_the_one_that_msgpack_writes(tmp_path):
+    with ExitStack() as stack:
+        _, packs = flatten_layers(tmp_path, [tar(*(file(f"f{n:04}", b"%d" % n) for n in range(2 * ROWS)))], stack)
+        flattened = flatten(packs, 0, path=tmp_path / "tree")
+        encoded, (sizes, *_) = parts(tmp_path / "tree")
+        assert len(sizes) == 3
+        rows = msgspec.msgpack.decode(encoded.removeprefix(FORMAT))
+        assert encoded == FORMAT + msgspec.msgpack.encode(rows)
+        loaded = load(tmp_path / "tree", packs)
+        assert (loaded.digest, loaded.entries) == (flattened.digest, 2 * ROWS + 1)
+        assert flatten(packs, 0).digest == flattened.digest == f"sha256:{hashlib.sha256(encoded).hexdigest()}"
+
+
 def test_random_bytes_are_refused_or_a_tree(made):
-    path, packs, flattened = made
+    path, packs, _ = made
+    encoded, origins = parts(path)
     chance = random.Random(3)
     for _ in range(500):
-        rows = bytearray(flattened.encoded)
+        rows = bytearray(encoded)
         rows[chance.randrange(len(FORMAT), len(rows))] = chance.randrange(256)
-        write(path, bytes(rows), flattened.layers)
+        write(path, bytes(rows), origins)
         try:
             list(load(path, packs).tree.walk())
         except FlattenError:

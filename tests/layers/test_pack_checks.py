@@ -254,5 +254,5 @@ def test_random_bytes_in_an_index_are_damage_or_nothing(path):
 def split(path):
     """Return the parts of a pack as bytes."""
     with open_pack(path, KEY) as pack:
-        index = {name: bytes(part) for name, part in pack._index.items()}
+        index = {name: pack._raw(name) for name in pack._index}
         return {"data": pack.read(0, pack.footer.data_size), **index}

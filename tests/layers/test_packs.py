@@ -19,6 +19,7 @@ from sifmake.oci.model import Descriptor, Layer
 from sifmake.progress import Silent
 from support.images import compress
 from support.layers import file, hardlink, layer_of, make_pack, tar
+from support.packs import tamper
 
 RANDOM = random.Random(3)
 FILES = {
@@ -122,10 +123,15 @@ def test_a_cut_pack_is_no_pack(size, tmp_path):
 
 def test_repacking_notices_a_file_that_is_not_what_the_index_says(tmp_path):
     raw = tar(file("a", b"a" * 1000))
-    with make_pack(tmp_path / "old", raw) as pack:
-        pack.contents[0].sha256 = bytes(32)
-        with Workers(1) as workers, (tmp_path / "new").open("wb") as out, pytest.raises(PackDamagedError):
-            repack(out, pack, make_codec("zstd"), workers, Silent().task(""))
+    make_pack(tmp_path / "old", raw).close()
+    tamper(tmp_path / "old", lambda parts: parts["contents"][0].__setitem__(0, bytes(32)))
+    with (
+        open_pack(tmp_path / "old") as pack,
+        Workers(1) as workers,
+        (tmp_path / "new").open("wb") as out,
+        pytest.raises(PackDamagedError, match="is damaged"),
+    ):
+        repack(out, pack, make_codec("zstd"), workers, Silent().task(""))
 
 
 def test_wrong_diff_id_digest_and_size_are_refused(tmp_path):

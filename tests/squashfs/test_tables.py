@@ -124,17 +124,23 @@ def test_the_order_in_which_names_came_does_not_matter():
     )
 
 
-def test_numbers_links_and_references_are_left_in_the_inodes():
+def test_inodes_are_numbered_by_folder_and_a_second_name_takes_no_number():
     builder = Builder()
     file = builder.add("d/one")
     builder.link("two", file)
     builder.add("d/sub", DIR)
-    builder.tables()
-    assert file.links == 2
-    assert builder.root.links == 3
-    assert builder.root.children[b"d"].links == 3
-    assert {inode.number for _, inode in builder.tree.walk()} == {1, 2, 3, 4}
-    assert all(inode.ref >= 0 for _, inode in builder.tree.walk())
+    builder.add("d/x")
+    fields, image, tables = raw(builder)
+    assert (file.links, builder.root.links, builder.root.children[b"d"].links) == (2, 3, 3)
+    assert tables.inode_count == 5
+    inodes = first_block(image, fields["inode_start"])
+    table = struct.unpack_from("<Q", image, fields["export_start"])[0]
+    references = struct.unpack("<5Q", first_block(image, table))
+    numbers = [struct.unpack_from("<4H2I", inodes, reference)[5] for reference in references]
+    assert numbers == [1, 2, 3, 4, 5]
+    # root; d and two, side by side; then sub and x, since one is two.
+    kinds = [struct.unpack_from("<H", inodes, reference)[0] for reference in references]
+    assert kinds == [1, 1, 9, 1, 2]
 
 
 def test_place_is_asked_once_for_a_file_with_several_names():

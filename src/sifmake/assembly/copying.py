@@ -59,7 +59,7 @@ def _copy_range(source: int, start: int, target: int, offset: int, size: int, ta
         size -= copied
 
 
-def hash_extents(head: bytes, extents: Iterable[Extent], tail: bytes) -> str:
+def hash_extents(head: bytes, extents: Iterable[Extent], tail: bytes | bytearray) -> str:
     """Return the hex SHA-256 of some bytes, what extents hold, and some bytes.
 
     Raises:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sifmake.assembly.copying import SYNC_BYTES, copy_extents, hash_extents
 from sifmake.assembly.patches import PatchMaker
-from sifmake.assembly.placing import NOWHERE, SUPERBLOCK_SIZE, DataPlan, place_files, place_tails, plan_packs
-from sifmake.errors import SifmakeError
+from sifmake.assembly.placing import SUPERBLOCK_SIZE, DataPlan, place_files, place_tails, plan_packs
 from sifmake.files import atomic_write, make_folders
 from sifmake.layers.blocks import BlockWriter
 from sifmake.layers.syncing import BackgroundSync
@@ -31,7 +30,7 @@ from sifmake.temporaries import open_nameless
 from sifmake.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -39,10 +38,10 @@ if TYPE_CHECKING:
     from sifmake.flatten.tree import Tree
     from sifmake.layers.blocks import Workers
     from sifmake.layers.codec import Codec
-    from sifmake.layers.entry import Content, Inode
+    from sifmake.layers.entry import Inode
     from sifmake.layers.pack_reader import Pack
     from sifmake.progress import Task
-    from sifmake.squashfs import Draft, Placement, Tables
+    from sifmake.squashfs import Draft, Tables
     from sifmake.store import Store
 
 
@@ -150,9 +149,9 @@ class _Writer:
         check_open_file(self.file.fileno(), end)
         syncs = [BackgroundSync(self.workers, SYNC_BYTES) for _ in range(2)]
         copying = submit(self._copy, at + SUPERBLOCK_SIZE, data.extents[:], syncs[0])
-        added = self._add_files(data, spool)
+        self._add_files(data, spool)
         patching = submit(lambda: [patches.make(some) for some in tails])
-        draft = self._draft(data, place_tails(data, tails), added)
+        draft = self._draft(data, place_tails(data, tails))
         for patch in patching.result():
             data.take_patch(patch)
         rest = submit(self._copy, at + end, data.extents[taken:], syncs[1])
@@ -179,18 +178,16 @@ class _Writer:
         os.fdatasync(spool.fileno())
         os.fsync(self.file.fileno())
 
-    def _add_files(self, data: DataPlan, spool: BinaryIO) -> list[Content]:
-        """Place the files that no pack has; return their contents."""
+    def _add_files(self, data: DataPlan, spool: BinaryIO) -> None:
+        """Place the files that no pack has."""
         writer = BlockWriter(spool, self.codec, self.workers)
         place_files(data, self.contents.files, len(self.contents.packs), spool.fileno(), writer)
         spool.flush()
-        return writer.contents
 
-    def _draft(self, data: DataPlan, fragments: int, added: list[Content]) -> Draft:
+    def _draft(self, data: DataPlan, fragments: int) -> Draft:
         options = SquashfsOptions(self.codec.name, self.codec.level, mkfs_time=self.contents.mkfs_time)
-        place = _placer([*(pack.contents for pack in self.contents.packs), added], data)
-        compress = self.codec.compress
-        return draft_tables(self.contents.tree, place, fragments, lambda block: bytes(compress(block)), options)
+        compress, tree = self.codec.compress, self.contents.tree
+        return draft_tables(tree, data.placement, fragments, lambda block: bytes(compress(block)), options)
 
     def _write_small(self, at: int, end: int, tables: Tables) -> SifPlan:
         """Write everything but the data region, which ends there in the partition; return the file's layout."""
@@ -199,7 +196,9 @@ class _Writer:
         number = len(contents.before)
         offsets = [*layout.offsets[:number], *layout.offsets[number + 1 :]]
         documents = zip(offsets, (item.data for item in (*contents.before, *contents.after)), strict=True)
-        for offset, part in [(0, layout.head), *documents, (at, tables.superblock), (at + end, tables.tail)]:
+        parts: list[tuple[int, bytes | bytearray]] = [(0, layout.head), *documents]
+        parts += [(at, tables.superblock), (at + end, tables.tail)]
+        for offset, part in parts:
             self.file.seek(offset)
             self.file.write(part)
         self.file.flush()
@@ -211,19 +210,6 @@ def _check(copying: Future[None], packs: Sequence[Pack]) -> None:
     copying.result()
     for pack in packs:
         pack.check_data()
-
-
-def _placer(contents: list[list[Content]], data: DataPlan) -> Callable[[Inode], Placement]:
-    """Return the function that tells where the image has the bytes of a file."""
-    places = [[data.places.get(content.sha256) for content in some] for some in contents]
-
-    def place(inode: Inode) -> Placement:
-        found = places[inode.layer][inode.content] if inode.content >= 0 else NOWHERE
-        if found is None:
-            raise SifmakeError("a file of the tree has no place in the image", where=ascii(inode.path)[2:-1])
-        return found
-
-    return place
 
 
 def _lay_out(contents: SifContents, size: int) -> SifPlan:

@@ -7,27 +7,29 @@ hold tails which no file needs any more, compressed anew pack by pack.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from sifmake.assembly.places import LayerPlaces, find_wanted, share
 from sifmake.assembly.tails import HalfDead, LiveTails, group_tails
+from sifmake.errors import SifmakeError
 from sifmake.layers.codec import BLOCK_SIZE
-from sifmake.layers.entry import FILE, Content, Inode
-from sifmake.squashfs import Fragment, Placement
+from sifmake.layers.contents import Contents
+from sifmake.layers.entry import FILE, Inode
+from sifmake.squashfs import Fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sifmake.assembly.patches import Patch
     from sifmake.flatten.tree import Tree
     from sifmake.layers.blocks import BlockWriter
     from sifmake.layers.pack_reader import Pack
+    from sifmake.squashfs import Placement
 
 SUPERBLOCK_SIZE = 96
-
-NOWHERE = Placement(0, b"", -1, 0, 0)
-"""Where the bytes of an empty file are."""
 
 
 class Extent(NamedTuple):
@@ -52,13 +54,13 @@ class DataPlan:
         extents: What it is copied from, in order, from offset 96 on.
         fragments: All fragment blocks by their number in the image.
         end: Offset behind the last byte.
-        places: Where the image has each content, by its SHA-256.
+        layers: Where the image has the contents of each layer; those that it gets on top are the last one.
     """
 
+    layers: list[LayerPlaces]
     extents: list[Extent] = field(default_factory=list)
     fragments: list[Fragment] = field(default_factory=list)
     end: int = SUPERBLOCK_SIZE
-    places: dict[bytes, Placement] = field(default_factory=dict)
 
     def take(self, fd: int, start: int, size: int) -> int:
         """Put bytes at the end of the region; return their offset in the image."""
@@ -72,24 +74,32 @@ class DataPlan:
                 self.extents.append(Extent(fd, start, size))
         return at
 
-    def place_blocks(self, fd: int, content: Content) -> None:
-        """Take the full blocks of a content; its fragment is left open."""
-        start = self.take(fd, content.start, content.stored) if content.stored else 0
-        self.places[content.sha256] = Placement(start, content.blocks, -1, 0, content.sparse)
+    def place_blocks(self, fd: int, layer: int, number: int) -> None:
+        """Take the full blocks of a content; its tail is left open."""
+        places = self.layers[layer]
+        content = places.contents.large[number]
+        places.starts[number] = self.take(fd, content.start, content.stored) if content.stored else 0
+
+    def placement(self, inode: Inode) -> Placement:
+        """Return where the bytes of a file are that has any.
+
+        Raises:
+            SifmakeError: They are not in the image.
+        """
+        places, number = self.layers[inode.layer], inode.content
+        if number in places.elsewhere:
+            owner = places.elsewhere[number]
+            places, number = self.layers[owner >> 32], owner & 0xFFFFFFFF
+        found = places.placement(number)
+        if found is None:
+            raise SifmakeError("a file of the tree has no place in the image", where=ascii(inode.path)[2:-1])
+        return found
 
     def take_fragment(self, fd: int, start: int, word: int) -> int:
         """Take a fragment block as it is; return its number in the image."""
         at = self.take(fd, start, word & 0xFFFFFF)
         self.fragments.append(Fragment(at, word))
         return len(self.fragments) - 1
-
-    def place_tail(self, content: Content, fragment: int, offset: int) -> None:
-        """Say which fragment block holds a content's tail."""
-        if not content.blocks:
-            self.places[content.sha256] = Placement(0, b"", fragment, offset, 0)
-            return
-        placed = self.places.get(content.sha256, NOWHERE)
-        self.places[content.sha256] = Placement(placed.start, placed.blocks, fragment, offset, placed.sparse)
 
     def take_patch(self, patch: Patch) -> None:
         """Take all blocks of a patch."""
@@ -100,11 +110,17 @@ class DataPlan:
 
 
 class _Piece(NamedTuple):
-    """Full blocks of a content, or a fragment block with its live tails, at a place in a pack."""
+    """Full blocks of a content, or a fragment block with its live tails, at a place in a pack.
+
+    Attributes:
+        start: The place.
+        number: Of the content, or of the fragment block.
+        tails: Numbers of contents; None for full blocks.
+    """
 
     start: int
-    contents: list[Content]
-    fragment: int = -1
+    number: int
+    tails: array[int] | None = None
 
 
 def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[LiveTails]]:
@@ -117,13 +133,15 @@ def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[LiveTa
     Returns:
         The plan, and for each pack that has any the tails that are to be taken out of half-dead fragment blocks.
     """
-    plan = DataPlan()
+    used = _used_contents(tree, packs)
+    plan = DataPlan([LayerPlaces(pack.contents, wanted) for pack, wanted in zip(packs, used, strict=True)])
+    share(plan.layers)
     tails: list[LiveTails] = []
-    for pack, used in zip(packs, _used_contents(tree, packs), strict=True):
-        fresh = _claim(plan, [content for content, is_used in zip(pack.contents, used, strict=True) if is_used])
-        half_dead = [piece for piece in _pieces(pack, fresh) if not _place(plan, pack, piece)]
+    for layer, pack in enumerate(packs):
+        pieces = _pieces(pack, plan.layers[layer])
+        half_dead = [HalfDead(number, some) for number, some in _place_pieces(plan, pack, layer, pieces)]
         if half_dead:
-            tails.append(group_tails(pack, [HalfDead(piece.fragment, piece.contents) for piece in half_dead]))
+            tails.append(group_tails(pack, layer, half_dead))
     return plan, tails
 
 
@@ -140,36 +158,42 @@ def place_files(plan: DataPlan, files: Sequence[tuple[Inode, bytes]], layer: int
     for inode, data in files:
         inode.layer, inode.content = layer, writer.add(data) if data else -1
     writer.finish()
-    pieces = [_Piece(content.start, [content]) for content in writer.contents if content.blocks]
-    pieces += [_Piece(start, [], number) for number, (start, _, _) in enumerate(writer.fragments)]
+    contents = Contents(writer.contents)
+    places = LayerPlaces(contents, bytearray(b"\1" * len(contents)))
+    below = plan.layers[:]
+    plan.layers.append(places)
     first = len(plan.fragments)
+    pieces = [_Piece(content.start, number) for number, content in contents.large.items()]
+    pieces += [_Piece(start, number, array("I")) for number, (start, _, _) in enumerate(writer.fragments)]
     for piece in sorted(pieces, key=lambda piece: piece.start):
-        if piece.fragment >= 0:
-            plan.take_fragment(fd, piece.start, writer.fragments[piece.fragment][1])
+        if piece.tails is not None:
+            plan.take_fragment(fd, piece.start, writer.fragments[piece.number][1])
         else:
-            plan.place_blocks(fd, piece.contents[0])
-    for content in writer.contents:
+            plan.place_blocks(fd, layer, piece.number)
+    for number, content in enumerate(writer.contents):
         if content.fragment >= 0:
-            plan.place_tail(content, first + content.fragment, content.offset)
+            places.place_tail(number, first + content.fragment, content.offset)
+        _replace_same(below, places, number)
+
+
+def _replace_same(below: Sequence[LayerPlaces], places: LayerPlaces, number: int) -> None:
+    """Have both taken from one place where a pack has a content, too; a tail that is placed later decides for both."""
+    same = find_wanted(below, places.contents.digest(number))
+    if same is not None:
+        below[same >> 32].copy_place(same & 0xFFFFFFFF, places, number)
+        places.elsewhere[number] = same
 
 
 def place_tails(plan: DataPlan, tails: Sequence[LiveTails]) -> int:
     """Say where the tails will be once the patches are taken in this order; return the count of all fragment blocks."""
     first = len(plan.fragments)
     for some in tails:
+        places = plan.layers[some.layer]
         for group in some.groups:
-            for content, block, offset in group.placed():
-                plan.place_tail(content, first + block, offset)
+            for number, block, offset in group.placed():
+                places.place_tail(number, first + block, offset)
             first += group.blocks
     return first
-
-
-def _claim(plan: DataPlan, contents: list[Content]) -> list[Content]:
-    """Return the contents that no earlier pack has, and note that they are taken from here."""
-    places = plan.places
-    fresh = [content for content in contents if content.sha256 not in places]
-    places.update(dict.fromkeys([content.sha256 for content in fresh], NOWHERE))
-    return fresh
 
 
 def _used_contents(tree: Tree, packs: Sequence[Pack]) -> list[bytearray]:
@@ -185,29 +209,35 @@ def _used_contents(tree: Tree, packs: Sequence[Pack]) -> list[bytearray]:
     return used
 
 
-def _pieces(pack: Pack, contents: list[Content]) -> list[_Piece]:
+def _pieces(pack: Pack, places: LayerPlaces) -> list[_Piece]:
     """Return what is taken from a pack, in the order in which it stands there."""
-    tails: dict[int, list[Content]] = defaultdict(list)
+    tails: dict[int, array[int]] = defaultdict(lambda: array("I"))
     pieces = []
-    for content in contents:
-        if content.blocks:
-            pieces.append(_Piece(content.start, [content]))
-        if content.fragment >= 0:
-            tails[content.fragment].append(content)
-    pieces += [_Piece(pack.fragments[number][0], live, number) for number, live in tails.items()]
+    contents = places.contents
+    large, fragments = contents.large, contents.fragments
+    for number in places.numbers:
+        if number in large:
+            pieces.append(_Piece(large[number].start, number))
+        fragment = fragments[number]
+        if fragment >= 0:
+            tails[fragment].append(number)
+    pieces += [_Piece(pack.fragments[number][0], number, some) for number, some in tails.items()]
     pieces.sort(key=lambda piece: piece.start)
     return pieces
 
 
-def _place(plan: DataPlan, pack: Pack, piece: _Piece) -> bool:
-    """Take a piece as it is; return False when it is a fragment block with tails that are not wanted."""
-    if piece.fragment < 0:
-        plan.place_blocks(pack.fd, piece.contents[0])
-        return True
-    start, word, size = pack.fragments[piece.fragment]
-    if sum(content.size % BLOCK_SIZE for content in piece.contents) != size:
-        return False
-    fragment = plan.take_fragment(pack.fd, start, word)
-    for content in piece.contents:
-        plan.place_tail(content, fragment, content.offset)
-    return True
+def _place_pieces(plan: DataPlan, pack: Pack, layer: int, pieces: Sequence[_Piece]) -> Iterator[tuple[int, array[int]]]:
+    """Take pieces as they are; yield the fragment blocks with tails that are not wanted, and those that are."""
+    places = plan.layers[layer]
+    sizes, fragments = places.contents.sizes, places.fragments
+    for _, number, tails in pieces:
+        if tails is None:
+            plan.place_blocks(pack.fd, layer, number)
+            continue
+        start, word, size = pack.fragments[number]
+        if sum([sizes[tail] % BLOCK_SIZE for tail in tails]) != size:
+            yield number, tails
+            continue
+        fragment = plan.take_fragment(pack.fd, start, word)
+        for tail in tails:
+            fragments[tail] = fragment

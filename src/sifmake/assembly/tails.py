@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from array import array
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from sifmake.layers.codec import Codec
-    from sifmake.layers.entry import Content
+    from sifmake.layers.contents import Contents
     from sifmake.layers.pack_reader import Pack
 
 GROUP = 32
@@ -36,11 +37,11 @@ class HalfDead:
 
     Attributes:
         number: Of the block in its pack.
-        contents: Those whose tails are wanted, in the order in which they stand there.
+        tails: Numbers of the contents whose tails are wanted, in the order in which they stand there.
     """
 
     number: int
-    contents: list[Content]
+    tails: array[int]
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,21 @@ class TailGroup:
     Attributes:
         key: SHA-256 of which tails they are.
         sources: Where they come from.
-        places: New block, counted from the group's first, and offset in it of each tail in order.
+        new_blocks: New block of each tail in order, counted from the group's first.
+        offsets: Of each in it.
         blocks: New blocks.
     """
 
     key: bytes
     sources: list[HalfDead]
-    places: list[tuple[int, int]]
+    new_blocks: array[int]
+    offsets: array[int]
     blocks: int
 
-    def placed(self) -> Iterator[tuple[Content, int, int]]:
-        """Yield each content with its new block and the offset in it."""
-        contents = (content for source in self.sources for content in source.contents)
-        for content, (block, offset) in zip(contents, self.places, strict=True):
-            yield content, block, offset
+    def placed(self) -> Iterator[tuple[int, int, int]]:
+        """Yield each content's number with its new block and the offset in it."""
+        numbers = (number for source in self.sources for number in source.tails)
+        return zip(numbers, self.new_blocks, self.offsets, strict=True)
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,12 @@ class LiveTails:
 
     Attributes:
         pack: Where they come from.
+        layer: Its number.
         groups: In the pack's order.
     """
 
     pack: Pack
+    layer: int
     groups: list[TailGroup]
 
     @property
@@ -93,26 +97,28 @@ class LiveTails:
         return f"{pack_key(self.pack.meta.diff_id, codec)}-{PATCH_VERSION}."
 
 
-def group_tails(pack: Pack, half_dead: Sequence[HalfDead]) -> LiveTails:
+def group_tails(pack: Pack, layer: int, half_dead: Sequence[HalfDead]) -> LiveTails:
     """Group what is wanted of a pack's half-dead fragment blocks, given in ascending order."""
-    return LiveTails(pack, [_group(list(some)) for _, some in groupby(half_dead, lambda item: item.number // GROUP)])
+    groups = groupby(half_dead, lambda item: item.number // GROUP)
+    return LiveTails(pack, layer, [_group(list(some), pack.contents) for _, some in groups])
 
 
-def _group(sources: list[HalfDead]) -> TailGroup:
-    identity: list[int] = []
-    places = []
+def _group(sources: list[HalfDead], contents: Contents) -> TailGroup:
+    identity = hashlib.sha256()
+    new_blocks, offsets = array("i"), array("i")
     block = used = 0
     for source in sources:
-        identity += (source.number, len(source.contents))
-        for content in source.contents:
-            size = content.size % BLOCK_SIZE
-            identity += (content.offset, size)
+        told = [source.number, len(source.tails)]
+        for number in source.tails:
+            size = contents.sizes[number] % BLOCK_SIZE
+            told += (contents.offsets[number], size)
             if used + size > BLOCK_SIZE:
                 block, used = block + 1, 0
-            places.append((block, used))
+            new_blocks.append(block)
+            offsets.append(used)
             used += size
-    key = hashlib.sha256(struct.pack(f"<{len(identity)}Q", *identity)).digest()
-    return TailGroup(key, sources, places, block + 1)
+        identity.update(struct.pack(f"<{len(told)}Q", *told))
+    return TailGroup(identity.digest(), sources, new_blocks, offsets, block + 1)
 
 
 def compress_group(pack: Pack, group: TailGroup, codec: Codec) -> tuple[list[int], bytes]:
@@ -124,14 +130,16 @@ def compress_group(pack: Pack, group: TailGroup, codec: Codec) -> tuple[list[int
     words: list[int] = []
     stored = bytearray()
     block = bytearray()
-    number, places = 0, iter(group.places)
+    done, new_blocks = 0, iter(group.new_blocks)
+    sizes, offsets = pack.contents.sizes, pack.contents.offsets
     for source in group.sources:
         old = memoryview(pack.read_fragment(source.number))
-        for content in source.contents:
-            if next(places)[0] != number:
+        for number in source.tails:
+            if next(new_blocks) != done:
                 words.append(_store(block, stored, codec))
-                block, number = bytearray(), number + 1
-            block += old[content.offset : content.offset + content.size % BLOCK_SIZE]
+                block, done = bytearray(), done + 1
+            offset = offsets[number]
+            block += old[offset : offset + sizes[number] % BLOCK_SIZE]
     words.append(_store(block, stored, codec))
     return words, bytes(stored)
 

@@ -162,15 +162,21 @@ def close_packs(packs: Sequence[Pack]) -> None:
 
 
 def flatten_packs(
-    packs: Sequence[Pack], image: Image, progress: Progress, limits: Limits = DEFAULT_LIMITS
+    packs: Sequence[Pack],
+    image: Image,
+    progress: Progress,
+    limits: Limits = DEFAULT_LIMITS,
+    path: Path | None = None,
 ) -> Flattened:
     """Merge the layers of an image into one tree, take its listing, and report warnings.
+
+    The tree file is written where a path is given.
 
     Raises:
         FlattenError: They cannot be merged.
         LimitError: Their paths pass through too many folders.
     """
-    flattened = flatten(packs, epoch_of(image), limits)
+    flattened = flatten(packs, epoch_of(image), limits, path)
     _tell(flattened, progress)
     return flattened
 

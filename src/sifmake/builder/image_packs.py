@@ -78,10 +78,10 @@ class ImagePacks:
         vars(self)["packs"] = packs
         return packs
 
-    def flatten(self) -> Flattened:
-        """Merge the packs into one tree and take its listing."""
+    def flatten(self, path: Path | None = None) -> Flattened:
+        """Merge the packs into one tree and take its listing, into a tree file where a path is given."""
         settings = self._builder.settings
-        return image_build.flatten_packs(self.packs, self.image, settings.progress, settings.limits)
+        return image_build.flatten_packs(self.packs, self.image, settings.progress, settings.limits, path)
 
     def merge(self) -> Merged:
         """Merge the packs into one tree."""

@@ -20,6 +20,10 @@ _BELOW_AUFS = b"/" + AUFS_PREFIX
 _STEPS_OF_AN_ENTRY = 20
 _MOST_WARNINGS = 20
 """Per layer."""
+_MANY = 10_000
+"""Entries from which on equal times and owners become one object: each takes 32 bytes."""
+_MOST_NUMBERS = 50_000
+"""Different ones that are remembered for that."""
 
 
 class Merger:
@@ -48,6 +52,8 @@ class Merger:
         self._aside: dict[bytes, Inode] = {}
         self._hidden: dict[bytes, Inode] = {}
         self.warnings: list[str] = []
+        self._entries = 0
+        self._numbers: dict[int, int] = {}
 
     def apply(self, entries: Sequence[Inode], layer: int) -> None:
         """Put one layer over the tree; the entries become its inodes.
@@ -60,6 +66,9 @@ class Merger:
         """
         self._layer = layer
         self._steps += _STEPS_OF_AN_ENTRY * len(entries)
+        self._entries += len(entries)
+        if self._entries > _MANY:
+            self._share_numbers(entries)
         self._aside, self._hidden, self.warnings = {}, {}, []
         self._hide(entries)
         self._forget()
@@ -73,6 +82,13 @@ class Merger:
                     where=ascii(entry.path)[2:-1],
                     hint="the layer is damaged; rebuild or re-pull the image at its source",
                 )
+
+    def _share_numbers(self, entries: Sequence[Inode]) -> None:
+        known = self._numbers
+        for entry in entries:
+            find = known.setdefault if len(known) < _MOST_NUMBERS else known.get
+            entry.mtime = find(entry.mtime, entry.mtime)
+            entry.uid, entry.gid = find(entry.uid, entry.uid), find(entry.gid, entry.gid)
 
     def _hide(self, entries: Sequence[Inode]) -> None:
         markers = [entry for entry in entries if entry.kind >= WHITEOUT]
@@ -130,6 +146,8 @@ class Merger:
                 _describe(old, entry)
                 return True
             entry.children = {}
+        else:
+            entry.path = name
         if old is not None and old.kind in (DIR, SYMLINK):
             self._forget()
         children[name] = entry
@@ -188,7 +206,7 @@ class Merger:
         return self._children
 
     def _directory(self, folder: bytes) -> Inode:
-        stack = [self.tree.root]
+        stack, names = [self.tree.root], [b""]
         todo = folder.split(b"/")[::-1] if folder else []
         if b".." in todo:
             raise FlattenError(
@@ -199,7 +217,7 @@ class Merger:
         while todo:
             part = todo.pop()
             if part == b"..":
-                del stack[max(1, len(stack) - 1) :]
+                del stack[max(1, len(stack) - 1) :], names[max(1, len(names) - 1) :]
                 continue
             here = _children(stack[-1])
             child = here.get(part)
@@ -212,7 +230,7 @@ class Merger:
                         hint="the layer is hostile or damaged",
                     )
                 if child.target.startswith(b"/"):
-                    del stack[1:]
+                    del stack[1:], names[1:]
                 parts = [p for p in reversed(child.target.split(b"/")) if p not in (b"", b".")]
                 self.tree.steps += len(parts)
                 self._check_steps()
@@ -220,10 +238,12 @@ class Merger:
                 continue
             if child is None or child.kind != DIR:
                 if child is not None:
-                    self._warn(f"{_shown(child.path)}, which is no folder, gives way to the folder {_shown(folder)}")
+                    path = b"/".join([*names[1:], part])
+                    self._warn(f"{_shown(path)}, which is no folder, gives way to the folder {_shown(folder)}")
                 self._count_implied()
                 child = here[part] = new_directory(folder, mtime=self._epoch, layer=self._layer)
             stack.append(child)
+            names.append(part)
         return stack[-1]
 
     def _check_steps(self) -> None:

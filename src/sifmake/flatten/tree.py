@@ -13,6 +13,11 @@ MAX_LINKS = 40
 """Symlinks followed on one way before it counts as a loop, as in Linux."""
 
 
+def join(path: bytes, name: bytes) -> bytes:
+    """Return the path of a name in a directory."""
+    return path + b"/" + name if path else name
+
+
 def new_directory(path: bytes, *, mtime: int, layer: int = 0) -> Inode:
     """Return an empty directory as an unpacker makes one that no tar entry describes: 0755, root's."""
     return Inode(path, DIR, 0o755, 0, 0, mtime, layer=layer, children={})

@@ -30,7 +30,6 @@ Number32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 NumberOrNone = Annotated[int, msgspec.Meta(ge=-1, le=LARGEST)]
 # Fields that an index does not have: a pack that names them anyway may only repeat the default, or no dict at all.
 Unset = Annotated[int, msgspec.Meta(ge=0, le=0)]
-UnsetReference = Annotated[int, msgspec.Meta(ge=-1, le=-1)]
 _NO_DICT = msgspec.Meta(min_length=LARGEST)
 
 
@@ -70,22 +69,21 @@ class Entry(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fals
 class Inode(Entry, array_like=True, gc=False):
     """An entry that has its place in a tree.
 
-    A file with several hard links is one object under several names. ``path`` is the name it came with.
+    A file with several hard links is one object under several names. ``path`` is a directory's path; in a tree it is
+    of all else only the last part of the name it came with, since a million paths take more memory than their names.
 
     Attributes:
         layer: Number of the pack that ``content`` counts in.
         children: Of a directory: names to inodes; None for everything else.
-        number: Squashfs inode number, set when the image is written.
+        number: Squashfs inode number of a directory and of what has several names, set when the image is written.
         links: While layers are merged: above zero when a hard link may have given it further names. Set to the count
             of names when the image is written.
-        ref: Squashfs inode reference, set when the image is written.
     """
 
     layer: Unset = 0
     children: Annotated[dict[bytes, Inode], _NO_DICT] | None = None
     number: Unset = 0
     links: Unset = 0
-    ref: UnsetReference = -1
 
 
 class Content(msgspec.Struct, array_like=True, gc=False):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 _ENTRY_BYTES: Final = 400
-_CONTENT_BYTES: Final = 300
+_CONTENT_BYTES: Final = 100
 _TEXT_COPIES: Final = 4
 """Measured: memory of an entry and of a file's content, and how often names are held while the tree is merged."""
 _TOGETHER: Final = 256

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LayerError
+from sifmake.layers.array_part import ArrayPart
 from sifmake.layers.codec import BLOCK_SIZE
 from sifmake.layers.entry import BLOCK, CHAR, DIR, FIFO, FILE, HARDLINK, OPAQUE, SYMLINK, WHITEOUT, Entry
 from sifmake.layers.pack_format import MOST_WARNINGS
@@ -30,14 +31,14 @@ def most_bytes(size: int, limits: Limits) -> int:
 
 def store_members(
     tar: TarReader, blocks: BlockWriter, most_bytes: int, budget: ImageBudget
-) -> tuple[list[Entry], list[str]]:
-    """Store all members' contents; return their entries and what was odd about them.
+) -> tuple[ArrayPart, list[str]]:
+    """Store all members' contents; return their entries, encoded, and what was odd about them.
 
     Raises:
         LimitError: The entries take more memory than the budget has.
     """
     odd: list[str] = []
-    entries = list(budget.listing(_entries_of(tar, blocks, most_bytes, odd)))
+    entries = ArrayPart(budget.listing(_entries_of(tar, blocks, most_bytes, odd)))
     return entries, _shorten(odd)
 
 

@@ -19,8 +19,9 @@ from sifmake.layers.tar_paths import normalise
 from sifmake.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from sifmake.layers.contents import Contents
     from sifmake.layers.entry import Content, Entry
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
@@ -45,7 +46,7 @@ def check_pack(pack: Pack, limits: Limits) -> None:
     pack.check_data()
     check_index(pack, limits)
     most = most_bytes(pack.footer.data_size + pack.footer.index_size, limits)
-    if sum(content.size for content in pack.contents) > most:
+    if sum(pack.contents.sizes) > most:
         what = f"files of more than {most} bytes in all, far more than a layer pack of this size may hold"
         raise PackDamagedError(what, where=str(pack.path), hint="set inflate-ratio or inflate-ratio-from under limits")
     _check_files(pack)
@@ -57,15 +58,18 @@ def check_index(pack: Pack, limits: Limits) -> None:
     Raises:
         PackDamagedError: Something is wrong, or beyond a limit.
     """
-    entries, contents, fragments = pack.stored_entries(), pack.contents, pack.fragments
+    contents, fragments = pack.contents, pack.fragments
     try:
-        _check_entries(entries, limits)
-        for content in contents:
+        _check_entries(pack.stored_entries(), limits)
+        large = contents.large.values()
+        for content in large:
             _check_words(content)
-        blocks = [(content.start, content.start + content.stored) for content in contents if content.stored]
+        blocks = [(content.start, content.start + content.stored) for content in large if content.stored]
         blocks += [(start, start + stored_size(word)) for start, word, _ in fragments]
-        _check_disjoint(blocks, "blocks")
-        _check_disjoint([_tail_range(content) for content in contents if content.fragment >= 0], "tails")
+        _check_disjoint(sorted(blocks), "blocks")
+        if not _are_disjoint(_tail_ranges(contents)):
+            # Packing writes them in order: only then need they not be sorted, which takes much memory.
+            _check_disjoint(sorted(_tail_ranges(contents)), "tails")
     except PackDamagedError as error:
         raise error.within(str(pack.path)) from None
 
@@ -103,24 +107,35 @@ def _check_words(content: Content) -> None:
         raise PackDamagedError("blocks of the layer pack do not make up their file")
 
 
-def _tail_range(content: Content) -> _Range:
-    """Return where a tail is, counted as if every fragment block were full."""
-    start = content.fragment * BLOCK_SIZE + content.offset
-    return start, start + content.size % BLOCK_SIZE
+def _tail_ranges(contents: Contents) -> Iterator[_Range]:
+    """Yield where each tail is, counted as if every fragment block were full."""
+    for fragment, offset, size in zip(contents.fragments, contents.offsets, contents.sizes, strict=True):
+        if fragment >= 0:
+            start = fragment * BLOCK_SIZE + offset
+            yield start, start + size % BLOCK_SIZE
 
 
-def _check_disjoint(ranges: Sequence[_Range], what: str) -> None:
+def _check_disjoint(ranges: Iterable[_Range], what: str) -> None:
+    if not _are_disjoint(ranges):
+        raise PackDamagedError(f"{what} of the layer pack overlap")
+
+
+def _are_disjoint(ranges: Iterable[_Range]) -> bool:
+    """Tell whether ranges are in order and share nothing."""
     before = 0
-    for start, end in sorted(ranges):
+    for start, end in ranges:
         if start < before:
-            raise PackDamagedError(f"{what} of the layer pack overlap")
+            return False
         before = end
+    return True
 
 
 def _check_files(pack: Pack) -> None:
     """Inflate every block once; files in the order of their tails, so that no fragment block is inflated twice."""
     number, fragment = -1, memoryview(b"")
-    for content in sorted(pack.contents, key=lambda content: content.fragment):
+    contents = pack.contents
+    for index in sorted(range(len(contents)), key=contents.fragments.__getitem__):
+        content = contents[index]
         digest = hashlib.sha256()
         for block in pack.blocks_of(content):
             digest.update(block)

@@ -7,6 +7,7 @@ another. That takes a tenth of the time of decoding; what costs more is in :mod:
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
@@ -15,6 +16,7 @@ from sifmake.layers.codec import BLOCK_SIZE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sifmake.layers.contents import Contents
     from sifmake.layers.entry import Content, Entry
 
 _WORD_BITS = 25
@@ -55,8 +57,12 @@ def check_contents(contents: Sequence[Content], fragments: Sequence[tuple[int, i
         if content.size >= BLOCK_SIZE:
             if not _large_fits(content, data_size, sizes):
                 raise _misfit()
-        elif not 0 <= fragment <= last or content.offset + content.size > sizes[fragment] or content.blocks:
+        elif not 0 <= fragment <= last or content.offset + content.size > sizes[fragment] or _has_blocks(content):
             raise _misfit()
+
+
+def _has_blocks(content: Content) -> bool:
+    return bool(content.blocks or content.stored or content.sparse)
 
 
 def _large_fits(content: Content, data_size: int, sizes: Sequence[int]) -> bool:
@@ -76,14 +82,14 @@ def _misfit() -> PackDamagedError:
     return PackDamagedError("a file of the layer pack is out of range")
 
 
-def check_entries(entries: Sequence[Entry], contents: Sequence[Content]) -> None:
+def check_entries(entries: Sequence[Entry], contents: Contents) -> None:
     """Check that each entry that has a content has its size, and the others none.
 
     Raises:
         PackDamagedError: An entry names a content that is not there, or one of another size.
     """
     # The last one stands for entries without a content, whose number is -1.
-    sizes = [*[content.size for content in contents], 0]
+    sizes = contents.sizes + array("q", [0])
     last = len(contents)
     for entry in entries:
         if entry.content >= last or entry.size != sizes[entry.content]:

@@ -6,12 +6,13 @@ import os
 import stat
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from isal.isal_zlib import crc32
 
 from sifmake.errors import PackDamagedError
 from sifmake.layers.codec import BLOCK_SIZE, Codec
+from sifmake.layers.contents import Contents
 from sifmake.layers.decoding import decode
 from sifmake.layers.entry import Content, Entry, Inode
 from sifmake.layers.pack_checks import check_contents, check_entries, check_fragments
@@ -27,9 +28,17 @@ if TYPE_CHECKING:
 _READ_SIZE = 1 << 20
 
 
+class _Part(NamedTuple):
+    """Where a part of the index is, and its CRC-32 when the pack was opened."""
+
+    start: int
+    size: int
+    crc: int
+
+
 @dataclass(frozen=True)
 class Pack:
-    """An open layer pack. Index parts are decoded when they are asked for.
+    """An open layer pack. Index parts are read and decoded when they are asked for: an image may have 500 packs.
 
     Attributes:
         path: The file.
@@ -42,7 +51,7 @@ class Pack:
     fd: int
     footer: Footer
     meta: Meta
-    _index: dict[str, memoryview] = field(repr=False)
+    _index: dict[str, _Part] = field(repr=False)
 
     def entries(self) -> list[Inode]:
         """Return all entries in tar order; they are new objects at each call.
@@ -50,32 +59,37 @@ class Pack:
         Raises:
             PackDamagedError: They cannot be decoded or do not fit to the contents; as with all parts of the index.
         """
+        contents = self.contents  # first: decoding them takes much memory for a moment
         entries: list[Inode] = self._decoded("entries", list[Inode])
-        self._checked(check_entries, entries, self.contents)
+        self._checked(check_entries, entries, contents)
         return entries
 
     def stored_entries(self) -> list[Entry]:
         """Return all entries in tar order as the index has them."""
+        contents = self.contents
         entries: list[Entry] = self._decoded("entries", list[Entry])
-        self._checked(check_entries, entries, self.contents)
+        self._checked(check_entries, entries, contents)
         return entries
 
     @cached_property
-    def contents(self) -> list[Content]:
+    def contents(self) -> Contents:
         """Where the pack keeps the bytes of each distinct file."""
         contents: list[Content] = self._decoded("contents", list[Content])
         self._checked(check_contents, contents, self.fragments, self.footer.data_size)
-        return contents
+        return Contents(contents)
 
     @cached_property
     def fragments(self) -> list[tuple[int, int, int]]:
         """Start, squashfs block word and uncompressed size of each fragment block."""
-        fragments = list(FRAGMENT.iter_unpack(self._index["fragments"]))
+        fragments = list(FRAGMENT.iter_unpack(self._raw("fragments")))
         self._checked(check_fragments, fragments, self.footer.data_size)
         return fragments
 
     def _decoded(self, part: str, kind: Any) -> Any:
-        return decode(self._index[part], kind, "index of the layer pack", str(self.path))
+        return decode(self._raw(part), kind, "index of the layer pack", str(self.path))
+
+    def _raw(self, name: str) -> bytes:
+        return _read_part(self.path, self.fd, self._index[name])
 
     def _checked(self, check: Callable[..., None], *parts: object) -> None:
         try:
@@ -136,16 +150,7 @@ class Pack:
         Raises:
             PackDamagedError: They differ.
         """
-        buffer = memoryview(bytearray(_READ_SIZE))
-        crc = at = 0
-        while at < self.footer.data_size:
-            with naming(self.path):
-                got = os.preadv(self.fd, [buffer[: self.footer.data_size - at]], at)
-            if not got:
-                break
-            crc = crc32(buffer[:got], crc)
-            at += got
-        if at != self.footer.data_size or crc != self.footer.data_crc:
+        if _crc_of(self.path, self.fd, 0, self.footer.data_size) != self.footer.data_crc:
             raise PackDamagedError(
                 "layer pack is damaged", where=str(self.path), hint="it is made again from upstream when it is needed"
             )
@@ -207,14 +212,36 @@ def _load(path: Path, fd: int) -> Pack:
         raise PackDamagedError("not a whole layer pack", where=str(path))
     if footer.index_size > LARGEST_INDEX:
         raise PackDamagedError(f"layer pack with an index of more than {LARGEST_INDEX} bytes", where=str(path))
-    raw = read_at(fd, footer.index_size, footer.data_size)
-    if len(raw) != footer.index_size or crc32(raw) != footer.index_crc or footer.fragments_size % FRAGMENT.size:
-        raise PackDamagedError("index of the layer pack is damaged", where=str(path))
-    index = {}
-    at = 0
+    index, at, whole = {}, footer.data_size, 0
     for name in ("entries", "contents", "fragments", "meta"):
         length: int = getattr(footer, f"{name}_size")
-        index[name] = memoryview(raw)[at : at + length]
+        whole = _crc_of(path, fd, at, length, whole)
+        index[name] = _Part(at, length, _crc_of(path, fd, at, length))
         at += length
-    meta: Meta = decode(index["meta"], Meta, "index of the layer pack", str(path))
+    if whole != footer.index_crc or footer.fragments_size % FRAGMENT.size:
+        raise _damaged_index(path)
+    meta: Meta = decode(_read_part(path, fd, index["meta"]), Meta, "index of the layer pack", str(path))
     return Pack(path, fd, footer, meta, index)
+
+
+def _crc_of(path: Path, fd: int, start: int, size: int, before: int = 0) -> int:
+    """Return the CRC-32 of bytes of a file that follow others; -1 where the file ends too early."""
+    # A piece at a time: what a thread reads at once, the C library keeps for that thread.
+    buffer = memoryview(bytearray(min(size, _READ_SIZE)))
+    crc, end = before, start + size
+    with naming(path):
+        while start < end and (got := os.preadv(fd, [buffer[: end - start]], start)):
+            crc = crc32(buffer[:got], crc)
+            start += got
+    return crc if start == end else -1
+
+
+def _read_part(path: Path, fd: int, part: _Part) -> bytes:
+    raw = read_at(fd, part.size, part.start)
+    if len(raw) != part.size or crc32(raw) != part.crc:
+        raise _damaged_index(path)
+    return raw
+
+
+def _damaged_index(path: Path) -> PackDamagedError:
+    return PackDamagedError("index of the layer pack is damaged", where=str(path))

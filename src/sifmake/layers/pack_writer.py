@@ -8,6 +8,7 @@ import msgspec
 from isal.isal_zlib import crc32
 
 from sifmake.errors import LayerError
+from sifmake.layers.array_part import encoded_array
 from sifmake.layers.blocks import BlockWriter, Workers
 from sifmake.layers.checked_blob import CheckedBlob, Tally, check_digest
 from sifmake.layers.codec import BLOCK_SIZE, Codec
@@ -20,9 +21,8 @@ from sifmake.sources.base import LayerFacts
 from sifmake.sources.compression import begins_compressed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from sifmake.layers.entry import Entry
     from sifmake.limits import Limits
     from sifmake.oci.model import Layer
     from sifmake.progress import Task
@@ -73,7 +73,7 @@ def write_pack(
     check_digest(plain, layer.diff_id, "uncompressed layer")
     blocks.finish()
     meta = Meta(layer.diff_id, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
-    write_index(file, blocks, entries, meta)
+    write_index(file, blocks, entries.pieces(), meta)
 
 
 def _tallied(blob: CheckedBlob, layer: Layer, limits: Limits) -> tuple[Tally, Iterator[bytes]]:
@@ -122,18 +122,27 @@ def write_passing(
     entries, warnings = store_members(tar, blocks, most_bytes(candidate.size, limits), budget)
     blocks.finish()
     meta = Meta(plain.digest, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
-    write_index(file, blocks, entries, meta)
+    write_index(file, blocks, entries.pieces(), meta)
     outer = blob if compressed else plain
     return LayerFacts(outer.size, outer.digest, plain.size, plain.digest)
 
 
-def write_index(file: BinaryIO, blocks: BlockWriter, entries: list[Entry], meta: Meta) -> None:
-    """Write index and footer behind finished blocks."""
-    encode = msgspec.msgpack.encode
-    fragments = b"".join(FRAGMENT.pack(*fragment) for fragment in blocks.fragments)
-    parts = [encode(entries), encode(blocks.contents), fragments, encode(meta)]
+def write_index(file: BinaryIO, blocks: BlockWriter, entries: Iterable[bytes | bytearray], meta: Meta) -> None:
+    """Write index and footer behind finished blocks.
+
+    Args:
+        file: Open for writing.
+        blocks: The finished blocks.
+        entries: Bytes of the encoded entries.
+        meta: What the pack says of itself.
+    """
+    fragments = (FRAGMENT.pack(*fragment) for fragment in blocks.fragments)
+    sizes = []
     index_crc = 0
-    for part in parts:
-        file.write(part)
-        index_crc = crc32(part, index_crc)
-    file.write(Footer(blocks.crc, index_crc, blocks.position, *map(len, parts)).encode())
+    for pieces in (entries, encoded_array(blocks.contents), fragments, [msgspec.msgpack.encode(meta)]):
+        sizes.append(0)
+        for piece in pieces:
+            file.write(piece)
+            index_crc = crc32(piece, index_crc)
+            sizes[-1] += len(piece)
+    file.write(Footer(blocks.crc, index_crc, blocks.position, *sizes).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from sifmake.errors import PackDamagedError
+from sifmake.layers.array_part import encoded_array
 from sifmake.layers.blocks import BlockWriter, Workers
 from sifmake.layers.codec import BLOCK_SIZE, Codec
 from sifmake.layers.content_reader import ContentReader
@@ -12,7 +13,7 @@ from sifmake.layers.pack_format import Meta
 from sifmake.layers.pack_writer import write_index
 
 if TYPE_CHECKING:
-    from sifmake.layers.entry import Content, Entry
+    from sifmake.layers.entry import Content
     from sifmake.layers.pack_reader import Pack
     from sifmake.progress import Task
 
@@ -42,14 +43,9 @@ def repack(file: BinaryIO, pack: Pack, codec: Codec, workers: Workers, task: Tas
             )
         task.advance(content.stored)
     blocks.finish()
-    entries: list[Entry] = list(pack.stored_entries())
-    meta = pack.meta
-    write_index(
-        file,
-        blocks,
-        entries,
-        Meta(meta.diff_id, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, meta.warnings),
-    )
+    old = pack.meta
+    meta = Meta(old.diff_id, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, old.warnings)
+    write_index(file, blocks, encoded_array(pack.stored_entries()), meta)
 
 
 def _copy_content(contents: ContentReader, content: Content, blocks: BlockWriter) -> int:

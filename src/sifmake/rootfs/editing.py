@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SourceError
-from sifmake.flatten.tree import MAX_LINKS, new_directory
+from sifmake.flatten.tree import MAX_LINKS, join, new_directory
 from sifmake.layers.entry import DIR, FILE, SYMLINK, Inode
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Editor:
                 continue
             child = self._children(stack[-1], path).get(part)
             if child is None:
-                child = new_directory(_join(stack[-1].path, part), mtime=self._epoch)
+                child = new_directory(join(stack[-1].path, part), mtime=self._epoch)
                 self._add(stack[-1], part, child)
             if child.kind == SYMLINK:
                 followed += 1
@@ -124,10 +124,6 @@ class Editor:
 def _parts(path: bytes) -> list[bytes]:
     """Return the components of a path, the last one first."""
     return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
-
-
-def _join(folder: bytes, name: bytes) -> bytes:
-    return folder + b"/" + name if folder else name
 
 
 def _in_the_way(path: bytes, what: str) -> SourceError:

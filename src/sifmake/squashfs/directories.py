@@ -11,13 +11,16 @@ from sifmake.squashfs.format import (
     DIRECTORY_RUN,
     MAX_INDEXES,
     METADATA_SIZE,
+    NONE_64,
 )
 from sifmake.squashfs.metadata import MetadataStream
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Mapping
 
     from sifmake.layers.entry import Inode
+    from sifmake.squashfs.survey import Directory
 
 
 class Listing(NamedTuple):
@@ -44,16 +47,30 @@ _EMPTY = Listing(0, 0, 0, 0, b"")
 class DirectoryTable:
     """Writes listings one by one; every inode in them must have its place, or gets it on the way."""
 
-    def __init__(self, compress: Callable[[bytes], bytes], writers: Mapping[int, Callable[[Inode], int]]) -> None:
+    def __init__(
+        self,
+        compress: Callable[[bytes], bytes],
+        writers: Mapping[int, Callable[[Inode, int], int]],
+        references: array[int],
+    ) -> None:
+        """Begin an empty table.
+
+        Args:
+            compress: Compresses one metadata block.
+            writers: By kind, what appends an inode of a number and returns its reference.
+            references: Of the inodes by their numbers; is filled.
+        """
         self.stream = MetadataStream(compress)
         self._writers = writers
+        self._references = references
 
-    def write(self, children: dict[bytes, Inode], names: list[bytes]) -> Listing:
+    def write(self, directory: Directory) -> Listing:
         """Append the listing of one directory, and the inodes of its children that are not written yet.
 
         A run ends after 256 entries, where the next inode is in another metadata block or its number is too far
         off, and where the listing goes on in a new metadata block: there the index points to.
         """
+        names, children, following = directory.names, directory.inode.children or {}, directory.first
         if not names:
             return _EMPTY
         position = self.stream.position
@@ -62,13 +79,16 @@ class DirectoryTable:
         boundary = METADATA_SIZE - position % METADATA_SIZE
         head = run_block = base = -1
         count = DIRECTORY_RUN
-        pack, pack_header, writers = DIRECTORY_ENTRY.pack, DIRECTORY_HEADER.pack_into, self._writers
+        pack, pack_header = DIRECTORY_ENTRY.pack, DIRECTORY_HEADER.pack_into
+        writers, references = self._writers, self._references
         for name in names:
             child = children[name]
-            reference = child.ref
-            if reference < 0:
-                child.ref = reference = writers[child.kind](child)
-            number, block, here = child.number, reference >> 16, len(listing)
+            number = child.number or following
+            following += number == following
+            reference = references[number]
+            if reference == NONE_64:
+                references[number] = reference = writers[child.kind](child, number)
+            block, here = reference >> 16, len(listing)
             if count == DIRECTORY_RUN or block != run_block or here >= boundary or not -32768 <= number - base < 32768:
                 if head >= 0:
                     pack_header(listing, head, count - 1, run_block, base)

@@ -8,7 +8,6 @@ from sifmake.errors import SquashfsError
 from sifmake.layers.entry import BLOCK, CHAR, DIR, FIFO, FILE, SOCKET, SYMLINK
 from sifmake.squashfs import format as fmt
 from sifmake.squashfs.metadata import MetadataStream
-from sifmake.squashfs.paths import shown_path
 from sifmake.squashfs.xattrs import XattrTable
 
 if TYPE_CHECKING:
@@ -51,6 +50,7 @@ class InodeTable:
         ids: Sequence[int],
         fragments: int,
         block_size: int,
+        path_of: Callable[[Inode], str],
     ) -> None:
         self.stream = MetadataStream(compress)
         self.xattrs = XattrTable(compress)
@@ -61,7 +61,8 @@ class InodeTable:
         self._ids = {number: index for index, number in enumerate(ids)}
         self._fragments = fragments
         self._block_size = block_size
-        self.writers: dict[int, Callable[[Inode], int]] = {
+        self._path_of = path_of
+        self.writers: dict[int, Callable[[Inode, int], int]] = {
             DIR: self._directory,
             FILE: self._file,
             SYMLINK: self._symlink,
@@ -70,9 +71,13 @@ class InodeTable:
             FIFO: self._ipc,
             SOCKET: self._ipc,
         }
-        """By kind, what appends an inode and returns its reference; raises SquashfsError at a wrong placement."""
+        """By kind, what appends an inode of a number and returns its reference.
 
-    def _file(self, inode: Inode) -> int:
+        Raises:
+            SquashfsError: The placement is wrong.
+        """
+
+    def _file(self, inode: Inode, number: int) -> int:
         size = inode.size
         start, blocks, fragment, offset, sparse = self._place(inode) if inode.content >= 0 else _NOWHERE
         if len(blocks) != 4 * (size // self._block_size if fragment >= 0 else -(-size // self._block_size)):
@@ -83,7 +88,7 @@ class InodeTable:
             raise self._misfit(inode)
         if inode.links > 1 or sparse or inode.xattrs or start > fmt.MAX_32 or size > fmt.MAX_32:
             fixed = fmt.EXTENDED_FILE.pack(
-                *self._common(inode, fmt.EXTENDED),
+                *self._common(inode, number, fmt.EXTENDED),
                 *(start, size, sparse, inode.links, fragment, offset, self._xattrs(inode)),
             )
             return self._append(fixed + blocks)
@@ -91,59 +96,59 @@ class InodeTable:
         ids, mtime = self._ids, inode.mtime
         if not 0 <= mtime <= fmt.MAX_32:
             mtime = fmt.clamp_time(mtime)
-        owner, group, mode, number = ids[inode.uid], ids[inode.gid], inode.mode & 0xFFF, inode.number
+        owner, group, mode = ids[inode.uid], ids[inode.gid], inode.mode & 0xFFF
         return self._append(
             fmt.FILE.pack(FILE, mode, owner, group, mtime, number, start, fragment, offset, size) + blocks
         )
 
     def _misfit(self, inode: Inode) -> SquashfsError:
         what = f"the stored blocks do not make up the file's {inode.size} bytes"
-        return SquashfsError(what, where=shown_path(inode.path), hint="run: sifmake cache verify")
+        return SquashfsError(what, where=self._path_of(inode), hint="run: sifmake cache verify")
 
-    def _directory(self, inode: Inode) -> int:
-        listing, parent = self.listings.pop(inode.number)
+    def _directory(self, inode: Inode, number: int) -> int:
+        listing, parent = self.listings.pop(number)
         size = listing.size + fmt.DIRECTORY_EXTRA
         xattrs = self._xattrs(inode)
         if size <= fmt.MAX_BASIC_DIRECTORY and not listing.jumps and xattrs == fmt.NONE_32:
-            common = self._common(inode)
+            common = self._common(inode, number)
             return self._append(fmt.DIRECTORY.pack(*common, listing.start, inode.links, size, listing.offset, parent))
         if size > fmt.MAX_32:
-            raise SquashfsError("a directory's listing exceeds 4 GiB", where=shown_path(inode.path))
+            raise SquashfsError("a directory's listing exceeds 4 GiB", where=self._path_of(inode))
         fixed = fmt.EXTENDED_DIRECTORY.pack(
-            *self._common(inode, fmt.EXTENDED),
+            *self._common(inode, number, fmt.EXTENDED),
             *(inode.links, size, listing.start, parent, listing.jumps, listing.offset, xattrs),
         )
         return self._append(fixed + listing.jump_records)
 
-    def _symlink(self, inode: Inode) -> int:
+    def _symlink(self, inode: Inode, number: int) -> int:
         target, xattrs = inode.target, self._xattrs(inode)
         if xattrs == fmt.NONE_32:
-            common = self._common(inode)
+            common = self._common(inode, number)
             return self._append(fmt.SYMLINK.pack(*common, inode.links, len(target)) + target)
-        fixed = fmt.SYMLINK.pack(*self._common(inode, fmt.EXTENDED), inode.links, len(target))
+        fixed = fmt.SYMLINK.pack(*self._common(inode, number, fmt.EXTENDED), inode.links, len(target))
         return self._append(fixed + target + fmt.XATTR_INDEX.pack(xattrs))
 
-    def _device(self, inode: Inode) -> int:
+    def _device(self, inode: Inode, number: int) -> int:
         device, xattrs = fmt.encode_device(inode.major, inode.minor), self._xattrs(inode)
         if xattrs == fmt.NONE_32:
-            return self._append(fmt.DEVICE.pack(*self._common(inode), inode.links, device))
-        common = self._common(inode, fmt.EXTENDED)
+            return self._append(fmt.DEVICE.pack(*self._common(inode, number), inode.links, device))
+        common = self._common(inode, number, fmt.EXTENDED)
         return self._append(fmt.EXTENDED_DEVICE.pack(*common, inode.links, device, xattrs))
 
-    def _ipc(self, inode: Inode) -> int:
+    def _ipc(self, inode: Inode, number: int) -> int:
         xattrs = self._xattrs(inode)
         if xattrs == fmt.NONE_32:
-            return self._append(fmt.IPC.pack(*self._common(inode), inode.links))
-        return self._append(fmt.EXTENDED_IPC.pack(*self._common(inode, fmt.EXTENDED), inode.links, xattrs))
+            return self._append(fmt.IPC.pack(*self._common(inode, number), inode.links))
+        return self._append(fmt.EXTENDED_IPC.pack(*self._common(inode, number, fmt.EXTENDED), inode.links, xattrs))
 
-    def _common(self, inode: Inode, extended: int = 0) -> tuple[int, int, int, int, int, int]:
+    def _common(self, inode: Inode, number: int, extended: int = 0) -> tuple[int, int, int, int, int, int]:
         return (
             inode.kind + extended,
             inode.mode & 0xFFF,
             self._ids[inode.uid],
             self._ids[inode.gid],
             fmt.clamp_time(inode.mtime),
-            inode.number,
+            number,
         )
 
     def _xattrs(self, inode: Inode) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SquashfsError
+from sifmake.flatten.tree import join
 from sifmake.layers.entry import BLOCK, CHAR, SYMLINK, Inode
 from sifmake.squashfs.format import (
     MAX_32,
@@ -17,7 +18,7 @@ from sifmake.squashfs.format import (
     MAX_XATTR_NAME,
     MAX_XATTR_VALUE,
 )
-from sifmake.squashfs.paths import first_path, join, shown_path
+from sifmake.squashfs.paths import first_path, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +127,7 @@ def clamped_times(tree: Tree, inodes: Sequence[Inode]) -> tuple[str, ...]:
     times = [inode.mtime for inode in inodes]
     if min(times) >= 0 and max(times) <= MAX_32:
         return ()
-    count = sum(not 0 <= time <= MAX_32 for time in times)
+    count = len({id(inode) for inode in inodes if not 0 <= inode.mtime <= MAX_32})
     first = first_path(tree, lambda inode: not 0 <= inode.mtime <= MAX_32)
     return (f"{first}: time before 1970 or after 2106 moved to the nearest that squashfs has ({count} in all)",)
 

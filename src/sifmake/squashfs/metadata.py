@@ -44,11 +44,11 @@ class MetadataStream:
             self._flush()
         return reference
 
-    def finish(self) -> bytes:
+    def finish(self) -> bytearray:
         """Return all blocks, stored; nothing may be appended afterwards."""
         if self._pending:
             self._store(bytes(self._pending))
-        return bytes(self._stored)
+        return self._stored
 
     def _flush(self) -> None:
         pending = self._pending
@@ -68,7 +68,7 @@ class MetadataStream:
             self._stored += METADATA_HEADER.pack(len(block) | METADATA_UNCOMPRESSED) + block
 
 
-def indexed_table(records: bytes, position: int, compress: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
+def indexed_table(records: bytes, position: int, compress: Callable[[bytes], bytes]) -> tuple[bytearray, bytes]:
     """Return a table's metadata blocks, which begin at a position of the image, and the index of their starts."""
     stream = MetadataStream(compress)
     stream.append(records)

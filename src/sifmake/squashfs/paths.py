@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from sifmake.layers.entry import Inode
 
 
-def join(path: bytes, name: bytes) -> bytes:
-    """Return the path of a name in a directory."""
-    return path + b"/" + name if path else name
-
-
 def shown_path(path: bytes) -> str:
     """Return a path as text, absolute, with bytes that are no UTF-8 escaped."""
     return "/" + path.decode("utf-8", "backslashreplace")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sifmake.errors import SquashfsError
+from sifmake.flatten.tree import join
 from sifmake.layers.entry import DIR
 from sifmake.squashfs.limits import check_inodes, check_names, check_owners, check_xattrs, clamped_times
-from sifmake.squashfs.paths import join, shown_path
+from sifmake.squashfs.paths import shown_path
 from sifmake.squashfs.xattrs import dropped_xattrs
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ class Directory(NamedTuple):
         parent: The one above; None of the root.
         names: Names in it in the order of their bytes.
         subdirectories: How many of its children are directories.
+        first: Number of the first inode that has its only or first name here; those that follow count from it.
     """
 
     inode: Inode
     parent: Inode | None
     names: list[bytes]
     subdirectories: int
+    first: int
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,13 @@ class Survey:
 
     Attributes:
         directories: All of them, parents before children.
-        inodes: All of them by number, from number 1 on.
+        inode_count: Count of inodes; their numbers begin with 1.
         ids: Numeric owners and groups in use, ascending.
         warnings: What cannot be kept as it is, for the user.
     """
 
     directories: list[Directory]
-    inodes: list[Inode]
+    inode_count: int
     ids: list[int]
     warnings: tuple[str, ...]
 
@@ -59,52 +62,50 @@ def check_tree(tree: Tree) -> tuple[str, ...]:
 
 
 def survey_tree(tree: Tree) -> Survey:
-    """Give every inode its number and its count of links, and check all limits.
+    """Number the inodes, count their links, and check all limits.
 
-    Children of one directory have numbers in a row, so that one directory header serves as many as it can.
+    Children of one directory have numbers in a row, so that one directory header serves as many as it can. What has
+    one name and is no directory is not told its number: it follows from the place of the name.
 
     Raises:
         SquashfsError: The tree does not fit into squashfs 4.0; the error names the path.
     """
-    directories, inodes = _number(tree.root)
-    check_inodes(tree, inodes)
-    ids = check_owners(tree, inodes)
-    check_xattrs(tree, inodes)
-    return Survey(directories, inodes, ids, clamped_times(tree, inodes) + dropped_xattrs(tree, inodes))
+    walked, found = _walk(tree.root)
+    _count_links(found)
+    directories, inode_count = _number(walked)
+    check_inodes(tree, found)
+    ids = check_owners(tree, found)
+    check_xattrs(tree, found)
+    return Survey(directories, inode_count, ids, clamped_times(tree, found) + dropped_xattrs(tree, found))
 
 
-def _number(root: Inode) -> tuple[list[Directory], list[Inode]]:
-    directories, found = _walk(root)
-    inodes = list({id(inode): inode for inode in found}.values())
-    for number, inode in enumerate(inodes, 1):
-        inode.number = number
-        inode.links = 1
-        inode.ref = -1
-    if len(inodes) < len(found):
-        _count_links(found)
-    for directory in directories:
-        directory.inode.links = 2 + directory.subdirectories
-    return directories, inodes
+_SEEN = -1
+"""Number of a directory that the walk has come to: a set of a million identities would take 90 MB."""
+_NOTHING: list[bytes] = []
+"""Names in every empty directory."""
+
+_Walked = tuple["Inode", "Inode | None", list[bytes], int]
+"""What :class:`Directory` says but for the number."""
 
 
-def _walk(root: Inode) -> tuple[list[Directory], list[Inode]]:
+def _walk(root: Inode) -> tuple[list[_Walked], list[Inode]]:
     """Return all directories and, behind the root, what stands under each of their names, hard links repeated."""
     found = [root]
-    directories = []
+    directories: list[_Walked] = []
     stack: list[tuple[bytes, Inode, Inode | None]] = [(b"", root, None)]
-    seen = {id(root)}
+    root.number = _SEEN
     while stack:
         path, inode, parent = stack.pop()
         children = inode.children or {}
-        names = sorted(children)
+        names = sorted(children) if children else _NOTHING
         check_names(path, names)
         found += [children[name] for name in names]
         below = [(join(path, name), children[name], inode) for name in reversed(names) if children[name].kind == DIR]
-        directories.append(Directory(inode, parent, names, len(below)))
+        directories.append((inode, parent, names, len(below)))
         for where, child, _ in below:
-            if id(child) in seen:
+            if child.number == _SEEN:
                 raise SquashfsError("a directory stands under two names", where=shown_path(where))
-            seen.add(id(child))
+            child.number = _SEEN
         stack += below
     return directories, found
 
@@ -114,3 +115,23 @@ def _count_links(found: list[Inode]) -> None:
         inode.links = 0
     for inode in found:
         inode.links += 1
+        inode.number = 0
+
+
+def _number(walked: list[_Walked]) -> tuple[list[Directory], int]:
+    """Return the directories, each with the number of the first inode in it, and the count of inodes."""
+    walked[0][0].number = number = 1
+    directories = []
+    for inode, parent, names, subdirectories in walked:
+        first = number + 1
+        children = inode.children or {}
+        for name in names:
+            child = children[name]
+            if child.number:
+                continue
+            number += 1
+            if child.links > 1 or child.kind == DIR:
+                child.number = number
+        directories.append(Directory(inode, parent, names, subdirectories, first))
+        inode.links = 2 + subdirectories
+    return directories, number

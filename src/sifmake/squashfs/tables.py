@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ from sifmake.squashfs import format as fmt
 from sifmake.squashfs.directories import DirectoryTable
 from sifmake.squashfs.inodes import InodeTable
 from sifmake.squashfs.metadata import indexed_table
+from sifmake.squashfs.paths import first_path
 from sifmake.squashfs.survey import survey_tree
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from sifmake.squashfs.inodes import Placement
     from sifmake.squashfs.survey import Survey
     from sifmake.squashfs.xattrs import XattrTable
+
+
+_AT_ONCE = 4096
+"""Numbers that are packed in one call, which has an object for each."""
 
 
 class Fragment(NamedTuple):
@@ -49,7 +55,7 @@ class Tables:
     """
 
     superblock: bytes
-    tail: bytes
+    tail: bytearray
     bytes_used: int
     inode_count: int
     warnings: tuple[str, ...]
@@ -61,6 +67,7 @@ class Draft:
 
     Attributes:
         survey: What the tree holds.
+        references: Of all inodes by their numbers, from number 1 on.
         inodes: The finished inode table.
         directories: The finished directory table.
         xattrs: The extended attributes.
@@ -71,8 +78,9 @@ class Draft:
     """
 
     survey: Survey
-    inodes: bytes
-    directories: bytes
+    references: array[int]
+    inodes: bytearray
+    directories: bytearray
     xattrs: XattrTable
     root: int
     fragments: int
@@ -93,12 +101,12 @@ class Draft:
         inode_start = image.add(self.inodes)
         directory_start = image.add(self.directories)
         fragment_start = image.add_table(b"".join(fmt.FRAGMENT.pack(f.start, f.word, 0) for f in fragments))
-        export_start = image.add_table(_pack_all("Q", [inode.ref for inode in survey.inodes]))
+        export_start = image.add_table(_pack_all("Q", self.references))
         id_start = image.add_table(_pack_all("I", survey.ids))
         xattr_table, xattr_start = self.xattrs.table(image.end)
         image.add(xattr_table)
         superblock = fmt.SUPERBLOCK.pack(
-            *(fmt.MAGIC, len(survey.inodes), fmt.clamp_time(options.mkfs_time), options.block_size, len(fragments)),
+            *(fmt.MAGIC, survey.inode_count, fmt.clamp_time(options.mkfs_time), options.block_size, len(fragments)),
             *(fmt.COMPRESSION_IDS[options.compression], options.block_size.bit_length() - 1, fmt.FLAGS),
             *(len(survey.ids), *fmt.VERSION, self.root, image.end),
             *(id_start, fmt.NONE_64 if xattr_start is None else xattr_start),
@@ -106,7 +114,7 @@ class Draft:
         )
         bytes_used = image.end
         image.add(bytes(-bytes_used % fmt.PAD))
-        return Tables(superblock, bytes(image.tail), bytes_used, len(survey.inodes), survey.warnings)
+        return Tables(superblock, image.tail, bytes_used, survey.inode_count, survey.warnings)
 
 
 def draft_tables(
@@ -119,7 +127,7 @@ def draft_tables(
     """Build all tables that do not depend on the sizes of fragment blocks.
 
     Args:
-        tree: What the image holds; numbers, links and references of its inodes are set.
+        tree: What the image holds; numbers and links of its inodes are set.
         place: Says where the bytes of a file with content are; called once per inode.
         fragments: How many fragment blocks there will be.
         compress: Compresses one metadata block as the image's codec does.
@@ -130,21 +138,31 @@ def draft_tables(
             unless a placement itself is wrong.
     """
     survey = survey_tree(tree)
-    inodes = InodeTable(compress, place, survey.ids, fragments, options.block_size)
-    directories = DirectoryTable(compress, inodes.writers)
-    _write_tree(survey, inodes, directories)
+    references = array("Q", [fmt.NONE_64]) * (survey.inode_count + 1)
+
+    def path_of(bad: Inode) -> str:
+        return first_path(tree, lambda inode: inode is bad)
+
+    inodes = InodeTable(compress, place, survey.ids, fragments, options.block_size, path_of)
+    directories = DirectoryTable(compress, inodes.writers, references)
+    root = _write_tree(survey, inodes, directories)
+    references[tree.root.number] = root
     streams = inodes.stream.finish(), directories.stream.finish()
-    return Draft(survey, *streams, inodes.xattrs, tree.root.ref, fragments, compress, options)
+    return Draft(survey, references[1:], *streams, inodes.xattrs, root, fragments, compress, options)
 
 
-def _write_tree(survey: Survey, inodes: InodeTable, directories: DirectoryTable) -> None:
-    """Write directories from the deepest up, each with the inodes of all its children side by side."""
-    above_root = len(survey.inodes) + 1  # what mksquashfs calls the root's parent
-    for inode, parent, names, _ in reversed(survey.directories):
-        listing = directories.write(inode.children or {}, names)
-        inodes.listings[inode.number] = listing, parent.number if parent else above_root
+def _write_tree(survey: Survey, inodes: InodeTable, directories: DirectoryTable) -> int:
+    """Write directories from the deepest up, each with the inodes of all its children side by side.
+
+    Returns:
+        The reference of the root's inode.
+    """
+    above_root = survey.inode_count + 1  # what mksquashfs calls the root's parent
+    for directory in reversed(survey.directories):
+        listing, parent = directories.write(directory), directory.parent
+        inodes.listings[directory.inode.number] = listing, parent.number if parent else above_root
     root = survey.directories[0].inode
-    root.ref = inodes.writers[DIR](root)
+    return inodes.writers[DIR](root, root.number)
 
 
 class _Image:
@@ -159,7 +177,7 @@ class _Image:
     def end(self) -> int:
         return self._data_end + len(self.tail)
 
-    def add(self, data: bytes) -> int:
+    def add(self, data: bytes | bytearray) -> int:
         start = self.end
         self.tail += data
         return start
@@ -172,4 +190,5 @@ class _Image:
 
 
 def _pack_all(code: str, values: Sequence[int]) -> bytes:
-    return struct.pack(f"<{len(values)}{code}", *values)
+    parts = (values[at : at + _AT_ONCE] for at in range(0, len(values), _AT_ONCE))
+    return b"".join(struct.pack(f"<{len(part)}{code}", *part) for part in parts)

@@ -69,7 +69,7 @@ class XattrTable:
             self._values[value] = place
         return reference
 
-    def table(self, position: int) -> tuple[bytes, int | None]:
+    def table(self, position: int) -> tuple[bytes | bytearray, int | None]:
         """Return the table's bytes, to stand at a position of the image, and where its header is; None: no table."""
         if not self._sets:
             return b"", None

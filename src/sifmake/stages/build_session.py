@@ -17,6 +17,8 @@ from sifmake.project.stage_table import TREE, UNSIGNED
 from sifmake.stages.freshness import why_stale
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sifmake.assembly.image import SifSummary
     from sifmake.errors import SifmakeError
     from sifmake.flatten.flattened import Flattened
@@ -85,9 +87,9 @@ class BuildSession:
         """Return the packs of the layers and report each, including those in the store."""
         return self._packs.fetch(progress)
 
-    def flatten(self) -> Flattened:
-        """Merge the packs again."""
-        self._flattened = self._packs.flatten()
+    def flatten(self, path: Path) -> Flattened:
+        """Merge the packs again and write the tree file."""
+        self._flattened = self._packs.flatten(path)
         return self._flattened
 
     def take_flattened(self) -> Flattened:

@@ -22,8 +22,7 @@ def _key(_project: Project, lock: AnyLock) -> dict[str, Any]:
 
 
 def _run(context: StageContext) -> dict[str, Any]:
-    flattened = context.session.flatten()
-    flattened.save(context.path(TREE))
+    flattened = context.session.flatten(context.path(TREE))
     return {"tree": flattened.digest, "entries": flattened.entries}
 
 

@@ -1,0 +1,56 @@
+"""The contents of a pack in columns: an object for each would take five times their memory while an image is built."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Final, overload
+
+from sifmake.layers.codec import BLOCK_SIZE
+from sifmake.layers.entry import Content
+
+_DIGEST_SIZE: Final = 32
+
+
+class Contents(Sequence[Content]):
+    """Contents that have been checked, by their numbers.
+
+    Attributes:
+        sizes: Logical size of each, bytes.
+        fragments: Number of the fragment block with the tail of each; -1 for none.
+        offsets: Offset of each tail in that block.
+        large: Those of a block and more, by their numbers; all else of a smaller one is its tail.
+    """
+
+    def __init__(self, contents: Sequence[Content]) -> None:
+        self.sizes = array("q", [content.size for content in contents])
+        self.fragments = array("i", [content.fragment for content in contents])
+        self.offsets = array("i", [content.offset for content in contents])
+        self.large = {number: contents[number] for number, size in enumerate(self.sizes) if size >= BLOCK_SIZE}
+        self._digests = b"".join([content.sha256 for content in contents])
+
+    def digest(self, number: int) -> bytes:
+        """Return the SHA-256 of a content."""
+        return self._digests[number * _DIGEST_SIZE : (number + 1) * _DIGEST_SIZE]
+
+    def find(self, digest: bytes) -> int:
+        """Return the number of the content with a SHA-256, -1 where there is none; this looks at all of them."""
+        at = self._digests.find(digest)
+        while at > 0 and at % _DIGEST_SIZE:
+            at = self._digests.find(digest, at + 1)
+        return at // _DIGEST_SIZE
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @overload
+    def __getitem__(self, number: int) -> Content: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Content]: ...
+    def __getitem__(self, number: int | slice) -> Content | list[Content]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        number = range(len(self))[number]
+        return self.large.get(number) or Content(
+            self.digest(number), self.sizes[number], 0, 0, b"", self.fragments[number], self.offsets[number]
+        )
