@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sifmake.temporaries import TEMP_PREFIX
+from support.counting_registry import CountingRegistry
 from support.faults import MIB, write_image
+from support.images import Blobs
+from support.layers import file, tar
 from support.project import DOIT, Folder
 
 if TYPE_CHECKING:
@@ -93,6 +96,8 @@ def jobs(tmp_path_factory):
     return {
         "pull": Job(("sifmake", "pull", "-F", "images/b.sif", uri), app.root / "images" / "b.sif", app),
         "doit": Job((*DOIT, "pull_image"), app.target("a"), app),
+        "exec": Job(("sifmake", "exec", uri, "true"), app.root / "none", app),
+        "rebuild": Job(("sifmake", "rebuild"), app.target("a"), app),
     }
 
 
@@ -128,10 +133,31 @@ def test_after_a_signal_the_next_run_is_right_and_nothing_is_left(jobs, name, nu
     assert bad == []
 
 
-@pytest.mark.parametrize("name", ["pull", "doit"])
-@pytest.mark.parametrize("number", TEXTS, ids=lambda number: number.name)
-def test_a_run_that_is_asked_to_end_removes_what_it_has_begun(jobs, name, number):
-    job = jobs[name]
+@pytest.fixture(scope="module")
+def helped(jobs, tmp_path_factory):
+    """A stage by way of the helper, as Snakemake runs it."""
+    app = jobs["doit"].app
+    app.run("sifmake", "lock")
+    own = {**app.variables(), "TMPDIR": str(tmp_path_factory.mktemp("helper"))}
+    command = [sys.executable, "-m", "sifmake.drivers.stage_helper"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own) as helper:
+        name, _, address = helper.stdout.readline().strip().partition("=")
+        with_helper = Folder(app.root, app.home, app.config, app.images, {**app.environ, name: address})
+        yield Job(("sifmake", "stage", "--root", ".", "pull", "a"), app.target("a"), with_helper)
+        helper.stdin.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        *((name, number) for name in ("pull", "doit") for number in TEXTS),
+        *(("exec", number) for number in (signal.SIGTERM, signal.SIGINT)),
+        *(("stage", number) for number in (signal.SIGTERM, signal.SIGHUP)),
+        ("rebuild", signal.SIGTERM),
+    ],
+)
+def test_a_run_that_is_asked_to_end_removes_what_it_has_begun(jobs, name, number, request):
+    job = request.getfixturevalue("helped") if name == "stage" else jobs[name]
     job.forget()
     process = job.start()
     until = time.monotonic() + 30
@@ -143,6 +169,33 @@ def test_a_run_that_is_asked_to_end_removes_what_it_has_begun(jobs, name, number
     assert f"sifmake: error: {TEXTS[number]}" in text
     assert "Traceback" not in text
     assert job.left() == []
+
+
+@pytest.mark.parametrize("name", ["pull", "rebuild", "exec"])
+def test_the_end_does_not_wait_for_downloads(tmp_path, name):
+    """The registry takes a minute for each of two images; one of them waits for its turn."""
+    blobs = Blobs()
+    with CountingRegistry(blobs) as registry:
+        app = Folder(tmp_path / "project", tmp_path / "home", {})
+        app.config["registries"] = {registry.host: {"plain-http": True}}
+        for image in "ab":
+            registry.tags[f"{image}:1"] = blobs.image([tar(file(image, random.Random(image).randbytes(4 * MIB)))])
+            app.images[image] = {"from": f"docker://{registry.host}/{image}:1"}
+        app.write()
+        registry.slow = 1.0
+        uri = app.images["a"]["from"]
+        words = {"pull": ["pull", "a.sif", uri], "rebuild": ["rebuild", "--jobs", "1"], "exec": ["exec", uri, "true"]}
+        process = app.start("sifmake", *words[name])
+        layer = blobs.document(registry.tags["a:1"])["layers"][0]["digest"]
+        until = time.monotonic() + 30
+        while not any(layer in path for _, path in registry.requests) and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        text, _ = process.communicate(timeout=60)
+    assert (process.returncode, time.monotonic() - begun < 8) == (143, True), text
+    assert text.endswith("sifmake: error: ended by SIGTERM\n")
 
 
 @pytest.mark.parametrize("name", ["pull", "doit"])

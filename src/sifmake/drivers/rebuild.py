@@ -15,11 +15,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from sifmake.builder.cancellation import CancellableProgress
 from sifmake.builder.image_signing import check_published
 from sifmake.errors import SifmakeError, explain
 from sifmake.files import make_folders, write_atomic
 from sifmake.json_text import parse_json
 from sifmake.places import results_place, telling_places
+from sifmake.project.project import Project
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import STAGE_NAMES
 from sifmake.stages.lock_refresh import CHANGED, LockOutcome, LockRefresher, summarize
@@ -30,8 +32,6 @@ from sifmake.withheld import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    from sifmake.project.project import Project
 
 UNCHANGED, REBUILT, FAILED = "unchanged", "rebuilt", "failed"
 _LOG = "results/digests.jsonl"
@@ -109,9 +109,8 @@ def rebuild(project: Project, jobs: int) -> Rebuild | None:
             return None
         outcomes = {} if project.modes.locked else _refresh(project, names)
         published = _last_published(project.root / _LOG)
-        with Threads(jobs) as threads:
-            images = threads.map(lambda name: _build(project, name, outcomes.get(name), published.get(name, "")), names)
-            result = Rebuild(datetime.now(UTC).isoformat(timespec="seconds"), tuple(images))
+        images = _build_all(project, jobs, outcomes, published)
+        result = Rebuild(datetime.now(UTC).isoformat(timespec="seconds"), images)
         _append_log(project.root / _LOG, result)
         write_atomic(project.root / _SUMMARY, json.dumps(result.document(), indent=2).encode())
         return Rebuild(result.time, result.images, _notify(project, result))
@@ -134,6 +133,25 @@ def _refresh(project: Project, names: list[str]) -> dict[str, LockOutcome]:
     outcomes = list(LockRefresher(project).refresh_all(names))
     project.progress.info(summarize(outcomes))
     return {outcome.name: outcome for outcome in outcomes}
+
+
+def _build_all(
+    project: Project, jobs: int, outcomes: Mapping[str, LockOutcome], published: Mapping[str, str]
+) -> tuple[ImageState, ...]:
+    """Build all images; an interrupt ends those that are being built, and begins no other."""
+    progress = CancellableProgress(project.progress)
+    building = Project(project.root, project.modes, progress)
+    with Threads(jobs) as threads:
+        try:
+            return tuple(
+                threads.map(
+                    lambda name: _build(building, name, outcomes.get(name), published.get(name, "")), project.images
+                )
+            )
+        except BaseException:
+            progress.stop()
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _build(project: Project, name: str, outcome: LockOutcome | None, old: str) -> ImageState:

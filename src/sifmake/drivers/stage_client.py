@@ -7,6 +7,7 @@ this module imports very little; if there is no helper, the process runs the sta
 from __future__ import annotations
 
 import _json
+import _signal  # type: ignore[import-not-found]  # `signal` would take as long as all the rest
 import _socket
 import os
 import sys
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "SIFMAKE_STAGE_HELPER"
 """Variable with the path of the helper's socket."""
+_ENDING = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 REFUSED = b"null\n"
 """The answer of a helper that belongs to another sifmake, Python or user."""
 
@@ -78,10 +80,31 @@ def _converse(connection: _socket.socket, address: str, arguments: Sequence[str]
         connection.sendall(request[sent:])
     except OSError:
         return None
-    try:
-        answer = connection.recv(16)
-    except (OSError, KeyboardInterrupt):
-        return 130
+    answer, number = _answer(connection)
+    if number:
+        return 128 + number
     if not answer:
         return 1  # the stage was killed
     return None if answer == REFUSED else int(answer)
+
+
+def _answer(connection: _socket.socket) -> tuple[bytes, int]:
+    """Wait for the end of the stage; return its answer, and the signal that this process got meanwhile, or 0.
+
+    The stage gets that signal too, and removes what it has begun before it answers.
+    """
+    asked: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        if not asked:
+            connection.send(bytes([number]))
+        asked.append(number)
+
+    for number in _ENDING:
+        if _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
+            _signal.signal(number, pass_on)
+    try:
+        answer = connection.recv(16)  # goes on after a signal (PEP 475)
+    except OSError:
+        answer = b""
+    return answer, asked[0] if asked else 0

@@ -149,9 +149,9 @@ def _become(folder: str, environ: dict[str, str], streams: list[int]) -> None:
 
 
 def _watch(connection: socket.socket) -> None:
-    """Interrupt the stage if its client ends."""
-    if not connection.recv(1):
-        os.kill(os.getpid(), signal.SIGINT)
+    """Send the stage the signal that its client received; interrupt it if the client ends."""
+    told = connection.recv(1)
+    os.kill(os.getpid(), told[0] if told and told[0] in _ENDING else signal.SIGINT)
 
 
 if __name__ == "__main__":
