@@ -308,7 +308,7 @@ def test_a_registry_that_dies_in_the_middle_of_an_upload_and_comes_back(tmp_path
         policy = RetryPolicy(base=0.1, longest_pause=0.5, attempts=30)
         client = RegistryClient(parse_reference(f"{registry.host}/org/x"), client_settings(settings(retry=policy)))
         body = Upload(data, lambda: (registry.stop(), back.start()))
-        client.uploader().blobs.put(digest_bytes(data), len(data), body)
+        client.uploader().put_blob(digest_bytes(data), len(data), body)
         back.join()
         assert client.blob(Descriptor("", digest_bytes(data), len(data)), len(data)) == data
         client.close()

@@ -15,6 +15,7 @@ import os
 import shutil
 import threading
 import zlib
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,7 +46,7 @@ from support.signing import pem_pair
 from support.signing import write_sif as write_small_sif
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 LONG = os.environ.get("SIFMAKE_RELIABILITY") == "long"
@@ -224,10 +225,20 @@ class Sources:
         self.run_from_the_store(folder)
 
     def build_from_the_web(self, folder: Path) -> None:
+        with self.served() as uri:
+            self.build(folder, uri)
+
+    def pull_from_the_web(self, folder: Path) -> None:
+        with self.served() as uri:
+            pull(PullRequest(uri, folder / "images" / "a.sif"), Silent(), Configuration(store=folder / "store"))
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """Serve the finished file for a while; give its address."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(self.finished.parent)))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
-            self.build(folder, f"http://127.0.0.1:{server.server_port}/finished.sif")
+            yield f"http://127.0.0.1:{server.server_port}/finished.sif"
         finally:
             server.shutdown()
             server.server_close()
@@ -263,6 +274,7 @@ SCENARIOS = {
     "exec URI of a damaged file": Scenario(Sources.run_a_damaged_one),
     "build after damage": Scenario(Sources.mend),
     "build from the web": Scenario(Sources.build_from_the_web),
+    "pull from the web": Scenario(Sources.pull_from_the_web),
     "new project and rebuild": Scenario(
         Sources.start_and_rebuild, ("images/a.sif", "new/sifmake.yaml", "new/dodo.py", "new/Snakefile")
     ),

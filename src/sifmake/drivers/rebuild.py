@@ -20,6 +20,7 @@ from sifmake.builder.image_signing import check_published
 from sifmake.errors import SifmakeError, explain
 from sifmake.files import make_folders, write_atomic
 from sifmake.json_text import parse_json
+from sifmake.os_errors import naming
 from sifmake.places import results_place, telling_places
 from sifmake.project.project import Project
 from sifmake.project.records import read_record
@@ -208,7 +209,7 @@ def _append_log(path: Path, result: Rebuild) -> None:
     keys = ("name", "image", "old", "new", "what")
     rows = [asdict(image) for image in result.images if image.state == REBUILT]
     lines = [json.dumps({"time": result.time, **{key: row[key] for key in keys}}) + "\n" for row in rows]
-    with path.open("ab+") as file:
+    with naming(path), path.open("ab+") as file:
         if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
             lines.insert(0, "\n")
         file.write("".join(lines).encode())
