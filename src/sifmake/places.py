@@ -58,11 +58,12 @@ def telling_places(*places: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _tell(error, places)
+        tell_place(error, *places)
         raise
 
 
-def _tell(error: OSError, places: tuple[Place, ...]) -> None:
+def tell_place(error: OSError, *places: Place) -> None:
+    """Let an error say of what it is; see :func:`telling_places`."""
     path = _known_path(path_in(error))
     if not path or not error.strerror:
         return

@@ -15,7 +15,6 @@ from sifmake.builder.checked_sif import add_checked, find_checked
 from sifmake.builder.name_meanings import digest_of_key, find_meaning, keep_meaning, sif_key
 from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
-from sifmake.places import store_place, telling_places
 from sifmake.reference.uri import as_uri
 
 if TYPE_CHECKING:
@@ -63,10 +62,15 @@ def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configu
 
     options, uri = configuration or Project(Path.cwd()).configuration, as_uri(wanted.uri)
     builder = make_builder(options, progress, Access(wanted.plain_http, wanted.auth_file))
-    with telling_places(store_place(builder.store.root)):
+    try:
         if wanted.offline:
             return _at_hand(builder, uri)
         return fetch_stored(builder, uri, host_platform()) if uri.is_sif else _of_layers(builder, uri)
+    except OSError as error:
+        from sifmake.places import store_place, tell_place  # only here: what is in the store starts at once
+
+        tell_place(error, store_place(builder.store.root))
+        raise
 
 
 def _of_layers(builder: Builder, uri: Uri) -> Found:
@@ -87,6 +91,8 @@ def _of_layers(builder: Builder, uri: Uri) -> Found:
 
 def _built(builder: Builder, source: Source, manifest_digest: str) -> Found:
     """Build the SIF file of an image, once even if several processes need it."""
+    from sifmake.places import store_place
+
     store, key = builder.store, sif_key(manifest_digest)
     with store.lock(key):
         return find_checked(store, key) or add_checked(
@@ -106,6 +112,7 @@ def fetch_stored(builder: Builder, uri: Uri, platform: Platform) -> Found:
         SourceError: It cannot be fetched.
     """
     from sifmake.builder.fetch_sif import fetch_whole
+    from sifmake.places import store_place
 
     store, source, place = builder.store, builder.open_sif_source(uri, platform), store_place(builder.store.root)
     try:
