@@ -228,6 +228,17 @@ def test_quotas_of_user_and_group_count(tmp_path, monkeypatch, user, group, left
         os.close(fd)
 
 
+@pytest.mark.parametrize(
+    ("counted", "options", "used"),
+    [("0", "rw,noquota", False), ("0", "rw,usrquota", True), ("12", "rw", True), ("", "rw", False)],
+)
+def test_only_machines_with_quotas_pay_for_them(tmp_path, monkeypatch, counted, options, used):
+    for name, text in (("_COUNTED", counted), ("_MOUNTS", f"1 2 8:1 / / rw - xfs /dev/sda1 {options}")):
+        (tmp_path / name).write_text(f"{text}\n")
+        monkeypatch.setattr(quota, name, tmp_path / name)
+    assert quota._are_in_use() is used
+
+
 def test_a_quota_is_said_to_be_one(tmp_path, monkeypatch, images):
     monkeypatch.setattr(room, "quota_left", lambda _fd: MIB)
     with pytest.raises(NoRoomError) as caught:

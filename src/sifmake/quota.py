@@ -25,6 +25,8 @@ _LIMITS = struct.Struct("=8QI4x")
 """``struct if_dqblk`` of <linux/quota.h>: limits in KiB, what is used in bytes."""
 _KIB = 1024
 _MOUNTS = Path("/proc/self/mountinfo")
+_XFS_OPTIONS = ("usrquota", "grpquota")
+"""What XFS, whose quotas the kernel does not count, says of mounts with quotas; of others it says ``noquota``."""
 _COUNTED = Path("/proc/sys/fs/quota/allocated_dquots")
 
 
@@ -48,7 +50,7 @@ def quota_left(fd: int) -> int | None:
 def _are_in_use() -> bool:
     """Tell whether this machine has any quotas: else the calls, and what they have to import, are not worth it."""
     try:
-        return _COUNTED.read_text().strip() not in {"", "0"} or "quota" in _MOUNTS.read_text()
+        return _COUNTED.read_text().strip() not in {"", "0"} or any(map(_MOUNTS.read_text().count, _XFS_OPTIONS))
     except (OSError, ValueError):
         return False
 
