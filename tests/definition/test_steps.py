@@ -193,7 +193,27 @@ def test_apps_are_installed_at_the_end():
 
 @pytest.mark.parametrize(
     "unit",
-    ["(", "$(", "${", "`", '"', "'", "<<X\n", "case x in ", "if ", "a&", "\\\n", "a ", "((", "x=(", '"${x', ";", "$"],
+    [
+        "(",
+        "$(",
+        "${",
+        "`",
+        '"',
+        "'",
+        "<<X\n",
+        "case x in ",
+        "if ",
+        "a&",
+        "\\\n",
+        "a ",
+        "((",
+        "x=(",
+        '"${x',
+        ";",
+        "$",
+        "# sifmake: step\n",
+        "a\n# sifmake: step\n",
+    ],
 )
 def test_hostile_scripts_take_linear_time(unit):
     text = f"{STEP}{unit * ((1 << 16) // len(unit))}\n{STEP}"

@@ -18,6 +18,8 @@ from sifmake.definition.script_command import interpreter_words
 from sifmake.definition.shell_scan import ShellScan, UnclearError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sifmake.definition.model import App, BuildStage, Section
     from sifmake.definition.problems import Place
     from sifmake.definition.shell_scan import Command
@@ -95,19 +97,27 @@ def _cut(post: Section, place: Place) -> list[PostStep]:
     if not markers:
         return [PostStep(post.text, post.lines)]
     _check(post, markers, place)
-    # An expiry belongs to the step in which it stands; it does not begin one.
-    starts = [0, *(marker.index + 1 for marker in markers if marker.expires is None), len(lines) + 1]
-    steps = []
-    for start, after in pairwise(starts):
-        inside = {marker.index: marker.expires for marker in markers if start <= marker.index < after - 1}
-        if len(inside) > 1:
-            raise place.error(post.lines.of(max(inside)), "the step has two times to expire", section="post")
-        kept = [index for index in range(start, after - 1) if index not in inside]
-        if any(_is_command(lines[index]) for index in kept):
-            runs = tuple((at, post.lines.of(index)) for at, index in enumerate(kept))
-            text = "".join(f"{lines[index]}\n" for index in kept)
-            steps.append(PostStep(text, Lines(_merged(runs)), next(iter(inside.values()), None)))
+    steps: list[PostStep] = []
+    begin = 0
+    inside: list[_Marker] = []
+    for marker in (*markers, _Marker(len(lines), None)):
+        if marker.expires is not None:  # it belongs to the step in which it stands, and begins none
+            inside.append(marker)
+            continue
+        steps += _step(range(begin, marker.index), lines, inside, post, place)
+        begin, inside = marker.index + 1, []
     return steps
+
+
+def _step(indices: range, lines: list[str], inside: list[_Marker], post: Section, place: Place) -> Iterator[PostStep]:
+    """Yield the step of some lines, if there is a command in them."""
+    if len(inside) > 1:
+        raise place.error(post.lines.of(inside[1].index), "the step has two times to expire", section="post")
+    kept = [index for index in indices if not inside or index != inside[0].index]
+    if any(_is_command(lines[index]) for index in kept):
+        runs = tuple((at, post.lines.of(index)) for at, index in enumerate(kept))
+        text = "".join(f"{lines[index]}\n" for index in kept)
+        yield PostStep(text, Lines(_merged(runs)), inside[0].expires if inside else None)
 
 
 def _markers(lines: list[str]) -> list[tuple[int, re.Match[str]]]:
