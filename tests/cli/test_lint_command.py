@@ -46,3 +46,10 @@ def test_what_cannot_be_read_is_one_line(tmp_path, capsys):
     assert err.startswith(f"sifmake: error: {tmp_path}/none: No such file or directory")
     assert err.count("\n") == 1
     assert main(["lint", "--build-arg", "A", str(tmp_path / "none")]) == 2
+
+
+def test_a_line_of_the_argument_file_that_says_nothing_is_a_warning(tmp_path, capsys):
+    path = write(tmp_path, "x.def", "%post\necho {{ A }}\n")
+    (tmp_path / "args").write_text("A=1\nodd\n")
+    assert main(["lint", "--build-arg-file", str(tmp_path / "args"), path]) == 0
+    assert capsys.readouterr().err == f"{tmp_path}/args:2: 'odd' is not used: it is not NAME=VALUE\n"

@@ -14,7 +14,7 @@ from sifmake.flatten.tree import Tree
 from sifmake.layers.entry import CHAR, DIR, FIFO, FILE, HARDLINK, SYMLINK, Inode
 from sifmake.limits import Limits
 from support.corpus import needs_corpus
-from support.definitions import good, parsed, recorded, stage
+from support.definitions import DEFINITIONS, HEADER, good, parsed, recorded, stage
 
 PLACE = Place("x.def")
 LETTERS = {DIR: "d", FILE: "f", SYMLINK: "l"}
@@ -135,6 +135,28 @@ def test_copies_from_a_stage_are_apptainers():
         5,
         0,
     )
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dangling", "ctx/dangling: No such file or directory"),
+        ("filemissing", "ctx/missing: No such file or directory"),
+        ("globmissing", "ctx/miss*: No such file or directory"),
+    ],
+)
+def test_files_that_are_missing_name_their_line(name, message, ctx):
+    (ctx / "ctx/dangling").symlink_to("nothing")
+    (files,) = parsed((DEFINITIONS / f"bad/{name}.def").read_text()).last.files
+    with pytest.raises(DefinitionError) as error:
+        plan_host_copies(files, HostFolder(ctx), base(), PLACE, Limits())
+    assert str(error.value).startswith(f"x.def:4: %files: {message}")
+
+
+def test_a_double_quote_without_end_is_ignored():
+    (files,) = parsed(HEADER + '%files\n "a /x\n').last.files
+    assert (files.copies[0].source, files.copies[0].destination) == ("a", "/x")
 
 
 RULES = [

@@ -66,8 +66,9 @@ def test_the_file_of_arguments(tmp_path):
     with pytest.raises(DefinitionError, match="the build argument 'A' is not NAME=VALUE"):
         read_build_arguments(["A"])
     path.write_text("A=1\nB\n")
-    with pytest.raises(DefinitionError, match=r"args:2: 'B' is not NAME=VALUE"):
-        read_build_arguments([], path)
+    warnings = []
+    assert read_build_arguments([], path, warn=warnings.append) == {"A": "1"}
+    assert warnings == [f"{path}:2: 'B' is not used: it is not NAME=VALUE"]
     with pytest.raises(DefinitionError, match="No such file"):
         read_build_arguments([], tmp_path / "none")
     with pytest.raises(DefinitionError, match=r"\(limit definition-bytes\)"):

@@ -129,7 +129,7 @@ def build(
 
     told, path = progress or Silent(), Path(target)
     configuration = Project(Path(root), progress=told).configuration
-    arguments = _arguments(options, configuration)
+    arguments = _arguments(options, configuration, told)
     found = read_spec(os.fspath(spec), arguments, configuration.limits)
     _check(found.definition, path, options, told, force=force)
     if found.image is not None and not sandbox:
@@ -144,11 +144,12 @@ def _ignore(_: bytes) -> None:
     """Let output go."""
 
 
-def _arguments(options: BuildOptions, configuration: Configuration) -> dict[str, str]:
+def _arguments(options: BuildOptions, configuration: Configuration, told: Progress) -> dict[str, str]:
     from sifmake.definition import read_build_arguments
 
     given = [f"{name}={value}" for name, value in options.get("build_args", {}).items()]
-    return read_build_arguments(given, as_path(options.get("build_args_file")), configuration.limits)
+    file = as_path(options.get("build_args_file"))
+    return read_build_arguments(given, file, configuration.limits, told.warning)
 
 
 def _check(definition: Definition, path: Path, options: BuildOptions, told: Progress, *, force: bool) -> None:

@@ -12,26 +12,30 @@ from sifmake.files import read_regular
 from sifmake.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from sifmake.limits import Limits
 
 
 def read_build_arguments(
-    given: Iterable[str], file: Path | None = None, limits: Limits = DEFAULT_LIMITS
+    given: Iterable[str],
+    file: Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
     """Return the values of build arguments; those of the command line go before those of the file.
 
     Args:
         given: ``NAME=VALUE`` each.
-        file: Lines of the same form; blank ones and those that begin with ``#`` are skipped.
+        file: Lines of the same form; blank ones, those that begin with ``#``, and with a warning others are skipped.
         limits: ``definition_bytes`` bounds the file.
+        warn: Called with a line about each line of the file that says nothing.
 
     Raises:
         DefinitionError: An argument has no name or no ``=``, or the file cannot be read.
     """
-    values = _of_file(file, limits) if file else {}
+    values = _of_file(file, limits, warn) if file else {}
     for text in given:
         pair = pair_of(text)
         if pair is None:
@@ -40,7 +44,7 @@ def read_build_arguments(
     return values
 
 
-def _of_file(path: Path, limits: Limits) -> dict[str, str]:
+def _of_file(path: Path, limits: Limits, warn: Callable[[str], None]) -> dict[str, str]:
     place = Place(str(path))
     try:
         data = read_regular(path, limits.definition_bytes + 1, pipes=True)
@@ -54,6 +58,7 @@ def _of_file(path: Path, limits: Limits) -> dict[str, str]:
         if text and not text.startswith("#"):
             pair = pair_of(text)
             if pair is None:
-                raise place.error(number, f"{text[:60]!r} is not NAME=VALUE", "begin a comment with #")
-            values[pair[0]] = pair[1]
+                warn(f"{path}:{number}: {text[:60]!r} is not used: it is not NAME=VALUE")
+            else:
+                values[pair[0]] = pair[1]
     return values
