@@ -92,7 +92,7 @@ class LockMaker:
         except SourceError as error:
             raise LockError(f"the edited digest cannot be locked: {error}", where=str(path), hint=hint) from error
         if new.digest != found.digest:
-            what = f"was edited to {found.digest}, and {image.source.given} has {new.digest}"
+            what = f"was edited to {found.digest}, but {image.source.given} has {new.digest}"
             raise LockError(what, where=str(path), hint=hint)
         return new
 
