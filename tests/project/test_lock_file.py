@@ -104,6 +104,6 @@ def test_a_lock_whose_from_names_no_image_says_what_to_do(tmp_path: Path, *, quo
         text = format_lock(broken).decode()
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(
-        LockError, match=r"has a 'from' that names no image: docker-ish://lolcow: .*; run sifmake lock x"
+        LockError, match=r"has a 'from' that names no image: docker-ish://lolcow: .*; run `sifmake lock x`"
     ):
         read_lock(tmp_path / "x.yaml")

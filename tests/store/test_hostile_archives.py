@@ -300,7 +300,7 @@ def test_a_note_comes_with_its_index(tmp_path):
     path, index = note_archive(tmp_path / "x.tar", Store(tmp_path / "from"), GOOD, with_index=True)
     result, _, _ = run_import(path, tmp_path / "store")
     assert result.returncode == 0, result.stderr
-    assert "2 file(s) taken in" in result.stderr
+    assert "2 file(s) added" in result.stderr
     assert Store(tmp_path / "store").blobs.find_manifest(index, Platform("linux", "amd64")) == GOOD
 
 

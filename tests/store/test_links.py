@@ -15,6 +15,7 @@ from sifmake.layers.codec import make_codec
 from sifmake.layers.pack_format import pack_key
 from sifmake.oci.model import Platform
 from sifmake.progress import Silent
+from sifmake.steps.step_notes import StepNote, find_note, keep_note
 from sifmake.store import Store
 from sifmake.store.naming import KINDS, LOCKS, SCRATCH
 from support.layers import file, make_pack, tar
@@ -51,6 +52,7 @@ def fill(store):
         file.write(b"patch")
     store.blobs.remember_manifest(DIGEST, Platform(), DIGEST)
     store.sifs.keep_name("docker://a", KEY)
+    keep_note(store, StepNote(KEY, DIGEST, "root", "make"))
     with store.lock(KEY):
         pass
     return store
@@ -73,6 +75,8 @@ def use(store):
         lambda: store.blobs.find_manifest(DIGEST, Platform()),
         lambda: store.sifs.keep_name("docker://a", KEY),
         lambda: find_named(store, "docker://a"),
+        lambda: keep_note(store, StepNote(KEY, DIGEST, "root", "make install")),
+        lambda: find_note(store, KEY),
         lambda: store.packs.place(store.packs.write_temporary(lambda file: file.write(b"x"))[0], KEY),
         lambda: store.lock(KEY).__enter__(),
         store.sweep,
@@ -152,7 +156,7 @@ def test_what_is_no_file_is_neither_read_nor_written_through_nor_waited_for(stor
         target.write_bytes(b"mine")
         os.utime(target, LONG_AGO)
     files = [path for path in store.root.rglob("*") if path.is_file()]
-    assert len(files) == 8, "a file of each kind, a lock and the stamp of sweeping"
+    assert len(files) == 9, "a file of each kind, a lock and the stamp of sweeping"
     for path in files:
         path.unlink()
         if make in ("link", "dangling"):
@@ -261,7 +265,7 @@ def test_verify_finds_a_link_in_the_place_of_a_folder(store, tmp_path, capsys, f
 def test_verify_finds_what_is_no_file(store, tmp_path, capsys, make):
     fill_with_real_files(store)
     files = [path for path in store.root.rglob("*") if path.is_file()]
-    assert len(files) == 7, "a file of each kind but patches, a lock and the stamp of sweeping"
+    assert len(files) == 8, "a file of each kind but patches, a lock and the stamp of sweeping"
     for path in files:
         path.rename(tmp_path / "kept")
         path.symlink_to(tmp_path / "kept") if make == "link" else os.mkfifo(path)
