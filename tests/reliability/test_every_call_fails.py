@@ -62,7 +62,7 @@ CODES = {
     "ftruncate": WRITING,
     "copy_file_range": [*WRITING, errno.EXDEV, errno.EBADF, errno.ETXTBSY, errno.EINVAL, errno.EOPNOTSUPP],
     "rename": [*NAMING, errno.EXDEV],
-    "open": [*NAMING, errno.EMFILE, errno.ENFILE],
+    "open": [*NAMING, errno.EMFILE, errno.ENFILE, errno.ENOMEM],
     "mkdir": NAMING,
     "link": [*NAMING, errno.EPERM, errno.EXDEV, errno.EMLINK],
     "unlink": [errno.EIO, errno.EACCES, errno.EROFS],
