@@ -1,7 +1,7 @@
 """Many at once on one store, with and without working locks, beside those who clean it: nobody fails, all is right.
 
 CI lets a few work; ``SIFMAKE_RELIABILITY=long`` 16 at a time, 200 builds beside ``clean``, ``gc`` and ``verify``,
-and 20 rounds of 50 runs.
+and 20 rounds of 50 runs, of which CI starts 12 at once.
 """
 
 from __future__ import annotations
@@ -24,14 +24,24 @@ from sifmake.runtime.scratch import Scratch
 from sifmake.store import Store
 from sifmake.temporaries import TEMP_PREFIX
 from support.faults import MIB, pull_image, sync_often, write_image
-from support.runtime import ORDINARY, open_folder
+from support.runtime import (
+    BUSYBOX,
+    ORDINARY,
+    as_ordinary,
+    environment,
+    needs_root,
+    needs_runtime,
+    open_folder,
+    processes_with,
+    start,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 LONG = os.environ.get("SIFMAKE_RELIABILITY") == "long"
-CROWD, BUILDS, RUNS, ROUNDS = (16, 200, 50, 20) if LONG else (4, 12, 12, 2)
+CROWD, BUILDS, RUNS, ROUNDS = (16, 200, 50, 20) if LONG else (4, 6, 12, 2)
 
 
 def begin(work: Callable[[], object], said: Path) -> int:
@@ -131,7 +141,7 @@ def test_builds_beside_clean_gc_and_verify(tmp_path, uri, monkeypatch):
 
 
 @pytest.mark.parametrize("user", [0, ORDINARY])
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
+@needs_root
 def test_many_runs_at_once_each_get_their_folder(user):
     def work() -> int:
         if user:
@@ -153,6 +163,26 @@ def test_many_runs_at_once_each_get_their_folder(user):
             said.chmod(0o666)
             assert ended([begin(work, said) for _ in range(RUNS)]) == [0] * RUNS, said.read_text()
         assert [path.name for path in place.iterdir()] == ["said"]
+
+
+@needs_runtime
+@needs_root
+@pytest.mark.parametrize("user", [0, ORDINARY], ids=["root", "ordinary"])
+def test_many_whole_commands_run_at_once(user):
+    """As job arrays do: the same ``exec`` everywhere at the same moment, and nothing of them is left."""
+    before = as_ordinary(fuse=True) if user else []
+    with open_folder() as place:
+        shutil.copy(BUSYBOX, place / "tool.sif")
+        (place / "run").mkdir(mode=0o777)
+        (place / "run").chmod(0o1777)
+        words = ["exec", "--runtime", "builtin", str(place / "tool.sif"), "sh", "-c", "echo $0", str(place)]
+        env = environment(SIFMAKE_TMPDIR=str(place / "run"))
+        for _ in range(ROUNDS if LONG else 1):
+            started = [start(*words, before=before, env=env, cwd="/") for _ in range(RUNS)]
+            said = [(one.communicate(timeout=300), one.returncode) for one in started]
+            assert set(said) == {((f"{place}\n".encode(), b""), 0)}
+        assert os.listdir(place / "run") == []
+        assert processes_with(str(place)) == []
 
 
 def test_what_a_running_build_holds_is_kept(tmp_path, monkeypatch):
