@@ -88,6 +88,7 @@ def explain(error: OSError) -> str:
         errno.EACCES: "check the permissions of the file and its folder",
         errno.EROFS: "name another folder",
         errno.EIO: "the disk or the file system has a fault: look into the kernel's log",
+        errno.EAGAIN: "raise the limit of processes (ulimit -u)",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
         errno.ENOMEM: "free some memory, or raise the limit (ulimit -v, or --mem of the batch system)",
         errno.ENOSPC: "free some space there, or name another folder (SIFMAKE_CACHE for the store)",

@@ -50,6 +50,12 @@ def mount_points(needed: Iterable[str]) -> tuple[str, str]:
     )
 
 
+_FEWER = ["-f", "-processors", "1", "-data-queue", "8", "-frag-queue", "8"]
+"""One thread in place of one for each processor, and 16 MiB of buffers in place of 512."""
+_SCARCE = ("create thread", "out of memory")
+_NOT_STARTED = 127
+
+
 def unpack(image: Image, folder: str) -> None:
     """Unpack the image into a new folder, leaving out files that only root could create."""
     program = find_program("unsquashfs")
@@ -58,13 +64,25 @@ def unpack(image: Image, folder: str) -> None:
             "the image can neither be mounted nor unpacked",
             hint="install squashfuse (and let users open /dev/fuse), or squashfs-tools",
         )
-    argv = [program, "-q", "-n", "-no-xattrs", "-o", str(image.offset), "-d", folder, image.name]
-    log = os.memfd_create("unsquashfs")
-    status = exit_status(os.waitpid(spawn_helper(argv, log, [image.fd]), 0)[1])
-    if status not in (0, 2):
-        text = " ".join(os.pread(log, 2000, 0).decode("utf-8", "replace").split())
-        raise RunError(f"unsquashfs ended with status {status}: {text[-500:]}")
-    os.close(log)
+    for fewer in ([], _FEWER):
+        argv = [program, "-q", "-n", "-no-xattrs", *fewer, "-o", str(image.offset), "-d", folder, image.name]
+        status, text = _output_of(argv, image.fd)
+        if status in (0, 2):
+            return
+        if status != _NOT_STARTED and not any(word in text.lower() for word in _SCARCE):
+            raise RunError(f"unsquashfs ended with status {status}: {text}")
+    hint = "raise the limits of processes, open files and memory (ulimit -u, ulimit -n, ulimit -v)"
+    raise RunError(f"unsquashfs cannot work here ({text or 'it does not start'})", hint=hint)
+
+
+def _output_of(argv: list[str], fd: int) -> tuple[int, str]:
+    """Run a program that reads an open file; return its status and the end of what it said, on one line."""
+    log = os.memfd_create("output")
+    try:
+        status = exit_status(os.waitpid(spawn_helper(argv, log, [fd]), 0)[1])
+        return status, " ".join(os.pread(log, 2000, 0).decode("utf-8", "replace").split())[-500:]
+    finally:
+        os.close(log)
 
 
 def own_namespace(uid: int, gid: int, *, user: bool = False) -> bool:

@@ -38,8 +38,14 @@ class Scratch:
 
     def remove(self) -> None:
         """Remove the folder with everything in it."""
-        _clear(self.path)
-        os.close(self.fd)
+        try:
+            _clear(self.path)
+        except OSError:  # no more files may be opened: that of the lock makes room
+            os.close(self.fd)
+            with contextlib.suppress(OSError):
+                _clear(self.path)
+        else:
+            os.close(self.fd)
 
 
 def _make(parent: str) -> tuple[str, int]:
@@ -48,11 +54,21 @@ def _make(parent: str) -> tuple[str, int]:
         path = f"{parent}/{PREFIX}{secrets.token_hex(8)}"
         os.mkdir(path, 0o700)
         with contextlib.suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            fd = _open_new(path)
             if claim(fd, path):
                 return path, fd
             os.close(fd)
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), parent)
+
+
+def _open_new(path: str) -> int:
+    """Open a folder that was just made; where that fails, it goes again."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+        raise
 
 
 def _sweep(parent: str) -> None:

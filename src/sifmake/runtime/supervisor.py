@@ -90,7 +90,7 @@ def _run_keeper(run: Run) -> tuple[int, bytes]:
 
 def _keep(run: Run, report: int) -> None:
     """Act as the keeper; does not return."""
-    from sifmake.errors import SifmakeError
+    from sifmake.errors import NO_MEMORY, SifmakeError, explain
     from sifmake.runtime.keeper import Keeper, prepare_signals
 
     status = _FAILED
@@ -101,7 +101,9 @@ def _keep(run: Run, report: int) -> None:
     except SifmakeError as error:
         _tell(report, error.what, error.where, error.hint)
     except OSError as error:
-        _tell(report, str(error), "", "")
+        _tell(report, explain(error), "", "")
+    except MemoryError:
+        _tell(report, NO_MEMORY, "", "")
     except BaseException as error:  # noqa: BLE001 - the forked process must not continue in the caller's code
         _tell(report, f"{type(error).__name__}: {error}", "", "please report this")
     finally:
