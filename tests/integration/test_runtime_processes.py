@@ -21,6 +21,7 @@ from support.runtime import (
     SIFMAKE,
     as_ordinary,
     end_processes_with,
+    environment,
     needs_root,
     needs_runtime,
     processes_with,
@@ -235,7 +236,8 @@ def test_full_tmp(sif, user):
     script = f'cp "$0" {copy}; chmod 644 {copy}; {FULL} cd /; "$@"; s=$?; ls /tmp >&2; exit $s'
     before = [*fuse, "unshare", "-m", "sh", "-c", script, sif, *user_words]
     try:
-        done = run("exec", copy, "sh", "-c", "echo ok; df /tmp | tail -1", before=before)
+        env = {name: value for name, value in environment().items() if name != "SIFMAKE_TMPDIR"}
+        done = run("exec", copy, "sh", "-c", "echo ok; df /tmp | tail -1", before=before, env=env)
     finally:
         Path(copy).unlink()
     if user == "ordinary, no FUSE":
