@@ -155,7 +155,7 @@ def test_push_targets_are_corrected_in_one_step(folder: Path, complaint, target:
         (403, "are you allowed to push there?"),
         (404, "are you allowed to push there?"),
         (405, "it takes no uploads"),
-        (412, "a quota, tags that cannot change"),
+        (412, "quota, immutable tag"),
         (413, "the file is too large for the registry"),
         (507, "the registry is full"),
     ],
@@ -165,7 +165,7 @@ def test_a_refused_push_says_why(folder: Path, complaint, status: int, hint: str
         registry.on("POST", "/blobs/uploads/", Answer(status))
         error = complaint("push", "--no-https", str(write_sif(folder / "a.sif")), f"oras://{registry.host}/me/a:1")
     assert hint in error
-    assert "is this a registry?" not in error
+    assert "check that this is a registry" not in error
 
 
 @pytest.mark.parametrize("text", ["", "# Written by sifmake\n", "---\n", "null\n"])

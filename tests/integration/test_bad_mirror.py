@@ -65,7 +65,7 @@ def test_a21_the_image_is_whole_all_the_same(origin, mirror, tmp_path, how):
     before = len(registry.requests("GET", layer))
     status, sif, lines = pull(tmp_path / "mirrored", registry.host, [mirror.host])
     assert status == 0
-    assert [f"the mirror {mirror.host} is passed over: " in line for line in lines] == [True]
+    assert [f"skipping the mirror {mirror.host}: " in line for line in lines] == [True]
     assert len(registry.requests("GET", layer)) == before + 1
     assert pull(tmp_path / "direct", registry.host, []) == (0, sif, [])
 
@@ -82,5 +82,5 @@ def test_a21_when_the_registry_is_damaged_too_the_pull_fails(origin, mirror, tmp
     finally:
         path.write_bytes(data)
     assert (status, sif, len(lines)) == (1, b"", 2)
-    assert f"the mirror {mirror.host} is passed over" in lines[0]
+    assert f"skipping the mirror {mirror.host}" in lines[0]
     assert "blob has the wrong digest" in lines[1]

@@ -88,7 +88,7 @@ def test_what_is_not_there(plain):
 
 
 def test_a38_an_image_behind_oras_is_named(plain, tmp_path):
-    with pytest.raises(SourceError, match=r"a container image with 2 layers and no SIF file; use docker://localhost"):
+    with pytest.raises(SourceError, match=r"a container image with 2 layers, not a SIF file; use docker://localhost"):
         open_sif_source(f"oras://{plain.host}/org/image:1", settings()).fetch(tmp_path / "x.sif")
 
 

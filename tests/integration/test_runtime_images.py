@@ -38,7 +38,7 @@ def test_official_busybox_by_uri(name, folder):
     """Pulled into the store on first use, found there afterwards, also offline and as an ordinary user."""
     layout = OFFICIAL / name / "amd64"
     if not (layout / "index.json").is_file():
-        pytest.skip("no OCI layout")
+        pytest.skip("not an OCI layout")
     env = environment(SIFMAKE_CACHE=str(folder / "store"))
     script = "busybox | head -1; id -u; ls /bin | wc -l"
     first = run("exec", f"oci:{layout}", "sh", "-c", script, env=env)

@@ -167,7 +167,7 @@ def test_a_file_that_a_variable_names_and_that_is_not_there_is_told(tmp_path, va
     assert messages.warnings == []
     path.unlink()
     assert CredentialStore(environ, messages).find("quay.io", "x") is None
-    assert messages.warnings == [f"{path}: there is no such file with registry credentials; going on without"]
+    assert messages.warnings == [f"{path}: the file with registry credentials does not exist; continuing without it"]
 
 
 def test_a_file_that_cannot_be_read_is_told_and_never_replaced(tmp_path):
@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_read_is_told_and_never_replaced(tmp_path):
     path.mkdir(parents=True)
     environ, messages = {"HOME": str(tmp_path)}, Messages()
     assert CredentialStore(environ, messages).find("quay.io", "x") is None
-    assert messages.warnings == [f"{path}: the file with registry credentials cannot be read; going on without"]
+    assert messages.warnings == [f"{path}: the file with registry credentials cannot be read; continuing without it"]
     assert known_registries(environ, messages) == []
     assert len(messages.warnings) == 2
     for change in (

@@ -24,7 +24,7 @@ from support.registry import FakeRegistry
 SLOW = 0.05
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-NO_CONTENT, NO_END = "bytes that are no content", "no end of its head"
+NO_CONTENT, NO_END = "bytes besides its content", "no end of its head"
 HEADS = {
     "100 without end": (endlessly(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), NO_CONTENT),
     "103 without end": (

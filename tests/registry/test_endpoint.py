@@ -48,7 +48,7 @@ class Recorder:
 
 
 def no_tls():
-    return TransportError("does not speak TLS", may_recover=True, reached=True, not_tls=True)
+    return TransportError("does not use TLS", may_recover=True, reached=True, not_tls=True)
 
 
 def ask(answers, host="registry.example", settings=NOTHING, credentials=None, **options):
@@ -173,7 +173,7 @@ def test_a_token_service_without_tls_is_asked_where_it_is_allowed_and_never_with
     assert ask(answers, settings=allowed)[0] == 200
     answers["https://registry.example/v2/"] = [challenge, Answer(200)]
     status, urls, _ = ask(answers, settings=allowed, credentials=Credentials("alice", "hunter2"))
-    assert "credentials sent to" in str(status)
+    assert "asks to send credentials to" in str(status)
     assert urls == ["https://registry.example/v2/"]
 
 

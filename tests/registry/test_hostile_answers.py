@@ -73,7 +73,7 @@ def test_token_services_nowhere(registry, address, token):
 def test_tokens_that_are_none(registry, body):
     registry.on("GET", "/token", Answer(200, body))
     TokenAuth(registry)
-    assert "the token service gave no token" in refused(registry)
+    assert "the token service did not return a token" in refused(registry)
 
 
 @pytest.mark.parametrize("life", ["1e999", "NaN", "-1", "true", '"x"', "1" + "0" * 400])

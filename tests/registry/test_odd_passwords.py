@@ -102,9 +102,9 @@ def test_helpers_take_and_give_whole_characters_only(tmp_path):
     helper.write_text("""#!/bin/sh\necho '{"Username": "alice", "Secret": "\\ud800"}'\n""")
     helper.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    with pytest.raises(ConfigError, match="half a character"):
+    with pytest.raises(ConfigError, match="an incomplete character"):
         get("odd", "registry.example", environ)
-    with pytest.raises(ConfigError, match="no password that is not UTF-8"):
+    with pytest.raises(ConfigError, match="cannot store a password that is not UTF-8"):
         store("odd", "registry.example", Credentials("alice", TEXT), environ)
 
 

@@ -95,7 +95,7 @@ def names(monkeypatch, **addresses):
 def refused(registry, *services, **changes):
     with pytest.raises(RegistryError) as caught:
         pull(f"docker://{registry.host}/{IMAGE}:1", **changes)
-    assert "a server elsewhere leads to" in str(caught.value)
+    assert "a remote server leads to" in str(caught.value)
     assert not any(service.log for service in services)
     return str(caught.value)
 
@@ -141,7 +141,7 @@ def test_a_name_that_changes_its_address_meanwhile_is_found_out(away, monkeypatc
     away.on("GET", "/v2/", Answer(401, headers={"WWW-Authenticate": challenge, "Connection": "close"}))
     plain = {f"evil.example:{port}": HostSettings(plain_http=True)}
     with socket.create_server(("127.0.0.1", port)) as listener:
-        with pytest.raises(RegistryError, match="a server elsewhere leads to"):
+        with pytest.raises(RegistryError, match="a remote server leads to"):
             pull(f"docker://evil.example:{port}/{IMAGE}:1", registries=plain)
         with listener.accept()[0] as connection:
             assert connection.recv(10) == b""
@@ -153,7 +153,7 @@ def test_a_connection_that_is_there_already_is_no_way_in(away):
         transport = Transport({})
         ask = partial(transport.exchange, "GET", f"http://{own.host}/v2/", {}, HostSettings())
         ask().read_all(100)
-        with pytest.raises(TransportError, match="a server elsewhere leads to"):
+        with pytest.raises(TransportError, match="a remote server leads to"):
             ask(sender=ELSEWHERE)
         ask(sender=LOOPBACK).read_all(100)
         transport.close()

@@ -79,7 +79,7 @@ WRONG = {
     "another layer": lambda data: Answer(200, data[::-1]),
     "cut short and announced so": lambda data: Answer(200, data[:5000]),
     "cut short and not announced": lambda data: Answer(200, data[:5000], unsized=True),
-    "broken off": lambda data: Answer(200, data, cut=5000),
+    "interrupted": lambda data: Answer(200, data, cut=5000),
     "longer and announced so": lambda data: Answer(200, data + b"more"),
     "longer than announced": lambda data: Answer(200, data + b"more", {"Content-Length": str(len(data))}),
     "longer and not announced": lambda data: Answer(200, data + b"more", unsized=True),
@@ -94,7 +94,7 @@ def test_a21_wrong_bytes_of_a_layer_are_fetched_from_the_registry(registry, mirr
     warnings = fetch(registry, [mirror], tmp_path)
     if warnings:
         assert len(warnings) == 1
-        assert f"the mirror {mirror.host} is passed over: " in warnings[0]
+        assert f"skipping the mirror {mirror.host}: " in warnings[0]
         assert registry.count("GET", layer) == 1
     else:  # the surplus behind the announced length was never read
         assert how is WRONG["longer than announced"]
@@ -117,7 +117,7 @@ def test_a21_a_layer_of_two_halves_is_fetched_whole_from_the_second_place(regist
     mirror.on("GET", layer, Answer(503))
     warnings = fetch(registry, [mirror], tmp_path)
     assert ["range" in request.headers for request in registry.asked("GET", layer)] == [True, False]
-    assert len([text for text in warnings if "is passed over" in text]) == 1
+    assert len([text for text in warnings if "skipping the mirror" in text]) == 1
 
 
 @pytest.mark.parametrize("what", ["manifest", "config"])
@@ -126,7 +126,7 @@ def test_a21_a_wrong_document_comes_from_the_registry(registry, mirror, tmp_path
     digest = digest if what == "manifest" else registry.blobs.document(image_of(registry))["config"]["digest"]
     mirror.on("GET", digest, Answer(200, registry.blobs[digest].replace(b"amd64", b"amd65").replace(b"{", b"[", 1)))
     (warning,) = fetch(registry, [mirror], tmp_path, Memory(f"{registry.host}/org/image:1"))
-    assert f"the mirror {mirror.host} is passed over: " in warning
+    assert f"skipping the mirror {mirror.host}: " in warning
     assert registry.count("GET", digest) == 1
 
 
@@ -151,7 +151,7 @@ def test_a21_when_the_registry_is_wrong_too_one_line_says_so(registry, mirror, t
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
     assert main(["--quiet", "pull", "x.sif", f"docker://{registry.host}/org/image:1"]) == 1
     warning, line = capsys.readouterr().err.splitlines()
-    assert f"the mirror {mirror.host} is passed over" in warning
+    assert f"skipping the mirror {mirror.host}" in warning
     assert "blob has the wrong digest" in line
     assert not (tmp_path / "x.sif").exists()
     assert (mirror.count("GET", layer), registry.count("GET", layer)) == (1, 2)
@@ -184,7 +184,7 @@ def test_a21_a_document_that_is_not_what_its_answer_says_comes_from_the_registry
     headers = {"Docker-Content-Digest": image_of(registry)["digest"]}
     mirror.on("GET", "/manifests/1", Answer(200, good.replace(b"{", b"[", 1), headers))
     (warning,) = fetch(registry, [mirror], tmp_path)
-    assert f"the mirror {mirror.host} is passed over: " in warning
+    assert f"skipping the mirror {mirror.host}: " in warning
     assert registry.count("GET", "/manifests/1") == 1
 
 
@@ -192,7 +192,7 @@ def past_caches(requests):
     return ["cache-control" in request.headers for request in requests]
 
 
-RESUMED = {"broken off", "cut short and not announced"}
+RESUMED = {"interrupted", "cut short and not announced"}
 REPEATED = {name: how for name, how in WRONG.items() if name not in RESUMED}
 
 

@@ -86,7 +86,7 @@ def test_h19_challenges_in_two_headers(registry, first):
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        ((SIF, "application/vnd.sylabs.sif.layer.v1.sif"), "this is a SIF file and no container image; use oras://"),
+        ((SIF, "application/vnd.sylabs.sif.layer.v1.sif"), "this is a SIF file, not a container image; use oras://"),
         ((b"text", "text/markdown"), "this is an artifact of type text/markdown and no container image"),
     ],
 )

@@ -91,7 +91,7 @@ def test_schema_1_is_refused():
 def test_artifacts(name):
     layout = CORPUS / "generated/oras" / name
     if name.startswith("sif"):
-        with pytest.raises(SourceError, match=r"a SIF file and no container image; use oras://"):
+        with pytest.raises(SourceError, match=r"a SIF file, not a container image; use oras://"):
             pull(f"oci:{layout}")
     else:
         assert len(pull(f"oci:{layout}").blobs) == 1

@@ -66,7 +66,7 @@ def test_one_of_several_images_is_chosen(tmp_path, blobs, image):
     assert pull(f"{base}:@1").blobs == [b"other"]
     assert pull(f"{base}@{blobs.document(other)['config']['digest']}").blobs == [b"other"]
     with pytest.raises(
-        SourceError, match=r"2 images and none was chosen; add :NAME:TAG; the archive has a:1, reg.io/b:2"
+        SourceError, match=r"2 images, so one must be chosen; add :NAME:TAG; the archive has a:1, reg.io/b:2"
     ):
         pull(base)
     with pytest.raises(SourceError, match=r"no image 'c:1'; the archive has a:1"):
@@ -114,7 +114,7 @@ def test_a_config_that_is_not_what_its_name_says(tmp_path, blobs, image):
     [
         ("a/layer.tar", "which is not in the archive"),
         ("../../../etc/passwd", "no member"),
-        ("layer.tar", "lead in a circle"),
+        ("layer.tar", "form a loop"),
     ],
 )
 def test_links_that_lead_nowhere(tmp_path, blobs, image, target, words):
@@ -166,7 +166,7 @@ def test_an_old_archive_with_a_circle_of_parents(tmp_path):
     [
         (b"[]", "lists no images"),
         (b"{}", "lists no images"),
-        (b"[1]", "not as docker save writes it"),
+        (b"[1]", "does not have the form that docker save writes"),
         (b"{", "no JSON"),
         (entry("b/layer.tar"), "1 layers, the config 2 DiffIDs"),
         (entry("b/layer.tar", "../../x"), "no member '../../x'"),

@@ -60,7 +60,7 @@ def test_an_image_that_is_not_there(environ, image):
 
 
 def test_an_id_that_was_cut_short(environ, image):
-    with pytest.raises(SourceError, match=r"the engine has no such image; an ID is written as sha256: and 64 digits"):
+    with pytest.raises(SourceError, match=r"the engine has no such image; write an ID as sha256: and 64 digits"):
         pull(f"docker-daemon:{image[7:19]}", environ=environ)
 
 
@@ -75,7 +75,7 @@ def test_an_export_that_breaks_off(engine, environ, image):
     [
         ("unix:///nowhere/docker.sock", "cannot be reached.*DOCKER_HOST"),
         ("tcp://127.0.0.1:9", "cannot be reached"),
-        ("npipe:////./pipe/docker_engine", "docker-daemon:x:latest: an engine at .* cannot be asked.*docker save"),
+        ("npipe:////./pipe/docker_engine", "docker-daemon:x:latest: cannot connect to an engine at .*docker save"),
     ],
 )
 def test_engines_that_are_not_there(host, words):

@@ -160,7 +160,7 @@ def test_who_wins(tmp_path):
 
 
 def test_a_context_that_is_not_there(tmp_path):
-    with pytest.raises(SourceError, match="there is no Docker context 'gone'; docker context ls"):
+    with pytest.raises(SourceError, match="there is no Docker context 'gone'; run `docker context ls"):
         find_engine({"HOME": str(tmp_path), "DOCKER_CONTEXT": "gone"})
 
 
@@ -235,15 +235,15 @@ def test_names_and_ports(address, variables, name):
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("npipe:////./pipe/docker_engine", "cannot be asked.*docker save"),
-        ("fd://", "cannot be asked"),
-        ("tcp://", "cannot be asked"),
-        ("ssh://", "cannot be asked"),
-        ("docker.sock", "cannot be asked"),
-        ("tcp://engine:many", "no number"),
-        ("tcp://alice:secret@[bad", "address of the engine is none"),
-        ("ssh://alice:secret@engine", "holds a password"),
-        ("ftp://alice:secret@engine", "cannot be asked"),
+        ("npipe:////./pipe/docker_engine", "cannot connect to an engine.*docker save"),
+        ("fd://", "cannot connect to an engine"),
+        ("tcp://", "cannot connect to an engine"),
+        ("ssh://", "cannot connect to an engine"),
+        ("docker.sock", "cannot connect to an engine"),
+        ("tcp://engine:many", "not a number"),
+        ("tcp://alice:secret@[bad", "invalid engine address"),
+        ("ssh://alice:secret@engine", "contains a password"),
+        ("ftp://alice:secret@engine", "cannot connect to an engine"),
     ],
 )
 def test_addresses_that_cannot_be_used(address, words):

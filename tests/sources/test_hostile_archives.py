@@ -92,7 +92,7 @@ HOSTILE = {
     "tiny PAX records": (lambda: header(b"x", b"6 a=b\n" * 170_000) * 9, "truncated|no member|neither manifest.json"),
     "more headers than memory": (
         lambda: compressed(header(b"L", b"n" * MIB), 900),
-        "16777216 are allowed; set pax-bytes or archive-headers-bytes",
+        "16777216 are allowed; raise pax-bytes or archive-headers-bytes",
     ),
     "more members than time": (
         lambda: compressed(header(b"0", b"") * 1000, 101),

@@ -48,7 +48,7 @@ def test_one_of_several_refs_is_chosen_and_the_error_lists_them(tmp_path, blobs,
     assert pull(f"oci:{layout}:v2").image.digest == other["digest"]
     assert pull(f"oci:{layout}:@0").image.digest == image["digest"]
     assert pull(f"oci:{layout}@{other['digest']}").image.digest == other["digest"]
-    with pytest.raises(SourceError, match=r"2 images and none was chosen; add :TAG or @DIGEST; it has :v1, :v2"):
+    with pytest.raises(SourceError, match=r"2 images, so one must be chosen; add :TAG or @DIGEST; it has :v1, :v2"):
         pull(f"oci:{layout}")
     with pytest.raises(SourceError, match=r"no image 'v3'; it has :v1, :v2"):
         pull(f"oci:{layout}:v3")
@@ -130,7 +130,7 @@ def test_a_fifo_instead_of_a_blob_does_not_hang(tmp_path, blobs, image):
     path = layer_path(layout, blobs, image)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(SourceError, match="no regular file"):
+    with pytest.raises(SourceError, match="not a regular file"):
         pull(f"oci:{layout}")
 
 
@@ -157,8 +157,8 @@ def test_a_config_digest_is_explained(tmp_path, blobs, image):
         ("oci:{0}/saved", "use docker-archive:"),
         ("oci:{0}/broken", "index.json: the document is no JSON"),
         ("oci-archive:{0}/none", "cannot be opened"),
-        ("oci-archive:{0}/file", "no tar archive"),
-        ("oci-archive:{0}/empty", "cannot be opened|folder and no archive"),
+        ("oci-archive:{0}/file", "not a tar archive"),
+        ("oci-archive:{0}/empty", "cannot be opened|folder, not an archive"),
         ("docker-archive:{0}/oci.tar", "use oci-archive: for an OCI layout"),
         ("docker-archive:{0}/xz", "the compressed stream is damaged"),
         ("docker-archive:{0}/lz4", "compressed with lz4"),

@@ -145,7 +145,7 @@ def test_a34_a35_tag_and_digest_together(registry, blobs):
 
 def test_a36_a_pinned_config_digest_is_explained(registry, blobs):
     config = blobs.document(blobs.image([b"x"]))["config"]["digest"]
-    with pytest.raises(SourceError, match=r"config \(the image ID.*pin the manifest's digest"):
+    with pytest.raises(SourceError, match=r"config \(the image ID.*use the manifest's digest"):
         pull_from(registry, suffix=f"@{config}")
 
 

@@ -93,7 +93,7 @@ def test_typed_credentials_and_variables_do_so_too(server, tmp_path):
 
 def test_without_them_one_line_says_what_to_do(server, tmp_path):
     guard(server)
-    with pytest.raises(RegistryError, match=r"\(401\): the file is private, .*; log in with sifmake registry login"):
+    with pytest.raises(RegistryError, match=r"\(401\): the file is private, .*; run `sifmake registry login"):
         fetch(f"https://{server.host}/file.sif", tmp_path, trusting(server, tmp_path))
 
 
@@ -142,5 +142,5 @@ def test_a_login_to_a_web_server_is_kept(monkeypatch, tmp_path, capsys):
         server.on("GET", "/v2/", Answer(404))
         words = ["registry", "login", "--username", "alice", "--password-stdin", "--authfile", "a.json", server.host]
         assert main(words) == 0
-        assert "is not a registry: the password is kept untested" in capsys.readouterr().err
+        assert "is not a registry; the password is kept unchecked" in capsys.readouterr().err
     assert ALICE.removeprefix("Basic ") in (tmp_path / "a.json").read_text()

@@ -202,7 +202,7 @@ def test_a_stream_that_ends_early(tmp_path, blobs, image, cut, compression):
     sink = Kept()
     with piped(data, tmp_path) as fifo:
         source = open_source(f"docker-archive:{fifo}", settings(sink=sink))
-        with pytest.raises(SourceError, match=r"truncated|no tar archive"):
+        with pytest.raises(SourceError, match=r"truncated|not a tar archive"):
             source.resolve(AMD64)
         source.close()
     assert not sink.kept
@@ -295,6 +295,6 @@ def test_a_layer_that_went_by_can_still_be_opened_but_not_from_a_pipe(tmp_path, 
     with piped(path.read_bytes(), tmp_path) as fifo:
         source = open_source(f"docker-archive:{fifo}", settings())
         found = source.image(source.resolve(AMD64).manifest_digest)
-        with pytest.raises(SourceError, match="a pipe can be read once only"), source.open_layer(found.layers[0]):
+        with pytest.raises(SourceError, match="a pipe can be read only once"), source.open_layer(found.layers[0]):
             pass
         source.close()

@@ -109,9 +109,9 @@ def header(**changes):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "no tar archive"),
-        (b"\0" * 2000, "no tar archive"),
-        (b"PK\x03\x04" + b"x" * 2000, "no tar archive"),
+        (b"", "not a tar archive"),
+        (b"\0" * 2000, "not a tar archive"),
+        (b"PK\x03\x04" + b"x" * 2000, "not a tar archive"),
         (header(), "truncated"),
         (header() + b"data".ljust(512, b"\0") + b"garbage" * 100, "damaged at byte 1024"),
         (header() + b"data".ljust(512, b"\0") + header()[:300], "truncated: .* inside a header"),

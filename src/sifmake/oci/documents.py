@@ -55,7 +55,7 @@ def parse_document(data: bytes) -> Index | Manifest:
         return parse_manifest(document)
     if media_type:
         name, hint = what_it_is(media_type)
-        raise SourceError(f"this is {name} and no container image", hint=hint)
+        raise SourceError(f"this is {name}, not a container image", hint=hint)
     raise IntegrityError("the document is neither an image manifest nor an index")
 
 
@@ -81,7 +81,7 @@ def parse_manifest(document: dict[str, Any]) -> Manifest:
         name, hint = what_it_is(config.media_type)
         if config.media_type.startswith(("application/vnd.oci.empty", "application/vnd.unknown")) and layers:
             name, hint = what_it_is(_text(document, "artifactType") or layers[0].media_type)
-        raise SourceError(f"this is {name} and no container image", hint=hint)
+        raise SourceError(f"this is {name}, not a container image", hint=hint)
     for number, layer in enumerate(layers, 1):
         if not is_layer(layer.media_type):
             name, hint = what_it_is(layer.media_type)

@@ -1,4 +1,4 @@
-"""Files with registry credentials, as Docker, Podman and Apptainer keep them."""
+"""Files with registry credentials in the format of Docker, Podman and Apptainer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
-"""What Docker calls Docker Hub in its files and helpers."""
+"""The name of Docker Hub in Docker's files and helpers."""
 _LARGEST_FILE = 4 << 20
 _DOCKER_HUB_NAMES = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
 _VERSION = re.compile(r"/v[12]/?\Z")
@@ -31,8 +31,8 @@ class AuthFile:
     """The document of one file.
 
     Attributes:
-        origin: Its path, or the name of the variable that held it.
-        document: The whole JSON object.
+        origin: Its path, or the name of the variable that contains it.
+        document: The complete JSON object.
         entries: ``auths`` by normalised key.
         helpers: ``credHelpers`` by normalised host.
         store: ``credsStore``.
@@ -46,7 +46,7 @@ class AuthFile:
 
 
 def read_auth_file(path: Path) -> AuthFile | None:
-    """Return a file's credentials, or None where there is no file that can be read.
+    """Return a file's credentials, or None if there is no readable file.
 
     Raises:
         ConfigError: It is damaged.
@@ -60,17 +60,17 @@ def read_auth_file(path: Path) -> AuthFile | None:
 
 
 def open_auth_file(path: Path) -> AuthFile:
-    """Return a file that is to be changed; an empty one where there is none.
+    """Return a file in order to change it; an empty one if there is none.
 
     Raises:
-        ConfigError: It is damaged, or cannot be read: what is in it would be lost.
+        ConfigError: It is damaged or cannot be read, so changing it would lose its content.
     """
     file = read_auth_file(path)
     if file is None and exists_quietly(path):
         raise ConfigError(
             "the file with registry credentials cannot be read",
             where=str(path),
-            hint="whose is it? name another with --authfile",
+            hint="check its owner and mode, or use another file with --authfile",
         )
     return file or AuthFile(str(path))
 
@@ -92,7 +92,7 @@ def parse_auth_file(data: bytes, origin: str) -> AuthFile:
 
 
 def normal_key(key: str) -> str:
-    """Return ``host[:port][/path]`` for a key in any of the forms that tools write."""
+    """Return ``host[:port][/path]`` for a key in any form that tools write."""
     key = _VERSION.sub("", key.partition("://")[2] or key).strip("/")
     host, slash, path = key.partition("/")
     host = DOCKER_HUB if host.lower() in _DOCKER_HUB_NAMES else normal_host(host)
@@ -100,12 +100,12 @@ def normal_key(key: str) -> str:
 
 
 def file_key(host: str) -> str:
-    """Return the key under which a host is written."""
+    """Return the key under which to write a host."""
     return _DOCKER_HUB_KEY if host == DOCKER_HUB else host
 
 
 def store_entry(path: Path, host: str, credentials: Credentials | None) -> bool:
-    """Write credentials into a file, or remove them; return whether the file was changed. It gets mode 0600.
+    """Write credentials to a file, or remove them; return whether the file was changed. It gets mode 0600.
 
     Raises:
         ConfigError: The file is damaged or cannot be read.
@@ -135,10 +135,10 @@ def _entry(value: Mapping[str, Any], origin: str) -> Credentials:
 
 
 def _check_sendable(*secrets: str) -> None:
-    """Look whether secrets that came as JSON can be sent: the tokens, which come last, as they are.
+    """Check that secrets from JSON can be sent; the last ones are tokens, which are sent unchanged.
 
     Raises:
-        ValueError: One has half a character, or a token has a character that no header takes.
+        ValueError: One has an incomplete character, or a token has a character that is not allowed in a header.
     """
     for secret in secrets:
         secret.encode(errors="surrogateescape")

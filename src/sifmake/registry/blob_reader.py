@@ -1,4 +1,4 @@
-"""The bytes of one blob through bad weather: repeated, resumed where they broke off, given up when they stall."""
+"""Reading one blob over an unreliable connection: repeated, resumed after a break, given up if it stalls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sifmake.registry.transport import Response
 
 _PROGRESS = 64 * 1024
-"""Bytes that have to come through before the count of tries begins anew."""
+"""Bytes that must arrive before the count of attempts starts again."""
 _SKIP_CHUNK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z")
 
@@ -24,14 +24,14 @@ _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z")
 class BlobReader:
     """Reads a blob once, from its first byte to its last.
 
-    The digest is the consumer's to check; the size is checked here, and never more than one byte beyond it is read.
+    The caller checks the digest. The size is checked here, and at most one byte beyond it is read.
     """
 
     def __init__(self, way: BlobRoute, size: int, policy: RetryPolicy) -> None:
-        """Take notes; the first request is made by the first read.
+        """Prepare a transfer; the first read makes the first request.
 
         Args:
-            way: Asks for the blob, at one place after the other.
+            way: Requests the blob from one place after the other.
             size: Bytes that the blob must have.
             policy: When to try again.
         """
@@ -49,7 +49,7 @@ class BlobReader:
         """Return up to ``size`` bytes, empty at the end.
 
         Raises:
-            RegistryError: The blob cannot be had.
+            RegistryError: The blob is not available.
             IntegrityError: It is longer or shorter than it should be.
         """
         while self._position < self._size:
@@ -67,10 +67,10 @@ class BlobReader:
         return b""
 
     def open(self) -> None:
-        """Make the first request now, so that what is wrong with it is known.
+        """Make the first request now, so that its errors are known.
 
         Raises:
-            SourceError: As :meth:`read`.
+            SourceError: As for :meth:`read`.
         """
         while self._response is None and self._position < self._size:
             try:
@@ -79,7 +79,7 @@ class BlobReader:
                 self._go_elsewhere(error)
 
     def take(self, response: Response) -> None:
-        """Begin with an answer that has come already, with status 200."""
+        """Start with an answer that has already arrived, with status 200."""
         self._begin(response)
         self._response = response
 
@@ -105,15 +105,15 @@ class BlobReader:
         self._attempt += 1
         most = self._policy.attempts if self._way.is_last else min(self._policy.attempts, MIRROR_ATTEMPTS)
         if self._attempt > most:
-            what = f"the transfer broke off {most} times"
+            what = f"the transfer was interrupted {most} times"
             after = f"lastly after {self._position} of {self._size} bytes ({str(error)[:120]})"
-            hint = "try again: what came whole is kept"
+            hint = "try again: layers that arrived completely are kept"
             self._go_elsewhere(RegistryError(f"{what}, {after}", where=self._way.endpoint.host, hint=hint))
             return
         self._way.endpoint.pause(self._attempt)
 
     def _go_elsewhere(self, error: SourceError) -> None:
-        """Go on at the next place, or raise the error where there is none."""
+        """Continue at the next place, or raise the error if there is none."""
         self.close()
         if not self._way.move_on(error, mixed=self._position > 0):
             raise error from None
@@ -121,7 +121,7 @@ class BlobReader:
         self._etag, self._may_range = "", True
 
     def _connect(self) -> Response:
-        """Ask for the rest of the blob; return an answer whose body begins where it broke off."""
+        """Request the rest of the blob; return an answer whose body starts at the interruption."""
         headers = {}
         if self._position and self._may_range:
             headers["Range"] = f"bytes={self._position}-"
@@ -144,13 +144,13 @@ class BlobReader:
         return match is not None and int(match[1]) == self._position and match[3] in ("*", str(self._size))
 
     def _begin(self, response: Response) -> None:
-        """Take the whole blob, passing over what came before the break."""
+        """Read the blob from its start, skipping the bytes before the interruption."""
         if response.length is not None and response.length != self._size:
             response.close()
             raise IntegrityError(
                 f"the registry offers {response.length} bytes, the manifest says {self._size}",
                 where=self._way.endpoint.host,
-                hint="the blob was stored damaged, or something on the way changes it",
+                hint="the registry's copy is damaged, or a proxy changes it",
             )
         etag = response.headers.get("ETag", "")
         self._etag = etag if etag.startswith('"') else ""
@@ -169,11 +169,11 @@ class BlobReader:
             response.close()
         if isinstance(error, NotFoundError):
             error.what = error.what.replace("no such image", "no such blob")
-            error.hint = "the image was not pushed whole, or a part of it was deleted"
+            error.hint = "a part of the image is missing from the registry; push the image again"
         raise error
 
     def _check_end(self) -> None:
-        """Look whether an answer of unknown length goes on behind the last byte."""
+        """Check whether an answer of unknown length continues after the last byte."""
         if self._response is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""Settings of hosts: the configuration's own, else the certificates that Docker and Podman find in ``certs.d``."""
+"""Settings of hosts: from the configuration, else certificates from ``certs.d``, as for Docker and Podman."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SYSTEM_FOLDERS = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
 @dataclass(frozen=True)
 class HostSettingsLookup:
-    """What is known of hosts.
+    """The settings of hosts.
 
     Attributes:
-        configured: By host[:port] as it stands in references.
-        environ: Says where the user's own ``certs.d`` is.
+        configured: By host[:port], as in references.
+        environ: Gives the location of the user's ``certs.d``.
     """
 
     configured: Mapping[str, HostSettings]
     environ: Mapping[str, str]
 
     def of(self, host: str) -> HostSettings:
-        """Return a host's settings; certificates come from ``certs.d`` where the configuration names none.
+        """Return a host's settings; certificates come from ``certs.d`` if the configuration names none.
 
         Raises:
             ConfigError: There is a client certificate without its key.
@@ -42,11 +42,11 @@ class HostSettingsLookup:
         return own if found is None else _with_certificates(own, found)
 
     def knows(self, host: str) -> bool:
-        """Tell whether there is anything about a host."""
+        """Tell whether there are settings for a host."""
         return host in self.configured or self._find_folder(host) is not None
 
     def _find_folder(self, host: str) -> Path | None:
-        """Return the first folder for a host; as Docker and Podman do, the others are not looked into then."""
+        """Return the first folder for a host; like Docker and Podman, ignore the others."""
         name = DOCKER_HUB if host == DOCKER_HUB_API else host
         home = self.environ.get("XDG_CONFIG_HOME") or f"{self.environ.get('HOME', '')}/.config"
         folders = [Path(home, "containers/certs.d"), *SYSTEM_FOLDERS]
@@ -54,7 +54,7 @@ class HostSettingsLookup:
 
 
 def _with_certificates(own: HostSettings, folder: Path) -> HostSettings:
-    """Read a folder: ``*.crt`` are trusted besides the system's, ``X.cert`` and ``X.key`` are shown (Docker's docs)."""
+    """Read a folder: trust ``*.crt`` in addition to the system's CAs; ``X.cert`` with ``X.key`` is for the client."""
     try:
         files = sorted(folder.iterdir())
     except OSError:
@@ -65,6 +65,6 @@ def _with_certificates(own: HostSettings, folder: Path) -> HostSettings:
         return own
     key = certificate.with_suffix(".key")
     if not key.exists():
-        hint = "certificates of an authority are named *.crt"
+        hint = "add the key, or rename a CA certificate to *.crt"
         raise ConfigError(f"there is no {key.name} for this client certificate", where=str(certificate), hint=hint)
     return replace(own, client_cert=certificate, client_key=key)

@@ -1,4 +1,4 @@
-"""``WWW-Authenticate`` by its grammar (RFC 9110, section 11.6.1): several challenges, any order, quotes or none."""
+"""Parsing of ``WWW-Authenticate`` (RFC 9110, section 11.6.1): several challenges in any order, quoted or not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Challenge:
     """One way to authenticate that a server offers.
 
     Attributes:
-        scheme: In lower case, ``bearer`` or ``basic`` for example.
+        scheme: In lower case, for example ``bearer`` or ``basic``.
         parameters: By lower-case name.
     """
 
@@ -28,7 +28,7 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> list[Challenge]:
-    """Return the challenges of a ``WWW-Authenticate`` header; what cannot be understood is passed over."""
+    """Return the challenges of a ``WWW-Authenticate`` header; unknown parts are ignored."""
     header = header[:_LONGEST_HEADER]
     challenges = []
     position = 0
@@ -39,9 +39,9 @@ def parse_challenges(header: str) -> list[Challenge]:
 
 
 def pull_scopes(challenge: Challenge, repository: str, actions: str) -> list[str]:
-    """Return the scopes to ask a token for: those of the challenge, whatever they want to be allowed, for ``actions``.
+    """Return the scopes for which to request a token: those of the challenge, but with ``actions``.
 
-    Registries behind a proxy may call a repository otherwise than the client does, so their name counts.
+    Registries behind a proxy may use another name for a repository than the client, so their name is used.
     """
     scopes = []
     for scope in challenge.parameters.get("scope", "").split():

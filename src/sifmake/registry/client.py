@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from sifmake.registry.settings import ClientSettings
 
 
-_RAISE = "set manifest-bytes or config-bytes under limits"
+_RAISE = "raise manifest-bytes or config-bytes (limits: in sifmake.yaml)"
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a HEAD told.
+    """The result of a HEAD request.
 
     Attributes:
-        digest: Of the manifest or index.
-        media_type: Empty where the registry does not say.
-        document: The manifest or index itself, where the HEAD failed or told no digest and a GET followed.
+        digest: Digest of the manifest or index.
+        media_type: Empty if the registry does not send it.
+        document: The manifest or index itself, if the HEAD failed or had no digest and a GET followed.
     """
 
     digest: str
@@ -55,7 +55,7 @@ class RegistryClient:
         self._begun: dict[str, BlobRoute] = {}
 
     def head(self, wanted: str) -> Head:
-        """Ask what a tag or digest stands for, without counting as a pull; by a GET where the HEAD fails.
+        """Ask which document a tag or digest names, without counting as a pull; with a GET if the HEAD fails.
 
         Registries and proxies that answer every GET are known to answer HEAD with 400, 403, 404, 405, 500 or 501.
 
@@ -69,7 +69,7 @@ class RegistryClient:
 
         Args:
             wanted: Tag or digest.
-            digest: What it must have; empty for a tag's whatever it is.
+            digest: The digest that it must have; empty to accept any for a tag.
 
         Raises:
             RegistryError: There is no such document, or no answer.
@@ -94,10 +94,10 @@ class RegistryClient:
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor) -> Iterator[BlobReader]:
-        """Open a blob for one pass from its first byte; its size is checked, its digest is not.
+        """Open a blob for one pass from its first byte; its size is checked, but not its digest.
 
-        A ``WrongBlobError`` of the block passes over the place that the bytes came from; when its ``elsewhere`` is set,
-        opening the blob again asks the next one, or the last one once more.
+        If the block raises a ``WrongBlobError``, the place of the bytes is skipped from then on. If the error's
+        ``elsewhere`` is set, opening the blob again asks the next place, or the last one once more.
 
         Raises:
             RegistryError: There is no such blob.
@@ -116,7 +116,7 @@ class RegistryClient:
             reader.close()
 
     def peek_blob(self, digest: str, limit: int) -> bytes | None:
-        """Return the first bytes of a blob, or None where there is none; used to explain why it is no manifest."""
+        """Return the first bytes of a blob, or None if there is none; used to explain why it is not a manifest."""
         try:
             response = self._places.origin.get_blob(digest, {})
             try:
@@ -127,21 +127,21 @@ class RegistryClient:
             return None
 
     def ping(self) -> None:
-        """Ask the registry itself for nothing, to see whether it lets one in.
+        """Send a request without effect, to check whether the registry grants access.
 
         Raises:
-            RegistryError: It does not, or does not answer.
+            RegistryError: It denies access, or does not answer.
         """
         place = self._places.home
         place.endpoint.request_expecting(RegistryRequest("GET", "/v2/", "", {}), 200).close()
 
     def uploader(self) -> Uploader:
-        """Return what writes the repository, at the registry itself."""
+        """Return the uploader for the repository, which uses no mirror."""
         place = self._places.home
         return Uploader(place.endpoint, place.repository)
 
     def close(self) -> None:
-        """Close all connections that are its own."""
+        """Close all connections that this object owns."""
         self._places.close()
         self._own.close()
 
@@ -177,7 +177,7 @@ class RegistryClient:
         return check_bytes(data, descriptor.digest, descriptor.size)
 
     def _read(self, endpoint: Endpoint, call: RegistryRequest, limit: int) -> tuple[bytes, str]:
-        """Return a document and the digest that the registry says of it, asked for again when the connection breaks."""
+        """Return a document and the digest that the registry sends with it; try again if the connection breaks."""
         for attempt in range(1, self._settings.retry.attempts + 1):
             response = endpoint.request_expecting(call, 200)
             try:
@@ -189,8 +189,8 @@ class RegistryClient:
             finally:
                 response.close()
             endpoint.pause(attempt + 1)
-        what = "the connection broke off again and again"
-        raise RegistryError(what, where=endpoint.host, hint="try again later, or look at the network between")
+        what = "the connection was interrupted repeatedly"
+        raise RegistryError(what, where=endpoint.host, hint="try again later, or check the network")
 
     def _way_to(self, descriptor: Descriptor) -> BlobRoute:
         steps = [Step(place.endpoint, partial(place.get_blob, descriptor.digest)) for place in self._places]

@@ -1,4 +1,4 @@
-"""Connections of one transport: bounded answers, and no way to this machine for those who are elsewhere."""
+"""Connections of one transport: answers are bounded, and remote servers cannot redirect to this machine."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from sifmake.registry.settings import RetryPolicy
 
 _POOLS = 32
-"""Hosts whose connections are kept."""
+"""Most hosts whose connections are kept."""
 
 
 class ForbiddenPlaceError(OSError):
-    """Someone elsewhere leads to this machine or its link."""
+    """A remote server leads to this machine or its link."""
 
 
 class Rules:
-    """What holds for the connections of one transport, and for whom this thread asks just now."""
+    """The rules for the connections of one transport, and the sender for which this thread makes requests."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self.policy = policy
@@ -43,7 +43,7 @@ class Rules:
 
     @contextmanager
     def on_behalf_of(self, sender: str | None) -> Iterator[None]:
-        """Let requests of this thread go only where a place may send to; None is a person, who may send anywhere."""
+        """Restrict this thread's requests to what a sender may lead to; None means the user, who may lead anywhere."""
         self._local.sender = sender
         try:
             yield
@@ -51,7 +51,7 @@ class Rules:
             self._local.sender = None
 
     def check(self, place: str) -> None:
-        """Look whether the request may go to a place.
+        """Check that the request may go to a place.
 
         Raises:
             ForbiddenPlaceError: It may not.
@@ -62,10 +62,10 @@ class Rules:
 
 
 class Bounded(HTTPConnection):
-    """Mixed into the library's connections.
+    """A mixin for the library's connections.
 
     Attributes:
-        place: Where it leads to; elsewhere for all that is behind a proxy.
+        place: The place to which it leads; ``ELSEWHERE`` behind a proxy.
     """
 
     rules: Rules
@@ -83,7 +83,7 @@ class Bounded(HTTPConnection):
         return sock
 
     def _dialled(self) -> socket.socket:
-        """Connect; errors are those that the library and :mod:`~sifmake.registry.failure` know."""
+        """Connect; raise errors that the library and :mod:`~sifmake.registry.failure` know."""
         host = self._dns_host.strip("[]")
         try:
             host.encode("idna")
@@ -100,13 +100,13 @@ class Bounded(HTTPConnection):
             raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Send a request, also over a connection that was made for someone else."""
+        """Send a request, even over a connection that was made for another sender."""
         self.rules.check(self.place)
         super().request(*args, **options)
 
 
 class Adapter(HTTPAdapter):
-    """Connections that share one idea of whom to trust, one pool per host."""
+    """Connections that share one TLS context, with one pool per host."""
 
     def __init__(self, context: ssl.SSLContext | None, rules: Rules) -> None:
         self._context = context
@@ -114,7 +114,7 @@ class Adapter(HTTPAdapter):
         super().__init__(pool_connections=_POOLS, pool_maxsize=16)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Make the pools of hosts that are asked directly."""
+        """Make the pools of hosts without a proxy."""
         super().init_poolmanager(*args, ssl_context=self._context, **options)
         _bound(self.poolmanager, self._rules)
 
@@ -127,13 +127,13 @@ class Adapter(HTTPAdapter):
         return manager
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:
-        """Return what a proxy gets for the user and password in its address: their bytes, whatever their encoding."""
+        """Return the header with user and password from the proxy's address, as bytes in any encoding."""
         user, at, _ = urlsplit(proxy).netloc.rpartition("@")
         pair = unquote_to_bytes((user if ":" in user else f"{user}:").encode(errors="surrogateescape"))
         return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"} if at else {}
 
     def cert_verify(self, *_: Any) -> None:
-        """The context knows already; the library would load a list of its own."""
+        """Do nothing, because the context has the certificates; the library would load its own list."""
 
 
 def _bound(manager: urllib3.PoolManager, rules: Rules) -> None:

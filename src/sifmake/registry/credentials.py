@@ -1,4 +1,4 @@
-"""Whose credentials a registry gets: explicit ones, variables, files and helpers; the most specific entry wins."""
+"""Find the credentials for a registry: explicit ones, variables, files and helpers; the most specific entry wins."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 _OWN_PREFIX = "SIFMAKE_DOCKER_"
 _PEERS_PREFIXES = ("APPTAINER_DOCKER_", "SINGULARITY_DOCKER_", "DOCKER_")
 _REGISTRY_VARIABLE = "SIFMAKE_DOCKER_REGISTRY"
-"""Names the registry, or a part of it (``HOST/PATH``), that user and password in variables are for."""
+"""The registry, or a part of it (``HOST/PATH``), for which user and password in variables are used."""
 _FILE_VARIABLES = ("SIFMAKE_AUTH_FILE", "APPTAINER_AUTH_FILE", "SINGULARITY_AUTHFILE", "REGISTRY_AUTH_FILE")
 _CONTENT_VARIABLE = "DOCKER_AUTH_CONFIG"
 
 
 class CredentialStore:
-    """All credentials that the settings and the environment lead to; files are read once, when first asked.
+    """All credentials from the settings and the environment; files are read once, on first use.
 
-    Files say of each entry which registry it is for. Variables do not, so they are bound to one: otherwise whoever may
-    change a ``from:`` or a mirror could have them sent anywhere.
+    Each entry of a file names its registry. Variables do not, so they are bound to one registry; otherwise anyone who
+    can change a ``from:`` or a mirror could have them sent anywhere.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class CredentialStore:
         explicit: Credentials | None = None,
         typed: bool = True,
     ) -> None:
-        """Take notes; nothing is read.
+        """Set up the sources; nothing is read yet.
 
         Args:
             environ: Variables.
-            progress: Told warnings.
-            auth_file: Asked instead of the usual files.
-            explicit: For the registry that is named, before anything else.
-            typed: Whether a person has typed the name of the registry; else it comes from a file of a project.
+            progress: Receives warnings.
+            auth_file: Read instead of the usual files.
+            explicit: For the registry of the reference; they take precedence over all others.
+            typed: Whether a user has typed the name of the registry; otherwise it comes from a file of a project.
         """
         self._typed = typed
         self._environ = environ
@@ -61,9 +61,9 @@ class CredentialStore:
         """Return the credentials for a repository of a host (``docker.io`` for Docker Hub), or None.
 
         Args:
-            host: Who is asked.
-            repository: What it is called there.
-            named: Whether the reference names this host; a mirror gets what files have for it, and nothing else.
+            host: The host to which the request goes.
+            repository: Name of the repository on that host.
+            named: Whether the reference names this host; a mirror only gets credentials from files.
 
         Raises:
             ConfigError: A file is damaged.
@@ -97,18 +97,18 @@ class CredentialStore:
         try:
             return helper.get(name, file_key(host), self._environ)
         except ConfigError as error:
-            self._progress.warning(f"{error}; going on without")
+            self._progress.warning(f"{error}; continuing without them")
             return None
 
 
 def _from_variables(
     environ: Mapping[str, str], host: str, repository: str, *, typed: bool = True
 ) -> Credentials | None:
-    """Return the credentials that variables have for a repository, or None.
+    """Return the credentials for a repository from variables, or None.
 
     ``SIFMAKE_DOCKER_USERNAME`` and ``_PASSWORD`` are for the registry in ``SIFMAKE_DOCKER_REGISTRY``, by default Docker
-    Hub. Those of Apptainer and SingularityCE are for it too and, as with these programs, for any registry that a person
-    has typed.
+    Hub. The variables of Apptainer and SingularityCE are for it too and, as with these programs, for any registry that
+    a user has typed.
     """
     bound = normal_key(environ.get(_REGISTRY_VARIABLE) or DOCKER_HUB) in _keys(host, repository)
     prefixes = [_OWN_PREFIX] if bound else []
@@ -122,13 +122,13 @@ def _pair(environ: Mapping[str, str], prefix: str) -> Credentials | None:
 
 
 def _read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Iterator[AuthFile]:
-    """Yield what is read, in order: a named file alone, else the variable's content and the usual files.
+    """Yield the files in the order of reading: only the named file if there is one, else the variable and usual files.
 
     Raises:
         ConfigError: A file is damaged, or ``auth_file`` is missing or cannot be read.
     """
     if auth_file is not None and not exists_quietly(auth_file):
-        raise ConfigError("there is no such file with registry credentials", where=str(auth_file))
+        raise ConfigError("the file with registry credentials does not exist", where=str(auth_file))
     if auth_file is not None:
         yield open_auth_file(auth_file)
         return
@@ -141,23 +141,23 @@ def _read_all(environ: Mapping[str, str], auth_file: Path | None = None) -> Iter
 
 
 def read_told(environ: Mapping[str, str], progress: Progress, auth_file: Path | None = None) -> list[AuthFile]:
-    """Return what :func:`_read_all` yields, and tell of files that should have been read and were not.
+    """Return the files of :func:`_read_all`, and warn about files that could not be read.
 
     Raises:
-        ConfigError: As there.
+        ConfigError: As for :func:`_read_all`.
     """
     files = list(_read_all(environ, auth_file))
     read, named = {file.origin for file in files}, named_file(environ, auth_file)
     for path in search_path(environ, auth_file):
         if str(path) not in read and exists_quietly(path):
-            progress.warning(f"{path}: the file with registry credentials cannot be read; going on without")
+            progress.warning(f"{path}: the file with registry credentials cannot be read; continuing without it")
         elif str(path) not in read and path == named:
-            progress.warning(f"{path}: there is no such file with registry credentials; going on without")
+            progress.warning(f"{path}: the file with registry credentials does not exist; continuing without it")
     return files
 
 
 def search_path(environ: Mapping[str, str], auth_file: Path | None = None) -> list[Path]:
-    """Return the files that are looked into: the named one alone, else the usual ones, best first."""
+    """Return the files to read: only the named one if there is one, else the usual ones, best first."""
     named = named_file(environ, auth_file)
     return [named] if named is not None else usual_files(environ)
 
@@ -170,7 +170,7 @@ def named_file(environ: Mapping[str, str], auth_file: Path | None = None) -> Pat
 
 
 def usual_files(environ: Mapping[str, str]) -> list[Path]:
-    """Return where Docker, Apptainer and Podman keep credentials, best first."""
+    """Return the files in which Docker, Apptainer and Podman keep credentials, best first."""
     home = Path(environ["HOME"]) if environ.get("HOME") else None
     paths = [Path(environ["DOCKER_CONFIG"]) / "config.json"] if environ.get("DOCKER_CONFIG") else []
     if environ.get("APPTAINER_CONFIGDIR"):

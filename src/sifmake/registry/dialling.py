@@ -1,4 +1,4 @@
-"""Connecting to a name within one time, however many addresses its owner gives it."""
+"""Connecting to a name within one time limit, regardless of how many addresses it has."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def dial(host: str, port: int, seconds: float, options: Iterable[tuple[Any, ...]]) -> socket.socket:
-    """Return a connection to the first address of a host that takes one.
+    """Return a connection to the first address of a host that accepts one.
 
     Args:
         host: A name or an address, IPv6 without brackets.
         port: TCP port.
-        seconds: For all addresses together: a name may have hundreds at which nobody answers.
+        seconds: Limit for all addresses together, because a name may have hundreds that do not answer.
         options: For ``setsockopt``, before the connection is made.
 
     Raises:
         socket.gaierror: The name has no address.
         TimeoutError: The time is over.
-        OSError: No address takes the connection; the error is that of the last one.
+        OSError: No address accepts the connection; the error is that of the last one.
     """
     until = time.monotonic() + seconds
     failure: OSError = TimeoutError("timed out")

@@ -1,4 +1,4 @@
-"""One registry host: scheme, authorisation, redirects and repetition of requests."""
+"""One registry host: scheme, authorization, redirects and retries."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 8
 _AUTHORISATIONS = 2
-"""Times that a refused request is made again with fresh authorisation."""
-_STRANGE = "is this a registry, and is there a proxy in between? ask who runs it"
+"""How often a refused request is made again with new authorization."""
+_STRANGE = "check that this is a registry and that no proxy changes its answers"
 _LARGEST_REFUSAL = 1 << 16
-"""Bytes of a refusal that are read so that its connection can be used again."""
+"""Most bytes of a refusal that are read so that its connection can be reused."""
 PROBE_TIMEOUT = 4.0
 """Seconds to find out whether a host on this machine speaks TLS."""
 
@@ -45,11 +45,11 @@ class RegistryRequest:
 
     Attributes:
         method: ``GET``, ``HEAD``, ...
-        path: Path with query under the host, or a whole URL on it.
-        repository: What it is about; the scope of the token.
+        path: Path with query on the host, or a complete URL on it.
+        repository: The repository; the scope of the token.
         headers: Further headers.
-        actions: What the token must allow.
-        body: Of an upload: bytes, or a file that can be read again from its start.
+        actions: Actions that the token must allow.
+        body: Body of an upload: bytes, or a file that can be read again from its start.
     """
 
     method: str
@@ -61,10 +61,10 @@ class RegistryRequest:
 
 
 class Endpoint:
-    """A registry host that requests are sent to; may be used by several threads.
+    """A registry host; several threads may use it.
 
     Attributes:
-        host: ``host[:port]`` that answers.
+        host: ``host[:port]`` to which requests go.
     """
 
     def __init__(
@@ -79,17 +79,17 @@ class Endpoint:
         may_be_plain: bool = False,
         others: HostSettingsLookup | None = None,
     ) -> None:
-        """Take notes; nothing is sent.
+        """Set up a host; nothing is sent yet.
 
         Args:
             host: ``host[:port]``.
-            settings: What is configured for it.
-            transport: Sends.
+            settings: Its configuration.
+            transport: Sends requests.
             policy: When to send again.
-            progress: Told of pauses and quotas.
-            find_credentials: Asked when the registry wants some.
-            may_be_plain: Whether it may be asked without TLS where it does not answer by TLS.
-            others: What is known of the hosts that it may send one to.
+            progress: Receives messages about pauses and quotas.
+            find_credentials: Called if the registry requires credentials.
+            may_be_plain: Whether to use plain HTTP if it does not answer with TLS.
+            others: Settings of hosts to which it may redirect.
         """
         self.host = host
         self._settings = settings
@@ -111,23 +111,23 @@ class Endpoint:
         )
 
     def request(self, call: RegistryRequest) -> Response:
-        """Send a request until there is an answer that no repetition would change; the caller closes it.
+        """Send a request, with retries, until there is a final answer; the caller closes it.
 
         Raises:
-            RegistryError: There is none, or access is refused.
+            RegistryError: There is no answer, or access is refused.
         """
         return self.with_retries(lambda: self.request_once(call))
 
     def request_head(self, call: RegistryRequest) -> Response:
-        """Send a HEAD that a GET follows where it fails, so that a server's fault is an answer; the caller closes it.
+        """Send a HEAD without retrying server errors, because a GET will follow if it fails; the caller closes it.
 
         Raises:
-            RegistryError: As :meth:`send`.
+            RegistryError: As for :meth:`request`.
         """
         return self.with_retries(lambda: self.request_once(call), RETRIED_HEAD)
 
     def request_once(self, call: RegistryRequest) -> Response:
-        """Send a request once, and again only to authorise it; for what :meth:`repeat` repeats as a whole.
+        """Send a request once, and again only to authorize it; for use inside :meth:`with_retries`.
 
         Raises:
             RegistryError: There is no answer, or access is refused.
@@ -138,7 +138,7 @@ class Endpoint:
         """Send a request whose answer must have one of the statuses.
 
         Raises:
-            RegistryError: As :meth:`send`, or the answer has another status.
+            RegistryError: As for :meth:`request`, or the answer has another status.
         """
         response = self.request(call)
         if response.status in statuses:
@@ -149,7 +149,7 @@ class Endpoint:
             response.close()
 
     def fetch_elsewhere(self, url: str, headers: Mapping[str, str]) -> Response:
-        """Get a URL that the registry has nothing to do with, without credentials.
+        """Get a URL that is not on the registry, without credentials.
 
         Raises:
             RegistryError: There is no answer.
@@ -157,7 +157,7 @@ class Endpoint:
         return self.with_retries(lambda: self._follow(RegistryRequest("GET", url, "", headers), url, ""))
 
     def pause(self, attempt: int, seconds: float | None = None) -> None:
-        """Wait before try number ``attempt``.
+        """Wait before an attempt.
 
         Raises:
             RegistryError: The endpoint was closed meanwhile.
@@ -170,12 +170,12 @@ class Endpoint:
         return is_loopback(urlsplit(f"//{self.host}").hostname or "")
 
     def own_url(self, url: str) -> str:
-        """Return a URL that the registry gave, with its own scheme where it is on its own host.
+        """Return a URL that the registry gave; if it is on the same host, with the scheme in use.
 
-        Registries behind a proxy that ends TLS often name themselves by ``http``.
+        Registries behind a proxy that terminates TLS often call themselves ``http``.
 
         Raises:
-            RegistryError: It leads from TLS to another host without.
+            RegistryError: It leads from TLS to another host without TLS.
         """
         parts = urlsplit(url)
         if parts.netloc.lower() != self.host.lower():
@@ -188,14 +188,14 @@ class Endpoint:
         self._repetition.close()
 
     def with_retries(self, attempt_once: Callable[[], Response], retried: Collection[int] = RETRIED) -> Response:
-        """Do something until it ends with an answer that no repetition would change; the caller closes it.
+        """Repeat an attempt until there is a final answer; the caller closes it.
 
         Args:
-            attempt_once: Sends and returns the answer.
-            retried: Statuses that may be gone next time.
+            attempt_once: Sends a request and returns the answer.
+            retried: Statuses that may be temporary.
 
         Raises:
-            RegistryError: As :meth:`send`.
+            RegistryError: As for :meth:`request`.
         """
         return self._repetition.with_retries(attempt_once, retried)
 
@@ -234,7 +234,7 @@ class Endpoint:
         return self._follow(call, self._url(call.path), authorization)
 
     def _probe(self, call: RegistryRequest, authorization: str) -> Response:
-        """Send the first request to a host that may have no TLS: by TLS, then without, and remember what it was."""
+        """Send the first request to a host that may not use TLS: with TLS, then without; remember which one worked."""
         try:
             response = self._follow(call, self._url(call.path), authorization, PROBE_TIMEOUT)
         except TransportError as error:
@@ -252,7 +252,7 @@ class Endpoint:
     def _follow(
         self, call: RegistryRequest, url: str, authorization: str, connect_timeout: float | None = None
     ) -> Response:
-        """Send one request and follow redirects; what is secret goes to the registry only."""
+        """Send one request and follow redirects; secrets are sent to the registry only."""
         sender = ELSEWHERE if self._place is None else self._place
         for _ in range(_MOST_REDIRECTS + 1):
             at_home = self._is_home(url)
@@ -266,7 +266,7 @@ class Endpoint:
             response.close()
             sender = response.place if at_home or response.place == sender else ELSEWHERE
             url = self._redirect(url, target, sender)
-        raise RegistryError("redirects lead in a circle", where=self.host, hint=_STRANGE)
+        raise RegistryError("the registry redirects in a circle", where=self.host, hint=_STRANGE)
 
     def _exchange(
         self,
@@ -295,7 +295,7 @@ class Endpoint:
         return new
 
     def _check_step(self, url: str, new: str, what: str, sender: str | None = None) -> None:
-        """Look whether one address may lead to another: from TLS to none only where the settings say so.
+        """Check that one address may lead to another; leaving TLS must be allowed by the settings.
 
         Raises:
             RegistryError: It may not.
@@ -309,11 +309,11 @@ class Endpoint:
         raise RegistryError(
             f"the registry {what} {parts.hostname} without TLS",
             where=self.host,
-            hint=f"ask who runs it, or set allow-http-redirects: true for {self.host} under registries",
+            hint=f"ask its operator, or set allow-http-redirects: true for {self.host} under registries",
         )
 
     def _is_home(self, url: str) -> bool:
-        """Tell whether a URL is the registry's own, spoken to as it should be."""
+        """Tell whether a URL is on the registry, with the scheme in use."""
         parts = urlsplit(url)
         return (parts.scheme, parts.netloc.lower()) == (self._scheme, self.host.lower())
 
@@ -324,7 +324,7 @@ class Endpoint:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Response:
         settings = self._settings_elsewhere(url)
-        if settings == HostSettings():  # the peers let a registry's CA count for the token service that it names
+        if settings == HostSettings():  # like the peers, use a registry's CA for its token service, too
             own = self._settings
             settings = HostSettings(more_ca=(*([own.ca_file] if own.ca_file else []), *own.more_ca))
         sender = ELSEWHERE if self._place is None else self._place
@@ -333,7 +333,7 @@ class Endpoint:
         )
 
     def _settings_elsewhere(self, url: str) -> HostSettings:
-        """Return what is configured for another host; a registry's CA counts for all ports of its name."""
+        """Return the settings of another host; a registry's CA applies to all ports of its name."""
         parts = urlsplit(url)
         if self._others and self._others.knows(parts.netloc):
             return self._others.of(parts.netloc)
@@ -342,11 +342,11 @@ class Endpoint:
         return HostSettings()
 
     def _tell_quota(self, response: Response) -> None:
-        """Say what Docker Hub says of the pulls that are left, once."""
+        """Report once how many pulls Docker Hub still allows."""
         left = response.headers.get("ratelimit-remaining", "").partition(";")[0]
         if self._told_quota or not left.isdigit():
             return
         self._told_quota = True
         total = response.headers.get("ratelimit-limit", "").partition(";")[0]
         of = f" of {total}" if total.isdigit() else ""
-        self._progress.info(f"{self.host}: {left}{of} pulls are left")
+        self._progress.info(f"{self.host}: {left}{of} pulls left")

@@ -1,4 +1,4 @@
-"""What an answer that is not wanted means (OCI distribution spec, "Error codes")."""
+"""Turn error answers of registries into errors (OCI distribution spec, "Error codes")."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ _LONGEST_MESSAGE = 200
 
 
 class NotFoundError(RegistryError):
-    """The registry has no such thing."""
+    """The registry does not have the requested object."""
 
 
 def error_from_response(response: Response, host: str) -> RegistryError:
-    """Return the error for an answer, with the registry's own words."""
+    """Return the error for an answer, with the registry's message."""
     words = _words(response)
     if response.status == 404:
-        hint = "is the name right, with its tag or digest?"
+        hint = "check the name and its tag or digest"
         return NotFoundError(f"the registry has no such image{words}", where=host, hint=hint)
     if response.status == 429:
         return RegistryError(
-            f"the registry refuses further requests for now{words}",
+            f"the registry refuses more requests for now{words}",
             where=host,
-            hint=f"wait, or log in with sifmake registry login {host}",
+            hint=f"wait, or run `sifmake registry login {host}`",
         )
     if response.status == 403:
         return RegistryError(
-            f"access was refused (403){words}", where=host, hint="is the name right, and are you allowed to read it?"
+            f"access was refused (403){words}", where=host, hint="check the name, and that you may read it"
         )
     if response.status == 407:
-        hint = "name them in HTTPS_PROXY or HTTP_PROXY: http://USER:PASSWORD@PROXY:PORT"
-        return RegistryError("the proxy wants a user and a password", where=host, hint=hint)
-    later = "try again later, or ask who runs it" if response.status >= 500 else "is this a registry?"
+        hint = "add them to HTTPS_PROXY or HTTP_PROXY: http://USER:PASSWORD@PROXY:PORT"
+        return RegistryError("the proxy requires a user and a password", where=host, hint=hint)
+    later = "try again later, or ask its operator" if response.status >= 500 else "check that this is a registry"
     return RegistryError(f"the registry answered with status {response.status}{words}", where=host, hint=later)
 
 

@@ -1,4 +1,4 @@
-"""What it means when no answer came."""
+"""Explain why there was no answer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _OBJECT = re.compile(r"^(?:<[^>]*>|\w+\(.*?\)): ")
 
 
 class TransportError(RegistryError):
-    """No answer came.
+    """There was no answer.
 
     Attributes:
-        may_recover: Whether a further try makes sense.
-        reached: Whether something listens there.
-        not_tls: Whether the other side may speak plain HTTP.
+        may_recover: Whether another attempt may succeed.
+        reached: Whether the host accepted a connection.
+        not_tls: Whether the other side may use plain HTTP.
     """
 
     def __init__(self, what: str, *, hint: str = "", may_recover: bool, reached: bool, not_tls: bool = False) -> None:
@@ -37,15 +37,15 @@ class TransportError(RegistryError):
 
 
 def explain_failure(error: Exception, url: str, proxy: str | None, settings: HostSettings) -> TransportError:
-    """Return what an error of the HTTP library means for who asked an address."""
+    """Return the error that explains an exception of the HTTP library."""
     host = urlsplit(url).netloc.rpartition("@")[2]
     reason = _innermost(error)
     text = _words(reason)
     if isinstance(reason, ForbiddenPlaceError):
         return forbidden(url, str(reason))
     if isinstance(reason, EndlessAnswerError):
-        hint = "is this a registry? ask who runs it"
-        return TransportError(f"{host} is given up: {reason}", hint=hint, may_recover=False, reached=True)
+        hint = "check that this is a registry, or ask its operator"
+        return TransportError(f"{host} sent an invalid answer: {reason}", hint=hint, may_recover=False, reached=True)
     if about_address := _explain_address(error, text, url, proxy):
         return about_address
     if isinstance(error, requests.exceptions.SSLError):
@@ -53,7 +53,7 @@ def explain_failure(error: Exception, url: str, proxy: str | None, settings: Hos
     if isinstance(error, requests.Timeout):
         return TransportError(f"{host} does not answer ({text})", may_recover=True, reached=False, not_tls=True)
     unreachable = "refused" in text or "resolve" in text or "Name or service" in text or "unreachable" in text
-    hint = "is the registry's name right, and does the machine have a network?" if unreachable else ""
+    hint = "check the registry's name and the network" if unreachable else ""
     broken = isinstance(error, requests.ConnectionError)
     return TransportError(
         f"cannot reach {host} ({text})", hint=hint, may_recover=broken, reached=not unreachable, not_tls=not unreachable
@@ -61,27 +61,30 @@ def explain_failure(error: Exception, url: str, proxy: str | None, settings: Hos
 
 
 def _explain_address(error: Exception, text: str, url: str, proxy: str | None) -> TransportError | None:
-    """Return the error for an address or a proxy that cannot be used; None where it is another."""
+    """Return the error for an address or a proxy that cannot be used; None for other errors."""
     host = urlsplit(url).netloc.rpartition("@")[2]
     if isinstance(error, (requests.exceptions.InvalidURL, urllib3.exceptions.LocationParseError)):
         what, hint = (
-            f"{shown_address(url)[:80]!r} is no address that can be asked ({text[:80]})",
-            "where does it come from?",
+            f"{shown_address(url)[:80]!r} is not a usable address ({text[:80]})",
+            "check where it comes from",
         )
         if proxy and not whole_address("", f"http:{proxy.partition(':')[2]}"):
-            what, hint = f"the proxy {_without_user(proxy)!r} is no address", "write http://PROXY:PORT in HTTPS_PROXY"
+            what, hint = (
+                f"the proxy {_without_user(proxy)!r} is not a valid address",
+                "write http://PROXY:PORT in HTTPS_PROXY",
+            )
         return TransportError(what, hint=hint, may_recover=False, reached=False)
     if isinstance(error, requests.exceptions.ProxyError):
         return TransportError(
             f"the proxy {_without_user(proxy or '')} does not lead to {host} ({text})",
-            hint="look at HTTPS_PROXY, or name the host in NO_PROXY",
+            hint="check HTTPS_PROXY, or add the host to NO_PROXY",
             may_recover=True,
             reached=False,
         )
     if isinstance(error, requests.exceptions.InvalidSchema):
         return TransportError(
             f"the proxy {_without_user(proxy or '')} cannot be used ({text})",
-            hint="name an http:// proxy in HTTPS_PROXY, or install PySocks for socks5://",
+            hint="use an http:// proxy in HTTPS_PROXY, or install PySocks for socks5://",
             may_recover=False,
             reached=False,
         )
@@ -90,32 +93,30 @@ def _explain_address(error: Exception, text: str, url: str, proxy: str | None) -
 
 def _explain_tls(text: str, host: str, settings: HostSettings) -> TransportError:
     if "CERTIFICATE_VERIFY_FAILED" in text or "doesn't match" in text:
-        hint = "is the CA file right?" if settings.ca_file else "name the CA under registries: HOST: ca-file:"
+        hint = "check the CA file" if settings.ca_file else "set the CA under registries: HOST: ca-file:"
         return TransportError(
             f"the certificate of {host} is not trusted ({text})", hint=hint, may_recover=False, reached=True
         )
     if "ALERT" in text.upper():
-        hint = "does it want a client certificate? name one under registries: HOST: client-cert:"
+        hint = "if it requires a client certificate, set one under registries: HOST: client-cert:"
         return TransportError(f"{host} refuses the TLS connection ({text})", hint=hint, may_recover=False, reached=True)
-    hint = "use --no-https, or set plain-http for the host, if it has no TLS"
-    return TransportError(
-        f"{host} does not speak TLS ({text})", hint=hint, may_recover=True, reached=True, not_tls=True
-    )
+    hint = "if the host has no TLS, use --no-https or set plain-http for it"
+    return TransportError(f"{host} does not use TLS ({text})", hint=hint, may_recover=True, reached=True, not_tls=True)
 
 
 def forbidden(url: str, place: str) -> TransportError:
-    """Return the error for an address that nobody elsewhere may lead to."""
+    """Return the error for an address to which remote servers must not lead."""
     host = urlsplit(url).netloc.rpartition("@")[2]
     return TransportError(
-        f"a server elsewhere leads to {host}, which is {place}",
-        hint="nothing was sent there: ask who runs the registry",
+        f"a remote server leads to {host}, which is {place}",
+        hint="nothing was sent there; ask the operator of the registry",
         may_recover=False,
         reached=True,
     )
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the cause, without the errors that the HTTP library wraps around it."""
+    """Return the original error inside the errors of the HTTP library."""
     reason: BaseException = error
     for _ in range(8):
         inner = getattr(reason, "reason", None)
@@ -128,7 +129,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _words(reason: BaseException) -> str:
-    """Return the cause's own words, without objects of the HTTP library and what addresses hold of secrets."""
+    """Return the message of the original error, without objects of the HTTP library and secrets in addresses."""
     text = str(reason.args[-1] if reason.args else reason)
     return without_secrets(_OBJECT.sub("", text)) or type(reason).__name__
 

@@ -1,4 +1,4 @@
-"""Docker's credential helpers: programs ``docker-credential-NAME`` that keep secrets (JSON on stdin and stdout)."""
+"""Docker's credential helpers: programs ``docker-credential-NAME`` that keep secrets, with JSON on stdin and stdout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_FOUND = "credentials not found"
 
 
 def get(name: str, server: str, environ: Mapping[str, str]) -> Credentials | None:
-    """Ask a helper for a server's credentials; None when it has none.
+    """Ask a helper for a server's credentials; None if it has none.
 
     Raises:
         ConfigError: The helper is missing or fails.
@@ -36,9 +36,9 @@ def get(name: str, server: str, environ: Mapping[str, str]) -> Credentials | Non
         document = parse_json(result.stdout)
         username, secret = str(document.get("Username") or ""), str(document.get("Secret") or "")
     except (ValueError, AttributeError):
-        raise _failed(name, "its answer is no JSON object") from None
+        raise _failed(name, "its answer is not a JSON object") from None
     if not _is_text(username + secret):
-        raise _failed(name, "its answer has half a character")
+        raise _failed(name, "its answer has an incomplete character")
     origin = f"docker-credential-{name}"
     if username == _TOKEN_USER:
         return Credentials(identity_token=secret, origin=origin)
@@ -46,13 +46,13 @@ def get(name: str, server: str, environ: Mapping[str, str]) -> Credentials | Non
 
 
 def store(name: str, server: str, credentials: Credentials, environ: Mapping[str, str]) -> None:
-    """Give a server's credentials to a helper.
+    """Pass a server's credentials to a helper.
 
     Raises:
         ConfigError: The helper is missing or fails.
     """
     if not _is_text(credentials.username + credentials.password):
-        raise _failed(name, "it takes no password that is not UTF-8")
+        raise _failed(name, "it cannot store a password that is not UTF-8")
     secret = {"ServerURL": server, "Username": credentials.username, "Secret": credentials.password}
     result = _run(name, "store", json.dumps(secret), environ)
     if result.returncode != 0:
@@ -60,7 +60,7 @@ def store(name: str, server: str, credentials: Credentials, environ: Mapping[str
 
 
 def erase(name: str, server: str, environ: Mapping[str, str]) -> bool:
-    """Make a helper forget a server; return whether it had known it.
+    """Remove a server's credentials from a helper; return whether it had any.
 
     Raises:
         ConfigError: The helper is missing.
@@ -69,7 +69,7 @@ def erase(name: str, server: str, environ: Mapping[str, str]) -> bool:
 
 
 def servers(name: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the servers that a helper knows, with their users.
+    """Return the servers in a helper, with their users.
 
     Raises:
         ConfigError: The helper is missing or fails.
@@ -82,7 +82,7 @@ def servers(name: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_text(text: str) -> bool:
-    """Tell whether a text is one of whole characters, and not of bytes that are none."""
+    """Tell whether a text can be encoded in UTF-8, without surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -92,7 +92,7 @@ def _is_text(text: str) -> bool:
 
 def _run(name: str, verb: str, text: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     if not _NAME.match(name):
-        raise ConfigError(f"{name!r} is no credential helper")
+        raise ConfigError(f"{name!r} is not the name of a credential helper")
     from shutil import which
 
     program = which(f"docker-credential-{name}", path=environ.get("PATH"))

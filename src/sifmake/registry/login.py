@@ -1,4 +1,4 @@
-"""Logging in to registries: trying credentials, keeping them where Docker's and Apptainer's tools find them."""
+"""Logging in to registries: check credentials, and keep them where the tools of Docker and Apptainer find them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownRegistry:
-    """A registry that there are credentials for.
+    """A registry with credentials.
 
     Attributes:
         registry: Its host, or a repository in it.
@@ -36,7 +36,7 @@ class KnownRegistry:
 
 
 class Login:
-    """Tries the credentials in the settings."""
+    """Checks the credentials in the settings."""
 
     def __init__(self, key: str, settings: ClientSettings) -> None:
         host, _, repository = key.partition("/")
@@ -44,10 +44,10 @@ class Login:
         self._settings = settings
 
     def check(self) -> None:
-        """Ask the registry whether it accepts them; a web server without a registry is told.
+        """Ask the registry whether it accepts them; a message says if the server is not a registry.
 
         Raises:
-            RegistryError: It does not, or does not answer.
+            RegistryError: It rejects them, or does not answer.
         """
         from sifmake.registry.client import RegistryClient
         from sifmake.registry.error_responses import NotFoundError
@@ -57,7 +57,7 @@ class Login:
             client.ping()
         except NotFoundError:
             self._settings.progress.warning(
-                f"{self._reference.registry} is not a registry: the password is kept untested, for https:// files"
+                f"{self._reference.registry} is not a registry; the password is kept unchecked, for https:// files"
             )
         except RegistryError as error:
             raise error.within("login") from None
@@ -66,7 +66,7 @@ class Login:
 
 
 def keep(host: str, credentials: Credentials, environ: Mapping[str, str], auth_file: Path | None = None) -> str:
-    """Keep credentials and return where: by the helper that the file names, else in the file itself.
+    """Keep credentials in the helper that the file names, else in the file itself; return where.
 
     Raises:
         ConfigError: The file is damaged or cannot be read, or the helper fails.
@@ -102,7 +102,7 @@ def forget(host: str, environ: Mapping[str, str], auth_file: Path | None = None)
 def known_registries(
     environ: Mapping[str, str], progress: Progress, auth_file: Path | None = None
 ) -> list[KnownRegistry]:
-    """Return what there are credentials for, without the secrets; files that cannot be read are told."""
+    """Return the registries that have credentials, without the secrets; warn about unreadable files."""
     rows: dict[str, KnownRegistry] = {}
     for file in read_told(environ, progress, auth_file):
         for row in _rows(file, environ):
@@ -111,12 +111,12 @@ def known_registries(
 
 
 def target_file(environ: Mapping[str, str], auth_file: Path | None = None) -> Path:
-    """Return the file that a login writes: the named one, else the first of the usual ones that exists, else Docker's.
+    """Return the file that a login writes: the named one, else the first usual one that exists, else Docker's.
 
-    Apptainer stops reading Docker's file as soon as its own exists, so that one is not made on the way.
+    Apptainer stops reading Docker's file as soon as its own file exists, so that file is not created.
 
     Raises:
-        ConfigError: There is no home directory to have one in.
+        ConfigError: There is no home directory for it.
     """
     named = named_file(environ, auth_file)
     if named is not None:
@@ -128,7 +128,7 @@ def target_file(environ: Mapping[str, str], auth_file: Path | None = None) -> Pa
     if environ.get("DOCKER_CONFIG"):
         return Path(environ["DOCKER_CONFIG"]) / "config.json"
     if not environ.get("HOME"):
-        raise ConfigError("there is no home directory to keep credentials in", hint="name a file with --authfile")
+        raise ConfigError("there is no home directory for the credentials", hint="name a file with --authfile")
     return Path(environ["HOME"]) / ".docker" / "config.json"
 
 

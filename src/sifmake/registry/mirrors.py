@@ -1,4 +1,4 @@
-"""Where a repository is read from: mirrors first, then the registry itself."""
+"""The places from which a repository is read: mirrors first, then the registry itself."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PAST_CACHES = {"Cache-Control": "no-cache"}
-"""Headers of what is asked once more (RFC 9111, section 5.2.1.4)."""
+"""Headers that make caches fetch a document again (RFC 9111, section 5.2.1.4)."""
 MIRROR_ATTEMPTS = 2
-"""Tries at a mirror: there is somewhere else to go."""
+"""Attempts at a mirror; few, because there are other places."""
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A host and what the repository is called there.
+    """A host and the repository's name on it.
 
     Attributes:
-        endpoint: Asks it.
-        repository: See there.
-        headers: Of all requests.
+        endpoint: Sends requests to the host.
+        repository: Name of the repository on the host.
+        headers: Headers of all requests.
     """
 
     endpoint: Endpoint
@@ -43,17 +43,17 @@ class Mirror:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def get_blob(self, digest: str, headers: Mapping[str, str]) -> Response:
-        """Ask for a blob and return the answer, whatever its status."""
+        """Request a blob and return the answer, with any status."""
         path = f"/v2/{self.repository}/blobs/{digest}"
         return self.endpoint.request(RegistryRequest("GET", path, self.repository, {**self.headers, **headers}))
 
 
 class Places:
-    """All places of one repository; may be used by several threads.
+    """All places of one repository; several threads may use it.
 
     Attributes:
-        origin: The registry itself, or where ``registries.conf`` says that it is read.
-        home: The registry that the reference names: where one logs in and pushes.
+        origin: The registry itself, or the location that ``registries.conf`` gives for reading it.
+        home: The registry that the reference names, for logging in and pushing.
     """
 
     def __init__(self, reference: Reference, settings: ClientSettings, transport: Transport) -> None:
@@ -74,9 +74,9 @@ class Places:
         yield self.origin
 
     def anywhere(self, action: Callable[[Mirror], T]) -> T:
-        """Do something at the first place where it works; the registry's own error counts if none does.
+        """Do something at the first place where it works; if it fails everywhere, raise the registry's error.
 
-        Wrong bytes of the registry are asked for once more: what a proxy on the way had kept of them may be damaged.
+        If the registry sends wrong bytes, they are requested once more, because a proxy's cached copy may be damaged.
         """
         for place in self:
             try:
@@ -85,15 +85,15 @@ class Places:
                 if place is self.origin and not may_change(error):
                     raise
                 if place is self.origin:
-                    self._settings.progress.info(f"{error}; asking once more")
+                    self._settings.progress.info(f"{error}; trying again")
                     return action(replace(place, headers=PAST_CACHES))
                 self.pass_over(place.endpoint, error)
         raise AssertionError
 
     def pass_over(self, endpoint: Endpoint, error: SourceError) -> None:
-        """Note that a mirror did not do; one that is out of order is not asked again."""
+        """Note that a mirror failed; one that does not work at all is not asked again."""
         if endpoint.host not in self._given_up:
-            self._settings.progress.warning(f"the mirror {endpoint.host} is passed over: {error}")
+            self._settings.progress.warning(f"skipping the mirror {endpoint.host}: {error}")
         if not isinstance(error, NotFoundError):
             self._given_up.add(endpoint.host)
 
@@ -124,7 +124,7 @@ class Places:
 
 
 def _locations(reference: Reference, settings: ClientSettings) -> list[Location]:
-    """Return where to read: by sifmake's configuration of the registry, else by ``registries.conf``."""
+    """Return where to read, from sifmake's configuration of the registry, else from ``registries.conf``."""
     configured = settings.registries.get(reference.registry)
     found = [] if configured else find_locations(reference, settings.environ)
     if found:
@@ -139,17 +139,17 @@ def _mirror(text: str, repository: str) -> Location:
 
 
 def may_change(error: SourceError) -> bool:
-    """Tell whether asking once more may help: bytes were wrong, and not merely more than a limit allows."""
+    """Tell whether another request may help: the bytes were wrong, and did not just exceed a limit."""
     return isinstance(error, IntegrityError) and not isinstance(error, LimitError)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One way to a blob.
+    """One place of a blob.
 
     Attributes:
-        endpoint: Who is asked.
-        request: Asks, with further headers.
+        endpoint: The host.
+        request: Requests the blob, with further headers.
     """
 
     endpoint: Endpoint
@@ -157,12 +157,12 @@ class Step:
 
 
 class BlobRoute:
-    """The ways to one blob, one after the other.
+    """The places of one blob, tried one after the other.
 
     Args:
-        steps: At least one.
-        passed_over: Told of a way that did not lead to the end, unless it was the last.
-        repeats: Whether wrong bytes of the last one are asked for once more.
+        steps: At least one place.
+        passed_over: Called for each place that failed, except the last.
+        repeats: Whether to ask the last place once more after wrong bytes.
     """
 
     def __init__(
@@ -176,12 +176,12 @@ class BlobRoute:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Who is asked now."""
+        """The present host."""
         return self._steps[0].endpoint
 
     @property
     def is_last(self) -> bool:
-        """Whether there is no further way."""
+        """Whether there is no other place left."""
         return len(self._steps) == 1
 
     def request(self, headers: Mapping[str, str]) -> Response:
@@ -189,11 +189,11 @@ class BlobRoute:
         return self._steps[0].request({**self._headers, **headers})
 
     def move_on(self, error: SourceError, *, mixed: bool = False) -> bool:
-        """Take the next way, or the last one once more after wrong bytes; return whether there is one.
+        """Go to the next place, or to the last one again after wrong bytes; return whether there is one.
 
         Args:
-            error: Why this one did not do.
-            mixed: Whether a part of the blob that it led to is kept.
+            error: Why the present place failed.
+            mixed: Whether bytes from the present place are kept.
         """
         if self.is_last:
             once_more = self._repeats and may_change(error)
@@ -204,10 +204,10 @@ class BlobRoute:
         return True
 
     def begin_again(self, error: SourceError) -> bool:
-        """Pass over where wrong bytes came from; return whether the whole blob can be asked for once more.
+        """Skip the place of wrong bytes; return whether the complete blob can be requested once more.
 
-        Of a blob whose parts came from several places, the last one alone is still to be tried; so is the last place
-        once more after wrong bytes of its own.
+        If parts of a blob came from several places, the last place must still be tried for all of it; after wrong bytes
+        from the last place only, that place is tried once more.
         """
         if self._mixed:
             self._mixed = False

@@ -1,4 +1,4 @@
-"""Which proxy leads to a host, by the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``."""
+"""Find the proxy for a host in the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def find_proxy(url: str, environ: Mapping[str, str]) -> str | None:
-    """Return the proxy's URL, or None to connect directly. Loopback is never asked through a proxy."""
+    """Return the proxy's URL, or None to connect directly. Loopback addresses never use a proxy."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if is_loopback(host) or _is_excepted(host, parts.port, _get(environ, "no_proxy")):

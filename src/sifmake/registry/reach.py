@@ -1,4 +1,4 @@
-"""Which machine an address leads to: nobody elsewhere may send sifmake to services of this one, or of its cloud."""
+"""Classify addresses, because remote servers must not direct sifmake to services of this machine or its cloud."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ LOOPBACK = "this machine"
 LINK_LOCAL = "this machine's own link"
 
 _METADATA = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")))
-"""Where clouds keep the secrets of a machine, besides 169.254.0.0/16."""
+"""Addresses at which clouds serve the secrets of a machine, in addition to 169.254.0.0/16."""
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 
 
 def place_of(address: str, own: str = "") -> str:
-    """Return ``LOOPBACK``, ``LINK_LOCAL`` or ``ELSEWHERE`` for an address; a name is elsewhere.
+    """Return ``LOOPBACK``, ``LINK_LOCAL`` or ``ELSEWHERE`` for an address; ``ELSEWHERE`` for a name.
 
     Args:
         address: An IP address, perhaps with a zone.
-        own: The address of this end of the connection: the same one at both ends is this machine.
+        own: The local address of the connection; if both ends have the same address, it is this machine.
     """
     if own and address == own:
         return LOOPBACK
@@ -37,12 +37,12 @@ def place_of(address: str, own: str = "") -> str:
 
 
 def may_lead(sender: str, target: str) -> bool:
-    """Tell whether one place may send to another: everyone to elsewhere, this machine to itself."""
+    """Tell whether one place may lead to another: any place to elsewhere, this machine to itself."""
     return target in {ELSEWHERE, sender}
 
 
 def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that an IPv6 one stands for (mapped, compatible, 6to4, NAT64), or None."""
+    """Return the IPv4 address embedded in an IPv6 address (mapped, compatible, 6to4, NAT64), or None."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
     number = int(address)

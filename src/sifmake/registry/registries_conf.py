@@ -1,7 +1,7 @@
-"""``registries.conf``: mirrors, moved and blocked registries as Podman and Apptainer read them.
+"""``registries.conf``: mirrors, moved and blocked registries, as in Podman and Apptainer.
 
-containers-registries.conf(5), version 2. Short names and search lists are not used: a name without a host is Docker
-Hub's.
+containers-registries.conf(5), version 2. Short names and search lists are not used: a name without a host belongs to
+Docker Hub.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _LARGEST_FILE = 1 << 20
 
 @dataclass(frozen=True)
 class Location:
-    """Where a repository can be read.
+    """A place from which a repository can be read.
 
     Attributes:
         host: ``host[:port]``.
-        repository: What it is called there.
-        insecure: Whether plain HTTP will do.
+        repository: Its name on that host.
+        insecure: Whether plain HTTP is accepted.
     """
 
     host: str
@@ -38,7 +38,7 @@ class Location:
 
 
 def find_locations(reference: Reference, environ: Mapping[str, str]) -> list[Location]:
-    """Return where the files say that a repository is to be read: mirrors, then the registry; empty without a word.
+    """Return the configured places of a repository: mirrors, then the registry; empty if there is no entry.
 
     Raises:
         ConfigError: A file is damaged.
@@ -62,7 +62,7 @@ def find_locations(reference: Reference, environ: Mapping[str, str]) -> list[Loc
     try:
         return [_moved(each, name, rest) for each in [*mirrors, entry]]
     except ValueError as error:
-        raise ConfigError(f"{str(error)!r} is no location of a registry", where=str(path)) from None
+        raise ConfigError(f"{str(error)!r} is not the location of a registry", where=str(path)) from None
 
 
 def _files(environ: Mapping[str, str]) -> list[Path]:
@@ -90,11 +90,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
         entries = tomllib.loads(data.decode()).get("registry", [])
         return [{**entry, "mirror": [dict(mirror) for mirror in entry.get("mirror", [])]} for entry in entries]
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"is damaged ({error})", where=str(path)) from None
+        raise ConfigError(f"the file is damaged ({error})", where=str(path)) from None
 
 
 def _matches(prefix: str, registry: str, name: str) -> bool:
-    """Tell whether a prefix is the name's, up to the end of a part of it; ``*.example.org`` stands for hosts."""
+    """Tell whether a prefix matches complete components of a name; ``*.example.org`` matches hosts."""
     if prefix.startswith("*."):
         return registry.partition(":")[0].endswith(prefix[1:])
     return bool(prefix) and f"{name}/".startswith(f"{prefix}/")
@@ -109,7 +109,7 @@ def _mirrors(entry: dict[str, Any], *, pinned: bool) -> Iterator[dict[str, Any]]
 
 
 def _moved(entry: dict[str, Any], name: str, rest: str) -> Location:
-    """Return where an entry or a mirror has a repository: its location stands for all but the rest of the name."""
+    """Return the place of a repository in an entry or mirror: its location replaces all but the rest of the name."""
     location = str(entry.get("location") or "").rstrip("/")
     host, _, repository = (location + rest if location else name).partition("/")
     if not host or not repository or "://" in location:

@@ -1,4 +1,4 @@
-"""When a request is made again, and when there were tries enough."""
+"""Decide when a request is repeated, and when to give up."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from sifmake.registry.transport import Response
 
 _SERVER_FAULT_ATTEMPTS = 3
-"""Tries of a request that the registry answers with 500: most often a fault that stays."""
+"""Attempts for a request that the registry answers with 500, which is usually a permanent fault."""
 
 
 class Repetition:
-    """Repeats requests to one host; may be used by several threads."""
+    """Repeats requests to one host; several threads may use it."""
 
     def __init__(self, host: str, policy: RetryPolicy, progress: Progress) -> None:
-        """Begin with a host that has not answered yet.
+        """Start with a host that has not answered yet.
 
         Args:
             host: ``host[:port]``, for messages.
             policy: When to send again.
-            progress: Told of pauses.
+            progress: Receives messages about pauses.
         """
         self._host = host
         self._policy = policy
@@ -41,28 +41,28 @@ class Repetition:
         self._trouble = ""
 
     def answered(self) -> None:
-        """Note that the host is there: it is worth more tries."""
+        """Note that the host has answered, so more attempts make sense."""
         self._reached, self._trouble = True, ""
 
     def pause(self, attempt: int, seconds: float | None = None) -> None:
-        """Wait before try number ``attempt``.
+        """Wait before an attempt.
 
         Raises:
-            RegistryError: All was closed meanwhile.
+            RegistryError: The connections were closed meanwhile.
         """
         if self._closed.wait(pause_before(attempt, self._policy) if seconds is None else seconds):
-            raise RegistryError("the transfer was given up", where=self._host)
+            raise RegistryError("the transfer was cancelled", where=self._host)
 
     def close(self) -> None:
         """End all pauses."""
         self._closed.set()
 
     def with_retries(self, attempt_once: Callable[[], Response], retried: Collection[int]) -> Response:
-        """Do something until it ends with an answer that no repetition would change; the caller closes it.
+        """Repeat an attempt until there is a final answer; the caller closes it.
 
         Args:
-            attempt_once: Sends and returns the answer.
-            retried: Statuses that may be gone next time.
+            attempt_once: Sends a request and returns the answer.
+            retried: Statuses that may be temporary.
 
         Raises:
             RegistryError: There is no such answer.
@@ -88,19 +88,19 @@ class Repetition:
             self.pause(attempt + 1, seconds)
 
     def _check_patience(self, attempt: int, patience: int | None, seconds: float | None, error: RegistryError) -> None:
-        """Raise the error when there were tries enough, or the registry wants more time than there is."""
+        """Raise the error after enough attempts, or if the registry asks for too long a wait."""
         policy = self._policy
         most = policy.attempts if self._reached else policy.first_attempts
         if attempt >= min(most, patience or most):
             raise error
         if seconds is not None and seconds > policy.longest_wait:
-            error.hint = f"the registry asks to come back in {timedelta(seconds=round(seconds))}"
+            error.hint = f"try again in {timedelta(seconds=round(seconds))}, as the registry asks"
             raise error
 
     def _announce(self, attempt: int, seconds: float | None, error: RegistryError) -> None:
         if attempt > 1 or (seconds or 0) > 2:
             wait = f" in {seconds:.0f} s" if seconds else ""
             text = f"{self._host}: {error.what}; trying again{wait}"
-            if text != self._trouble:  # all transfers meet it, again and again
+            if text != self._trouble:  # all transfers have the same problem
                 self._progress.warning(text)
             self._trouble = text

@@ -1,4 +1,4 @@
-"""What is configured about registries: plain data, cheap to import."""
+"""The configuration of registries: plain data, fast to import."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HostSettings:
-    """How one registry host is spoken to.
+    """The settings of one registry host.
 
     Attributes:
-        plain_http: Whether it is asked without TLS.
-        ca_file: PEM certificates that its certificate must come from; None for the system's.
-        more_ca: Files with further such certificates, besides ``ca_file`` or the system's.
-        client_cert: PEM certificate that is shown to it; may hold the key too.
+        plain_http: Whether to use plain HTTP.
+        ca_file: PEM file with the CAs to trust; None for the system's.
+        more_ca: Files with further CAs, in addition to ``ca_file`` or the system's.
+        client_cert: PEM client certificate; may contain the key too.
         client_key: PEM key of ``client_cert``.
-        mirrors: ``host[:port][/prefix]`` of registries that are asked before it, in this order.
-        allow_http_redirects: Whether it may lead from TLS to addresses without; credentials are never sent there.
+        mirrors: ``host[:port][/prefix]`` of registries to ask before it, in this order.
+        allow_http_redirects: Whether it may redirect from TLS to plain HTTP; credentials are never sent there.
     """
 
     plain_http: bool = False
@@ -39,25 +39,25 @@ class HostSettings:
 
     @property
     def for_tls(self) -> HostSettings:
-        """What a connection by TLS depends on; hosts that have it in common share a context."""
+        """The settings on which a TLS connection depends; hosts with equal ones share a context."""
         return HostSettings(
             ca_file=self.ca_file, more_ca=self.more_ca, client_cert=self.client_cert, client_key=self.client_key
         )
 
 
 COMMAND_LINE = "the command line"
-"""Origin of credentials that were typed."""
+"""Origin of credentials that a user typed."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who asks a registry.
+    """Credentials for a registry.
 
     Attributes:
         username: May be empty with a token.
-        password: Secret of the user.
-        identity_token: OAuth2 refresh token; used instead of a password where it is not empty.
-        registry_token: Bearer token for the registry itself; used as it is.
+        password: Password of the user.
+        identity_token: OAuth2 refresh token; if not empty, used instead of the password.
+        registry_token: Bearer token for the registry itself; used unchanged.
         origin: Where they come from, for messages.
     """
 
@@ -69,25 +69,25 @@ class Credentials:
 
     @property
     def pair(self) -> bytes:
-        """User and password as they are sent (RFC 7617); bytes that are not UTF-8 stay what they were."""
+        """User and password as they are sent (RFC 7617); bytes that are not UTF-8 are kept."""
         return f"{self.username}:{self.password}".encode(errors="surrogateescape")
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When and how often a request is made again. Times are seconds.
+    """When and how often a request is repeated. Times are seconds.
 
     Attributes:
-        attempts: Most tries of one request without any progress, the first one included.
-        first_attempts: The same for a host that was not reached yet (wrong name, nothing listens).
-        base: Pause before the second try; doubled for each further one, with jitter.
+        attempts: Most attempts of one request without any progress, including the first.
+        first_attempts: The same for a host that was never reached (wrong name, nothing listens).
+        base: Pause before the second attempt; doubled for each further one, with jitter.
         longest_pause: Bound on a pause.
-        longest_wait: Longest ``Retry-After`` that is waited for.
-        connect_timeout: For connecting.
-        answer_timeout: For the first byte of an answer: proxies that fetch a layer first need minutes.
-        head_time: For the rest of an answer's head, interim answers (1xx) included.
-        head_bytes: Most bytes of a head, and of what a body holds besides content.
-        stall_time: A transfer is broken off when it had less than ``stall_bytes`` in this time.
+        longest_wait: Longest ``Retry-After`` to wait for.
+        connect_timeout: Limit for connecting.
+        answer_timeout: Limit for the first byte of an answer; proxies that fetch a layer first need minutes.
+        head_time: Limit for the rest of an answer's head, interim answers (1xx) included.
+        head_bytes: Most bytes of a head, and of a body besides its content.
+        stall_time: A transfer is cancelled if it had less than ``stall_bytes`` in this time.
         stall_bytes: See there.
     """
 
@@ -120,17 +120,17 @@ def patience(limits: Limits) -> RetryPolicy:
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """What a client works with.
+    """The settings of a client.
 
     Attributes:
         limits: Bounds on documents.
-        registries: By host as it stands in references.
-        credentials: Whose.
-        no_https: Whether plain HTTP will do where a host does not speak TLS.
-        environ: Proxies and certificates.
-        retry: When requests are made again.
-        progress: Told messages.
-        shared: Connections that outlive the client; None for some of its own.
+        registries: Settings by host, as in references.
+        credentials: The store of credentials.
+        no_https: Whether to use plain HTTP if a host does not use TLS.
+        environ: Variables for proxies and certificates.
+        retry: When requests are repeated.
+        progress: Receives messages.
+        shared: Connections that outlive the client; None if it should open its own.
     """
 
     limits: Limits

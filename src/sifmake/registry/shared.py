@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """Opens transports when they are first needed; cheap to import and to make."""
+    """Opens transports on first use; fast to import and to create."""
 
     def __init__(self) -> None:
         self._transports: dict[tuple[int, int, RetryPolicy], Transport] = {}
@@ -23,7 +23,7 @@ class Connections:
     def transport(self, environ: Mapping[str, str], policy: RetryPolicy) -> Transport:
         """Return the transport for an environment and a policy.
 
-        A process that was forked gets its own: two that use one connection would read each other's answers.
+        A forked process gets new ones, because two processes on one connection would read each other's answers.
         """
         from sifmake.registry.transport import Transport
 

@@ -1,4 +1,4 @@
-"""Whom a registry host must be certified by, and who it is shown that asks."""
+"""TLS for registries: trusted CAs and client certificates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def make_context(settings: HostSettings, environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Return what connections to a host share: reading the system's certificates for each would take longer than it.
+    """Return the TLS context that connections share, because reading the system's certificates takes long.
 
     Raises:
         RegistryError: A file cannot be used.
@@ -47,7 +47,7 @@ def make_context(settings: HostSettings, environ: Mapping[str, str]) -> ssl.SSLC
 
 
 def _system_bundle(environ: Mapping[str, str]) -> Path:
-    """Return the certificates that the system trusts: a site's own CA is among them, unlike in a bundled list."""
+    """Return the system's trusted certificates, which include a site's CA, unlike a bundled list."""
     named = [environ[name] for name in _BUNDLE_VARIABLES if environ.get(name)]
     found = ssl.get_default_verify_paths().cafile
     candidates = [*named, *([found] if found else []), *_BUNDLES, DEFAULT_CA_BUNDLE_PATH]
@@ -55,5 +55,5 @@ def _system_bundle(environ: Mapping[str, str]) -> Path:
 
 
 def _unusable(path: Path, what: str, error: OSError) -> RegistryError:
-    reason = "none that can be read" if isinstance(error, ssl.SSLError) else error.strerror or str(error)
+    reason = "not readable as PEM" if isinstance(error, ssl.SSLError) else error.strerror or str(error)
     return RegistryError(f"the {what} cannot be used ({reason})", where=str(path))

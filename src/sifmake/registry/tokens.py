@@ -1,4 +1,4 @@
-"""The ``Authorization`` header of a registry: Basic, or a token that is fetched, kept and renewed (Docker's spec)."""
+"""The ``Authorization`` header for a registry: Basic, or a token that is fetched and renewed (Docker's spec)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sifmake.registry.transport import Response
 
 _SHORTEST_LIFE = 60.0
-"""Seconds that a token lives which does not say."""
+"""Lifetime in seconds of a token that does not say."""
 _LONGEST_LIFE = 86_400.0
 _LARGEST_ANSWER = 1 << 20
 _CLIENT = "sifmake"
@@ -35,10 +35,10 @@ _VARIABLE = re.compile(r"[A-Z_]+\Z")
 
 
 class _Send(Protocol):
-    """Sends a request to a token service, again if need be."""
+    """Sends a request to a token service, with retries."""
 
     def __call__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Response:
-        """Return the answer, whatever its status."""
+        """Return the answer, with any status."""
         ...
 
 
@@ -49,17 +49,17 @@ class _Token:
 
 
 class Authorizer:
-    """What one registry is told about who asks; may be used by several threads, which share tokens.
+    """Authenticates to one registry; several threads may use it and share tokens.
 
     Attributes:
-        schemes: Ways to authenticate that are taken up.
+        schemes: Accepted ways to authenticate.
 
     Args:
         host: The registry's host, for messages.
-        find: Returns the credentials; asked once, when the registry wants some.
-        send: Asks token services.
-        check_step: Raises an error where one address must not lead to another.
-        secure: Whether the registry is spoken to by TLS.
+        find: Returns the credentials; called once, if the registry requires some.
+        send: Sends requests to token services.
+        check_step: Raises an error if one address must not lead to another.
+        secure: Whether the registry uses TLS.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class Authorizer:
 
     @property
     def credentials(self) -> Credentials | None:
-        """Who asks; None for nobody in particular."""
+        """The credentials; None for anonymous access."""
         if not self._looked:
             self._credentials, self._looked = self._find(), True
         return self._credentials
 
     def header(self, repository: str, actions: str) -> str:
-        """Return the header for a request; empty before the registry has asked for one."""
+        """Return the header for a request; empty until the registry asks for one."""
         key = f"{repository}:{actions}"
         with self._lock:
             token = self._tokens.get(key)
@@ -102,12 +102,12 @@ class Authorizer:
             return self._basic
 
     def answer(self, response: Response, used: str, repository: str, actions: str) -> bool:
-        """React to a 401: return whether the request should be made again, with the header that there is now.
+        """Handle a 401: return whether to repeat the request, with the new header.
 
         Args:
             response: The refusal.
             used: The header that the refused request had.
-            repository: What was asked about.
+            repository: The repository of the request.
             actions: ``pull`` or ``pull,push``.
 
         Raises:
@@ -128,8 +128,8 @@ class Authorizer:
                 self._basic = _basic(credentials)
                 return True
             if challenges and not _SCHEMES & set(challenges):
-                what = f"the registry wants to be authenticated to by {', '.join(challenges)}"
-                raise RegistryError(what, where=self._host, hint="Basic and Bearer are known: ask who runs it")
+                what = f"the registry requires an unsupported authentication: {', '.join(challenges)}"
+                raise RegistryError(what, where=self._host, hint="ask its operator for Basic or Bearer")
             return False
 
     def _fetch(self, challenge: Challenge, repository: str, actions: str) -> str:
@@ -170,19 +170,19 @@ class Authorizer:
         realm = whole_address(base, challenge.parameters.get("realm", ""))
         if not realm:
             given = shown_address(challenge.parameters.get("realm", ""))[:80]
-            what = f"the registry names no token service but {given!r}"
-            raise RegistryError(what, where=self._host, hint="is this a registry? ask who runs it")
+            what = f"the registry names {given!r} as its token service"
+            raise RegistryError(what, where=self._host, hint="check that this is a registry, or ask its operator")
         parts = urlsplit(realm)
         if self._secure() and parts.netloc.lower() == self._host.lower():
-            return parts._replace(scheme="https").geturl()  # behind a proxy that ends TLS it calls itself plain
+            return parts._replace(scheme="https").geturl()  # behind a proxy that terminates TLS, it calls itself http
         if (
             credentials
             and parts.scheme == "http"
             and self._secure()
             and not (is_loopback(urlsplit(base).hostname or "") and is_loopback(parts.hostname or ""))
         ):
-            what = f"the registry wants credentials sent to {parts.hostname} without TLS"
-            raise RegistryError(what, where=self._host, hint="ask who runs it")
+            what = f"the registry asks to send credentials to {parts.hostname} without TLS"
+            raise RegistryError(what, where=self._host, hint="ask its operator")
         self._check_step(base, realm, "names a token service at")
         return realm
 
@@ -194,24 +194,24 @@ class Authorizer:
             token = document.get("token") or document.get("access_token")
             life = document.get("expires_in")
         except BROKEN as error:
-            what = f"the token service broke off ({str(error)[:120]})"
+            what = f"the answer of the token service was interrupted ({str(error)[:120]})"
             raise TransportError(what, may_recover=True, reached=True) from None
         except (ValueError, AttributeError, RecursionError):
             token = life = None
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-            hint = "is there a proxy in between? ask who runs the registry"
-            raise RegistryError("the token service gave no token", where=self._host, hint=hint)
+            hint = "check proxies on the way, or ask the operator of the registry"
+            raise RegistryError("the token service did not return a token", where=self._host, hint=hint)
         seconds = float(min(life, _LONGEST_LIFE)) if isinstance(life, (int, float)) and life > 0 else _SHORTEST_LIFE
         return f"Bearer {token}", seconds * 0.9
 
 
 def refusal(host: str, status: int, credentials: Credentials | None) -> RegistryError:
-    """Return the error for a registry or token service that says no."""
+    """Return the error for a registry or token service that refuses access."""
     if credentials is None:
         return RegistryError(
-            f"access was refused ({status}): the image is private, or there is none of that name",
+            f"access was refused ({status}): the image is private or does not exist",
             where=host,
-            hint=f"log in with sifmake registry login {host}; users in variables are for SIFMAKE_DOCKER_REGISTRY alone",
+            hint=f"run `sifmake registry login {host}`; variables are used for SIFMAKE_DOCKER_REGISTRY only",
         )
     who = f" of {credentials.username}" if credentials.username else ""
     return RegistryError(
@@ -223,10 +223,10 @@ def refusal(host: str, status: int, credentials: Credentials | None) -> Registry
 
 def _remedy(host: str, origin: str) -> str:
     if origin == COMMAND_LINE:
-        return "are user and password right?"
+        return "check user and password"
     if _VARIABLE.match(origin):
-        return f"mend or unset {origin}: it comes before what sifmake registry login keeps"
-    return f"log in anew with sifmake registry login {host}"
+        return f"correct or unset {origin}, which overrides `sifmake registry login`"
+    return f"run `sifmake registry login {host}` again"
 
 
 def _basic(credentials: Credentials) -> str:

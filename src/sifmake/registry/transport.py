@@ -1,4 +1,4 @@
-"""One HTTP exchange: no redirects, no cookies, no ``.netrc``, bytes as they come, proxies and CAs as configured."""
+"""One HTTP exchange, without redirects, cookies, ``.netrc`` or decoding, with the configured proxies and CAs."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
-"""What reading a body raises when the connection breaks."""
+"""Errors from reading a body if the connection breaks."""
 
 
 @dataclass
 class Response:
-    """An answer whose body is still to be read. Close it.
+    """An answer whose body has not been read yet. The caller must close it.
 
     Attributes:
         status: HTTP status code.
-        headers: By name, whatever the case.
-        url: What was asked.
-        place: Where the connection led to; see :func:`~sifmake.registry.reach.place_of`.
+        headers: By case-insensitive name.
+        url: The requested URL.
+        place: The place to which the connection led; see :func:`~sifmake.registry.reach.place_of`.
     """
 
     status: int
@@ -47,10 +47,10 @@ class Response:
     _watch: Watch = field(default_factory=lambda: Watch(DEFAULT_RETRY))
 
     def read(self, size: int) -> bytes:
-        """Return what has come of the body, up to ``size`` bytes, undecoded; wait for some; empty at the end.
+        """Return up to ``size`` undecoded bytes of the body, waiting for at least one; empty at the end.
 
         Raises:
-            requests.RequestException, urllib3.exceptions.HTTPError, OSError: The connection broke or trickles
+            requests.RequestException, urllib3.exceptions.HTTPError, OSError: The connection broke or is too slow
                 (``BROKEN``).
         """
         began = time.monotonic()
@@ -59,10 +59,10 @@ class Response:
         return data
 
     def read_all(self, limit: int) -> bytes:
-        """Return the whole body, or its first ``limit + 1`` bytes.
+        """Return the complete body, or its first ``limit + 1`` bytes.
 
         Raises:
-            requests.RequestException, urllib3.exceptions.HTTPError, OSError: The connection broke or trickles.
+            requests.RequestException, urllib3.exceptions.HTTPError, OSError: The connection broke or is too slow.
         """
         parts, left = [], limit + 1
         while left > 0 and (data := self.read(left)):
@@ -77,12 +77,12 @@ class Response:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
     def close(self) -> None:
-        """Give the connection back, or drop it when the body was not read to its end."""
+        """Return the connection to the pool, or drop it if the body was not read to its end."""
         self._response.close()
 
 
 class Transport:
-    """Pooled connections; may be used by several threads."""
+    """Pooled connections; several threads may use them."""
 
     def __init__(self, environ: Mapping[str, str], policy: RetryPolicy = DEFAULT_RETRY) -> None:
         self._environ = environ
@@ -102,20 +102,20 @@ class Transport:
         connect_timeout: float | None = None,
         sender: str | None = None,
     ) -> Response:
-        """Send one request and return the answer, whatever its status.
+        """Send one request and return the answer, with any status.
 
         Args:
             method: ``GET``, ...
-            url: Whole.
-            headers: Further ones.
-            settings: How its host is spoken to.
-            body: Of an upload.
-            connect_timeout: Instead of the policy's.
-            sender: The place of who leads to this address; None where a person named its host.
+            url: Complete URL.
+            headers: Further headers.
+            settings: Settings of its host.
+            body: Body of an upload.
+            connect_timeout: Replaces the policy's limit.
+            sender: The place that led to this address; None if a user named the host.
 
         Raises:
-            TransportError: No answer came.
-            RegistryError: A certificate's file cannot be used.
+            TransportError: There was no answer.
+            RegistryError: A certificate file cannot be used.
         """
         common = {"User-Agent": f"sifmake/{__version__}", "Accept-Encoding": "identity"}
         if body is not None and not isinstance(body, bytes):

@@ -1,4 +1,4 @@
-"""Putting blobs and manifests into a registry (OCI distribution spec, "Push")."""
+"""Uploading blobs and manifests to a registry (OCI distribution spec, "Push")."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 _ACTIONS = "pull,push"
 
-_RULE = "the registry has a rule against it (a quota, tags that cannot change): push another tag, or ask who runs it"
+_RULE = "a rule of the registry forbids it (quota, immutable tag); push another tag, or ask its operator"
 _PUSH_HINTS = {
-    403: "is the name right, and are you allowed to push there?",
-    404: "is the name right, and are you allowed to push there?",
-    405: "it takes no uploads (a mirror or a read-only registry): push to another one",
+    403: "check the name, and that you may push there",
+    404: "check the name, and that you may push there",
+    405: "push to another registry: this one accepts no uploads (a mirror, or read-only)",
     409: _RULE,
     412: _RULE,
-    413: "the file is too large for the registry or a proxy before it: ask who runs it",
-    507: "the registry is full: ask who runs it",
+    413: "ask the operator to allow larger files in the registry or its proxy",
+    507: "ask the operator to make room: the registry is full",
 }
-"""What to do where a registry refuses an upload (Harbor answers 412 for quotas and immutable tags)."""
+"""Hints by status if a registry refuses an upload (Harbor answers 412 for quotas and immutable tags)."""
 
 
 class Uploader:
@@ -46,7 +46,7 @@ class Uploader:
         return response.status == 200
 
     def put_blob(self, digest: str, size: int, body: bytes | BinaryIO) -> None:
-        """Upload a blob in one piece, from the beginning again if the connection breaks.
+        """Upload a blob in one piece; start again if the connection breaks.
 
         Raises:
             RegistryError: The registry refuses it.
@@ -59,10 +59,10 @@ class Uploader:
             response.close()
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> str:
-        """Let a tag stand for a manifest and return its digest.
+        """Upload a manifest under a tag and return its digest.
 
         Raises:
-            RegistryError: The registry refuses it, or understands another digest.
+            RegistryError: The registry refuses it, or computes another digest.
         """
         call = self._call("PUT", f"manifests/{reference}", {"Content-Type": media_type}, data)
         response = self._endpoint.request(call)
@@ -78,15 +78,15 @@ class Uploader:
         return digest
 
     def _upload(self, digest: str, size: int, body: bytes | BinaryIO) -> Response:
-        """Try once, at a new place: what was begun and broke off, registries do not take for a beginning."""
+        """Make one attempt with a new upload URL, because registries cannot continue an interrupted upload."""
         response = self._endpoint.request_once(self._call("POST", "blobs/uploads/", {"Content-Length": "0"}))
         if response.status != 202:
             return response
         response.close()
         given = whole_address(response.url, response.headers.get("Location", ""))
         if not given:
-            what = "the registry says no place for the upload"
-            raise RegistryError(what, where=self._endpoint.host, hint="is this a registry? ask who runs it")
+            what = "the registry gave no URL for the upload"
+            raise RegistryError(what, where=self._endpoint.host, hint="check that this is a registry")
         location = self._endpoint.own_url(given)
         url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
@@ -95,7 +95,7 @@ class Uploader:
     def _refused(self, response: Response) -> RegistryError:
         error = error_from_response(response, self._endpoint.host)
         if response.status == 404:
-            error.what = error.what.replace("the registry has no such image", "the registry has no place for it")
+            error.what = error.what.replace("the registry has no such image", "the registry has no such repository")
         error.hint = _PUSH_HINTS.get(response.status, error.hint)
         return error
 

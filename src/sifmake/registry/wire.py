@@ -1,4 +1,4 @@
-"""The reading end of a connection: an answer's head ends in time and in size, its body moves (RFC 9112)."""
+"""Reading from a connection with bounds on an answer's head and on the rate of its body (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _INTERIM = re.compile(rb"HTTP/1\.\d 1\d\d[ \r\n]")
 
 
 class _StalledError(OSError):
-    """A transfer is so slow that it counts as broken."""
+    """A transfer is so slow that it is treated as broken."""
 
 
 class EndlessAnswerError(OSError):
-    """The part of an answer that is no content takes too long or is too large; a further try would not help."""
+    """The head or framing of an answer takes too long or is too large; trying again would not help."""
 
 
 class Watch:
-    """Notices a transfer that trickles. Only time spent waiting for the network counts, not the consumer's own."""
+    """Detects a transfer that is too slow. Only the time spent waiting for the network counts."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
@@ -35,10 +35,10 @@ class Watch:
         self._bytes = 0
 
     def note(self, count: int, seconds: float) -> None:
-        """Count what came in a time.
+        """Count received bytes and waiting time.
 
         Raises:
-            StalledError: It was too little.
+            StalledError: The transfer is too slow.
         """
         self._seconds += seconds
         self._bytes += count
@@ -50,7 +50,7 @@ class Watch:
 
 
 class _Wire(io.RawIOBase):
-    """Bytes from a socket: the first in time, all of a head in time, then at a rate."""
+    """Bytes from a socket, with limits on the time of the first byte and the head, and on the rate afterwards."""
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase, policy: RetryPolicy) -> None:
         super().__init__()
@@ -77,14 +77,14 @@ class _Wire(io.RawIOBase):
             if not self._begun:
                 raise
             raise EndlessAnswerError(
-                f"its answer has no end of its head after {self._policy.head_time:.0f} s"
+                f"the head of its answer did not end within {self._policy.head_time:.0f} s"
             ) from None
         if not self._begun:
             self._begun, self._until = True, time.monotonic() + self._policy.head_time
         return count
 
     def begin_body(self) -> None:
-        """Go on by the rules of a body: the head is whole."""
+        """Apply the rules for a body, because the head is complete."""
         self._sock.settimeout(self._policy.stall_time)
         self._watch = Watch(self._policy)
 
@@ -94,7 +94,7 @@ class _Wire(io.RawIOBase):
 
 
 class _Lines(io.BufferedReader):
-    """What an answer is parsed from: bounds what it holds besides content; passes over interim answers (1xx)."""
+    """The input for the parser of answers; bounds everything except content, and skips interim answers (1xx)."""
 
     def __init__(self, raw: _Wire, most: int) -> None:
         super().__init__(raw)
@@ -119,7 +119,7 @@ class _Lines(io.BufferedReader):
         line = super().readline(size)
         self._count += len(line)
         if self._count > self._most:
-            raise EndlessAnswerError(f"its answer has more than {self._most} bytes that are no content")
+            raise EndlessAnswerError(f"its answer has more than {self._most} bytes besides its content")
         return line
 
 

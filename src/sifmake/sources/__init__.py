@@ -1,4 +1,4 @@
-"""Where images come from: one small module per transport, one shape for all."""
+"""Sources of images: one small module per transport, with one interface for all."""
 
 from sifmake.sources.base import BlobReader, KnownIndexes, Resolved, SifSource, Source
 from sifmake.sources.opening import open_sif_source, open_source

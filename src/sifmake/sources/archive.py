@@ -1,4 +1,4 @@
-"""What OCI layouts and docker archives have in common: one place with many images, of which a reference chooses one."""
+"""The common part of OCI layouts and docker archives: several images, of which a reference chooses one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class ArchiveSource(ABC):
-    """An image in a place with files by name.
+    """An image in an archive or folder with named files.
 
     Attributes:
         transport: ``oci``, ``oci-archive``, ``docker-archive`` or ``docker-daemon``.
-        name: The place's own name with the tag or digest that was given.
+        name: Name of the archive or folder, with the given tag or digest.
     """
 
     def __init__(self, transport: str, reference: LocalReference, content: Content, limits: Limits) -> None:
@@ -35,7 +35,7 @@ class ArchiveSource(ABC):
         self._limits = limits
 
     def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
-        """Look the reference up; what would have to be read whole is looked up once as long as it does not change."""
+        """Look the reference up; a streamed archive is read again only if it changed."""
         identity = self._identity()
         try:
             found = known.find_manifest(identity, platform) if known and identity else None
@@ -50,21 +50,21 @@ class ArchiveSource(ABC):
         return resolved
 
     def image(self, manifest_digest: str) -> Image:
-        """Return the image if it still is there."""
+        """Return the image if it still exists."""
         try:
             return self._image(manifest_digest)
         except SifmakeError as error:
             raise self._placed(error) from None
 
     def document(self, digest: str) -> bytes:
-        """Return an index or manifest, if the place keeps any under their digests."""
+        """Return an index or manifest by digest, if there is one."""
         try:
             return self._manifest(digest)
         except SifmakeError as error:
             raise self._placed(error) from None
 
     def read_through(self, manifest_digest: str) -> None:
-        """Let the layers of a streamed archive go to the sink, which keeps those of the image."""
+        """Pass the layers of a streamed archive to the sink, which keeps those of the image."""
         if self._content.streamed:
             self.image(manifest_digest)
 
@@ -85,10 +85,10 @@ class ArchiveSource(ABC):
         """Read manifest and config, and keep the layers."""
 
     def _manifest(self, digest: str) -> bytes:
-        raise SourceError(f"there are no documents by digest, and so no {digest}")
+        raise SourceError(f"this source has no documents by digest, so it lacks {digest}")
 
     def _identity(self) -> str:
-        """Return a digest that stands for the place's bytes and the chosen image; empty where nothing does."""
+        """Return a digest that identifies the archive's bytes and the chosen image; empty if there is none."""
         identity = self._content.identity
         if not identity:
             return ""
@@ -101,6 +101,6 @@ class ArchiveSource(ABC):
 
 
 def advised(error: SifmakeError) -> SifmakeError:
-    """Return an error about a place on this machine with a word on what to do."""
+    """Add a hint to an error about a local file or folder."""
     damaged = isinstance(error, IntegrityError)
-    return error.advised("it is damaged or was not copied whole: get it anew" if damaged else "check the path")
+    return error.advised("the file is damaged or incomplete; copy it again" if damaged else "check the path")

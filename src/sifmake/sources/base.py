@@ -1,4 +1,4 @@
-"""The one shape that all sources of images have."""
+"""The interface of all sources of images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a reference means now.
+    """The document to which a reference points now.
 
     Attributes:
-        digest: Of the document that the reference names: an index, or a manifest.
-        manifest_digest: Of the manifest for the wanted platform.
+        digest: Digest of the index or manifest that the reference names.
+        manifest_digest: Digest of the manifest for the platform.
     """
 
     digest: str
@@ -29,30 +29,30 @@ class Resolved:
 
 
 def no_matter(_size: int) -> None:
-    """Go on, whatever size a file has."""
+    """Accept a file of any size."""
 
 
 def name_note_key(name: str) -> str:
-    """Return the digest under which it is noted that a name was asked for before, and what it meant then."""
+    """Return the key of the note that a name was resolved before, and to what."""
     return digest_bytes(f"name {name}".encode())
 
 
 class KnownIndexes(Protocol):
-    """A memory of which index led to which platform manifest, so that one HEAD can answer.
+    """Known indexes and the manifests chosen from them, so that one HEAD request is enough.
 
-    Names are noted in it too, see :func:`name_note_key`: the first time, a HEAD could tell nothing that makes a GET
-    needless.
+    Names are noted, too; see :func:`name_note_key`. For a name that was never resolved, a HEAD is useless, because a
+    GET is needed anyway.
     """
 
     def find_manifest(self, index_digest: str, platform: Platform) -> str | None:
-        """Return the platform manifest's digest, or None when the index was never looked into."""
+        """Return the digest of the manifest for a platform, or None if the index is not known."""
 
     def remember_manifest(self, index_digest: str, platform: Platform, manifest_digest: str) -> None:
-        """Keep what was found."""
+        """Keep the manifest of an index."""
 
 
 class BlobReader(Protocol):
-    """Compressed bytes of a layer, as they come. The reader of the bytes checks digest and size."""
+    """The bytes of a layer as stored, perhaps compressed. The caller checks digest and size."""
 
     def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes, empty at the end."""
@@ -60,13 +60,13 @@ class BlobReader(Protocol):
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What was found out about a layer that came by.
+    """The properties of a layer in a stream.
 
     Attributes:
-        size: Bytes as they came, perhaps compressed.
-        digest: Of those.
+        size: Bytes as stored, perhaps compressed.
+        digest: Digest of these bytes.
         plain_size: Bytes of the uncompressed tar stream.
-        diff_id: Digest of that.
+        diff_id: Digest of the uncompressed tar stream.
     """
 
     size: int
@@ -77,15 +77,15 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class LayerCandidate:
-    """Something that comes by and may be a layer.
+    """A member of a stream that may be a layer.
 
     Attributes:
-        name: Of the archive's member; a digest in it may be true.
+        name: Name of the archive's member; it may contain the right digest.
         reader: Its bytes.
-        head: The first of them, up to 512.
-        size: How many there are.
-        algorithm: Of the digests: ``sha256`` or ``sha512``.
-        consumed: Returns how many bytes of the archive were read so far; of a compressed one its compressed bytes.
+        head: The first bytes, up to 512.
+        size: Number of bytes.
+        algorithm: Algorithm of the digests: ``sha256`` or ``sha512``.
+        consumed: Returns how many bytes of the archive were read so far, compressed ones if it is compressed.
     """
 
     name: str
@@ -97,36 +97,36 @@ class LayerCandidate:
 
 
 class LayerSink(Protocol):
-    """Takes layers as they come by, before anyone knows whether the wanted image has them."""
+    """Receives layers from a stream, before it is known whether they belong to the image."""
 
     def take(self, candidate: LayerCandidate) -> LayerFacts:
         """Take one layer, read to its end.
 
         Raises:
-            IntegrityError: It is no layer, or a damaged one.
+            IntegrityError: It is not a layer, or is damaged.
         """
 
     def keep(self, diff_ids: Collection[str]) -> None:
-        """Keep these of the layers that were taken, and drop the others."""
+        """Keep these layers, and drop the others."""
 
     def drop(self) -> None:
-        """Drop all that was not kept."""
+        """Drop all layers that were not kept."""
 
 
 class Source(Protocol):
-    """A place that has an image.
+    """A source of an image with layers.
 
     Attributes:
         transport: ``docker``, ``oci``, ``oci-archive``, ``docker-archive``, ...
-        name: What the SIF says it was made from: a normalised reference, or of local sources the file's name
-            without its folder (with tag or digest where one was given).
+        name: The image's name in the SIF: a normalised reference, or for local sources the file's name without its
+            folder (with tag or digest if given).
     """
 
     transport: str
     name: str
 
     def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
-        """Ask what the reference means now.
+        """Ask which image the reference points to now.
 
         Raises:
             SourceError: The source has no such image, or none for the platform.
@@ -136,29 +136,29 @@ class Source(Protocol):
         """Fetch manifest and config, checked against their digests.
 
         Raises:
-            SourceError: As :meth:`resolve`.
-            IntegrityError: Bytes do not have the digest or size they should have.
+            SourceError: As for :meth:`resolve`.
+            IntegrityError: Bytes do not have the expected digest or size.
         """
 
     def document(self, digest: str) -> bytes:
         """Return an index or manifest, checked against its digest.
 
         Raises:
-            SourceError: The source has none of this digest.
+            SourceError: The source has no document with this digest.
             IntegrityError: It is damaged.
         """
 
     def read_through(self, manifest_digest: str) -> None:
-        """Where layers come by once only, let them go to the sink now; elsewhere there is nothing to do.
+        """If the source is a stream, pass its layers to the sink now; otherwise do nothing.
 
         Raises:
-            SourceError: As :meth:`image`.
+            SourceError: As for :meth:`image`.
         """
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
         """Open the blob of a layer for one pass from its first byte.
 
-        A ``WrongBlobError`` that leaves the block says in ``elsewhere`` whether to open the layer again.
+        If a ``WrongBlobError`` leaves the block, its ``elsewhere`` says whether to open the layer again.
         """
 
     def close(self) -> None:
@@ -166,18 +166,18 @@ class Source(Protocol):
 
 
 class SifSource(Protocol):
-    """A place that has a finished SIF file and no layers.
+    """A source of a prebuilt SIF file.
 
     Attributes:
         transport: ``oras``, ``http``, ``https`` or ``file``.
-        name: What the file is called there; of local files without the folder.
+        name: Name of the file; for local files without the folder.
     """
 
     transport: str
     name: str
 
     def resolve(self) -> str | None:
-        """Return a digest that stays the same as long as the file does; None where only fetching would tell.
+        """Return a digest that changes if the file changes; None if that needs a transfer.
 
         Raises:
             SourceError: The source has no such file.
@@ -189,11 +189,10 @@ class SifSource(Protocol):
         Args:
             path: The target.
             expected: The digest that it must have; empty for any.
-            told_size: Called with the file's bytes before the first of them is asked for, where that is known; may
-                raise.
+            told_size: Called with the file's size before the transfer, if it is known; may raise.
 
         Raises:
-            SourceError: It cannot be read, or is no SIF file.
+            SourceError: It cannot be read, or is not a SIF file.
             IntegrityError: It does not have the digest.
         """
 

@@ -1,4 +1,4 @@
-"""Archives and layers inside them that are compressed as a whole, told by their first bytes."""
+"""Decompression of archives and of layers in them; the format is recognized from the first bytes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 """Bytes 1 to 3 of a skippable frame; byte 0 is 0x50 to 0x5f."""
 _XZ, _BZIP2, _LZ4 = b"\xfd7zXZ\x00", re.compile(rb"BZh[1-9](?:1AY&|\x17rE8|\Z)"), b"\x04\x22\x4d\x18"
 _XZ_MEMORY = "Memory usage limit"
-"""What liblzma says."""
+"""Part of liblzma's message."""
 _SMALL_RATIO_FROM = 4
-"""How much earlier the ratio of xz and bzip2 is looked at, which take longer for a byte of zeros."""
+"""How much earlier to check the ratio of xz and bzip2, because they are slower."""
 
 
 def is_compressed(head: bytes) -> bool:
-    """Tell whether a stream with this beginning is compressed in a way that is read.
+    """Tell whether a stream with this beginning is compressed in a supported format.
 
     Raises:
-        IntegrityError: It is compressed in another way.
+        IntegrityError: It is compressed in another format.
     """
     if head.startswith(_LZ4):
         raise IntegrityError("it is compressed with lz4", hint="unpack it first, or use gzip or zstd")
@@ -73,7 +73,7 @@ class _Counted:
 
 
 class _Streams:
-    """The content of xz or bzip2 streams that follow one another, with zeros between and behind them."""
+    """The content of consecutive xz or bzip2 streams, with zeros between and after them."""
 
     def __init__(self, file: _Counted, new: Callable[[], Any], begins: Callable[[bytes], bool]) -> None:
         self._file = file
@@ -87,7 +87,7 @@ class _Streams:
             if self._decoder.eof:
                 return b""
             if not given and self._decoder.needs_input and not (given := self._file.read(_FED)):
-                raise EOFError("it is truncated")
+                raise EOFError("the stream is truncated")
             if data := self._decoder.decompress(given, size):
                 return bytes(data)
 
@@ -97,14 +97,14 @@ class _Streams:
         while len(rest) < _MAGIC_SIZE and (more := self._file.read(_FED)):
             rest = (rest + more).lstrip(b"\0")
         if rest and not self._begins(rest):
-            raise EOFError("it is followed by something else")
+            raise EOFError("other data follows the stream")
         if rest:
             self._decoder = self._new()
         return rest
 
 
 class Inflated:
-    """The uncompressed bytes of a compressed stream, with all its members and frames, in bounded pieces."""
+    """The uncompressed bytes of all members and frames of a compressed stream, in bounded pieces."""
 
     def __init__(self, reader: _Reader, head: bytes, limits: Limits) -> None:
         """Begin.
@@ -134,14 +134,14 @@ class Inflated:
         """Return up to ``size`` bytes, empty at the end.
 
         Raises:
-            IntegrityError: The stream is damaged or beyond a limit.
+            IntegrityError: The stream is damaged or exceeds a limit.
         """
         try:
             data = self._file.read(size)
         except self._errors as error:
             if _XZ_MEMORY in str(error):
                 what = f"it needs more than {self._limits.xz_memory_bytes} bytes of memory to unpack"
-                hint = "set xz-memory-bytes under limits, or compress it by xz -6"
+                hint = "raise xz-memory-bytes (limits: in sifmake.yaml), or compress it with xz -6"
                 raise LimitError(what, hint=hint) from None
             raise IntegrityError(f"the compressed stream is damaged ({error})") from None
         self._total += len(data)

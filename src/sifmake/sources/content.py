@@ -1,4 +1,4 @@
-"""Files of an image by name, in a folder or an archive, opened for one pass."""
+"""Named files of an image, in a folder or an archive, opened for one pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Member:
-    """A range of an open file. Many of them may read one descriptor at the same time.
+    """A range of an open file. Several members may use one descriptor at the same time.
 
     Attributes:
         size: Bytes.
@@ -43,7 +43,7 @@ class Member:
         return read_at(self._fd, min(size, self._end - self._position), self._position)
 
     def close(self) -> None:
-        """Close the file if it belongs to this member alone."""
+        """Close the file if this member owns it."""
         if self._owns:
             os.close(self._fd)
             self._owns = False
@@ -56,7 +56,7 @@ class Member:
 
 
 class MemoryMember(Member):
-    """A file whose bytes are at hand."""
+    """A file whose bytes are in memory."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(-1, 0, len(data))
@@ -77,8 +77,8 @@ class Content(Protocol):
     """Named files.
 
     Attributes:
-        streamed: Whether the files come by once, so that opening one out of order is expensive.
-        identity: The same text for the same files; empty where nothing tells that they are.
+        streamed: Whether the files are read from a stream, so that opening one out of order is expensive.
+        identity: A text that changes if the files change; empty if there is none.
     """
 
     @property
@@ -97,7 +97,7 @@ class Content(Protocol):
         """
 
     def passed(self, name: str) -> LayerFacts | None:
-        """Return what is known of a layer that went by; None where it is to be opened.
+        """Return the properties of a layer that was streamed; None if it has to be opened.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -105,14 +105,14 @@ class Content(Protocol):
         """
 
     def keep(self, diff_ids: Collection[str]) -> None:
-        """Say which of the layers that went by are wanted."""
+        """Say which of the streamed layers to keep."""
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Close everything that is open."""
 
 
 class RandomAccess:
-    """What contents have in common whose files can be opened in any order, as often as one likes."""
+    """Base of contents whose files can be opened in any order and repeatedly."""
 
     streamed = False
     identity = ""
@@ -132,7 +132,7 @@ class Folder(RandomAccess):
         self._path = path
 
     def open(self, name: str) -> Member:
-        """Open a regular file; a link is followed, for layouts often share their blobs that way.
+        """Open a regular file; links are followed, because layouts often share blobs that way.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -141,7 +141,7 @@ class Folder(RandomAccess):
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
-            raise SourceError("this is no regular file", where=str(self._path / name))
+            raise SourceError("not a regular file", where=str(self._path / name))
         return Member(fd, 0, status.st_size, owns=True)
 
     def close(self) -> None:
@@ -157,13 +157,13 @@ def read_small(content: Content, name: str, limit: int) -> bytes:
     """
     with content.open(name) as member:
         if member.size > limit:
-            hint = "set manifest-bytes or config-bytes under limits"
+            hint = "raise manifest-bytes or config-bytes (limits: in sifmake.yaml)"
             raise LimitError(f"the document has {member.size} bytes, more than {limit}", where=name, hint=hint)
         return member.read()
 
 
 class SmallMembers:
-    """Documents of an archive: each is read once, however often it is named, and all of them have one bound."""
+    """Documents of an archive; each is read only once, and one limit applies to all of them."""
 
     def __init__(self, content: Content, limits: Limits) -> None:
         self._content = content
@@ -176,7 +176,7 @@ class SmallMembers:
 
         Raises:
             FileNotFoundError: There is no such file.
-            LimitError: It is larger than a config may be, or all are larger than may be kept.
+            LimitError: It is larger than a config may be, or all documents together are too large.
         """
         if name not in self._read:
             data = read_small(self._content, name, self._limits.config_bytes)
@@ -184,7 +184,7 @@ class SmallMembers:
             if self._left < 0:
                 raise LimitError(
                     f"the archive's documents have more than {self._limits.documents_bytes} bytes together",
-                    hint="save fewer images into it, or set documents-bytes under limits",
+                    hint="save fewer images into it, or raise documents-bytes (limits: in sifmake.yaml)",
                 )
             self._read[name] = data
         return self._read[name]

@@ -1,4 +1,4 @@
-"""``docker-archive:``: what ``docker save`` and ``podman save`` write. It has no manifest: one is made here."""
+"""``docker-archive:``: what ``docker save`` and ``podman save`` write. It has no manifest, so one is made here."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class DockerArchiveSource(ArchiveSource):
         if image.digest != manifest_digest:
             raise SourceError(
                 f"the archive has another image than {manifest_digest}",
-                hint="it was written anew: run sifmake lock",
+                hint="the archive was replaced; run `sifmake lock`",
             )
         self._content.keep({layer.diff_id for layer in image.layers})
         return image
@@ -99,7 +99,7 @@ class DockerArchiveSource(ArchiveSource):
         config = parse_config(self._saved.config)
         if len(config.diff_ids) != len(self._saved.layers):
             found, wanted = len(self._saved.layers), len(config.diff_ids)
-            raise IntegrityError(f"the archive has {found} layers, the config {wanted} DiffIDs")
+            raise IntegrityError(f"the archive has {found} layers, but the config has {wanted} DiffIDs")
         check_layers(len(config.diff_ids), self._limits)
         sizes = {diff_id: self._uncompressed_size(name, diff_id) for diff_id, name in self._members(config).items()}
         layers = [Layer(Descriptor(OCI_LAYER, diff_id, sizes[diff_id]), diff_id) for diff_id in config.diff_ids]
@@ -171,10 +171,10 @@ def _read_images(content: Content, limits: Limits) -> list[_SavedImage]:
 
 
 def _choose_saved(images: Sequence[_SavedImage], reference: LocalReference) -> _SavedImage:
-    """Return the image that the reference means.
+    """Return the image that the reference chooses.
 
     Raises:
-        SourceError: There is none, or several and none was chosen.
+        SourceError: There is none, or there are several and the reference chooses none.
     """
     hint = f"the archive has {_list_names(images)}"
     if reference.digest:
@@ -186,7 +186,7 @@ def _choose_saved(images: Sequence[_SavedImage], reference: LocalReference) -> _
         wanted = _canonical(reference.tag)
         found = [image for image in images if wanted in map(_canonical, image.names)]
     elif len({image.config for image in images}) > 1:
-        raise SourceError(f"the archive has {len(images)} images and none was chosen", hint=f"add :NAME:TAG; {hint}")
+        raise SourceError(f"the archive has {len(images)} images, so one must be chosen", hint=f"add :NAME:TAG; {hint}")
     else:
         found = [*images]
     if not found:
@@ -198,11 +198,13 @@ def _saved_image(configs: SmallMembers, item: Any) -> _SavedImage:
     item = item if isinstance(item, dict) else {}
     name, layers, tags = item.get("Config"), item.get("Layers"), item.get("RepoTags")
     if not isinstance(name, str) or not isinstance(layers or [], list):
-        raise IntegrityError("manifest.json is not as docker save writes it")
+        raise IntegrityError("manifest.json does not have the form that docker save writes")
     try:
         config = configs.read(name)
     except FileNotFoundError:
-        raise SourceError(f"the archive has no config {name!r}", hint="it was not written whole") from None
+        raise SourceError(
+            f"the archive has no config {name!r}", hint="it is incomplete; save the image again"
+        ) from None
     algorithm, _, hexes = name.removeprefix("blobs/").partition("/")
     if name.startswith("blobs/") and is_digest(f"{algorithm}:{hexes}"):
         check_bytes(config, f"{algorithm}:{hexes}")
@@ -211,7 +213,7 @@ def _saved_image(configs: SmallMembers, item: Any) -> _SavedImage:
 
 
 def _missing(name: str) -> SourceError:
-    return SourceError(f"the archive has no member {name!r}", hint="it was not written whole")
+    return SourceError(f"the archive has no member {name!r}", hint="it is incomplete; save the image again")
 
 
 def _canonical(name: str) -> str:

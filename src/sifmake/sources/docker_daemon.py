@@ -1,4 +1,4 @@
-"""``docker-daemon:``: an image of a Docker or Podman engine, by its API (``GET /images/NAME/get``)."""
+"""``docker-daemon:``: an image of a Docker or Podman engine, through its API (``GET /images/NAME/get``)."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _SHORT_ID = re.compile(r"[0-9a-f]{12}(?::latest)?\Z")
 
 
 def open_docker_daemon(rest: str, settings: SourceSettings) -> DaemonSource:
-    """Return the image's source; the engine is not asked yet.
+    """Return the image's source; no request is made yet.
 
     Raises:
-        BadReferenceError: The name is not well-formed.
+        BadReferenceError: The name is malformed.
     """
     text = rest if is_digest(rest) else parse_reference(rest).familiar
     return DaemonSource(text, settings)
 
 
 class DaemonSource:
-    """An image of an engine. It is exported when something of it is needed, and its layers go to the sink as they come.
+    """An image of an engine. It is exported when it is needed, and its layers are passed to the sink.
 
     Attributes:
         transport: ``docker-daemon``.
@@ -58,7 +58,7 @@ class DaemonSource:
         self._exported: DockerArchiveSource | None = None
 
     def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
-        """Ask the engine for the image's ID; the image is exported only when that is new."""
+        """Ask the engine for the image's ID; the image is exported only if the ID is new."""
         try:
             identity = self._identity()
             manifest_digest = known.find_manifest(identity, platform) if known else None
@@ -71,7 +71,7 @@ class DaemonSource:
         return Resolved(identity, manifest_digest)
 
     def image(self, manifest_digest: str) -> Image:
-        """Return the image as the engine exports it."""
+        """Return the image that the engine exports."""
         return self._archive().image(manifest_digest)
 
     def document(self, digest: str) -> bytes:
@@ -79,7 +79,7 @@ class DaemonSource:
         return self._archive().document(digest)
 
     def read_through(self, manifest_digest: str) -> None:
-        """Let the exported layers go to the sink."""
+        """Pass the exported layers to the sink."""
         self._archive().read_through(manifest_digest)
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
@@ -87,7 +87,7 @@ class DaemonSource:
         return self._archive().open_layer(layer)
 
     def close(self) -> None:
-        """Drop layers that nobody wanted."""
+        """Drop layers that were not kept."""
         if self._exported is not None:
             self._exported.close()
             self._exported = None
@@ -111,7 +111,9 @@ class DaemonSource:
             connection.close()
         identity = document.get("Id") if isinstance(document, dict) else None
         if not isinstance(identity, str) or not is_digest(identity):
-            raise SourceError("the engine does not say the image's ID", hint=f"is {self._engine.name} an engine?")
+            raise SourceError(
+                "the engine did not return the image's ID", hint=f"check that {self._engine.name} is an engine"
+            )
         return identity
 
     def _archive(self) -> DockerArchiveSource:
@@ -124,7 +126,7 @@ class DaemonSource:
 
     @contextmanager
     def export(self) -> Iterator[BlobReader]:
-        """Let the engine export the image, from the first byte."""
+        """Have the engine export the image, from the first byte."""
         connection = self._engine.connect()
         try:
             self._settings.progress.info(f"the engine exports {self.name}")
@@ -137,12 +139,12 @@ class DaemonSource:
             connection.request("GET", f"/images/{quote(self.name, safe='/:@')}/{what}", headers={"Host": "docker"})
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            hint = f"is it running, and may you use {self._engine.name}? DOCKER_HOST names another"
+            hint = f"check that it is running and that you may use {self._engine.name}, or set DOCKER_HOST"
             raise SourceError(f"the Docker engine cannot be reached ({error})", hint=hint) from None
         if response.status == 404:
-            hint = f"docker pull {self.name} gets it"
+            hint = f"run `docker pull {self.name}` first"
             if _SHORT_ID.match(self.name):
-                hint = "an ID is written as sha256: and 64 digits, which docker images --no-trunc shows"
+                hint = "write an ID as sha256: and 64 digits, as shown by `docker images --no-trunc`"
             raise SourceError("the engine has no such image", hint=hint)
         if response.status != 200:
             raise SourceError(f"the engine answered with status {response.status} ({_message(response)})")
@@ -150,7 +152,7 @@ class DaemonSource:
 
 
 class _Export:
-    """What an engine exports, as an archive that is streamed."""
+    """The export of an engine, as a streamed archive."""
 
     identity = ""
 
@@ -162,7 +164,7 @@ class _Export:
 
 
 class _Unbroken:
-    """The engine's answer; a transfer that breaks off is the engine's fault."""
+    """The engine's answer; an interrupted transfer is reported as the engine's fault."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
@@ -171,7 +173,7 @@ class _Unbroken:
         try:
             return self._response.read1(size)
         except (OSError, http.client.HTTPException) as error:
-            raise SourceError(f"the engine broke off the export ({error})") from None
+            raise SourceError(f"the engine interrupted the export ({error})") from None
 
 
 def _message(response: http.client.HTTPResponse) -> str:

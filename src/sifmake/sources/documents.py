@@ -1,4 +1,4 @@
-"""The documents of one image as they come from a registry: the last ones used are kept, all are counted."""
+"""Documents of one image from a registry: the most recently used ones are kept, all are counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class FetchedDocuments:
-    """Keeps documents by digest, so that none is fetched twice as long as there is room."""
+    """Keeps documents by digest, so that none is fetched twice while there is room."""
 
     def __init__(self, limits: Limits) -> None:
         self._room = limits.documents_bytes
@@ -20,23 +20,23 @@ class FetchedDocuments:
         self._kept: dict[str, bytes] = {}
 
     def get(self, digest: str) -> bytes | None:
-        """Return a document that is still here, or None."""
+        """Return a document if it is still kept, else None."""
         data = self._kept.pop(digest, None)
         if data is not None:
-            self._kept[digest] = data  # the last one used goes last
+            self._kept[digest] = data  # move it to the end: the last one used is dropped last
         return data
 
     def put(self, digest: str, data: bytes) -> None:
-        """Take a document that was fetched.
+        """Keep a fetched document.
 
         Raises:
-            LimitError: All that were fetched for this image are more than the limit.
+            LimitError: The documents fetched for this image exceed the limit.
         """
         self._fetched += len(data)
         if self._fetched > self._most:
             raise LimitError(
                 f"the image's indexes, manifests and configs have more than {self._most} bytes together",
-                hint="name the manifest by its digest, or set documents-fetched under limits",
+                hint="use the manifest's digest, or raise documents-fetched (limits: in sifmake.yaml)",
             )
         self._kept[digest] = data
         self._room -= len(data)

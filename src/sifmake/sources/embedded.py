@@ -1,4 +1,4 @@
-"""Layers whose bytes stand in the manifest itself (descriptor.md, ``data``)."""
+"""Layers whose bytes are embedded in the manifest (descriptor.md, ``data``)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 def open_embedded(layer: Layer) -> AbstractContextManager[BlobReader] | None:
-    """Return the embedded bytes of a layer, or None where there are none."""
+    """Return the embedded bytes of a layer, or None if there are none."""
     data = layer.descriptor.data
     return None if data is None else nullcontext(io.BytesIO(data))

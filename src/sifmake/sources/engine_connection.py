@@ -1,4 +1,4 @@
-"""Where the Docker or Podman engine is, by the settings of their own command lines, and connections to its API."""
+"""Find the Docker or Podman engine by the settings of their command lines, and connect to its API."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _HOST_VARIABLES = ("SIFMAKE_DOCKER_HOST", "APPTAINER_DOCKER_HOST", "SINGULARITY_DOCKER_HOST", "DOCKER_HOST")
 SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 _USER_SOCKETS = ("docker.sock", "podman/podman.sock")
-"""Under ``XDG_RUNTIME_DIR``: engines that run without root."""
+"""Sockets of rootless engines under ``XDG_RUNTIME_DIR``."""
 PLAIN_PORT, TLS_PORT = 2375, 2376
 _CONNECT_TIMEOUT = 30.0
 _ANSWER_TIMEOUT = 600.0
-"""Seconds: an engine packs a large image before it sends the first byte."""
+"""Seconds; an engine packs a large image before it sends the first byte."""
 END_TIMEOUT = 2.0
-"""Seconds that ``ssh`` has to end by itself, and once more after it was told to."""
+"""Seconds that ``ssh`` has to end by itself, and again after SIGTERM."""
 _LARGEST_FILE = 1 << 20
 
 
@@ -42,8 +42,8 @@ class Engine:
     """A Docker or Podman engine.
 
     Attributes:
-        name: What its address is, for messages; nothing secret.
-        connect: Returns a connection that is made by its first request. Errors are ``OSError`` and
+        name: Its address for messages, without secrets.
+        connect: Returns a connection, which is opened by its first request. Errors are ``OSError`` and
             ``http.client.HTTPException``. Close it after the body of the last answer.
     """
 
@@ -52,10 +52,10 @@ class Engine:
 
 
 def find_engine(environ: Mapping[str, str]) -> Engine:
-    """Return the engine that ``docker`` would ask, else the one of ``podman``; nothing is sent.
+    """Return the engine that ``docker`` would use, else the one of ``podman``, without sending anything.
 
     In this order: ``DOCKER_HOST`` (before it those of sifmake and Apptainer), ``DOCKER_CONTEXT``, ``CONTAINER_HOST``,
-    the current context of Docker's ``config.json``, the socket that is there.
+    the current context of Docker's ``config.json``, an existing socket.
 
     Raises:
         SourceError: An address cannot be used, or there is no such context.
@@ -74,10 +74,10 @@ def find_engine(environ: Mapping[str, str]) -> Engine:
 
 @dataclass(frozen=True)
 class _Tls:
-    """Files of a TLS connection; those that are not there are not used.
+    """Files of a TLS connection; missing files are not used.
 
     Attributes:
-        folder: Has ``ca.pem``, ``cert.pem`` and ``key.pem``.
+        folder: Contains ``ca.pem``, ``cert.pem`` and ``key.pem``.
         verify: Whether the engine's certificate is checked.
     """
 
@@ -102,7 +102,7 @@ def _at(address: str, environ: Mapping[str, str], tls: _Tls | None, *, podman: b
     try:
         parts = urlsplit(address)
     except ValueError as error:
-        raise SourceError(f"the address of the engine is none ({error})", hint="look at DOCKER_HOST") from None
+        raise SourceError(f"invalid engine address ({error})", hint="check DOCKER_HOST") from None
     if parts.scheme == "unix" and parts.path:
         return _unix(parts.path)
     if parts.scheme in {"tcp", "http", "https"} and parts.hostname:
@@ -112,7 +112,7 @@ def _at(address: str, environ: Mapping[str, str], tls: _Tls | None, *, podman: b
     if parts.scheme == "ssh" and parts.hostname:
         return _ssh(parts, environ.get("CONTAINER_SSHKEY", "") if podman else "", podman=podman)
     raise SourceError(
-        f"an engine at {_without_password(parts)} cannot be asked",
+        f"cannot connect to an engine at {_without_password(parts)}",
         hint="use unix://, tcp:// or ssh://, or docker save and docker-archive:",
     )
 
@@ -135,9 +135,9 @@ def _tcp(parts: SplitResult, tls: _Tls | None) -> Engine:
 
 
 def _ssh(parts: SplitResult, key: str, *, podman: bool) -> Engine:
-    """Return an engine behind ``ssh``, as ``docker`` and ``podman`` ask it: through their ``dial-stdio`` there."""
+    """Return an engine behind ``ssh``, through ``dial-stdio`` on the other side, as ``docker`` and ``podman`` do."""
     if parts.password:
-        raise SourceError("an address of an engine holds a password", hint="use a key and ssh-agent")
+        raise SourceError("the engine address contains a password", hint="use a key and ssh-agent")
     options = ["-o", f"ConnectTimeout={_CONNECT_TIMEOUT:.0f}", "-T"]
     options += ["-l", unquote(parts.username)] if parts.username else []
     options += ["-p", str(_port(parts))] if _port(parts) else []
@@ -153,7 +153,7 @@ def _port(parts: SplitResult) -> int | None:
     try:
         return parts.port
     except ValueError:
-        raise SourceError(f"the port of {_without_password(parts)} is no number") from None
+        raise SourceError(f"the port of {_without_password(parts)} is not a number") from None
 
 
 def _tls_by_variables(environ: Mapping[str, str]) -> _Tls | None:
@@ -180,7 +180,7 @@ def _of_context(name: str, environ: Mapping[str, str]) -> Engine:
         endpoint = _read_json(folder / "meta" / digest / "meta.json")["Endpoints"]["docker"]
         address, unchecked = str(endpoint["Host"]), bool(endpoint.get("SkipTLSVerify"))
     except (KeyError, TypeError, AttributeError):
-        raise SourceError(f"there is no Docker context {name!r}", hint="docker context ls lists them") from None
+        raise SourceError(f"there is no Docker context {name!r}", hint="run `docker context ls` to list them") from None
     certificates = folder / "tls" / digest / "docker"
     tls = _Tls(certificates, not unchecked) if certificates.is_dir() or unchecked else None
     return _at(address, environ, tls)
@@ -196,7 +196,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _socket(environ: Mapping[str, str]) -> str:
-    """Return the first socket that may be used, else the first that is there, else Docker's."""
+    """Return the first usable socket, else the first existing one, else Docker's."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     own = [f"{runtime}/{name}" for name in _USER_SOCKETS] if runtime else []
     docker, podman = [*SOCKETS[:1], *own[:1]], [*SOCKETS[1:], *own[1:]]
@@ -236,7 +236,7 @@ class _TlsConnection(_TcpConnection):
 
 
 class _SshConnection(http.client.HTTPConnection):
-    """HTTP over standard input and output of a process; its end is the end of the connection."""
+    """HTTP over standard input and output of a process; the connection ends with the process."""
 
     def __init__(self, words: list[str]) -> None:
         super().__init__("localhost", timeout=_ANSWER_TIMEOUT)
@@ -257,7 +257,7 @@ class _SshConnection(http.client.HTTPConnection):
             )
 
     def getresponse(self) -> http.client.HTTPResponse:
-        """Return the answer; where there is none, what ``ssh`` said becomes the error."""
+        """Return the answer; if there is none, raise an error with the message of ``ssh``."""
         self._answering = True
         try:
             return super().getresponse()
@@ -269,7 +269,7 @@ class _SshConnection(http.client.HTTPConnection):
             self._answering = False
 
     def close(self) -> None:
-        """Close the connection; the library does so too when an answer takes it over, which ``ssh`` has to survive."""
+        """Close the connection; the library also calls this while an answer still needs ``ssh``."""
         super().close()
         if self._answering:
             return
@@ -283,7 +283,7 @@ class _SshConnection(http.client.HTTPConnection):
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process that has lost its input; one that stays is ended."""
+    """Wait for a process whose input was closed; end it if it does not end by itself."""
     for end in (process.terminate, process.kill):
         try:
             process.wait(END_TIMEOUT)

@@ -1,4 +1,4 @@
-"""``https://`` and ``http://``: a SIF file on a web server, with ``#sha256=HEX`` behind the address to pin it."""
+"""``https://`` and ``http://``: a SIF file on a web server, with ``#sha256=HEX`` after the address to pin it."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def open_sif(uri: Uri, settings: SourceSettings) -> HttpSif:
     """Return the file's source; no request is made yet.
 
     Raises:
-        BadReferenceError: The address is not well-formed.
+        BadReferenceError: The address is malformed.
     """
     url, _, pin = str(uri).partition("#")
     parts = urlsplit(url)
     match = _PIN.match(pin)
     if not parts.hostname or "@" in parts.netloc:
-        hint = "write https://HOST/PATH; a user and a password belong into the file of sifmake registry login"
-        raise BadReferenceError("this is no address of a file", where=shown_address(url), hint=hint)
+        hint = "write https://HOST/PATH; for a user and a password, run `sifmake registry login`"
+        raise BadReferenceError("not the address of a file", where=shown_address(url), hint=hint)
     if pin and not match:
         raise BadReferenceError(
-            "the part after # is no digest", where=shown_address(url), hint="write #sha256= and 64 hex digits"
+            "the part after # is not a digest", where=shown_address(url), hint="write #sha256= and 64 hex digits"
         )
     return HttpSif(url, f"sha256:{match[1]}" if match else "", settings)
 
@@ -80,10 +80,12 @@ class HttpSif:
             settings.progress,
             self._credentials,
         )
-        self._endpoint.authorizer.schemes = frozenset({"basic"})  # no web server names who else gets the password
+        self._endpoint.authorizer.schemes = frozenset(
+            {"basic"}
+        )  # a web server must not name another server for the password
 
     def resolve(self) -> str | None:
-        """Return the pinned digest, else one made of what the server says of the file without sending it."""
+        """Return the pinned digest, else a digest of what the server says about the file without sending it."""
         if self._pin:
             return self._pin
         try:
@@ -97,11 +99,11 @@ class HttpSif:
         return f"sha256:{hashlib.sha256(chr(10).join([self._url, *marks]).encode()).hexdigest()}"
 
     def fetch(self, path: Path, expected: str = "", told_size: Callable[[int], object] = no_matter) -> str:
-        """Write the file, going on where a transfer broke."""
+        """Write the file, resuming interrupted transfers."""
         expected = expected or self._pin
         if self.transport == "http" and not expected and not is_loopback(urlsplit(self._url).hostname or ""):
             self._settings.progress.warning(
-                f"{self._url} comes without TLS and has no digest: anyone may have changed it"
+                f"{self._url} is not protected by TLS or a digest, so anyone on the network could change it"
             )
         try:
             return self._fetch_twice(path, expected, told_size)
@@ -114,7 +116,7 @@ class HttpSif:
         self._own.close()
 
     def _credentials(self) -> Credentials | None:
-        """Return whose password the server may get; nobody's without TLS, unless it is this machine."""
+        """Return the credentials for the server; none without TLS, unless it is this machine."""
         parts = urlsplit(self._url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             return None
@@ -133,13 +135,13 @@ class HttpSif:
         return error.within(self._url)
 
     def _fetch_twice(self, path: Path, expected: str, told_size: Callable[[int], object]) -> str:
-        """Fetch the file, and past all caches when it has not the bytes it should have."""
+        """Fetch the file; if its bytes are wrong, fetch it again bypassing caches."""
         try:
             return self._fetch(path, expected, {}, told_size)
         except IntegrityError as error:
             if not may_change(error):
                 raise
-            self._settings.progress.info(f"{self._url}: {error}; asking once more")
+            self._settings.progress.info(f"{self._url}: {error}; trying again")
         return self._fetch(path, expected, PAST_CACHES, told_size)
 
     def _fetch(self, path: Path, expected: str, headers: Mapping[str, str], told_size: Callable[[int], object]) -> str:
@@ -152,7 +154,7 @@ class HttpSif:
             read = self._reader(first)
             return write_sif(path, read, task, limit=self._settings.limits.layer_bytes, expected=expected)
         except BROKEN as error:
-            raise RegistryError(f"the transfer broke off ({str(error)[:120]})") from None
+            raise RegistryError(f"the transfer was interrupted ({str(error)[:120]})") from None
         finally:
             first.close()
 
@@ -169,11 +171,11 @@ class HttpSif:
 
 
 def _refused(error: RegistryError, status: int) -> RegistryError:
-    """Say of a web server what is said of registries."""
+    """Reword a registry error for a web server."""
     if status in (404, 410):
-        error.what, error.hint = "the server has no such file", "is the address right?"
+        error.what, error.hint = "the server has no such file", "check the address"
     elif status in (401, 403):
         error.what = f"access was refused ({status})"
-        error.hint = "is the address right, and are you allowed to read it?"
+        error.hint = "check the address, and that you may read the file"
     error.what = error.what.replace("the registry", "the server")
     return error

@@ -30,7 +30,7 @@ _REF_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
 _MOST_LOOKED_INTO = 1000
 _UNKNOWN_SIZE = -1
-"""Of a descriptor that was made from a digest alone."""
+"""Size in a descriptor that was made from a digest only."""
 
 
 def open_layout(reference: LocalReference, settings: SourceSettings) -> LayoutSource:
@@ -59,7 +59,7 @@ def open_layout_archive(reference: LocalReference, settings: SourceSettings) -> 
 
 
 class LayoutSource(ArchiveSource):
-    """An OCI layout, whatever holds its files."""
+    """An OCI layout in a folder or an archive."""
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
         """Open a layer's blob."""
@@ -81,7 +81,7 @@ class LayoutSource(ArchiveSource):
         return image
 
     def _check_passed(self, layer: Layer) -> None:
-        """Check a layer that went by; one that did not is checked when it is read."""
+        """Check a layer that was streamed; other layers are checked when they are read."""
         digest = layer.descriptor.digest
         try:
             passed = self._content.passed(_blob_name(digest))
@@ -100,7 +100,7 @@ class LayoutSource(ArchiveSource):
                 raise IntegrityError(
                     f"the layer has the wrong {what}: expected {wanted}, got {found}",
                     where=f"layer {digest}",
-                    hint="the archive is damaged or was tampered with; nothing was kept",
+                    hint="the archive is damaged or was tampered with; get it from a trusted place",
                 )
 
     @contextmanager
@@ -109,7 +109,7 @@ class LayoutSource(ArchiveSource):
             if member.size != descriptor.size:
                 raise IntegrityError(
                     f"the blob has {member.size} bytes, the manifest says {descriptor.size}",
-                    hint="the layout is damaged or was not copied whole",
+                    hint="the layout is damaged or incomplete; copy it again",
                 )
             yield member
 
@@ -130,7 +130,7 @@ class LayoutSource(ArchiveSource):
         with self._open(descriptor.digest) as member:
             if member.size > limit:
                 what = f"the document has {member.size} bytes, more than {limit}"
-                raise LimitError(what, hint="set manifest-bytes or config-bytes under limits")
+                raise LimitError(what, hint="raise manifest-bytes or config-bytes (limits: in sifmake.yaml)")
             size = None if descriptor.size == _UNKNOWN_SIZE else descriptor.size
             return check_bytes(member.read(), descriptor.digest, size)
 
@@ -138,13 +138,13 @@ class LayoutSource(ArchiveSource):
         try:
             return self._content.open(_blob_name(digest))
         except FileNotFoundError:
-            raise SourceError(f"the layout has no blob {digest}", hint="it was not copied whole") from None
+            raise SourceError(f"the layout has no blob {digest}", hint="it is incomplete; copy it again") from None
 
     def _index(self) -> Index:
         try:
             data = read_small(self._content, "index.json", self._limits.manifest_bytes)
         except FileNotFoundError:
-            raise SourceError("this is no OCI layout: it has no index.json", hint=self._hint()) from None
+            raise SourceError("not an OCI layout: it has no index.json", hint=self._hint()) from None
         try:
             return parse_index(load_json(data))
         except IntegrityError as error:
@@ -155,10 +155,10 @@ class LayoutSource(ArchiveSource):
             self._content.open("manifest.json").close()
         except FileNotFoundError:
             return ""
-        return "use docker-archive: for what docker save writes"
+        return "use docker-archive: for archives of docker save"
 
     def _wanted(self, index: Index) -> list[Descriptor]:
-        """Return the entries that the reference means: one, or one for each platform."""
+        """Return the entries that the reference chooses: one, or one for each platform."""
         if self._reference.digest:
             return [self._by_digest(index, self._reference.digest)]
         entries = images_in(index)
@@ -207,12 +207,12 @@ class LayoutSource(ArchiveSource):
         if len(digests) == 1 or (len(refs) == 1 and None not in platforms and len(platforms) == len(digests)):
             return list(digests.values())
         raise SourceError(
-            f"the layout has {len(digests)} images and none was chosen",
+            f"the layout has {len(digests)} images, so one must be chosen",
             hint=f"add :TAG or @DIGEST; it has {_list_refs(entries)}",
         )
 
     def _is_image(self, entry: Descriptor) -> bool:
-        """Tell an image from signatures and other artifacts, which tools put beside it."""
+        """Tell an image from signatures and other artifacts that tools store beside it."""
         try:
             parse_document(self.manifest(entry))
         except IntegrityError:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sifmake.sources.content import Content
 
 _MOST_LAYERS = 500
-_NOT_WHOLE = "it was not written whole"
+_NOT_WHOLE = "it is incomplete; save the image again"
 _KEPT = ("architecture", "os", "variant", "created", "author", "config")
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -24,7 +24,7 @@ Saved = tuple[tuple[str, ...], bytes, tuple[str, ...]]
 
 
 def read_repositories(content: Content, limits: Limits) -> list[Saved]:
-    """Return names, a config and layer members of each image; configs are made, for the format has none.
+    """Return names, a config and layer members of each image; configs are made, because the format has none.
 
     Raises:
         SourceError: There is no such file.
@@ -34,7 +34,7 @@ def read_repositories(content: Content, limits: Limits) -> list[Saved]:
         document = load_json(read_small(content, "repositories", limits.manifest_bytes))
     except FileNotFoundError:
         raise SourceError(
-            "this is no docker archive: it has neither manifest.json nor repositories", hint=_hint(content)
+            "not a docker archive: it has neither manifest.json nor repositories", hint=_hint(content)
         ) from None
     names: dict[str, list[str]] = {}
     for repository, tags in document.items():
@@ -45,7 +45,7 @@ def read_repositories(content: Content, limits: Limits) -> list[Saved]:
 
 
 class _Archive:
-    """Reads what images have in common once: documents of layers, and the layers."""
+    """Reads documents and layers that several images share only once."""
 
     def __init__(self, content: Content, limits: Limits) -> None:
         self._content = content
@@ -70,7 +70,7 @@ class _Archive:
             if not isinstance(identity, str) or not _ID.match(identity) or identity in chain:
                 raise IntegrityError("the chain of layers in the archive is damaged")
             if len(chain) >= _MOST_LAYERS:
-                raise LimitError(f"the chain of layers has more than {_MOST_LAYERS} links", hint="save the image anew")
+                raise LimitError(f"the chain of layers has more than {_MOST_LAYERS} links", hint="save the image again")
             chain.insert(0, identity)
             if identity not in self._parents:
                 self._parents[identity] = self._document(identity).get("parent")

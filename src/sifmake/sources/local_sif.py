@@ -25,7 +25,7 @@ def open_sif(uri: Uri, settings: SourceSettings) -> LocalSif:
     """
     path = Path(uri.rest)
     if path.is_dir():
-        raise SourceError("this is a folder and no SIF file", where=str(path), hint="use oci: for a layout")
+        raise SourceError("this is a folder, not a SIF file", where=str(path), hint="use oci: for a layout")
     if not path.is_file():
         raise SourceError("there is no such file", where=str(path), hint="check the path")
     return LocalSif(path, settings)

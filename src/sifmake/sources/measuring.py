@@ -1,4 +1,4 @@
-"""A sink that keeps no layer and only finds out what they are."""
+"""A sink that only computes the digests of layers and keeps none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 
 
 class DigestingSink:
-    """Digests of layers and nothing more: for those who only want to know what a reference means."""
+    """Computes digests of layers, for callers that only resolve a reference."""
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -28,10 +28,10 @@ class DigestingSink:
         return measure(candidate.reader, candidate.head, candidate.algorithm, self._limits, lambda _: None)
 
     def keep(self, diff_ids: Collection[str]) -> None:
-        """There is nothing to keep."""
+        """Do nothing, because nothing is kept."""
 
     def drop(self) -> None:
-        """There is nothing to drop."""
+        """Do nothing, because nothing is kept."""
 
 
 def measure(
@@ -47,7 +47,7 @@ def measure(
         advance: Told the bytes that were read.
 
     Raises:
-        IntegrityError: Compression is damaged or beyond a limit.
+        IntegrityError: The compressed stream is damaged or exceeds a limit.
     """
     raw = _Counted(reader, algorithm, advance)
     if not begins_compressed(head):

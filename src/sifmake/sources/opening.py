@@ -1,4 +1,4 @@
-"""From a URI to the source that its transport names; a module is imported when its transport is used."""
+"""Open the source of a URI by its transport; the module of a transport is imported on use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def open_source(uri: Uri | str, settings: SourceSettings) -> Source:
     """Open a source of layers: ``docker://``, ``oci:``, ``oci-archive:``, ``docker-archive:``, ``docker-daemon:``.
 
     Raises:
-        BadReferenceError: The URI is not well-formed, or names a finished SIF file.
+        BadReferenceError: The URI is malformed, or names a prebuilt SIF file.
         SourceError: There is nothing at a local path.
     """
     parsed = as_uri(uri)
@@ -30,21 +30,21 @@ def open_source(uri: Uri | str, settings: SourceSettings) -> Source:
         module = import_module("sifmake.sources.docker_daemon")
         return cast("Source", module.open_docker_daemon(parsed.rest, settings))
     if parsed.is_sif:
-        raise BadReferenceError("this names a finished SIF file and no image with layers", where=parsed.given)
+        raise BadReferenceError("this names a prebuilt SIF file, not an image with layers", where=parsed.given)
     module_name, function = _LOCAL[parsed.transport]
     module = import_module(f"sifmake.sources.{module_name}")
     return cast("Source", getattr(module, function)(split_local(parsed.rest), settings))
 
 
 def open_sif_source(uri: Uri | str, settings: SourceSettings) -> SifSource:
-    """Open a source of a finished SIF file: ``oras://``, ``http(s)://`` or a local file.
+    """Open a source of a prebuilt SIF file: ``oras://``, ``http(s)://`` or a local file.
 
     Raises:
-        BadReferenceError: The URI is not well-formed, or names an image with layers.
+        BadReferenceError: The URI is malformed, or names an image with layers.
     """
     parsed = as_uri(uri)
     if not parsed.is_sif:
-        raise BadReferenceError("this names an image and no finished SIF file", where=parsed.given)
+        raise BadReferenceError("this names an image with layers, not a SIF file", where=parsed.given)
     module = import_module(f"sifmake.sources.{_SIF[parsed.transport]}")
     return cast("SifSource", module.open_sif(parsed, settings))
 

@@ -1,4 +1,4 @@
-"""``oras://``: a SIF file as the single layer of an OCI artifact, as Apptainer and SingularityCE push and pull it."""
+"""``oras://``: a SIF file as the single layer of an OCI artifact, compatible with Apptainer and SingularityCE."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class OrasSource:
         self._documents: dict[str, bytes] = {}
 
     def resolve(self) -> str:
-        """Return the manifest's digest, by one HEAD; that of the reference, where it has one, without any request."""
+        """Return the manifest's digest with one HEAD; if the reference has a digest, return that without a request."""
         try:
             self._digest = self._digest or self._look_up()
         except SifmakeError as error:
@@ -76,11 +76,11 @@ class OrasSource:
             raise error.within(self._where) from None
 
     def fetch(self, path: Path, expected: str = "", told_size: Callable[[int], object] = no_matter) -> str:
-        """Write the SIF file; its digest is checked against the manifest's in any case."""
+        """Write the SIF file; its digest is always checked against the manifest."""
         try:
             layer = self._sif_layer(self._manifest())
             if expected.startswith(layer.digest.partition(":")[0]) and expected != layer.digest:
-                raise IntegrityError(f"the SIF file is {layer.digest}, expected was {expected}")
+                raise IntegrityError(f"digest mismatch: expected {expected}, got {layer.digest}")
             told_size(layer.size)
             while not (written := self._write(layer, path)):
                 pass
@@ -97,7 +97,7 @@ class OrasSource:
         return f"oras://{self._reference.familiar}"
 
     def _write(self, layer: Descriptor, path: Path) -> str:
-        """Write the SIF file and return its SHA-256; empty when it was wrong and there is another place to ask."""
+        """Write the SIF file and return its SHA-256; empty if it was wrong and there is another place."""
         limit = self._settings.limits.layer_bytes
         task = self._settings.progress.task(self._reference.familiar, layer.size)
         try:
@@ -121,7 +121,7 @@ class OrasSource:
         return self._documents[digest]
 
     def _manifest(self) -> dict[str, Any]:
-        """Return the manifest; of a tag that was resolved, that which it meant then."""
+        """Return the manifest; for a resolved tag, the one to which it pointed then."""
         data = self._document(self._digest) if self._digest else self._client.manifest(self._reference.tag)[0]
         document = load_json(data)
         if "manifests" in document:
@@ -137,20 +137,22 @@ class OrasSource:
             return found[0]
         if len(found) > 1:
             names = ", ".join(layer.annotations.get(_TITLE, layer.digest) for layer in found)
-            raise SourceError(f"this artifact has {len(found)} SIF files ({names})", hint="push each of its own")
+            raise SourceError(
+                f"this artifact has {len(found)} SIF files ({names})", hint="push each file to a separate tag"
+            )
         if layers and all(is_layer(layer.media_type) for layer in layers):
             raise SourceError(
-                f"this is a container image with {len(layers)} layers and no SIF file",
+                f"this is a container image with {len(layers)} layers, not a SIF file",
                 hint=f"use docker://{self._reference.familiar}",
             )
         kinds = ", ".join(sorted({what_it_is(layer.media_type)[0] for layer in layers})) or "nothing"
-        raise SourceError(f"this is no SIF file: it has {len(layers)} layers ({kinds})")
+        raise SourceError(f"not a SIF file: it has {len(layers)} layers ({kinds})")
 
 
 def _sifs_among(layers: Sequence[Descriptor], config: object) -> list[Descriptor]:
     """Return the layers that are SIF files: by their type, else by their title, else the only one of an artifact.
 
-    ``oras push FILE`` gives a file any type. What is chosen by title or alone is looked at when it comes.
+    ``oras push FILE`` may give a file any type. A layer that was not chosen by type is checked when it arrives.
     """
     typed = [layer for layer in layers if layer.media_type in SIF_LAYERS]
     if typed:
@@ -165,7 +167,7 @@ def _sifs_among(layers: Sequence[Descriptor], config: object) -> list[Descriptor
 
 @contextmanager
 def _wrong_bytes() -> Iterator[None]:
-    """Take what is no SIF file, or has another digest, for wrong bytes of the place that they came from."""
+    """Treat a file with another digest, or that is not a SIF file, as wrong bytes from its place."""
     try:
         yield
     except (RegistryError, WrongBlobError):
@@ -175,10 +177,10 @@ def _wrong_bytes() -> Iterator[None]:
 
 
 def push_sif(path: Path, reference: Reference, settings: SourceSettings) -> str:
-    """Upload a SIF file as peers do and return the manifest's digest; the same file always gives the same one.
+    """Upload a SIF file like the peers and return the manifest's digest, which is always the same for the same file.
 
     Raises:
-        SourceError: There is no such file, or it is no SIF.
+        SourceError: There is no such file, or it is not a SIF file.
         RegistryError: The registry refuses it.
     """
     layer = _describe(path)

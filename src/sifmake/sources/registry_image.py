@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from sifmake.sources.settings import SourceSettings
 
 _UNKNOWN_SIZE = -1
-_STORED_DAMAGED = (
-    "the image was stored damaged, or something on the way changes it: push it again, or look at the proxy"
-)
+_STORED_DAMAGED = "the registry's copy is damaged, or a proxy changes it; push the image again, or check the proxy"
 
 
 def open_registry_image(reference: Reference, settings: SourceSettings) -> RegistryImage:
@@ -35,7 +33,7 @@ def open_registry_image(reference: Reference, settings: SourceSettings) -> Regis
 
 
 class RegistryImage:
-    """An image in a registry. Documents are kept within a budget, so that none is fetched twice.
+    """An image in a registry. Documents are kept, within a limit, so that none is fetched twice.
 
     Attributes:
         transport: ``docker``.
@@ -52,7 +50,7 @@ class RegistryImage:
         self._documents = FetchedDocuments(settings.limits)
 
     def resolve(self, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
-        """Ask the registry: one HEAD when nothing changed, no request for a digest that is known."""
+        """Ask the registry: one HEAD if nothing changed, no request for a known digest."""
         try:
             digest = self._reference.digest or self._look_up(platform, known)
             manifest_digest = known.find_manifest(digest, platform) if known else None
@@ -65,21 +63,21 @@ class RegistryImage:
         return Resolved(digest, manifest_digest)
 
     def image(self, manifest_digest: str) -> Image:
-        """Fetch manifest and config, as far as they are not here yet."""
+        """Fetch manifest and config, unless they are kept."""
         try:
             return load_image(Descriptor("", manifest_digest, _UNKNOWN_SIZE), self, self._limits)
         except SifmakeError as error:
             raise self._placed(error) from None
 
     def document(self, digest: str) -> bytes:
-        """Fetch an index or manifest by its digest, if it is not here yet."""
+        """Fetch an index or manifest by its digest, unless it is kept."""
         try:
             return self.manifest(Descriptor("", digest, _UNKNOWN_SIZE))
         except SifmakeError as error:
             raise self._placed(error) from None
 
     def read_through(self, manifest_digest: str) -> None:
-        """Layers can be opened one by one."""
+        """Do nothing, because layers can be opened one by one."""
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BlobReader]:
         """Open a layer's blob."""
@@ -102,7 +100,7 @@ class RegistryImage:
         return error.advised(_STORED_DAMAGED) if isinstance(error, IntegrityError) else error
 
     def _look_up(self, platform: Platform, known: KnownIndexes | None) -> str:
-        """Return the digest that the tag stands for; by GET where a HEAD would not spare it."""
+        """Return the digest to which the tag points; with a GET if a HEAD would not save one."""
         mark = name_note_key(self.name)
         met = known is not None and known.find_manifest(mark, platform) is not None
         if met:
@@ -127,12 +125,12 @@ class RegistryImage:
             raise
 
     def _explain_pin(self, digest: str) -> None:
-        """Raise a better error when a reference is pinned to the digest of something else than a manifest."""
+        """Raise a better error if a reference is pinned to a digest that is not that of a manifest."""
         data = self._client.peek_blob(digest, self._limits.config_bytes)
         if data is not None and looks_like_config(data):
             raise SourceError(
                 "this digest is of the image config (the image ID that docker images shows), not of a manifest",
-                hint="pin the manifest's digest, which docker images --digests shows",
+                hint="use the manifest's digest, as shown by `docker images --digests`",
             )
 
     def _kept(self, descriptor: Descriptor, fetch: Callable[[], bytes]) -> bytes:

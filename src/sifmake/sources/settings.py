@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """What a source needs to know besides the URI.
+    """The settings of a source, in addition to its URI.
 
     Attributes:
-        limits: Bounds on what is read.
-        registries: By ``host[:port]`` as it stands in references (``docker.io`` for Docker Hub).
-        auth_file: Credentials in Docker's form; asked instead of the usual files.
-        credentials: Used for the registry that a reference names, before anything else.
-        typed: Whether a person has typed the references; those of a project's files get less from variables.
-        no_https: Whether every registry may be spoken to without TLS, where TLS does not answer.
-        sink: Gets the layers of archives that are read as a stream.
-        progress: Told messages.
+        limits: Bounds on input.
+        registries: Settings by ``host[:port]``, as in references (``docker.io`` for Docker Hub).
+        auth_file: File with credentials in Docker's format; read instead of the usual files.
+        credentials: Credentials for the registry of a reference; they take precedence over all others.
+        typed: Whether a user has typed the references; for those in a project's files, fewer variables are used.
+        no_https: Whether to use plain HTTP if a registry does not answer with TLS.
+        sink: Receives the layers of archives that are read as a stream.
+        progress: Receives messages.
         environ: Environment variables: credentials, proxies, ``DOCKER_HOST``.
         shared: Connections that outlive a source; None for some of its own.
-        platform: Which file of an ``oras://`` index is meant; None for this machine's.
-        retry: When requests are made again; None for what follows from the limits.
+        platform: The platform to choose from an ``oras://`` index; None for this machine's.
+        retry: When requests are repeated; None to derive it from the limits.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -54,5 +54,5 @@ class SourceSettings:
 
     @property
     def policy(self) -> RetryPolicy:
-        """When requests are made again."""
+        """When requests are repeated."""
         return self.retry or patience(self.limits)

@@ -1,4 +1,4 @@
-"""Writing a SIF file that comes from somewhere: counted, hashed, looked at, renamed when it is whole."""
+"""Writing a SIF file from a stream: counted, hashed, checked, renamed when it is complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 MAGIC, MAGIC_WITHIN = b"SIF_MAGIC", 2048
-"""Where the peers look for the magic (reference: SIF readers sniff the first 2 KiB)."""
+"""Bytes in which the peers look for the magic (SIF readers sniff the first 2 KiB)."""
 _MODE = 0o755
 
 
@@ -24,14 +24,14 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
     """Write a SIF file from a stream and return its SHA-256 as ``sha256:...``.
 
     Args:
-        path: The target; it is as it was unless all is well.
-        read: Returns up to so many bytes, none at the end.
-        task: Told of progress.
+        path: The target; unchanged after an error.
+        read: Returns up to a number of bytes; empty at the end.
+        task: Receives the progress.
         limit: Most bytes.
         expected: Digest that the file must have; empty for any.
 
     Raises:
-        SourceError: It is no SIF file.
+        SourceError: It is not a SIF file.
         IntegrityError: It does not have the digest.
         LimitError: It is too large.
     """
@@ -44,7 +44,9 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
                 _check_magic(data)
             total += len(data)
             if total > limit:
-                raise LimitError(f"the file is larger than {limit} bytes", hint="set layer-bytes under limits")
+                raise LimitError(
+                    f"the file is larger than {limit} bytes", hint="raise layer-bytes (limits: in sifmake.yaml)"
+                )
             digest.update(data)
             sha256.update(data)
             file.write(data)
@@ -54,7 +56,8 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
         actual = f"{algorithm}:{digest.hexdigest()}"
         if expected and actual != expected:
             raise IntegrityError(
-                f"the file is {actual}, expected was {expected}", hint="someone replaced or damaged it"
+                f"digest mismatch: expected {expected}, got {actual}",
+                hint="the file was replaced or damaged; check its source",
             )
     task.finish()
     return f"sha256:{sha256.hexdigest()}"

@@ -1,4 +1,4 @@
-"""Bytes that come once, in order: an archive as a whole, and the members in it."""
+"""Bytes of a stream, read once and in order: a complete archive, and its members."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StreamBytes:
     """An archive's bytes, read forward, with a view ahead.
 
     Attributes:
-        position: Of the next byte.
+        position: Position of the next byte.
         broken: Whether reading has failed.
     """
 
@@ -39,7 +39,7 @@ class StreamBytes:
         self._at = 0
 
     def head(self, size: int) -> bytes:
-        """Return the next bytes without consuming them, fewer than ``size`` at the end only."""
+        """Return the next bytes without consuming them; fewer than ``size`` only at the end."""
         while len(self._chunk) - self._at < size and (more := self._fetch()):
             self._chunk, self._at = self._chunk[self._at :] + more, 0
         return self._chunk[self._at : self._at + size]
@@ -62,7 +62,7 @@ class StreamBytes:
         return b"".join(parts)
 
     def skip(self, size: int) -> bool:
-        """Pass over bytes; False where the end comes before."""
+        """Skip bytes; False if the stream ends before."""
         while size and (data := self.some(size)):
             size -= len(data)
         return not size
@@ -80,13 +80,13 @@ class StreamBytes:
             raise
         if self.position + len(data) > self._most:
             self.broken = True
-            hint = "set layer-bytes under limits"
+            hint = "raise layer-bytes (limits: in sifmake.yaml)"
             raise LimitError(f"the archive is larger than {self._most} bytes", hint=hint)
         return data
 
 
 class MemberBytes:
-    """The bytes of the member at which an archive stands."""
+    """The bytes of the present member of an archive."""
 
     def __init__(self, archive: StreamBytes, size: int) -> None:
         self._archive = archive
@@ -113,7 +113,7 @@ class MemberBytes:
 
 
 class Prefixed:
-    """Bytes that were read already, and those that follow."""
+    """Bytes that were already read, followed by the rest."""
 
     def __init__(self, head: bytes, reader: BlobReader) -> None:
         self._head = head
@@ -128,7 +128,7 @@ class Prefixed:
 
 
 class StreamMember(Member):
-    """A member at which a stream was opened for it alone."""
+    """A member for which a separate stream was opened."""
 
     def __init__(self, archive: StreamBytes, size: int, opened: ExitStack) -> None:
         super().__init__(-1, 0, size)
@@ -152,7 +152,7 @@ class StreamMember(Member):
 
 
 class PipeBytes:
-    """What comes through a pipe, with a view ahead."""
+    """Bytes from a pipe, with look-ahead."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

@@ -1,7 +1,7 @@
-"""Archives that are read once, from the first byte to the last: compressed ones, pipes, what an engine exports.
+"""Archives that are read as a stream: compressed ones, pipes, exports of an engine.
 
-Which layers an image has stands in documents that may come last. So each member that may be a layer goes to a sink as
-it passes, small documents are kept in memory, and nothing is written to a temporary copy of the archive.
+The documents that list an image's layers may come last. So each member that may be a layer is passed to a sink, small
+documents are kept in memory, and no temporary copy of the archive is written.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from sifmake.sources.base import BlobReader, LayerFacts, LayerSink
 
 SETTLED = 2_000_000_000
-"""Nanoseconds after which a file that changes again surely gets another time stamp."""
+"""Nanoseconds after which another change of a file is certain to change its time stamp."""
 
 
 class _ArchiveStream(Protocol):
-    """Where an archive's uncompressed bytes come from.
+    """The source of an archive's uncompressed bytes.
 
     Attributes:
-        identity: The same text for the same bytes; empty where nothing tells.
+        identity: A text that changes if the bytes change; empty if there is none.
     """
 
     @property
@@ -43,10 +43,10 @@ class _ArchiveStream(Protocol):
         """See above."""
 
     def open(self) -> AbstractContextManager[BlobReader]:
-        """Begin at the first byte.
+        """Start at the first byte.
 
         Raises:
-            SourceError: It cannot be read, or not once more.
+            SourceError: It cannot be read, or not again.
         """
 
     def close(self) -> None:
@@ -54,9 +54,9 @@ class _ArchiveStream(Protocol):
 
 
 class StreamedArchive:
-    """The files in an archive that goes by. Of two members of one name the last one counts.
+    """The files of a streamed archive. If two members have the same name, the last one is used.
 
-    Opening a member that was not kept in memory reads the archive once more, up to that member.
+    Opening a member that was not kept in memory reads the archive again, up to that member.
     """
 
     streamed = True
@@ -75,7 +75,7 @@ class StreamedArchive:
 
     @property
     def identity(self) -> str:
-        """Stays the same as long as the archive surely does; empty where nothing tells."""
+        """A text that is the same only if the archive certainly is; empty if there is none."""
         return self._stream.identity
 
     def open(self, name: str) -> Member:
@@ -90,7 +90,7 @@ class StreamedArchive:
         return self._open_again(found)
 
     def passed(self, name: str) -> LayerFacts | None:
-        """Return what the sink found out about a layer, None for what was not given to it.
+        """Return the properties of a layer from the sink; None if it was not passed to the sink.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -102,11 +102,11 @@ class StreamedArchive:
         return self._passed.get(found.name)
 
     def keep(self, diff_ids: Collection[str]) -> None:
-        """Tell the sink which of the layers that went by are wanted."""
+        """Tell the sink which of the streamed layers to keep."""
         self._sink.keep(diff_ids)
 
     def close(self) -> None:
-        """Drop what the sink has and nobody wanted."""
+        """Drop layers in the sink that were not kept."""
         self._sink.drop()
         self._stream.close()
 
@@ -153,7 +153,7 @@ class StreamedArchive:
             self._failed[member.name] = error
 
     def _take_inflated(self, archive: StreamBytes, member: TarMember, data: BlobReader, head: bytes) -> None:
-        """Take a layer that xz or bzip2 compressed, if the archive is not compressed as well."""
+        """Take a layer that is compressed with xz or bzip2, unless the archive is compressed, too."""
         if self._compressed:
             hint = "unpack the archive first: only one of archive and layer may be compressed with xz or bzip2"
             self._failed[member.name] = IntegrityError("the layer is compressed again inside the archive", hint=hint)
@@ -173,7 +173,7 @@ class StreamedArchive:
         with ExitStack() as stack:
             archive = StreamBytes(stack.enter_context(self._stream.open()), self._limits.layer_bytes)
             if not archive.skip(member.offset):
-                raise IntegrityError("the archive became shorter while it was read")
+                raise IntegrityError("the archive was truncated while it was read")
             return StreamMember(archive, member.size, stack.pop_all())
 
 
@@ -189,7 +189,7 @@ class FileStream:
 
     @property
     def identity(self) -> str:
-        """Made of device, inode, size and times; empty where the file was changed just now."""
+        """Device, inode, size and times; empty if the file was changed just now."""
         status = os.fstat(self._fd)
         changed = max(status.st_mtime_ns, status.st_ctime_ns)
         if not self._regular or time.time_ns() - changed < SETTLED:
@@ -198,9 +198,9 @@ class FileStream:
 
     @contextmanager
     def open(self) -> Iterator[BlobReader]:
-        """Begin at the first byte; a pipe can do that once."""
+        """Start at the first byte; a pipe can do that only once."""
         if self._read and not self._regular:
-            raise SourceError("a pipe can be read once only", hint="write the archive to a file first")
+            raise SourceError("a pipe can be read only once", hint="write the archive to a file first")
         self._read = True
         file: Member | PipeBytes = PipeBytes(self._fd)
         if self._regular:
@@ -216,7 +216,7 @@ class FileStream:
 
 
 def _read_block(reader: BlobReader) -> bytes:
-    """Return the first block of a stream; less at the end only."""
+    """Return the first block of a stream; less only at the end."""
     block = b""
     while len(block) < BLOCK and (more := reader.read(BLOCK - len(block))):
         block += more
@@ -224,11 +224,11 @@ def _read_block(reader: BlobReader) -> bytes:
 
 
 def _is_tar(head: bytes) -> bool:
-    """Tell whether a file begins as a tar archive does; an empty one consists of zeros."""
+    """Tell whether a file begins like a tar archive; an empty one consists of zeros."""
     return len(head) == BLOCK and (is_header(head) or not head.strip(b"\0"))
 
 
 def _algorithm(name: str) -> str:
-    """Return the digest algorithm that the name of a blob in a layout says, sha256 for all other names."""
+    """Return the digest algorithm in the name of a layout's blob; sha256 for all other names."""
     algorithm, _, hexes = name.removeprefix("blobs/").partition("/")
     return algorithm if name.startswith("blobs/") and is_digest(f"{algorithm}:{hexes}") else "sha256"

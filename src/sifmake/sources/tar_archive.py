@@ -1,4 +1,4 @@
-"""Tar archives: uncompressed files are read at random, whatever else as a stream."""
+"""Tar archives: uncompressed files have random access, everything else is read as a stream."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 class TarArchive(RandomAccess):
-    """The files in a tar archive. Of two members of one name the last one counts."""
+    """The files in a tar archive. If two members have the same name, the last one is used."""
 
     def __init__(self, fd: int, limits: Limits = DEFAULT_LIMITS) -> None:
         """Read all headers.
 
         Args:
-            fd: An open, seekable file; closed with the archive, and when it is none.
+            fd: An open, seekable file; closed with the archive, and after an error.
             limits: Bound the headers; see :func:`~sifmake.sources.tar_members.entries_of`.
 
         Raises:
-            IntegrityError: This is no tar archive, or it is damaged or truncated.
+            IntegrityError: It is not a tar archive, or is damaged or truncated.
         """
         self._fd = fd
         try:
@@ -74,7 +74,7 @@ class FileBytes:
         return data
 
     def skip(self, size: int) -> bool:
-        """Pass over bytes; False where the end comes before."""
+        """Skip bytes; False if the file ends before."""
         wanted = self.position + size
         self.position = min(wanted, self._end)
         return wanted <= self._end
@@ -105,7 +105,7 @@ def _open(path: Path, settings: SourceSettings) -> Content:
 
     if stat.S_ISDIR(mode):
         os.close(fd)
-        raise SourceError("this is a folder and no archive", hint="use oci: for a layout")
+        raise SourceError("this is a folder, not an archive", hint="use oci: for a layout")
     return StreamedArchive(FileStream(fd, settings.limits), settings.sink, settings.limits)
 
 

@@ -1,4 +1,4 @@
-"""The members of an uncompressed tar archive that anyone may have written (POSIX ustar, pax, GNU), in their order."""
+"""Parsing of an untrusted, uncompressed tar archive (POSIX ustar, pax, GNU), member by member."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 _MOST_HOPS = 40
-"""Links followed from one name before it counts as a loop."""
+"""Most links to follow from one name; more are treated as a loop."""
 
 _REGULAR = b"0\x007"
 _LINKS = b"12"
 _EMPTY = b"3456"
-"""Devices, folders and fifos: their size, if any, announces no data."""
+"""Devices, folders and FIFOs; their size field does not announce data."""
 _EXTENSIONS = b"LKxg"
 _SIZE_DIGITS = 19
 _LENGTH_DIGITS = 8
 _SPARSE = "GNU.sparse"
 _KEPT = {b"path": "path", b"linkpath": "linkpath", b"size": "size"}
-"""What pax headers say that is of use here; all else is passed over."""
+"""Keys of pax headers that are used; all others are ignored."""
 
 
 class ArchiveBytes(Protocol):
     """An archive's bytes, read forward.
 
     Attributes:
-        position: Of the next byte.
+        position: Position of the next byte.
     """
 
     @property
@@ -45,7 +45,7 @@ class ArchiveBytes(Protocol):
         """Return the next ``size`` bytes, fewer at the end only."""
 
     def skip(self, size: int) -> bool:
-        """Pass over bytes; False where the end comes before."""
+        """Skip bytes; False if the archive ends before."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class TarMember:
 
     Attributes:
         name: Normalised: no ``.``, no ``..``, no slash in front.
-        offset: Of the first byte of its data.
+        offset: Offset of the first byte of its data.
         size: Bytes.
-        target: Name of the member that a link means; empty for files.
+        target: Name of the member to which a link points; empty for files.
     """
 
     name: str
@@ -70,12 +70,12 @@ class ArchiveEntry:
     """An entry of an archive, extended headers applied.
 
     Attributes:
-        name: As it stands in the archive.
+        name: Its name in the archive.
         kind: Type of the entry, one byte (POSIX ustar, ``typeflag``).
-        link: Target of a link as it stands.
-        offset: Of the first byte of its data.
+        link: Target of a link, unchanged.
+        offset: Offset of the first byte of its data.
         size: Bytes of its data.
-        sparse: Whether the data are not the file's, but a sparse one's in a form of GNU's.
+        sparse: Whether the data are those of a sparse file in one of GNU's formats.
     """
 
     name: str
@@ -95,7 +95,7 @@ def walk(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[Tar
     """Yield files and links; the data of a file may be read from the archive before the next one is asked for.
 
     Raises:
-        IntegrityError: As :func:`entries_of`.
+        IntegrityError: As for :func:`entries_of`.
     """
     for entry in entries_of(archive, limits):
         member = _member(entry)
@@ -111,7 +111,7 @@ def entries_of(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterat
         limits: ``archive_members``, ``archive_headers_bytes`` and ``pax_bytes`` apply.
 
     Raises:
-        IntegrityError: This is no tar archive, or it is damaged, truncated or beyond a limit.
+        IntegrityError: It is not a tar archive, or is damaged or truncated, or exceeds a limit.
     """
     extra: dict[str, bytes] = {}
     headers = 0
@@ -120,14 +120,14 @@ def entries_of(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterat
         header = archive.take(BLOCK)
         if not _demand_header(header, start, archive.position):
             if extra:
-                raise IntegrityError("the archive is truncated: it ends behind an extended header")
+                raise IntegrityError("the archive is truncated: it ends after an extended header")
             return
         kind = header[156:157]
         size = _size(header, extra, start)
         if kind in _EXTENSIONS:
             headers += size
             if size > limits.pax_bytes or headers > limits.archive_headers_bytes:
-                hint = "set pax-bytes or archive-headers-bytes under limits"
+                hint = "raise pax-bytes or archive-headers-bytes (limits: in sifmake.yaml)"
                 raise LimitError(_too_long(size, headers, start, limits), hint=hint)
             extra |= _extension(archive, kind, size)
         else:
@@ -135,7 +135,7 @@ def entries_of(archive: ArchiveBytes, limits: Limits = DEFAULT_LIMITS) -> Iterat
             extra = {}
         _pass(archive, start + BLOCK + size)
     what = f"the archive has more than {limits.archive_members} members and extended headers"
-    raise LimitError(what, hint="set archive-members under limits")
+    raise LimitError(what, hint="raise archive-members (limits: in sifmake.yaml)")
 
 
 def _demand_header(header: bytes, start: int, end: int) -> bool:
@@ -144,10 +144,10 @@ def _demand_header(header: bytes, start: int, end: int) -> bool:
         raise IntegrityError(f"the archive is truncated: it ends at byte {end} inside a header")
     if len(header) < BLOCK or not header.strip(b"\0"):
         if not start:
-            raise IntegrityError("this is no tar archive, or an empty one")
+            raise IntegrityError("not a tar archive, or an empty one")
         return False
     if not is_header(header):
-        raise IntegrityError("this is no tar archive" if start == 0 else f"the archive is damaged at byte {start}")
+        raise IntegrityError("not a tar archive" if start == 0 else f"the archive is damaged at byte {start}")
     return True
 
 
@@ -168,28 +168,28 @@ def is_header(block: bytes) -> bool:
 
 
 def follow(members: Mapping[str, TarMember], name: str) -> TarMember:
-    """Return the file that a name means, through links inside the archive.
+    """Return the file with a name, following links inside the archive.
 
     Raises:
         FileNotFoundError: There is no such file.
-        IntegrityError: Links lead in a circle, or to nothing.
+        IntegrityError: Links form a loop, or lead to nothing.
     """
     link = ""
     for _ in range(_MOST_HOPS):
         member = members.get(name)
         if member is None and link:
             what = f"is a link to {name!r}, which is not in the archive"
-            raise IntegrityError(what, where=link, hint="save the image again: the archive was not written whole")
+            raise IntegrityError(what, where=link, hint="the archive is incomplete; save the image again")
         if member is None:
             raise FileNotFoundError(name)
         if not member.target:
             return member
         name, link = member.target, name
-    raise IntegrityError("links in the archive lead in a circle", where=name)
+    raise IntegrityError("links in the archive form a loop", where=name)
 
 
 def _pass(archive: ArchiveBytes, end: int) -> None:
-    """Go to the next header, behind what is left of a member's data."""
+    """Go to the next header, skipping the rest of a member's data."""
     if not archive.skip(end - archive.position):
         raise IntegrityError(f"the archive is truncated: it ends at byte {archive.position} inside a member")
     archive.skip(-end % BLOCK)
@@ -203,7 +203,7 @@ def _entry(header: bytes, extra: Mapping[str, bytes], position: int, size: int) 
 
 
 def _member(entry: ArchiveEntry) -> TarMember | None:
-    """Return the file or link that an entry is inside the archive; None for all else."""
+    """Return the file or link of an entry; None for other entries."""
     name = _inside(entry.name)
     if not name:
         return None
@@ -243,7 +243,7 @@ def _extension(archive: ArchiveBytes, kind: bytes, size: int) -> dict[str, bytes
 
 
 def _pax_records(data: bytes, position: int) -> dict[str, bytes]:
-    """Parse records of the form ``LENGTH KEY=VALUE`` with a line feed behind each; keep what is of use."""
+    """Parse records of the form ``LENGTH KEY=VALUE`` each with a final line feed; keep the keys that are used."""
     records: dict[str, bytes] = {}
     start, stop = 0, len(data.rstrip(b"\0"))
     while start < stop:
