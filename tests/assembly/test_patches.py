@@ -177,7 +177,7 @@ def test_a_patch_of_another_pack_under_a_similar_name_is_not_taken(packs, store,
     compressed.clear()
     changed = [packs(LOWER), packs(EVERY_OTHER), packs(tar(file(".wh.f071")))]
     assert build(changed, tmp_path / "x.sif", store) == build(changed, tmp_path / "x.sif", None)
-    assert any("it is the patch of something else" in text for text in store.progress.warnings)
+    assert any("it is the patch of another pack" in text for text in store.progress.warnings)
 
 
 def tampered(path, change):
@@ -245,7 +245,7 @@ def test_a_store_that_takes_nothing_is_no_obstacle(packs, store, tmp_path, monke
     (tmp_path / "file").touch()
     nowhere = Store(tmp_path / "file" / "store", progress=Listener())
     assert build(paths, tmp_path / "x.sif", nowhere) == good
-    assert "the store keeps no patch" in nowhere.progress.warnings[0]
+    assert "cannot keep a patch in the store" in nowhere.progress.warnings[0]
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -109,7 +109,7 @@ def test_windows_images_are_not_offered(folder: Path, complaint, kind: str) -> N
     else:
         write_layout(folder / "app", blobs, {"1": image if kind == "manifest" else blobs.index([image])})
     error = complaint("pull", "o.sif", uri)
-    assert "a Windows image cannot be used" in error
+    assert "SIF files cannot be made from Windows images" in error
     assert "--platform" not in error
 
 

@@ -22,7 +22,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ("{entries: 9}", "the layers have more than 9 entries together (a limit); set entries under limits"),
+        ("{entries: 9}", "the layers have more than 9 entries together (a limit); raise entries"),
         ("{layer-entries: 4}", "more than 4 entries in the layer; set layer-entries under limits"),
         ("{entries: 10, layer-entries: 5}", ""),
     ],

@@ -202,10 +202,10 @@ def test_b28_the_root_takes_mode_and_owner_of_its_entry(tmp_path):
     [
         (
             [[file("f", b"x"), symlink("l", "f")], [file("l/new")]],
-            "f, which is no folder, gives way to the folder l",
+            "f, which is not a folder, is replaced by the folder l",
         ),
-        ([[file("f", b"x")], [file("f/new")]], "f, which is no folder, gives way to the folder f"),
-        ([[file("d/.wh..wh.x", b"x")]], "left out d/.wh..wh.x: AUFS kept such names for itself"),
+        ([[file("f", b"x")], [file("f/new")]], "f, which is not a folder, is replaced by the folder f"),
+        ([[file("d/.wh..wh.x", b"x")]], "left out d/.wh..wh.x: AUFS reserved such names"),
     ],
 )
 def test_what_is_lost_is_said(layers, says, tmp_path):

@@ -103,7 +103,7 @@ def test_a15_docker_hub_is_asked_at_its_api_host(text):
 def test_errors_say_what_to_do():
     with pytest.raises(BadReferenceError, match="lower-case; try upper"):
         parse_reference("UPPER")
-    with pytest.raises(BadReferenceError, match="image ID and no name"):
+    with pytest.raises(BadReferenceError, match="image ID, not a name"):
         parse_reference(HEX)
 
 

@@ -79,7 +79,7 @@ def test_a_patch_that_the_disk_did_not_take_is_not_copied_from(tmp_path, monkeyp
     disk = Disk(monkeypatch, "/store/patches/", errno.ENOSPC, nth)
     assert pull_image(uri, tmp_path / "a.sif", tmp_path / "store", listener) == good
     assert disk.reached > nth
-    assert any("keeps no patch" in text for text in listener.warnings)
+    assert any("cannot keep a patch" in text for text in listener.warnings)
 
 
 def test_an_error_of_the_sync_of_what_is_copied_from_ends_the_target(tmp_path, monkeypatch, uri):

@@ -87,7 +87,7 @@ def test_h19_challenges_in_two_headers(registry, first):
     ("layer", "said"),
     [
         ((SIF, "application/vnd.sylabs.sif.layer.v1.sif"), "this is a SIF file, not a container image; use oras://"),
-        ((b"text", "text/markdown"), "this is an artifact of type text/markdown and no container image"),
+        ((b"text", "text/markdown"), "this is an artifact of type text/markdown, not a container image"),
     ],
 )
 def test_h24_an_unknown_config_is_named_by_what_is_beside_it(registry, layer, said):

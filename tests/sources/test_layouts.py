@@ -155,7 +155,7 @@ def test_a_config_digest_is_explained(tmp_path, blobs, image):
         ("oci:{0}/file", "use oci-archive:"),
         ("oci:{0}/empty", "no index.json"),
         ("oci:{0}/saved", "use docker-archive:"),
-        ("oci:{0}/broken", "index.json: the document is no JSON"),
+        ("oci:{0}/broken", "index.json: the document is not JSON"),
         ("oci-archive:{0}/none", "cannot be opened"),
         ("oci-archive:{0}/file", "not a tar archive"),
         ("oci-archive:{0}/empty", "cannot be opened|folder, not an archive"),
@@ -198,5 +198,5 @@ def test_digests_cannot_lead_out_of_the_layout(tmp_path, blobs, image):
     index["manifests"][0]["digest"] = "sha256:../../index.json"
     (layout / "index.json").write_text(json.dumps(index))
     source = open_source(f"oci:{layout}", settings())
-    with pytest.raises(IntegrityError, match="is no sha256 or sha512 digest"):
+    with pytest.raises(IntegrityError, match="is not a sha256 or sha512 digest"):
         source.resolve(parse_platform("amd64"))

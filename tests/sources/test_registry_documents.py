@@ -230,8 +230,8 @@ def test_embedded_data_is_checked(registry, blobs):
         ("application/vnd.oci.image.config.v1+json", "application/octet-stream", "application/octet-stream"),
         ("application/vnd.oci.empty.v1+json", "application/vnd.wasm.content.layer.v1+wasm", "a WebAssembly module"),
         ("application/vnd.oci.image.config.v1+json", OCI_LAYER + "+gzip+encrypted", "an encrypted layer"),
-        ("application/vnd.cncf.model.config.v1+json", OCI_LAYER, "an AI model and no container image"),
-        ("application/vnd.docker.plugin.v1+json", DOCKER_LAYER + ".gzip", "a Docker plugin and no container image"),
+        ("application/vnd.cncf.model.config.v1+json", OCI_LAYER, "an AI model, not a container image"),
+        ("application/vnd.docker.plugin.v1+json", DOCKER_LAYER + ".gzip", "a Docker plugin, not a container image"),
     ],
 )
 def test_artifacts_are_named(registry, blobs, config_type, layer_type, words):
@@ -275,7 +275,7 @@ def test_a_config_without_platform_is_taken_as_wanted(registry, blobs):
     ("body", "words"),
     [
         (b"<html>captive portal</html>", "no JSON.*proxy"),
-        (b"[]", "no JSON object"),
+        (b"[]", "not a JSON object"),
         (b"{" * 100_000, "no JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (json.dumps({"schemaVersion": 2, "manifests": [], "layers": [], "mediaType": OCI_INDEX}).encode(), "at once"),

@@ -1,1 +1,1 @@
-"""From packs and a tree to the bytes of a SIF file, by copying."""
+"""Assembling a SIF file from packs and a tree, by copying."""

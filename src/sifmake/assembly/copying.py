@@ -1,4 +1,4 @@
-"""Copying ranges of open files, by the kernel where it can, and hashing what was copied."""
+"""Copying ranges of open files, inside the kernel if possible, and hashing the copied bytes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 _COPY_SIZE = 16 << 20
 SYNC_BYTES = 64 << 20
-"""Copied bytes after which the disk is set to work."""
+"""Copied bytes after which writing to the disk is started."""
 
 
 def copy_extents(target: int, at: int, extents: Sequence[Extent], syncing: BackgroundSync, task: Task) -> None:
-    """Have the kernel copy extents one behind the other; on file systems that can, it shares the blocks instead.
+    """Have the kernel copy extents one after the other; if the file system can, it shares the blocks instead.
 
     Args:
         target: File to write to.
         at: Offset in it of the first extent.
-        extents: What is copied.
-        syncing: Pushes written bytes to the disk; whoever finishes the file waits for it.
-        task: Told the progress.
+        extents: The extents to copy.
+        syncing: Pushes written bytes to the disk; the caller waits for it before it finishes the file.
+        task: Receives the progress.
 
     Raises:
         PackDamagedError: A source ends too early.
-        OSError: As copying and syncing do.
+        OSError: From copying or syncing.
     """
     for extent in extents:
         _copy_range(extent.fd, extent.start, target, at, extent.size, task)
@@ -60,7 +60,7 @@ def _copy_range(source: int, start: int, target: int, offset: int, size: int, ta
 
 
 def hash_extents(head: bytes, extents: Iterable[Extent], tail: bytes | bytearray) -> str:
-    """Return the hex SHA-256 of some bytes, what extents hold, and some bytes.
+    """Return the hex SHA-256 of a head, the bytes of extents, and a tail.
 
     Raises:
         PackDamagedError: A source ends too early.
@@ -82,4 +82,4 @@ def hash_extents(head: bytes, extents: Iterable[Extent], tail: bytes | bytearray
 
 
 def _cut_off() -> PackDamagedError:
-    return PackDamagedError("layer pack is truncated", hint="run the command again; the pack is made anew")
+    return PackDamagedError("layer pack is truncated", hint="run the command again to make the pack again")

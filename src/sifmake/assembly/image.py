@@ -50,7 +50,7 @@ class Document:
     """A small object of a SIF file.
 
     Attributes:
-        data_type: What it is.
+        data_type: Its type.
         name: Name in its descriptor; may be empty.
         data: The bytes.
     """
@@ -65,11 +65,11 @@ class SifContents:
     """Everything that goes into one SIF file.
 
     Attributes:
-        before: Documents in front of the partition.
-        after: Documents behind it.
-        tree: What the partition shows.
-        files: Inodes of the tree that no pack has, with their bytes.
-        packs: Where the other files' bytes are, by ``Inode.layer``.
+        before: Documents before the partition.
+        after: Documents after the partition.
+        tree: The tree of the partition.
+        files: Inodes of the tree that are in no pack, with their bytes.
+        packs: The packs with the other files' bytes, by ``Inode.layer``.
         architecture: In Go's spelling.
         mkfs_time: Time stamp of the squashfs, seconds.
     """
@@ -85,13 +85,13 @@ class SifContents:
 
 @dataclass(frozen=True)
 class SifSummary:
-    """What was written.
+    """The result of writing a SIF file.
 
     Attributes:
         size: Bytes of the file.
         objects: Hex SHA-256 of each object's data by its number.
-        architecture: As the header has it.
-        warnings: What does not fit into squashfs and was changed or left out.
+        architecture: The architecture in the header.
+        warnings: Warnings about things that squashfs cannot hold and that were changed or left out.
     """
 
     size: int
@@ -106,17 +106,17 @@ def write_sif(
     """Write a SIF file beside ``target`` and rename it.
 
     Args:
-        target: Replaced when all is written.
-        contents: What goes in.
-        codec: Of the squashfs.
+        target: Replaced when the new file is complete.
+        contents: The contents.
+        codec: Codec of the squashfs.
         workers: Threads to compress on.
-        task: Told the progress of copying.
-        store: Where patches are kept for the next image on the same layers; the bytes are the same without.
+        task: Receives the progress of copying.
+        store: Keeps patches for the next image on the same layers; it does not change the bytes.
 
     Raises:
         SquashfsError: The tree does not fit into squashfs.
-        PackDamagedError: A pack does not match its checksum; the target is as it was.
-        OSError: As writing does.
+        PackDamagedError: A pack does not match its checksum; the target is unchanged.
+        OSError: From writing.
     """
     make_folders(target.parent)
     with (
@@ -144,7 +144,7 @@ class _Writer:
         contents, submit = self.contents, self.threads.submit
         at = _lay_out(contents, 0).offsets[len(contents.before)]
         data, tails = plan_packs(contents.tree, contents.packs)
-        # Where the bytes of packs go is settled; the kernel copies them while the rest is worked out.
+        # The places of the packs' bytes are known, so the kernel can copy them while we work on the rest.
         end, taken = data.end, len(data.extents)
         check_open_file(self.file.fileno(), end)
         syncs = [BackgroundSync(self.workers, SYNC_BYTES) for _ in range(2)]
@@ -169,12 +169,12 @@ class _Writer:
         copy_extents(self.file.fileno(), at, extents, syncing, self.task)
 
     def _sync(self, copies: Sequence[Future[None]], syncs: Sequence[BackgroundSync], spool: BinaryIO) -> None:
-        """Have the disk finish while the processor hashes."""
+        """Wait for the disk while the processor hashes."""
         for copy in copies:
             copy.result()
         for sync in syncs:
             sync.wait()
-        # What the disk lost of the spool may have been copied from there: only a sync tells.
+        # Bytes of the spool that the disk lost may have been copied from it; only a sync reports that.
         os.fdatasync(spool.fileno())
         os.fsync(self.file.fileno())
 
@@ -190,7 +190,7 @@ class _Writer:
         return draft_tables(tree, data.placement, fragments, lambda block: bytes(compress(block)), options)
 
     def _write_small(self, at: int, end: int, tables: Tables) -> SifPlan:
-        """Write everything but the data region, which ends there in the partition; return the file's layout."""
+        """Write everything except the data region, which ends at ``end`` in the partition; return the file's layout."""
         contents = self.contents
         layout = _lay_out(contents, end + len(tables.tail))
         number = len(contents.before)
@@ -206,7 +206,7 @@ class _Writer:
 
 
 def _check(copying: Future[None], packs: Sequence[Pack]) -> None:
-    """Check packs once their bytes have just been read."""
+    """Check packs after their bytes have been read, so that they are in the page cache."""
     copying.result()
     for pack in packs:
         pack.check_data()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PATCH_VERSION = 1
-"""Part of every patch's key; raise it when the same tails would give other bytes, or the file another form."""
+"""Part of every patch's key; raise it if the same tails would give different bytes, or the file format changes."""
 
 MAGIC = b"SIFMPTCH"
 FOOTER = struct.Struct("<8sIIQI")
@@ -36,7 +36,7 @@ _READ_SIZE = 1 << 20
 
 
 class Group(msgspec.Struct, array_like=True, frozen=True):
-    """What the index says of a group.
+    """A group in the index.
 
     Attributes:
         key: See :attr:`~sifmake.assembly.tails.TailGroup.key`.
@@ -68,11 +68,11 @@ class Index(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class PatchFile:
-    """An open patch with an index that holds; its data are not checked yet.
+    """An open patch with a valid index; its data are not checked yet.
 
     Attributes:
-        fd: Open for reading; belongs to whoever opened it.
-        index: What it says.
+        fd: Open for reading; the opener owns it.
+        index: The index.
     """
 
     fd: int
@@ -102,7 +102,7 @@ class PatchFile:
 
 
 def write_index(file: BinaryIO, key: str, groups: Sequence[Group]) -> None:
-    """Write index and footer behind the data."""
+    """Write index and footer after the data."""
     index = msgspec.msgpack.encode(Index(key, tuple(groups)))
     footer = FOOTER.pack(MAGIC, PATCH_VERSION, crc32(index), len(index), 0)[:-4]
     file.write(index + footer + struct.pack("<I", crc32(footer)))
@@ -113,32 +113,32 @@ def load_patch(fd: int, key: str) -> PatchFile:
 
     Args:
         fd: The file.
-        key: What it is asked for by: the file's name says nothing of what is in it.
+        key: The key that it must have, because the file's name proves nothing.
 
     Raises:
-        PackDamagedError: It is no whole patch of this version, or the patch of something else.
+        PackDamagedError: It is not a complete patch of this version, or has another key.
     """
     encoded, data_size = _read_index(fd)
     index: Index = decode(encoded, Index, "its index")
     if index.key != key:
-        raise PackDamagedError("it is the patch of something else")
+        raise PackDamagedError("it is the patch of another pack")
     words = [word for group in index.groups for word in group.words]
     if sum(map(stored_size, words)) != data_size or not all(map(is_block_word, words)):
-        raise PackDamagedError("its index does not fit to its data")
+        raise PackDamagedError("its index does not match its data")
     return PatchFile(fd, index)
 
 
 def _read_index(fd: int) -> tuple[bytes, int]:
-    """Return the encoded index and the size of the data in front of it."""
+    """Return the encoded index and the size of the data before it."""
     status = os.fstat(fd)
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     raw = read_at(fd, FOOTER.size, size - FOOTER.size) if size >= FOOTER.size else b""
     if len(raw) != FOOTER.size or struct.unpack("<I", raw[-4:])[0] != crc32(raw[:-4]):
-        raise PackDamagedError("it is no whole patch")
+        raise PackDamagedError("it is incomplete")
     magic, version, index_crc, index_size, _ = FOOTER.unpack(raw)
     data_size = size - FOOTER.size - index_size
     if magic != MAGIC or version != PATCH_VERSION or data_size < 0 or index_size > LARGEST_INDEX:
-        raise PackDamagedError("it is no patch of this version")
+        raise PackDamagedError("it is not a patch of this version")
     encoded = read_at(fd, index_size, data_size)
     if len(encoded) != index_size or crc32(encoded) != index_crc:
         raise PackDamagedError("its index is damaged")

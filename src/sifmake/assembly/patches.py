@@ -1,4 +1,4 @@
-"""Making layer patches, or taking them from the store, where a build of another image on the same layers left them."""
+"""Making layer patches, or reusing those that builds of other images on the same layers left in the store."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from sifmake.store.stored_files import Found
 
 LEAST = 1 << 20
-"""Uncompressed bytes from which on a patch is kept: what is made anew in a few milliseconds is not worth a file."""
+"""Smallest patch to keep, in uncompressed bytes; a smaller one is made again in a few milliseconds."""
 
 _SIBLINGS = 4
-"""Patches of the same pack that are looked into for groups which have not changed."""
+"""Most patches of the same pack to search for unchanged groups."""
 
 _Known = dict[bytes, tuple[PatchFile, int, Group]]
-"""Groups of other patches by key: the file, where their data begin in it, and what its index says."""
+"""Groups of other patches by key: the file, the offset of their data, and their entry in the index."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Patch:
     """Compressed fragment blocks in a file.
 
     Attributes:
-        fd: The file; belongs to the maker.
-        start: Where the first block stands.
+        fd: The file; the maker owns it.
+        start: Offset of the first block.
         words: One squashfs word per block, all groups together.
     """
 
@@ -52,19 +52,19 @@ class Patch:
 
 
 class PatchMaker:
-    """Makes patches; what is worth keeping goes into the store when the block ends well.
+    """Makes patches; those worth keeping are stored if the block succeeds.
 
-    Not before: only then is it known that the packs they were made of are whole.
+    Not earlier, because only then it is known that the packs from which they were made are undamaged.
     """
 
     def __init__(self, codec: Codec, workers: Workers, spool: BinaryIO, store: Store | None) -> None:
-        """Begin.
+        """Set up the maker.
 
         Args:
-            codec: Of the blocks.
+            codec: Codec of the blocks.
             workers: Threads to compress on.
-            spool: Takes patches that are not kept; written at its end.
-            store: Where patches are kept, if anywhere.
+            spool: File for patches that are not kept; appended to.
+            store: Keeps patches; may be None.
         """
         self._codec = codec
         self._workers = workers
@@ -97,7 +97,7 @@ class PatchMaker:
                 self._warn(trouble)
 
     def _stored(self, store: Store, key: str, tails: LiveTails) -> Patch | None:
-        """Return the patch that the store has, checked to the last byte."""
+        """Return the patch in the store, completely checked."""
         stored = store.patches.open(key)
         found = self._load(store, stored) if stored is not None else None
         if found is None:
@@ -115,7 +115,7 @@ class PatchMaker:
                 groups = self._write(file, tails, known)
                 write_index(file, key, groups)
                 file.flush()
-                # The image copies from here: what the disk cannot take must not be found out after that.
+                # The image copies from this file, so errors of the disk must be found before that.
                 os.fdatasync(file.fileno())
                 self._unfinished.push(begun.pop_all())
         except (OSError, StoreError) as error:
@@ -137,7 +137,7 @@ class PatchMaker:
         return groups
 
     def _compressed(self, tails: LiveTails, known: _Known) -> Iterator[tuple[Sequence[int], bytes]]:
-        """Yield words and bytes of each group in order; a few are worked on at the same time."""
+        """Yield words and bytes of each group in order; a few are compressed at the same time."""
         pending: deque[Future[tuple[Sequence[int], bytes]]] = deque()
         for group in tails.groups:
             pending.append(self._workers.submit(_take_or_compress, tails.pack, group, self._codec, known))
@@ -147,7 +147,7 @@ class PatchMaker:
             yield pending.popleft().result()
 
     def _siblings(self, store: Store, tails: LiveTails) -> _Known:
-        """Look for the groups that other images left of the same pack."""
+        """Find groups of the same pack that other images have stored."""
         wanted = {group.key: group.blocks for group in tails.groups}
         known: _Known = {}
         for stored in store.patches.open_latest(tails.key_prefix(self._codec), _SIBLINGS):
@@ -169,19 +169,19 @@ class PatchMaker:
             return None
 
     def _drop(self, store: Store, key: str, why: str) -> None:
-        store.progress.warning(f"the patch {key} in the store is damaged, {why}; it is made again")
+        store.progress.warning(f"the patch {key} in the store is damaged: {why}; it will be made again")
         store.patches.drop(key)
 
     def _warn(self, error: Exception) -> None:
         if self._store is not None:
-            self._store.progress.warning(f"the store keeps no patch: {error}")
+            self._store.progress.warning(f"cannot keep a patch in the store: {error}")
 
 
 def _why_not(found: PatchFile, tails: LiveTails) -> str:
-    """Say why a file is not the patch of these tails; empty when it is."""
+    """Return why a file is not the patch of these tails; empty if it is."""
     held = [(group.key, len(group.words)) for group in found.index.groups]
     if held != [(group.key, group.blocks) for group in tails.groups]:
-        return "it holds something else"
+        return "it contains other tails"
     try:
         found.check()
     except PackDamagedError as error:
@@ -195,5 +195,5 @@ def _take_or_compress(pack: Pack, group: TailGroup, codec: Codec, known: _Known)
         try:
             return stored.words, patch.read(start, stored)
         except PackDamagedError:
-            pass  # then it is made again
+            pass  # compress it again
     return compress_group(pack, group, codec)

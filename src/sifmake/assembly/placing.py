@@ -1,8 +1,8 @@
-"""Deciding which bytes of the packs go into an image, and where.
+"""Decide which bytes of the packs go into an image, and where.
 
-Only bytes of files that are in the final tree are taken, each content once. Full blocks and whole fragment blocks are
-taken as they are; behind them stand the files that the image gets on top, and the live tails of fragment blocks that
-hold tails which no file needs any more, compressed anew pack by pack.
+Only bytes of files in the final tree are copied, each content once. Full blocks and complete fragment blocks are copied
+unchanged. After them come the files that sifmake adds to the image. Last come the live tails of fragment blocks that
+also contain dead tails; these live tails are compressed again, pack by pack.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SUPERBLOCK_SIZE = 96
 
 
 class Extent(NamedTuple):
-    """Bytes of a file that stand together in the image too.
+    """Bytes that are contiguous both in a file and in the image.
 
     Attributes:
         fd: The open file.
@@ -51,7 +51,7 @@ class DataPlan:
     """The data region of a squashfs image.
 
     Attributes:
-        extents: What it is copied from, in order, from offset 96 on.
+        extents: The sources of its bytes, in order, from offset 96 on.
         fragments: All fragment blocks by their number in the image.
         end: Offset behind the last byte.
         layers: Where the image has the contents of each layer; those that it gets on top are the last one.
@@ -63,7 +63,7 @@ class DataPlan:
     end: int = SUPERBLOCK_SIZE
 
     def take(self, fd: int, start: int, size: int) -> int:
-        """Put bytes at the end of the region; return their offset in the image."""
+        """Append bytes to the region; return their offset in the image."""
         at = self.end
         self.end += size
         if size:
@@ -96,13 +96,13 @@ class DataPlan:
         return found
 
     def take_fragment(self, fd: int, start: int, word: int) -> int:
-        """Take a fragment block as it is; return its number in the image."""
+        """Append an unchanged fragment block; return its number in the image."""
         at = self.take(fd, start, word & 0xFFFFFF)
         self.fragments.append(Fragment(at, word))
         return len(self.fragments) - 1
 
     def take_patch(self, patch: Patch) -> None:
-        """Take all blocks of a patch."""
+        """Append all blocks of a patch."""
         start = patch.start
         for word in patch.words:
             self.take_fragment(patch.fd, start, word)
@@ -124,14 +124,14 @@ class _Piece(NamedTuple):
 
 
 def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[LiveTails]]:
-    """Lay out what is taken from packs as it is.
+    """Lay out the bytes that are copied from packs unchanged.
 
     Args:
         tree: The finished tree; its files refer to packs, or to none.
         packs: One per layer.
 
     Returns:
-        The plan, and for each pack that has any the tails that are to be taken out of half-dead fragment blocks.
+        The plan, and for each pack that has any, the live tails to extract from half-dead fragment blocks.
     """
     used = _used_contents(tree, packs)
     plan = DataPlan([LayerPlaces(pack.contents, wanted) for pack, wanted in zip(packs, used, strict=True)])
@@ -146,14 +146,14 @@ def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[LiveTa
 
 
 def place_files(plan: DataPlan, files: Sequence[tuple[Inode, bytes]], layer: int, fd: int, writer: BlockWriter) -> None:
-    """Write the files that no pack has and lay them out.
+    """Write the files that are in no pack and lay them out.
 
     Args:
-        plan: Is added to.
+        plan: The plan, which is extended.
         files: Inodes with their contents; their ``layer`` and ``content`` are set.
         layer: The number that stands for these files in inodes.
-        fd: The file that the writer writes, from its beginning on.
-        writer: Its contents are finished afterwards.
+        fd: The file to which the writer writes, from its start.
+        writer: The writer; its contents are finished afterwards.
     """
     for inode, data in files:
         inode.layer, inode.content = layer, writer.add(data) if data else -1
@@ -185,7 +185,7 @@ def _replace_same(below: Sequence[LayerPlaces], places: LayerPlaces, number: int
 
 
 def place_tails(plan: DataPlan, tails: Sequence[LiveTails]) -> int:
-    """Say where the tails will be once the patches are taken in this order; return the count of all fragment blocks."""
+    """Place the tails as they will be after the patches in this order; return the number of all fragment blocks."""
     first = len(plan.fragments)
     for some in tails:
         places = plan.layers[some.layer]
@@ -197,7 +197,7 @@ def place_tails(plan: DataPlan, tails: Sequence[LiveTails]) -> int:
 
 
 def _used_contents(tree: Tree, packs: Sequence[Pack]) -> list[bytearray]:
-    """Return for each pack which of its contents some file of the tree has."""
+    """Return for each pack which of its contents are used by files of the tree."""
     used = [bytearray(len(pack.contents)) for pack in packs]
     folders = [tree.root]
     while folders:
@@ -210,7 +210,7 @@ def _used_contents(tree: Tree, packs: Sequence[Pack]) -> list[bytearray]:
 
 
 def _pieces(pack: Pack, places: LayerPlaces) -> list[_Piece]:
-    """Return what is taken from a pack, in the order in which it stands there."""
+    """Return the pieces to copy from a pack, in the pack's order."""
     tails: dict[int, array[int]] = defaultdict(lambda: array("I"))
     pieces = []
     contents = places.contents

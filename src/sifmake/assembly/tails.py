@@ -1,8 +1,8 @@
-"""Live tails of half-dead fragment blocks: cut into new blocks so that a change moves few of them.
+"""Live tails of half-dead fragment blocks, moved to new blocks in such a way that a change affects few of them.
 
-The tails of up to ``GROUP`` neighbouring fragment blocks of one pack begin new blocks of their own. Where each tail
-goes follows from sizes alone, and the bytes of a group follow from the pack and the tails that are wanted of it: a
-change of another layer, or elsewhere in the same one, leaves them as they are.
+The live tails of up to ``GROUP`` neighbouring fragment blocks of a pack share new blocks. The place of each tail
+follows only from sizes, and the bytes of a group follow only from the pack and its live tails. So a change of another
+layer, or elsewhere in the same layer, does not change them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GROUP = 32
 
 @dataclass(frozen=True)
 class HalfDead:
-    """A fragment block of which only some tails are wanted.
+    """A fragment block with both live and dead tails.
 
     Attributes:
         number: Of the block in its pack.
@@ -46,7 +46,7 @@ class HalfDead:
 
 @dataclass(frozen=True)
 class TailGroup:
-    """Tails that begin a new fragment block, and fill as many as they need.
+    """Tails that start a new fragment block and fill as many as they need.
 
     Attributes:
         key: SHA-256 of which tails they are.
@@ -70,7 +70,7 @@ class TailGroup:
 
 @dataclass(frozen=True)
 class LiveTails:
-    """All tails that an image wants of a pack's half-dead fragment blocks.
+    """All live tails of a pack's half-dead fragment blocks.
 
     Attributes:
         pack: Where they come from.
@@ -84,21 +84,21 @@ class LiveTails:
 
     @property
     def size(self) -> int:
-        """Uncompressed bytes, roughly: those of all new blocks if they were full."""
+        """Approximate uncompressed bytes: those of all new blocks if they were full."""
         return sum(group.blocks for group in self.groups) * BLOCK_SIZE
 
     def key(self, codec: Codec) -> str:
-        """Return the name of the compressed tails: everything that decides their bytes."""
+        """Return the name of the compressed tails, which contains everything that decides their bytes."""
         wanted = hashlib.sha256(b"".join(group.key for group in self.groups)).hexdigest()
         return f"{self.key_prefix(codec)}{wanted[:32]}"
 
     def key_prefix(self, codec: Codec) -> str:
-        """Return what the names of all patches of this pack begin with."""
+        """Return the common prefix of the names of all patches of this pack."""
         return f"{pack_key(self.pack.meta.diff_id, codec)}-{PATCH_VERSION}."
 
 
 def group_tails(pack: Pack, layer: int, half_dead: Sequence[HalfDead]) -> LiveTails:
-    """Group what is wanted of a pack's half-dead fragment blocks, given in ascending order."""
+    """Group the live tails of a pack's half-dead fragment blocks, given in ascending order."""
     groups = groupby(half_dead, lambda item: item.number // GROUP)
     return LiveTails(pack, layer, [_group(list(some), pack.contents) for _, some in groups])
 
@@ -145,7 +145,7 @@ def compress_group(pack: Pack, group: TailGroup, codec: Codec) -> tuple[list[int
 
 
 def _store(block: Buffer, stored: bytearray, codec: Codec) -> int:
-    """Add a block to the stored bytes, compressed where that is smaller; return its squashfs word."""
+    """Add a block to the stored bytes, compressed if that is smaller; return its squashfs word."""
     size = len(memoryview(block))
     packed = memoryview(codec.compress(block))
     if len(packed) < size:

@@ -1,1 +1,1 @@
-"""From the indexes of packs to one tree."""
+"""Merging the indexes of packs into one tree."""

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Merged:
-    """What the layers of an image come to.
+    """The result of merging the layers of an image.
 
     Attributes:
-        tree: Inodes whose contents are found by pack number and index.
-        entries: Count of tar entries in all layers.
-        warnings: What the layers hold that an image should not.
+        tree: Inodes, whose contents are found by pack number and index.
+        entries: Number of tar entries in all layers.
+        warnings: Warnings about things that an image should not contain.
     """
 
     tree: Tree
@@ -37,7 +37,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class Flattened(Merged):
-    """The same with its identity.
+    """A merged tree with its identity.
 
     Attributes:
         digest: ``sha256:`` and the digest of the canonical listing of the tree.
@@ -70,10 +70,10 @@ def merge(packs: Sequence[Pack], epoch: int, limits: Limits = DEFAULT_LIMITS) ->
     Args:
         packs: One per layer.
         epoch: Time stamp, in seconds, of directories that no tar entry describes.
-        limits: ``entries``, ``implied_folders`` and ``path_steps`` apply.
+        limits: Provides ``entries``, ``implied_folders`` and ``path_steps``.
 
     Raises:
-        LimitError: There are too many entries, or paths lead through too many folders.
+        LimitError: There are too many entries, or paths pass through too many folders.
         FlattenError: Layers cannot be merged; ``where`` names layer and path.
     """
     merger = Merger(epoch, limits)
@@ -84,7 +84,7 @@ def merge(packs: Sequence[Pack], epoch: int, limits: Limits = DEFAULT_LIMITS) ->
         count += len(entries)
         if count > limits.entries:
             what = f"the layers have more than {limits.entries} entries together (a limit)"
-            raise LimitError(what, hint="set entries under limits in sifmake.yaml")
+            raise LimitError(what, hint="raise entries (limits: in sifmake.yaml)")
         warnings += [f"layer {short(pack.meta.diff_id)}: {text}" for text in pack.meta.warnings]
         try:
             merger.apply(entries, number)
@@ -97,7 +97,7 @@ def merge(packs: Sequence[Pack], epoch: int, limits: Limits = DEFAULT_LIMITS) ->
 
 
 def short(digest: str) -> str:
-    """Return an OCI digest cut to what a person compares."""
+    """Return an OCI digest shortened so that people can compare it."""
     algorithm, _, value = digest.partition(":")
     return f"{algorithm}:{value[:12]}"
 
@@ -115,6 +115,8 @@ def load(path: Path, packs: Sequence[Pack]) -> Flattened:
     except (ValueError, LookupError, PackDamagedError) as error:
         what = error.what if isinstance(error, PackDamagedError) else error
         raise FlattenError(
-            f"the tree does not fit to its packs ({what})", where=str(path), hint="delete it; it is made again"
+            f"the tree does not match its packs ({what})",
+            where=str(path),
+            hint="delete the file and run the command again",
         ) from None
     return Flattened(tree, entries, (), digest)

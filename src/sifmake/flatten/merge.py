@@ -27,19 +27,19 @@ _MOST_NUMBERS = 50_000
 
 
 class Merger:
-    """A tree that layers are applied to, lowest first.
+    """A tree to which layers are applied, lowest first.
 
     Attributes:
-        tree: What has come together so far.
-        warnings: What the layer that was applied last holds that an image should not.
+        tree: The tree so far.
+        warnings: Warnings about the layer that was applied last.
     """
 
     def __init__(self, epoch: int, limits: Limits = DEFAULT_LIMITS) -> None:
-        """Begin with an empty root.
+        """Start with an empty root.
 
         Args:
             epoch: Time stamp, in seconds, of directories that no tar entry describes.
-            limits: ``implied_folders`` and ``path_steps`` apply.
+            limits: Provides ``implied_folders`` and ``path_steps``.
         """
         self._limits = limits
         self._implied = 0
@@ -58,11 +58,11 @@ class Merger:
     def apply(self, entries: Sequence[Inode], layer: int) -> None:
         """Put one layer over the tree; the entries become its inodes.
 
-        Whiteouts act on what lower layers brought, wherever they stand in their own.
+        Whiteouts apply to lower layers only, wherever they are in this layer.
 
         Raises:
             FlattenError: An entry cannot be placed; ``where`` names its path.
-            LimitError: Paths lead through too many folders, or through too many that no entry describes.
+            LimitError: Paths pass through too many folders, or through too many that no entry describes.
         """
         self._layer = layer
         self._steps += _STEPS_OF_AN_ENTRY * len(entries)
@@ -73,14 +73,14 @@ class Merger:
         self._hide(entries)
         self._forget()
         late = {entry.path: entry for entry in entries if entry.kind < WHITEOUT and not self._place(entry)}
-        # Links before their targets, first those to what comes last: a target may be such a link itself.
+        # Links that come before their targets, last one first, because a target may itself be such a link.
         waiting = [entry for entry in reversed(late.values()) if not self._place(entry)]
         for entry in reversed(waiting):
             if not self._place(entry):
                 raise FlattenError(
                     f"hard link to {ascii(entry.target)[2:-1]!r}, which does not exist",
                     where=ascii(entry.path)[2:-1],
-                    hint="the layer is damaged; rebuild or re-pull the image at its source",
+                    hint="the layer is damaged; rebuild the image, or ask its owner to do so",
                 )
 
     def _share_numbers(self, entries: Sequence[Inode]) -> None:
@@ -113,7 +113,7 @@ class Merger:
                 self._hidden[entry.path] = folder.pop(name)
 
     def _lower_directory(self, path: bytes, declared: set[bytes]) -> _Directory | None:
-        """Find a directory of the lower layers, through symlinks unless this layer puts something else there."""
+        """Find a directory of the lower layers, following symlinks unless this layer replaces them."""
         at = b""
         for part in path.split(b"/") if path else ():
             at = at + b"/" + part if at else part
@@ -125,14 +125,14 @@ class Merger:
         return found.children if found is not None else None
 
     def _place(self, entry: Inode) -> bool:
-        """Put an entry under its name; return False when it is a hard link to nothing."""
+        """Place an entry under its name; return False if it is a hard link without a target."""
         folder, _, name = entry.path.rpartition(b"/")
         if not name:
             self._place_root(entry)
             return True
         if AUFS_PREFIX in entry.path and (entry.path.startswith(AUFS_PREFIX) or _BELOW_AUFS in entry.path):
             if not entry.path.startswith(AUFS_PREFIX):
-                self._warn(f"left out {_shown(entry.path)}: AUFS kept such names for itself")
+                self._warn(f"left out {_shown(entry.path)}: AUFS reserved such names")
             entry.layer = self._layer
             self._aside[entry.path] = entry
             return True
@@ -183,7 +183,7 @@ class Merger:
         return True
 
     def _find_hidden(self, path: bytes) -> Inode | None:
-        """Find what this layer's own whiteouts took away: a link to it made before its name went is still one."""
+        """Find an inode that this layer's whiteouts removed, because a hard link to it is still valid."""
         at = path
         below: list[bytes] = []
         while at and at not in self._hidden:
@@ -195,11 +195,11 @@ class Merger:
         return inode
 
     def _forget(self) -> None:
-        """Drop the remembered folder: a directory or symlink on the way to it may be another now."""
+        """Drop the remembered folder, because a directory or symlink on the way to it may have changed."""
         self._folder, self._children = b"", _children(self.tree.root)
 
     def _enter(self, folder: bytes) -> _Directory:
-        """Return the directory at a path, made or changed into one where it is none."""
+        """Return the directory at a path; create it, or replace what is there."""
         self._check_steps()
         inode = self._directory(folder)
         self._folder, self._children = folder, _children(inode)
@@ -210,7 +210,7 @@ class Merger:
         todo = folder.split(b"/")[::-1] if folder else []
         if b".." in todo:
             raise FlattenError(
-                "a path leads upwards", where=ascii(folder)[2:-1], hint="the layer is hostile or damaged"
+                "a path contains '..'", where=ascii(folder)[2:-1], hint="the layer is hostile or damaged"
             )
         self.tree.steps += len(todo)
         followed = 0
@@ -249,15 +249,15 @@ class Merger:
     def _check_steps(self) -> None:
         if self.tree.steps > self._steps:
             raise LimitError(
-                "the paths lead through more folders and links than any image needs (a limit)",
-                hint="set path-steps under limits",
+                "the paths pass through more folders and links than any image needs (a limit)",
+                hint="raise path-steps (limits: in sifmake.yaml)",
             )
 
     def _count_implied(self) -> None:
         self._implied += 1
         if self._implied > self._limits.implied_folders:
-            what = f"paths lead through more than {self._limits.implied_folders} folders that no layer describes"
-            raise LimitError(f"{what} (a limit)", hint="set implied-folders under limits")
+            what = f"paths pass through more than {self._limits.implied_folders} folders that no layer describes"
+            raise LimitError(f"{what} (a limit)", hint="raise implied-folders (limits: in sifmake.yaml)")
 
     def _warn(self, text: str) -> None:
         if len(self.warnings) < _MOST_WARNINGS:
@@ -276,5 +276,5 @@ def _children(directory: Inode) -> _Directory:
 
 
 def _describe(old: Inode, new: Inode) -> None:
-    """Give a directory the owner, mode, time and attributes of a later entry of its name."""
+    """Give a directory the owner, mode, time and attributes of a later entry with the same name."""
     old.mode, old.uid, old.gid, old.mtime, old.xattrs = new.mode, new.uid, new.gid, new.mtime, new.xattrs

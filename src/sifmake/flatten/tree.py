@@ -1,4 +1,4 @@
-"""The tree that an image's layers make: inodes under names, directories first."""
+"""The tree of an image: inodes by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_LINKS = 40
-"""Symlinks followed on one way before it counts as a loop, as in Linux."""
+"""Most symlinks to follow in one path; more are a loop, as in Linux."""
 
 
 def join(path: bytes, name: bytes) -> bytes:
@@ -19,16 +19,16 @@ def join(path: bytes, name: bytes) -> bytes:
 
 
 def new_directory(path: bytes, *, mtime: int, layer: int = 0) -> Inode:
-    """Return an empty directory as an unpacker makes one that no tar entry describes: 0755, root's."""
+    """Return an empty directory as unpackers create it if no tar entry describes it: mode 0755, owner root."""
     return Inode(path, DIR, 0o755, 0, 0, mtime, layer=layer, children={})
 
 
 class Tree:
-    """A root directory and the ways down from it.
+    """A root directory and everything below it.
 
     Attributes:
         root: The directory ``/``.
-        steps: Folders and parts of links that paths have led through so far.
+        steps: Folders and parts of links that paths have passed through so far.
     """
 
     def __init__(self, root: Inode | None = None) -> None:
@@ -36,9 +36,9 @@ class Tree:
         self.steps = 0
 
     def resolve(self, path: bytes, *, follow_last: bool = True) -> Inode | None:
-        """Return the inode at a path, following symlinks inside the root; None where there is none.
+        """Return the inode at a path, following symlinks inside the root; None if there is none.
 
-        ``..`` and absolute links never leave the root; a loop counts as nothing there.
+        ``..`` and absolute links never leave the root; a loop gives None.
         """
         stack = [self.root]
         todo = [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
@@ -70,7 +70,7 @@ class Tree:
         return stack[-1]
 
     def walk(self) -> Iterator[tuple[bytes, Inode]]:
-        """Yield (path, inode) of everything, the root first as ``b""``, sorted, parents first."""
+        """Yield (path, inode) of everything, sorted, parents first, starting with the root as ``b""``."""
         stack: list[tuple[bytes, Inode]] = [(b"", self.root)]
         while stack:
             path, inode = stack.pop()

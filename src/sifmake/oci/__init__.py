@@ -1,4 +1,4 @@
-"""What the OCI image spec defines: digests, descriptors, manifests, configs, platforms."""
+"""The data types of the OCI image spec: digests, descriptors, manifests, configs, platforms."""
 
 from sifmake.oci.choosing import choose_manifest
 from sifmake.oci.digest import check_bytes, digest_bytes, is_digest

@@ -1,4 +1,4 @@
-"""Which manifest of an index is the image for a platform."""
+"""Choosing the manifest for a platform from an index."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def choose_manifest(index: Index | Iterable[Descriptor], platform: Platform) -> 
     """Return the entry that serves a platform best; the first of equals.
 
     Raises:
-        SourceError: None does; the error says which platforms there are.
+        SourceError: None does; the error lists the available platforms.
     """
     entries = images_in(index)
     ranked = [(found, number) for number, entry in enumerate(entries) if (found := _rank(entry, platform)) is not None]
@@ -37,28 +37,28 @@ def images_in(index: Index | Iterable[Descriptor]) -> list[Descriptor]:
 
 
 def _is_attestation(entry: Descriptor) -> bool:
-    """Tell whether an entry is what buildx adds about an image."""
+    """Tell whether an entry is an attestation that buildx adds to an image."""
     if _REFERENCE_TYPE in entry.annotations:
         return True
     return entry.platform is not None and "unknown" in {entry.platform.os, entry.platform.architecture}
 
 
 def is_index(entry: Descriptor) -> bool:
-    """Tell whether an entry leads to a further index."""
+    """Tell whether an entry is another index."""
     return entry.media_type in INDEXES
 
 
 def no_match(entries: Iterable[Descriptor], platform: Platform) -> SourceError:
-    """Return the error that says what there is instead."""
+    """Return the error that lists the available platforms."""
     there = sorted({str(entry.platform) for entry in entries if entry.platform})
     if there:
         return SourceError(f"there is no image for {platform}, only for {', '.join(there)}", hint=advise(there))
-    hint = "name one of its images by digest (NAME@sha256:...), or ask who pushed it"
+    hint = "name one of its images by digest (NAME@sha256:...), or ask its owner"
     return SourceError(f"there is no image for {platform}, and none of a known platform", hint=hint)
 
 
 def advise(platforms: Iterable[str]) -> str:
-    """Say how to get an image for one of some platforms."""
+    """Return a hint on how to get an image for one of some platforms."""
     for name in platforms:
         try:
             usable = parse_platform(name)
@@ -66,8 +66,8 @@ def advise(platforms: Iterable[str]) -> str:
             continue
         return f"choose one: --platform {usable} for `sifmake pull`, `platform: {usable}` in images.yaml"
     if any(name.startswith("windows/") for name in platforms):
-        return "SIF files are made from Linux images only, so a Windows image cannot be used: find one for Linux"
-    return "SIF files are made from Linux images only: find one for Linux"
+        return "use an image for Linux; SIF files cannot be made from Windows images"
+    return "use an image for Linux; SIF files are made from Linux images only"
 
 
 def _rank(entry: Descriptor, platform: Platform) -> int | None:

@@ -1,4 +1,4 @@
-"""Reading manifests, indexes and configs that anyone may have written."""
+"""Parsing of untrusted manifests, indexes and configs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sifmake.oci.model import Descriptor, ImageConfig, Platform
 _LARGEST_SIZE = 1 << 62
 MOST_ENTRIES = 10_000
 """Descriptors in one document."""
-_REBUILD = "have its owner build the image with less in it"
+_REBUILD = "ask its owner to rebuild the image with fewer entries"
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,21 @@ class Manifest:
 
 
 def parse_document(data: bytes) -> Index | Manifest:
-    """Return what a tag or digest stands for; told by the document and not by a header.
+    """Parse an index or manifest; the kind is taken from the document, not from a header.
 
     Raises:
-        IntegrityError: The bytes are no such document.
-        SourceError: They are, but of a kind that no image can be made from.
+        IntegrityError: The bytes are not such a document.
+        SourceError: It is of a kind that is not an image.
     """
     document = load_json(data)
     media_type = _text(document, "mediaType")
     if media_type in SCHEMA_1 or "fsLayers" in document or document.get("schemaVersion") == 1:
         raise SourceError(
-            "the image is stored in the dead format Docker schema 1, which has no DiffIDs and no config",
-            hint="pull and push it again with a current Docker, or ask its owner to",
+            "the image is stored in the obsolete format Docker schema 1, which has no DiffIDs and no config",
+            hint="pull and push it again with a current Docker, or ask its owner to do so",
         )
     if "manifests" in document and ("layers" in document or "config" in document):
-        raise IntegrityError("the document wants to be an index and a manifest at once")
+        raise IntegrityError("the document is both an index and a manifest")
     if media_type in INDEXES or (not media_type and "manifests" in document):
         return parse_index(document)
     if media_type in MANIFESTS or (not media_type and "layers" in document):
@@ -73,7 +73,7 @@ def parse_manifest(document: dict[str, Any]) -> Manifest:
 
     Raises:
         IntegrityError: It is not well-formed.
-        SourceError: It describes no container image.
+        SourceError: It does not describe a container image.
     """
     config = parse_descriptor(document.get("config"))
     layers = tuple(parse_descriptor(item) for item in _list(document, "layers"))
@@ -85,7 +85,7 @@ def parse_manifest(document: dict[str, Any]) -> Manifest:
     for number, layer in enumerate(layers, 1):
         if not is_layer(layer.media_type):
             name, hint = what_it_is(layer.media_type)
-            raise SourceError(f"layer {number} of {len(layers)} is {name} and no tar layer", hint=hint)
+            raise SourceError(f"layer {number} of {len(layers)} is {name}, not a tar layer", hint=hint)
     return Manifest(config, layers)
 
 
@@ -96,12 +96,12 @@ def parse_descriptor(item: Any) -> Descriptor:
         IntegrityError: It is not well-formed.
     """
     if not isinstance(item, dict):
-        raise IntegrityError("a descriptor is missing or no JSON object")
+        raise IntegrityError("a descriptor is missing or is not a JSON object")
     digest, size = item.get("digest"), item.get("size")
     if not isinstance(digest, str) or not is_digest(digest):
-        raise IntegrityError(f"{str(digest)[:80]!r} is no sha256 or sha512 digest")
+        raise IntegrityError(f"{str(digest)[:80]!r} is not a sha256 or sha512 digest")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_SIZE:
-        raise IntegrityError(f"{str(size)[:40]!r} is no size", where=digest)
+        raise IntegrityError(f"{str(size)[:40]!r} is not a size", where=digest)
     urls = item.get("urls")
     return Descriptor(
         _text(item, "mediaType"),
@@ -116,7 +116,7 @@ def parse_descriptor(item: Any) -> Descriptor:
 
 
 def _parse_platform_object(item: Any) -> Platform | None:
-    """Return the platform from its JSON value; None where there is none."""
+    """Return the platform from its JSON value; None if there is none."""
     if not isinstance(item, dict):
         return None
     return Platform(_text(item, "os"), _text(item, "architecture"), _text(item, "variant"))
@@ -137,7 +137,7 @@ def parse_config(data: bytes) -> ImageConfig:
         raise IntegrityError("the image config has no rootfs.diff_ids")
     for diff_id in diff_ids:
         if not is_digest(diff_id):
-            raise IntegrityError(f"the image config lists {str(diff_id)[:80]!r}, which is no DiffID")
+            raise IntegrityError(f"the image config lists {str(diff_id)[:80]!r}, which is not a DiffID")
     platform = Platform(_text(document, "os"), _text(document, "architecture"), _text(document, "variant"))
     return ImageConfig(data, document, platform, tuple(diff_ids))
 
@@ -154,23 +154,23 @@ def load_json(data: bytes) -> dict[str, Any]:
     """Return the JSON object in some bytes.
 
     Raises:
-        IntegrityError: They are no UTF-8, no JSON, or no object.
+        IntegrityError: They are not UTF-8, not JSON, or not an object.
         LimitError: They have too many values, or are nested too deeply.
     """
     try:
         document = parse_json(data)
     except BeyondLimitError as error:
-        raise LimitError(f"the document is beyond a limit: {error}", hint=_REBUILD) from None
+        raise LimitError(f"the document exceeds a limit: {error}", hint=_REBUILD) from None
     except ValueError as error:
-        raise IntegrityError(f"the document is no JSON ({error})", hint=_hint_for(data)) from None
+        raise IntegrityError(f"the document is not JSON ({error})", hint=_hint_for(data)) from None
     if not isinstance(document, dict):
-        raise IntegrityError("the document is no JSON object")
+        raise IntegrityError("the document is not a JSON object")
     return document
 
 
 def _hint_for(data: bytes) -> str:
     html = data[:200].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
-    return "this is a web page: look at the registry's address and at the proxy" if html else ""
+    return "this is a web page; check the registry's address and the proxy" if html else ""
 
 
 def _embedded(item: dict[str, Any], digest: str, size: int) -> bytes | None:
@@ -182,7 +182,7 @@ def _embedded(item: dict[str, Any], digest: str, size: int) -> bytes | None:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise IntegrityError("the embedded data is no base64", where=digest) from None
+        raise IntegrityError("the embedded data is not base64", where=digest) from None
     return check_bytes(data, digest, size)
 
 
@@ -201,7 +201,7 @@ def _list(document: dict[str, Any], key: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise IntegrityError(f"{key!r} is no list of descriptors")
+        raise IntegrityError(f"{key!r} is not a list of descriptors")
     if len(value) > MOST_ENTRIES:
-        raise LimitError(f"{key!r} has {len(value)} entries, more than {MOST_ENTRIES} are not read", hint=_REBUILD)
+        raise LimitError(f"{key!r} has {len(value)} entries, more than the limit of {MOST_ENTRIES}", hint=_REBUILD)
     return value

@@ -1,4 +1,4 @@
-"""From a document to the image of one platform: nested indexes, checks, DiffIDs. Sources say where bytes are."""
+"""Load the image for one platform: nested indexes, checks, DiffIDs. Sources provide the documents."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Descriptor, Platform
 
 MOST_DOCUMENTS = 1000
-"""Indexes that are looked into for one image, and entries without a platform whose config is asked."""
+"""Most nested indexes to read for one image, and most entries without a platform whose config is read."""
 
 
-_BY_DIGEST = "name the manifest by its digest"
+_BY_DIGEST = "use the digest of the manifest"
 
 
 class Documents(Protocol):
@@ -37,9 +37,9 @@ class Documents(Protocol):
 
 
 def find_manifest(root: Descriptor, platform: Platform, documents: Documents, limits: Limits) -> Descriptor:
-    """Return the manifest that a document means for a platform.
+    """Return the manifest for a platform to which a document leads.
 
-    A single manifest must be for the platform by its config. Indexes may be nested; circles end the search.
+    The config of a single manifest must be for the platform. Indexes may be nested; a loop ends the search.
 
     Raises:
         SourceError: There is no image for the platform.
@@ -65,7 +65,7 @@ def choose_leaf(index: Index, platform: Platform, documents: Documents, limits: 
 
 
 def leaves_of(index: Index, platform: Platform, documents: Documents, limits: Limits) -> list[Descriptor]:
-    """Return the images under an index and the indexes in it, as far as these may have one for the platform."""
+    """Return the images of an index and of nested indexes that may have one for the platform."""
     leaves = list(islice(_leaves(index, platform, documents, limits.index_depth, set()), MOST_ENTRIES + 1))
     if len(leaves) > MOST_ENTRIES:
         raise LimitError(f"the image's indexes have more than {MOST_ENTRIES} entries together", hint=_BY_DIGEST)
@@ -76,12 +76,12 @@ def load_image(manifest: Descriptor, documents: Documents, limits: Limits | None
     """Fetch manifest and config of one image.
 
     Args:
-        manifest: Of the image.
-        documents: Gives both.
-        limits: Bound the layers before the config is fetched; None where whoever reads them does.
+        manifest: Descriptor of the manifest.
+        documents: Provides both.
+        limits: Bounds the layers before the config is fetched; None if the caller does that later.
 
     Raises:
-        SourceError: It is no container image, or has too many layers.
+        SourceError: It is not a container image, or has too many layers.
         IntegrityError: A document is damaged or lists no DiffID for a layer.
     """
     data = documents.manifest(manifest)
@@ -95,27 +95,27 @@ def load_image(manifest: Descriptor, documents: Documents, limits: Limits | None
         raise IntegrityError(
             f"the manifest has {len(document.layers)} layers, the config {len(config.diff_ids)} DiffIDs",
             where=short(manifest.digest),
-            hint="the image is damaged: push it again",
+            hint="the image is damaged; push it again",
         )
     layers = tuple(Layer(layer, diff_id) for layer, diff_id in zip(document.layers, config.diff_ids, strict=True))
     return Image(manifest.digest, data, document.config, config, layers)
 
 
 def check_layers(count: int, limits: Limits) -> None:
-    """Look whether an image may have so many layers.
+    """Check that an image does not have too many layers.
 
     Raises:
-        LimitError: It may not.
+        LimitError: It has too many.
     """
     if count > limits.layers:
         raise LimitError(
-            f"the image has {count} layers, more than {limits.layers} are allowed",
-            hint="have its owner build it with fewer, or set layers under limits",
+            f"the image has {count} layers, more than the limit of {limits.layers}",
+            hint="ask its owner to rebuild it with fewer, or raise layers (limits: in sifmake.yaml)",
         )
 
 
 def _leaves(index: Index, platform: Platform, documents: Documents, depth: int, seen: set[str]) -> Iterator[Descriptor]:
-    """Yield images under an index; an index in it that is said to be for another platform stands for its images."""
+    """Yield the images of an index; a nested index for another platform is yielded itself instead of its images."""
     for entry in images_in(index):
         if not is_index(entry) or (entry.platform and rank(entry.platform, platform) is None):
             yield entry
@@ -126,7 +126,7 @@ def _leaves(index: Index, platform: Platform, documents: Documents, depth: int, 
         if depth <= 1:
             raise LimitError("image indexes are nested too deeply", where=short(entry.digest), hint=_BY_DIGEST)
         if len(seen) > MOST_DOCUMENTS:
-            raise LimitError(f"an image index has more than {MOST_DOCUMENTS} indexes in it", hint=_BY_DIGEST)
+            raise LimitError(f"an image index contains more than {MOST_DOCUMENTS} indexes", hint=_BY_DIGEST)
         nested = parse_document(documents.manifest(entry))
         if isinstance(nested, Index):
             yield from _leaves(nested, platform, documents, depth - 1, seen)
@@ -137,9 +137,9 @@ def _leaves(index: Index, platform: Platform, documents: Documents, depth: int, 
 def _choose_by_config(
     named: list[Descriptor], unnamed: list[Descriptor], platform: Platform, documents: Documents
 ) -> Descriptor:
-    """Choose among entries whose platform only their config tells; artifacts among them are passed over."""
+    """Choose among entries whose platform is only in their configs; artifacts are skipped."""
     if len(unnamed) > MOST_DOCUMENTS:
-        what = f"{len(unnamed)} entries of the image's index name no platform, more than {MOST_DOCUMENTS} are not asked"
+        what = f"{len(unnamed)} entries of the image's index have no platform, more than the limit of {MOST_DOCUMENTS}"
         raise LimitError(what, hint=_BY_DIGEST)
     told = []
     objection = None
@@ -160,7 +160,7 @@ def _choose_by_config(
 
 
 def _platform_of(leaf: Descriptor, wanted: Platform, documents: Documents, known: dict[str, Platform]) -> Platform:
-    """Return the platform of an entry by its config; ``known`` has those of the configs that were read before."""
+    """Return the platform in the config of an entry; ``known`` has the platforms of configs read before."""
     document = parse_document(documents.manifest(leaf))
     if isinstance(document, Index):
         raise IntegrityError("an index is announced as a manifest", where=short(leaf.digest))

@@ -1,4 +1,4 @@
-"""Media types of images, and names for what is no image (OCI media-types.md, Docker manifest v2 schema 2)."""
+"""Media types of images, and names for other content (OCI media-types.md, Docker manifest v2 schema 2)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ACCEPT = ", ".join(
         *(f"{media_type};q=0.1" for media_type in sorted(SCHEMA_1)),
     ]
 )
-"""All kinds of documents a tag may stand for, those that are refused too: a clear refusal is better than a 404."""
+"""All kinds of documents to accept, even those refused later, because a clear refusal is better than a 404."""
 
 IMAGE_CONFIGS = frozenset({OCI_CONFIG, _DOCKER_CONFIG})
 CONFIGS = frozenset({OCI_CONFIG, _DOCKER_CONFIG, "application/octet-stream"})
@@ -70,7 +70,7 @@ _OTHER_THINGS = (
 
 
 def is_layer(media_type: str) -> bool:
-    """Tell whether this is the type of a tar layer, compressed in any way."""
+    """Tell whether this is the type of a tar layer with any compression."""
     return _LAYER.match(media_type) is not None
 
 
@@ -80,12 +80,12 @@ def is_foreign(media_type: str) -> bool:
 
 
 def is_known_thing(media_type: str) -> bool:
-    """Tell whether a type says that its content is one of the things that are no image."""
+    """Tell whether a type is that of known content that is not an image."""
     return any(media_type.startswith(prefix) for prefix, _, _ in _OTHER_THINGS)
 
 
 def what_it_is(media_type: str) -> tuple[str, str]:
-    """Return a name for content that is no image, and what to do."""
+    """Return a name for content that is not an image, and what to do."""
     if media_type.endswith("+encrypted"):
         return "an encrypted layer", "decrypt the image with skopeo copy --decryption-key first"
     for prefix, name, hint in _OTHER_THINGS:

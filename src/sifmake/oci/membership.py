@@ -1,4 +1,4 @@
-"""Proof that a manifest belongs to an index: an index names its images by digest, so its bytes prove which they are."""
+"""Proof that a manifest belongs to an index: an index lists its images by digest, so its bytes prove which they are."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Platform
 
 UNKNOWN_SIZE = -1
-"""Of a descriptor that was made from a digest alone."""
+"""Size in a descriptor that was made from a digest only."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The manifests that can be the image for a platform.
+    """The manifests that may be the image for a platform.
 
     Attributes:
-        manifests: Digests. One, unless an index has several entries without a platform.
-        by_config: Whether no index names the platform, so that the image's config has to.
+        manifests: Their digests; one, unless an index has several entries without a platform.
+        by_config: Whether no index names the platform, so that the image's config must.
     """
 
     manifests: tuple[str, ...]
@@ -37,12 +37,12 @@ class Candidates:
 
 
 def find_candidates(digest: str, platform: Platform, documents: Documents, limits: Limits) -> Candidates:
-    """Return the manifests that an index or manifest can mean for a platform; only indexes are read.
+    """Return the candidates for a platform to which an index or manifest leads; only indexes are read.
 
     Args:
-        digest: Of the index or manifest.
-        platform: What the image is to run on.
-        documents: Gives each index; an exception of it goes through.
+        digest: Digest of the index or manifest.
+        platform: The platform of the image.
+        documents: Provides each index; its exceptions are passed on.
         limits: Bound the depth of nested indexes.
 
     Raises:
@@ -67,16 +67,16 @@ def find_candidates(digest: str, platform: Platform, documents: Documents, limit
 def is_member(
     document: bytes, manifest_digest: str, find: Callable[[str], bytes | None], limits: Limits = DEFAULT_LIMITS
 ) -> bool:
-    """Tell whether an index names a manifest, itself or by an index in it, for whatever platform.
+    """Tell whether an index lists a manifest, directly or in a nested index, for any platform.
 
     Args:
-        document: An index; a manifest has itself as its only member.
-        manifest_digest: Of the manifest.
-        find: Returns an index in the index by its digest, or None where it is not at hand.
+        document: An index; a manifest counts as its own only member.
+        manifest_digest: Digest of the manifest.
+        find: Returns a nested index by its digest, or None if it is not available.
         limits: Bound the depth of nested indexes.
 
     Returns:
-        False also where the document is damaged, or where an index that could name the manifest is not at hand.
+        False also if the document is damaged, or a nested index is not available.
     """
     for data, images in _walk(document, find, limits):
         if manifest_digest in {image.digest for image in images} or _has_digest(data, manifest_digest):
@@ -85,7 +85,7 @@ def is_member(
 
 
 def indexes_in(document: bytes, find: Callable[[str], bytes | None], limits: Limits = DEFAULT_LIMITS) -> list[str]:
-    """Return the digests of the indexes in an index, and of those in these, as far as they are at hand.
+    """Return the digests of all nested indexes that are available.
 
     Args:
         document: An index.
@@ -108,7 +108,7 @@ def indexes_in(document: bytes, find: Callable[[str], bytes | None], limits: Lim
 def _walk(
     document: bytes, find: Callable[[str], bytes | None], limits: Limits
 ) -> Iterator[tuple[bytes, list[Descriptor]]]:
-    """Yield a document and each index under it that is at hand, with the images and indexes that each of them lists."""
+    """Yield a document and each available nested index, with the images and indexes that each of them lists."""
     waiting = [(document, limits.index_depth)]
     seen: set[str] = set()
     while waiting:
@@ -123,7 +123,7 @@ def _walk(
 
 
 def _images(data: bytes) -> list[Descriptor]:
-    """Return the images and indexes in an index; none of what is not an index."""
+    """Return the images and indexes in an index; empty if the data is not an index."""
     try:
         document = parse_document(data)
     except SourceError:

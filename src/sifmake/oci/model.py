@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Platform:
-    """What a binary runs on, in Go's words (``linux``, ``arm64``, ``v8``)."""
+    """The platform of a binary, with Go's names (``linux``, ``arm64``, ``v8``)."""
 
     os: str = "linux"
     architecture: str = "amd64"
@@ -23,14 +23,14 @@ class Descriptor:
     """A reference to content by digest (OCI image spec, descriptor.md).
 
     Attributes:
-        media_type: What the content is said to be.
+        media_type: Announced type of the content.
         digest: ``algorithm:hex``, checked for form.
         size: Bytes.
         annotations: Free text, by key.
         platform: Set in indexes.
         urls: Other places of the content (foreign layers).
-        data: The content itself where it is embedded.
-        artifact_type: What kind of artifact a manifest in an index is; empty for images.
+        data: The content itself, if it is embedded.
+        artifact_type: Kind of artifact, in an index; empty for images.
     """
 
     media_type: str
@@ -56,8 +56,8 @@ class ImageConfig:
     """An image's configuration (OCI image spec, config.md).
 
     Attributes:
-        raw: The document's bytes as the digest covers them.
-        document: The same, parsed.
+        raw: The bytes of the document, which the digest covers.
+        document: The parsed document.
         platform: From ``os``, ``architecture`` and ``variant``; empty strings where they are missing.
         diff_ids: Digests of the uncompressed layers, lowest first.
     """
@@ -82,12 +82,12 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class Image:
-    """One image for one platform: what every source gives.
+    """One image for one platform, as returned by every source.
 
     Attributes:
-        digest: Of the platform's manifest.
-        manifest: The manifest's bytes as the digest covers them.
-        config_descriptor: Of the config.
+        digest: Digest of the platform's manifest.
+        manifest: The bytes of the manifest, which the digest covers.
+        config_descriptor: Descriptor of the config.
         config: The config itself.
         layers: Lowest first.
     """

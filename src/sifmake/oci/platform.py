@@ -1,4 +1,4 @@
-"""Platforms: names that people and images use, and which image runs on which (Go's and containerd's rules)."""
+"""Platforms: the names that people and images use, and which image runs where (rules of Go and containerd)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _KNOWN = frozenset(
 )
 _SYSTEMS = frozenset({"aix", "android", "darwin", "freebsd", "illumos", "linux", "netbsd", "openbsd", "windows"})
 _DEFAULT_VARIANTS = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
-"""What an image means that names no variant."""
+"""The variant of an image that does not name one."""
 
 _VARIANT = re.compile(r"v?([0-9]+)")
 _WORD = re.compile(r"[a-z0-9_.-]{1,32}\Z")
@@ -59,7 +59,7 @@ def parse_platform(text: str) -> Platform:
     platform = _normalise(Platform(system, architecture, variant))
     hint = "write linux/ARCH[/VARIANT], for example linux/amd64 or linux/arm/v7"
     if len(parts) > 3 or not _WORD.match(platform.architecture) or not re.match(r"(v?[0-9.]+)?\Z", variant):
-        raise UsageError("this is no platform", where=text, hint=hint)
+        raise UsageError("not a platform", where=text, hint=hint)
     if system != "linux":
         raise UsageError("SIF files are made from Linux images only", where=text, hint=hint)
     if platform.architecture not in _KNOWN:
@@ -73,7 +73,7 @@ def host_platform() -> Platform:
 
 
 def _normalise(platform: Platform) -> Platform:
-    """Return a platform in Go's words; the variant is left out where it is what everyone assumes, given for arm."""
+    """Return a platform with Go's names, without the default variant, except for arm, which always has one."""
     architecture = platform.architecture.lower()
     architecture, implied = _ARCHITECTURES.get(architecture, (architecture, ""))
     variant = platform.variant.lower() or implied
@@ -87,7 +87,7 @@ def _normalise(platform: Platform) -> Platform:
 
 
 def rank(offered: Platform, wanted: Platform) -> int | None:
-    """Say how well an offered platform serves a wanted one: 0 is exact, more is worse, None does not run.
+    """Return how well an offered platform serves a wanted one: 0 is exact, larger is worse, None cannot run.
 
     A lower variant runs on a higher one (arm v5 on v7), never the other way round.
     """
@@ -103,9 +103,9 @@ def rank(offered: Platform, wanted: Platform) -> int | None:
 
 
 def is_served_by(config: Platform, wanted: Platform) -> bool:
-    """Tell whether an image whose config names this platform may be taken for the wanted one.
+    """Tell whether an image whose config names this platform can serve the wanted one.
 
-    Configs often lack what the index says: empty members count as what is wanted.
+    Configs often lack values that are in the index, so empty members match anything.
     """
     if not config.os and not config.architecture:
         return True

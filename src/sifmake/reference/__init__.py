@@ -1,4 +1,4 @@
-"""Names of images: Docker's reference grammar, transports, and the file name that a pull chooses."""
+"""Names of images: Docker's reference grammar, transports, and the default file name of a pull."""
 
 from sifmake.reference.file_name import default_sif_name
 from sifmake.reference.local import LocalReference, split_local

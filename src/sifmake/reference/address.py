@@ -1,4 +1,4 @@
-"""Web addresses that anyone may have written: of files, redirects, token services, uploads and proxies."""
+"""Untrusted web addresses: of files, redirects, token services, uploads and proxies."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from urllib.parse import urljoin, urlsplit
 
 _USER = re.compile(r"//[^\s'\"]*@")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
-"""In a host's name the system's resolver refuses some of it, and no name has any."""
+"""Characters that no host name has; the system's resolver refuses some of them."""
 _QUERY = re.compile(r"(//[^\s'\"?#]*)[?#][^\s'\"]*")
 
 
 def whole_address(base: str, address: str) -> str:
-    """Return an address in full, seen from ``base``; empty where it is none of ``http`` or ``https``.
+    """Return an address relative to ``base`` in full; empty if it does not use ``http`` or ``https``.
 
-    What is returned can be split and names no user: who writes an address does not say who asks. Whether there is
-    such a host is another question.
+    The result can be split and contains no user, because an address must not choose the credentials. The host need not
+    exist.
     """
     try:
         url = urljoin(base, address)
@@ -28,11 +28,11 @@ def whole_address(base: str, address: str) -> str:
 
 
 def shown_address(address: str) -> str:
-    """Return an address as messages show it: without user and password, query and fragment, which may be secrets."""
+    """Return an address for messages, without user and password, query and fragment, which may be secrets."""
     head, mark, tail = re.split(r"[?#]", address, maxsplit=1)[0].partition("//")
     return f"{head}{mark}{tail.rpartition('@')[2]}"
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with the addresses in it as :func:`shown_address` shows them."""
+    """Return a text in which addresses are replaced with the result of :func:`shown_address`."""
     return _QUERY.sub(r"\1", _USER.sub("//", text))

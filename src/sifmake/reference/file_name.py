@@ -1,4 +1,4 @@
-"""The name of the SIF file that a pull writes when none is given, as Apptainer chooses it."""
+"""The default name of the SIF file of a pull, as in Apptainer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def default_sif_name(uri: Uri | str) -> str:
     ``http(s)`` and local files keep their own name.
 
     Raises:
-        BadReferenceError: The URI is not well-formed.
+        BadReferenceError: The URI is malformed.
     """
     parsed = as_uri(uri)
     if parsed.transport in {"http", "https"}:

@@ -1,4 +1,4 @@
-"""Paths with a choice behind them: ``PATH``, ``PATH:TAG``, ``PATH:NAME:TAG``, ``PATH@sha256:...``, ``PATH:@2``."""
+"""Paths with a chosen image: ``PATH``, ``PATH:TAG``, ``PATH:NAME:TAG``, ``PATH@sha256:...``, ``PATH:@2``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _INDEX = re.compile(r"[0-9]{1,4}\Z")
 
 @dataclass(frozen=True)
 class LocalReference:
-    """A file or folder, and which image in it.
+    """A file or folder, and the chosen image in it.
 
     Attributes:
         path: The file or folder.
-        tag: Tag or name; empty where none was given.
-        digest: Empty where none was given.
-        number: Place in the list of images, from 0; None where none was given.
+        tag: Tag or name; empty if none was given.
+        digest: Digest; empty if none was given.
+        number: Place in the list of images, from 0; None if none was given.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class LocalReference:
 
     @property
     def name(self) -> str:
-        """The path's last component with the choice as it was given; never the folder."""
+        """The path's last component with the choice as given, without the folder."""
         return f"{self.path.absolute().name}{self.choice}"
 
     @property
@@ -43,9 +43,9 @@ class LocalReference:
 
 
 def split_local(rest: str) -> LocalReference:
-    """Split what follows ``oci:``, ``oci-archive:`` or ``docker-archive:``.
+    """Split the part of a URI after ``oci:``, ``oci-archive:`` or ``docker-archive:``.
 
-    Paths may have colons: the longest part that exists is the path; where none exists, the part up to the first
+    Paths may contain colons: the path is the longest part that exists; if none exists, the part before the first
     colon.
     """
     head, at, choice = rest.rpartition("@")

@@ -27,10 +27,10 @@ class Reference:
     """The name of an image in a registry.
 
     Attributes:
-        registry: Host with port where one was given; ``docker.io`` for all names of Docker Hub.
+        registry: Host, with a port if one was given; ``docker.io`` for all names of Docker Hub.
         repository: Path in the registry, for example ``library/alpine``.
-        tag: Empty only where a digest without a tag was given.
-        digest: ``sha256:...`` or ``sha512:...``; empty where none was given.
+        tag: Empty only if a digest without a tag was given.
+        digest: ``sha256:...`` or ``sha512:...``; empty if none was given.
     """
 
     registry: str
@@ -45,7 +45,7 @@ class Reference:
 
     @property
     def canonical(self) -> str:
-        """The whole name, for example ``docker.io/library/alpine:latest``."""
+        """The full name, for example ``docker.io/library/alpine:latest``."""
         return f"{self.registry}/{self.repository}{self._suffix}"
 
     @property
@@ -57,7 +57,7 @@ class Reference:
 
     @property
     def wanted(self) -> str:
-        """What a registry is asked for: the digest where there is one, else the tag."""
+        """What to request from a registry: the digest if there is one, else the tag."""
         return self.digest or self.tag
 
     def with_digest(self, digest: str) -> Reference:
@@ -73,20 +73,20 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Return what an image reference says; a missing registry and tag get Docker's defaults.
+    """Parse an image reference; a missing registry or tag gets Docker's default.
 
     Raises:
         BadReferenceError: It does not follow the grammar.
     """
     if "://" in text:
-        hint = "leave out everything up to ://; a registry without TLS is asked with --no-https or plain-http"
-        raise _bad(text, "an image reference has no scheme", hint)
+        hint = "leave out everything up to ://; for a registry without TLS, use --no-https or plain-http"
+        raise _bad(text, "an image reference must not have a scheme", hint)
     name, at, digest = text.partition("@")
     if at and not DIGEST.match(digest):
-        raise _bad(text, "the part after @ is no digest", "write @sha256: and 64 hex digits")
+        raise _bad(text, "the part after @ is not a digest", "write @sha256: and 64 hex digits")
     name, tag = _split_tag(name)
     if tag is not None and not _TAG.match(tag):
-        raise _bad(text, f"{tag!r} is no tag", "tags have letters, digits, _ . - and at most 128 of them")
+        raise _bad(text, f"{tag!r} is not a tag", "use at most 128 letters, digits, _ . -")
     registry, repository = _split_registry(text, name)
     _check_repository(text, repository)
     if len(registry) + len(repository) + 1 > _LONGEST_NAME:
@@ -95,7 +95,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def _is_registry_host(text: str) -> bool:
-    """Tell whether the first component of a reference names a registry and not a user on Docker Hub."""
+    """Tell whether the first component of a reference is a registry, not a user on Docker Hub."""
     return "." in text or ":" in text or text == "localhost" or text.lower() != text
 
 
@@ -105,7 +105,7 @@ def is_host(text: str) -> bool:
 
 
 def normal_host(host: str) -> str:
-    """Return the one name of a registry host; lower case unless only upper case makes it a host."""
+    """Return the canonical name of a registry host, in lower case unless only upper case makes it a host."""
     lower = host.lower()
     if lower in _DOCKER_HUB_ALIASES:
         return DOCKER_HUB
@@ -124,10 +124,10 @@ def _split_registry(text: str, name: str) -> tuple[str, str]:
     elif _HOST.match(first):
         registry, repository = normal_host(first), rest
     else:
-        raise _bad(text, f"{first!r} is no registry host", _EXAMPLE)
+        raise _bad(text, f"{first!r} is not a registry host", _EXAMPLE)
     if registry == DOCKER_HUB and "/" not in repository:
         if _HEX_ID.match(repository):
-            raise _bad(text, "this is an image ID and no name", f"write NAME@sha256:{repository[:12]}...")
+            raise _bad(text, "this is an image ID, not a name", f"write NAME@sha256:{repository[:12]}...")
         repository = f"library/{repository}"
     return registry, repository
 
@@ -137,7 +137,7 @@ def _check_repository(text: str, repository: str) -> None:
         return
     if repository.lower() != repository:
         raise _bad(text, "image names are lower-case", f"try {text.lower()}")
-    raise _bad(text, f"{repository.removeprefix('library/')!r} is no image name", _EXAMPLE)
+    raise _bad(text, f"{repository.removeprefix('library/')!r} is not an image name", _EXAMPLE)
 
 
 def _bad(text: str, what: str, hint: str) -> BadReferenceError:

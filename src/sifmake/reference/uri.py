@@ -1,4 +1,4 @@
-"""Image URIs: a transport and what the transport makes of the rest."""
+"""Image URIs: a transport, and a rest whose meaning depends on the transport."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = "file"
 _TRANSPORTS = ("docker", "oci", "oci-archive", "docker-archive", "docker-daemon", "oras", "http", "https", FILE)
 REGISTRY_TRANSPORTS = frozenset({"docker", "oras"})
 _SIF_TRANSPORTS = frozenset({"oras", "http", "https", FILE})
-"""Transports that give a finished SIF and no layers."""
+"""Transports of prebuilt SIF files, which have no layers."""
 
 _FOREIGN_TRANSPORTS = {
     "library": "the SIF library",
@@ -37,12 +37,12 @@ _SIF_SUFFIXES = (".sif", ".simg", ".img")
 
 @dataclass(frozen=True)
 class Uri:
-    """Where an image is said to be.
+    """The location of an image.
 
     Attributes:
         transport: One of ``TRANSPORTS``.
-        rest: What follows ``transport:`` or ``transport://``.
-        given: The text that was parsed, for messages and notes; the usual form where none was.
+        rest: The part after ``transport:`` or ``transport://``.
+        given: The parsed text, for messages and notes; the usual form if there was none.
     """
 
     transport: str
@@ -59,16 +59,16 @@ class Uri:
 
     @property
     def is_sif(self) -> bool:
-        """Whether it names a prebuilt SIF file and not an image with layers."""
+        """Whether it names a prebuilt SIF file, not an image with layers."""
         return self.transport in _SIF_TRANSPORTS
 
     def pinned(self, digest: str) -> Uri:
-        """Return the same image by a digest that it is not named by yet."""
+        """Return the same image pinned to a digest."""
         return Uri(self.transport, f"{self.rest}@{digest}", f"{self.given}@{digest}")
 
     @cached_property
     def reference(self) -> Reference:
-        """The rest as a registry reads it. Raises BadReferenceError if it is none."""
+        """The rest as an image reference. Raises BadReferenceError if it is not one."""
         return parse_reference(self.rest)
 
 
@@ -76,7 +76,7 @@ def parse_uri(text: str) -> Uri:
     """Return transport and rest of an image URI; a path (``./x``, ``/x``, ``x.sif``) has the transport ``file``.
 
     Raises:
-        BadReferenceError: There is no transport, or none that is known, or nothing behind it.
+        BadReferenceError: The transport is missing or unknown, or nothing follows it.
     """
     match = _SCHEME.match(text)
     if match and match[1].lower() in _TRANSPORTS:
@@ -93,19 +93,19 @@ def parse_uri(text: str) -> Uri:
 
 
 def as_uri(image: Uri | str) -> Uri:
-    """Return an image URI that may still be text; raises as :func:`parse_uri`."""
+    """Return an image URI that may still be text; raises the errors of :func:`parse_uri`."""
     return parse_uri(image) if isinstance(image, str) else image
 
 
 def _known(text: str, transport: str, rest: str) -> Uri:
     if not rest:
-        raise BadReferenceError("nothing stands behind the transport", where=text)
+        raise BadReferenceError("nothing follows the transport", where=text)
     uri = Uri(transport, rest, text)
     if transport in REGISTRY_TRANSPORTS:
         _ = uri.reference
     if transport in {"http", "https"} and not whole_address("", f"{transport}://{rest}"):
         where = shown_address(text)
-        raise BadReferenceError("this is no address of a file", where=where, hint="write https://HOST/PATH")
+        raise BadReferenceError("not the address of a file", where=where, hint="write https://HOST/PATH")
     return uri
 
 
