@@ -6,6 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
+from sifmake.memory import most_threads
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,6 +16,17 @@ T = TypeVar("T")
 
 class Threads(ThreadPoolExecutor):
     """A thread pool that does its work even if no thread can be started."""
+
+    def __init__(self, threads: int, thread_name_prefix: str = "") -> None:
+        """Start no thread yet.
+
+        Args:
+            threads: Most threads; fewer where the memory of this process is limited.
+            thread_name_prefix: Of their names.
+        """
+        most = most_threads()
+        self._alone = most == 0
+        super().__init__(threads if most is None else max(1, min(threads, most)), thread_name_prefix)
 
     def submit(self, work: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
         """Run ``work`` on a thread, or at once on the caller's thread if no other can be started."""
@@ -31,10 +44,21 @@ class Threads(ThreadPoolExecutor):
             else:
                 future.set_result(result)
 
+        if self._alone:
+            run()
+            return future
         try:
             queued = super().submit(run)
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             run()
         else:
-            queued.add_done_callback(lambda done: done.cancelled() and future.cancel())
+            queued.add_done_callback(lambda done: _pass_on(done, future))
         return future
+
+
+def _pass_on(done: Future[None], future: Future[T]) -> None:
+    """End a future whose work was cancelled, or could not even say that it failed: somebody waits for it."""
+    if done.cancelled():
+        future.cancel()
+    elif not future.done() and (error := done.exception()) is not None:
+        future.set_exception(error)

@@ -50,6 +50,8 @@ _UNLISTED = {"run-help": "show the help text of a SIF file, as `inspect --helpfi
 
 _RUNNING = frozenset({"run", "exec", "shell", "test"})
 """Commands that start programs in images; they avoid argparse, which would take half of their time."""
+_THREADED = frozenset({"pull", "build", "stage"})
+"""Commands that take much less memory without threads."""
 _OWN_FAILURE = 255
 """Exit status of these commands if sifmake itself fails, as with Apptainer; other numbers come from the program."""
 _UNREAD = 141
@@ -97,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _leave(_run_single_stage(arguments))
     if argv is None and _chosen_command(arguments) == "pull":
         gc.disable()  # see parse() for the reason
-        _leave(run(arguments))
-    return run(arguments)
+        _leave(run(arguments, own=True))
+    return run(arguments, own=argv is None)
 
 
 def _chosen_command(arguments: list[str]) -> str | None:
@@ -111,20 +113,25 @@ def _run_single_stage(arguments: list[str]) -> int:
     from sifmake.drivers.stage_client import ask
 
     answer = ask(arguments)
-    return run(arguments) if answer is None else answer
+    return run(arguments, own=True) if answer is None else answer
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command and return the exit status."""
+def run(arguments: list[str], *, own: bool = False) -> int:
+    """Run one command and return the exit status.
+
+    Args:
+        arguments: The command line.
+        own: Whether this process is there for this command alone, and may be replaced.
+    """
     try:
-        return _flushed(_run_parsed(_parse_or_leave(arguments)))
+        return _flushed(_run_parsed(_parse_or_leave(arguments), own=own))
     except BrokenPipeError as error:
         return _output_lost(error)
     except SystemExit as end:
         raise SystemExit(end.code or _flushed(0)) from None
 
 
-def _run_parsed(args: argparse.Namespace) -> int:
+def _run_parsed(args: argparse.Namespace, *, own: bool) -> int:
     """Run a command and return the exit status; errors become a line unless a traceback was asked for."""
     if args.command not in _RUNNING:  # these pass their open files on to the program
         _open_closed_files()
@@ -134,6 +141,8 @@ def _run_parsed(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:  # a traceback helps only those who asked for it
+        if own and args.command in _THREADED and _lacks_memory(error):
+            _try_again()
         if args.debug:
             raise
         if isinstance(error, SifmakeError):
@@ -142,6 +151,22 @@ def _run_parsed(args: argparse.Namespace) -> int:
         if args.command in _RUNNING and not isinstance(error, KeyboardInterrupt):
             status = _OWN_FAILURE
         return _complain(message, status)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    from sifmake.memory import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
+def _try_again() -> None:
+    """Try once more without threads, which take much memory; nothing of the first attempt is left."""
+    from contextlib import suppress
+
+    with suppress(OSError):
+        from sifmake.runtime.again import run_again_without_threads
+
+        run_again_without_threads()
 
 
 def _flushed(status: int) -> int:
@@ -197,6 +222,8 @@ def _in_words(error: BaseException) -> tuple[str, int]:
     """Return the message for an error that ends a command, and the exit status."""
     if isinstance(error, SifmakeError):
         return str(error), error.exit_code
+    if _lacks_memory(error):
+        return NO_MEMORY, 1
     if isinstance(error, OSError):
         return explain(error), 1
     if isinstance(error, KeyboardInterrupt):
@@ -204,8 +231,6 @@ def _in_words(error: BaseException) -> tuple[str, int]:
         return (str(error), 128 + number) if number else ("interrupted", 130)
     if isinstance(error, EOFError):
         return "no answer was entered", 1
-    if isinstance(error, MemoryError):
-        return NO_MEMORY, 1
     what = one_line(f"{type(error).__name__}: {error}")
     return f"{what}; this is a bug in sifmake: please report it with the output of --debug", 1
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import deflate
 
 from sifmake.errors import PackDamagedError, UsageError
+from sifmake.memory import demand_room, is_limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ class Codec:
             PackDamagedError: The block is no such stream.
         """
         try:
-            block = _zstd_inflate(data, size) if self.name == "zstd" else deflate.zlib_decompress(data, size)
+            block = _zstd_inflate(data, size) if self.name == "zstd" else _zlib_inflate(data, size)
         except self._damage as error:
             raise PackDamagedError(f"a {self.name} block cannot be inflated ({error})") from error
         if len(block) != size:
@@ -90,7 +91,23 @@ def _zlib_compress(level: int) -> Callable[[Buffer], Buffer]:
     def compress_block(block: Buffer) -> Buffer:
         return compress(block, level)
 
-    return compress_block
+    def compress_carefully(block: Buffer) -> Buffer:
+        demand_room()
+        return compress(block, level)
+
+    return compress_carefully if _is_limited() else compress_block
+
+
+def _zlib_inflate(data: Buffer, size: int) -> bytearray:
+    if _is_limited():
+        demand_room()
+    return deflate.zlib_decompress(data, size)
+
+
+@lru_cache(maxsize=1)
+def _is_limited() -> bool:
+    """Tell whether allocations may fail: deflate 0.9 does not look whether it got the state that it asked for."""
+    return is_limited()
 
 
 def _zstd() -> Any:

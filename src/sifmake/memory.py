@@ -1,0 +1,75 @@
+"""Working in little memory: how many threads fit, and calls of libraries that do not look whether they got any.
+
+Where a batch system or ``ulimit -v`` limits a process, each thread costs a part of that at once: its stack, and up to
+128 MiB of addresses that the C library reserves for its allocations.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import resource
+from pathlib import Path
+
+_ALONE = 256 << 20
+"""Bytes of addresses that sifmake takes with one thread."""
+_FOR_A_THREAD = 144 << 20
+_ROOM = 2 << 20
+"""What compressing a block takes at most (libdeflate: 0.7 MiB of state, and the output)."""
+_WITHOUT_THREADS = "SIFMAKE_WITHOUT_THREADS"
+
+
+def is_limited() -> bool:
+    """Tell whether an allocation may fail before the machine's memory is used up."""
+    return _limit() is not None or _is_strict()
+
+
+def most_threads() -> int | None:
+    """Return how many threads fit into this process's limit in addition to the first one; None for any number."""
+    if os.environ.get(_WITHOUT_THREADS):
+        return 0
+    limit = _limit()
+    return None if limit is None else max(0, (limit - _ALONE) // _FOR_A_THREAD)
+
+
+def environment_without_threads() -> dict[str, str] | None:
+    """Return the variables for a second attempt that uses no threads; None when this is that attempt."""
+    return None if os.environ.get(_WITHOUT_THREADS) else {**os.environ, _WITHOUT_THREADS: "1"}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that there is no memory, also where a library cannot be loaded for that reason."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, ImportError) and ("failed to map segment" in text or "allocate memory" in text)
+    )
+
+
+def demand_room() -> None:
+    """Look whether a library that does not check its own allocations will get what it needs.
+
+    The next call must follow at once: no other thread runs Python code between the two.
+
+    Raises:
+        MemoryError: It would not.
+    """
+    try:
+        mmap.mmap(-1, _ROOM).close()
+    except OSError:
+        raise MemoryError from None
+
+
+def _limit() -> int | None:
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    return min((limit for limit in limits if limit != resource.RLIM_INFINITY), default=None)
+
+
+def _is_strict() -> bool:
+    """Tell whether the kernel promises no more memory than there is."""
+    try:
+        return Path("/proc/sys/vm/overcommit_memory").read_bytes().strip() == b"2"
+    except OSError:
+        return False
