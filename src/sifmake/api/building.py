@@ -196,7 +196,7 @@ def _request(
     definition: Definition, path: Path, options: BuildOptions, *, platform: str, compression: str
 ) -> BuildRequest:
     from sifmake.builder.build_request import BuildRequest
-    from sifmake.builder.builder import Access
+    from sifmake.builder.builder import RegistryAccess
     from sifmake.oci.platform import host_platform, parse_platform
 
     sections = frozenset(as_names(options["sections"])) if options.get("sections") else None
@@ -212,7 +212,7 @@ def _request(
         only=sections,
         test=options.get("test", True),
         steps=_step_settings(options),
-        access=Access(options.get("plain_http", False), as_path(options.get("auth_file")), user),
+        access=RegistryAccess(options.get("plain_http", False), as_path(options.get("auth_file")), user),
     )
 
 

@@ -188,20 +188,14 @@ def push(
         SifError: The file is not a SIF file, or is truncated.
         RegistryError: The registry does not accept the file.
     """
+    from sifmake.builder.builder import RegistryAccess, call_settings
     from sifmake.project.project import Project
     from sifmake.reference import parse_reference, parse_uri
-    from sifmake.sources import SourceSettings
     from sifmake.sources.oras import push_sif
 
     reference, told, file = parse_reference(parse_uri(_checked(uri)).rest), progress or Silent(), Path(sif)
     options = Project(Path(root), progress=told).configuration
-    settings = SourceSettings(
-        limits=options.limits,
-        registries=options.registries,
-        auth_file=as_path(auth_file) or options.auth_file,
-        no_https=plain_http,
-        progress=told,
-    )
+    settings = call_settings(options, told, RegistryAccess(plain_http, as_path(auth_file)))
     with open_sif(file):  # never upload a truncated file
         found = push_sif(file, reference, settings)
     return PushedSif(f"oras://{reference.familiar}@{found}", found)
@@ -281,7 +275,7 @@ def inspect_image(
     Raises:
         SourceError: The image cannot be read, or the URI names a SIF file.
     """
-    from sifmake.builder.builder import Access, make_builder
+    from sifmake.builder.builder import RegistryAccess, make_builder
     from sifmake.builder.image_preview import preview
     from sifmake.oci.platform import host_platform, parse_platform
     from sifmake.project.project import Project
@@ -289,7 +283,7 @@ def inspect_image(
 
     told = progress or Silent()
     options = Project(Path(root), progress=told).configuration
-    builder = make_builder(options, told, Access(plain_http, as_path(auth_file)))
+    builder = make_builder(options, told, RegistryAccess(plain_http, as_path(auth_file)))
     wanted = parse_platform(platform) if platform else host_platform()
     return Inspection(preview(builder, parse_uri(uri), wanted))
 

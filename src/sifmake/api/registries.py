@@ -43,11 +43,11 @@ def login(
         RegistryError: The registry rejects the credentials, or does not answer.
         ConfigError: The file cannot be used, or the helper fails.
     """
+    from sifmake.builder.builder import RegistryAccess, call_settings
     from sifmake.project.project import Project
     from sifmake.registry import Credentials
     from sifmake.registry.login import Login, keep
     from sifmake.registry.settings import COMMAND_LINE
-    from sifmake.sources import SourceSettings
     from sifmake.sources.registry_image import client_settings
 
     host, told = host_of(registry), progress or Silent()
@@ -55,13 +55,7 @@ def login(
         raise UsageError("the password is empty")
     credentials = Credentials(username, password, origin=COMMAND_LINE)
     options = Project(Path(root), progress=told).configuration
-    settings = SourceSettings(
-        limits=options.limits,
-        registries=options.registries,
-        credentials=credentials,
-        no_https=plain_http,
-        progress=told,
-    )
+    settings = call_settings(options, told, RegistryAccess(plain_http, credentials=credentials))
     Login(host, client_settings(settings)).check()
     return keep(host, credentials, os.environ, as_path(auth_file))
 

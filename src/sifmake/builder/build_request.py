@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.builder.builder import Access
+from sifmake.builder.builder import RegistryAccess
 from sifmake.oci.model import Platform
 
 if TYPE_CHECKING:
@@ -83,4 +83,4 @@ class BuildRequest:
     only: frozenset[str] | None = None
     test: bool = True
     steps: StepSettings = field(default_factory=StepSettings)
-    access: Access = field(default_factory=Access)
+    access: RegistryAccess = field(default_factory=RegistryAccess)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sifmake.project.configuration import Configuration
     from sifmake.project.project import Project
     from sifmake.registry.settings import Credentials
-    from sifmake.registry.shared import Connections
     from sifmake.sources.base import KnownIndexes, Resolved, SifSource, Source
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
@@ -125,7 +124,7 @@ class Builder:
 
 
 @dataclass(frozen=True)
-class Access:
+class RegistryAccess:
     """How one command or library call reaches registries, in place of the configuration.
 
     Attributes:
@@ -139,7 +138,7 @@ class Access:
     credentials: Credentials | None = None
 
 
-def make_builder(configuration: Configuration, progress: Progress, access: Access) -> Builder:
+def make_builder(configuration: Configuration, progress: Progress, access: RegistryAccess) -> Builder:
     """Return the builder of a command or library call, whose references a user has typed.
 
     Args:
@@ -149,15 +148,20 @@ def make_builder(configuration: Configuration, progress: Progress, access: Acces
     """
     from sifmake.registry.shared import Connections
 
-    settings = _settings(configuration, progress, Connections())
-    typed = replace(
+    settings = replace(call_settings(configuration, progress, access), shared=Connections())
+    return Builder(configuration.open_store(progress), settings)
+
+
+def call_settings(configuration: Configuration, progress: Progress, access: RegistryAccess) -> SourceSettings:
+    """Return the source settings of a command or library call; see :func:`make_builder`."""
+    settings = _settings(configuration, progress)
+    return replace(
         settings,
         typed=True,
         no_https=access.plain_http,
         auth_file=access.auth_file or settings.auth_file,
         credentials=access.credentials,
     )
-    return Builder(configuration.open_store(progress), typed)
 
 
 def project_builder(project: Project, progress: Progress | None = None) -> Builder:
@@ -167,11 +171,12 @@ def project_builder(project: Project, progress: Progress | None = None) -> Build
         project: The project.
         progress: Receives messages of sources; None for the project's own progress.
     """
-    settings = _settings(project.configuration, progress or project.progress, project.connections)
+    settings = _settings(project.configuration, progress or project.progress)
+    settings = replace(settings, shared=project.connections)
     return Builder(project.store, settings, root=project.root, offline=project.modes.offline)
 
 
-def _settings(configuration: Configuration, progress: Progress, connections: Connections) -> SourceSettings:
+def _settings(configuration: Configuration, progress: Progress) -> SourceSettings:
     from sifmake.sources.settings import SourceSettings
 
     return SourceSettings(
@@ -179,6 +184,5 @@ def _settings(configuration: Configuration, progress: Progress, connections: Con
         registries=configuration.registries,
         auth_file=configuration.auth_file,
         typed=False,
-        shared=connections,
         progress=progress,
     )

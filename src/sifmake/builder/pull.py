@@ -59,10 +59,10 @@ def pull(request: PullRequest, progress: Progress, configuration: Configuration 
     Raises:
         SifmakeError: The file cannot be built; the target is unchanged.
     """
-    from sifmake.builder.builder import Access, make_builder
+    from sifmake.builder.builder import RegistryAccess, make_builder
 
     options, uri = configuration or Configuration(), as_uri(request.uri)
-    access = Access(request.plain_http, request.auth_file, request.credentials)
+    access = RegistryAccess(request.plain_http, request.auth_file, request.credentials)
     builder = make_builder(options, progress, access)
     with telling_places(store_place(builder.store.root), output_place(request.target)):
         make_folders(request.target.parent)

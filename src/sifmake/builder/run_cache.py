@@ -57,11 +57,11 @@ def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configu
         SourceError: The image cannot be read, or the run is offline and the store lacks it.
         SifmakeError: No SIF file can be made from it.
     """
-    from sifmake.builder.builder import Access, make_builder
+    from sifmake.builder.builder import RegistryAccess, make_builder
     from sifmake.project.project import Project
 
     options, uri = configuration or Project(Path.cwd()).configuration, as_uri(wanted.uri)
-    builder = make_builder(options, progress, Access(wanted.plain_http, wanted.auth_file))
+    builder = make_builder(options, progress, RegistryAccess(wanted.plain_http, wanted.auth_file))
     try:
         if wanted.offline:
             return _at_hand(builder, uri)
