@@ -55,7 +55,7 @@ def test_a_password_that_is_refused_is_asked_about(run, tmp_path):
         TokenAuth(registry, user="nobody")
         status, said = run("login", "-u", "alice", "--password-stdin", registry.host, typed=SECRET)
     assert status == 1
-    assert "refused (401) with the credentials of alice from the command line; are user and password right?" in said
+    assert "refused (401) with the credentials of alice from the command line; check user and password" in said
     assert SECRET not in said
     assert not (tmp_path / ".docker").exists()
 
@@ -70,5 +70,6 @@ def test_a_login_would_not_help_where_a_variable_comes_before_it(run, monkeypatc
         monkeypatch.setenv("APPTAINER_DOCKER_PASSWORD", SECRET)
         assert main(["-q", "pull", "x.sif", f"docker://{registry.host}/x"]) == 1
     said = capsys.readouterr().err
-    assert f"the credentials of eve from {name}; mend or unset {name}: it comes before" in said
+    hint = f"correct or unset {name}, which overrides `sifmake registry login`"
+    assert f"the credentials of eve from {name}; {hint}" in said
     assert SECRET not in said
