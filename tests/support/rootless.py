@@ -65,20 +65,36 @@ class Builder:
         os.chown(self.folder, USERS[mode], USERS[mode])
         system = root / f"{mode}-system"
         write_accounts(system, USERS[mode], granted=mode == "subuid")
-        driver = Path(__file__).with_name("rootless_driver.py")
-        self.process = subprocess.Popen(
-            ["unshare", "-m", "sh", "-ec", _PRIVATE, "sh", str(USERS[mode]),
-             sys.executable, str(driver), str(self.folder), mode, str(pack)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=environment(SYSTEM=str(system), PREFIX=sys.base_prefix, HOME="/nonexistent"),
-        )  # fmt: skip
+        self.ids = {USERS[mode], *range(_FIRST, _FIRST + _COUNT)}
+        self._system, self._pack = system, pack
+        self.start()
         self.do(do="unpack", place="base")
         self.lowers = [str(self.folder / "base")]
 
+    def start(self):
+        """Start the program that does it all."""
+        driver = Path(__file__).with_name("rootless_driver.py")
+        self.process = subprocess.Popen(
+            ["unshare", "-m", "sh", "-ec", _PRIVATE, "sh", str(USERS[self.mode]),
+             sys.executable, str(driver), str(self.folder), self.mode, str(self._pack)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=environment(SYSTEM=str(self._system), PREFIX=sys.base_prefix, HOME="/nonexistent"),
+        )  # fmt: skip
+
     def do(self, **job):
         """Let something be done; return what came of it."""
+        self.ask(**job)
+        return self.answer()
+
+    def begin(self, script):
+        """Let a script start."""
+        self.ask(do="run", lowers=self.lowers, options={"script": script})
+
+    def ask(self, **job):
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
+
+    def answer(self):
         answer = self.process.stdout.readline()
         assert answer, "the driver has ended"
         return SimpleNamespace(**json.loads(answer))
@@ -99,11 +115,19 @@ class Builder:
         """Return what is in its folder besides the base."""
         return sorted(set(os.listdir(self.folder)) - {"base"})
 
-    def end(self):
-        self.do(do="remove", place="base")
+    def kill(self):
+        """End the program as nobody can who is asked to."""
+        self.process.kill()
+        self.close()
+
+    def close(self):
         self.process.stdin.close()
         self.process.stdout.close()
-        assert self.process.wait() == 0
+        return self.process.wait()
+
+    def end(self):
+        self.do(do="remove", place="base")
+        assert self.close() == 0
 
 
 def write_accounts(folder: Path, uid: int, *, granted: bool) -> None:

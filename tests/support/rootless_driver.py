@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -79,7 +80,8 @@ def run(folder: Path, lowers: list[str], options: dict) -> dict:
         lowers=tuple(map(Path, lowers)), scratch=folder, output=take, environment=environment, **options
     )
     with run_post(request) as result:
-        answer = {name: getattr(result, name) for name in ("status", "line", "command", "reached_end", "faked")}
+        answer = {name: getattr(result, name) for name in ("status", "line", "command", "reached_end", "faked", "full")}
+        answer |= {"kept": str(result.kept) if result.kept else None}
         answer |= {"labels": result.labels.decode(), "snapshot": result.snapshot.decode()}
         if tar:
             Path(tar).write_bytes(b"".join(result.layer()))
@@ -91,6 +93,7 @@ def run(folder: Path, lowers: list[str], options: dict) -> dict:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder, wanted, pack = Path(sys.argv[1]), Mode(sys.argv[2]), sys.argv[3]
     for line in sys.stdin:
         job = json.loads(line)
@@ -110,6 +113,8 @@ def main() -> None:
                 answer = run(folder, job["lowers"], {"mode": wanted} | job["options"])
         except SifmakeError as error:
             answer = {"error": str(error)}
+        except KeyboardInterrupt:
+            answer = {"error": "interrupted"}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

@@ -139,11 +139,13 @@ class OverlayChanges(Changes):
 
     Args:
         lowers: Folders below it, highest first.
+        top: The one of them that says what the top folder is like.
     """
 
-    def __init__(self, upper: str, lowers: Sequence[str], unwanted: Unwanted, find_owner: FindOwner) -> None:
+    def __init__(self, upper: str, lowers: Sequence[str], top: str, unwanted: Unwanted, find_owner: FindOwner) -> None:
         super().__init__(upper, unwanted, find_owner)
         self._lowers = lowers
+        self._highest = top
 
     def _look(self, path: bytes) -> Change | None:
         status = os.lstat(path)
@@ -162,7 +164,7 @@ class OverlayChanges(Changes):
 
     def _before(self, path: bytes) -> tuple[bytes, os.stat_result] | None:
         """Return the folder of the highest layer below that has one of this path; None where that is no folder."""
-        for lower in self._lowers:
+        for lower in self._lowers if path else [self._highest]:
             full = os.path.join(os.fsencode(lower), path)
             try:
                 status = os.lstat(full)

@@ -13,10 +13,11 @@ import stat
 
 from sifmake.errors import SifmakeError
 from sifmake.rootless.changes import Unwanted
+from sifmake.rootless.copying import copy_layers
 from sifmake.rootless.layer import write_changes
 from sifmake.rootless.mounts import Mounts
 from sifmake.rootless.namespace import become_root, enter_namespaces
-from sifmake.rootless.plan import LAYER, Report, read_plan
+from sifmake.rootless.plan import LAYER, Report, failure, read_plan
 from sifmake.rootless.removal import empty_folder
 from sifmake.rootless.script import AFTER, BEFORE, LABELS, SCRIPT
 from sifmake.rootless.snapshot import LARGEST
@@ -49,11 +50,8 @@ def keep() -> None:
             if control.readline() == LAYER:
                 keeper.write_layer()
                 _tell(Report(0))
-    except SifmakeError as error:
-        _tell(Report(1, error=(error.what, error.where, error.hint)))
-    except OSError as error:
-        where = os.fsdecode(error.filename) if error.filename else ""
-        _tell(Report(1, error=(error.strerror or str(error), where, "")))
+    except (SifmakeError, OSError) as error:
+        _tell(failure(error))
     finally:
         empty_folder(plan.place)
 
@@ -94,6 +92,8 @@ class _Keeper:
         state = self._take(AFTER, LARGEST)
         for name in (SCRIPT, BEFORE):
             self._take(name, 0)
+        if report.status and self._plan.keep:
+            copy_layers([self._tree.root], self._plan.keep)
         return report._replace(labels=labels or b"", snapshot=state or b"", reached_end=state is not None)
 
     def write_layer(self) -> None:
@@ -126,11 +126,12 @@ class _Keeper:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
         with os.fdopen(fd, "rb") as file:
-            regular = stat.S_ISREG(os.fstat(fd).st_mode)
-            data = file.read(most) if regular else None
-        if regular:
-            os.unlink(path)
+            data = file.read(most)
+        os.unlink(path)
         return data
 
 

@@ -28,16 +28,19 @@ _LAYER_PART = 1 << 20
 class KeeperProcess:
     """One keeper. When the block ends, so does it, and with it all that it has started.
 
+    Args:
+        lock: File descriptor that it is to hold as long as it lives.
+
     Attributes:
         layer_end: File descriptor on which it is to write the layer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lock: int) -> None:
         self._report, report_end = os.pipe()
         self._output, output_end = os.pipe()
         self._layer, self.layer_end = os.pipe()
         try:
-            self._process = start_program(keep, report_end, output_end, [self.layer_end])
+            self._process = start_program(keep, report_end, output_end, [self.layer_end, lock])
         finally:
             os.close(report_end)
             os.close(output_end)
@@ -103,7 +106,10 @@ class KeeperProcess:
             while b"\n" not in self._said:
                 fds = [key.fd for key, _ in ready.select()]
                 if self._output in fds:
-                    trace.feed(os.read(self._output, _PART))
+                    part = os.read(self._output, _PART)
+                    trace.feed(part)
+                    if not part:
+                        ready.unregister(self._output)
                 elif not self._hear():
                     break
         os.set_blocking(self._output, False)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sifmake.errors import SifmakeError
 
 LAYER = b"layer\n"
 """What the caller says when it wants the layer."""
@@ -30,6 +34,7 @@ class Plan(NamedTuple):
         leave_out: Patterns of paths that do not go into the layer.
         setup: Whether the script sees the host.
         copy: Whether to copy the tree.
+        keep: Folder for the tree of a script that fails; empty if it is not to stay.
         layer: File descriptor that the layer is written to.
         folder: Current folder of a script that sees the host.
     """
@@ -51,6 +56,7 @@ class Plan(NamedTuple):
     leave_out: list[str]
     setup: bool
     copy: bool
+    keep: str
     layer: int
     folder: str
 
@@ -97,6 +103,14 @@ def read_report(line: bytes) -> Report:
     """Return what a line says; ValueError if it is none."""
     report = Report(**json.loads(line))
     return report._replace(labels=_bytes(report.labels), snapshot=_bytes(report.snapshot))
+
+
+def failure(error: SifmakeError | OSError) -> Report:
+    """Return the report that a script could not be run."""
+    if isinstance(error, OSError):
+        where = error.filename if isinstance(error.filename, str | bytes) else ""
+        return Report(1, error=(error.strerror or str(error), os.fsdecode(where), ""))
+    return Report(1, error=(error.what, error.where, error.hint))
 
 
 def _text(data: bytes) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.layers.tar_writer import tar_stream
 from sifmake.rootless.ids import mapped_words
 from sifmake.rootless.keeper_process import KeeperProcess
+from sifmake.rootless.place import new_place
 from sifmake.rootless.plan import Plan
 from sifmake.rootless.script import TraceReader, is_shell, line_of, with_marks
 from sifmake.rootless.snapshot import read_state
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sifmake.layers.entry import Entry
     from sifmake.rootless.plan import Report
     from sifmake.rootless.request import PostRequest
+
+_FEW_BYTES, _FEW_FILES = 1 << 20, 16
 
 
 class PostResult:
@@ -35,9 +38,13 @@ class PostResult:
         snapshot: State of its shell at the end, for the next piece; empty unless asked for and reached.
         reached_end: Whether it ran to its end and did not leave before; always true if no snapshot was asked for.
         faked: What the layer cannot hold.
+        kept: Folder with the tree of a script that failed, if it was to stay.
+        full: Whether it failed and the disk is full.
     """
 
-    def __init__(self, request: PostRequest, report: Report, trace: TraceReader, keeper: KeeperProcess) -> None:
+    def __init__(
+        self, request: PostRequest, report: Report, trace: TraceReader, keeper: KeeperProcess, kept: Path | None
+    ) -> None:
         self.status = report.status
         self.line = line_of(request.script, trace)
         self.command = os.fsdecode(trace.command)
@@ -47,6 +54,8 @@ class PostResult:
         self.snapshot = b""
         if request.carry and report.reached_end:
             self.snapshot = read_state(report.snapshot, request.environment)
+        self.kept = kept
+        self.full = bool(report.status) and _is_full(request.scratch)
         self._keeper = keeper
 
     def changes(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
@@ -76,18 +85,27 @@ def run_post(request: PostRequest) -> Iterator[PostResult]:
         RootlessError: It could not be run. That it failed is no error, but its status.
         OSError: No folder or process could be made for it.
     """
-    place = Path(tempfile.mkdtemp(prefix="run-", dir=request.scratch))
-    try:
-        with KeeperProcess() as keeper:
-            trace = TraceReader(request.output)
-            report = keeper.run(_plan(request, place, keeper.layer_end), trace)
-            yield PostResult(request, report, trace, keeper)
-    finally:
-        with suppress(FileNotFoundError):
-            remove_tree(place, request.mode)
+    with new_place(request.scratch, request.mode) as place, KeeperProcess(place.lock) as keeper:
+        kept = Path(tempfile.mkdtemp(prefix="failed-", dir=request.scratch)) if request.keep else None
+        trace = TraceReader(request.output)
+        try:
+            report = keeper.run(_plan(request, place.path, keeper.layer_end, kept), trace)
+        except BaseException:
+            _drop(kept, request)
+            raise
+        if not report.status:
+            _drop(kept, request)
+            kept = None
+        yield PostResult(request, report, trace, keeper, kept)
 
 
-def _plan(request: PostRequest, place: Path, layer: int) -> Plan:
+def _drop(kept: Path | None, request: PostRequest) -> None:
+    """Remove the folder for the tree of a script that has not failed."""
+    if kept:
+        remove_tree(kept, request.mode)
+
+
+def _plan(request: PostRequest, place: Path, layer: int, kept: Path | None) -> Plan:
     """Return what the keeper is to do."""
     users, groups = mapped_words(request.mode.value)
     environment = dict(request.environment)
@@ -112,6 +130,14 @@ def _plan(request: PostRequest, place: Path, layer: int) -> Plan:
         leave_out=list(request.leave_out),
         setup=request.setup,
         copy=request.copy,
+        keep=str(kept.absolute()) if kept else "",
         layer=layer,
         folder=str(Path.cwd()),
     )
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether there is next to no room on the disk of a folder, for bytes or for files."""
+    system = os.statvfs(folder)
+    few_files = bool(system.f_files) and system.f_favail < _FEW_FILES
+    return few_files or system.f_bavail * system.f_frsize < _FEW_BYTES

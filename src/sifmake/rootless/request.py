@@ -70,6 +70,7 @@ class PostRequest:
         leave_out: Patterns (fnmatch) of paths, without leading slash, that are not to be in the layer.
         setup: Whether it sees the host instead of the tree, which is below ``APPTAINER_ROOTFS``.
         copy: Whether to copy the tree even if an overlay could be mounted.
+        keep: Whether the tree of a script that fails stays, as a folder.
         SEMANTICS: Raised by hand when the same script on the same tree would leave something else; part of the key of
             a step.
     """
@@ -93,3 +94,4 @@ class PostRequest:
     leave_out: tuple[str, ...] = ()
     setup: bool = False
     copy: bool = False
+    keep: bool = False

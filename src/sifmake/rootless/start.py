@@ -14,7 +14,7 @@ import signal
 from sifmake.errors import SifmakeError
 from sifmake.rootless import kernel
 from sifmake.rootless.namespace import DOCKER_CAPABILITIES
-from sifmake.rootless.plan import Report, read_report
+from sifmake.rootless.plan import Report, failure, read_report
 from sifmake.rootless.seccomp import install_filter
 from sifmake.rootless.supervision import Supervision
 from sifmake.runtime.children import exit_status
@@ -128,11 +128,8 @@ def _be_first(first: _First, alive: int) -> NoReturn:
             _keep_only(_OUTPUT, first.report, *(first.supervision.ends() if first.supervision else ()))
             _enter_tree(first)
             report = Report(_run(first))
-    except SifmakeError as error:
-        report = Report(1, error=(error.what, error.where, error.hint))
-    except OSError as error:
-        where = os.fsdecode(error.filename) if error.filename else ""
-        report = Report(1, error=(error.strerror or str(error), where, ""))
+    except (SifmakeError, OSError) as error:
+        report = failure(error)
     finally:
         os.write(first.report, report.encode())
         os._exit(0)

@@ -37,8 +37,9 @@ class WorkTree:
         self.names = sorted({name.encode("latin-1") for one in notes for name in one["names"]})
         self._owners = {path: tuple(owner) for one in reversed(notes) for path, owner in one["owners"].items()}
         top = next((lower for lower, one in zip(plan.lowers, notes, strict=True) if one["root"]), plan.lowers[-1])
+        self._top = f"{top}/{TREE}"
         self.root = f"{plan.place}/root"
-        self._copying = plan.copy or not self._overlay(f"{top}/{TREE}", user=plan.mode != "root")
+        self._copying = plan.copy or not self._overlay(user=plan.mode != "root")
         if not self._copying:
             return
         if not os.path.isdir(self.root):
@@ -51,11 +52,11 @@ class WorkTree:
         """Return the changes in the tree; asked for before the script runs, and iterated over afterwards."""
         if self._copying:
             return CopyChanges(self.root, unwanted, find_owner)
-        return OverlayChanges(f"{self._place}/upper", self._lowers, unwanted, find_owner)
+        return OverlayChanges(f"{self._place}/upper", self._lowers, self._top, unwanted, find_owner)
 
-    def _overlay(self, top: str, *, user: bool) -> bool:
+    def _overlay(self, *, user: bool) -> bool:
         try:
-            mount_overlay(self._lowers, top, self._place, user=user)
+            mount_overlay(self._lowers, self._top, self._place, user=user)
         except OSError:
             return False
         return True

@@ -1,0 +1,127 @@
+"""Scripts that want to reach the host, to stay, or to be in the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from support.rootless import NEEDS_ROOTLESS
+
+pytestmark = NEEDS_ROOTLESS
+EVIL = """
+set +e
+set -- /proc/[0-9]*; echo $#; cat /proc/1/environ; readlink /proc/1/fd/0 || echo denied
+cat /proc/1/fd/2; ls /proc/1/root/; cat /proc/1/mem; kill -9 1; kill -STOP 1
+mount -o remount,rw /sys; mount -t tmpfs t /mnt; umount /proc; umount /etc/resolv.conf; chroot /proc/1/root true
+echo 1 > /proc/sys/kernel/core_pattern; echo b > /proc/sysrq-trigger; echo x > /sys/kernel/uevent_helper
+head -c1 /proc/kcore; cat /proc/keys; hostname evil; echo /dev/*; dd if=/dev/zero of=/dev/mem bs=1 count=1 2>&1
+echo reached
+"""
+_NAMES = ["fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty"]
+DEVICES = " ".join(f"/dev/{name}" for name in [*_NAMES, "urandom", "zero"])
+
+
+def test_the_host_cannot_be_reached(builder, tmp_path):
+    done = builder.run(EVIL)
+    said = [line for line in done.output.splitlines() if not line.startswith("+")]
+    refusals = ("denied", "not permitted", "Read-only", "nonexistent", "can't", "No such", "must be")
+    left = [line for line in said if not any(word in line for word in refusals)]
+    assert left[0] == "2"
+    assert [line for line in left[1:] if "records" not in line and "copied" not in line] == [DEVICES, "reached"]
+    assert os.uname().nodename != "evil"
+
+
+@pytest.mark.parametrize("name", ["tmp", "var/tmp"])
+def test_the_temporary_folders_are_its_own(builder, name):
+    done = builder.run(
+        f"rm -rf /{name}/* /{name}/.[!.]*; echo $(ls -A /{name}); touch /{name}/mine; stat -c %a /{name}"
+    )
+    assert done.status == 0
+    assert "\n1777\n" in done.output
+    assert done.names == []
+    if name == "tmp":
+        assert Path("/tmp").exists()
+
+
+def test_links_of_the_image_do_not_lead_out(builder):
+    """Where something is mounted on a link of the image, it is mounted inside all the same."""
+    links = {"tmp": "/../../../../sifmake-outside", "etc/resolv.conf": "../../../../tmp/x", "sys": "/var/sys"}
+    row = {"kind": "link", "mode": 0o777, "owner": [0, 0], "mtime": 0, "text": ""}
+    folder = row | {"path": "etc", "kind": "dir", "mode": 0o755, "target": ""}
+    layer = {path: SimpleNamespace(**row, path=path, target=target) for path, target in links.items()}
+    builder.stack("second", {"etc": SimpleNamespace(**folder)} | layer)
+    try:
+        lowers = [str(builder.folder / "second"), *builder.lowers]
+        done = builder.run("ls -ld /sifmake-outside/x; ls /var/sys/kernel; touch /tmp/y; ls /sifmake-outside", lowers)
+    finally:
+        builder.do(do="remove", place="second")
+    assert done.status == 0
+    assert done.output.endswith("x\ny\n")
+    assert not Path("/sifmake-outside").exists()
+    assert done.names == []
+
+
+def test_closed_descriptors_and_noise_do_not_matter(builder):
+    done = builder.run("yes | head -c 3000000; exec 0<&- 1>&- 2>&-; exit 4")
+    assert done.status == 4
+    assert len(done.output) > 3_000_000
+    assert "\2" not in done.output
+
+
+def test_signals_to_everyone_end_the_script_only(builder):
+    assert builder.run("sleep 99 & kill -9 -1; kill -9 $$").status == 137
+
+
+def test_folders_without_permissions_are_read_and_removed(builder):
+    done = builder.run(
+        "mkdir -p /a/b/c; touch /a/b/c/f; chmod 000 /a/b/c /a/b /a; mkdir /tmp/x; touch /tmp/x/y; chmod 000 /tmp/x"
+    )
+    assert [(path, done.layer[path].mode) for path in done.names] == [
+        ("a", 0),
+        ("a/b", 0),
+        ("a/b/c", 0),
+        ("a/b/c/f", 0o664),
+    ]
+    assert builder.left() == []
+
+
+def test_deep_folders_are_refused_and_removed(builder):
+    done = builder.run(
+        "cd /root; i=0; while [ $i -lt 900 ]; do mkdir deeper; cd deeper; i=$((i+1)); done 2>/dev/null; exit 0"
+    )
+    assert done.error == "deeper" or "nested too deep" in done.error
+    assert builder.left() == []
+
+
+@pytest.mark.parametrize("name", [".wh.x", ".wh..wh..opq"])
+def test_names_of_whiteouts_are_refused(builder, name):
+    assert "begins with .wh." in builder.run(f"touch /root/{name}").error
+
+
+def test_files_of_ours_may_be_anything(builder):
+    done = builder.run("rm /.post.script; mkdir /.post.script /.build.labels; ln -s /tmp/x /.post.after", carry=True)
+    assert (done.status, done.labels, done.snapshot, done.names) == (0, "", "", [])
+
+
+def test_nothing_is_mounted_on_the_host(builder):
+    before = Path("/proc/self/mountinfo").read_text()
+    builder.run("true")
+    assert Path("/proc/self/mountinfo").read_text() == before
+    assert builder.left() == []
+
+
+def test_the_keyrings_of_others_are_out_of_reach(builders):
+    """What root's other processes keep in keyrings is not in any namespace."""
+    python = "import ctypes; print(ctypes.CDLL(None).syscall(250, 6, -3, 0, 0, 0))"
+    done = builders("root").run(
+        f"{os.fspath('/usr/bin/python3')} -c '{python}'",
+        binds=[["/usr", "/usr", True], ["/lib", "/lib", True], ["/lib64", "/lib64", True]],
+    )
+    if "not found" in done.output:
+        pytest.skip("Python is not in /usr")
+    assert done.output.endswith("\n-1\n")
+    assert subprocess.run(["/usr/bin/python3", "-c", python], capture_output=True, check=True).stdout != b"-1\n"
