@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from sifmake.runtime.children import children_of
 from support.rootless import NEEDS_ROOTLESS
 
 pytestmark = NEEDS_ROOTLESS
-SLEEPER = "mkdir -p /a/b; chown 5 /a/b; chmod 0 /a; (trap '' TERM; sleep 88888) & echo started; sleep 88888"
+SECONDS = 88888 + os.getpid()
+SLEEPER = f"mkdir -p /a/b; chown 5 /a/b; chmod 0 /a; (trap '' TERM; sleep {SECONDS}) & echo started; sleep {SECONDS}"
 
 
 def wait_for(condition):
@@ -22,25 +24,26 @@ def wait_for(condition):
     assert condition()
 
 
-def processes(text):
+def sleepers():
+    """Return the processes of the script that are left."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if text in (process / "cmdline").read_bytes().decode("utf-8", "replace"):
+            if f"sleep\0{SECONDS}\0" in (process / "cmdline").read_text():
                 found.append(int(process.name))
         except OSError:
             continue
     return found
 
 
+def keepers(builder):
+    return children_of(builder.process.pid)
+
+
 def start(builder):
     """Let a script start that would run for a day; return once it does."""
     builder.begin(SLEEPER)
-    wait_for(lambda: len(processes("sleep\x0088888")) == 2)
-
-
-def keepers(builder):
-    return [pid for pid in processes("keeper import keep") if Path(f"/proc/{pid}").stat().st_uid in builder.ids]
+    wait_for(lambda: len(sleepers()) == 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -48,7 +51,7 @@ def test_when_the_caller_is_interrupted(builder, number):
     start(builder)
     os.kill(builder.process.pid, signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
     assert builder.answer().error.startswith("interrupted")
-    assert processes("sleep\x0088888") == []
+    assert sleepers() == []
     assert builder.left() == []
 
 
@@ -57,15 +60,16 @@ def test_when_the_keeper_is_killed(builder):
     for pid in keepers(builder):
         os.kill(pid, signal.SIGKILL)
     assert builder.answer().error.startswith("the process that runs the script was killed")
-    wait_for(lambda: processes("sleep\x0088888") == [])
+    wait_for(lambda: sleepers() == [])
     assert builder.left() == []
 
 
 def test_when_the_caller_is_killed(builder):
     start(builder)
+    keeping = keepers(builder)
     builder.kill()
-    wait_for(lambda: processes("sleep\x0088888") == [])
-    wait_for(lambda: processes("keeper import keep") == [])
+    wait_for(lambda: sleepers() == [])
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in keeping))
     builder.start()
     assert builder.run("true").status == 0
     assert builder.left() == []
@@ -77,7 +81,7 @@ def test_when_both_are_killed_the_next_run_sweeps(builder):
     for pid in keepers(builder):
         os.kill(pid, signal.SIGKILL)
     builder.kill()
-    wait_for(lambda: processes("sleep\x0088888") == [])
+    wait_for(lambda: sleepers() == [])
     assert builder.left() != []
     builder.start()
     assert builder.run("true").status == 0

@@ -65,7 +65,7 @@ class Builder:
         os.chown(self.folder, USERS[mode], USERS[mode])
         system = root / f"{mode}-system"
         write_accounts(system, USERS[mode], granted=mode == "subuid")
-        self.ids = {USERS[mode], *range(_FIRST, _FIRST + _COUNT)}
+
         self._system, self._pack = system, pack
         self.start()
         self.do(do="unpack", place="base")
