@@ -239,7 +239,7 @@ class Merger:
             if child is None or child.kind != DIR:
                 if child is not None:
                     path = b"/".join([*names[1:], part])
-                    self._warn(f"{_shown(path)}, which is no folder, gives way to the folder {_shown(folder)}")
+                    self._warn(f"{_shown(path)}, which is not a folder, is replaced by the folder {_shown(folder)}")
                 self._count_implied()
                 child = here[part] = new_directory(folder, mtime=self._epoch, layer=self._layer)
             stack.append(child)

@@ -129,8 +129,8 @@ def _check_platform(path: Path, image: ImageSettings) -> None:
         found = arch_name(sif.header.arch)
     wanted = parse_platform(image.platform).architecture
     if found not in {wanted, "unknown"}:
-        hint = f"write 'platform: linux/{found}' if it is meant"
-        raise SourceError(f"the file is for {found} and not for {wanted}", where=image.source.given, hint=hint)
+        hint = f"write 'platform: linux/{found}' if that is intended"
+        raise SourceError(f"the file is for {found}, not for {wanted}", where=image.source.given, hint=hint)
 
 
 def have_locked(project: Project, name: str, lock: PrebuiltLock) -> None:
