@@ -152,11 +152,11 @@ def test_push_targets_are_corrected_in_one_step(folder: Path, complaint, target:
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
-        (403, "are you allowed to push there?"),
-        (404, "are you allowed to push there?"),
-        (405, "it takes no uploads"),
+        (403, "check the name, and that you may push there"),
+        (404, "check the name, and that you may push there"),
+        (405, "this one accepts no uploads"),
         (412, "quota, immutable tag"),
-        (413, "the file is too large for the registry"),
+        (413, "ask the operator to allow larger files"),
         (507, "the registry is full"),
     ],
 )

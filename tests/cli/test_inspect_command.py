@@ -156,16 +156,16 @@ def test_all_shows_everything_and_drops_what_is_not_known(inspect):
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
-        (b"", "no JSON document of that kind"),
-        (b"\xff{", "no JSON document of that kind"),
-        (b"[" * 100_000, "no JSON document of that kind"),
-        (b"[]", "no JSON document of that kind"),
-        (b'{"data":{}}', "no JSON document of that kind"),
-        (b'{"data":{"attributes":[]}}', "the attributes are no object"),
-        (b'{"data":{"attributes":{"labels":{"a":1}}}}', "labels is no object of texts"),
-        (b'{"data":{"attributes":{"runscript":["x"]}}}', "runscript is no text"),
-        (b'{"data":{"attributes":{"apps":["x"]}}}', "apps is no object"),
-        (b'{"data":{"attributes":{"apps":{"x":"y"}}}}', "the attributes are no object"),
+        (b"", "not a JSON document of that kind"),
+        (b"\xff{", "not a JSON document of that kind"),
+        (b"[" * 100_000, "not a JSON document of that kind"),
+        (b"[]", "not a JSON document of that kind"),
+        (b'{"data":{}}', "not a JSON document of that kind"),
+        (b'{"data":{"attributes":[]}}', "the attributes are not an object"),
+        (b'{"data":{"attributes":{"labels":{"a":1}}}}', "labels is not an object of texts"),
+        (b'{"data":{"attributes":{"runscript":["x"]}}}', "runscript is not text"),
+        (b'{"data":{"attributes":{"apps":["x"]}}}', "apps is not an object"),
+        (b'{"data":{"attributes":{"apps":{"x":"y"}}}}', "the attributes are not an object"),
     ],
 )
 def test_a_damaged_document_is_one_clear_line(raw, why, inspect):

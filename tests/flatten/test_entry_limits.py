@@ -23,7 +23,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     ("limits", "said"),
     [
         ("{entries: 9}", "the layers have more than 9 entries together (a limit); raise entries"),
-        ("{layer-entries: 4}", "more than 4 entries in the layer; set layer-entries under limits"),
+        ("{layer-entries: 4}", "more than 4 entries in the layer; raise layer-entries"),
         ("{entries: 10, layer-entries: 5}", ""),
     ],
 )

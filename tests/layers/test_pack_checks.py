@@ -221,7 +221,7 @@ def test_a_limit_is_called_a_limit(tmp_path, limits, said):
 
 def test_a_fifo_is_no_pack(tmp_path):
     os.mkfifo(tmp_path / "p")
-    with pytest.raises(PackDamagedError, match="whole layer pack"):
+    with pytest.raises(PackDamagedError, match="complete layer pack"):
         open_pack(tmp_path / "p", KEY)
 
 

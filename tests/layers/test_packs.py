@@ -117,7 +117,7 @@ def test_a_cut_pack_is_no_pack(size, tmp_path):
     path = tmp_path / "p"
     make_pack(path, layer()).close()
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(PackDamagedError, match="whole layer pack"):
+    with pytest.raises(PackDamagedError, match="complete layer pack"):
         open_pack(path)
 
 

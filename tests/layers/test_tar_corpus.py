@@ -9,8 +9,8 @@ TARS = CORPUS / "tar"
 MOST_HASHED = 1 << 28
 
 STRICTER = {
-    "astral-sh+tokio-tar/tests/archives/diff-024-pending-pax-boundary.tar": "its entry is missing",
-    "golang-go/archive/tar/testdata/pax-path-hdr.tar": "its entry is missing",
+    "astral-sh+tokio-tar/tests/archives/diff-024-pending-pax-boundary.tar": "whose entry is missing",
+    "golang-go/archive/tar/testdata/pax-path-hdr.tar": "whose entry is missing",
     "golang-go/archive/tar/testdata/gnu-incremental.tar": "a tar entry of type 'D'",
     "python-cpython/Lib/test/testtar.tar": "owner 4294967295:4294967295",
 }

@@ -88,7 +88,7 @@ def test_damage_ends_in_members_or_a_layer_error(raw):
 
 
 OURS_ALONE = (
-    "its entry is missing",
+    "whose entry is missing",
     "which image layers do not use",
     "is not within 0 to",
     "does not fit into 32 bits",

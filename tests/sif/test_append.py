@@ -138,7 +138,7 @@ def test_trailing_bytes_are_not_built_upon(tmp_path):
     with path.open("ab") as file:
         file.write(b"garbage")
     before = path.read_bytes()
-    with pytest.raises(SifError, match="7 bytes behind the last object belong to no object"):
+    with pytest.raises(SifError, match="7 bytes after the last object belong to no object"):
         add(path, path)
     assert path.read_bytes() == before
 

@@ -147,7 +147,7 @@ def test_a_file_that_shrinks_while_open_is_noticed(tmp_path):
     path = write_sif(tmp_path / "a.sif")
     with open_sif(path) as sif:
         os.truncate(path, 33000)
-        with pytest.raises(SifError, match="the file has been cut"):
+        with pytest.raises(SifError, match="the file was truncated"):
             sif.read(sif.primary())
 
 

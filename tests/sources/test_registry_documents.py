@@ -274,12 +274,12 @@ def test_a_config_without_platform_is_taken_as_wanted(registry, blobs):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"<html>captive portal</html>", "no JSON.*proxy"),
+        (b"<html>captive portal</html>", "not JSON.*proxy"),
         (b"[]", "not a JSON object"),
-        (b"{" * 100_000, "no JSON"),
+        (b"{" * 100_000, "not JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (json.dumps({"schemaVersion": 2, "manifests": [], "layers": [], "mediaType": OCI_INDEX}).encode(), "at once"),
-        (b"\xff\xfe{}", "no JSON"),
+        (b"\xff\xfe{}", "not JSON"),
         (b"{}", "neither an image manifest nor an index"),
         (b"x" * 5_000_000, "more than 4194304 bytes"),
     ],

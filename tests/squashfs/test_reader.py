@@ -75,7 +75,7 @@ def test_reads_what_mksquashfs_wrote(tmp_path: Path, options: tuple[str, ...]) -
 def test_other_codecs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     data = image(tmp_path / "tree", tmp_path / "image", "-comp", "xz")
-    with pytest.raises(SquashfsError, match="neither by gzip nor by zstd"):
+    with pytest.raises(SquashfsError, match="with neither gzip nor zstd"):
         reader(data)
 
 

@@ -25,7 +25,7 @@ BLOB_PLACE = f"blobs/sha256/{HEX[:2]}/{HEX}"
 def check_pack(path):
     data = path.read_bytes()
     if not data.startswith(b"pack of "):
-        raise PackDamagedError("not a whole layer pack", where=str(path))
+        raise PackDamagedError("not a complete layer pack", where=str(path))
     return data.removeprefix(b"pack of ").decode()
 
 
@@ -90,7 +90,7 @@ def test_tar_lists_the_places_in_the_store(full, tmp_path):
         ((BLOB_PLACE, b"[]"), "does not match its name"),
         ((f"blobs/sha256/00/{HEX}", DATA), "does not match its name"),
         ((f"blobs/md5/{HEX[:2]}/{HEX}", DATA), "does not belong"),
-        ((f"packs/cd/{KEY}", b"damaged"), "not a whole"),
+        ((f"packs/cd/{KEY}", b"damaged"), "not a complete"),
         ((f"packs/cd/{KEY}", b"pack of other"), "does not match its name"),
         ((f"packs/ce/{KEY}", b"pack of " + KEY.encode()), "does not match its name"),
         ((f"indexes/{HEX[:2]}/{HEX}-linux", b"nonsense"), "does not match its name"),

@@ -11,7 +11,6 @@ _IDLE = frozenset({"--nocolor", "--verbose"})
 def split_head(words: list[str]) -> tuple[list[str], bool]:
     """Return the words to put after a command that runs programs, and whether the user wants no warnings.
 
-
     After such a command ``-s`` and ``-v`` would be other options, so the remaining ones are spelled out.
     """
     long = [word for given in words for word in _written_out(given)]

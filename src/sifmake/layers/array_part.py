@@ -1,4 +1,4 @@
-"""A long msgpack array in pieces, so that nobody needs all of its elements as objects at the same time."""
+"""A long msgpack array in pieces, so that its elements need not all be objects at the same time."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class CheckedBlob:
         if self.tally.size != self._descriptor.size:
             raise WrongBlobError(
                 f"blob ends after {self.tally.size} of {self._descriptor.size} bytes",
-                hint="fetch it again; nothing was kept",
+                hint="run the command again to fetch it again",
             )
         check_digest(self.tally, self._descriptor.digest, "blob", WrongBlobError)
 
@@ -85,7 +85,7 @@ class CheckedBlob:
         if self.tally.size > self._descriptor.size:
             raise WrongBlobError(
                 f"blob is longer than the {self._descriptor.size} bytes that the manifest says",
-                hint="the source is damaged or hostile; nothing was kept",
+                hint="the source is damaged or hostile; use another one",
             )
         return data
 
@@ -99,5 +99,5 @@ def check_digest(found: Tally, expected: str, what: str, error: type[IntegrityEr
     if found.digest != expected:
         raise error(
             f"{what} has the wrong digest: expected {expected}, got {found.digest}",
-            hint="the source is damaged or was tampered with; nothing was kept",
+            hint="the source is damaged or was tampered with; use another one",
         )

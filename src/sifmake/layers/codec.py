@@ -52,7 +52,7 @@ class Codec:
         """Return the ``size`` bytes that a compressed block holds.
 
         Raises:
-            PackDamagedError: The block is no such stream.
+            PackDamagedError: The block is not such a stream.
         """
         try:
             block = _zstd_inflate(data, size) if self.name == "zstd" else _zlib_inflate(data, size)

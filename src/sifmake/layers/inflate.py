@@ -61,7 +61,7 @@ def _check_bomb(total: int, consumed: int, limits: Limits) -> None:
     if total > limits.layer_bytes:
         raise LayerError(
             f"the layer is larger than {limits.layer_bytes} bytes when uncompressed",
-            hint="set layer-bytes under limits",
+            hint="raise layer-bytes (limits: in sifmake.yaml)",
         )
     if total > limits.inflate_ratio_from and total > consumed * limits.inflate_ratio:
         raise LayerError(

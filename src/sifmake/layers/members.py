@@ -32,7 +32,7 @@ def most_bytes(size: int, limits: Limits) -> int:
 def store_members(
     tar: TarReader, blocks: BlockWriter, most_bytes: int, budget: ImageBudget
 ) -> tuple[ArrayPart, list[str]]:
-    """Store all members' contents; return their entries, encoded, and what was odd about them.
+    """Store all members' contents; return their encoded entries, and warnings.
 
     Raises:
         LimitError: The entries take more memory than the budget has.

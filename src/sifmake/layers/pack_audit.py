@@ -48,7 +48,9 @@ def check_pack(pack: Pack, limits: Limits) -> None:
     most = most_bytes(pack.footer.data_size + pack.footer.index_size, limits)
     if sum(pack.contents.sizes) > most:
         what = f"files of more than {most} bytes in all, far more than a layer pack of this size may hold"
-        raise PackDamagedError(what, where=str(pack.path), hint="set inflate-ratio or inflate-ratio-from under limits")
+        raise PackDamagedError(
+            what, where=str(pack.path), hint="raise inflate-ratio or inflate-ratio-from (limits: in sifmake.yaml)"
+        )
     _check_files(pack)
 
 
@@ -81,9 +83,9 @@ def _check_entries(entries: Sequence[Entry], limits: Limits) -> None:
         if max(len(entry.path), len(entry.target)) > limits.name_bytes:
             raise PackDamagedError(f"a name or link target of more than {limits.name_bytes} bytes in the layer pack")
         if not _is_path(entry.path) or (entry.kind == HARDLINK and not _is_path(entry.target)):
-            raise PackDamagedError("the layer pack has a path that no layer leads to", where=_printable(entry))
+            raise PackDamagedError("the layer pack has a path that no layer can have", where=_printable(entry))
         if b"\0" in entry.target or (entry.content >= 0 and entry.kind != FILE):
-            raise PackDamagedError("the layer pack has an entry that no layer leads to", where=_printable(entry))
+            raise PackDamagedError("the layer pack has an entry that no layer can have", where=_printable(entry))
 
 
 def _printable(entry: Entry) -> str:
@@ -96,7 +98,7 @@ def _is_path(path: bytes) -> bool:
 
 
 def _check_words(content: Content) -> None:
-    """Check the block words of a content against what else is said of it."""
+    """Check the block words of a content against its size."""
     stored = zeros = 0
     for word in memoryview(content.blocks).cast("I"):
         if word and not is_block_word(word):
@@ -104,7 +106,7 @@ def _check_words(content: Content) -> None:
         stored += stored_size(word)
         zeros += not word
     if stored != content.stored or zeros * BLOCK_SIZE != content.sparse:
-        raise PackDamagedError("blocks of the layer pack do not make up their file")
+        raise PackDamagedError("blocks of the layer pack do not match the size of their file")
 
 
 def _tail_ranges(contents: Contents) -> Iterator[_Range]:
@@ -145,4 +147,4 @@ def _check_files(pack: Pack) -> None:
             digest.update(fragment[content.offset : content.offset + content.size % BLOCK_SIZE])
         if digest.digest() != content.sha256:
             what = f"file with SHA-256 {content.sha256.hex()[:12]} is damaged"
-            raise PackDamagedError(what, where=str(pack.path), hint="it is made again from upstream when it is needed")
+            raise PackDamagedError(what, where=str(pack.path), hint="run the command again to make it again")

@@ -93,4 +93,4 @@ def check_entries(entries: Sequence[Entry], contents: Contents) -> None:
     last = len(contents)
     for entry in entries:
         if entry.content >= last or entry.size != sizes[entry.content]:
-            raise PackDamagedError("an entry of the layer pack does not fit to its content")
+            raise PackDamagedError("an entry of the layer pack does not match its content")

@@ -25,7 +25,7 @@ class PackFinder:
         store: Has them.
         codec: Of the packs that are wanted.
         workers: Threads to compress on.
-        progress: Told of damaged packs and of those that are made anew.
+        progress: Receives messages about damaged packs and those that are made again.
     """
 
     def __init__(self, store: Store, codec: Codec, workers: Workers, progress: Progress) -> None:
@@ -35,7 +35,7 @@ class PackFinder:
         self._progress = progress
 
     def find(self, diff_id: str) -> Pack | None:
-        """Return the pack of a layer, made from one of another codec if need be; None where there is neither."""
+        """Return the pack of a layer, made from one with another codec if necessary; None if there is neither."""
         key = pack_key(diff_id, self._codec)
         return self.open(key) or self.repack(diff_id, key)
 
@@ -47,7 +47,7 @@ class PackFinder:
         try:
             return load_pack(found.path, found.fd, key)
         except PackDamagedError as error:
-            self._progress.warning(f"{error}; it is made again")
+            self._progress.warning(f"{error}; it will be made again")
             self._store.packs.drop(key)
             return None
 

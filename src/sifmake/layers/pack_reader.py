@@ -152,7 +152,7 @@ class Pack:
         """
         if _crc_of(self.path, self.fd, 0, self.footer.data_size) != self.footer.data_crc:
             raise PackDamagedError(
-                "layer pack is damaged", where=str(self.path), hint="it is made again from upstream when it is needed"
+                "layer pack is damaged", where=str(self.path), hint="run the command again to make it again"
             )
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ def open_pack(path: Path, key: str | None = None) -> Pack:
             caller compares :attr:`Meta.key` itself.
 
     Raises:
-        PackDamagedError: The file is no whole pack of this version, or the pack of something else.
+        PackDamagedError: The file is not a complete pack of this version, or is the pack of another layer.
         OSError: It cannot be read.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -201,7 +201,7 @@ def _demand_key(pack: Pack, key: str | None) -> None:
     """Refuse the pack of another layer, codec, level or encoder, whatever name it has."""
     meta = pack.meta
     if not is_digest(meta.diff_id) or meta.block_size != BLOCK_SIZE or key not in (None, meta.key):
-        raise PackDamagedError("this is the layer pack of something else", where=str(pack.path))
+        raise PackDamagedError("this is the pack of another layer", where=str(pack.path))
 
 
 def _load(path: Path, fd: int) -> Pack:
@@ -209,7 +209,7 @@ def _load(path: Path, fd: int) -> Pack:
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     footer = Footer.decode(read_at(fd, FOOTER.size, size - FOOTER.size)) if size >= FOOTER.size else None
     if footer is None or footer.data_size + footer.index_size + FOOTER.size != size:
-        raise PackDamagedError("not a whole layer pack", where=str(path))
+        raise PackDamagedError("not a complete layer pack", where=str(path))
     if footer.index_size > LARGEST_INDEX:
         raise PackDamagedError(f"layer pack with an index of more than {LARGEST_INDEX} bytes", where=str(path))
     index, at, whole = {}, footer.data_size, 0

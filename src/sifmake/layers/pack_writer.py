@@ -128,7 +128,7 @@ def write_passing(
 
 
 def write_index(file: BinaryIO, blocks: BlockWriter, entries: Iterable[bytes | bytearray], meta: Meta) -> None:
-    """Write index and footer behind finished blocks.
+    """Write index and footer after the blocks.
 
     Args:
         file: Open for writing.

@@ -40,7 +40,7 @@ def parse_records(data: bytes, most: int) -> tuple[dict[bytes, bytes], int]:
         if count > most:
             raise LayerError(
                 "the PAX headers have more records than the entries of a layer need (a limit)",
-                hint="set pax-records under limits",
+                hint="raise pax-records (limits: in sifmake.yaml)",
             )
         key, value, start = _record(data, start)
         if key in (_SPARSE_OFFSET, _SPARSE_LENGTH):
@@ -92,10 +92,10 @@ def decimal(value: bytes, key: bytes) -> int:
 def seconds(records: Mapping[bytes, bytes], key: bytes) -> int | None:
     """Return a time in seconds, rounded down; None where the key is missing or its value empty.
 
-    Nanoseconds count, what is finer does not, as in Go.
+    Digits beyond nanoseconds are ignored, as in Go.
 
     Raises:
-        LayerError: The value is no time.
+        LayerError: The value is not a time.
     """
     value = records.get(key)
     if not value:
@@ -117,7 +117,8 @@ def xattrs(records: Mapping[bytes, bytes], limits: Limits) -> tuple[tuple[bytes,
     found = [(key[prefix:], value) for key, value in records.items() if value and key.startswith(_XATTR_PREFIX)]
     if sum(len(name) + len(value) for name, value in found) > limits.xattr_bytes:
         raise LayerError(
-            f"the extended attributes are larger than {limits.xattr_bytes} bytes", hint="set xattr-bytes under limits"
+            f"the extended attributes are larger than {limits.xattr_bytes} bytes",
+            hint="raise xattr-bytes (limits: in sifmake.yaml)",
         )
     return tuple(sorted(found))
 

@@ -39,7 +39,7 @@ def repack(file: BinaryIO, pack: Pack, codec: Codec, workers: Workers, task: Tas
             raise PackDamagedError(
                 f"file with SHA-256 {content.sha256.hex()[:12]} is damaged",
                 where=str(pack.path),
-                hint="the layer is fetched again when it is needed",
+                hint="run the command again to fetch the layer again",
             )
         task.advance(content.stored)
     blocks.finish()

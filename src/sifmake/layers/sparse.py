@@ -109,7 +109,7 @@ def _map_in_records(records: Mapping[bytes, bytes], limits: Limits) -> list[Regi
     value = records.get(pax.SPARSE_MAP, b"")
     numbers = [pax.decimal(text, pax.SPARSE_MAP) for text in value.split(b",")] if value else []
     if len(numbers) != 2 * count:
-        raise LayerError("the PAX header's sparse map does not have the length that it names")
+        raise LayerError("the PAX header's sparse map does not have the announced length")
     return _pairs(numbers)
 
 
@@ -150,7 +150,7 @@ def _check_count(count: int, limits: Limits) -> None:
     if not 0 <= count <= limits.sparse_regions:
         raise LayerError(
             f"a sparse map of {count} regions; {limits.sparse_regions} are allowed",
-            hint="set sparse-regions under limits",
+            hint="raise sparse-regions (limits: in sifmake.yaml)",
         )
 
 
@@ -167,7 +167,7 @@ def check_map(sparse: SparseMap, stored: int) -> None:
         end = offset + length
         total += length
     if total != stored:
-        raise LayerError(f"the sparse map describes {total} bytes of data, the entry has {stored}")
+        raise LayerError(f"the sparse map describes {total} bytes of data, but the entry has {stored}")
 
 
 def expand(sparse: SparseMap, pieces: Callable[[int], Iterator[memoryview]]) -> Iterator[memoryview]:

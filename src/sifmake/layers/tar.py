@@ -1,6 +1,6 @@
 """Read a layer's tar stream, entry by entry, in bounded memory.
 
-Go's archive/tar is the oracle for what a stream means, since every other tool that unpacks images stands on it.
+Go's archive/tar decides what a stream means, because every other tool that unpacks images uses it.
 Where Go would pass over damage in silence, this reader raises.
 """
 
@@ -56,14 +56,14 @@ class Member(msgspec.Struct, gc=False):
     """One entry of a tar stream, extended headers applied.
 
     Attributes:
-        name: As it stands in the stream; may be empty, absolute or end with a slash.
+        name: Its name in the stream; may be empty, absolute or end with a slash.
         type: One of `REGULAR`, `HARD_LINK`, `SYMLINK`, `CHAR`, `BLOCK_DEVICE`, `DIRECTORY`, `FIFO`.
         mode: Permission bits with setuid, setgid and sticky, 12 bits.
         uid: Numeric owner, 0 to 2**32 - 2.
         gid: Numeric group, 0 to 2**32 - 2.
         size: Logical size of a regular file, holes included, bytes; 0 for all else.
         mtime: Seconds since 1970, rounded down; may be negative or huge.
-        linkname: Target of a symlink or hard link as it stands.
+        linkname: Target of a symlink or hard link, unchanged.
         devmajor: Of a device node.
         devminor: Of a device node.
         xattrs: Names with prefix and values, sorted by name.
@@ -169,7 +169,7 @@ class TarReader:
             block = self._next_block()
             if not block:
                 if extended:
-                    raise LayerError("the tar stream ends behind an extended header, its entry is missing")
+                    raise LayerError("the tar stream ends after an extended header, whose entry is missing")
                 return None
             header = parse_header(block)
             self._name, self._inside = header.name, True
@@ -196,7 +196,7 @@ class TarReader:
         if block != _ZERO_BLOCK:
             return block
         if self._blocks.block() not in (b"", _ZERO_BLOCK):
-            raise LayerError("a block of zeros amid the tar stream")
+            raise LayerError("a block of zeros in the middle of the tar stream")
         return b""
 
     def _read_extended(self, header: Header, extended: _Extended) -> None:
@@ -224,7 +224,7 @@ class TarReader:
         if not 0 <= header.size <= self._limits.pax_bytes:
             raise LayerError(
                 f"an extended header of {header.size} bytes; {self._limits.pax_bytes} are allowed",
-                hint="set pax-bytes under limits",
+                hint="raise pax-bytes (limits: in sifmake.yaml)",
             )
         self._padding = -header.size % BLOCK
         return self._blocks.take(header.size)
@@ -233,7 +233,8 @@ class TarReader:
         self._count += 1
         if self._count > self._limits.layer_entries:
             raise LayerError(
-                f"more than {self._limits.layer_entries} entries in the layer", hint="set layer-entries under limits"
+                f"more than {self._limits.layer_entries} entries in the layer",
+                hint="raise layer-entries (limits: in sifmake.yaml)",
             )
         if extended:
             header = _merged(header, extended)
@@ -266,7 +267,8 @@ class TarReader:
         stored = 0 if kind in NO_DATA else header.size
         if not 0 <= stored <= self._limits.file_bytes:
             raise LayerError(
-                f"a file of {stored} bytes; {self._limits.file_bytes} are allowed", hint="set file-bytes under limits"
+                f"a file of {stored} bytes; {self._limits.file_bytes} are allowed",
+                hint="raise file-bytes (limits: in sifmake.yaml)",
             )
         self._left = stored
         self._padding = -stored % BLOCK
@@ -312,7 +314,8 @@ def _merged(header: Header, extended: _Extended) -> Header:
 def _check_member(member: Member, limits: Limits) -> None:
     if len(member.name) > limits.name_bytes or len(member.linkname) > limits.name_bytes:
         raise LayerError(
-            f"a name or link target of more than {limits.name_bytes} bytes", hint="set name-bytes under limits"
+            f"a name or link target of more than {limits.name_bytes} bytes",
+            hint="raise name-bytes (limits: in sifmake.yaml)",
         )
     if not 0 <= member.uid <= _LAST_ID or not 0 <= member.gid <= _LAST_ID:
         raise LayerError(f"owner {member.uid}:{member.gid} is not within 0 to {_LAST_ID}")

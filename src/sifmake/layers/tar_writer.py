@@ -49,7 +49,9 @@ def _body(entry: Entry, content: Iterable[bytes]) -> Iterator[bytes]:
         yield piece
     if left:
         where = ascii(entry.path)[2:-1]
-        raise LayerError("the file changed while it was read", where=where, hint="try again when nobody writes to it")
+        raise LayerError(
+            "the file changed while it was read", where=where, hint="try again when no process writes to it"
+        )
     yield bytes(-entry.size % _BLOCK)
 
 

@@ -83,7 +83,7 @@ class Blocks:
                 pass
 
     def drain(self) -> None:
-        """Read to the end of the chunks, so that whoever sums or checks them sees all."""
+        """Read all chunks, so that checksums cover all of them."""
         for chunk in self._chunks:
             self._before += len(chunk)
 

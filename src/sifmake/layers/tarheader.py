@@ -53,7 +53,7 @@ def parse_header(block: bytes) -> Header:
     total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
     wanted = number(checksum)
     if total - sum(checksum) + _BLANK_CHECKSUM_SUM != wanted and _signed_sum(block) != wanted:
-        raise LayerError("the header's checksum is wrong, or this is no tar stream")
+        raise LayerError("the header's checksum is wrong, or this is not a tar stream")
     name = text(name)
     major = minor = 0
     if magic == _GNU_MAGIC or magic[:6] == _USTAR_MAGIC:
@@ -65,12 +65,12 @@ def parse_header(block: bytes) -> Header:
 
 
 def is_gnu(block: bytes) -> bool:
-    """Tell whether a header block is in the old GNU format, which alone has type ``S`` in GNU's layout."""
+    """Tell whether a header block is in the old GNU format, the only one with type ``S`` in GNU's layout."""
     return block[257:265] == _GNU_MAGIC
 
 
 def text(field: bytes) -> bytes:
-    """Return what stands before the first NUL."""
+    """Return the bytes before the first NUL."""
     return field.partition(b"\0")[0]
 
 
@@ -113,7 +113,7 @@ def _signed_sum(block: bytes) -> int:
 
 
 def _prefix(rest: bytes, magic: bytes) -> bytes:
-    """Return the directory part that stands apart from the name, behind the device numbers."""
+    """Return the directory part of the name, a separate field after the device numbers."""
     if magic != _GNU_MAGIC:
         if not rest.endswith(_STAR_TRAILER):
             return text(rest[:155])

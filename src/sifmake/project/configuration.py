@@ -150,7 +150,9 @@ def ignored_settings(root: Path) -> str:
     if not keys & KEYS or not keys - KEYS:
         return ""
     foreign = ", ".join(sorted(keys - KEYS))[:60]
-    return f"{former}: not read, because it has keys of another program ({foreign}); move the keys of sifmake to {_SETTINGS}"
+    return (
+        f"{former}: not read, because it has keys of another program ({foreign}); move those of sifmake to {_SETTINGS}"
+    )
 
 
 def _foreign_keys(path: Path) -> list[str]:

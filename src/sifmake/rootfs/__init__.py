@@ -1,4 +1,4 @@
-"""What Apptainer and SingularityCE want to find in a root file system: ``/.singularity.d`` and mount points."""
+"""The parts of a root file system that Apptainer and SingularityCE need: ``/.singularity.d`` and mount points."""
 
 from sifmake.rootfs.labels import parse_created
 from sifmake.rootfs.model import Origin, Prepared, SifMetadata

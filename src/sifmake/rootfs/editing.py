@@ -1,4 +1,4 @@
-"""Adding files to a tree the way a program inside the image's root would, but never through a link out of place."""
+"""Adding files to a tree like a program inside the image's root, but without following misleading links."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Editor:
             if child.kind == SYMLINK:
                 followed += 1
                 if followed > MAX_LINKS:
-                    raise _in_the_way(path, "symlinks that go round in circles are")
+                    raise _in_the_way(path, "a loop of symlinks is")
                 if child.target.startswith(b"/"):
                     del stack[1:]
                 todo += _parts(child.target)
@@ -117,7 +117,7 @@ class Editor:
 
     def _children(self, inode: Inode, path: bytes) -> dict[bytes, Inode]:
         if inode.children is None:
-            raise _in_the_way(path, "something that is no directory is")
+            raise _in_the_way(path, "something that is not a directory is")
         return inode.children
 
 
@@ -129,5 +129,5 @@ def _parts(path: bytes) -> list[bytes]:
 def _in_the_way(path: bytes, what: str) -> SourceError:
     return SourceError(
         f"{what} in the way of /{path.decode('ascii', 'backslashreplace')}",
-        hint="remove it from the image: a SIF file needs its place",
+        hint="remove it from the image, because a SIF file needs this path",
     )

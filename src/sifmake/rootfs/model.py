@@ -1,4 +1,4 @@
-"""Values that go in and come out of the preparation of a root file system."""
+"""Inputs and results of preparing a root file system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an image came from, as the SIF file tells it.
+    """The origin of an image, as recorded in the SIF file.
 
     Attributes:
         transport: ``docker``, ``oci``, ``oci-archive``, ``docker-archive``, ...
@@ -29,11 +29,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class SifMetadata:
-    """Data of the objects that stand beside the root file system.
+    """Data of the objects beside the root file system.
 
     Attributes:
         deffile: The definition file that would make the same image.
-        inspect: What ``inspect`` shows: ``inspect-metadata.json``.
+        inspect: ``inspect-metadata.json``, which ``inspect`` shows.
         oci_config: The image's settings: ``oci-config.json``.
     """
 
@@ -44,13 +44,13 @@ class SifMetadata:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was added to a tree, and what stands beside it.
+    """The files added to a tree, and the objects beside it.
 
     Attributes:
         files: New inodes, already in the tree, whose bytes the caller has to store; none of them is empty.
         objects: Data of the SIF's other objects.
-        architecture: Of the programs inside, in Go's spelling.
-        warnings: What the user should know, one line each.
+        architecture: Architecture of the programs inside, in Go's spelling.
+        warnings: Warnings for the user, one line each.
     """
 
     files: tuple[tuple[Inode, bytes], ...]

@@ -19,10 +19,10 @@ _MAPS = ("environment", "labels")
 
 
 def parse_inspection(data: bytes) -> Attributes:
-    """Return the attributes of a document that nobody vouches for; what is not known is dropped.
+    """Return the attributes of an untrusted document; unknown ones are dropped.
 
     Raises:
-        SifError: It is not a document of this kind, or has more than is read.
+        SifError: It is not a document of this kind, or exceeds a limit.
     """
     try:
         document = parse_json(data)
@@ -30,11 +30,11 @@ def parse_inspection(data: bytes) -> Attributes:
     except (ValueError, LookupError, TypeError) as error:
         if isinstance(error, BeyondLimitError) and not isinstance(error, NestingError):
             raise SifError(f"inspect-metadata.json is not read: it has {error} (a limit)") from None
-        raise _malformed("no JSON document of that kind") from None
+        raise _malformed("not a JSON document of that kind") from None
     found = _attributes(attributes, ATTRIBUTES)
     apps = attributes.get("apps") or {}
     if not isinstance(apps, dict):
-        raise _malformed("apps is no object")
+        raise _malformed("apps is not an object")
     if apps:
         known = {clean(name): _attributes(app or {}, APP_ATTRIBUTES) for name, app in sorted(apps.items())}
         return {"apps": known, **found}
@@ -47,17 +47,17 @@ def _malformed(why: str) -> SifError:
 
 def _attributes(value: Any, order: tuple[str, ...]) -> Attributes:
     if not isinstance(value, dict):
-        raise _malformed("the attributes are no object")
+        raise _malformed("the attributes are not an object")
     return {name: _checked(value[name], name) for name in order if name != "apps" and value.get(name)}
 
 
 def _checked(value: Any, name: str) -> Any:
     if name not in _MAPS:
         if not isinstance(value, str):
-            raise _malformed(f"{name} is no text")
+            raise _malformed(f"{name} is not text")
         return clean(value)
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise _malformed(f"{name} is no object of texts")
+        raise _malformed(f"{name} is not an object of texts")
     return {clean(key): clean(item) for key, item in sorted(value.items())}
 
 

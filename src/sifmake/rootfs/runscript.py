@@ -31,7 +31,7 @@ exec "$@"
 
 
 def runscript(entrypoint: Sequence[str], cmd: Sequence[str]) -> str:
-    """Return the script: the entrypoint with the user's arguments, or with Cmd where the user gives none."""
+    """Return the script: the entrypoint with the user's arguments, or with Cmd if the user gives none."""
     head = f"#!/bin/sh\nOCI_ENTRYPOINT={_word_list(entrypoint)}\nOCI_CMD={_word_list(cmd)}\n"
     return head + _literal(entrypoint, cmd) + _EVALUATED
 
@@ -59,5 +59,5 @@ def _literal(entrypoint: Sequence[str], cmd: Sequence[str]) -> str:
 
 
 def _prepend(words: Sequence[str]) -> list[str]:
-    """Return lines that put words before the arguments; not indented, for a word may have several lines."""
+    """Return lines that put words before the arguments; not indented, because a word may have several lines."""
     return [f'set -- {single_quoted(word)} "$@"' for word in reversed(words)]

@@ -1,4 +1,4 @@
-"""The ``config`` member of an image config: read as Apptainer reads it, written as it writes ``oci-config.json``.
+"""The ``config`` member of an image config: read and written like Apptainer does (``oci-config.json``).
 
 Names, order and types of the members are those of go-containerregistry's ``v1.Config``; what it does not know is
 dropped, what is empty is left out, what has another type is refused, and null counts as missing.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """How an image wants to be run.
+    """The settings of an image for running it.
 
     Attributes:
         document: All known members that are not empty, in the order of ``oci-config.json``.
@@ -53,7 +53,7 @@ def read_settings(config: ImageConfig) -> Settings:
     """Return the settings of an image config.
 
     Raises:
-        SourceError: A member has a type that it must not have, or a word could not be given to a program.
+        SourceError: A member has a wrong type, or a word cannot be passed to a program.
     """
     value = config.document.get("config")
     settings = Settings(_struct(_FIELDS, {} if value is None else value, "config"))

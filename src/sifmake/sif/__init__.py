@@ -1,4 +1,4 @@
-"""The SIF format: laying out, reading and extending files. Knows nothing of images."""
+"""The SIF format: laying out, reading and extending files. Does not depend on images."""
 
 from sifmake.sif.extra import (
     FsType,

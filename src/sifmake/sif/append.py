@@ -1,4 +1,4 @@
-"""Adding objects behind the data of a finished SIF file, in place or on a copy, all or nothing."""
+"""Adding objects after the data of a finished SIF file, in place or to a copy, all or nothing."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Addition:
 
 @contextmanager
 def open_for_append(source: Path, target: Path) -> Iterator[Sif]:
-    """Open a SIF file that is going to get more objects, by ``append_objects`` inside the block.
+    """Open a SIF file to add objects with ``append_objects`` inside the block.
 
-    Where ``target`` is ``source`` the file itself is opened and locked. Else a copy beside ``target`` is, which
-    takes the target's name when the block ends well; the kernel makes the copy, and shares blocks where it can.
+    If ``target`` is ``source``, the file itself is opened and locked. Otherwise a copy beside ``target`` is opened, and
+    renamed to the target if the block succeeds; the kernel makes the copy, and shares blocks if possible.
 
     Raises:
-        SifError: The source is no well-formed SIF, or another process is adding to it.
-        OSError: As open, copy and rename do.
+        SifError: The source is not a valid SIF file, or another process is adding to it.
+        OSError: From open, copy or rename.
     """
     in_place = source == target or (target.exists() and source.samefile(target))
     try:
@@ -82,7 +82,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _lock(fd: int, path: Path) -> None:
-    """Keep other signers of the same file away; file systems without locks are left alone."""
+    """Lock the file against other signers; do nothing on file systems without locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -92,17 +92,17 @@ def _lock(fd: int, path: Path) -> None:
 
 
 def append_objects(sif: Sif, additions: Sequence[Addition]) -> tuple[Descriptor, ...]:
-    """Write objects behind the data of a file from ``open_for_append`` and enter them in its table.
+    """Write objects after the data of a file from ``open_for_append`` and add them to its table.
 
-    A deterministic file keeps its times; else the new descriptors and the header get the present time. Everything that
-    can fail comes before the table is touched; after an error the file is as it was.
+    A deterministic file keeps its times; otherwise the new descriptors and the header get the present time. Everything
+    that can fail is done before the table is changed, so after an error the file is unchanged.
 
     Returns:
         The new descriptors.
 
     Raises:
-        SifError: There is no free slot, or the file is not in the state that its header tells.
-        OSError: As write and fsync do.
+        SifError: There is no free slot, or the file does not match its header.
+        OSError: From write or fsync.
     """
     header, descriptors = _extended(sif, additions)
     try:
@@ -146,11 +146,11 @@ def _extended(sif: Sif, additions: Sequence[Addition]) -> tuple[Header, list[Des
 
 
 def _check_sound(sif: Sif) -> None:
-    """Refuse to extend a file with inconsistencies, which a signature would then seem to vouch for."""
+    """Refuse to extend an inconsistent file, because a signature would seem to approve it."""
     found = problems(sif)
     end = max([sif.header.data_offset, *(item.end for item in sif.objects)])
     if end < sif.size:
-        found.append(f"{sif.size - end} bytes behind the last object belong to no object")
+        found.append(f"{sif.size - end} bytes after the last object belong to no object")
     if found:
         raise SifError(found[0], where=str(sif.path), hint="build the file again")
 
@@ -170,5 +170,5 @@ def _copy_bytes(source: int, target: int) -> None:
     while offset < size:
         copied = copy_some(source, offset, target, offset, size - offset)
         if not copied:
-            raise SifError("the file became shorter while it was copied", hint="try again")
+            raise SifError("the file was truncated while it was copied", hint="try again")
         offset += copied

@@ -1,4 +1,4 @@
-"""The bytes of a SIF file around its objects, as one digest that costs next to nothing."""
+"""A digest of the bytes around the objects of a SIF file, which is cheap to compute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PIECE = 1 << 20
 def frame_digest(sif: Sif) -> str:
     """Return ``sha256:`` and the digest of header, table, padding and signatures.
 
-    Together with the digests of all other objects it stands for every byte of the file.
+    Together with the digests of all other objects, it covers every byte of the file.
     """
     total = hashlib.sha256()
     for start, end in _gaps(sif):

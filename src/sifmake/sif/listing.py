@@ -1,4 +1,4 @@
-"""Header and descriptors as the text that ``sif list`` and ``sif header`` print, in the words of the peers."""
+"""Header and descriptors as the text that ``sif list`` and ``sif header`` print, in the format of the peers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where every object of a new SIF goes, known before a byte of data is written."""
+"""The layout of a new SIF file, computed before any data is written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PARTITION_ALIGNMENT = 4096
 
 @dataclass(frozen=True)
 class NewObject:
-    """An object that is to be written.
+    """An object to write.
 
     Attributes:
         data_type: What it holds.
@@ -56,7 +56,7 @@ class NewObject:
 
 @dataclass(frozen=True)
 class SifPlan:
-    """A new SIF without its data.
+    """The layout of a new SIF file.
 
     Attributes:
         head: Everything before the first object may begin: header, gap and descriptor table.

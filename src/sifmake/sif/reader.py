@@ -1,4 +1,4 @@
-"""Reading SIF files that nobody vouches for: everything is checked before it is used, in little memory."""
+"""Reading untrusted SIF files: everything is checked before it is used, with little memory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from sifmake.sif.format import DataType
 
 _SMALL_OBJECT = 16 << 20
-"""Bytes of the largest object that is read into memory unless the caller says otherwise."""
+"""Largest object to read into memory unless the caller says otherwise, bytes."""
 _SHOWN_NUMBERS = 50
-"""Object numbers that a message lists."""
+"""Most object numbers to list in a message."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,7 +35,7 @@ class Sif:
         size: Bytes of the file.
         header: The global header.
         objects: The used descriptors in the order of the table.
-        leftovers: Slots that are not in use and yet hold bytes.
+        leftovers: Slots that are not in use but contain bytes.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Sif:
     def find(
         self, data_type: DataType | None = None, *, name: str | None = None, group: int | None = None
     ) -> list[Descriptor]:
-        """Return the objects of a type, with a name, in a group; what is not given does not matter."""
+        """Return the objects with a type, a name and a group; criteria that are not given are ignored."""
         return [
             item
             for item in self.objects
@@ -87,11 +87,11 @@ class Sif:
         want = max(0, min(size, item.size - offset))
         data = read_at(self.fd, want, item.offset + offset)
         if len(data) < want:
-            raise SifError(f"object {item.id} ends too early: the file has been cut", where=str(self.path))
+            raise SifError(f"object {item.id} ends too early: the file was truncated", where=str(self.path))
         return data
 
     def read(self, item: Descriptor, limit: int = _SMALL_OBJECT) -> bytes:
-        """Return the whole data of an object.
+        """Return all data of an object.
 
         Raises:
             SifError: It has more than ``limit`` bytes.
@@ -101,7 +101,7 @@ class Sif:
         return self.pread(item, item.size)
 
     def chunks(self, item: Descriptor, size: int = 1 << 20) -> Iterator[bytes]:
-        """Give the data of an object in pieces of ``size`` bytes."""
+        """Yield the data of an object in pieces of ``size`` bytes."""
         for offset in range(0, item.size, size):
             yield self.pread(item, size, offset)
 
@@ -111,8 +111,8 @@ def open_sif(path: Path) -> Iterator[Sif]:
     """Open and check a SIF file.
 
     Raises:
-        NotSifError: It is no SIF file of version 01.
-        SifError: Its header, table or an object's place cannot be true.
+        NotSifError: It is not a SIF file of version 01.
+        SifError: Its header, its table or the place of an object is invalid.
         OSError: It cannot be opened or read.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -131,7 +131,7 @@ def read_sif(fd: int, path: Path) -> Sif:
 
 
 def _checked(fd: int, path: Path) -> Sif:
-    """Read and check everything but the data."""
+    """Read and check everything except the data."""
     table = read_table(fd)
     objects = tuple(Descriptor(*row) for row in table.rows)
     return Sif(path, fd, table.size, Header.unpack(table.head), objects, tuple(table.leftovers))
@@ -161,7 +161,7 @@ def problems(sif: Sif) -> list[str]:
 
 
 def _object_problems(item: Descriptor, groups: set[int], numbers: set[int]) -> Iterator[str]:
-    """Give what is odd in one descriptor; ``groups`` and ``numbers`` are those that the file has."""
+    """Yield problems of one descriptor; ``groups`` and ``numbers`` are those in the file."""
     if item.id != item.slot + 1:
         yield f"object {item.id} stands in descriptor slot {item.slot}"
     if item.used != 1:

@@ -52,7 +52,7 @@ class Budget:
         self._check_listing()
 
     def open_folder(self) -> None:
-        """Count a folder that the walk goes into; SquashfsError where too many are open within each other."""
+        """Count a folder that the walk enters; SquashfsError if they are nested too deeply."""
         self._listing -= _OPEN_FOLDER_COST
         self._check_listing()
 

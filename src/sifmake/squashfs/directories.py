@@ -1,4 +1,4 @@
-"""The directory table: listings in runs that share a metadata block of inodes, with an index where they are long."""
+"""The directory table: listings in runs that share a metadata block of inodes, with an index if they are long."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def inflater(compression: int, block_size: int) -> Callable[[bytes, int], bytes]
         return _inflate_zlib
     if compression == fmt.COMPRESSION_IDS["zstd"]:
         return _zstd_inflater(max(block_size, fmt.METADATA_SIZE))
-    raise SquashfsError("the blocks are compressed neither by gzip nor by zstd")
+    raise SquashfsError("the blocks are compressed with neither gzip nor zstd")
 
 
 def _inflate_zlib(data: bytes, largest: int) -> bytes:

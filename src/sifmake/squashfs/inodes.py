@@ -1,4 +1,4 @@
-"""The inode table: basic inodes where they fit, extended ones where they do not."""
+"""The inode table: basic inodes if they are sufficient, else extended ones."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class InodeTable:
                 *(start, size, sparse, inode.links, fragment, offset, self._xattrs(inode)),
             )
             return self._append(fixed + blocks)
-        # The most frequent inode by far: what _common does stands here once more, without its call.
+        # By far the most frequent inode, so the work of _common is repeated here to save the call.
         ids, mtime = self._ids, inode.mtime
         if not 0 <= mtime <= fmt.MAX_32:
             mtime = fmt.clamp_time(mtime)
@@ -103,7 +103,7 @@ class InodeTable:
 
     def _misfit(self, inode: Inode) -> SquashfsError:
         what = f"the stored blocks do not make up the file's {inode.size} bytes"
-        return SquashfsError(what, where=self._path_of(inode), hint="run: sifmake cache verify")
+        return SquashfsError(what, where=self._path_of(inode), hint="run `sifmake cache verify`")
 
     def _directory(self, inode: Inode, number: int) -> int:
         listing, parent = self.listings.pop(number)

@@ -72,7 +72,7 @@ def check_inodes(tree: Tree, inodes: Sequence[Inode]) -> None:
             if not (0 <= inode.major <= MAX_MAJOR and 0 <= inode.minor <= MAX_MINOR):
                 _refuse(tree, inode, f"device {inode.major}:{inode.minor} is beyond Linux's {MAX_MAJOR}:{MAX_MINOR}")
         elif not 0 < kind <= 7:
-            _refuse(tree, inode, f"an entry of kind {kind} is no inode")
+            _refuse(tree, inode, f"an entry of kind {kind} is not an inode")
 
 
 def check_owners(tree: Tree, inodes: Sequence[Inode]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The entries of a directory that nobody vouches for: read one by one, and held to what Linux looks names up by."""
+"""Reading an untrusted directory entry by entry, checking the order by which Linux looks names up."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class _Index:
             self._next = self._read()
 
     def finish(self) -> None:
-        """Refuse records that lead behind the listing."""
+        """Refuse records that extend beyond the listing."""
         if self._next:
             raise _damaged(self._folder)
 

@@ -1,4 +1,4 @@
-"""One name of an image that is read, and the inode behind it."""
+"""One name of an image that is read, and its inode."""
 
 from __future__ import annotations
 

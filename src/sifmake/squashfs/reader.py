@@ -1,4 +1,4 @@
-"""Reading squashfs 4.0 without mounting it: names, attributes and file contents, from images nobody vouches for."""
+"""Reading untrusted squashfs 4.0 images without mounting them: names, attributes and file contents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def _named(method: Callable[Concatenate[SquashfsReader, P], T]) -> Callable[Concatenate[SquashfsReader, P], T]:
-    """Let the errors of a method say which image it is: two are open where they are compared."""
+    """Make the errors of a method name the image, because two are open during a comparison."""
 
     @wraps(method)
     def wrapper(reader: SquashfsReader, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -126,7 +126,7 @@ class SquashfsReader:
             _, node, siblings = heappop(waiting)
             self._image.budget.count_name(node.path, node.target)
             if node.kind == DIRECTORY and node.number in numbers:
-                raise SquashfsError("a directory stands under two names", where=node.where)
+                raise SquashfsError("a directory has two names", where=node.where)
             known = numbers.setdefault(node.number, node.reference)
             if known != node.reference:
                 raise SquashfsError(f"two inodes have the number {node.number}", where=node.where)

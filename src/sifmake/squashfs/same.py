@@ -1,4 +1,4 @@
-"""Whether files of two images have the same bytes, without inflating what is stored alike."""
+"""Compare files of two images, without inflating blocks that are stored alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of an image that nobody vouches for: its superblock and its tables, read within a budget."""
+"""The superblock and tables of an untrusted image, read within a budget."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class StoredImage:
             SquashfsError: They go beyond the image's end.
         """
         if place + size > min(self.head.bytes_used, _LAST_PLACE):
-            raise SquashfsError("a place lies behind the image's end")
+            raise SquashfsError("a position is after the end of the image")
         data = self._read_at(size, place)
         if len(data) != size:
             raise SquashfsError("the image ends too early")
@@ -181,11 +181,11 @@ _PLACE = struct.Struct("<Q")
 
 def _check(head: _Superblock) -> None:
     if (head.magic, head.major, head.minor) != (fmt.MAGIC, *fmt.VERSION):
-        raise SquashfsError("this is no squashfs 4.0")
+        raise SquashfsError("not a squashfs 4.0 file system")
     if not _SMALLEST_BLOCK <= head.block_size <= _LARGEST_BLOCK or head.block_size != 1 << min(head.block_log, 32):
         raise SquashfsError(f"blocks cannot have {head.block_size} bytes")
     tables = (head.inode_table, head.directory_table, head.fragment_table, head.export_table)
     places = [place for place in (*tables, head.id_table, head.xattr_table) if place != fmt.NONE_64]
     ends = [fmt.SUPERBLOCK.size, *places, head.bytes_used]
     if any(before > after for before, after in pairwise(ends)):
-        raise SquashfsError("the tables are out of order or lie behind the image's end")
+        raise SquashfsError("the tables are out of order or after the end of the image")

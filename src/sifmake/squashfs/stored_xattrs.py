@@ -1,4 +1,4 @@
-"""Extended attributes of an image that nobody vouches for."""
+"""Extended attributes of an untrusted image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_set(image: StoredImage, node: Node) -> dict[bytes, bytes]:
             what = f"its extended attributes have more than {image.budget.limits.xattr_bytes} bytes (a limit)"
             raise SquashfsError(what, where=node.where, hint="raise limits.xattr-bytes in sifmake.yaml")
         if name in found:
-            raise SquashfsError("an extended attribute stands twice", where=node.where)
+            raise SquashfsError("an extended attribute occurs twice", where=node.where)
         found[name] = value
         image.budget.count_attribute(len(name) + len(value))
     return found
@@ -51,7 +51,7 @@ def _pair(image: StoredImage, cursor: Cursor, entries: int, node: Node) -> tuple
     kind, length = cursor.take(fmt.XATTR_ENTRY)
     prefix = _PREFIXES.get(kind & ~fmt.XATTR_OUT_OF_LINE)
     if prefix is None or not 0 < length <= fmt.MAX_XATTR_NAME:
-        raise SquashfsError("an extended attribute is of no known kind", where=node.where)
+        raise SquashfsError("an extended attribute has an unknown kind", where=node.where)
     name = cursor.bytes(length)
     (size,) = cursor.take(fmt.XATTR_SIZE)
     if kind & fmt.XATTR_OUT_OF_LINE:

@@ -104,7 +104,7 @@ def _walk(root: Inode) -> tuple[list[_Walked], list[Inode]]:
         directories.append((inode, parent, names, len(below)))
         for where, child, _ in below:
             if child.number == _SEEN:
-                raise SquashfsError("a directory stands under two names", where=shown_path(where))
+                raise SquashfsError("a directory has two names", where=shown_path(where))
             child.number = _SEEN
         stack += below
     return directories, found

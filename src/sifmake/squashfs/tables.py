@@ -1,4 +1,4 @@
-"""All tables of a squashfs 4.0 image, built in memory behind data that already stand."""
+"""All tables of a squashfs 4.0 image, built in memory and placed after the data."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Draft:
             data_end: Where the data region ends and the tables begin, from the start of the squashfs; at least 96.
         """
         if len(fragments) != self.fragments:
-            raise SquashfsError(f"{len(fragments)} fragment blocks, announced were {self.fragments}")
+            raise SquashfsError(f"{len(fragments)} fragment blocks, but {self.fragments} were announced")
         survey, options = self.survey, self.options
         image = _Image(data_end, self.compress)
         inode_start = image.add(self.inodes)
