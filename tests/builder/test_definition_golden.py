@@ -26,7 +26,6 @@ OF_THE_RUNNER = {
     ("01-post", "/post-env"): "no host name, mounts or terminal of the builder; SOURCE_DATE_EPOCH is set",
     ("04-environment-post", "/vars"): "the same",
     ("10-multistage", "/listing"): "it shows times",
-    ("12-apps", "/scif/apps/foo-bar/scif-env"): "what our 01-base.sh exports",
     ("22-rich-base", "/.singularity.d/runscript"): "our own script for Entrypoint and Cmd (ADR 6)",
 }
 

@@ -19,12 +19,7 @@ def steps(post, arguments=""):
 
 def test_without_markers_it_is_one_step():
     (step,) = steps("if x; then\n  f() { y; }\n")
-    assert (step.text, step.expires, step.title, step.lines.of(1)) == (
-        "if x; then\n  f() { y; }\n",
-        None,
-        "if x; then",
-        5,
-    )
+    assert (step.text, step.expires, step.lines.of(1)) == ("if x; then\n  f() { y; }\n", None, 5)
     assert post_steps(stage("%labels\na b\n"), PLACE) == ()
 
 
@@ -180,7 +175,8 @@ def test_a_step_expires_once():
 def test_apps_are_installed_at_the_end():
     one = stage(f"%appinstall a\n x\n%post\nb\n{STEP}c\n%apprun n'\n y\n")
     first, last = post_steps(one, PLACE)
-    assert first.text == "b\n"
+    assert first.text == "{ . /.singularity.d/env/94-appsbase.sh; } 2>/dev/null; b\n"
+    assert first.lines.of(0) == 6
     assert last.text == (
         "c\n\ncd /\n. /scif/apps/a/scif/env/01-base.sh\ncd /scif/apps/a\n x\n\ncd /\n"
         "\ncd /\n. '/scif/apps/n'\"'\"'/scif/env/01-base.sh'\ncd '/scif/apps/n'\"'\"''\n\ncd /\n"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sifmake.builder.post_steps import PostText, Surroundings
-from sifmake.definition.apps import app_edits
+from sifmake.definition.apps import APPS_BASE, app_edits
 from sifmake.definition.build_labels import About
 from sifmake.definition.host_copying import plan_app_copies, plan_host_copies
 from sifmake.definition.host_folder import HostFolder
@@ -193,10 +193,11 @@ class _StageBuild:
         return {name: value for name, value in pairs if isinstance(value, str)}
 
     def _add_apps(self) -> None:
-        """Make a layer of the apps' folders and files, and one of what ``%appfiles`` copies."""
-        if not self._stage.apps:
-            return
+        """Make a layer of the apps' folders and files, and one of what ``%appfiles`` copies; a base's list goes."""
         tree, epoch = self._tree.tree, self._tree.epoch
+        listed = tree.resolve(APPS_BASE)
+        if not self._stage.apps and (listed is None or not listed.size):
+            return
         edits = app_edits(self._stage, self._exists)
         files = [
             LayerFile(Entry(edit.path, DIR, edit.mode, 0, 0, epoch))

@@ -8,11 +8,11 @@ redirections of the shell, jobs) may not be made before a later marker: a script
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sifmake.definition.apps import app_post
+from sifmake.definition.apps import READ_APPS, app_post
 from sifmake.definition.model import Lines
 from sifmake.definition.script_command import interpreter_words
 from sifmake.definition.shell_scan import ShellScan, UnclearError
@@ -57,11 +57,6 @@ class PostStep:
     lines: Lines
     expires: int | None = None
 
-    @property
-    def title(self) -> str:
-        """The first line that is a command."""
-        return next((line.strip() for line in self.text.split("\n") if _is_command(line)), "")
-
 
 @dataclass(frozen=True)
 class _Marker:
@@ -84,11 +79,13 @@ def post_steps(stage: BuildStage, place: Place) -> tuple[PostStep, ...]:
     installs = any(app.text("appinstall") for app in stage.apps)
     if not steps and not installs:
         return ()
-    last = steps.pop() if steps else PostStep("", Lines(((0, stage.line),)))
+    steps = steps or [PostStep("", Lines(((0, stage.line),)))]
     for app in stage.apps:
         _refuse_markers(app, place)
-        last = _with_app(last, app)
-    return (*steps, last)
+        steps[-1] = _with_app(steps[-1], app)
+    if stage.apps and (post is None or _shell_of(post) in _SHELLS):
+        steps[0] = replace(steps[0], text=READ_APPS + steps[0].text)
+    return tuple(steps)
 
 
 def _cut(post: Section, place: Place) -> list[PostStep]:
@@ -137,9 +134,7 @@ def _parsed(index: int, text: str, post: Section, place: Place) -> _Marker:
 def _check(post: Section, markers: list[_Marker], place: Place) -> None:
     """Refuse markers that do not stand between two commands, and what would be lost at one."""
     first = post.lines.of(markers[0].index)
-    shell = interpreter_words(post)
-    names = [word.rpartition("/")[2] for word in shell if not word.startswith("-")]
-    name = next((name for name in names if name not in {"env", "busybox"}), "sh")
+    name = _shell_of(post)
     if name not in _SHELLS:
         what = f"%post is run by {name[:40]}, and cannot be cut into steps"
         raise place.error(first, what, "remove the marker, or use sh, dash, bash or ash", section="post")
@@ -162,6 +157,12 @@ def _check(post: Section, markers: list[_Marker], place: Place) -> None:
             hint = f"put it below line {post.lines.of(last)}, or remove the marker there"
             what = f"{lost} does not carry over to the next step"
             raise place.error(post.lines.of(command.line), what, hint, section="post")
+
+
+def _shell_of(post: Section) -> str:
+    """Return the name of the program that reads the script."""
+    names = [word.rpartition("/")[2] for word in interpreter_words(post) if not word.startswith("-")]
+    return next((name for name in names if name not in {"env", "busybox"}), "sh")
 
 
 def _lost(command: Command) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sifmake.definition.apps import READ_APPS
 from sifmake.errors import StoreError
 from sifmake.oci.digest import is_digest
 
@@ -51,7 +52,7 @@ class StepNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def title_of(text: str) -> str:
     """Return the first line of a script that says something, cut to what a list has room for."""
-    lines = (_BLANKS.sub(" ", line).strip() for line in text.splitlines())
+    lines = (_BLANKS.sub(" ", line).strip() for line in text.removeprefix(READ_APPS).splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), "")
     return first if len(first) <= _SHOWN else f"{first[: _SHOWN - 3]}..."
 
