@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sifmake.builder.pull import PullRequest, pull
-from sifmake.errors import explain
+from sifmake.errors import describe_os_error
 from sifmake.os_errors import name_file, naming, naming_open, path_in
 from sifmake.places import Place, telling_places
 from sifmake.progress import Silent
@@ -22,7 +22,7 @@ from support.faults import write_image
 def told(error, *places):
     with pytest.raises(OSError) as caught, telling_places(*places):
         raise error
-    return explain(caught.value)
+    return describe_os_error(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_pack_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(OSError) as caught:
         pull(PullRequest(uri, tmp_path / "b.sif"), Silent(), Configuration(store=tmp_path / "store"))
-    assert explain(caught.value).startswith(f"{tmp_path}/store/packs/")
+    assert describe_os_error(caught.value).startswith(f"{tmp_path}/store/packs/")
     assert not (tmp_path / "b.sif").exists()
 
 
@@ -103,7 +103,9 @@ def test_what_fails_when_the_file_is_in_place_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "unlink", fail)
     with open_runner(Project(tmp_path)) as runner, pytest.raises(OSError, match="in place") as caught:
         runner.run("publish", "a")
-    assert explain(caught.value).startswith(f"{tmp_path}/results/a/tree: {tmp_path}/images/a.sif is in place, but")
+    assert describe_os_error(caught.value).startswith(
+        f"{tmp_path}/results/a/tree: {tmp_path}/images/a.sif is in place, but"
+    )
     monkeypatch.undo()
     monkeypatch.setattr("sifmake.stages.context.write_record", lambda *_: os.open("/proc/1/mem/x", os.O_RDONLY))
     with open_runner(Project(tmp_path)) as runner, pytest.raises(OSError, match=r"what the stage .* made is in place"):

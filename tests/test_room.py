@@ -16,7 +16,7 @@ from sifmake import quota, room
 from sifmake.builder.pull import PullRequest, pull
 from sifmake.builder.run_cache import ImageToRun, find_or_build
 from sifmake.cli.main import main
-from sifmake.errors import NoRoomError, SifmakeError, explain
+from sifmake.errors import NoRoomError, SifmakeError, describe_os_error
 from sifmake.places import output_place
 from sifmake.project.configuration import Configuration
 from sifmake.project.project import Project
@@ -133,7 +133,7 @@ def test_the_file_is_measured_when_its_packs_are_there(tmp_path, images):
     with tmpfs(tmp_path / "disk", SIZE * 3 // 4) as disk:
         with pytest.raises(OSError, match=r"No space left on device: \d+ bytes are needed, \d+ are free") as caught:
             fetch(images, "2", disk / "a.sif", tmp_path / "store")
-        assert explain(caught.value).startswith(f"{disk}/a.sif: No space")
+        assert describe_os_error(caught.value).startswith(f"{disk}/a.sif: No space")
         assert list(disk.iterdir()) == []
 
 

@@ -51,7 +51,7 @@ def assert_without_secrets(seen: Path) -> None:
 
 
 def test_programs_get_no_secrets(spy: Path, tmp_path: Path) -> None:
-    gpg.finish(["gpg", "--version"], b"", ())
+    gpg.run_to_end(["gpg", "--version"], b"", ())
     assert_without_secrets(spy)
     helper.servers("spy", os.environ)
     assert_without_secrets(spy)

@@ -79,7 +79,7 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def explain(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """Return the message for an operating system error: where, what, what to do next."""
     hints = {
         errno.ENOENT: "check the path",

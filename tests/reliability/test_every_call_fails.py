@@ -28,7 +28,7 @@ from sifmake.cli.main import main
 from sifmake.drivers.new_project import start_project
 from sifmake.drivers.rebuild import rebuild
 from sifmake.drivers.seeding import seed
-from sifmake.errors import SifmakeError, explain
+from sifmake.errors import SifmakeError, describe_os_error
 from sifmake.progress import Silent
 from sifmake.project.configuration import Configuration
 from sifmake.project.project import Project
@@ -377,7 +377,7 @@ def unclear(error: BaseException | None, folder: Path, sources: Sources, *, with
     """Return what is wrong with the words of an error: no path, a name that was made up, no role."""
     if error is None:
         return []
-    text = explain(error) if isinstance(error, OSError) else str(error)
+    text = describe_os_error(error) if isinstance(error, OSError) else str(error)
     if TEMP_PREFIX in text or "/proc/" in text:
         return ["names what nobody knows"]
     known = [str(folder), str(sources.finished.parent), str(SOURCE), str(PROFILES)]

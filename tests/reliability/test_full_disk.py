@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sifmake.errors import SifmakeError, explain
+from sifmake.errors import SifmakeError, describe_os_error
 from support.faults import MIB, pull_image, sync_often, write_image
 
 SYSTEMS = {
@@ -69,7 +69,7 @@ def test_a_full_file_system(tmp_path, monkeypatch, system, what):
                 pull_image(uri, target, store)
             except (OSError, SifmakeError) as error:
                 failed += 1
-                text = explain(error) if isinstance(error, OSError) else str(error)
+                text = describe_os_error(error) if isinstance(error, OSError) else str(error)
                 assert str(disk) in text, "the error names the place that is full"
                 assert "No space left on device" in text
                 assert target.read_bytes() == b"old"

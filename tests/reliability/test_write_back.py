@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sifmake.errors import explain
+from sifmake.errors import describe_os_error
 from support.faults import MIB, Listener, pull_image, sync_often, write_image
 
 FAIL = [errno.ENOSPC, errno.EIO, errno.EDQUOT]
@@ -55,7 +55,7 @@ def test_an_error_of_any_sync_of_the_target_ends_it(tmp_path, monkeypatch, uri, 
         pull_image(uri, target, tmp_path / "store")
     assert disk.reached > nth
     assert target.read_bytes() == b"old"
-    assert explain(caught.value).startswith(f"{target}: {os.strerror(code)} (the image file)")
+    assert describe_os_error(caught.value).startswith(f"{target}: {os.strerror(code)} (the image file)")
     assert os.listdir(target.parent) == ["a.sif"]
 
 
@@ -66,8 +66,8 @@ def test_an_error_of_any_sync_of_a_pack_ends_it(tmp_path, monkeypatch, uri, nth)
     with pytest.raises(OSError, match="Input/output error") as caught:
         pull_image(uri, tmp_path / "a.sif", tmp_path / "store")
     assert disk.reached > nth
-    assert explain(caught.value).startswith(f"{tmp_path}/store/packs/")
-    assert " (the store); " in explain(caught.value)
+    assert describe_os_error(caught.value).startswith(f"{tmp_path}/store/packs/")
+    assert " (the store); " in describe_os_error(caught.value)
     assert not (tmp_path / "a.sif").exists()
 
 
@@ -87,7 +87,7 @@ def test_an_error_of_the_sync_of_what_is_copied_from_ends_the_target(tmp_path, m
     disk = Disk(monkeypatch, "/images/#", errno.EIO)
     with pytest.raises(OSError, match="Input/output error") as caught:
         pull_image(uri, tmp_path / "images" / "a.sif", tmp_path / "store")
-    assert explain(caught.value).startswith(f"{tmp_path}/images/a.sif: Input/output error (the image file)")
+    assert describe_os_error(caught.value).startswith(f"{tmp_path}/images/a.sif: Input/output error (the image file)")
     assert disk.reached == 1
     assert os.listdir(tmp_path / "images") == []
 
@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_synced_is_said_and_what_is_in_it_is_whole(tmp_p
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="in place, but its folder cannot be synced") as caught:
         pull_image(uri, target, tmp_path / "store")
-    assert explain(caught.value).startswith(f"{target.parent}: ")
+    assert describe_os_error(caught.value).startswith(f"{target.parent}: ")
     assert target.read_bytes() == good
 
 

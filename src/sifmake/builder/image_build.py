@@ -177,18 +177,18 @@ def flatten_packs(
         LimitError: Their paths pass through too many folders.
     """
     flattened = flatten(packs, epoch_of(image), limits, path)
-    _tell(flattened, progress)
+    _warn_of_merge(flattened, progress)
     return flattened
 
 
 def merge_packs(packs: Sequence[Pack], image: Image, progress: Progress, limits: Limits = DEFAULT_LIMITS) -> Merged:
     """Merge the layers as :func:`flatten_packs` does, without a listing."""
     merged = merge(packs, epoch_of(image), limits)
-    _tell(merged, progress)
+    _warn_of_merge(merged, progress)
     return merged
 
 
-def _tell(merged: Merged, progress: Progress) -> None:
+def _warn_of_merge(merged: Merged, progress: Progress) -> None:
     for warning in merged.warnings:
         progress.warning(warning)
 

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from sifmake.errors import NO_MEMORY, SifmakeError, explain, one_line
+from sifmake.errors import NO_MEMORY, SifmakeError, describe_os_error, one_line
 from sifmake.withheld import Withheld
 
 TYPE_CHECKING = False
@@ -225,7 +225,7 @@ def _in_words(error: BaseException) -> tuple[str, int]:
     if _lacks_memory(error):
         return NO_MEMORY, 1
     if isinstance(error, OSError):
-        return explain(error), 1
+        return describe_os_error(error), 1
     if isinstance(error, KeyboardInterrupt):
         number = getattr(error, "number", 0)  # set on what end_signals raises
         return (str(error), 128 + number) if number else ("interrupted", 130)

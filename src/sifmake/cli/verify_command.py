@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sifmake.api.signatures import verify
 from sifmake.cli.sign_command import add_selectors
 from sifmake.cli.subcommands import examples
-from sifmake.errors import SifError, explain
+from sifmake.errors import SifError, describe_os_error
 from sifmake.printing import print_error, print_json, print_lines
 from sifmake.sif.listing import list_lines
 from sifmake.signing.coverage import oddities
@@ -74,7 +74,7 @@ def _one_of_several(args: argparse.Namespace, path: Path) -> tuple[int, dict[str
     try:
         return _one(args, path, several=True)
     except (SifError, OSError) as error:
-        _complain(explain(error) if isinstance(error, OSError) else str(error))
+        _complain(describe_os_error(error) if isinstance(error, OSError) else str(error))
         return SifError.exit_code, _broken(error)
 
 

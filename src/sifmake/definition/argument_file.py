@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sifmake.definition.blanks import trimmed
 from sifmake.definition.problems import Place
 from sifmake.definition.variables import pair_of
-from sifmake.errors import explain
+from sifmake.errors import describe_os_error
 from sifmake.files import read_regular
 from sifmake.limits import DEFAULT_LIMITS
 
@@ -49,7 +49,7 @@ def _of_file(path: Path, limits: Limits, warn: Callable[[str], None]) -> dict[st
     try:
         data = read_regular(path, limits.definition_bytes + 1, pipes=True)
     except OSError as error:
-        raise Place("").error(0, explain(error)) from None
+        raise Place("").error(0, describe_os_error(error)) from None
     if len(data) > limits.definition_bytes:
         raise place.error(0, f"the file has more than {limits.definition_bytes} bytes (limit definition-bytes)")
     values: dict[str, str] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.errors import SourceError, explain
+from sifmake.errors import SourceError, describe_os_error
 from sifmake.layers.entry import DIR, FIFO, FILE
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _shown(path: bytes) -> str:
 def _told(error: OSError | ValueError, path: bytes) -> HostError:
     if isinstance(error, ValueError):
         return HostError(f"{_shown(path)} is no path")
-    return HostError(explain(OSError(error.errno, error.strerror, path)))
+    return HostError(describe_os_error(OSError(error.errno, error.strerror, path)))
 
 
 def _changed(file: HostFile) -> SourceError:

@@ -15,7 +15,7 @@ from sifmake.definition.problems import Place
 from sifmake.definition.script_command import script_command
 from sifmake.definition.sectioning import APP_SECTIONS, Piece, cut_sections, cut_stages
 from sifmake.definition.variables import Substitution, parse_arguments
-from sifmake.errors import explain
+from sifmake.errors import describe_os_error
 from sifmake.files import read_regular
 from sifmake.limits import DEFAULT_LIMITS
 
@@ -55,7 +55,7 @@ def read_file(path: Path, limits: Limits) -> bytes:
     try:
         return read_regular(path, limits.definition_bytes + 1, pipes=True)
     except OSError as error:
-        raise Place("").error(0, explain(error)) from None
+        raise Place("").error(0, describe_os_error(error)) from None
 
 
 def read_definition(

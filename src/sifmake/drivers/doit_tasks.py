@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import InvalidDodoFile, TaskFailed
 
-from sifmake.errors import NO_MEMORY, LockError, SifmakeError, SourceError, explain
+from sifmake.errors import NO_MEMORY, LockError, SifmakeError, SourceError, describe_os_error
 from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.stages.freshness import renew, why_stale
 from sifmake.stages.lock_refresh import CHANGED, FAILED, LockOutcome, LockRefresher, describe, summarize
@@ -139,7 +139,7 @@ class DoitTasks:
         except SifmakeError as error:
             return TaskFailed(str(error))
         except OSError as error:
-            return TaskFailed(explain(error))
+            return TaskFailed(describe_os_error(error))
         except MemoryError:
             return TaskFailed(f"{name}: {NO_MEMORY}")
         return None

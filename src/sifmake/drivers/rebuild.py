@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.builder.cancellation import CancellableProgress
 from sifmake.builder.image_signing import check_published
-from sifmake.errors import SifmakeError, explain
+from sifmake.errors import SifmakeError, describe_os_error
 from sifmake.files import make_folders, write_atomic
 from sifmake.json_text import parse_json
 from sifmake.os_errors import naming
@@ -168,7 +168,7 @@ def _build(project: Project, name: str, outcome: LockOutcome | None, old: str) -
         except SifmakeError as trouble:
             error = str(trouble)
         except OSError as trouble:
-            error = explain(trouble)
+            error = describe_os_error(trouble)
     if outcome is not None and outcome.error is not None:
         stage, error = "lock", str(outcome.error)
     if error:

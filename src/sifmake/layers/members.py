@@ -93,7 +93,7 @@ def _hidden(path: bytes, member: Member, odd: list[str]) -> list[Entry] | None:
     if kind in (WHITEOUT, OPAQUE):
         return [Entry(hidden, kind, 0, 0, 0, 0)]
     if kind == 0:
-        _tell(odd, f"ignored the malformed whiteout {ascii(path)[2:-1]}")
+        _add_message(odd, f"ignored the malformed whiteout {ascii(path)[2:-1]}")
     # AUFS kept the first names of hard links in its own folder; they are needed to resolve the others.
     return None if kind < 0 and member.type == b"0" else []
 
@@ -105,11 +105,11 @@ def _keep_xattrs(
     kept = tuple(pair for pair in xattrs if pair[0] not in _MACHINES_OWN)
     for name, _ in xattrs:
         if name in _MACHINES_OWN:
-            _tell(odd, f"left out {name.decode()} of {ascii(path)[2:-1]}")
+            _add_message(odd, f"left out {name.decode()} of {ascii(path)[2:-1]}")
     return kept
 
 
-def _tell(messages: list[str], text: str) -> None:
+def _add_message(messages: list[str], text: str) -> None:
     """Add a message; those that nobody will see only count."""
     messages.append(text if len(messages) < MOST_WARNINGS else "")
 

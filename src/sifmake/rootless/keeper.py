@@ -46,17 +46,17 @@ def keep() -> None:
         become_root(plan.users, plan.groups)
         enter_namespaces(network=plan.network)
         with _Keeper(plan) as keeper:
-            _tell(keeper.run())
+            _send_report(keeper.run())
             if control.readline() == LAYER:
                 keeper.write_layer()
-                _tell(Report(0))
+                _send_report(Report(0))
     except (SifmakeError, OSError) as error:
-        _tell(failure(error))
+        _send_report(failure(error))
     finally:
         empty_folder(plan.place)
 
 
-def _tell(report: Report) -> None:
+def _send_report(report: Report) -> None:
     data = report.encode()
     while data:
         data = data[os.write(1, data) :]

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sifmake.runtime.container_paths import Place
+    from sifmake.runtime.container_paths import ResolvedPath
 
 KERNEL_FOLDERS = ("/dev", "/proc", "/sys")
 _MAX_OPENED = 2500
@@ -54,7 +54,7 @@ class BwrapPlan:
         self.steps.append([option, *([source] if source else []), place.path])
         self.view.add(place.path, source)
 
-    def open_up(self, place: Place, target: str) -> None:
+    def open_up(self, place: ResolvedPath, target: str) -> None:
         """Make it possible to create a mount point."""
         if place.mounted and self.view.where(place.path)[0]:
             raise RunError(f"cannot mount on {target}", where=place.path, hint="create this path on the host first")

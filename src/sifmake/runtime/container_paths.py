@@ -10,7 +10,7 @@ _PART = 1 << 16
 """Bytes to read at a time."""
 
 
-class Place:
+class ResolvedPath:
     """The meaning of a path in the container.
 
     Attributes:
@@ -51,7 +51,7 @@ class ContainerPaths:
             return f"{source}/{path[len(at) :].lstrip('/')}", True
         return (source if at == path else ""), True
 
-    def resolve(self, path: str) -> Place:
+    def resolve(self, path: str) -> ResolvedPath:
         """Follow a path inside the container; OSError if there are too many links."""
         pending = [name for name in reversed(path.split("/")) if name not in ("", ".")]
         at, host, mounted, links = "/", self.image, False, 0
@@ -69,7 +69,7 @@ class ContainerPaths:
             kind = mode_of(host)
             if kind is None:
                 names = [name, *reversed(pending)]
-                return Place("/".join([at.rstrip("/"), *names]), "", len(names), mounted=mounted)
+                return ResolvedPath("/".join([at.rstrip("/"), *names]), "", len(names), mounted=mounted)
             if stat.S_ISLNK(kind):
                 links += 1
                 if links > _MAX_LINKS:
@@ -80,7 +80,7 @@ class ContainerPaths:
                 continue
             at = following
         host, mounted = self.where(at)
-        return Place(at, host, 0, mounted=mounted)
+        return ResolvedPath(at, host, 0, mounted=mounted)
 
     def read(self, path: str, limit: int = 1 << 20) -> str | None:
         """Return the text of a regular file in the container; None if there is none."""

@@ -46,13 +46,13 @@ class Allowance:
             raise NeedsShell("the result of expansions is too long")
         return text
 
-    def enter(self) -> None:
+    def begin_nested(self) -> None:
         """Enter a nested expansion."""
         self.depth -= 1
         if self.depth < 0:
             raise NeedsShell("nested too deeply")
 
-    def leave(self) -> None:
+    def end_nested(self) -> None:
         """Leave a nested expansion."""
         self.depth += 1
 
@@ -214,9 +214,9 @@ class _ShellParser:
         if operator[:1] not in ("-", "+"):
             raise NeedsShell("parameter expansion")
         self.at += 1
-        self.allowance.enter()
+        self.allowance.begin_nested()
         word = self.quoted("}")
-        self.allowance.leave()
+        self.allowance.end_nested()
         if operator[0] == "-":
             return word if value is None else self.allowance.grow(value)
         return "" if value is None else word
@@ -250,9 +250,9 @@ class _ShellParser:
         """Return the output of a substituted command; only echo is supported."""
         if not command.lstrip().startswith("echo "):
             raise NeedsShell(command)
-        self.allowance.enter()
+        self.allowance.begin_nested()
         words = _ShellParser(command, self.env, self.allowance).words()
-        self.allowance.leave()
+        self.allowance.end_nested()
         if words[1:2] and words[1].startswith("-"):
             raise NeedsShell(command)
         return " ".join(words[1:]).rstrip("\n")

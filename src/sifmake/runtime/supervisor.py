@@ -90,7 +90,7 @@ def _run_keeper(run: Run) -> tuple[int, bytes]:
 
 def _keep(run: Run, report: int) -> None:
     """Act as the keeper; does not return."""
-    from sifmake.errors import NO_MEMORY, SifmakeError, explain
+    from sifmake.errors import NO_MEMORY, SifmakeError, describe_os_error
     from sifmake.runtime.keeper import Keeper, prepare_signals
 
     status = _FAILED
@@ -99,18 +99,18 @@ def _keep(run: Run, report: int) -> None:
         system.become_subreaper()
         status = Keeper(run).run()
     except SifmakeError as error:
-        _tell(report, error.what, error.where, error.hint)
+        _report_error(report, error.what, error.where, error.hint)
     except OSError as error:
-        _tell(report, explain(error), "", "")
+        _report_error(report, describe_os_error(error), "", "")
     except MemoryError:
-        _tell(report, NO_MEMORY, "", "")
+        _report_error(report, NO_MEMORY, "", "")
     except BaseException as error:  # noqa: BLE001 - the forked process must not continue in the caller's code
-        _tell(report, f"{type(error).__name__}: {error}", "", "please report this")
+        _report_error(report, f"{type(error).__name__}: {error}", "", "please report this")
     finally:
         os._exit(status)
 
 
-def _tell(report: int, *parts: str) -> None:
+def _report_error(report: int, *parts: str) -> None:
     """Send an error to the foreground process."""
     os.write(report, "\0".join(part.replace("\0", " ") for part in parts).encode("utf-8", "surrogateescape")[:60000])
 

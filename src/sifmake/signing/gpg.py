@@ -78,18 +78,18 @@ def _run_gpg(arguments: Sequence[str], message: bytes, passphrase: str | None) -
     """Run gpg without letting it ask on this terminal; return exit status, output and messages."""
     command = ["gpg", "--batch", "--no-tty", "--yes"]
     if passphrase is None:
-        return finish([*command, *arguments], message, ())
+        return run_to_end([*command, *arguments], message, ())
     reader, writer = os.pipe()
     try:
         os.write(writer, os.fsencode(passphrase) + b"\n")
         os.close(writer)
         extra = ["--pinentry-mode", "loopback", "--passphrase-fd", str(reader)]
-        return finish([*command, *extra, *arguments], message, (reader,))
+        return run_to_end([*command, *extra, *arguments], message, (reader,))
     finally:
         os.close(reader)
 
 
-def finish(command: Sequence[str], message: bytes, inherited: Sequence[int]) -> tuple[int, bytes, bytes]:
+def run_to_end(command: Sequence[str], message: bytes, inherited: Sequence[int]) -> tuple[int, bytes, bytes]:
     """Run a command in the C locale and wait until it ends."""
     environment = without_secrets(os.environ) | {"LC_ALL": "C"}
     try:
