@@ -7,7 +7,8 @@ import pytest
 
 import sifmake
 from sifmake.errors import StepError, UsageError
-from support.building import Works, needs_scripts, root_tar
+from support.building import Works, base_blobs, needs_scripts, root_tar
+from support.counting_registry import CountingRegistry
 from support.definition_golden import text_in, tree_of
 
 POST = "%post\n    echo ran >> /log\n    cat /data.txt > /copy 2>/dev/null || true\n"
@@ -37,6 +38,21 @@ def test_an_unchanged_build_runs_nothing_and_gives_the_same_bytes(works):
     assert (works.folder / "out.sif").read_bytes() == first
     assert counts(works.build(POST, cache_steps=False)) == (1, 0)
     assert (works.folder / "out.sif").read_bytes() == first
+
+
+@needs_scripts
+def test_an_unchanged_build_asks_a_registry_once(works):
+    blobs, manifest = base_blobs()
+    with CountingRegistry(blobs) as registry:
+        registry.tags["app:1"] = manifest
+        definition = works.folder / "remote.def"
+        definition.write_text(f"Bootstrap: docker\nFrom: {registry.host}/app:1\n\n{POST}")
+        for _ in range(2):
+            sifmake.build(definition, "remote.sif", force=True, plain_http=True)
+        registry.forget()
+        again = sifmake.build(definition, "remote.sif", force=True, plain_http=True)
+        assert registry.counts() == {"HEAD manifest": 1}
+    assert counts(again) == (0, 1)
 
 
 @needs_scripts
@@ -93,14 +109,20 @@ def test_labels_of_post_are_found_again_with_the_layer(works):
     ],
 )
 def test_a_failing_script_is_named_and_leaves_nothing(works, text, what):
+    works.build("%post\n    true\n")
     target = works.folder / "out.sif"
     target.write_bytes(b"old")
     before = sorted(path.name for path in works.folder.iterdir())
-    with pytest.raises(StepError, match=what):
+    with pytest.raises(StepError, match=what) as raised:
         works.build(text)
     assert target.read_bytes() == b"old"
     assert sorted(path.name for path in works.folder.iterdir()) == before
-    assert not list((works.folder / f"sifmake-{os.geteuid()}/runs").iterdir())
+    place = works.folder / f"sifmake-{os.geteuid()}"
+    assert not list((place / "runs").iterdir())
+    (log,) = (place / "logs").iterdir()
+    assert str(log) in str(raised.value)
+    assert log.read_bytes() in works.output
+    log.unlink()
 
 
 @needs_scripts

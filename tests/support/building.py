@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from support.corpus import CORPUS
 
 if TYPE_CHECKING:
     from sifmake.api.building import BuiltImage
+    from support.images import Blobs, Descriptor
 
 _BASE = CORPUS / "definition/base"
 
@@ -75,3 +77,13 @@ def _can_run() -> bool:
         except SifmakeError:
             return False
     return True
+
+
+def base_blobs() -> tuple[Blobs, Descriptor]:
+    """Return the base as blobs of a registry, and the descriptor of its manifest."""
+    from support.images import Blobs
+
+    blobs = Blobs()
+    for path in (_BASE / "blobs/sha256").iterdir():
+        blobs.data[f"sha256:{path.name}"] = path.read_bytes()
+    return blobs, json.loads((_BASE / "index.json").read_bytes())["manifests"][0]

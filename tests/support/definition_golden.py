@@ -95,3 +95,8 @@ def facts_of_text(text: str) -> dict[str, Any]:
     """Return what the record of a file with this text says."""
     data = text.encode("utf-8", "surrogateescape")
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def record_of_noforce(name: str) -> dict[str, Any]:
+    """Return what `inspect` of Apptainer shows of a definition that was built without --force."""
+    return json.loads((DEFINITIONS / f"noforce/{name}.json").read_bytes())["inspect --all"]["data"]["attributes"]

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from sifmake.builder.build_bases import BaseOpener
 from sifmake.builder.builder import make_builder
-from sifmake.builder.finished_image import check_sandbox_target, write_sandbox, write_stage_sif
+from sifmake.builder.finished_image import check_sandbox_target, sandbox_place, write_sandbox, write_stage_sif
 from sifmake.builder.host_sections import HostSections
 from sifmake.builder.image_signing import sign_and_verify
 from sifmake.builder.image_test import run_test
 from sifmake.builder.post_steps import PostSteps
 from sifmake.builder.stage_build import BuiltStage, Workshop, build_stage
-from sifmake.builder.step_runner import StepRunner
+from sifmake.builder.step_runner import StepRunner, unpacked_place
 from sifmake.errors import UsageError
 from sifmake.files import make_folders, replace_file
 from sifmake.output_path import check_output
+from sifmake.places import output_place, store_place, telling_places
 from sifmake.project.configuration import Configuration
 from sifmake.steps.layer_maker import LayerMaker
 from sifmake.steps.stage_tree import StageTree
@@ -54,18 +55,30 @@ def build_definition(
         SifmakeError: It cannot be done; the target is as it was.
     """
     options = configuration or Configuration()
+    builder = make_builder(options, progress, request.access)
+    output_of = sandbox_place(request.target) if request.sandbox else output_place(request.target)
+    with telling_places(store_place(builder.store.root), output_of, unpacked_place()):
+        return _build(request, builder, options, output)
+
+
+def _build(
+    request: BuildRequest, builder: Builder, options: Configuration, output: Callable[[bytes], None]
+) -> tuple[int, int]:
     if request.sandbox:
         check_sandbox_target(request.target, force=True)
     else:
         check_output(request.target)
     make_folders(request.target.parent)
-    builder = make_builder(options, progress, request.access)
     compression = "gzip" if request.sandbox else request.compression
-    with LayerMaker(builder.store, compression, options.limits, progress) as maker, ExitStack() as opened:
-        workshop = _workshop(request, builder, maker, options, output)
+    with (
+        LayerMaker(builder.store, compression, options.limits, builder.settings.progress) as maker,
+        StepRunner(request.steps, maker, builder.settings.progress) as runner,
+        ExitStack() as opened,
+    ):
+        workshop = _workshop(request, builder, runner, options, output)
         built = _build_stages(workshop, opened)
         if request.sandbox:
-            write_sandbox(built, request.target, progress)
+            write_sandbox(built, request.target, builder.settings.progress)
         else:
             _write_sif(workshop, built, builder.store, options, output)
         return workshop.post.ran, workshop.post.cached
@@ -74,12 +87,11 @@ def build_definition(
 def _workshop(
     request: BuildRequest,
     builder: Builder,
-    maker: LayerMaker,
+    runner: StepRunner,
     options: Configuration,
     output: Callable[[bytes], None],
 ) -> Workshop:
-    source, progress = request.definition.source, builder.settings.progress
-    runner = StepRunner(request.steps, maker, progress)
+    source, maker = request.definition.source, runner.maker
     return Workshop(
         request=request,
         bases=BaseOpener(builder, maker, request.platform, request.compression, options),
@@ -87,7 +99,7 @@ def _workshop(
         post=PostSteps(runner, builder.store, source, output),
         host=HostSections(runner, source, output),
         limits=options.limits,
-        progress=progress,
+        progress=builder.settings.progress,
         source_epoch=_source_epoch(),
     )
 

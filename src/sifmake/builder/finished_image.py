@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.builder.image_build import ZSTD_WARNING
 from sifmake.errors import OutputPathError, TargetExistsError
+from sifmake.places import Place
 from sifmake.rootfs.gojson import clean, compact
 from sifmake.rootfs.inspection import inspection
 from sifmake.steps.sandbox import own_rights, write_folder
 from sifmake.temporaries import temporary_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sifmake.assembly.image import SifContents
     from sifmake.builder.stage_build import BuiltStage
     from sifmake.progress import Progress
@@ -82,6 +83,11 @@ def _contents(built: BuiltStage, text: bytes, progress: Progress) -> SifContents
     )
 
 
+def sandbox_place(target: Path) -> Place:
+    """Return the folder that a user asked for as a place."""
+    return Place("the sandbox", target, "name a folder on another file system")
+
+
 def check_sandbox_target(target: Path, *, force: bool) -> None:
     """Refuse to replace what is not a sandbox.
 
@@ -131,12 +137,9 @@ def _replace_folder(folder: Path, target: Path) -> None:
 
 
 def _remove_folder(folder: Path) -> None:
-    """Remove a folder of the user with all that is in it, whatever the modes of its folders are; links stay closed."""
-    if not folder.is_dir() or folder.is_symlink():
-        return
-    for parent, names, _ in os.walk(folder, topdown=True, followlinks=False):
-        for path in (Path(parent), *(Path(parent, name) for name in names)):
-            if not path.is_symlink():
-                with suppress(OSError):
-                    path.chmod(0o700)
-    shutil.rmtree(folder)
+    """Remove a folder with all that is in it, whatever its modes are; what cannot be removed stays."""
+    from sifmake.rootless.removal import empty_folder
+
+    with suppress(OSError):
+        empty_folder(str(folder))
+        folder.rmdir()

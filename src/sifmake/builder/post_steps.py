@@ -18,6 +18,7 @@ from sifmake.steps.step_notes import StepNote, find_note, keep_note, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from sifmake.builder.step_runner import StepRunner
     from sifmake.definition.model import Lines
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sifmake.steps.stage_tree import StageTree
     from sifmake.store import Store
 
+_SHOWN = 100
+"""Characters of a failed command in a message."""
 _READ_ENVIRONMENT = (
     'for f in /.singularity.d/env/10-*.sh /.singularity.d/env/9*-environment.sh; do if [ -f "$f" ]; then . "$f"; fi; '
     "done; unset f"
@@ -85,6 +88,7 @@ class PostSteps:
         self._source = source
         values = [*self._settings.secrets.values(), *proxy_passwords(os.environ)]
         mask = SecretMask(values)
+        self._mask = mask
         self._output = lambda data: output(mask(data))
         self.ran = 0
         self.cached = 0
@@ -145,10 +149,11 @@ class PostSteps:
             text, words = _with_environment(text, words)
         script = Script(text, words, environment, around.epoch, snapshot, carries)
         self._runner.progress.info(f"running: {one_line(title)}")
-        result = self._runner.run(script, tree, self._output)
-        self.ran += 1
-        if result.pack is None:
-            raise self._failed(step, result)
+        with self._runner.logged(key, self._output) as (log, output):
+            result = self._runner.run(script, tree, output)
+            self.ran += 1
+            if result.pack is None:
+                raise self._failed(step, result, log)
         self._refuse_secrets(result, result.pack)
         note = StepNote(
             key,
@@ -188,12 +193,13 @@ class PostSteps:
             semantics=PostRequest.SEMANTICS,
         )
 
-    def _failed(self, step: PostText, result: StepResult) -> StepError:
+    def _failed(self, step: PostText, result: StepResult, log: Path) -> StepError:
         line = step.lines.of(max(0, result.line - 1))
-        command = f" after `{one_line(result.command)}`" if result.command else ""
-        return StepError(
-            f"the script ended with exit status {result.status}{command}", where=f"{self._source}:{line}: %post"
-        )
+        shown = self._mask(result.command.encode("utf-8", "surrogateescape")).decode(errors="replace")
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        command = f" after `{one_line(shown)}`" if shown else ""
+        what = f"the script ended with exit status {result.status}{command}"
+        return StepError(what, where=f"{self._source}:{line}: %post", hint=f"what it printed is in {log}")
 
     def _refuse_secrets(self, result: StepResult, pack: Pack) -> None:
         """Fail if the layer, the labels or the state of the shell hold a secret; then nothing is kept."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
+from sifmake.places import Place
 from sifmake.steps.step_key import digest_of
 from sifmake.steps.unpacked_trees import UnpackedTrees
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _UNPACKING = 1
 """Raise it when the same tree would be unpacked otherwise."""
+_SHOWN = 16
+"""Characters of a key in the name of a log."""
 _MOST_LAYERS = 30
 """Layers over an unpacked tree; the kernel takes some hundreds, and each makes looking up slower."""
 
@@ -94,7 +98,7 @@ class StepRunner:
     maker: LayerMaker
     progress: Progress
     folder: Path | None = None
-    count: int = field(default=0, init=False)
+    _held: ExitStack = field(default_factory=ExitStack, init=False)
 
     @cached_property
     def trees(self) -> UnpackedTrees:
@@ -102,11 +106,25 @@ class StepRunner:
         return UnpackedTrees(self.folder or UnpackedTrees.usual_folder())
 
     @cached_property
+    def scratch(self) -> Path:
+        """A folder for what running steps write."""
+        return self._held.enter_context(self.trees.scratch(shutil.rmtree))
+
+    @cached_property
     def choice(self) -> Choice:
         """How steps run here. Raises RootlessError if they cannot."""
         from sifmake.rootless.modes import choose_mode
+        from sifmake.rootless.unpacking import remove_tree
 
-        return choose_mode(self.trees.runs)
+        choice = choose_mode(self.scratch)
+        self.trees.sweep(lambda place: remove_tree(place, choice.mode))
+        return choice
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
 
     @property
     def mode(self) -> Mode:
@@ -128,13 +146,12 @@ class StepRunner:
         from sifmake.rootless.request import Bind, PostRequest
 
         settings = self.settings
-        self.count += 1
         with ExitStack() as stack:
             lowers = stack.enter_context(self._unpacked(tree))
             request = PostRequest(
                 mode=self.mode,
                 lowers=tuple(lowers),
-                scratch=self.trees.runs,
+                scratch=self.scratch,
                 script=script.text.encode("utf-8", "surrogateescape"),
                 words=script.words,
                 environment=script.environment,
@@ -155,6 +172,27 @@ class StepRunner:
             ended = not result.reached_end
             labels, snapshot, faked = result.labels, result.snapshot, tuple(result.faked)
         return StepResult(pack, 0, 0, "", labels, snapshot, ended, faked)
+
+    @contextmanager
+    def logged(self, key: str, output: Callable[[bytes], None]) -> Iterator[tuple[Path, Callable[[bytes], None]]]:
+        """Give a log, and what writes to it and to ``output``; it is removed unless the block ends by an error.
+
+        Args:
+            key: Of the step.
+            output: Gets the same.
+
+        Raises:
+            OSError: The log cannot be written.
+        """
+        log = self.trees.logs / f"{key[:_SHOWN]}.log"
+        with log.open("wb", buffering=0) as file:
+
+            def write(data: bytes) -> None:
+                file.write(data)
+                output(data)
+
+            yield log, write
+        log.unlink()
 
     @contextmanager
     def _unpacked(self, tree: StageTree) -> Iterator[list[Path]]:
@@ -218,6 +256,12 @@ class StepRunner:
 
         unpack(((entry.path, entry) for entry in entries), read, place, self.mode)
         return sum(entry.size for entry in entries)
+
+
+def unpacked_place() -> Place:
+    """Return the folder for unpacked trees as a place."""
+    hint = "make room with `sifmake cache gc --max-age 1d`, or set SIFMAKE_TMPDIR to a folder on another file system"
+    return Place("the folder for unpacked trees", UnpackedTrees.usual_folder(), hint)
 
 
 def remove_unpacked(age: float) -> list[UnpackedTree]:

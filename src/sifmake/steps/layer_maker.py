@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Self
 
+from sifmake.errors import StoreError
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import make_codec
 from sifmake.layers.image_budget import ImageBudget
@@ -81,11 +82,16 @@ class LayerMaker:
         name, facts = self._store.packs.write_temporary(
             lambda file: write_passing(file, candidate, self._codec, self._workers, self._limits, task, budget)
         )
-        self._store.packs.place(name, pack_key(facts.diff_id, self._codec))
+        try:
+            self._store.packs.place(name, pack_key(facts.diff_id, self._codec))
+        except BaseException:
+            self._store.packs.drop_temporary(name)
+            raise
         task.finish()
         made = self._stored.find(facts.diff_id)
         if made is None:
-            raise AssertionError("a pack that was just placed is gone")
+            what = "the layer that was just written cannot be opened"
+            raise StoreError(what, where=str(self._store.root), hint="try again")
         return made
 
     def find_or_make(self, stream: Callable[[], Iterable[bytes]], label: str) -> Pack:

@@ -100,12 +100,16 @@ class _Writer:
     def _write_file(self, inode: Inode, names: list[bytes]) -> None:
         first = self._at(names[0])
         with os.fdopen(os.open(first, _NEW, 0o600), "wb", buffering=0) as file:
-            for piece in self._tree.pieces(inode):
-                if len(piece) == BLOCK_SIZE and piece == _ZEROS:
-                    file.seek(BLOCK_SIZE, os.SEEK_CUR)
-                else:
-                    _write_all(file.fileno(), piece)
-            file.truncate(inode.size)
+            try:
+                for piece in self._tree.pieces(inode):
+                    if len(piece) == BLOCK_SIZE and piece == _ZEROS:
+                        file.seek(BLOCK_SIZE, os.SEEK_CUR)
+                    else:
+                        _write_all(file.fileno(), piece)
+                file.truncate(inode.size)
+            except OSError as error:
+                error.filename = error.filename or str(first)
+                raise
         self._describe(names[0], inode)
         for name in names[1:]:
             os.link(first, self._at(name), follow_symlinks=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _VARIABLES = ("SIFMAKE_TMPDIR", "APPTAINER_TMPDIR", "SINGULARITY_TMPDIR", "TMPDIR")
 _USUAL = Path("/var", "tmp")
-_TREES, _RUNS = "trees", "runs"
+_TREES, _RUNS, _LOGS = "trees", "runs", "logs"
 _USE, _UNFINISHED = ".use", ".tmp-"
 _OTHERS = 0o077
 DAY = 86_400
@@ -52,7 +52,7 @@ class UnpackedTrees:
 
     Attributes:
         folder: Its path.
-        runs: A folder beside, on the same file system, for what a running step writes.
+        logs: A folder for what failed steps have printed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,9 +63,10 @@ class UnpackedTrees:
             OSError: It cannot be made.
         """
         self.folder = folder
-        self.runs = folder / _RUNS
+        self._runs = folder / _RUNS
+        self.logs = folder / _LOGS
         _make_private(folder)
-        for name in (_TREES, _RUNS):
+        for name in (_TREES, _RUNS, _LOGS):
             (folder / name).mkdir(0o700, exist_ok=True)
 
     @classmethod
@@ -108,6 +109,36 @@ class UnpackedTrees:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def scratch(self, remove: Callable[[Path], object]) -> Iterator[Path]:
+        """Give an empty folder on the same file system for what running steps write; it is removed when the block ends.
+
+        Args:
+            remove: Removes a folder.
+        """
+        name = os.urandom(8).hex()
+        folder, mark = self._runs / name, self._runs / f"{name}{_USE}"
+        fd = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            folder.mkdir(0o700)
+            yield folder
+        finally:
+            if folder.exists():
+                remove(folder)
+            mark.unlink()
+            os.close(fd)
+
+    def sweep(self, remove: Callable[[Path], object]) -> None:
+        """Remove what killed builds left.
+
+        Args:
+            remove: Removes a folder, whatever its owners and modes.
+        """
+        for mark in self._runs.glob(f"*{_USE}"):
+            with suppress(FileNotFoundError):
+                _remove_unheld(mark, [mark.with_name(mark.name.removesuffix(_USE))], remove)
+
     def _mark(self, key: str) -> int:
         """Open the file that stands for the use of a tree, locked; one that was removed meanwhile is made again."""
         path = self._place(f"{key}{_USE}")
@@ -130,30 +161,21 @@ class UnpackedTrees:
         return found
 
     def remove_unused(self, age: float, remove: Callable[[Path], object]) -> list[UnpackedTree]:
-        """Remove trees that no build holds and none has used for that many seconds; return them.
+        """Remove trees that no build holds and none has used for that many seconds, and logs as old; return the trees.
 
         Args:
             age: Seconds.
             remove: Removes a folder, whatever its owners and modes.
         """
         now = time.time()
+        for log in self.logs.iterdir():
+            if now - log.stat().st_mtime >= age:
+                log.unlink()
         return [tree for tree in self.trees() if now - tree.used >= age and self._remove(tree, remove)]
 
     def _remove(self, tree: UnpackedTree, remove: Callable[[Path], object]) -> bool:
-        mark = self._place(f"{tree.key}{_USE}")
-        fd = os.open(mark, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            for place in (tree.place, self._place(f"{_UNFINISHED}{tree.key}")):
-                if place.exists():
-                    remove(place)
-            mark.unlink()
-            return True
-        finally:
-            os.close(fd)
+        places = [tree.place, self._place(f"{_UNFINISHED}{tree.key}")]
+        return _remove_unheld(self._place(f"{tree.key}{_USE}"), places, remove)
 
     def _place(self, name: str) -> Path:
         return self.folder / _TREES / name
@@ -163,6 +185,22 @@ def list_trees() -> list[UnpackedTree]:
     """Return the unpacked trees in the usual folder; none where there is no such folder."""
     folder = UnpackedTrees.usual_folder()
     return UnpackedTrees(folder).trees() if folder.is_dir() else []
+
+
+def _remove_unheld(mark: Path, places: list[Path], remove: Callable[[Path], object]) -> bool:
+    """Remove folders and the file that stands for their use, unless somebody has locked that; return whether."""
+    fd = os.open(mark, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for place in places:
+            if place.exists():
+                remove(place)
+        mark.unlink()
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def _make_private(folder: Path) -> None:
