@@ -36,7 +36,7 @@ class Killer(Injector):
         self._numbers = itertools.count(1)
         self.calls = 0
 
-    def meet(self, _call: str) -> None:
+    def meet(self, _call: str, _path: object = None) -> None:
         self.calls = next(self._numbers)
         if self.calls == self._at:
             os._exit(9)
