@@ -57,9 +57,9 @@ def as_ordinary(*, fuse: bool) -> list[str]:
 def environment(**values: str) -> dict[str, str]:
     """Return the environment for a command, without options for containers.
 
-    Byte code is kept, so that only the first start compiles.
+    Byte code is kept, so that only the first start compiles. Other users cannot enter the tests' temporary folder.
     """
-    left_out = ("PYTHONDONTWRITEBYTECODE", "APPTAINER", "SINGULARITY")
+    left_out = ("PYTHONDONTWRITEBYTECODE", "APPTAINER", "SINGULARITY", "SIFMAKE_TMPDIR")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | values
 
 
