@@ -205,16 +205,16 @@ def test_where_copies_go(copies, image, result, files):
         ([("none", "/x")], {}, "none: No such file or directory"),
         ([("no*", "/x")], {}, r"no\*: No such file or directory"),
         ([("f/", "/x")], {}, "f/"),
-        ([("f", "/p/")], {"p": 0o644}, "/p is not a folder; take the / at its end away"),
+        ([("f", "/p/")], {"p": 0o644}, "/p is not a folder; remove the / at its end"),
         ([("f", "/p/x")], {"p": 0o644}, "/p is not a folder, and /p cannot be made"),
-        ([("d", "/p")], {"p": 0o644}, "/p is not a folder, and d is one"),
-        ([("d", "/")], {"d__g": None}, "/d/g is a folder, and d/g is not copied over it"),
+        ([("d", "/p")], {"p": 0o644}, "the folder d cannot replace /p, which is not a folder"),
+        ([("d", "/")], {"d__g": None}, "d/g cannot replace /d/g, which is a folder"),
         ([("d", "/")], {"d__g": "/none"}, "/d/g is a link to /none, which does not exist"),
-        ([("f", "/l/x")], {"l": "l"}, "links of the image go round in circles at /l/x"),
-        ([("loop", "/x")], {}, "loop/in is a link to a folder that it is in"),
+        ([("f", "/l/x")], {"l": "l"}, "links in the image form a loop at /l/x"),
+        ([("loop", "/x")], {}, "loop/in is a link to a folder above it"),
         ([("gone", "/x")], {}, "gone/l: No such file or directory"),
         ([("/dev/null", "/x")], {}, "/dev/null is a device"),
-        ([("/proc/self/status", "/x")], {}, "/proc/self/status has no size, but bytes"),
+        ([("/proc/self/status", "/x")], {}, "/proc/self/status has content but reports no size"),
         ([("$HOME/x", "/x")], {}, "variables and commands of the shell"),
         ([("{1..99999999}", "/x")], {}, "braces stand for more than"),
     ],
@@ -238,10 +238,10 @@ def test_only_what_lies_below_an_allowed_folder_is_read(files):
     inside = HostFolder(files / "sub", (files / "sub",))
     assert inside.look(b"also").size == 1
     for path in (b"out", b"../f", b"up/f", bytes(files / "f"), b"/etc/passwd", b"~", b".."):
-        with pytest.raises(HostError, match=r"leads out of the folder|No such file"):
+        with pytest.raises(HostError, match=r"is outside of the folders|No such file"):
             inside.look(path)
     assert inside.names("up") is None
-    with pytest.raises(DefinitionError, match="sub/up/f leads out of the folder that may be copied from"):
+    with pytest.raises(DefinitionError, match="sub/up/f is outside of the folders that may be copied from"):
         host([("sub/up/f", "/x")], files, Tree(), (files / "sub",))
     assert HostFolder(files / "sub", (files / "sub", files)).look(b"out").size == 3
 

@@ -71,7 +71,7 @@ def test_a_help_text_of_the_base_stays_without_force():
     image = Image(runscript__help=(b"old", 0o644, 0))
     _, warnings = image.apply("%help\n new\n")
     assert image.read(META + b"runscript.help") == b"old"
-    assert warnings == ["the base has a help text: %help is left out; use --force to replace it"]
+    assert warnings == ["the base has a help text: %help is ignored; use --force to replace it"]
 
 
 def test_which_label_wins():

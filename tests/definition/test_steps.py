@@ -145,7 +145,7 @@ def test_what_would_be_lost_is_an_error_that_names_its_line(command, what):
 
 @pytest.mark.parametrize("arguments", [" -c python3", " -c /usr/bin/env perl -w"])
 def test_other_programs_refuse_markers(arguments):
-    with pytest.raises(DefinitionError, match=r"x.def:5: %post: %post is run by (python3|perl), and cannot be cut"):
+    with pytest.raises(DefinitionError, match=r"x.def:5: %post: (python3|perl) runs %post, which cannot be cut"):
         steps(f"a\n{STEP}b\n", arguments)
     assert len(steps("a\n", arguments)) == 1
 
@@ -168,7 +168,7 @@ def test_unknown_markers_are_errors(text):
 
 
 def test_a_step_expires_once():
-    with pytest.raises(DefinitionError, match=r"x.def:6: %post: the step has two times to expire"):
+    with pytest.raises(DefinitionError, match=r"x.def:6: %post: the step has two expiry times"):
         steps("# sifmake: expires 1d\na\n# sifmake: expires 2d\n")
 
 

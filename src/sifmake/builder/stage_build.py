@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sifmake.builder.post_steps import PostText, Surroundings
-from sifmake.definition.apps import APPS_BASE, app_edits
+from sifmake.definition.apps import app_edits
 from sifmake.definition.build_labels import About
 from sifmake.definition.host_copying import plan_app_copies, plan_host_copies
 from sifmake.definition.host_folder import HostFolder
@@ -18,6 +18,7 @@ from sifmake.definition.section_choice import SectionChoice
 from sifmake.definition.section_files import Below, apply_sections
 from sifmake.definition.stage_copying import plan_stage_copies
 from sifmake.definition.steps import post_steps
+from sifmake.errors import SifmakeError
 from sifmake.json_text import parse_json
 from sifmake.layers.entry import DIR, Entry
 from sifmake.rootfs.gojson import indented
@@ -145,7 +146,11 @@ class _StageBuild:
 
     def _begin(self) -> OpenedBase:
         """Put the base's layers and sifmake's own files into the tree."""
-        base = self._workshop.bases.open(self._stage.base)
+        try:
+            base = self._workshop.bases.open(self._stage.base)
+        except SifmakeError as error:
+            line = self._stage.base.line
+            raise error.within(f"{self._place.source}:{line}") if line else error from None
         tree = self._tree
         for number, pack in enumerate(base.packs):
             try:
@@ -193,11 +198,10 @@ class _StageBuild:
         return {name: value for name, value in pairs if isinstance(value, str)}
 
     def _add_apps(self) -> None:
-        """Make a layer of the apps' folders and files, and one of what ``%appfiles`` copies; a base's list goes."""
-        tree, epoch = self._tree.tree, self._tree.epoch
-        listed = tree.resolve(APPS_BASE)
-        if not self._stage.apps and (listed is None or not listed.size):
+        """Make a layer of the apps' folders and files, and one of what ``%appfiles`` copies."""
+        if not self._stage.apps:
             return
+        tree, epoch = self._tree.tree, self._tree.epoch
         edits = app_edits(self._stage, self._exists)
         files = [
             LayerFile(Entry(edit.path, DIR, edit.mode, 0, 0, epoch))

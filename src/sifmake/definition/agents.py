@@ -65,14 +65,14 @@ def base_of(header: Header, place: Place, line: int) -> Base:
         raise place.error(number, *_why_not(agent))
     reference = _reference(agent, header)
     if not reference and agent != "scratch":
-        raise place.error(number, f"a stage with Bootstrap: {agent} needs From:", "write From: IMAGE below Bootstrap:")
+        raise place.error(number, f"Bootstrap: {agent} needs From:", "write From: IMAGE below Bootstrap:")
     return Base(agent, reference, _fingerprints(header), header.lines.get("from", number))
 
 
 def _why_not(agent: str) -> tuple[str, str]:
     shown = agent[:40]
     if agent in _REFUSED:
-        return f"the agent {shown!r} is not built from here", _REFUSED[agent]
+        return f"the agent {shown!r} is not supported", _REFUSED[agent]
     if agent.lower() in _AGENTS:
         return f"the agent {shown!r} is not known: case matters", f"write Bootstrap: {agent.lower()}"
     return f"the agent {shown!r} is not known", f"use {', '.join(_AGENTS)}"

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 _SCRIPTS = {"apprun": "runscript", "appstart": "startscript", "apptest": "test"}
 _PLAIN = re.compile(r"[A-Za-z0-9_./+:@%,-]+", re.ASCII)
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]", re.ASCII)
-APPS_BASE = b".singularity.d/env/94-appsbase.sh"
-"""The list of a container's apps, and where each has its files."""
+_APPS_BASE = b".singularity.d/env/94-appsbase.sh"
 READ_APPS = "{ . /.singularity.d/env/94-appsbase.sh; } 2>/dev/null; "
 """Begins the script of a stage with apps, on the line of its first command: each app's places are variables."""
 
@@ -55,7 +54,7 @@ def app_edits(stage: BuildStage, exists: Callable[[bytes], bool]) -> list[Edit]:
         edits += own
         paths = {edit.path for edit in own}
         exports += _exports(app, lambda path, paths=paths: path in paths or exists(path))  # type: ignore[misc]
-    return [*edits, Edit(APPS_BASE, _bytes("".join(f"{line}\n" for line in exports)), 0o755)]
+    return [*edits, Edit(_APPS_BASE, _bytes("".join(f"{line}\n" for line in exports)), 0o755)]
 
 
 def app_post(app: App) -> tuple[str, str]:

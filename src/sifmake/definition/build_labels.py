@@ -65,7 +65,7 @@ def merged_labels(
     warnings = []
     for name, value in parse_labels(choice.text(stage, "labels")).items():
         if name in labels and not choice.force:
-            warnings.append(f"the label {one_line(name)} is there already: that of %labels is left out without --force")
+            warnings.append(f"the label {one_line(name)} exists already: the one in %labels is ignored without --force")
         else:
             labels[name] = value
     return dict(sorted(labels.items())), warnings

@@ -107,7 +107,7 @@ class CopyPlan:
             if child.entry is not None and child.entry.kind == SYMLINK:
                 followed += 1
                 if followed > _MOST_LINKS:
-                    raise self.error(f"links of the image go round in circles at {shown(path)}")
+                    raise self.error(f"links in the image form a loop at {shown(path)}")
                 if child.entry.target.startswith(b"/"):
                     del stack[1:]
                 todo += _parts(child.entry.target)

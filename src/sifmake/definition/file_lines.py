@@ -41,7 +41,7 @@ def _stage(section: Section, place: Place) -> str:
     if len(words) != 2:
         hint = "write %files, or %files from STAGE"
         shown = " ".join(words)[:60]
-        raise place.error(section.line, f"{shown!r} after %files names no place to copy from", hint, section="files")
+        raise place.error(section.line, f"{shown!r} is not a valid argument of %files", hint, section="files")
     return words[1]
 
 
@@ -62,11 +62,11 @@ def _words(line: str, number: int, place: Place) -> list[str]:
     end = -1
     for match in _WORD.finditer(line):
         if match.start() == end:
-            what = "a quoted path goes on without a blank: Apptainer takes it for two"
-            raise place.error(number, what, "put the double quotes around the whole path", section="files")
+            what = "a character follows the closing quote: Apptainer reads two paths"
+            raise place.error(number, what, "put double quotes around the whole path", section="files")
         plain = match["plain"]
         if plain and "'" in plain:
-            what = "single quotes do not keep a path together"
+            what = "single quotes do not group words here"
             raise place.error(number, what, "put double quotes around the path", section="files")
         words.append(match["quoted"] if plain is None else plain)
         end = match.end()

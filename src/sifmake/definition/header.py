@@ -99,5 +99,5 @@ def _check_key(key: str, number: int, place: Place) -> None:
 
 
 def _ends_early(open_: _Continued, place: Place) -> Exception:
-    what = f"the value of {open_.key.capitalize()}: goes on (\\) and no line follows"
-    return place.error(open_.line, what, "take the \\ away, or write the rest in the next line")
+    what = f"the value of {open_.key.capitalize()}: ends with \\ and no line follows"
+    return place.error(open_.line, what, "remove the \\, or write the rest on the next line")

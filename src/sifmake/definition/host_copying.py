@@ -136,7 +136,7 @@ class _HostCopying:
             if name not in (b"", b".", b".."):
                 at = self.plan.child(at, name)
         elif slash and at.entry is not None:
-            raise self.plan.error(f"{shown(at.path)} is not a folder", "take the / at its end away")
+            raise self.plan.error(f"{shown(at.path)} is not a folder", "remove the / at its end")
         self._tree(source, at)
 
     def _tree(self, source: HostFile, at: At) -> None:
@@ -147,7 +147,7 @@ class _HostCopying:
                 self._file(item.source, item.to)
                 continue
             if item.source.identity in item.above:
-                raise self.plan.error(f"{_shown(item.source)} is a link to a folder that it is in")
+                raise self.plan.error(f"{_shown(item.source)} is a link to a folder above it")
             to = self._made(item.source, item.to)
             above = item.above | {item.source.identity}
             if len(above) > _DEEPEST:
@@ -168,7 +168,7 @@ class _HostCopying:
             self.plan.spend(1)
             return at
         if at.entry is not None:
-            raise self.plan.error(f"{shown(at.path)} is not a folder, and {_shown(source)} is one")
+            raise self.plan.error(f"the folder {_shown(source)} cannot replace {shown(at.path)}, which is not a folder")
         return self.plan.put(at, Entry(at.path, DIR, source.mode & _KEPT, 0, 0, 0))
 
     def _file(self, source: HostFile, at: At) -> None:
@@ -183,7 +183,7 @@ class _HostCopying:
             entry = Entry(at.path, source.kind, old.mode & 0o777, old.uid, old.gid, 0, size=source.size)
         else:
             what = "a folder" if old.kind == DIR else "a device, pipe or socket"
-            raise self.plan.error(f"{shown(at.path)} is {what}, and {_shown(source)} is not copied over it")
+            raise self.plan.error(f"{_shown(source)} cannot replace {shown(at.path)}, which is {what}")
         self.plan.put(at, entry, source if source.kind == FILE else None)
 
     def _through(self, link: At) -> At:

@@ -161,7 +161,7 @@ class HostFolder:
         real = Path(f"/proc/self/fd/{fd}").readlink()
         if self._allowed and not any(real.is_relative_to(top) for top in self._allowed):
             os.close(fd)
-            raise HostError(f"{_shown(path)} leads out of the folder that may be copied from, to {real}")
+            raise HostError(f"{_shown(path)} is outside of the folders that may be copied from: it is {real}")
         return fd
 
     def _described(self, fd: int, path: bytes) -> HostFile:
@@ -178,7 +178,7 @@ class HostFolder:
             (found.st_dev, found.st_ino),
         )
         if kind == FILE and not file.size and self._has_bytes(fd, path):
-            raise HostError(f"{_shown(path)} has no size, but bytes: copy it to a plain file first")
+            raise HostError(f"{_shown(path)} has content but reports no size: copy it to a regular file first")
         return file
 
     def _has_bytes(self, fd: int, path: bytes) -> bool:

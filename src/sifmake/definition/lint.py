@@ -85,9 +85,9 @@ def lint_definition(
 def _without_value(name: str, line: int, section: str) -> LintFinding:
     if is_secret(name):
         text = f"the argument {name[:60]} looks like a secret: its value is recorded in the image"
-        hint = "build with --secret, which leaves nothing in the image"
+        hint = "use --secret, which leaves nothing in the image"
         return LintFinding(line, section, "secret-in-argument", "warning", text, hint)
-    text = f"the argument {name[:60]} has no value of its own"
+    text = f"the argument {name[:60]} has no default"
     hint = f"add a line {name[:60]}=VALUE below %arguments, or build with --build-arg {name[:60]}=VALUE"
     return LintFinding(line, section, "argument-without-value", "warning", text, hint)
 
@@ -112,7 +112,7 @@ def _check_name(number: int, line: str) -> Iterator[LintFinding]:
     name = written.lower()
     shown = words_of(line)[0][:40]
     if line[0] != "%":
-        hint = "begin a section at the start of its line, and no line of a script with blanks and %"
+        hint = "write it in the first column; no line of a script may begin with blanks and %"
         yield LintFinding(number, "", "indented-section", "error", f"the section {shown} is indented", hint)
     elif match := _TAB.match(line):
         hint = f"write a space after %{match[1]}"
@@ -129,7 +129,7 @@ def _check_files_name(number: int, rest: str) -> Iterator[LintFinding]:
     before = before_comment(rest)
     words = words_of(before)
     if before and not words:
-        text = "Apptainer copies nothing, and says nothing, where blanks follow %files"
+        text = "Apptainer silently copies nothing if blanks follow %files"
         yield LintFinding(number, "files", "blank-after-files", "warning", text, "write %files and nothing else")
     elif len(words) == 2 and words[0] != "from":
         text = f"{words[0][:40]!r} is read as 'from'"

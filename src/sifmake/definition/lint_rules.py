@@ -80,11 +80,11 @@ def _lines(section: Section | None) -> Iterator[tuple[int, str]]:
 def _check_base(stage: BuildStage) -> Iterator[Note]:
     base = stage.base
     if base.agent in {"docker", "oras"} and "@sha256:" not in base.reference:
-        text = f"the base {base.reference[:80]} has no digest: it may be another image tomorrow"
+        text = f"the base {base.reference[:80]} has no digest, so it can change"
         hint = "write NAME:TAG@sha256:..., or build it in a project, whose lock records the digest"
         yield Note(base.line, "", "unpinned-base", text, hint)
     if base.agent in {"http", "https"}:
-        text = f"the base {base.agent}://{base.reference[:80]} may be another file tomorrow"
+        text = f"the base {base.agent}://{base.reference[:80]} can change"
         yield Note(base.line, "", "unpinned-base", text, "build it in a project, whose lock records the digest")
 
 
@@ -96,7 +96,7 @@ def _check_arguments(stage: BuildStage) -> Iterator[Note]:
             yield Note(number, "arguments", "argument-not-used", text, "write NAME=VALUE, or begin it with #")
         elif is_secret(pair[0]) or _SECRET_VALUE.search(pair[1]):
             text = f"the argument {pair[0][:60]} looks like a secret: its value is recorded in the image"
-            hint = "take it out, and build with --secret, which leaves nothing in the image"
+            hint = "remove it and use --secret, which leaves nothing in the image"
             yield Note(number, "arguments", "secret-in-argument", text, hint)
 
 
@@ -115,7 +115,7 @@ def _check_files(stage: BuildStage) -> Iterator[Note]:
 def _check_labels(stage: BuildStage, *, last: bool) -> Iterator[Note]:
     section = stage.sections.get("labels")
     if section and not last:
-        text = "labels of this stage are in no image: only those of the last one are"
+        text = "labels of this stage are lost: only those of the last stage are kept"
         yield Note(section.line, "labels", "label-lost", text, "move them to the last stage")
     seen: dict[str, int] = {}
     for number, line in _lines(section):
@@ -127,10 +127,10 @@ def _check_labels(stage: BuildStage, *, last: bool) -> Iterator[Note]:
             text = f"the label {name[:60]!r} has no value: = does not end a name"
             yield Note(number, "labels", "label-without-value", text, "write a space between name and value")
         if name in seen:
-            text = f"the label {name[:60]!r} of line {seen[name]} is lost: it stands here again"
+            text = f"this replaces the label {name[:60]!r} of line {seen[name]}"
             yield Note(number, "labels", "label-lost", text, "remove one of them")
         if _RESERVED.fullmatch(name):
-            text = f"the label {name[:60]!r} is set by the build, and is lost without --force"
+            text = f"the build sets the label {name[:60]!r}: yours is ignored without --force"
             yield Note(number, "labels", "label-lost", text, "use a name of your own")
         seen[name] = number
 
@@ -142,7 +142,7 @@ def _check_scripts(stage: BuildStage) -> Iterator[Note]:
             continue
         own = trimmed(section.text).startswith("#!")
         if own and not section.text.startswith("#!"):
-            text = "a blank line stands before #!, which then says nothing"
+            text = "#! has no effect after a blank line"
             yield Note(section.lines.of(0), name, "late-shebang", text, "put #! on the first line of the section")
         if len(section.words) > 1 or (own and section.words):
             text = f"the words after %{name} reach the shell as one argument"
@@ -162,8 +162,8 @@ def _check_post(stage: BuildStage, *, last: bool) -> Iterator[Note]:
         installs = installs or (number if actions & _APT_INSTALLS else 0)
         cleaned = cleaned or "distclean" in actions or bool(_APT_LISTS.search(code))
     if installs and not cleaned and last:
-        text = "apt-get installs, and its lists stay in the image"
-        yield Note(installs, "post", "apt-lists", text, "add rm -rf /var/lib/apt/lists/* behind it")
+        text = "apt-get leaves its package lists in the image"
+        yield Note(installs, "post", "apt-lists", text, "add rm -rf /var/lib/apt/lists/* after it")
 
 
 def _apt_actions(code: str) -> set[str]:

@@ -113,7 +113,7 @@ class _Reader:
         before, *rest = pieces
         self._check_before(before)
         if not rest:
-            raise self.place.error(0, "there is no stage in the file", "begin it with a line Bootstrap: AGENT")
+            raise self.place.error(0, "the file has no stage", "start it with Bootstrap: AGENT")
         if len(rest) > self.limits.definition_stages:
             line = rest[self.limits.definition_stages].lines.of(0)
             most = self.limits.definition_stages
@@ -136,14 +136,16 @@ class _Reader:
     def _check_before(self, piece: Piece) -> None:
         """Refuse anything but comments and blank lines before the first ``Bootstrap:``."""
         raw = _Raw.of(piece, self.place, self.limits)
-        hint = "begin the stage with a line Bootstrap: AGENT"
+        hint = "start the header with Bootstrap: AGENT"
         if raw.header.lines:
             key, line = next(iter(raw.header.lines.items()))
-            raise self.place.error(line, f"the stage begins with {key.capitalize()}: and not with Bootstrap:", hint)
+            raise self.place.error(
+                line, f"the first line of the header is {key.capitalize()}:, and not Bootstrap:", hint
+            )
         if raw.blocks:
             block = raw.blocks[0]
             number = piece.lines.of(block.at)
-            raise self.place.error(number, "a section stands before the header", hint, section=block.name)
+            raise self.place.error(number, "this section comes before the header", hint, section=block.name)
 
     def _stage(self, raw: _Raw) -> BuildStage:
         defaults, odd = parse_arguments(_joined(raw, raw.named("arguments")).get("arguments"))
@@ -185,9 +187,9 @@ class _Reader:
             raise self.place.error(line, what, "give each stage a name of its own with Stage:")
         for files in stage.files:
             if files.stage and files.stage not in names:
-                known = ", ".join(sorted(names)) or "none has a name"
+                known = ", ".join(sorted(names)) or "none with a name"
                 what = f"there is no stage {files.stage[:60]!r} above this one"
-                raise self.place.error(files.line, what, f"stages above: {known}", section="files")
+                raise self.place.error(files.line, what, f"the stages above are: {known}", section="files")
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def _write_help(editor: Editor, stage: BuildStage, below: Below, choice: Section
     if not text:
         return []
     if not choice.force and below.read(_HELP) is not None:
-        return ["the base has a help text: %help is left out; use --force to replace it"]
+        return ["the base has a help text: %help is ignored; use --force to replace it"]
     editor.write(_HELP, _bytes(f"{text}\n"), 0o644, keep_mode=True)
     return []
 

@@ -101,7 +101,7 @@ def cut_sections(piece: Piece, place: Place, limits: Limits) -> tuple[list[str],
 def _named(line: str, number: int, place: Place) -> tuple[str, str, str | None]:
     """Return name, app and arguments of a section's first line."""
     if line[0] != "%":
-        hint = "begin a section at the start of its line, and no line of a script with blanks and %"
+        hint = "write it in the first column; no line of a script may begin with blanks and %"
         raise place.error(number, f"the section {trimmed(line)[:40]!r} is indented", hint)
     written, space, rest = line.lstrip("%").partition(" ")
     name = written.lower()
@@ -118,7 +118,7 @@ def _check_app(written: str, app: str, number: int, place: Place) -> None:
     if written != written.lower():
         raise place.error(number, f"the section %{written} is not known", f"write %{written.lower()} {app}")
     if not app:
-        raise place.error(number, f"%{written} has no name of an app", f"write %{written} NAME")
+        raise place.error(number, f"%{written} needs the name of an app", f"write %{written} NAME")
     if app in {".", ".."} or "/" in app or not app.isprintable():
         hint = "use letters, digits and -"
         raise place.error(

@@ -78,7 +78,7 @@ class _StageCopying:
         for path in self._sources(line.source):
             inode = self._source.resolve(_bytes(path))
             if inode is None or (path.endswith("/") and inode.kind != DIR):
-                raise self.plan.error(f"{path} is not in the stage {self._stage}", "look at what its %post makes")
+                raise self.plan.error(f"{path} is not in the stage {self._stage}", "check what its %post creates")
             wanted = line.destination or path
             at = self.plan.resolve(_bytes(wanted))
             if at.entry is None:
@@ -98,12 +98,12 @@ class _StageCopying:
     def _onto(self, inode: Inode, at: At, path: str) -> None:
         if inode.kind == DIR:
             if at.entry is not None and at.entry.kind != DIR:
-                raise self.plan.error(f"{shown(at.path)} is not a folder, and {path} is one")
+                raise self.plan.error(f"the folder {path} cannot replace {shown(at.path)}, which is not a folder")
             top = at if at.is_folder else self.plan.put(at, Entry(at.path, DIR, 0o755, 0, 0, 0))
             self._inside(inode, top)
         elif inode.kind == FILE:
             if at.is_folder:
-                raise self.plan.error(f"{shown(at.path)} is a folder, and {path} is not")
+                raise self.plan.error(f"{path} cannot replace {shown(at.path)}, which is a folder")
             self.plan.put(at, _entry(inode, at.path), inode)
         else:
             raise self.plan.error(f"{path} is a device or a named pipe", "make it in %post of this stage")

@@ -109,7 +109,7 @@ def _cut(post: Section, place: Place) -> list[PostStep]:
 def _step(indices: range, lines: list[str], inside: list[_Marker], post: Section, place: Place) -> Iterator[PostStep]:
     """Yield the step of some lines, if there is a command in them."""
     if len(inside) > 1:
-        raise place.error(post.lines.of(inside[1].index), "the step has two times to expire", section="post")
+        raise place.error(post.lines.of(inside[1].index), "the step has two expiry times", section="post")
     kept = [index for index in indices if not inside or index != inside[0].index]
     if any(_is_command(lines[index]) for index in kept):
         runs = tuple((at, post.lines.of(index)) for at, index in enumerate(kept))
@@ -136,19 +136,19 @@ def _check(post: Section, markers: list[_Marker], place: Place) -> None:
     first = post.lines.of(markers[0].index)
     name = _shell_of(post)
     if name not in _SHELLS:
-        what = f"%post is run by {name[:40]}, and cannot be cut into steps"
+        what = f"{name[:40]} runs %post, which cannot be cut into steps"
         raise place.error(first, what, "remove the marker, or use sh, dash, bash or ash", section="post")
     scan = ShellScan(post.text, bash=name == "bash")
     try:
         scan.run()
     except UnclearError as error:
-        what = f"the steps of %post are not certain: {error}"
+        what = f"cannot tell where the steps of %post begin: {error}"
         hint = "remove the markers, or write this line more simply"
         raise place.error(post.lines.of(error.line), what, hint, section="post") from None
     lines = post.text.split("\n")
     for marker in markers:
         if marker.index not in scan.comments or not lines[marker.index].startswith("#"):
-            what = "a marker stands within a command, a here-document, a quote or a continued line, or is indented"
+            what = "a marker is inside a command, here-document, quote or continued line, or is indented"
             hint = "put it between two commands, at the start of its line"
             raise place.error(post.lines.of(marker.index), what, hint, section="post")
     last = max((marker.index for marker in markers if marker.expires is None), default=-1)

@@ -1,8 +1,9 @@
-"""Apps in images that are built on images with apps."""
+"""Bases of definition files: their apps, and those that are missing."""
 
 import pytest
 
 import sifmake
+from sifmake.errors import SifmakeError
 from support.building import Works, needs_scripts
 from support.definition_golden import text_in
 
@@ -27,3 +28,12 @@ def test_each_image_lists_its_own_apps(works, monkeypatch):
     assert text_in(works.folder / "next.sif", "/.singularity.d/env/94-appsbase.sh") == ""
     assert text_in(works.folder / "next.sif", "/scif/apps/one/made") == "/scif/apps/one one\n"
     assert "one" in sifmake.inspect("next.sif").attributes["apps"]
+
+
+def test_a_base_that_is_missing_names_its_line(works, monkeypatch):
+    monkeypatch.setenv("SIFMAKE_CACHE", str(works.folder / "store"))
+    definition = works.folder / "missing.def"
+    definition.write_text("# c\nBootstrap: oci\nFrom: missing-layout\n")
+    with pytest.raises(SifmakeError) as error:
+        sifmake.build(definition, works.folder / "out.sif", force=True)
+    assert str(error.value).startswith(f"{definition}:3: oci:missing-layout: ")
