@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +126,15 @@ def test_a_failing_script_is_named_and_leaves_nothing(works, text, what):
     assert str(log) in str(raised.value)
     assert log.read_bytes() in works.output
     log.unlink()
+
+
+@needs_scripts
+def test_the_tree_of_a_failed_step_stays_where_it_is_asked_for(works):
+    with pytest.raises(StepError, match=r"chroot (\S+) /bin/sh") as raised:
+        works.build("%post\n    echo mine > /mine\n    false\n", keep_failed=True)
+    kept = re.search(r"chroot (\S+) /bin/sh", str(raised.value))[1]
+    assert (Path(kept) / "mine").read_text() == "mine\n"
+    shutil.rmtree(kept)
 
 
 @needs_scripts

@@ -60,6 +60,8 @@ class BuildOptions(TypedDict, total=False):
         cache_steps: Whether steps that ran before are taken from the store (yes).
         allow_host_sections: Whether ``%pre`` and ``%setup`` may run, on this machine (no).
         privileged_post: Whether ``%post`` keeps all capabilities if root builds (no).
+        keep_failed: Whether the tree of a script that fails stays; the error says where (no).
+        tmpdir: Folder on a local disk in which trees are unpacked (``$SIFMAKE_TMPDIR``, ``$TMPDIR``, ``/var/tmp``).
         plain_http: Whether registries may be asked without TLS (no).
         auth_file: Registry credentials in Docker's form, instead of the usual files.
         credentials: User and password for the registry of the base, before all others.
@@ -77,6 +79,8 @@ class BuildOptions(TypedDict, total=False):
     cache_steps: bool
     allow_host_sections: bool
     privileged_post: bool
+    keep_failed: bool
+    tmpdir: StrPath | None
     plain_http: bool
     auth_file: StrPath | None
     credentials: tuple[str, str] | None
@@ -229,6 +233,8 @@ def _step_settings(options: BuildOptions) -> StepSettings:
         use_cache=options.get("cache_steps", True),
         allow_host=options.get("allow_host_sections", False),
         privileged=options.get("privileged_post", False),
+        keep_failed=options.get("keep_failed", False),
+        tmpdir=as_path(options.get("tmpdir")),
     )
 
 

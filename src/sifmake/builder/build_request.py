@@ -42,7 +42,7 @@ class StepSettings:
         allow_host: Whether ``%pre`` and ``%setup`` may run.
         privileged: Whether ``%post`` keeps all capabilities.
         keep_failed: Whether the tree of a failed step stays.
-        clean: Names of profiles: what is left out of layers.
+        tmpdir: Folder in which trees are unpacked; None for what the environment says.
     """
 
     network: str = "host"
@@ -52,7 +52,7 @@ class StepSettings:
     allow_host: bool = False
     privileged: bool = False
     keep_failed: bool = False
-    clean: tuple[str, ...] = ()
+    tmpdir: Path | None = None
 
 
 @dataclass(frozen=True)

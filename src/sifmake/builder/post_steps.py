@@ -6,6 +6,7 @@ import hashlib
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from sifmake.builder.post_environment import chosen_variables, post_environment
@@ -186,7 +187,7 @@ class PostSteps:
             binds=tuple(sorted(bind.target for bind in settings.binds)),
             secrets=tuple(sorted(settings.secrets)),
             epoch=around.epoch,
-            clean=tuple(sorted(settings.clean)),
+            clean=(),
             snapshot=hashlib.sha256(snapshot).hexdigest() if snapshot else "",
             carries=carries,
             privileged=settings.privileged,
@@ -198,8 +199,13 @@ class PostSteps:
         shown = self._mask(result.command.encode("utf-8", "surrogateescape")).decode(errors="replace")
         shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
         command = f" after `{one_line(shown)}`" if shown else ""
-        what = f"the script ended with exit status {result.status}{command}"
-        return StepError(what, where=f"{self._source}:{line}: %post", hint=f"what it printed is in {log}")
+        full = ", and the disk is full" if result.full else ""
+        what = f"the script ended with exit status {result.status}{command}{full}"
+        hint = f"what it printed is in {log}"
+        if result.kept:
+            root = "" if os.geteuid() == 0 else "unshare --user --map-root-user "
+            hint += f"; a shell in its tree: {root}chroot {quote(str(result.kept))} /bin/sh"
+        return StepError(what, where=f"{self._source}:{line}: %post", hint=hint)
 
     def _refuse_secrets(self, result: StepResult, pack: Pack) -> None:
         """Fail if the layer, the labels or the state of the shell hold a secret; then nothing is kept."""

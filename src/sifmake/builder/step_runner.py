@@ -71,6 +71,8 @@ class StepResult:
         snapshot: State of the shell at its end.
         ended: Whether the script has ended itself.
         faked: What happened that the layer cannot hold.
+        full: Whether the disk was full when it failed.
+        kept: Folder with the tree of a script that failed, if it was to stay.
     """
 
     pack: Pack | None
@@ -81,6 +83,8 @@ class StepResult:
     snapshot: bytes = b""
     ended: bool = False
     faked: tuple[str, ...] = ()
+    full: bool = False
+    kept: Path | None = None
 
 
 @dataclass
@@ -91,19 +95,17 @@ class StepRunner:
         settings: How.
         maker: Makes the layers.
         progress: Where output and messages go.
-        folder: Where trees are unpacked; None for the usual place.
     """
 
     settings: StepSettings
     maker: LayerMaker
     progress: Progress
-    folder: Path | None = None
     _held: ExitStack = field(default_factory=ExitStack, init=False)
 
     @cached_property
     def trees(self) -> UnpackedTrees:
         """Unpacked trees, in a folder that is made when the first step runs."""
-        return UnpackedTrees(self.folder or UnpackedTrees.usual_folder())
+        return UnpackedTrees(UnpackedTrees.usual_folder(self.settings.tmpdir))
 
     @cached_property
     def scratch(self) -> Path:
@@ -164,14 +166,21 @@ class StepRunner:
                 carry=script.carries,
                 privileged=settings.privileged,
                 setup=script.on_host,
+                keep=settings.keep_failed,
+                copy=not self.choice.overlay,
             )
             result = stack.enter_context(run_post(request))
             if result.status:
-                return StepResult(None, result.status, result.line, result.command)
+                kept = self._keep(result.kept) if result.kept else None
+                return StepResult(None, result.status, result.line, result.command, full=result.full, kept=kept)
             pack = self.maker.make(result.layer(), "layer of %setup" if script.on_host else "layer of %post")
             ended = not result.reached_end
             labels, snapshot, faked = result.labels, result.snapshot, tuple(result.faked)
         return StepResult(pack, 0, 0, "", labels, snapshot, ended, faked)
+
+    def _keep(self, folder: Path) -> Path:
+        """Move the tree of a failed step out of what is removed with the build."""
+        return folder.rename(self.trees.folder / folder.name)
 
     @contextmanager
     def logged(self, key: str, output: Callable[[bytes], None]) -> Iterator[tuple[Path, Callable[[bytes], None]]]:

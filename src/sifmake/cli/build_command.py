@@ -11,9 +11,12 @@ from sifmake.cli.build_words import add_build_words, as_secrets, refuse_foreign
 from sifmake.cli.pull_words import add_registry_words, credentials_of, is_plain_http
 from sifmake.cli.subcommands import examples
 from sifmake.errors import TargetExistsError, UsageError
+from sifmake.printing import print_json
 
 if TYPE_CHECKING:
     import argparse
+
+    from sifmake.api.building import BuiltImage
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-host-sections", action="store_true", help="let %%pre and %%setup run, outside of the image"
     )
+    parser.add_argument("--json", action="store_true", help="print what was built as JSON")
+    parser.add_argument("--tmpdir", type=Path, metavar="DIR", help="where trees are unpacked (default: SIFMAKE_TMPDIR)")
+    parser.add_argument("--no-cleanup", action="store_true", help="keep the tree of a script that fails")
     parser.add_argument("--privileged-post", action="store_true", help="let %%post keep all capabilities of root")
     add_registry_words(parser)
     add_build_words(parser)
@@ -92,18 +98,28 @@ def run(args: argparse.Namespace) -> int:
             cache_steps=not args.no_cache_steps,
             allow_host_sections=args.allow_host_sections,
             privileged_post=args.privileged_post,
+            keep_failed=args.no_cleanup,
+            tmpdir=args.tmpdir,
             plain_http=args.no_https or is_plain_http(os.environ),
             auth_file=args.authfile,
             credentials=credentials_of(args),
             output=_print_output,
         )
-        console.info(f"{image.path}: " + (f"{image.size} bytes" if image.size else "a sandbox"))
+        if args.json:
+            print_json(_document(image))
+        else:
+            console.info(f"{image.path}: " + (f"{image.size} bytes" if image.size else "a sandbox"))
     except TargetExistsError as error:
         error.hint = "use --force to replace it"
         raise
     finally:
         console.close()
     return 0
+
+
+def _document(image: BuiltImage) -> dict[str, object]:
+    steps = {"run": image.steps_run, "cached": image.steps_cached}
+    return {"path": str(image.path), "size": image.size, "steps": steps}
 
 
 def _words(words: list[str]) -> tuple[str, str]:

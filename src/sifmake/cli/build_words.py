@@ -38,7 +38,6 @@ _REFUSED = {
     "--keep-layers": "SIF files have one root file system here",
     "--data": "data containers are not made",
     "--compat32": "SIF files are for machines with 64 bits",
-    "--json": "definitions are text",
 }
 _REFUSED_WITH_VALUE = {
     "--pem-path": "encrypted images are not made",
@@ -57,7 +56,6 @@ _LARGEST_SECRET = 500 << 10
 def add_build_words(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     group = parser.add_argument_group("options that apptainer and singularity have too")
-    group.add_argument("--tmpdir", metavar="DIR", help="where trees are unpacked, as SIFMAKE_TMPDIR")
     group.add_argument("--disable-cache", action="store_true", help="no effect; SIFMAKE_CACHE=DIR is another store")
     for words, why in _IDLE.items():
         group.add_argument(*words.split(), action="store_true", help=f"no effect: {_safe(why)}")

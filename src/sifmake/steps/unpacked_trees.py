@@ -70,9 +70,10 @@ class UnpackedTrees:
             (folder / name).mkdir(0o700, exist_ok=True)
 
     @classmethod
-    def usual_folder(cls, environ: Mapping[str, str] = os.environ) -> Path:
-        """Return where they are: below ``$SIFMAKE_TMPDIR``, else where temporary files go, else below /var/tmp."""
-        parent = next((Path(environ[name]) for name in _VARIABLES if environ.get(name)), _USUAL)
+    def usual_folder(cls, parent: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+        """Return where they are: below ``parent``, ``$SIFMAKE_TMPDIR``, where temporary files go, or /var/tmp."""
+        if parent is None:
+            parent = next((Path(environ[name]) for name in _VARIABLES if environ.get(name)), _USUAL)
         return parent.absolute() / f"sifmake-{os.geteuid()}"
 
     def has(self, key: str) -> bool:
