@@ -87,7 +87,7 @@ def test_what_has_no_root_file_system_is_said(tmp_path: Path, capsys: pytest.Cap
     path = write_sif(tmp_path / "a.sif")
     assert main(["sif", "digest", str(path)]) == 1
     assert capsys.readouterr().err == (
-        f"sifmake: error: {path}: the root file system cannot be read: this is no squashfs 4.0; "
+        f"sifmake: error: {path}: the root file system cannot be read: not a squashfs 4.0 file system; "
         "run `sifmake sif list` to see its objects\n"
     )
 

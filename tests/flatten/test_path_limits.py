@@ -62,7 +62,7 @@ def test_paths_that_cost_much_end_soon(tmp_path: Path, make, limit: str) -> None
     target.write_bytes(b"old")
     ran = measured("pull", "--force", "x.sif", "oci:layout:latest", cwd=tmp_path)
     assert ran.status == 1, ran.err
-    assert f"(a limit); set {limit} under limits" in ran.err.splitlines()[-1]
+    assert f"(a limit); raise {limit} (limits:" in ran.err.splitlines()[-1]
     assert "damaged" not in ran.err
     assert ran.memory < 256 * MIB
     assert ran.seconds < 5

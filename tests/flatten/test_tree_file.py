@@ -74,7 +74,7 @@ def test_a_tree_that_somebody_made_up_is_refused(made, which):
     write(path, rows, origins)
     assert load(path, packs).digest == flattened.digest
     write(path, TAMPERED[which](rows), origins)
-    with pytest.raises(FlattenError, match="does not fit"):
+    with pytest.raises(FlattenError, match="does not match"):
         load(path, packs)
 
 

@@ -103,7 +103,7 @@ def check(tmp_path, layers, reason):
 def test_what_entries_take_follows_the_size_of_the_layers(tmp_path, kind, spread):
     count = COUNTS.get(kind, 800) // spread
     layers = [chain(map(MEMBERS[kind], range(at, at + count)), [bytes(1024)]) for at in range(0, spread * count, count)]
-    check(tmp_path, layers, "layer-listing-bytes under limits")
+    check(tmp_path, layers, "raise layer-listing-bytes")
 
 
 def test_several_layers_do_not_inflate_to_more_than_one_may(tmp_path):

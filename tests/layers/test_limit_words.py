@@ -25,6 +25,6 @@ def test_the_limit_is_named(tmp_path, monkeypatch, capsys, limits):
     write_layout(tmp_path / "layout", blobs, {"latest": blobs.image([LAYER])})
     assert main(["pull", "x.sif", "oci:layout:latest", "--arch", "amd64"]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert f"set {next(iter(limits))} under limits" in line
+    assert f"raise {next(iter(limits))} (limits: in sifmake.yaml)" in line
     assert "damaged" not in line
     assert not (tmp_path / "x.sif").exists()

@@ -98,5 +98,5 @@ def test_digests():
     assert is_digest("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
     assert not is_digest("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n")
     assert check_bytes(b"", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", 0) == b""
-    with pytest.raises(IntegrityError, match="1 bytes, 0 were announced"):
+    with pytest.raises(IntegrityError, match="1 bytes, but 0 were announced"):
         check_bytes(b"x", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", 0)

@@ -109,5 +109,7 @@ def test_errors_say_what_to_do():
 
 @pytest.mark.parametrize("text", ["http://localhost:5000/ns/img:tag", "https://quay.io/x", "docker://alpine", "://x"])
 def test_a17_a_scheme_is_no_part_of_a_name(text):
-    with pytest.raises(BadReferenceError, match=r"no scheme; leave out everything up to ://; .*--no-https"):
+    with pytest.raises(
+        BadReferenceError, match=r"must not have a scheme; leave out everything up to ://; .*--no-https"
+    ):
         parse_reference(text)

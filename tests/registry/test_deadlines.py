@@ -24,7 +24,7 @@ from support.registry import FakeRegistry
 SLOW = 0.05
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-NO_CONTENT, NO_END = "bytes besides its content", "no end of its head"
+NO_CONTENT, NO_END = "bytes besides its content", "did not end within"
 HEADS = {
     "100 without end": (endlessly(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), NO_CONTENT),
     "103 without end": (
@@ -38,7 +38,7 @@ HEADS = {
         endlessly(b"A: " + b"b" * 2000 + b"\r\n", b"HTTP/1.1 103 X\r\n"),
         NO_CONTENT,
     ),
-    "one long header": (endlessly(b"a" * 4096, OK + b"A: "), "(header line|no content)"),
+    "one long header": (endlessly(b"a" * 4096, OK + b"A: "), "(header line|besides its content)"),
     "headers": (endlessly(b"A: b\r\n", OK), "(100 headers|no content)"),
     "headers now and then": (endlessly(b"A: b\r\n", OK, pause=SLOW), NO_END),
     "bytes of a status line": (endlessly(b"H", pause=SLOW), NO_END),

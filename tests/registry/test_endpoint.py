@@ -101,7 +101,7 @@ def test_credentials_are_not_sent_to_a_token_service_without_tls():
     challenge = Answer(401, WWW_Authenticate='Bearer realm="http://auth.example/token"')
     alice = Credentials("alice", "secret")
     status, urls, _ = ask({"https://registry.example/v2/": challenge}, credentials=alice)
-    assert "sent to auth.example without TLS" in str(status)
+    assert "send credentials to auth.example without TLS" in str(status)
     assert urls == ["https://registry.example/v2/"]
 
 

@@ -168,7 +168,7 @@ def test_an_old_archive_with_a_circle_of_parents(tmp_path):
         (b"{}", "lists no images"),
         (b"[1]", "does not have the form that docker save writes"),
         (b"{", "not JSON"),
-        (entry("b/layer.tar"), "1 layers, the config 2 DiffIDs"),
+        (entry("b/layer.tar"), "1 layers, but the config has 2 DiffIDs"),
         (entry("b/layer.tar", "../../x"), "no member '../../x'"),
         (json.dumps([{"Config": "no.json", "Layers": []}]).encode(), "no config 'no.json'"),
     ],

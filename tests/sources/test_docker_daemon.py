@@ -55,7 +55,7 @@ def test_an_image_by_its_id(environ, image):
 
 
 def test_an_image_that_is_not_there(environ, image):
-    with pytest.raises(SourceError, match=r"docker-daemon:nope:latest: the engine has no such image; docker pull"):
+    with pytest.raises(SourceError, match=r"docker-daemon:nope:latest: the engine has no such image; run `docker pull"):
         pull("docker-daemon:nope", environ=environ)
 
 

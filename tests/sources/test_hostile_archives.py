@@ -96,7 +96,7 @@ HOSTILE = {
     ),
     "more members than time": (
         lambda: compressed(header(b"0", b"") * 1000, 101),
-        "more than 100000 members and extended headers; set archive-members",
+        "more than 100000 members and extended headers; raise archive-members",
     ),
 }
 

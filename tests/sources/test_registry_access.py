@@ -198,7 +198,7 @@ def test_a21_a_lying_mirror_is_found_out_and_passed_over(registry):
         mirrors = {registry.host: HostSettings(mirrors=(mirror.host,))}
         pulled = pull_from(registry, registries=mirrors, known=Memory(f"{registry.host}/org/image:1"))
     assert pulled.image.digest == digest
-    assert any("does not have the digest" in text for text in pulled.messages.warnings)
+    assert any("digest mismatch" in text for text in pulled.messages.warnings)
 
 
 def test_secrets_are_in_no_message(registry):

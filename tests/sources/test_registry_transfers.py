@@ -176,7 +176,7 @@ def test_a24_progress_counts_as_a_fresh_start(registry, image, layer):
 
 def test_a_transfer_that_breaks_for_ever_ends(registry, image, layer):
     registry.on("GET", layer, lambda request: request.served(cut=0))
-    with pytest.raises(RegistryError, match=r"broke off 5 times, lastly after 0 of \d+ bytes"):
+    with pytest.raises(RegistryError, match=r"was interrupted 5 times, lastly after 0 of \d+ bytes"):
         pull_from(registry)
 
 

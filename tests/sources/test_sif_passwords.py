@@ -93,7 +93,7 @@ def test_typed_credentials_and_variables_do_so_too(server, tmp_path):
 
 def test_without_them_one_line_says_what_to_do(server, tmp_path):
     guard(server)
-    with pytest.raises(RegistryError, match=r"\(401\): the file is private, .*; run `sifmake registry login"):
+    with pytest.raises(RegistryError, match=r"\(401\): the file is private or .*; run `sifmake registry login"):
         fetch(f"https://{server.host}/file.sif", tmp_path, trusting(server, tmp_path))
 
 

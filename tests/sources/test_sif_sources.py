@@ -172,7 +172,7 @@ def test_a_local_sif(tmp_path):
 
 
 def test_transports_are_not_mixed_up(tmp_path):
-    with pytest.raises(BadReferenceError, match="finished SIF"):
+    with pytest.raises(BadReferenceError, match="prebuilt SIF"):
         open_source("oras://host/x:1", settings())
     with pytest.raises(BadReferenceError, match="not a SIF file"):
         open_sif_source("docker://x", settings())

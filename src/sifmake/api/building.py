@@ -165,7 +165,7 @@ def _check(definition: Definition, path: Path, options: BuildOptions, told: Prog
     if definition.unused:
         what = f"no {{{{ }}}} of the definition asks for the build argument {definition.unused[0]}"
         if not options.get("warn_unused_build_args"):
-            hint = "is the name right? --warn-unused-build-args makes this a warning"
+            hint = "check the name, or use --warn-unused-build-args"
             raise UsageError(what, where=definition.source, hint=hint)
         told.warning(what)
 
@@ -245,8 +245,8 @@ def _bind(text: str) -> HostBind:
     target, _, kind = rest.partition(":")
     target = target or source
     if not source or not target.startswith("/") or kind not in ("", "ro", "rw"):
-        raise UsageError(f"{text!r} is no bind", hint="write SRC[:DEST[:ro]], with an absolute path as DEST")
+        raise UsageError(f"{text!r} is not a bind", hint="write SRC[:DEST[:ro]], with an absolute path as DEST")
     path = Path(source)
     if not path.exists():
-        raise UsageError("there is nothing to bind", where=source, hint="is the path right?")
+        raise UsageError("there is nothing to bind", where=source, hint="check the path")
     return HostBind(path.absolute(), target, read_only=kind == "ro")

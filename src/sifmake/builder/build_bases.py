@@ -27,10 +27,10 @@ _SIF_AGENTS = frozenset({"oras", "http", "https"})
 
 @dataclass(frozen=True)
 class OpenedBase:
-    """A base at hand.
+    """A base image that is available.
 
     Attributes:
-        packs: Its layers, lowest first; they belong to whoever got it.
+        packs: Its layers, lowest first; the caller owns them.
         settings: Of the OCI image that it is; None for what has no image config.
         is_prepared: Whether files of ``/.singularity.d`` that it has keep their content.
         created: RFC 3339 time of the image; may be empty.

@@ -48,7 +48,7 @@ def read_spec(word: str, arguments: Mapping[str, str], limits: Limits) -> BuildS
 
     Raises:
         UsageError: There is no such file.
-        BadReferenceError: It is no path and no image URI.
+        BadReferenceError: It is neither a path nor an image URI.
         DefinitionError: The definition file cannot be understood.
     """
     if word.startswith(_BUNDLE_PREFIX):

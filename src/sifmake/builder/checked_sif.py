@@ -76,7 +76,7 @@ def _is_whole(found: Found) -> bool:
 
 
 def _is_of(found: Found, key: str) -> bool | None:
-    """Tell whether a file belongs to a key; its name is no proof if other users can rename files.
+    """Tell whether a file belongs to a key; its name proves nothing if other users can rename files.
 
     A file that was made from an image contains the image's manifest; for a prebuilt file the key may be its digest.
     Return None if neither applies.

@@ -25,7 +25,7 @@ _TRUE = frozenset({"1", "true", "yes"})
 
 
 class HostSections:
-    """Runs them, every time anew.
+    """Runs them, every time again.
 
     Args:
         runner: Runs ``%setup`` where it can change the tree.

@@ -37,7 +37,7 @@ class LocalTree:
     """A root file system as one layer.
 
     Attributes:
-        pack: The layer; belongs to whoever got it.
+        pack: The layer; the caller owns it.
         oci_config: What the SIF file says of the image's settings; None where it says nothing.
     """
 
@@ -59,7 +59,7 @@ def open_local_tree(path: Path, maker: LayerMaker, store: Store, limits: Limits)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise SourceError("there is no such file or folder", where=str(path), hint="is the path right?") from None
+        raise SourceError("there is no such file or folder", where=str(path), hint="check the path") from None
     try:
         return _of_file(path, fd, maker, store, limits)
     finally:

@@ -90,7 +90,7 @@ def _secret(text: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
     parts = dict(part.partition("=")[::2] for part in text.split(","))
     name, source, variable = parts.pop("id", ""), parts.pop("src", ""), parts.pop("env", "")
     if parts or not name or bool(source) == bool(variable) or not _NAME.fullmatch(name):
-        raise UsageError(f"{text!r} is no secret", hint="write --secret id=NAME,src=FILE or id=NAME,env=VAR")
+        raise UsageError(f"{text!r} is not a secret", hint="write --secret id=NAME,src=FILE or id=NAME,env=VAR")
     if variable:
         if variable not in environ:
             raise UsageError("there is no such variable", where=variable, hint=f"set it, for the secret {name}")

@@ -29,7 +29,7 @@ _OF_PEERS = {
 
 
 def unknown_command(word: str, commands: Iterable[str]) -> UsageError:
-    """Return the error for a word that is no command.
+    """Return the error for a word that is not a command.
 
     Args:
         word: The word.

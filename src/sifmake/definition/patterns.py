@@ -42,7 +42,7 @@ def has_pattern(text: str) -> bool:
 
 
 def unescaped(text: str) -> str:
-    """Return a text that is no pattern as the name that it means."""
+    """Return a text that is not a pattern as the name that it means."""
     return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
 
 

@@ -28,7 +28,7 @@ _COMMENT = re.compile(r"#[^!]", re.DOTALL)
 
 
 def pair_of(text: str) -> tuple[str, str] | None:
-    """Return name and value of ``NAME=VALUE``, both trimmed; None where it is no such text."""
+    """Return name and value of ``NAME=VALUE``, both trimmed; None if it is not such a text."""
     name, equals, value = text.partition("=")
     name = trimmed(name)
     return (name, trimmed(value)) if equals and name else None

@@ -139,7 +139,7 @@ def read_tree(file: BinaryIO, packs: Sequence[Pack]) -> tuple[Tree, int, str]:
     """Return the tree in a file, the count of its paths, and the digest of its listing.
 
     Raises:
-        ValueError: The file is no tree file, or says what no tree says.
+        ValueError: The file is not a tree file, or does not describe a valid tree.
         LookupError: It names a pack, a content or a path that is not there.
         PackDamagedError: A part of it cannot be decoded.
         OSError: It cannot be read.

@@ -33,7 +33,7 @@ class Tally:
 
     @property
     def digest(self) -> str:
-        """The digest of what came so far, in OCI's form."""
+        """The digest of the bytes so far, in OCI's format."""
         return f"{self._algorithm}:{self._hash.hexdigest()}"
 
 

@@ -34,7 +34,7 @@ class Contents(Sequence[Content]):
         return self._digests[number * _DIGEST_SIZE : (number + 1) * _DIGEST_SIZE]
 
     def find(self, digest: bytes) -> int:
-        """Return the number of the content with a SHA-256, -1 where there is none; this looks at all of them."""
+        """Return the number of the content with a SHA-256, -1 if there is none; this searches all of them."""
         at = self._digests.find(digest)
         while at > 0 and at % _DIGEST_SIZE:
             at = self._digests.find(digest, at + 1)

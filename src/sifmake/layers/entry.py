@@ -45,7 +45,7 @@ class Entry(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fals
         gid: Numeric group.
         mtime: Seconds since 1970, rounded down; may be negative or huge.
         size: Logical size in bytes of a regular file.
-        content: Index into the pack's contents; -1 for an empty file and for all that is no file.
+        content: Index into the pack's contents; -1 for an empty file and for entries that are not files.
         target: Text of a symlink as it stands; of a hard link the normalised path that it points to.
         major: Device number of a device node.
         minor: Device number of a device node.

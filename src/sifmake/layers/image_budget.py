@@ -88,7 +88,7 @@ class ImageBudget:
                 return
         raise LimitError(
             f"the layers of {self._size} bytes inflate to more than {limits.inflate_ratio} times as many (a limit)",
-            hint="this looks like a decompression bomb; inflate-ratio and inflate-ratio-from under limits allow more",
+            hint="if you trust the image, raise inflate-ratio and inflate-ratio-from (limits: in sifmake.yaml)",
         )
 
     def _count_listing(self, size: int) -> None:
@@ -98,4 +98,4 @@ class ImageBudget:
             if self._listing <= most:
                 return
         what = f"names and attributes of the files in the layers need more than {most} bytes of memory (a limit)"
-        raise LimitError(what, hint="set layer-listing-bytes under limits in sifmake.yaml")
+        raise LimitError(what, hint="raise layer-listing-bytes (limits: in sifmake.yaml)")

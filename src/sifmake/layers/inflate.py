@@ -35,7 +35,7 @@ HEAD_BYTES = 10
 def inflate(read: Callable[[int], bytes], limits: Limits, *, chunk: int = MIB) -> Iterator[bytes]:
     """Yield the uncompressed bytes of a layer.
 
-    Gzip (all members, RFC 1952) and zstd (all frames, skippable ones too, RFC 8878) are told by their magic; all
+    Gzip (all members, RFC 1952) and zstd (all frames, skippable ones too, RFC 8878) are recognized by their magic; all
     else is passed on as it is, a plain tar.
 
     Args:

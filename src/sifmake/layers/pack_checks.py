@@ -1,6 +1,6 @@
 """What the parts of a pack's index must say of each other, checked whenever they are decoded.
 
-The checksums in a pack are its maker's own: whoever can write to a store can make them fit. Decoding bounds each number
+The checksums in a pack have no key: anyone with write access to a store can make them match. Decoding bounds
 by itself (:mod:`~sifmake.layers.entry`); this module checks what later code relies on when it looks from one part into
 another. That takes a tenth of the time of decoding; what costs more is in :mod:`~sifmake.layers.pack_audit`.
 """

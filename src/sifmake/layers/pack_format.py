@@ -109,5 +109,5 @@ def _key(diff_id: str, codec: str, block_size: int, fingerprint: str) -> str:
 
 
 def pack_key_prefix(diff_id: str) -> str:
-    """Return what the names of all packs of a layer begin with."""
+    """Return the common prefix of the names of all packs of a layer."""
     return f"{diff_id.partition(':')[2]}-"

@@ -73,7 +73,7 @@ class Pack:
 
     @cached_property
     def contents(self) -> Contents:
-        """Where the pack keeps the bytes of each distinct file."""
+        """Place of the bytes of each distinct file."""
         contents: list[Content] = self._decoded("contents", list[Content])
         self._checked(check_contents, contents, self.fragments, self.footer.data_size)
         return Contents(contents)
@@ -183,7 +183,7 @@ def open_pack(path: Path, key: str | None = None) -> Pack:
 
 
 def load_pack(path: Path, fd: int, key: str | None) -> Pack:
-    """Do as :func:`open_pack` does with a file that is open; the descriptor belongs to the pack, also when it fails.
+    """Open a pack like :func:`open_pack`, from an open file; the pack owns the descriptor, even after an error.
 
     Raises:
         PackDamagedError: As :func:`open_pack`.

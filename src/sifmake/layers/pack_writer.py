@@ -48,7 +48,7 @@ def write_pack(
         codec: How blocks are compressed.
         workers: Threads to compress on.
         limits: Bounds on what comes out of the blob.
-        task: Told the compressed bytes that were read.
+        task: Receives the number of compressed bytes that were read.
         budget: What the layers of the image may take together; that of this layer alone without.
 
     Raises:
@@ -101,7 +101,7 @@ def write_passing(
         codec: How blocks are compressed.
         workers: Threads to compress on.
         limits: Bounds on what comes out of the blob.
-        task: Told the bytes that were read.
+        task: Receives the number of bytes that were read.
         budget: What all layers may take together.
 
     Raises:

@@ -72,7 +72,7 @@ def integer(records: Mapping[bytes, bytes], key: bytes) -> int | None:
     """Return a decimal value of 64 bits; None where the key is missing or its value empty.
 
     Raises:
-        LayerError: The value is no such number.
+        LayerError: The value is not such a number.
     """
     value = records.get(key)
     return decimal(value, key) if value else None
@@ -82,7 +82,7 @@ def decimal(value: bytes, key: bytes) -> int:
     """Parse a decimal number of 64 bits that stands under ``key``.
 
     Raises:
-        LayerError: The value is no such number.
+        LayerError: The value is not such a number.
     """
     if _INTEGER.fullmatch(value) and -(1 << 63) <= (parsed := int(value)) < 1 << 63:
         return parsed

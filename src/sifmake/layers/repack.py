@@ -26,7 +26,7 @@ def repack(file: BinaryIO, pack: Pack, codec: Codec, workers: Workers, task: Tas
         pack: The layer's pack as another codec or encoder made it.
         codec: The wanted codec.
         workers: Threads to compress on.
-        task: Told the bytes of the old data region that are done.
+        task: Receives the number of bytes of the old data region that are done.
 
     Raises:
         PackDamagedError: A file's bytes do not have the SHA-256 that the index says.

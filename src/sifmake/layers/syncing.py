@@ -15,7 +15,7 @@ class BackgroundSync:
     """Starts syncs of one file now and then; the last fsync finds little to do.
 
     Linux reports a failed write-back once for each open file, to whichever sync comes first: the last fsync knows
-    nothing of what one in the background was told. So every result is looked at, here or in :meth:`wait`, and a file
+    nothing of an error that a background one got. So every result is looked at, here or in :meth:`wait`, and a file
     is finished only after :meth:`wait` returned.
     """
 

@@ -282,7 +282,7 @@ class TarReader:
         if kind in NO_DATA or not 0 <= sparse.size <= self._limits.file_bytes:
             raise LayerError(
                 f"a sparse file of {sparse.size} bytes; {self._limits.file_bytes} are allowed",
-                hint="set file-bytes under limits",
+                hint="raise file-bytes (limits: in sifmake.yaml)",
             )
         self._left = stored - sparse.map_bytes
         check_map(sparse, self._left)

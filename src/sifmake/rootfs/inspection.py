@@ -98,7 +98,7 @@ class _Looker:
         return found
 
     def app(self, name: bytes) -> dict[str, Any] | None:
-        """Return the attributes of a SCIF app; None for a name that is no app."""
+        """Return the attributes of a SCIF app; None for a name that is not an app."""
         folder = _APPS + b"/" + name + b"/scif"
         inode = self._tree.resolve(folder)
         if inode is None or inode.kind != DIR:

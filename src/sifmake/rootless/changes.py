@@ -163,7 +163,7 @@ class OverlayChanges(Changes):
         return not (same and same_time)
 
     def _before(self, path: bytes) -> tuple[bytes, os.stat_result] | None:
-        """Return the folder of the highest layer below that has one of this path; None where that is no folder."""
+        """Return the folder of the highest layer below that has one of this path; None if that is not a folder."""
         for lower in self._lowers if path else [self._highest]:
             full = os.path.join(os.fsencode(lower), path)
             try:

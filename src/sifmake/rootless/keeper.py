@@ -102,7 +102,7 @@ class _Keeper:
             write_changes(self._changes, self._plan.epoch, file)
 
     def _find_owner(self, path: bytes, status: os.stat_result) -> tuple[int, int] | None:
-        """Return the owner that a script or the image gave to what is no file or folder: these have attributes."""
+        """Return the owner that a script or the image gave to anything but files and folders, which have attributes."""
         if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
             return None
         given = self._running.owner_of(path, self._root) if self._running else None

@@ -106,7 +106,7 @@ class _Writer:
         return time if self._epoch is None else min(time, self._epoch)
 
     def _content(self, path: bytes, source: BinaryIO, size: int) -> Iterator[bytes]:
-        """Yield a file's bytes; bytecode gets the time that its source gets, or Python would compile it anew."""
+        """Yield a file's bytes; bytecode gets the time that its source gets, or Python would compile it again."""
         if path.endswith(b".pyc") and self._epoch is not None:
             header = source.read(min(_PYC_HEADER, size))
             size -= len(header)

@@ -35,7 +35,7 @@ def mount_overlay(lowers: Sequence[str], top: str, place: str, *, user: bool) ->
         # By number: a path may hold what the kernel takes apart, and many paths would not fit into a page.
         *below, upper, work = [f"/proc/self/fd/{fd}" for fd in fds]
         options = f"lowerdir={':'.join(below)},upperdir={upper},workdir={work}," + ("userxattr" if user else _PLAIN)
-        try:  # what is lost when the machine stops is made anew: no need to sync (Linux 5.10)
+        try:  # what is lost when the machine stops is made again: no need to sync (Linux 5.10)
             mount("overlay", f"{place}/root", "overlay", MS_NODEV, f"{options},volatile")
         except OSError:
             mount("overlay", f"{place}/root", "overlay", MS_NODEV, options)

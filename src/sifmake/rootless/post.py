@@ -82,7 +82,7 @@ def run_post(request: PostRequest) -> Iterator[PostResult]:
     """Run a script to its end; what it did can be read while the block runs.
 
     Raises:
-        RootlessError: It could not be run. That it failed is no error, but its status.
+        RootlessError: It could not be run. If it ran and failed, that is its status, not an error.
         OSError: No folder or process could be made for it.
     """
     with new_place(request.scratch, request.mode) as place, KeeperProcess(place.lock) as keeper:

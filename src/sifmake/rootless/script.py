@@ -39,7 +39,7 @@ def with_marks(script: bytes, words: Sequence[str], *, restore: bool, carry: boo
 
     Args:
         script: Its text.
-        words: What runs it; what is no shell gets the text as it is.
+        words: The program that runs it; one that is not a shell gets the text unchanged.
         restore: Whether to begin with the state in ``BEFORE``.
         carry: Whether to write the state to ``AFTER`` in the end.
     """

@@ -1,7 +1,7 @@
 """The state of a shell between two pieces of one script, as text that restores it.
 
 What carries over: the current folder, umask, options, and all variables with their export flag. What a shell prints
-about itself is read here and written anew, so that the same state is the same text whichever shell has told it.
+about itself is read here and written again, so that the same state is the same text whichever shell has told it.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def problems(sif: Sif) -> list[str]:
 def _object_problems(item: Descriptor, groups: set[int], numbers: set[int]) -> Iterator[str]:
     """Yield problems of one descriptor; ``groups`` and ``numbers`` are those in the file."""
     if item.id != item.slot + 1:
-        yield f"object {item.id} stands in descriptor slot {item.slot}"
+        yield f"object {item.id} is in descriptor slot {item.slot}"
     if item.used != 1:
         yield f"object {item.id} has {item.used} for its used flag"
     if item.group & GROUP_MASK != GROUP_MASK:

@@ -44,7 +44,7 @@ def measure(
         head: The first of them.
         algorithm: Of the digests.
         limits: Bounds on what comes out.
-        advance: Told the bytes that were read.
+        advance: Called with the number of bytes that were read.
 
     Raises:
         IntegrityError: The compressed stream is damaged or exceeds a limit.

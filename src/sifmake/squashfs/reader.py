@@ -79,7 +79,7 @@ class Block(NamedTuple):
 
 
 class SquashfsReader:
-    """An image behind a function that reads from it.
+    """An image that is read through a function.
 
     Attributes:
         block_size: Bytes of a full block.

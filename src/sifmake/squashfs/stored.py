@@ -49,7 +49,7 @@ class _Superblock(NamedTuple):
 
 
 class StoredImage:
-    """An image behind a function that reads from it.
+    """An image that is read through a function.
 
     Attributes:
         head: The superblock.

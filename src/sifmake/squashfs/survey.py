@@ -65,7 +65,7 @@ def survey_tree(tree: Tree) -> Survey:
     """Number the inodes, count their links, and check all limits.
 
     Children of one directory have numbers in a row, so that one directory header serves as many as it can. What has
-    one name and is no directory is not told its number: it follows from the place of the name.
+    one name and is not a directory does not get its number here: it follows from the place of the name.
 
     Raises:
         SquashfsError: The tree does not fit into squashfs 4.0; the error names the path.

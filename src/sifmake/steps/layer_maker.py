@@ -32,7 +32,7 @@ class LayerMaker:
         store: Where they are kept.
         compression: ``gzip`` or ``zstd``.
         limits: Bounds on a layer.
-        progress: Told of what is made.
+        progress: Receives messages about what is made.
     """
 
     def __init__(self, store: Store, compression: str, limits: Limits, progress: Progress) -> None:
@@ -55,7 +55,7 @@ class LayerMaker:
             label: What progress calls it.
 
         Raises:
-            LayerError: The stream is no layer, or is beyond a limit.
+            LayerError: The stream is not a layer, or exceeds a limit.
             StoreError: The store cannot be written.
         """
         reader = _StreamReader(stream)
@@ -98,7 +98,7 @@ class LayerMaker:
         """Return the pack of a tar stream, which is read once to see whether the store has it, and again if not.
 
         Args:
-            stream: Begins the stream anew.
+            stream: Starts the stream again.
             label: What progress calls it.
 
         Raises:

@@ -49,5 +49,5 @@ class Access(NamedTuple):
         return {NONE: 0o600, GROUP: 0o640, ALL: 0o644}.get(self.shared, made & 0o755)
 
     def mark(self, root: int, made: int) -> int:
-        """Return the mode of a lock or stamp, which has no content: whoever can write to its folder can write to it."""
+        """Return the mode of a lock or stamp, so everyone who can write to its folder may write to it."""
         return self.file(made) | (self.folder(root, 0) & stat.S_IWGRP)

@@ -9,7 +9,7 @@ from sifmake.store.naming import STEPS
 
 
 class StepFiles(KeyedFiles):
-    """Small files by the key of a step; nothing proves them, so whoever wrote one has to be believed."""
+    """Small files by the key of a step; nothing proves them, so their writer has to be trusted."""
 
     kind = STEPS
 

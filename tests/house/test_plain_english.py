@@ -1,0 +1,34 @@
+"""The English of code and documents: habits of translated text that reviews have removed, and that must not return."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.project import REPOSITORY
+
+HABITS = {
+    "is no": (r"(?<!there )\bis no\b(?! longer| more)", "say 'is not a'; only 'there is no' reads well"),
+    "anew": (r"\banew\b", "say 'again'"),
+    "wholly": (r"\bwholly\b", "say 'completely'"),
+    "the like of": (r"\bthe like of\b", "say 'such as'"),
+    "nobody vouches": (r"\bnobody vouches\b", "say 'untrusted'"),
+    "a question as a hint": (r"hint\s*=\s*\(?\s*f?\"is (the|this|it|there)\b[^\"]*\?", "say 'check ...'"),
+}
+TEXTS = [
+    *(REPOSITORY / "src").rglob("*.py"),
+    *(path for path in (REPOSITORY / "docs").rglob("*.md") if "adr" not in path.parts),
+    *(REPOSITORY / name for name in ("README.md", "config/README.md")),
+]
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_no_text_falls_back_into_the_habit(habit: str) -> None:
+    pattern, advice = re.compile(HABITS[habit][0], re.IGNORECASE), HABITS[habit][1]
+    found = [
+        f"{path.relative_to(REPOSITORY)}:{number}: {advice}"
+        for path in TEXTS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert found == []
