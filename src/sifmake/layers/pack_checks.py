@@ -1,8 +1,8 @@
 """What the parts of a pack's index must say of each other, checked whenever they are decoded.
 
-The checksums in a pack have no key: anyone with write access to a store can make them match. Decoding bounds
-by itself (:mod:`~sifmake.layers.entry`); this module checks what later code relies on when it looks from one part into
-another. That takes a tenth of the time of decoding; what costs more is in :mod:`~sifmake.layers.pack_audit`.
+The checksums in a pack have no key: anyone with write access to a store can make them match. Decoding bounds each
+number by itself (:mod:`~sifmake.layers.entry`); this module checks the relations between the parts on which later code
+relies. That takes a tenth of the time of decoding; more expensive checks are in :mod:`~sifmake.layers.pack_audit`.
 """
 
 from __future__ import annotations
