@@ -203,13 +203,8 @@ def _shown(path: bytes) -> str:
 
 def _told(error: OSError | ValueError, path: bytes) -> HostError:
     if isinstance(error, ValueError):
-<<<<<<< HEAD
         return HostError(f"{_shown(path)} is not a path")
     return HostError(describe_os_error(OSError(error.errno, error.strerror, path)))
-=======
-        return HostError(f"{_shown(path)} is not a path")
-    return HostError(explain(OSError(error.errno, error.strerror, path)))
->>>>>>> 105725a (Hold the worst habits of translated English off code and documents)
 
 
 def _changed(file: HostFile) -> SourceError:
