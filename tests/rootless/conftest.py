@@ -29,3 +29,9 @@ def builders():
 def builder(request, builders):
     """Each of them in turn."""
     return builders(request.param)
+
+
+@pytest.fixture
+def anyone(builders):
+    """One of them, for what does not depend on how a script becomes root."""
+    return builders("single")

@@ -65,15 +65,15 @@ def test_links_of_the_image_do_not_lead_out(builder):
     assert done.names == []
 
 
-def test_closed_descriptors_and_noise_do_not_matter(builder):
-    done = builder.run("yes | head -c 3000000; exec 0<&- 1>&- 2>&-; exit 4")
+def test_closed_descriptors_and_noise_do_not_matter(anyone):
+    done = anyone.run("yes | head -c 3000000; exec 0<&- 1>&- 2>&-; exit 4")
     assert done.status == 4
     assert len(done.output) > 3_000_000
     assert "\2" not in done.output
 
 
-def test_signals_to_everyone_end_the_script_only(builder):
-    assert builder.run("sleep 99 & kill -9 -1; kill -9 $$").status == 137
+def test_signals_to_everyone_end_the_script_only(anyone):
+    assert anyone.run("sleep 99 & kill -9 -1; kill -9 $$").status == 137
 
 
 def test_folders_without_permissions_are_read_and_removed(builder):
@@ -89,21 +89,21 @@ def test_folders_without_permissions_are_read_and_removed(builder):
     assert builder.left() == []
 
 
-def test_deep_folders_are_refused_and_removed(builder):
-    done = builder.run(
+def test_deep_folders_are_refused_and_removed(anyone):
+    done = anyone.run(
         "cd /root; i=0; while [ $i -lt 900 ]; do mkdir deeper; cd deeper; i=$((i+1)); done 2>/dev/null; exit 0"
     )
     assert done.error == "deeper" or "nested too deep" in done.error
-    assert builder.left() == []
+    assert anyone.left() == []
 
 
 @pytest.mark.parametrize("name", [".wh.x", ".wh..wh..opq"])
-def test_names_of_whiteouts_are_refused(builder, name):
-    assert "begins with .wh." in builder.run(f"touch /root/{name}").error
+def test_names_of_whiteouts_are_refused(anyone, name):
+    assert "begins with .wh." in anyone.run(f"touch /root/{name}").error
 
 
-def test_files_of_ours_may_be_anything(builder):
-    done = builder.run("rm /.post.script; mkdir /.post.script /.build.labels; ln -s /tmp/x /.post.after", carry=True)
+def test_files_of_ours_may_be_anything(anyone):
+    done = anyone.run("rm /.post.script; mkdir /.post.script /.build.labels; ln -s /tmp/x /.post.after", carry=True)
     assert (done.status, done.labels, done.snapshot, done.names) == (0, "", "", [])
 
 

@@ -35,18 +35,25 @@ def test_what_the_image_owns_stays_so(builder):
 
 
 def test_a_user_can_be_made_and_used(builder):
-    script = "adduser -D joe; su joe -c 'echo x > ~/mine'; stat -c %U:%G /home/joe; chown joe: /home/joe/mine"
+    script = """
+    adduser -D joe; umask 077; stat -c %U:%G /home/joe
+    su joe -c 'id; cd; echo x > mine; echo y >> mine; mkdir d; ln -s mine l; cp mine d/copy; stat -c %U:%G d/copy'
+    id -u
+    """
     done = builder.run(script)
     assert done.status == 0
-    assert "joe:joe" in done.output
-    assert done.layer["home/joe"].owner == [1000, 1000]
-    assert done.layer["home/joe/mine"].owner == [1000, 1000]
-    assert "etc/passwd" in done.names
+    said = [line for line in done.output.splitlines() if line[0] != "+"]
+    assert said == ["joe:joe", "uid=1000(joe) gid=1000(joe) groups=1000(joe)", "joe:joe", "0"]
+    made = {path: row for path, row in done.layer.items() if path.startswith("home/joe")}
+    assert {path: tuple(row.owner) for path, row in made.items()} == dict.fromkeys(made, (1000, 1000))
+    assert [made[f"home/joe{name}"].mode for name in ("/mine", "/d", "/d/copy")] == [0o600, 0o2700, 0o600]
+    assert made["home/joe/mine"].text == "x\ny\n"
+    assert {"etc/passwd", "home/joe/l"} <= set(done.names)
 
 
 @pytest.mark.parametrize("command", ["chown 1 /none", "chown 1 /none/x", "chown -h 1 /etc/passwd/x"])
-def test_what_is_not_there_has_no_owner(builder, command):
-    done = builder.run(f"! {command}")
+def test_what_is_not_there_has_no_owner(anyone, command):
+    done = anyone.run(f"! {command}")
     assert done.status == 0
     assert "No such file" in done.output or "Not a directory" in done.output
 

@@ -54,12 +54,12 @@ def test_the_layer_has_what_was_changed_and_nothing_else(builder):
     assert builder.left() == []
 
 
-def test_a_script_that_changes_nothing_has_an_empty_layer(builder):
-    assert builder.run("touch /tmp/x; ls / >/dev/null").names == []
+def test_a_script_that_changes_nothing_has_an_empty_layer(anyone):
+    assert anyone.run("touch /tmp/x; ls / >/dev/null").names == []
 
 
-def test_a_failing_line_is_named(builder):
-    done = builder.run("true\nif true; then\n  cd /etc\n  false\nfi\necho no\n")
+def test_a_failing_line_is_named(anyone):
+    done = anyone.run("true\nif true; then\n  cd /etc\n  false\nfi\necho no\n")
     assert (done.status, done.line, done.command) == (1, 4, "false")
     assert done.output == "+ true\n+ true\n+ cd /etc\n+ false\n"
 
@@ -91,8 +91,8 @@ def test_secrets_are_there_and_never_in_the_layer(builder):
     assert done.names == []
 
 
-def test_labels_are_returned(builder):
-    done = builder.run("echo a b >> /.build.labels")
+def test_labels_are_returned(anyone):
+    done = anyone.run("echo a b >> /.build.labels")
     assert (done.labels, done.names) == ("a b\n", [])
 
 
@@ -102,25 +102,25 @@ def test_without_network_there_is_a_loopback_device_only(builder):
     assert [name for name in devices if name not in ("sit0", "tunl0", "ip6tnl0")] == ["lo"]
 
 
-def test_state_carries_over_to_the_next_piece(builder):
-    first = builder.run("A='x y'; export B=\"it's\"; cd /etc; umask 027; set -u\n", carry=True)
+def test_state_carries_over_to_the_next_piece(anyone):
+    first = anyone.run("A='x y'; export B=\"it's\"; cd /etc; umask 027; set -u\n", carry=True)
     assert first.reached_end
-    second = builder.run("pwd; umask; echo $A; env | grep B=; echo $-; echo $NONE\n", snapshot=first.snapshot)
+    second = anyone.run("pwd; umask; echo $A; env | grep B=; echo $-; echo $NONE\n", snapshot=first.snapshot)
     assert second.status != 0
     assert second.output.splitlines()[1:8:2][:3] == ["/etc", "0027", "x y"]
     assert "B=it's" in second.output
     assert second.line == 1
 
 
-def test_leaving_early_is_no_end(builder):
-    assert not builder.run("exit 0", carry=True).reached_end
+def test_leaving_early_is_no_end(anyone):
+    assert not anyone.run("exit 0", carry=True).reached_end
 
 
 @pytest.mark.parametrize(
     "words", [["/bin/sh", "-ex", "-c", "/bin/sh /.post.script"], ["/bin/nothing", "/.post.script"]]
 )
-def test_other_words_run_the_script_as_it_is(builder, words):
-    done = builder.run("cat /.post.script", words=words)
+def test_other_words_run_the_script_as_it_is(anyone, words):
+    done = anyone.run("cat /.post.script", words=words)
     if words[0] == "/bin/nothing":
         assert done.error == "/bin/nothing: No such file or directory"
     else:

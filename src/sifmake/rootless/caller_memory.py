@@ -7,7 +7,9 @@ kernel has said that the call still waits.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import struct
 
 from sifmake.rootless.kernel import check
 
@@ -44,7 +46,15 @@ class CallerMemory:
             if end:
                 return found
             address += len(part)
-        raise OSError(36, os.strerror(36))  # ENAMETOOLONG
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+    def numbers(self, pid: int, address: int, count: int) -> tuple[int, ...]:
+        """Return so many numbers of 32 bits. Raises OSError if there are none, or more than 1024 are asked for."""
+        if not 0 <= count <= _LONGEST // 4:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._there.base, self._there.size = address, count * 4
+        got = _libc.process_vm_readv(pid, self._here_pointer, 1, self._there_pointer, 1, 0)
+        return struct.unpack(f"={count}I", self._buffer.raw[: check(got, "process_vm_readv")])
 
     def write(self, pid: int, address: int, data: bytes) -> None:
         """Write bytes. Raises OSError if the process cannot have them there."""
@@ -55,10 +65,14 @@ class CallerMemory:
 
 
 class CallerFiles:
-    """Opens files as processes name them, from their root and their current folder, which become this process's."""
+    """Opens files as processes name them, from their root and their current folder, which become this process's.
+
+    Attributes:
+        proc: /proc, open.
+    """
 
     def __init__(self) -> None:
-        self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def end(self) -> None:
@@ -66,34 +80,38 @@ class CallerFiles:
         os.fchdir(self._root)
         os.chroot(".")
         os.close(self._root)
-        os.close(self._proc)
+        os.close(self.proc)
 
     def by_path(self, pid: int, folder: int, path: bytes, *, follow: bool) -> int:
         """Return an ``O_PATH`` descriptor of what a path leads to. Raises OSError as the kernel would."""
+        self.stand(pid, folder, path)
+        return os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+
+    def stand(self, pid: int, folder: int, path: bytes) -> None:
+        """Go where a path that a process names means the same for this process."""
         self._go(f"{pid}/root")
         os.chroot(".")
         if not path.startswith(b"/"):
             self._go(f"{pid}/cwd" if folder == AT_FDCWD else f"{pid}/fd/{folder}")
-        return os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
 
     def by_number(self, pid: int, number: int) -> int:
         """Return an ``O_PATH`` descriptor of a file that a process has open."""
-        return os.open(f"{pid}/fd/{number}", os.O_PATH | os.O_CLOEXEC, dir_fd=self._proc)
+        return os.open(f"{pid}/fd/{number}", os.O_PATH | os.O_CLOEXEC, dir_fd=self.proc)
 
     def name_of(self, pid: int, number: int) -> bytes:
         """Return the name that the kernel knows for a file that a process has open."""
-        return os.readlink(os.fsencode(f"{pid}/fd/{number}"), dir_fd=self._proc).rpartition(b"/")[2]
+        return os.readlink(os.fsencode(f"{pid}/fd/{number}"), dir_fd=self.proc).rpartition(b"/")[2]
 
     def real_name(self, fd: int) -> bytes:
         """Return the name that the kernel knows for a file that is open here."""
-        return os.readlink(os.fsencode(f"self/fd/{fd}"), dir_fd=self._proc).rpartition(b"/")[2]
+        return os.readlink(os.fsencode(f"self/fd/{fd}"), dir_fd=self.proc).rpartition(b"/")[2]
 
     def reopen(self, fd: int) -> int:
         """Return a descriptor for reading of a file or folder that is open by ``O_PATH``."""
-        return os.open(f"self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._proc)
+        return os.open(f"self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.proc)
 
     def _go(self, name: str) -> None:
-        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._proc)
+        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.proc)
         try:
             os.fchdir(fd)
         finally:

@@ -17,18 +17,26 @@ IDENTITIES = (
 """Change who a process is."""
 NODES = {"mknod": 1, "mknodat": 2}
 """Make device nodes, and the number of the argument that has the mode."""
+QUESTIONS = ("getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups")
+"""Tell who a process is."""
+OPENING = {"open": 1, "openat": 2}
+"""May make a file, and the number of the argument that says whether they do."""
+MAKING = ("creat", "mkdir", "mkdirat")
+"""Make a file or a folder."""
 KEYRINGS = ("add_key", "request_key", "keyctl")
 """Reach keys of the user's other processes, from every namespace."""
 RINGS = ("io_uring_setup",)
 """Lead to calls that no filter sees."""
-_ORDER = (*OWNERS, *IDENTITIES, *NODES, *KEYRINGS, "seccomp", *RINGS, *STATES, *NAMES)
+_ORDER = (*OWNERS, *IDENTITIES, *NODES, *KEYRINGS, "seccomp", *RINGS, *STATES, *NAMES, *QUESTIONS, *OPENING, *MAKING)
 _X86_64 = (
     92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126, 133, 259, 248, 249, 250, 317, 425,
     4, 5, 6, 262, 332, 82, 264, 316, 86, 265, 88, 266,
+    102, 107, 104, 108, 118, 120, 115, 2, 257, 85, 83, 258,
 )  # fmt: skip
 _GENERIC = (
     -1, 55, -1, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91, -1, 33, 217, 218, 219, 277, 425,
     -1, 80, -1, 79, 291, -1, 38, 276, -1, 37, -1, 36,
+    174, 175, 176, 177, 148, 150, 158, -1, 56, -1, -1, 34,
 )  # fmt: skip
 _I386 = (212, 207, 198, 298, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 297, 286, 287, 288, 354, 425)
 _ARM = (212, 207, 198, 325, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 324, 309, 310, 311, 383, 425)

@@ -22,6 +22,7 @@ from sifmake.rootless.removal import empty_folder
 from sifmake.rootless.script import AFTER, BEFORE, LABELS, SCRIPT
 from sifmake.rootless.snapshot import LARGEST
 from sifmake.rootless.start import start_script
+from sifmake.rootless.supervision import can_supervise
 from sifmake.rootless.work_tree import WorkTree
 
 TYPE_CHECKING = False
@@ -44,8 +45,9 @@ def keep() -> None:
     plan = read_plan(control.readline())
     try:
         become_root(plan.users, plan.groups)
+        sandboxes = plan.mode != "single" or can_supervise()
         enter_namespaces(network=plan.network)
-        with _Keeper(plan) as keeper:
+        with _Keeper(plan, sandboxes=sandboxes) as keeper:
             _send_report(keeper.run())
             if control.readline() == LAYER:
                 keeper.write_layer()
@@ -65,10 +67,10 @@ def _send_report(report: Report) -> None:
 class _Keeper:
     """One run, from the tree to the layer."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, sandboxes: bool) -> None:
         self._plan = plan
         self._tree = WorkTree(plan)
-        self._mounts = Mounts(self._tree.root, plan.place, plan)
+        self._mounts = Mounts(self._tree.root, plan, sandboxes=sandboxes)
         self._root = os.open(self._tree.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._running: Running | None = None
         self._changes: Iterable[Change] = ()

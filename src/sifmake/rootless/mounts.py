@@ -30,21 +30,27 @@ _GROUP_TTY = 5
 _STICKY = stat.S_ISVTX | stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 _TEMPORARY = ("tmp", "var/tmp")
 _APT = b'APT::Sandbox::User "root";\n'
-"""apt looks whether the ids that it gave itself are really its own; with one id they cannot be."""
+"""apt looks whether the ids that it gave itself are really its own."""
 _APT_FOLDER, _APT_FILE = "/etc/apt/apt.conf.d", "/etc/apt/apt.conf.d/99-sifmake-sandbox"
 
 
 class Mounts:
     """Mounts things over a tree.
 
+    Args:
+        root: The tree.
+        plan: What is to be mounted.
+        sandboxes: Whether programs can become other users, or believe so.
+
     Attributes:
         made: Paths, without leading slash, of files and folders that were made to mount on, and were not there before.
     """
 
-    def __init__(self, root: str, place: str, plan: Plan) -> None:
+    def __init__(self, root: str, plan: Plan, *, sandboxes: bool) -> None:
         self.made: list[str] = []
         self._root = root
-        self._place = place
+        self._place = plan.place
+        self._sandboxes = sandboxes
         self._plan = plan
         self._paths = ContainerPaths(root)
 
@@ -81,7 +87,7 @@ class Mounts:
             self._secrets(self._target("/run/secrets", folder=True))
 
     def _quiets_apt(self) -> bool:
-        return self._plan.mode == "single" and os.path.isdir(self._root + _APT_FOLDER)
+        return not self._sandboxes and os.path.isdir(self._root + _APT_FOLDER)
 
     def _proc(self, target: str) -> None:
         try:

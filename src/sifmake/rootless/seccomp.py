@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import stat
 import struct
 
 from sifmake.rootless import kernel
-from sifmake.rootless.calls import IDENTITIES, KEYRINGS, NAMES, NODES, OWNERS, RINGS, STATES, tables
+from sifmake.rootless.calls import (
+    IDENTITIES,
+    KEYRINGS,
+    MAKING,
+    NAMES,
+    NODES,
+    OPENING,
+    OWNERS,
+    QUESTIONS,
+    RINGS,
+    STATES,
+    tables,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,9 +98,11 @@ def _part(table: Table, *, single: bool, notify: bool) -> list[_Instruction]:
         answer = _NOTIFY if notify else _DONE
         part += _answer(_numbers(table, RINGS), _ERRNO | errno.ENOSYS)
         part += _answer([*_numbers(table, OWNERS), *table.old_owners.values()], answer)
-        part += _answer([*_numbers(table, IDENTITIES), *table.old_identities], _DONE)
         if notify and table.stat_size:
-            part += _answer(_numbers(table, (*STATES, *NAMES)), _NOTIFY)
+            part += _answer(_numbers(table, (*STATES, *NAMES, *IDENTITIES, *QUESTIONS, *MAKING)), _NOTIFY)
+            for name, argument in OPENING.items():
+                part += _answer_creation(table.calls.get(name, -1), argument)
+        part += _answer([*_numbers(table, IDENTITIES), *table.old_identities], _DONE)
         for name, argument in NODES.items():
             if name in table.calls:
                 part += _answer_nodes(table.calls[name], argument, answer)
@@ -112,6 +127,20 @@ def _answer_nodes(number: int, argument: int, answer: int) -> list[_Instruction]
         (_EQUAL, 1, 0, stat.S_IFCHR),
         (_EQUAL, 0, 1, stat.S_IFBLK),
         (_RETURN, 0, 0, answer),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+
+
+def _answer_creation(number: int, argument: int) -> list[_Instruction]:
+    """Notify where a call may make a file."""
+    if number < 0:
+        return []
+    return [
+        (_EQUAL, 0, 5, number),
+        (_LOAD, 0, 0, _ARGUMENTS + 8 * argument),
+        (_AND, 0, 0, os.O_CREAT),
+        (_EQUAL, 0, 1, os.O_CREAT),
+        (_RETURN, 0, 0, _NOTIFY),
         (_RETURN, 0, 0, _ALLOW),
     ]
 

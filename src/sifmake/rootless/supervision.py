@@ -18,6 +18,18 @@ _IN, _ENDED = 1, 0x18
 """POLLIN, and POLLERR or POLLHUP."""
 
 
+def can_supervise() -> bool:
+    """Whether a process here can have its calls answered by another one; tried before the process namespace begins."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = 0 if install_filter("single", listen=True) else 1
+        finally:
+            os._exit(status)
+    return os.waitpid(pid, 0)[1] == 0
+
+
 class Supervision:
     """The way to a supervisor, which does its work while the keeper waits for the script.
 
@@ -75,11 +87,11 @@ class Supervision:
     def faked(self) -> tuple[str, ...]:
         """Return what was said to be done and was not."""
         said = (_NOT_NOTED,) if self._simple else ()
-        return (*said, *(self._supervisor.faked if self._supervisor else ()))
+        return (*said, *(self._supervisor.faked() if self._supervisor else ()))
 
     def owner_of(self, path: bytes, root: int) -> tuple[int, int] | None:
         """Return the noted owner of a path below an open folder, where no attribute of the file has it."""
-        return self._supervisor.notes.find(path, root) if self._supervisor else None
+        return self._supervisor.owner_of(path, root) if self._supervisor else None
 
     def _meet(self, poll: select.poll) -> None:
         word, fds, _, _ = socket.recv_fds(self._keepers_end, 1, 1)

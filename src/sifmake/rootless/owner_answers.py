@@ -1,0 +1,206 @@
+"""Answers to calls that set or tell owners of files, and to those that give files further names.
+
+Most calls that ask for an owner are answered by "go on": most files belong to root, and that is what the kernel says of
+all. Only a name that some noted file has makes a look at the file itself worth its time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+
+from sifmake.rootless.caller_memory import AT_FDCWD, CallerFiles, CallerMemory
+from sifmake.rootless.calls import tables
+from sifmake.rootless.kernel import check
+from sifmake.rootless.listener import DONE, GO_ON, Answer
+from sifmake.rootless.owners import OwnerNotes, statx
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sifmake.rootless.listener import Call, Listener
+
+_NOFOLLOW, _EMPTY_PATH, _SYNC = 0x100, 0x1000, 0x6000
+_EXCHANGE = 2
+_NOBODY, _NOBODY_16 = 0xFFFFFFFF, 0xFFFF
+_STATX_OWNER = 20
+_SPECIAL = (b"", b".", b"..")
+_MOST_FAKED = 100
+_MOST_LINKS = 200_000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Names:
+    """Names of files whose owner is noted, with those of links to them."""
+
+    def __init__(self, known: Iterable[bytes]) -> None:
+        self._known = set(known)
+        self._links: dict[bytes, set[bytes]] = {}
+        self._count = 0
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._known
+
+    def add(self, name: bytes) -> None:
+        """Note a name, and those that lead to it."""
+        pending = [name]
+        while pending:
+            one = pending.pop()
+            if one not in self._known:
+                self._known.add(one)
+                pending += self._links.get(one, ())
+
+    def add_if(self, old: bytes, new: bytes) -> None:
+        """Note that what had one name has, or can be reached by, another one."""
+        if old in self._known or self._count > _MOST_LINKS:  # too many to remember: better one look too many
+            self.add(new)
+        elif old != new:
+            self._links.setdefault(old, set()).add(new)
+            self._count += 1
+
+
+class OwnerAnswers:
+    """Answers about owners.
+
+    Attributes:
+        notes: Owners.
+        faked: What was said to be done and was not.
+    """
+
+    def __init__(self, listener: Listener, memory: CallerMemory, files: CallerFiles, names: Iterable[bytes]) -> None:
+        self.faked: list[str] = []
+        self.notes = OwnerNotes(files.reopen)
+        self._listener = listener
+        self._memory = memory
+        self._files = files
+        self._names = _Names(names)
+
+    def note_new(self, fd: int, name: bytes, owner: tuple[int, int]) -> None:
+        """Note the owner of a file that was made here."""
+        self._names.add(name)
+        self.notes.set(fd, owner)
+
+    def set_owner(self, call: Call) -> Answer:
+        """Answer chown(2) and its like: what the kernel does besides is done, and the owner is noted."""
+        fd, uid, gid = self._target(call)
+        try:
+            self._listener.demand(call)
+            nobody = _NOBODY_16 if call.short else _NOBODY
+            uid, gid = (-1 if one & nobody == nobody else one & nobody for one in (uid, gid))
+            # Copying up, dropping setuid bits and capabilities, refusing.
+            real = [ctypes.c_uint(_NOBODY if one < 0 else 0) for one in (uid, gid)]
+            check(_libc.fchownat(fd, b"", *real, _EMPTY_PATH), "fchownat")
+            old = self.notes.get(fd) or (0, 0)
+            self.notes.set(fd, (old[0] if uid < 0 else uid, old[1] if gid < 0 else gid))
+        finally:
+            os.close(fd)
+        return DONE
+
+    def tell_state(self, call: Call) -> Answer:
+        """Answer stat(2) and its like, where an owner is noted."""
+        folder, path, flags, address = self._question(call)
+        fd = self._open_if_noted(call.pid, folder, path, flags)
+        if fd < 0:
+            return GO_ON
+        try:
+            noted = self.notes.get(fd)
+            if not noted:
+                return GO_ON
+            extended = call.name == "statx"
+            mask = call.arguments[3] & _NOBODY
+            state = statx(fd, flags & _SYNC, mask) if extended else _plain_state(fd, call.stat_size)
+        finally:
+            os.close(fd)
+        at = _STATX_OWNER if extended else call.stat_owner
+        self._listener.demand(call)
+        self._memory.write(call.pid, address, state[:at] + struct.pack("=II", *noted) + state[at + 8 :])
+        return DONE
+
+    def follow_name(self, call: Call) -> Answer:
+        """Learn a further name of a file, which the kernel is about to give it."""
+        at = call.name in ("renameat", "renameat2", "linkat")
+        places = (1, 3) if at else (0, 2) if call.name == "symlinkat" else (0, 1)
+        old, new = (_last(self._memory.text(call.pid, call.arguments[place]).rstrip(b"/")) for place in places)
+        self._names.add_if(old, new)
+        if call.name == "renameat2" and call.arguments[4] & _EXCHANGE:
+            self._names.add_if(new, old)
+        return GO_ON
+
+    def fake_node(self, call: Call) -> Answer:
+        """Say that a device node was made."""
+        path = self._memory.text(call.pid, call.arguments[1 if call.name == "mknodat" else 0])
+        if len(self.faked) < _MOST_FAKED:
+            self.faked.append(f"the device node {os.fsdecode(path)}")
+        return DONE
+
+    def _target(self, call: Call) -> tuple[int, int, int]:
+        """Return what is to have another owner, open, and the owner; its name is known from here on."""
+        pid, arguments = call.pid, call.arguments
+        if call.name == "fchown":
+            return self._open(pid, arguments[0], b"", _EMPTY_PATH), arguments[1], arguments[2]
+        if call.name == "fchownat":
+            path = self._memory.text(pid, arguments[1])
+            return self._open(pid, signed(arguments[0]), path, arguments[4]), arguments[2], arguments[3]
+        flags = _NOFOLLOW if call.name == "lchown" else 0
+        path = self._memory.text(pid, arguments[0])
+        return self._open(pid, AT_FDCWD, path, flags), arguments[1], arguments[2]
+
+    def _open(self, pid: int, folder: int, path: bytes, flags: int) -> int:
+        """Open what a path leads to, and note the names that it has."""
+        if path or not flags & _EMPTY_PATH:
+            fd = self._files.by_path(pid, folder, path, follow=not flags & _NOFOLLOW)
+            self._names.add(_last(path))
+        elif folder == AT_FDCWD:
+            fd = self._files.by_path(pid, folder, b".", follow=True)
+        else:
+            fd = self._files.by_number(pid, folder)
+        self._names.add(_last(self._files.real_name(fd)))
+        return fd
+
+    def _question(self, call: Call) -> tuple[int, bytes, int, int]:
+        """Return what is asked: folder, path, flags, and where the answer goes."""
+        arguments = call.arguments
+        if call.name == "fstat":
+            return signed(arguments[0]), b"", _EMPTY_PATH, arguments[1]
+        if call.name in ("stat", "lstat"):
+            flags = _NOFOLLOW if call.name == "lstat" else 0
+            return AT_FDCWD, self._memory.text(call.pid, arguments[0]), flags, arguments[1]
+        path = self._memory.text(call.pid, arguments[1]) if arguments[1] else b""
+        if call.name == "statx":
+            return signed(arguments[0]), path, arguments[2], arguments[4]
+        return signed(arguments[0]), path, arguments[3], arguments[2]
+
+    def _open_if_noted(self, pid: int, folder: int, path: bytes, flags: int) -> int:
+        """Open a file for a look unless its name says that it has no note; -1 then."""
+        if path:
+            name = path.rpartition(b"/")[2]
+            if name not in self._names and name not in _SPECIAL:
+                return -1
+            return self._files.by_path(pid, folder, path, follow=not flags & _NOFOLLOW)
+        if folder == AT_FDCWD:
+            return self._files.by_path(pid, folder, b".", follow=True)
+        if _last(self._files.name_of(pid, folder)) not in self._names:
+            return -1
+        return self._files.by_number(pid, folder)
+
+
+def _plain_state(fd: int, size: int) -> bytes:
+    """Return what newfstatat(2) writes."""
+    buffer = ctypes.create_string_buffer(size)
+    number = tables()[0].calls["newfstatat"]
+    arguments = (ctypes.c_int(fd), b"", buffer, ctypes.c_int(_EMPTY_PATH))
+    check(_libc.syscall(ctypes.c_long(number), *arguments), "newfstatat")
+    return buffer.raw
+
+
+def _last(path: bytes) -> bytes:
+    """Return the last name of a path, without what the kernel says of files that have none any more."""
+    return path.rpartition(b"/")[2].removesuffix(b" (deleted)")
+
+
+def signed(number: int) -> int:
+    """Return an argument as C's int."""
+    number &= _NOBODY
+    return number - (1 << 32) if number >> 31 else number
