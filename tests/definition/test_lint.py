@@ -105,4 +105,4 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
 def test_hostile_text_takes_linear_time(section, unit):
     begin = time.process_time()
     lint_definition(f"{HEADER}{section}{unit * ((1 << 16) // len(unit))}".encode(), "x", None, Limits())
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 4

@@ -64,7 +64,7 @@ def test_any_pattern_ends(pattern, name):
 def test_patterns_take_no_time(pattern):
     begin = time.process_time()
     NamePattern(pattern).matches("a" * 255)
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 4
 
 
 @pytest.mark.parametrize("text", ["{1..99999999}", "{a,b}" * 20, "{" * 50000, "{a," * 30 + "b" + "}" * 30])
@@ -72,7 +72,7 @@ def test_too_much_is_an_error_or_nothing(text):
     begin = time.process_time()
     with suppress(PatternError):
         assert len(expand_braces(text)) < 10_001
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 4
 
 
 class Names:
