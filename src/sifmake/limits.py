@@ -72,7 +72,8 @@ class Limits:
             arguments, bytes.
         definition_stages: Most stages in a definition file.
         definition_sections: Most sections in one stage of a definition file.
-        files_entries: Most files and folders that the ``%files`` of one stage copy, and names that a pattern looks at.
+        files_entries: Most files and folders that one ``%files`` section copies, and names that its patterns look at
+            (700 bytes of memory each).
         definition_labels: Most labels that one definition file, or one ``%post``, sets.
     """
 
@@ -121,7 +122,7 @@ class Limits:
     definition_bytes: int = 1 * MIB
     definition_stages: int = 100
     definition_sections: int = 1_000
-    files_entries: int = 1_000_000
+    files_entries: int = 300_000
     definition_labels: int = 10_000
 
 

@@ -20,7 +20,7 @@ _MOST_LINKS = 255
 """As many links as the peers follow on the way to a destination."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Copy:
     """One file, folder or link to be put into an image.
 
@@ -37,7 +37,7 @@ class Copy:
     group: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class At:
     """A place in the image.
 

@@ -79,7 +79,7 @@ def _app_lines(app: App) -> list[CopyLine]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     """Something of the host that still has to be copied, and the folders of the host that it is in."""
 

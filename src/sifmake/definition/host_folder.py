@@ -27,7 +27,7 @@ class HostError(Exception):
     """Something of the host cannot be copied; the text says what."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HostFile:
     """A file, folder or named pipe of the host, links followed.
 
