@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sifmake.builder.build_bases import BaseOpener
 from sifmake.builder.builder import make_builder
 from sifmake.builder.finished_image import check_sandbox_target, sandbox_place, write_sandbox, write_stage_sif
+from sifmake.builder.foreign_programs import check_runnable
 from sifmake.builder.host_sections import HostSections
 from sifmake.builder.image_signing import sign_and_verify
 from sifmake.builder.image_test import run_test
@@ -128,7 +129,9 @@ def _write_sif(
         test = built.stage.sections.get("test")
         if request.test and test and (request.only is None or "test" in request.only):
             progress.info("running the test")
-            run_test(temporary, f"{request.definition.source}:{test.line}: %test", output)
+            where = f"{request.definition.source}:{test.line}: %test"
+            check_runnable(built.architecture, "the test", where)
+            run_test(temporary, where, output)
         if options.key:
             sign_and_verify(options, temporary, digests, progress)
         replace_file(temporary, request.target)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from sifmake.builder.foreign_programs import check_runnable
 from sifmake.builder.post_environment import chosen_variables, post_environment
 from sifmake.builder.step_runner import Script, StepResult
 from sifmake.errors import StepError, one_line
@@ -148,6 +149,7 @@ class PostSteps:
         text, words = step.text, step.words
         if around.reads_scripts and not snapshot:
             text, words = _with_environment(text, words)
+        check_runnable(around.architecture, "%post", f"{self._source}:{step.lines.of(0)}")
         script = Script(text, words, environment, around.epoch, snapshot, carries)
         self._runner.progress.info(f"running: {one_line(title)}")
         with self._runner.logged(key, self._output) as (log, output):
