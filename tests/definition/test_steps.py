@@ -167,6 +167,13 @@ def test_unknown_markers_are_errors(text):
         steps(f"# sifmake: {text}\n")
 
 
+def test_blanks_in_a_marker_take_linear_time():
+    begin = time.process_time()
+    with pytest.raises(DefinitionError, match=r"the marker 'a  "):
+        steps(f"# sifmake: a{' ' * 100_000}b\n")
+    assert time.process_time() - begin < 2
+
+
 def test_a_step_expires_once():
     with pytest.raises(DefinitionError, match=r"x.def:6: %post: the step has two expiry times"):
         steps("# sifmake: expires 1d\na\n# sifmake: expires 2d\n")

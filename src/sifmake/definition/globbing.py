@@ -10,6 +10,8 @@ from sifmake.definition.patterns import NamePattern, PatternError, expand_braces
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_LONG = 100
+"""Characters of a pattern that cost as much as looking at a name."""
 _SLASH = re.compile(r"(?<!\\)/")
 _VARIABLE = re.compile(r"\\.|\$[A-Za-z0-9_({@*#?$!-]|`", re.DOTALL)
 
@@ -81,7 +83,9 @@ class _Walk:
         return names
 
     def _matches(self, path: str, pattern: NamePattern) -> Iterator[str]:
-        for name in self._names(path):
+        names = self._names(path)
+        self._spend(len(names) * (len(pattern.text) // _LONG))
+        for name in names:
             if pattern.matches(name):
                 yield _joined(path, name)
 

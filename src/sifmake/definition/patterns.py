@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 
 _MOST_WORDS = 10_000
 """Words that the braces of one pattern may stand for."""
+_LONGEST = 4096
+"""Characters of a pattern: a longer path is none on Linux."""
 _DEEPEST = 20
 """Braces or groups within each other."""
 _META = re.compile(r"\\.|[*?\[]|[+@!]\(", re.DOTALL)
+_BRACES = re.compile(r"\\.|[{},]", re.DOTALL)
 _RANGE = re.compile(r"(-?[0-9]{1,9})\.\.(-?[0-9]{1,9})(?:\.\.(-?[0-9]{1,9}))?|([a-zA-Z])\.\.([a-zA-Z])", re.ASCII)
+_CLASS = re.compile(r"\[:([a-z]+):\]")
 _CLASSES = {
     "alnum": str.isalnum,
     "alpha": str.isalpha,
@@ -50,36 +54,46 @@ def expand_braces(text: str, depth: int = 0) -> list[str]:
     """Return the words that a text with braces stands for; itself where it has none.
 
     Raises:
-        PatternError: They are too many, or nested too deeply.
+        PatternError: It is too long, or they are too many, or nested too deeply.
     """
     if depth > _DEEPEST:
         raise PatternError(f"braces are nested more than {_DEEPEST} deep")
-    at = 0
-    while (found := _next_brace(text, at)) is not None:
-        end, commas = found[1], found[2]
-        start = found[0]
-        inside = text[start + 1 : end]
-        if commas:
-            cuts = [start, *commas, end]
-            words = [
-                word for left, right in pairwise(cuts) for word in expand_braces(text[left + 1 : right], depth + 1)
-            ]
-        else:
-            words = _sequence(inside)
+    if len(text) > _LONGEST:
+        raise PatternError(f"the path has more than {_LONGEST} characters")
+    parts: list[list[str]] = []
+    count, done = 1, 0
+    for start, end, commas in _braces(text):
+        if start < done:
+            continue
+        words = _choices(text, [start, *commas, end], depth) if commas else _sequence(text[start + 1 : end])
         if words:
-            rests = expand_braces(text[end + 1 :], depth)
-            if len(words) * len(rests) > _MOST_WORDS:
-                raise PatternError(f"braces stand for more than {_MOST_WORDS} paths")
-            return [text[:start] + word + rest for word in words for rest in rests]
-        at = start + 1
-    return [text]
+            count *= len(words)
+            if count > _MOST_WORDS:
+                raise _too_many()
+            parts += [[text[done:start]], words]
+            done = end + 1
+    return ["".join(pieces) for pieces in product(*parts, [text[done:]])]
 
 
-def _next_brace(text: str, at: int) -> tuple[int, int, list[int]] | None:
-    """Return where the next pair of braces is, and the commas between them."""
+def _choices(text: str, cuts: list[int], depth: int) -> list[str]:
+    """Return the words between commas, each with its own braces expanded."""
+    words: list[str] = []
+    for left, right in pairwise(cuts):
+        words += expand_braces(text[left + 1 : right], depth + 1)
+        if len(words) > _MOST_WORDS:
+            raise _too_many()
+    return words
+
+
+def _too_many() -> PatternError:
+    return PatternError(f"braces stand for more than {_MOST_WORDS} paths")
+
+
+def _braces(text: str) -> list[tuple[int, int, list[int]]]:
+    """Return where each pair of braces begins and ends, and the commas between them, in the order of the beginnings."""
     stack: list[tuple[int, list[int]]] = []
-    best: tuple[int, int, list[int]] | None = None
-    for match in re.compile(r"\\.|[{},]", re.DOTALL).finditer(text, at):
+    pairs: list[tuple[int, int, list[int]]] = []
+    for match in _BRACES.finditer(text):
         char = match[0]
         if char == "{":
             stack.append((match.start(), []))
@@ -87,11 +101,8 @@ def _next_brace(text: str, at: int) -> tuple[int, int, list[int]] | None:
             stack[-1][1].append(match.start())
         elif char == "}" and stack:
             start, commas = stack.pop()
-            if best is None or start < best[0]:
-                best = start, match.start(), commas
-            if not stack:
-                return best
-    return best
+            pairs.append((start, match.start(), commas))
+    return sorted(pairs)
 
 
 def _sequence(text: str) -> list[str]:
@@ -102,7 +113,7 @@ def _sequence(text: str) -> list[str]:
     first, last = (int(match[1]), int(match[2])) if match[1] else (ord(match[4]), ord(match[5]))
     step = abs(int(match[3] or 1)) or 1
     if abs(last - first) // step >= _MOST_WORDS:
-        raise PatternError(f"braces stand for more than {_MOST_WORDS} paths")
+        raise _too_many()
     numbers = range(first, last + 1, step) if first <= last else range(first, last - 1, -step)
     if not match[1]:
         return [chr(number) for number in numbers]
@@ -152,7 +163,7 @@ class NamePattern:
     _items: tuple[_Item, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._items = _parse(self.text, 0, "", 0)[0]
+        self._items = _Parser(self.text).items(0, "", 0)[0]
 
     @property
     def dotted(self) -> bool:
@@ -166,66 +177,72 @@ class NamePattern:
         return bool(_Matcher(name).step(self._items, 1) >> len(name) & 1)
 
 
-def _parse(text: str, at: int, end: str, depth: int) -> tuple[tuple[_Item, ...], int]:
-    """Return the items up to one of the characters in ``end``, and where that is."""
-    if depth > _DEEPEST:
-        raise PatternError(f"groups are nested more than {_DEEPEST} deep")
-    items: list[_Item] = []
-    while at < len(text) and text[at] not in (end or "\0"):
-        char = text[at]
-        group = _group(text, at, depth) if char in "?*+@!" and text[at + 1 : at + 2] == "(" else None
-        if group:
-            items.append(group[0])
-            at = group[1]
-        elif char == "[" and (found := _set(text, at)):
-            items.append(found[0])
-            at = found[1]
-        elif char == "\\" and at + 1 < len(text):
-            items.append(text[at + 1])
-            at += 2
-        else:
-            item = {"*": _STAR, "?": _ANY}.get(char, char)
-            if not (item == _STAR and items and items[-1] == _STAR):
-                items.append(item)
-            at += 1
-    return tuple(items), at
+class _Parser:
+    """Reads a pattern; a group that has no end is read once, however many others it is in."""
 
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._last = text.rfind("]")
+        self._groups: dict[int, tuple[_Group, int] | None] = {}
 
-def _group(text: str, at: int, depth: int) -> tuple[_Group, int] | None:
-    """Return a group and where it ends; None where it has no end."""
-    choices: list[tuple[_Item, ...]] = []
-    here = at + 1
-    while here < len(text) and text[here] in "(|":
-        items, here = _parse(text, here + 1, "|)", depth + 1)
-        choices.append(items)
-    if text[here : here + 1] != ")":
+    def items(self, at: int, end: str, depth: int) -> tuple[tuple[_Item, ...], int]:
+        """Return the items up to one of the characters in ``end``, and where that is."""
+        if depth > _DEEPEST:
+            raise PatternError(f"groups are nested more than {_DEEPEST} deep")
+        text = self._text
+        items: list[_Item] = []
+        while at < len(text) and text[at] not in (end or "\0"):
+            char = text[at]
+            if char in "?*+@!" and text[at + 1 : at + 2] == "(" and (group := self._group(at, depth)):
+                items.append(group[0])
+                at = group[1]
+            elif char == "[" and (found := self._set(at)):
+                items.append(found[0])
+                at = found[1]
+            elif char == "\\" and at + 1 < len(text):
+                items.append(text[at + 1])
+                at += 2
+            else:
+                item = {"*": _STAR, "?": _ANY}.get(char, char)
+                if not (item == _STAR and items and items[-1] == _STAR):
+                    items.append(item)
+                at += 1
+        return tuple(items), at
+
+    def _group(self, at: int, depth: int) -> tuple[_Group, int] | None:
+        """Return a group and where it ends; None where it has no end."""
+        if at not in self._groups:
+            choices: list[tuple[_Item, ...]] = []
+            here = at + 1
+            while here < len(self._text) and self._text[here] in "(|":
+                items, here = self.items(here + 1, "|)", depth + 1)
+                choices.append(items)
+            closed = self._text[here : here + 1] == ")"
+            self._groups[at] = (_Group(self._text[at], tuple(choices)), here + 1) if closed else None
+        return self._groups[at]
+
+    def _set(self, at: int) -> tuple[_Set, int] | None:
+        """Return a set and where it ends; None where it has no end. A class that is not known has no characters."""
+        text = self._text
+        here = at + 1
+        negated = text[here : here + 1] in ("!", "^")
+        here += negated
+        ranges: list[tuple[str, str]] = []
+        classes: list[str] = []
+        first = here
+        while here <= self._last:
+            if text[here] == "]" and here > first:
+                return _Set(negated, tuple(ranges), tuple(classes)), here + 1
+            if match := _CLASS.match(text, here):
+                classes += [match[1]] if match[1] in _CLASSES else []
+                here = match.end()
+                continue
+            low, here = _char(text, here)
+            high = low
+            if text[here : here + 1] == "-" and text[here + 1 : here + 2] not in ("]", ""):
+                high, here = _char(text, here + 1)
+            ranges.append((low, high))
         return None
-    return _Group(text[at], tuple(choices)), here + 1
-
-
-def _set(text: str, at: int) -> tuple[_Set, int] | None:
-    """Return a set and where it ends; None where it has no end, or a class that is not known."""
-    here = at + 1
-    negated = text[here : here + 1] in ("!", "^")
-    here += negated
-    ranges: list[tuple[str, str]] = []
-    classes: list[str] = []
-    first = here
-    while here < len(text):
-        if text[here] == "]" and here > first:
-            return _Set(negated, tuple(ranges), tuple(classes)), here + 1
-        if match := re.compile(r"\[:([a-z]+):\]").match(text, here):
-            if match[1] not in _CLASSES:
-                return None
-            classes.append(match[1])
-            here = match.end()
-            continue
-        low, here = _char(text, here)
-        high = low
-        if text[here : here + 1] == "-" and text[here + 1 : here + 2] not in ("]", ""):
-            high, here = _char(text, here + 1)
-        ranges.append((low, high))
-    return None
 
 
 def _char(text: str, at: int) -> tuple[str, int]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sifmake.definition.problems import Place
     from sifmake.definition.shell_scan import Command
 
-_MARKER = re.compile(r"[ \t]*#[ \t]*sifmake[ \t]*:[ \t]*(?P<text>[^\n]*?)[ \t]*")
+_MARKER = re.compile(r"[ \t]*#[ \t]*sifmake[ \t]*:(?P<text>.*)")
 _EXPIRES = re.compile(r"expires[ \t]+([1-9][0-9]{0,5})([smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SHELLS = frozenset(("sh", "dash", "bash", "ash"))
@@ -90,7 +90,7 @@ def post_steps(stage: BuildStage, place: Place) -> tuple[PostStep, ...]:
 
 def _cut(post: Section, place: Place) -> list[PostStep]:
     lines = post.text.split("\n")[:-1]
-    markers = [_parsed(index, match["text"], post, place) for index, match in _markers(lines)]
+    markers = [_parsed(index, match["text"].strip(), post, place) for index, match in _markers(lines)]
     if not markers:
         return [PostStep(post.text, post.lines)]
     _check(post, markers, place)
