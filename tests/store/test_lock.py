@@ -159,6 +159,21 @@ def test_a_file_server_that_hangs_is_waited_for_no_longer_than_the_timeout(store
     answer.set()
 
 
+@pytest.mark.parametrize("alone", ["", "1"])
+def test_memory_that_runs_out_while_the_lock_is_asked_for_ends_the_wait(store, monkeypatch, alone):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setenv("SIFMAKE_WITHOUT_THREADS", alone)
+    with store.lock("x"):
+        pass
+    monkeypatch.setattr("sifmake.store.folder.Folder.open_mark", fail)
+    begin = time.monotonic()
+    with pytest.raises(MemoryError), store.lock("x", timeout=60):
+        pytest.fail("the lock is not there")
+    assert time.monotonic() - begin < 10
+
+
 def test_an_error_inside_lets_go(store):
     with pytest.raises(ZeroDivisionError), store.lock(NAME):
         raise ZeroDivisionError

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
+from sifmake.memory import most_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ class _Attempt:
     def __init__(self, folder: Folder, name: str, timeout: float) -> None:
         self.held = False
         self.trouble = ""
+        self.failure: MemoryError | None = None
         self.done = threading.Event()
         # A descriptor of its own, because the thread may be the last one that needs it.
         self._folder = folder
@@ -35,6 +37,9 @@ class _Attempt:
         self._given_up = False
         self._fd = -1
         self._mutex = threading.Lock()
+        if most_threads() == 0:
+            self._run()
+            return
         try:
             threading.Thread(target=self._run, daemon=True, name="store-lock").start()
         except RuntimeError:  # the system allows no more threads
@@ -56,7 +61,10 @@ class _Attempt:
             self.trouble = error.what
         except OSError as error:
             self.trouble = error.strerror or str(error)
-        self.done.set()
+        except MemoryError as error:
+            self.failure = error
+        finally:
+            self.done.set()
 
     def _ask(self, fd: int) -> None:
         pause = 0.005
@@ -101,6 +109,9 @@ def hold(folder: Folder, name: str, timeout: float, progress: Progress) -> Itera
 
     Yields:
         Whether the lock is held.
+
+    Raises:
+        MemoryError: There was not enough to ask for it.
     """
     attempt = _Attempt(folder, name, timeout)
     try:
@@ -108,6 +119,8 @@ def hold(folder: Folder, name: str, timeout: float, progress: Progress) -> Itera
             progress.info(f"waiting for another process that does the same work ({name})")
             # A little longer than the attempt itself waits, so that only a hanging file server exceeds it.
             attempt.done.wait(timeout + 1)
+        if attempt.failure is not None:
+            raise attempt.failure
         if not attempt.held:
             why = attempt.trouble or "the file system does not answer"
             progress.warning(
