@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 from support.rootless import NEEDS_ROOTLESS
@@ -69,3 +72,19 @@ def test_device_nodes(builder):
 def test_device_nodes_that_were_made_cannot_be_opened(builders):
     done = builders("root").run("mknod /null2 c 1 3; ! cat /null2; mknod /tmp/null2 c 1 3; ! cat /tmp/null2")
     assert done.status == 0
+
+
+def test_what_is_bound_from_the_host_is_not_marked(builder):
+    """A chown there is told, but leaves nothing on the host's file that its owner would wonder about."""
+    outside = builder.folder / "outside"
+    outside.mkdir(mode=0o777)
+    outside.chmod(0o777)
+    try:
+        script = "cd /mnt; touch f; chown 5:6 f; stat -c %u:%g f; mkdir d; chown 7 d; stat -c %u d"
+        done = builder.run(script, binds=[[str(outside), "/mnt", False]])
+        assert done.status == 0
+        assert [line for line in done.output.splitlines() if line[0] != "+"] == ["5:6", "7"]
+        assert [os.listxattr(outside / name) for name in ("f", "d")] == [[], []]
+        assert "mnt/f" not in done.names
+    finally:
+        shutil.rmtree(outside)

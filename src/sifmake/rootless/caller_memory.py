@@ -12,6 +12,7 @@ import os
 import struct
 
 from sifmake.rootless.kernel import check
+from sifmake.rootless.owners import mount_of
 
 AT_FDCWD = -100
 _LONGEST = 4096
@@ -105,6 +106,14 @@ class CallerFiles:
     def real_name(self, fd: int) -> bytes:
         """Return the name that the kernel knows for a file that is open here."""
         return os.readlink(os.fsencode(f"self/fd/{fd}"), dir_fd=self.proc).rpartition(b"/")[2]
+
+    def mount(self, pid: int) -> int:
+        """Return the number of the mount that a process has as its root."""
+        fd = os.open(f"{pid}/root", os.O_PATH | os.O_CLOEXEC, dir_fd=self.proc)
+        try:
+            return mount_of(fd)
+        finally:
+            os.close(fd)
 
     def reopen(self, fd: int) -> int:
         """Return a descriptor for reading of a file or folder that is open by ``O_PATH``."""

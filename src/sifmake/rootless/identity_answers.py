@@ -74,7 +74,7 @@ class IdentityAnswers:
         self._listener.demand(call)
         mask = self._identities.umask(call.pid)
         if call.name.startswith("mkdir"):
-            return self._make_folder(path, rest[1] & _MODE & ~mask, owner)
+            return self._make_folder(call, path, rest[1] & _MODE & ~mask, owner)
         flags, mode = (os.O_WRONLY | os.O_TRUNC, rest[1]) if call.name == "creat" else (signed(rest[1]), rest[2])
         return self._make_file(call, path, flags, mode & _MODE & ~mask, owner)
 
@@ -90,12 +90,12 @@ class IdentityAnswers:
         self._files.stand(call.pid, folder, path)
         self._listener.demand(call)
         os.symlink(target, path)
-        self._note_path(path, owner)
+        self._note_path(call.pid, path, owner)
         return DONE
 
-    def _make_folder(self, path: bytes, mode: int, owner: tuple[int, int]) -> Answer:
+    def _make_folder(self, call: Call, path: bytes, mode: int, owner: tuple[int, int]) -> Answer:
         os.mkdir(path, mode)
-        self._note_path(path, owner)
+        self._note_path(call.pid, path, owner)
         return DONE
 
     def _make_file(self, call: Call, path: bytes, flags: int, mode: int, owner: tuple[int, int]) -> Answer:
@@ -105,20 +105,20 @@ class IdentityAnswers:
         except OSError:
             return GO_ON
         try:
-            self._note(fd, path, owner)
+            self._note(call.pid, fd, path, owner)
             return self._listener.give_file(call, fd, flags)
         finally:
             os.close(fd)
 
-    def _note_path(self, path: bytes, owner: tuple[int, int]) -> None:
+    def _note_path(self, pid: int, path: bytes, owner: tuple[int, int]) -> None:
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            self._note(fd, path, owner)
+            self._note(pid, fd, path, owner)
         finally:
             os.close(fd)
 
-    def _note(self, fd: int, path: bytes, owner: tuple[int, int]) -> None:
-        self._owners.note_new(fd, path.rstrip(b"/").rpartition(b"/")[2], owner)
+    def _note(self, pid: int, fd: int, path: bytes, owner: tuple[int, int]) -> None:
+        self._owners.note_new(pid, fd, path.rstrip(b"/").rpartition(b"/")[2], owner)
 
     def _tell_groups(self, call: Call, identity: Identity) -> Answer:
         size, count = signed(call.arguments[0]), len(identity.further)

@@ -77,13 +77,15 @@ class OwnerAnswers:
         self._files = files
         self._names = _Names(names)
 
-    def note_new(self, fd: int, name: bytes, owner: tuple[int, int]) -> None:
+    def note_new(self, pid: int, fd: int, name: bytes, owner: tuple[int, int]) -> None:
         """Note the owner of a file that was made here."""
+        self._look_for_mount(pid)
         self._names.add(name)
         self.notes.set(fd, owner)
 
     def set_owner(self, call: Call) -> Answer:
         """Answer chown(2) and its like: what the kernel does besides is done, and the owner is noted."""
+        self._look_for_mount(call.pid)
         fd, uid, gid = self._target(call)
         try:
             self._listener.demand(call)
@@ -104,6 +106,7 @@ class OwnerAnswers:
         fd = self._open_if_noted(call.pid, folder, path, flags)
         if fd < 0:
             return GO_ON
+        self._look_for_mount(call.pid)
         try:
             noted = self.notes.get(fd)
             if not noted:
@@ -134,6 +137,11 @@ class OwnerAnswers:
         if len(self.faked) < _MOST_FAKED:
             self.faked.append(f"the device node {os.fsdecode(path)}")
         return DONE
+
+    def _look_for_mount(self, pid: int) -> None:
+        """Learn which mount is the tree, from the first process that asks: that of the script."""
+        if self.notes.mount < 0:
+            self.notes.mount = self._files.mount(pid)
 
     def _target(self, call: Call) -> tuple[int, int, int]:
         """Return what is to have another owner, open, and the owner; its name is known from here on."""

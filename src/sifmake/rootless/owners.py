@@ -19,10 +19,12 @@ Owner = tuple[int, int]
 """User and group."""
 _ROOT = (0, 0)
 _AT_EMPTY_PATH = 0x1000
-_BASIC, _BTIME = 0x7FF, 0x800
+_BASIC, _BTIME, _MOUNT = 0x7FF, 0x800, 0x1000
 _STATX_SIZE = 256
 _IDENTITY = struct.Struct("=32xQ40xqI44xII")
 """Inode, time of birth, device, in ``struct statx``."""
+_MOUNT_ID = struct.Struct("=144xQ")
+"""Number of the mount in the same."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -47,22 +49,28 @@ def statx(fd: int, flags: int = 0, mask: int = _BASIC | _BTIME) -> bytes:
 class OwnerNotes:
     """Owners of files, kept as long as the files are.
 
+    Only files of the tree get attributes: what is bound from the host must not be marked.
+
     Args:
         reopen: Opens a file or folder for reading that is open by ``O_PATH``.
+
+    Attributes:
+        mount: Number of the mount with the tree; -1 as long as it is not known.
     """
 
     def __init__(self, reopen: Callable[[int], int]) -> None:
+        self.mount = -1
         self._reopen = reopen
         self._table: dict[tuple[int, ...], Owner] = {}
 
     def get(self, fd: int) -> Owner | None:
         """Return the noted owner of what is open by ``O_PATH``."""
-        found = noted_owner(self._read(fd)) if _holds_notes(fd) else None
+        found = noted_owner(self._read(fd)) if self._holds_notes(fd) else None
         return found or (self._table.get(_identity(fd)) if self._table else None)
 
     def set(self, fd: int, owner: Owner) -> None:
         """Note an owner. Raises OSError if the file is gone."""
-        if _holds_notes(fd) and self._write(fd, owner):
+        if self._holds_notes(fd) and self._write(fd, owner):
             return
         key = _identity(fd)
         if owner == _ROOT:
@@ -79,6 +87,11 @@ class OwnerNotes:
             return self._table.get(_identity(fd))
         finally:
             os.close(fd)
+
+    def _holds_notes(self, fd: int) -> bool:
+        """Whether what is open is of the tree, and of a kind that may have attributes of users."""
+        kind = stat.S_IFMT(os.fstat(fd).st_mode)
+        return kind in (stat.S_IFREG, stat.S_IFDIR) and mount_of(fd) == self.mount
 
     def _read(self, fd: int) -> bytes | None:
         file = self._reopen(fd)
@@ -104,9 +117,10 @@ class OwnerNotes:
         return True
 
 
-def _holds_notes(fd: int) -> bool:
-    """Whether what is open is of a kind that may have attributes of users."""
-    return stat.S_IFMT(os.fstat(fd).st_mode) in (stat.S_IFREG, stat.S_IFDIR)
+def mount_of(fd: int) -> int:
+    """Return the number of the mount that a file which is open by ``O_PATH`` was reached by."""
+    number: int = _MOUNT_ID.unpack_from(statx(fd, mask=_MOUNT))[0]
+    return number
 
 
 def _identity(fd: int) -> tuple[int, ...]:

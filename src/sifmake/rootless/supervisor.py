@@ -26,7 +26,12 @@ _OURS = frozenset({*OWNERS, *IDENTITIES, "mkdir", "mkdirat", "symlink", "symlink
 
 
 class Supervisor:
-    """Answers the calls of one script, and has this process's root and current folder while it does."""
+    """Answers the calls of one script, and has this process's root and current folder while it does.
+
+    Args:
+        fd: File descriptor on which they arrive.
+        names: Names of files whose owners are noted.
+    """
 
     def __init__(self, fd: int, names: Iterable[bytes]) -> None:
         memory = CallerMemory()
