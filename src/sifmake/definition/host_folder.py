@@ -158,11 +158,18 @@ class HostFolder:
             fd = os.open(self._place(path), os.O_PATH | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
             raise _told(error, path) from None
-        real = Path(f"/proc/self/fd/{fd}").readlink()
-        if self._allowed and not any(real.is_relative_to(top) for top in self._allowed):
-            os.close(fd)
-            raise HostError(f"{_shown(path)} is outside of the folders that may be copied from: it is {real}")
+        if self._allowed:
+            try:
+                self._check_allowed(fd, path)
+            except BaseException:
+                os.close(fd)
+                raise
         return fd
+
+    def _check_allowed(self, fd: int, path: bytes) -> None:
+        real = Path(f"/proc/self/fd/{fd}").readlink()
+        if not any(real.is_relative_to(top) for top in self._allowed):
+            raise HostError(f"{_shown(path)} is outside of the folders that may be copied from: it is {real}")
 
     def _described(self, fd: int, path: bytes) -> HostFile:
         found = os.fstat(fd)

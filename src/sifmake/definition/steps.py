@@ -50,7 +50,7 @@ class PostStep:
     Attributes:
         text: Of the script, without markers.
         lines: Where its lines stand in the file.
-        expires: Seconds after which ``sifmake lock`` has the step run again; None for never.
+        expires: Seconds for which its result is good; None for ever.
     """
 
     text: str
