@@ -34,8 +34,8 @@ def test_a_clean_file_has_no_findings():
         ("Bootstrap: https\nFrom: //h/x.sif\n", 2, "", "unpinned-base"),
         (f"{PINNED}Namespace: a#b\n", 3, "", "header-comment"),
         (f"{PINNED}%arguments\nDB_PASSWORD=x\n", 4, "arguments", "secret-in-argument"),
-        (f"{PINNED}%arguments\nA=ghp_{'a' * 30}\n", 4, "arguments", "secret-in-argument"),
-        (f"{PINNED}%arguments\nURL=https://me:pw@host/\n", 4, "arguments", "secret-in-argument"),
+        (f"{PINNED}%arguments\ndbPassword=x\n", 4, "arguments", "secret-in-argument"),
+        (f"{PINNED}%post\ncurl https://me:pw@host/\n", 4, "", "secret-in-text"),
         (f"{PINNED}%arguments\nnothing\n", 4, "arguments", "argument-not-used"),
         (f"{PINNED}%post\necho {{{{ GITHUB_TOKEN }}}}\n", 4, "post", "secret-in-argument"),
         (f"{PINNED}%post\necho {{{{ VERSION }}}}\n", 4, "post", "argument-without-value"),
@@ -74,6 +74,18 @@ def test_warnings(text, line, section, rule):
 )
 def test_errors(text, findings):
     assert found(text) == [(line, "post" if "step" in text else "", rule, "error") for line, rule in findings]
+
+
+def test_a_default_that_is_a_token_is_found_by_its_value():
+    text = f"{PINNED}%arguments\nA=ghp_{'a' * 30}\n"
+    assert [rule for _, _, rule, _ in found(text)] == ["secret-in-text", "secret-in-argument"]
+
+
+def test_values_of_the_command_line_are_looked_at():
+    text = f"{PINNED}%post\necho {{{{ API_KEY }}}} {{{{ TOKENIZER }}}} {{{{ A }}}}\n"
+    values = {"API_KEY": "x", "TOKENIZER": "y", "A": "glpat-0123456789"}
+    assert found(text, **values) == [(4, "", "secret-in-argument", "warning")] * 2
+    assert found(text, **values, NONE="x")[0] == (0, "", "unused-build-arg", "error")
 
 
 def test_a_value_on_the_command_line_is_one():

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from sifmake.definition.blanks import before_comment, trimmed, words_of
-from sifmake.definition.lint_rules import check_stages, is_secret
+from sifmake.definition.lint_rules import check_stages, has_secret, is_secret
 from sifmake.definition.problems import Place
 from sifmake.definition.reader import read_definition
 from sifmake.definition.sectioning import APP_SECTIONS, SECTIONS
@@ -18,12 +18,15 @@ from sifmake.errors import DefinitionError
 from sifmake.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from sifmake.limits import Limits
 
 _MOST = 1000
 """Findings of one kind of check: who reads more?"""
+_SECRET = ("secret-in-argument", "warning")
+_LOOKS = "looks like a secret: its value is recorded in the image"
+_ADVICE = "use --secret, which leaves nothing in the image"
 _COMMENTED = re.compile(r"(?:from|registry|namespace)[ \t]*:(.*[^ \t]#.*)", re.IGNORECASE)
 _TAB = re.compile(r"%(\w+)\t")
 
@@ -75,6 +78,7 @@ def lint_definition(
         if not any(finding.severity == "error" for finding in found):
             found.append(LintFinding(error.line, error.section, "invalid", "error", error.what, error.hint))
     else:
+        found += _check_given(arguments or {}, definition.unused, text)
         found += [
             LintFinding(note.line, note.section, note.rule, "warning", note.text, note.hint)
             for note in islice(check_stages(definition), _MOST)
@@ -82,11 +86,21 @@ def lint_definition(
     return tuple(sorted(set(found)))
 
 
+def _check_given(arguments: Mapping[str, str], unused: Collection[str], text: str) -> Iterator[LintFinding]:
+    """Yield what is wrong with values of the command line."""
+    for name, value in arguments.items():
+        if name in unused:
+            what = f"no variable {name[:60]} is in the file, and the build stops"
+            yield LintFinding(0, "", "unused-build-arg", "error", what, f"leave out --build-arg {name[:60]}")
+        elif is_secret(name, value):
+            place = re.search(rf"\{{\{{\s*{re.escape(name)}\s*\}}\}}", text)
+            line = text.count("\n", 0, place.start()) + 1 if place else 0
+            yield LintFinding(line, "", *_SECRET, f"the argument {name[:60]} {_LOOKS}", _ADVICE)
+
+
 def _without_value(name: str, line: int, section: str) -> LintFinding:
     if is_secret(name):
-        text = f"the argument {name[:60]} looks like a secret: its value is recorded in the image"
-        hint = "use --secret, which leaves nothing in the image"
-        return LintFinding(line, section, "secret-in-argument", "warning", text, hint)
+        return LintFinding(line, section, *_SECRET, f"the argument {name[:60]} {_LOOKS}", _ADVICE)
     text = f"the argument {name[:60]} has no default"
     hint = f"add a line {name[:60]}=VALUE below %arguments, or build with --build-arg {name[:60]}=VALUE"
     return LintFinding(line, section, "argument-without-value", "warning", text, hint)
@@ -97,6 +111,9 @@ def _check_lines(text: str) -> Iterator[LintFinding]:
     in_header = True
     for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.removesuffix("\r")
+        if has_secret(line):
+            what = "the line has a token, a private key, or a password in a URL: it is recorded in the image"
+            yield LintFinding(number, "", "secret-in-text", "warning", what, _ADVICE)
         if trimmed(line).startswith("%"):
             in_header = False
             yield from _check_name(number, line)

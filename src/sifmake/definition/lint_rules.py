@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from sifmake.definition.model import BuildStage, Definition, Section
 
 _SECRET_NAME = re.compile(
-    r"(?:^|_)(?:pass(?:word|wd|phrase)?|pw|secret|token|credentials?|(?:api|access|private|ssh)_?key)(?:$|_)",
+    r"password|passwd|passphrase|secret|credential|token(?!i[sz])"
+    r"|(?:^|_)(?:pass|pw|pwd|pat|(?:api|access|auth|private|ssh)_?key)(?:$|_)",
     re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(
@@ -63,9 +64,14 @@ def check_stages(definition: Definition) -> Iterator[Note]:
         yield from _check_post(stage, last=last)
 
 
-def is_secret(name: str) -> bool:
-    """Tell whether a variable's name says that its value is a secret."""
-    return _SECRET_NAME.search(name) is not None
+def is_secret(name: str, value: str = "") -> bool:
+    """Tell whether a variable's name or value looks like that of a secret."""
+    return _SECRET_NAME.search(name) is not None or has_secret(value)
+
+
+def has_secret(text: str) -> bool:
+    """Tell whether a text has a token, a private key or a password in a URL."""
+    return _SECRET_VALUE.search(text) is not None
 
 
 def _lines(section: Section | None) -> Iterator[tuple[int, str]]:
@@ -94,7 +100,7 @@ def _check_arguments(stage: BuildStage) -> Iterator[Note]:
         if pair is None:
             text = f"{line[:60]!r} is not NAME=VALUE, and is not used"
             yield Note(number, "arguments", "argument-not-used", text, "write NAME=VALUE, or begin it with #")
-        elif is_secret(pair[0]) or _SECRET_VALUE.search(pair[1]):
+        elif is_secret(*pair):
             text = f"the argument {pair[0][:60]} looks like a secret: its value is recorded in the image"
             hint = "remove it and use --secret, which leaves nothing in the image"
             yield Note(number, "arguments", "secret-in-argument", text, hint)
