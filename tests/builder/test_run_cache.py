@@ -160,3 +160,12 @@ def test_h46_a_note_cannot_give_another_image_than_the_digest(pulled, store):
     Store(store).blobs.remember_manifest(index, host_platform(), other)
     path = find_or_build(wanted(pulled, f"@{index}", offline=True), Silent())
     assert pulled.tags["ns/tool:1"]["digest"].encode() in path.read_bytes()
+
+
+def test_a_damaged_note_counts_as_none(pulled, store):
+    """It has the form of a note and names a file whose name begins with no digest."""
+    find_or_build(wanted(pulled, ":2", offline=True), Silent())
+    for note in [path for path in (store / "names").rglob("*") if path.is_file()]:
+        note.write_text("g" + note.read_text()[1:])
+    with pytest.raises(SourceError, match="is not in the store, and the run is offline"):
+        find_or_build(wanted(pulled, ":2", offline=True), Silent())

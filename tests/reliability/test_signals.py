@@ -34,7 +34,7 @@ SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 TEXTS = {signal.SIGTERM: "ended by SIGTERM", signal.SIGHUP: "ended by SIGHUP", signal.SIGINT: "interrupted"}
 
 
-IMPORTING = re.compile(r'\ATraceback (?!(.|\n)*/sifmake/[^"]*", line \d+, in (?!<module>))')
+IMPORTING = re.compile(r'\A(?:Fatal Python error|Traceback)(?!(.|\n)*/sifmake/[^"]*", line \d+, in (?!<module>))')
 """A traceback in which Python or doit starts and modules are imported, and no function of sifmake runs."""
 
 

@@ -36,8 +36,11 @@ def keep_meaning(store: Store, uri: Uri, platform: Platform, key: str) -> None:
 
 
 def find_meaning(store: Store, uri: Uri, platform: Platform) -> str:
-    """Return the key that was kept for a name; empty if there is none."""
-    return store.sifs.find_name(noted_name(uri, platform))
+    """Return the key that was kept for a name; empty if there is none, or if it was damaged and is no digest's."""
+    from sifmake.store.naming import is_digest
+
+    key = store.sifs.find_name(noted_name(uri, platform))
+    return key if is_digest(digest_of_key(key)) else ""
 
 
 def noted_name(uri: Uri, platform: Platform) -> str:
