@@ -129,6 +129,19 @@ def test_a_failing_script_is_named_and_leaves_nothing(works, text, what):
 
 
 @needs_scripts
+def test_what_a_profile_cleans_is_in_no_layer(works):
+    text = "%post\n    mkdir -p /var/lib/apt/lists/x /opt/p/__pycache__\n    touch /var/lib/apt/lists/x/y /opt/p/z\n"
+    assert counts(works.build(text)) == (1, 0)
+    assert {"/var/lib/apt/lists/x/y", "/opt/p/__pycache__"} <= tree_of(works.folder / "out.sif").keys()
+    assert counts(works.build(text, clean=["apt", "pip"])) == (1, 0)
+    left = tree_of(works.folder / "out.sif").keys()
+    assert {"/var/lib/apt/lists", "/opt/p/z"} <= left
+    assert not {"/var/lib/apt/lists/x", "/opt/p/__pycache__"} & left
+    with pytest.raises(UsageError, match="no profile 'yum'"):
+        works.build(text, clean=["yum"])
+
+
+@needs_scripts
 def test_the_tree_of_a_failed_step_stays_where_it_is_asked_for(works):
     with pytest.raises(StepError, match=r"chroot (\S+) /bin/sh") as raised:
         works.build("%post\n    echo mine > /mine\n    false\n", keep_failed=True)

@@ -61,6 +61,7 @@ class BuildOptions(TypedDict, total=False):
         allow_host_sections: Whether ``%pre`` and ``%setup`` may run, on this machine (no).
         privileged_post: Whether ``%post`` keeps all capabilities if root builds (no).
         keep_failed: Whether the tree of a script that fails stays; the error says where (no).
+        clean: Profiles of what ``%post`` need not leave: ``apt``, ``dnf``, ``conda``, ``pip`` (none).
         tmpdir: Folder on a local disk in which trees are unpacked (``$SIFMAKE_TMPDIR``, ``$TMPDIR``, ``/var/tmp``).
         plain_http: Whether registries may be asked without TLS (no).
         auth_file: Registry credentials in Docker's form, instead of the usual files.
@@ -80,6 +81,7 @@ class BuildOptions(TypedDict, total=False):
     allow_host_sections: bool
     privileged_post: bool
     keep_failed: bool
+    clean: Iterable[str]
     tmpdir: StrPath | None
     plain_http: bool
     auth_file: StrPath | None
@@ -222,6 +224,7 @@ def _request(
 
 def _step_settings(options: BuildOptions) -> StepSettings:
     from sifmake.builder.build_request import StepSettings
+    from sifmake.steps.clean_profiles import clean_patterns
 
     network = options.get("network", "host")
     if network not in ("host", "none"):
@@ -234,6 +237,7 @@ def _step_settings(options: BuildOptions) -> StepSettings:
         allow_host=options.get("allow_host_sections", False),
         privileged=options.get("privileged_post", False),
         keep_failed=options.get("keep_failed", False),
+        clean=clean_patterns(as_names(options.get("clean", ()))),
         tmpdir=as_path(options.get("tmpdir")),
     )
 

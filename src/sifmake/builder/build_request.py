@@ -42,6 +42,7 @@ class StepSettings:
         allow_host: Whether ``%pre`` and ``%setup`` may run.
         privileged: Whether ``%post`` keeps all capabilities.
         keep_failed: Whether the tree of a failed step stays.
+        clean: Patterns of paths that are left out of layers of ``%post``, sorted.
         tmpdir: Folder in which trees are unpacked; None for what the environment says.
     """
 
@@ -52,6 +53,7 @@ class StepSettings:
     allow_host: bool = False
     privileged: bool = False
     keep_failed: bool = False
+    clean: tuple[str, ...] = ()
     tmpdir: Path | None = None
 
 

@@ -189,7 +189,7 @@ class PostSteps:
             binds=tuple(sorted(bind.target for bind in settings.binds)),
             secrets=tuple(sorted(settings.secrets)),
             epoch=around.epoch,
-            clean=(),
+            clean=settings.clean,
             snapshot=hashlib.sha256(snapshot).hexdigest() if snapshot else "",
             carries=carries,
             privileged=settings.privileged,

@@ -167,6 +167,7 @@ class StepRunner:
                 privileged=settings.privileged,
                 setup=script.on_host,
                 keep=settings.keep_failed,
+                leave_out=() if script.on_host else settings.clean,
                 copy=not self.choice.overlay,
             )
             result = stack.enter_context(run_post(request))

@@ -61,6 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-host-sections", action="store_true", help="let %%pre and %%setup run, outside of the image"
     )
+    parser.add_argument(
+        "--clean", action="append", default=[], metavar="NAME[,...]", help="leave out caches of apt, dnf, conda, pip"
+    )
     parser.add_argument("--json", action="store_true", help="print what was built as JSON")
     parser.add_argument("--tmpdir", type=Path, metavar="DIR", help="where trees are unpacked (default: SIFMAKE_TMPDIR)")
     parser.add_argument("--no-cleanup", action="store_true", help="keep the tree of a script that fails")
@@ -99,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
             allow_host_sections=args.allow_host_sections,
             privileged_post=args.privileged_post,
             keep_failed=args.no_cleanup,
+            clean=[name for text in args.clean for name in text.split(",")],
             tmpdir=args.tmpdir,
             plain_http=args.no_https or is_plain_http(os.environ),
             auth_file=args.authfile,
