@@ -1,4 +1,4 @@
-"""``%test`` in a finished image, before it gets its name."""
+"""Tests in a finished image, before it gets its name: ``%test``, and ``test:`` of a project."""
 
 from __future__ import annotations
 
@@ -34,13 +34,24 @@ def run_test(sif: Path, where: str, output: Callable[[bytes], None], *, seconds:
         StepError: It failed, or took too long.
         SifmakeError: It cannot be run here.
     """
+    _run(["test", *_OPTIONS, "--", str(sif.absolute())], where, output, _HINT, seconds)
+
+
+def run_command(
+    sif: Path, command: str, where: str, output: Callable[[bytes], None], *, seconds: float = _SECONDS
+) -> None:
+    """Run a command line by the image's shell in the same surroundings; arguments and errors as of :func:`run_test`."""
+    words = ["exec", *_OPTIONS, "--", str(sif.absolute()), "/bin/sh", "-ec", command]
+    _run(words, where, output, "the old file stays; change 'test' in images.yaml, or the image", seconds)
+
+
+def _run(words: list[str], where: str, output: Callable[[bytes], None], hint: str, seconds: float) -> None:
     if not sys.executable:
         raise SifmakeError("this program does not know its Python, so that it cannot start another")
-    words = [sys.executable, "-P", "-m", "sifmake", "test", *_OPTIONS, "--", str(sif.absolute())]
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     try:
         done = subprocess.run(
-            words,
+            [sys.executable, "-P", "-m", "sifmake", *words],
             check=False,
             env=environment,
             cwd="/",
@@ -51,7 +62,7 @@ def run_test(sif: Path, where: str, output: Callable[[bytes], None], *, seconds:
         )
     except subprocess.TimeoutExpired as error:
         output(error.stdout or b"")
-        raise StepError(f"the test took more than {seconds:.0f} s", where=where, hint=_HINT) from None
+        raise StepError(f"the test took more than {seconds:.0f} s", where=where, hint=hint) from None
     output(done.stdout)
     if done.returncode:
-        raise StepError(f"the test ended with exit status {done.returncode}", where=where, hint=_HINT)
+        raise StepError(f"the test ended with exit status {done.returncode}", where=where, hint=hint)

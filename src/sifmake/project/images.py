@@ -32,6 +32,7 @@ class ImageSettings:
         compression: ``gzip`` or ``zstd``.
         sign: Whether the SIF is signed.
         labels: Labels to add.
+        test: Command that has to succeed in the image before it is published; empty for none.
         where: File, line and key of its declaration.
     """
 
@@ -41,6 +42,7 @@ class ImageSettings:
     compression: str = "gzip"
     sign: bool = True
     labels: dict[str, str] = field(default_factory=dict)
+    test: str = ""
     where: str = ""
 
 
@@ -126,6 +128,7 @@ def _expand(name: str, source: Uri, given: dict[str, Any], where: str) -> Iterat
                 compression=given.get("compression", "gzip"),
                 sign=given.get("sign", True),
                 labels=given["labels"],
+                test=given.get("test", ""),
                 where=where,
             )
 

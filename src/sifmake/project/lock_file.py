@@ -163,7 +163,13 @@ def _parse(document: dict[str, Any]) -> Lock:
         manifest=_digest(document["manifest"]),
         config=_text(document, "config"),
         layers=tuple(LockedLayer(_digest(layer["digest"]), _size(layer["size"])) for layer in document["layers"]),
-        build=Build(_compression(build), _texts(build, "labels"), _text(build, "key"), _formats(build)),
+        build=Build(
+            _compression(build),
+            _texts(build, "labels"),
+            _text(build, "key"),
+            _formats(build),
+            _text(build, "test") if "test" in build else "",
+        ),
     )
 
 

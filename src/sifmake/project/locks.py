@@ -29,12 +29,18 @@ class Build:
         labels: Labels to add.
         key: Fingerprint of the signing key, ``development``, or empty if the file is not signed.
         formats: Format version of each stage.
+        test: Command that has to succeed in the image before it is published; empty for none.
     """
 
     compression: str
     labels: dict[str, str]
     key: str
     formats: dict[str, int | str]
+    test: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Return the settings as the lock file has them: no test is not written."""
+        return {key: value for key, value in asdict(self).items() if key != "test" or value}
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class _Locked(ABC):
     def document(self) -> dict[str, Any]:
         """Return the content of the file in its order, without the checksum."""
         head = {"image": self.image, "from": self.source.given, "platform": self.platform}
-        return {**head, **self._content(), "build": asdict(self.build)}
+        return {**head, **self._content(), "build": self.build.document()}
 
     @abstractmethod
     def _content(self) -> dict[str, Any]:

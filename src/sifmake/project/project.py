@@ -171,7 +171,7 @@ class Project:
         from sifmake.project.locks import Build
 
         key = self.key_identity if image.sign else ""
-        return Build(image.compression, image.labels, key, dict(format_versions()))
+        return Build(image.compression, image.labels, key, dict(format_versions()), image.test)
 
     def check_lock(self, image: ImageSettings) -> AnyLock:
         """Return the image's lock if it matches the configuration.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sifmake.errors import one_line
 from sifmake.files import make_folders, replace_file, sha256_of
 from sifmake.project.records import digest_of
 from sifmake.project.stage_table import LOCK, SIGNED, TARGET, TREE, record_pattern
@@ -11,6 +12,8 @@ from sifmake.stages.sign import sign_key
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 
 def _key(project: Project, lock: AnyLock) -> dict[str, Any]:
     """The key without the trusted keys, because they do not change which file is published."""
-    return {"signed": digest_of(sign_key(project, lock))}
+    key = {"signed": digest_of(sign_key(project, lock))}
+    return key | ({"test": lock.build.test} if lock.build.test else {})
 
 
 def _run(context: StageContext) -> dict[str, Any]:
@@ -26,6 +30,8 @@ def _run(context: StageContext) -> dict[str, Any]:
 
     signed_by, verified = _signed_and_verified(context)
     target, signed = context.path(TARGET), context.path(SIGNED)
+    if command := context.lock.build.test:
+        _test(context, signed, command)
     make_folders(target.parent)
     replace_file(signed, target)
     for left in (signed, context.path(TREE)):  # rename(2) does nothing if both names are the same file
@@ -36,6 +42,21 @@ def _run(context: StageContext) -> dict[str, Any]:
             raise OSError(error.errno, what, str(left)) from error
     sizes = {"sha256": verified["sha256"], "signer": signed_by["signer"], "size": verified["size"]}
     return sizes | kept_header(signed_by)
+
+
+def _test(context: StageContext, signed: Path, command: str) -> None:
+    """Run the test of an image in the verified file; what it prints is told.
+
+    Raises:
+        StepError: It failed; the published file stays as it is.
+    """
+    from sifmake.builder.image_test import run_command
+
+    def tell(output: bytes) -> None:
+        for line in output.decode(errors="replace").splitlines():
+            context.project.progress.info(one_line(line))
+
+    run_command(signed, command, f"{context.image}: test", tell)
 
 
 def _signed_and_verified(context: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
