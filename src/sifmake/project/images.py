@@ -116,7 +116,7 @@ def _with_defaults(defaults: dict[str, Any], given: dict[str, Any], source: Uri)
 def _expand(name: str, source: Uri, given: dict[str, Any], where: str) -> Iterator[ImageSettings]:
     tags = given.get("tags")
     if tags and _has_tag(source.given):
-        raise ConfigError(f"'from' has a tag or digest already and 'tags' is given too: {source.given}", where=where)
+        raise ConfigError(f"'from' already has a tag or digest, and 'tags' is given too: {source.given}", where=where)
     for tag in tags or [""]:
         tagged = _parsed(f"{source.given}:{tag}", where) if tag else source
         for platform in given.get("platforms") or [""]:
