@@ -66,6 +66,9 @@ def test_what_apptainer_refuses_is_refused_with_file_line_and_cause(name):
         ("Bootstrap: dnf\n", "dnf --installroot=FOLDER"),
         ("Bootstrap: dockerfile\nFrom: .\n", "docker build -t NAME ."),
         ("Bootstrap: library\nFrom: alpine\n", "Bootstrap: localimage"),
+        ("Bootstrap: docker\nFrom: docker://x\n", "x.def:2: an image reference must not have a scheme"),
+        ("Bootstrap: docker\nFrom: Alpine\n", "x.def:2: image names are lower-case; try alpine"),
+        ("Bootstrap: oras\n# c\nFrom: //h/x\n", "x.def:3: '//h/x' is not"),
         ("Bootstrap:\nFrom: x\n", "x.def:1: Bootstrap: has no value"),
         ("Bootstrap: docker\n%post\n", "x.def:1: Bootstrap: docker needs From:"),
         (f"{HEADER}Form: y\n", "x.def:3: the header key 'form' is not known; write From:"),
@@ -127,10 +130,9 @@ def test_the_header_is_read_as_apptainer_does():
 @pytest.mark.parametrize(
     ("agent", "reference", "uri"),
     [
-        ("docker", "//alpine:3", "docker://alpine:3"),
-        ("docker", "docker://alpine:3", "docker://alpine:3"),
-        ("https", "h/x.sif", "https://h/x.sif"),
-        ("oras", "//h/x", "oras://h/x"),
+        ("docker", "alpine:3", "docker://alpine:3"),
+        ("https", "//h.io/x.sif", "https://h.io/x.sif"),
+        ("oras", "h.io/x:1", "oras://h.io/x:1"),
         ("localimage", "./a.sif", "./a.sif"),
         ("docker-daemon", "x:latest", "docker-daemon:x:latest"),
     ],

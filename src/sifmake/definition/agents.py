@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.definition.blanks import trimmed
 from sifmake.definition.model import Base
+from sifmake.errors import BadReferenceError
 
 if TYPE_CHECKING:
     from sifmake.definition.header import Header
@@ -24,6 +25,7 @@ _AGENTS = (
     "scratch",
 )
 """Values of ``Bootstrap:`` that are built from."""
+_ADDRESSES = frozenset(("docker", "oras", "http", "https"))
 _OCI = _AGENTS[:5]
 """Those that put ``Registry:`` and ``Namespace:`` before ``From:``."""
 
@@ -66,7 +68,19 @@ def base_of(header: Header, place: Place, line: int) -> Base:
     reference = _reference(agent, header)
     if not reference and agent != "scratch":
         raise place.error(number, f"Bootstrap: {agent} needs From:", "write From: IMAGE below Bootstrap:")
-    return Base(agent, reference, _fingerprints(header), header.lines.get("from", number))
+    base = Base(agent, reference, _fingerprints(header), header.lines.get("from", number))
+    if agent in _ADDRESSES:
+        _check_address(base, place)
+    return base
+
+
+def _check_address(base: Base, place: Place) -> None:
+    from sifmake.reference import parse_uri
+
+    try:
+        parse_uri(base.uri)
+    except BadReferenceError as error:
+        raise place.error(base.line, error.what, error.hint) from None
 
 
 def _why_not(agent: str) -> tuple[str, str]:
@@ -85,9 +99,7 @@ def _reference(agent: str, header: Header) -> str:
     if agent in _OCI and reference:
         parts = (header.values.get("registry"), header.values.get("namespace"))
         reference = "".join(f"{part}/" for part in parts if part) + reference
-    if agent in {"docker", "oras", "http", "https"}:
-        reference = reference.removeprefix(f"{agent}:").removeprefix("//")
-    return reference
+    return reference.removeprefix("//") if agent in {"http", "https"} else reference
 
 
 def _fingerprints(header: Header) -> tuple[str, ...]:

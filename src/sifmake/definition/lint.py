@@ -68,7 +68,7 @@ def lint_definition(
 
     def on_missing(name: str, line: int, section: str) -> str:
         found.append(_without_value(name, line, section))
-        return name
+        return name.lower()  # as a part of From: it has to be one of a reference
 
     try:
         definition = read_definition(data, source, arguments, limits, on_missing=on_missing)
