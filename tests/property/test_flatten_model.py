@@ -46,14 +46,13 @@ class Model:
         """Put a layer over the table: what hides first, then what is there."""
         self.hidden: dict[Path, Node] = {}
         solid = {parts(entry.path) for entry in entries if entry.kind not in {WHITEOUT, OPAQUE, SYMLINK}}
-        places = {}
+        places: dict[Path, Path | None] = {}
         for entry in entries:
             if entry.kind in {WHITEOUT, OPAQUE}:
+                # As it is when the first marker in there comes: one before may have hidden the way.
                 parent = parts(entry.path)[: len(parts(entry.path)) - (entry.kind == WHITEOUT)]
                 if parent not in places:
                     places[parent] = self.lower_folder(parent, solid)
-        for entry in entries:
-            if entry.kind in {WHITEOUT, OPAQUE}:
                 self.hide(entry, places)
         late: dict[bytes, Inode] = {}
         for entry in entries:

@@ -163,7 +163,7 @@ def _try_again() -> None:
     """Try once more without threads, which take much memory; nothing of the first attempt is left."""
     from contextlib import suppress
 
-    with suppress(OSError):
+    with suppress(OSError, MemoryError, ImportError):
         from sifmake.runtime.again import run_again_without_threads
 
         run_again_without_threads()
