@@ -313,6 +313,20 @@ def from_stage(copies, source, image):
     return plan_stage_copies(lines, source, image, PLACE, Limits())
 
 
+def test_a_file_over_a_folder_takes_what_was_put_into_it():
+    source = tree(a__n__x=0o644, b__n=0o600, c__n__y=0o644)
+    assert shown(from_stage([("/a/", "/t/"), ("/b/", "/t/")], source, Tree())) == {"t": "d", "t/n": "0o600"}
+    with pytest.raises(DefinitionError, match=r"x.def:7: %files: /t/n is replaced twice; copy to another path"):
+        from_stage([("/b/", "/t/"), ("/c/", "/t/")], source, tree(t__n__old=0o644))
+
+
+def test_folders_of_the_host_may_be_deep_but_not_endless(files, monkeypatch):
+    monkeypatch.setattr("sifmake.definition.host_copying._DEEPEST", 3)
+    (files / "d/1/2/3").mkdir(parents=True)
+    with pytest.raises(DefinitionError, match="d/1/2/3 is more than 3 folders deep"):
+        host([("d", "/x")], files, Tree())
+
+
 STAGE_RULES = [
     ("a named link is followed", [("/l", "/x")], {}, {"x": "0o4755"}),
     ("a link keeps its name in a folder", [("/l", "/p/")], {}, {"p": "d", "p/l": "0o4755"}),
@@ -345,12 +359,29 @@ def test_where_copies_from_a_stage_go(copies, image, result):
         ("/no*", r"/no\* is not in the stage s"),
         ("/dev", "/fifo is a named pipe or a socket, which is not copied; remove it"),
         ("/dev/c", "/dev/c is a device or a named pipe"),
+        ("/$x", "variables and commands"),
+        ("/dev/c/*", "is not in the stage"),
     ],
 )
 def test_what_a_stage_cannot_give(source, message):
     image = tree(p=0o755, dev__fifo=Inode(b"fifo", FIFO, 0o644, 0, 0, 0), dev__c=Inode(b"c", CHAR, 0o644, 0, 0, 0))
     with pytest.raises(DefinitionError, match=message):
         from_stage([(source, "/x")], image, Tree())
+
+
+def test_what_is_in_the_way_of_a_copy_from_a_stage():
+    source = tree(f=0o644, d__f__g=0o644)
+    for pair, message in (
+        (("/d", "/x"), "the folder /d cannot replace /x, which is not a folder"),
+        (("/f", "/"), "/f cannot replace /f, which is a folder"),
+    ):
+        with pytest.raises(DefinitionError, match=message):
+            from_stage([pair], source, tree(x=0o644, f__y=0o644))
+
+
+def test_stars_do_not_follow_links_of_a_stage():
+    copies = from_stage([("/d/**/g", "/x/")], tree(d__e__g=0o644, d__g=0o600, d__z="/y", y__g=0o640), Tree())
+    assert shown(copies) == {"x": "d", "x/g": "0o600"}
 
 
 def test_capabilities_stay_and_other_attributes_do_not():

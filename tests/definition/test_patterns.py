@@ -133,6 +133,11 @@ def test_paths_are_those_of_bash(tmp_path):
         assert sorted(expand_paths(pattern, Names(tmp_path), [].append)) == sorted(wanted), pattern
 
 
+def test_groups_may_not_be_nested_without_end():
+    with pytest.raises(PatternError, match="groups are nested more than 20 deep"):
+        NamePattern("@(" * 30 + "a" + ")" * 30)
+
+
 def test_names_are_counted_and_variables_refused(tmp_path):
     for number in range(20):
         (tmp_path / str(number)).touch()

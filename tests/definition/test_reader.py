@@ -167,13 +167,14 @@ def test_bytes_that_are_no_text_stay():
 
 
 def test_limits_are_named():
-    small = Limits(definition_bytes=200, definition_stages=1, definition_sections=2, definition_labels=1)
+    small = Limits(definition_bytes=200, definition_stages=2, definition_sections=2, definition_labels=1)
     for text, limit in (
         ("#" * 201, "definition-bytes"),
-        (HEADER * 2, "definition-stages"),
+        (HEADER * 3, "definition-stages"),
         (f"{HEADER}%post\n%post\n%post\n", "definition-sections"),
         (f"{HEADER}%labels\na b\nc d\n", "definition-labels"),
         (f"{HEADER}%arguments\nA={'x' * 90}\n%post\n{{{{ A }}}}\n{{{{ A }}}}\n", "definition-bytes"),
+        (f"{HEADER}%arguments\nA={'x' * 50}\n%post\n{{{{ A }}}}\n" * 2, "definition-bytes"),
         (f"{HEADER}%arguments\nB={'x' * 60}\nA={{{{B}}}}{{{{B}}}}{{{{B}}}}{{{{B}}}}\n", "definition-bytes"),
     ):
         with pytest.raises(DefinitionError, match=rf"\(limit {limit}\)"):

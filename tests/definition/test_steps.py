@@ -40,6 +40,9 @@ ACCEPTED = [
     "if a; then\n b\nelif c\nthen d\nelse e; fi\n",
     "for x in a b; do\n y\ndone\n",
     "for x\ndo y; done; for x in a; do case $x in (a) b;; c|d) ;; *) e\nesac; done\n",
+    "for x do y; done\n",
+    "for x in a do\ndo y; done\n",
+    "for x in $(a\n b); do y; done\n",
     "while read x; do :; done < /f\n",
     "case x in\n# c\na) b ;;\nesac\n",
     "{ a; b\n}\n",
@@ -159,6 +162,56 @@ def test_bash_reads_its_own_redirections():
     assert len(steps(f"a &>/x\n{STEP}b\n", " -c bash")) == 2
     with pytest.raises(DefinitionError, match="a job does not carry over"):
         steps(f"a &>/x\n{STEP}b\n")
+
+
+OF_BASH = [
+    "[[ a < b && ( c || d ) ]] || e\n",
+    "[[ a\n]]\n",
+    "(( a < b ))\n",
+    "for (( i = 0; i < 3; i++ )); do a; done\n",
+    "diff <(a | b) <(c)\n",
+    "a |& b\n",
+    "case x in +(a|b)) c ;;& d) e ;& *) ;; esac\n",
+    "x=(a 'b c'\n d)\nx+=(e)\nx[1]=f\n",
+    "select x in a; do b; done\n",
+    "time a\n! b\n",
+    "cat <<< 'a\nb'\n",
+    "echo $'a' $\"b\"\n",
+    "echo @(a|b) ?(c)\n",
+]
+
+
+@pytest.mark.parametrize("script", OF_BASH)
+def test_scripts_of_bash_are_followed(script):
+    before, after = steps(f"{script}{STEP}{script}", " -c /bin/bash -ex")
+    assert before.text == after.text == script
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        ("if a\n", "has no end"),
+        ("a )\n", "a closing parenthesis has no opening one"),
+        ("((a\n))\n", r"\(\( and \)\) are in different lines"),
+        ("case a b\nesac\n", "case has no in"),
+        ("[[ a\n", r"\[\[ has no \]\]"),
+        ("a b (\n", "a parenthesis stands within a command"),
+        ("cat <<X\n", "the here-document has no line 'X'"),
+        ("a >\n", "a word is missing"),
+        ("a '\n", "a ' has no end"),
+        ('a "\n', 'a " has no end'),
+        ("a `\n", "a ` has no end"),
+        ("a ${b\n", "has no end"),
+        ("a $((b\n", "a parenthesis has no end"),
+        ("a $'\\''\n", "shells do not agree"),
+        ("( " * 70, "nested more than 60 deep"),
+        ("a " + "${x:-" * 70, "nested more than 60 deep"),
+        ("x=(a # '\n)\n", "or a comment within"),
+    ],
+)
+def test_what_is_not_understood_is_an_error_that_says_what(script, what):
+    with pytest.raises(DefinitionError, match=f"cannot tell where the steps of %post begin: .*{what}"):
+        steps(f"{STEP}{script}", " -c bash")
 
 
 @pytest.mark.parametrize("text", ["stpe", "step 2", "expires", "expires 0d", "expires 7", "expires 1y", ""])

@@ -196,10 +196,12 @@ class ShellScan:
         else:
             self._word(depth)
             self._blanks()
-            while self._peek() not in {";", "\n", ""}:
-                if self._word(depth) == "do":
-                    self._list(frozenset(("done",)), depth, own=own)
-                    return
+            if self._word(depth) == "do":
+                self._list(frozenset(("done",)), depth, own=own)
+                return
+            self._blanks()
+            while self._peek() not in {";", "\n", ""}:  # here do is a value like any other
+                self._word(depth, must=True)
                 self._blanks()
         self._list(frozenset(("do",)), depth, own=own)
         self._list(frozenset(("done",)), depth, own=own)
