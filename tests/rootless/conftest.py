@@ -15,10 +15,10 @@ def builders():
         pack = base_pack(root)
         started: dict[str, Builder] = {}
 
-        def get(mode):
-            if mode not in started:
-                started[mode] = Builder(mode, root, pack)
-            return started[mode]
+        def get(mode, files=""):
+            if mode + files not in started:
+                started[mode + files] = Builder(mode, root, pack, files)
+            return started[mode + files]
 
         yield get
         for builder in started.values():

@@ -88,3 +88,13 @@ def test_what_is_bound_from_the_host_is_not_marked(builder):
         assert "mnt/f" not in done.names
     finally:
         shutil.rmtree(outside)
+
+
+def test_where_files_have_no_attributes_the_tree_is_copied_and_owners_are_noted(builders):
+    """As on network file systems: neither overlays nor attributes of users."""
+    done = builders("single", "ramfs").run(f"stat -c %u:%g /home; {CHANGES} chown 0:0 /home; stat -c %u:%g /home")
+    assert done.status == 0
+    said = [line for line in done.output.splitlines() if line[0] != "+"]
+    assert said == ["65534:65534", *SAID, "0:0"]
+    owners = {path: tuple(row.owner) for path, row in done.layer.items() if row.kind != "hard"}
+    assert owners == LAYER | {"home": (0, 0)}

@@ -32,6 +32,7 @@ for name in passwd group subuid subgid; do
   [ ! -e "$SYSTEM/$name" ] || mount --bind "$SYSTEM/$name" /etc/$name
 done
 user=$1; shift
+[ -z "$FILES" ] || { mount -t $FILES -o mode=0700 none "$FOLDER"; chown $user:$user "$FOLDER"; }
 [ $user = 0 ] && exec "$@"
 exec setpriv --reuid=$user --regid=$user --clear-groups -- "$@"
 """
@@ -55,15 +56,17 @@ class Builder:
     Attributes:
         mode: Its name.
         folder: Its own folder.
+        files: Type of the file system that its folder has of its own.
         lowers: Trees that scripts run in.
     """
 
-    def __init__(self, mode: str, root: Path, pack: Path) -> None:
+    def __init__(self, mode: str, root: Path, pack: Path, files: str = "") -> None:
         self.mode = mode
-        self.folder = root / mode
+        self.files = files
+        self.folder = root / f"{mode}{files}"
         self.folder.mkdir(mode=0o700)
         os.chown(self.folder, USERS[mode], USERS[mode])
-        system = root / f"{mode}-system"
+        system = root / f"{mode}{files}-system"
         write_accounts(system, USERS[mode], granted=mode == "subuid")
 
         self._system, self._pack = system, pack
@@ -78,7 +81,10 @@ class Builder:
             ["unshare", "-m", "sh", "-ec", _PRIVATE, "sh", str(USERS[self.mode]),
              sys.executable, str(driver), str(self.folder), self.mode, str(self._pack)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=environment(SYSTEM=str(self._system), PREFIX=sys.base_prefix, HOME="/nonexistent"),
+            env=environment(
+                SYSTEM=str(self._system), FILES=self.files, FOLDER=str(self.folder),
+                PREFIX=sys.base_prefix, HOME="/nonexistent",
+            ),
         )  # fmt: skip
 
     def do(self, **job):

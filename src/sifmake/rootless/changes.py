@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    FindOwner = Callable[[bytes, os.stat_result], tuple[int, int] | None]
+    FindOwner = Callable[[bytes], tuple[int, int] | None]
     """Returns the owner that a path was given and could not have."""
 
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
@@ -127,7 +127,7 @@ class Changes:
         xattrs = tuple((os.fsencode(name), value) for name, value in own.items())
         owner = (status.st_uid, status.st_gid)
         if owner == (0, 0):  # what has a note looks like root's
-            owner = noted_owner(values.get(NOTE)) or self._find_owner(path, status) or owner
+            owner = noted_owner(values.get(NOTE)) or self._find_owner(path) or owner
         opaque = any(values.get(prefix + "opaque") == b"y" for prefix in _OVERLAY)
         if any(prefix + "whiteout" in values for prefix in _OVERLAY) and stat.S_ISREG(status.st_mode):
             return Change(path)

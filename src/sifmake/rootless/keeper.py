@@ -11,7 +11,6 @@ import os
 import signal
 import stat
 
-from sifmake.errors import SifmakeError
 from sifmake.rootless.changes import Unwanted
 from sifmake.rootless.copying import copy_layers
 from sifmake.rootless.layer import write_changes
@@ -52,7 +51,7 @@ def keep() -> None:
             if control.readline() == LAYER:
                 keeper.write_layer()
                 _send_report(Report(0))
-    except (SifmakeError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - the caller would not learn why this process has ended
         _send_report(failure(error))
     finally:
         empty_folder(plan.place)
@@ -87,7 +86,7 @@ class _Keeper:
         self._mounts.prepare()
         self._changes = self._tree.changes(Unwanted(self._mounts.made, self._plan.leave_out), self._find_owner)
         words = self._write_script()
-        running = start_script(self._plan, words, self._tree.root, self._mounts, self._tree.names)
+        running = start_script(self._plan, words, self._tree, self._mounts)
         self._running = running
         report = running.wait(control=0)
         labels = self._take(LABELS, _LABELS_BYTES)
@@ -103,10 +102,8 @@ class _Keeper:
         with os.fdopen(self._plan.layer, "wb") as file:
             write_changes(self._changes, self._plan.epoch, file)
 
-    def _find_owner(self, path: bytes, status: os.stat_result) -> tuple[int, int] | None:
-        """Return the owner that a script or the image gave to anything but files and folders, which have attributes."""
-        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-            return None
+    def _find_owner(self, path: bytes) -> tuple[int, int] | None:
+        """Return the owner that a script or the image gave to what has no attribute that says so."""
         given = self._running.owner_of(path, self._root) if self._running else None
         return given or self._tree.owner_below(path)
 

@@ -128,11 +128,19 @@ class Mounts:
             os.symlink(text, f"{target}/{name}")
         for name in ("pts", "shm", "mqueue"):
             os.mkdir(f"{target}/{name}", 0o755)
-        group = "" if self._plan.mode == "single" else f",gid={_GROUP_TTY}"
-        options = f"newinstance,ptmxmode=0666,mode=0620{group}"
-        mount("devpts", f"{target}/pts", "devpts", MS_NOSUID | kernel.MS_NOEXEC, options)
+        self._terminals(f"{target}/pts")
         mount("tmpfs", f"{target}/shm", "tmpfs", _QUIET, "mode=1777")
-        mount("mqueue", f"{target}/mqueue", "mqueue", _QUIET)
+        try:
+            mount("mqueue", f"{target}/mqueue", "mqueue", _QUIET)
+        except OSError:  # not every kernel has them
+            os.rmdir(f"{target}/mqueue")
+
+    def _terminals(self, target: str) -> None:
+        options = "newinstance,ptmxmode=0666,mode=0620"
+        try:
+            mount("devpts", target, "devpts", MS_NOSUID | kernel.MS_NOEXEC, f"{options},gid={_GROUP_TTY}")
+        except OSError:  # the namespace has no such group
+            mount("devpts", target, "devpts", MS_NOSUID | kernel.MS_NOEXEC, options)
 
     def _temporary(self, folder: str, target: str) -> None:
         if folder not in self._paths.mounts.values() and os.path.ismount(target):

@@ -28,6 +28,10 @@ def mount_overlay(lowers: Sequence[str], top: str, place: str, *, user: bool) ->
     """
     for name in ("upper", "work", "root"):
         os.mkdir(f"{place}/{name}", 0o755)
+    # Without them the kernel mounts an overlay that cannot say what a folder hides, and notes have no place.
+    attribute = f"{'user' if user else 'trusted'}.sifmake.tried"
+    os.setxattr(f"{place}/work", attribute, b"y")
+    os.removexattr(f"{place}/work", attribute)
     _copy_attributes(top, f"{place}/upper")
     folders = [*lowers, f"{place}/upper", f"{place}/work"]
     fds = [os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for folder in folders]

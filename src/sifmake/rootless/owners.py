@@ -11,13 +11,14 @@ from sifmake.rootless.kernel import check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 NOTE = "user.sifmake.owner"
 """Survives renaming, linking, and the copying of a file to the upper layer of an overlay."""
 Owner = tuple[int, int]
 """User and group."""
 _ROOT = (0, 0)
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _AT_EMPTY_PATH = 0x1000
 _BASIC, _BTIME, _MOUNT = 0x7FF, 0x800, 0x1000
 _STATX_SIZE = 256
@@ -70,19 +71,27 @@ class OwnerNotes:
 
     def set(self, fd: int, owner: Owner) -> None:
         """Note an owner. Raises OSError if the file is gone."""
-        if self._holds_notes(fd) and self._write(fd, owner):
-            return
-        key = _identity(fd)
-        if owner == _ROOT:
-            self._table.pop(key, None)
-        else:
-            self._table[key] = owner
+        written = self._holds_notes(fd) and self._write(fd, owner)
+        if not written or (self._table and _identity(fd) in self._table):
+            self._table[_identity(fd)] = owner
+
+    def take_over(self, owners: Mapping[str, Owner], root: str) -> None:
+        """Note the owners of paths below a folder that could not be noted at the files when they were unpacked."""
+        for path, owner in owners.items():
+            try:
+                fd = os.open(os.path.join(root.encode(), path.encode("latin-1")), _LOOK)
+            except FileNotFoundError:  # a layer above hides it
+                continue
+            try:
+                self._table[_identity(fd)] = owner
+            finally:
+                os.close(fd)
 
     def find(self, path: bytes, root: int) -> Owner | None:
         """Return the owner in the table of a path below an open folder."""
         if not self._table:
             return None
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+        fd = os.open(path or b".", _LOOK, dir_fd=root)
         try:
             return self._table.get(_identity(fd))
         finally:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from sifmake.errors import SifmakeError
+from sifmake.errors import SifmakeError
 
 LAYER = b"layer\n"
 """What the caller says when it wants the layer."""
@@ -105,12 +104,14 @@ def read_report(line: bytes) -> Report:
     return report._replace(labels=_bytes(report.labels), snapshot=_bytes(report.snapshot))
 
 
-def failure(error: SifmakeError | OSError) -> Report:
+def failure(error: Exception) -> Report:
     """Return the report that a script could not be run."""
+    if isinstance(error, SifmakeError):
+        return Report(1, error=(error.what, error.where, error.hint))
     if isinstance(error, OSError):
         where = error.filename if isinstance(error.filename, str | bytes) else ""
         return Report(1, error=(error.strerror or str(error), os.fsdecode(where), ""))
-    return Report(1, error=(error.what, error.where, error.hint))
+    return Report(1, error=(f"{type(error).__name__}: {error}", "", "please report this"))
 
 
 def _text(data: bytes) -> str:

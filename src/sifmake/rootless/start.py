@@ -11,7 +11,6 @@ import resource
 import select
 import signal
 
-from sifmake.errors import SifmakeError
 from sifmake.rootless import kernel
 from sifmake.rootless.namespace import DOCKER_CAPABILITIES
 from sifmake.rootless.plan import Report, failure, read_report
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from sifmake.rootless.mounts import Mounts
     from sifmake.rootless.plan import Plan
+    from sifmake.rootless.work_tree import WorkTree
 
 _UMASK = 0o002
 """The peers' during a build."""
@@ -74,23 +74,22 @@ class Running:
         return self._supervision.owner_of(path, root) if self._supervision else None
 
 
-def start_script(plan: Plan, words: Sequence[str], root: str, mounts: Mounts, names: Sequence[bytes]) -> Running:
+def start_script(plan: Plan, words: Sequence[str], tree: WorkTree, mounts: Mounts) -> Running:
     """Start a script in a process namespace of its own.
 
     Args:
         plan: What it may do.
         words: Program and arguments.
-        root: The tree.
-        mounts: What is mounted on it.
-        names: Names of files in the tree whose owners are noted.
+        tree: Where it runs.
+        mounts: What is mounted there.
     """
     report, report_end = os.pipe()
     alive, alive_end = os.pipe()
-    supervision = Supervision(names) if plan.mode == "single" else None
+    supervision = Supervision(tree) if plan.mode == "single" else None
     pid = os.fork()
     if pid == 0:
         os.close(alive_end)
-        _be_first(_First(plan, words, root, mounts, report_end, supervision), alive)
+        _be_first(_First(plan, words, tree.root, mounts, report_end, supervision), alive)
     os.close(report_end)
     os.close(alive)
     os.write(alive_end, b"x")
@@ -128,7 +127,7 @@ def _be_first(first: _First, alive: int) -> NoReturn:
             _keep_only(_OUTPUT, first.report, *(first.supervision.ends() if first.supervision else ()))
             _enter_tree(first)
             report = Report(_run(first))
-    except (SifmakeError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - the keeper would not learn why this process has ended
         report = failure(error)
     finally:
         os.write(first.report, report.encode())

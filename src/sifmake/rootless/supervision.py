@@ -11,7 +11,8 @@ from sifmake.rootless.supervisor import Supervisor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
-    from collections.abc import Iterable
+
+    from sifmake.rootless.work_tree import WorkTree
 
 _NOT_NOTED = "owners of files: this system lets no program answer the system calls of another"
 _IN, _ENDED = 1, 0x18
@@ -34,12 +35,12 @@ class Supervision:
     """The way to a supervisor, which does its work while the keeper waits for the script.
 
     Args:
-        names: Names of files whose owners are noted.
+        tree: Where the script runs.
     """
 
-    def __init__(self, names: Iterable[bytes]) -> None:
+    def __init__(self, tree: WorkTree) -> None:
         self._keepers_end, self._scripts_end = socket.socketpair()
-        self._names = names
+        self._tree = tree
         self._listener = -1
         self._supervisor: Supervisor | None = None
         self._simple = False
@@ -98,6 +99,6 @@ class Supervision:
         self._simple = word == b"-"
         if fds:
             self._listener = fds[0]
-            self._supervisor = Supervisor(self._listener, self._names)
+            self._supervisor = Supervisor(self._listener, self._tree)
             poll.register(self._listener, _IN)
             self._keepers_end.send(b"+")

@@ -17,9 +17,10 @@ from sifmake.rootless.owner_answers import OwnerAnswers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from sifmake.rootless.listener import Call
+    from sifmake.rootless.work_tree import WorkTree
 
 _OURS = frozenset({*OWNERS, *IDENTITIES, "mkdir", "mkdirat", "symlink", "symlinkat"})
 """Calls that are done here, and whose errors are ours to tell; what fails with others fails in the kernel, too."""
@@ -30,15 +31,16 @@ class Supervisor:
 
     Args:
         fd: File descriptor on which they arrive.
-        names: Names of files whose owners are noted.
+        tree: Where the script runs.
     """
 
-    def __init__(self, fd: int, names: Iterable[bytes]) -> None:
+    def __init__(self, fd: int, tree: WorkTree) -> None:
         memory = CallerMemory()
         self._umask = os.umask(0)
         self._files = CallerFiles()
         self._listener = Listener(fd)
-        self._owners = OwnerAnswers(self._listener, memory, self._files, names)
+        self._owners = OwnerAnswers(self._listener, memory, self._files, tree.names)
+        self._owners.notes.take_over(tree.owners, tree.root)
         identities = IdentityAnswers(self._listener, memory, self._files, self._owners)
         self._answers: dict[str, Callable[[Call], Answer]] = {
             **dict.fromkeys(OWNERS, self._owners.set_owner),

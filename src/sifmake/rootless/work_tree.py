@@ -28,6 +28,7 @@ class WorkTree:
     Attributes:
         root: Folder of the whole tree.
         names: Names of files whose owners are noted.
+        owners: Owners of paths that could not be noted at the files.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -35,7 +36,9 @@ class WorkTree:
         self._place = plan.place
         notes = [_read_notes(lower) for lower in plan.lowers]
         self.names = sorted({name.encode("latin-1") for one in notes for name in one["names"]})
-        self._owners = {path: tuple(owner) for one in reversed(notes) for path, owner in one["owners"].items()}
+        self.owners: dict[str, tuple[int, int]] = {
+            path: (uid, gid) for one in reversed(notes) for path, (uid, gid) in one["owners"].items()
+        }
         top = next((lower for lower, one in zip(plan.lowers, notes, strict=True) if one["root"]), plan.lowers[-1])
         self._top = f"{top}/{TREE}"
         self.root = f"{plan.place}/root"
@@ -63,7 +66,7 @@ class WorkTree:
 
     def owner_below(self, path: bytes) -> tuple[int, int] | None:
         """Return the owner that a path was to have when the layers were unpacked, if it could not have it."""
-        return self._owners.get(path.decode("latin-1"))
+        return self.owners.get(path.decode("latin-1"))
 
     def close(self) -> None:
         """Unmount."""
