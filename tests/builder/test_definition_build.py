@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import sifmake
-from sifmake.errors import StepError, UsageError
+from sifmake.errors import LayerError, StepError, UsageError
 from support.building import Works, base_blobs, needs_scripts, root_tar
 from support.counting_registry import CountingRegistry
 from support.definition_golden import text_in, tree_of
+from support.layers import file, tar
 
 POST = "%post\n    echo ran >> /log\n    cat /data.txt > /copy 2>/dev/null || true\n"
 
@@ -205,6 +206,17 @@ def test_a_folder_and_an_archive_give_the_same_image(works):
         == {"/.singularity.d/Singularity", "/.singularity.d/labels.json"}
         | {path for path in second if "bootstrap_history" in path} & first.keys()
     )
+
+
+def test_holes_of_an_archive_cost_no_time(works):
+    """Half a kilobyte that says it is a file of 256 GiB."""
+    size = 1 << 38
+    pax = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "f", "GNU.sparse.realsize": str(size)}
+    (works.folder / "holes.tar").write_bytes(
+        tar(file("x", f"1\n{size}\n0\n".encode().ljust(512, b"\0"), pax_headers=pax))
+    )
+    with pytest.raises(LayerError, match=r"holes.tar: f: .*more than .* bytes"):
+        sifmake.build("holes.tar", "holes.sif")
 
 
 def test_a_bundle_hands_on_its_process(works):

@@ -115,7 +115,7 @@ def _of_tar(path: Path, fd: int, head: bytes, maker: LayerMaker, store: Store, l
     def make() -> Pack:
         with _open_stream(fd, head, limits) as (read, first, consumed):
             try:
-                return maker.make_of(read, first, path.name, consumed)
+                return maker.make_of(read, first, path.name, consumed, os.fstat(fd).st_size)
             except IntegrityError as error:
                 raise error.within(str(path)) from None
 

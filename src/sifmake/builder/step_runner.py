@@ -185,7 +185,7 @@ class StepRunner:
 
     @contextmanager
     def logged(self, key: str, output: Callable[[bytes], None]) -> Iterator[tuple[Path, Callable[[bytes], None]]]:
-        """Give a log, and what writes to it and to ``output``; it is removed unless the block ends by an error.
+        """Give a log, and what writes to it and to ``output``; it stays if the block ends by an error.
 
         Args:
             key: Of the step.
@@ -201,8 +201,15 @@ class StepRunner:
                 file.write(data)
                 output(data)
 
-            yield log, write
-        log.unlink()
+            failed = False
+            try:
+                yield log, write
+            except Exception:
+                failed = True
+                raise
+            finally:
+                if not failed:
+                    log.unlink()
 
     @contextmanager
     def _unpacked(self, tree: StageTree) -> Iterator[list[Path]]:

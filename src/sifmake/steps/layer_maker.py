@@ -59,9 +59,9 @@ class LayerMaker:
             StoreError: The store cannot be written.
         """
         reader = _StreamReader(stream)
-        return self.make_of(reader, reader.head(_HEAD), label, reader.tell)
+        return self.make_of(reader, reader.head(_HEAD), label, reader.tell, self._limits.layer_bytes)
 
-    def make_of(self, reader: BlobReader, head: bytes, label: str, consumed: Callable[[], int]) -> Pack:
+    def make_of(self, reader: BlobReader, head: bytes, label: str, consumed: Callable[[], int], size: int) -> Pack:
         """Make the pack of a tar stream that may be compressed.
 
         Args:
@@ -69,6 +69,7 @@ class LayerMaker:
             head: The first of them.
             label: What progress calls it.
             consumed: Returns how many bytes were read so far.
+            size: Bytes of the stream as it comes: holes of sparse files in it are bounded by that.
 
         Raises:
             LayerError: As :meth:`make`.
@@ -76,8 +77,7 @@ class LayerMaker:
         from sifmake.layers.pack_writer import write_passing
 
         task = self._progress.task(label)
-        most = self._limits.layer_bytes
-        candidate = LayerCandidate(label, reader, head, most, "sha256", consumed)
+        candidate = LayerCandidate(label, reader, head, size, "sha256", consumed)
         budget = ImageBudget(self._limits)
         name, facts = self._store.packs.write_temporary(
             lambda file: write_passing(file, candidate, self._codec, self._workers, self._limits, task, budget)
