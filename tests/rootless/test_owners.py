@@ -98,3 +98,34 @@ def test_where_files_have_no_attributes_the_tree_is_copied_and_owners_are_noted(
     assert said == ["65534:65534", *SAID, "0:0"]
     owners = {path: tuple(row.owner) for path, row in done.layer.items() if row.kind != "hard"}
     assert owners == LAYER | {"home": (0, 0)}
+
+
+SHORT_CALLS = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_size_t] * 2 + [ctypes.c_int] * 3 + [ctypes.c_long]
+page = libc.mmap(0, 4096, 7, 0x62, -1, 0)  # below 4 GiB, to write and to run
+# push rbx; mov eax, edi; mov ebx, esi; xchg edx, ecx; int 0x80; pop rbx; ret: a call of i386 programs
+ctypes.memmove(page, bytes.fromhex("5389f889f387cacd805bc3"), 11)
+call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_uint] * 4)(page)
+for at, name in ((1024, b"/f"), (1100, b"/g")):
+    open(name, "w").close()
+    ctypes.memmove(page + at, name + bytes(1), 3)
+print(call(212, page + 1024, 5, 6), call(182, page + 1100, 7, 0xFFFF), call(213, 33, 0, 0), call(288, 0, 0, 0))
+print(libc.syscall(0x4000005C, b"/f", 1, 1), libc.syscall(425, 1, 0))
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="other machines have other calls")
+def test_programs_of_other_kinds_pass_the_same_filter(builders):
+    """Calls of 32-bit programs are answered likewise; those with 32-bit pointers and io_uring are refused."""
+    builder = builders("single")
+    (builder.folder / "calls.py").write_text(SHORT_CALLS)
+    (builder.folder / "calls.py").chmod(0o644)
+    binds = [[name, name, True] for name in ("/usr", "/lib", "/lib64")]
+    binds.append([str(builder.folder / "calls.py"), "/calls.py", True])
+    done = builder.run("/usr/bin/python3 /calls.py", binds=binds)
+    (builder.folder / "calls.py").unlink()
+    assert done.status == 0
+    assert done.output.splitlines()[1:] == ["0 0 0 -1", "-1 -1"]
+    assert [done.layer[name].owner for name in ("f", "g")] == [[5, 6], [7, 0]]
