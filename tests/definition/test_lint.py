@@ -32,6 +32,7 @@ def test_a_clean_file_has_no_findings():
         ("Bootstrap: docker\nFrom: alpine:3\n", 2, "", "unpinned-base"),
         ("Bootstrap: oras\nFrom: h/x\n", 2, "", "unpinned-base"),
         ("Bootstrap: https\nFrom: //h/x.sif\n", 2, "", "unpinned-base"),
+        (f"{PINNED}%arguments\nA=1\n%post\ncurl 'h/#x?v={{{{ A }}}}' # {{{{ A }}}}\n", 6, "", "variable-after-hash"),
         (f"{PINNED}Namespace: a#b\n", 3, "", "header-comment"),
         (f"{PINNED}%arguments\nDB_PASSWORD=x\n", 4, "arguments", "secret-in-argument"),
         (f"{PINNED}%arguments\ndbPassword=x\n", 4, "arguments", "secret-in-argument"),

@@ -36,7 +36,7 @@ def keep_meaning(store: Store, uri: Uri, platform: Platform, key: str) -> None:
 
 
 def find_meaning(store: Store, uri: Uri, platform: Platform) -> str:
-    """Return the key that was kept for a name; empty if there is none, or if it was damaged and is no digest's."""
+    """Return the key that was kept for a name; empty if there is none, or if it was damaged and is not a digest."""
     from sifmake.store.naming import is_digest
 
     key = store.sifs.find_name(noted_name(uri, platform))

@@ -28,6 +28,7 @@ _SECRET = ("secret-in-argument", "warning")
 _LOOKS = "looks like a secret: its value is recorded in the image"
 _ADVICE = "use --secret, which leaves nothing in the image"
 _COMMENTED = re.compile(r"(?:from|registry|namespace)[ \t]*:(.*[^ \t]#.*)", re.IGNORECASE)
+_AFTER_HASH = re.compile(r"^[ \t]*[^ \t#][^#]*(?<![ \t])#[^!#][^{]*(\{\{[ \t]*\w+[ \t]*\}\})")
 _TAB = re.compile(r"%(\w+)\t")
 
 
@@ -114,6 +115,10 @@ def _check_lines(text: str) -> Iterator[LintFinding]:
         if has_secret(line):
             what = "the line has a token, a private key, or a password in a URL: it is recorded in the image"
             yield LintFinding(number, "", "secret-in-text", "warning", what, _ADVICE)
+        if match := _AFTER_HASH.search(line):
+            what = f"{match[1][:60]} stays as it is, because a # comes before it"
+            hint = "write it on a line without #"
+            yield LintFinding(number, "", "variable-after-hash", "warning", what, hint)
         if trimmed(line).startswith("%"):
             in_header = False
             yield from _check_name(number, line)
