@@ -231,6 +231,22 @@ def test_a_bundle_hands_on_its_process(works):
     assert sifmake.inspect(sif).definition == "bootstrap: bundle\nfrom: bundle"
 
 
+@needs_scripts
+def test_a_sandbox_is_inspected_and_run_as_the_file_is(works):
+    text = "%environment\n export A=b\n%labels\n L v\n%help\n text\n%apprun one\n true\n%test\n [ $A = b ]\n"
+    sif = works.build(text)
+    box = works.build(text, "run-box", sandbox=True)
+    assert sifmake.inspect(box).attributes == sifmake.inspect(sif).attributes
+    assert sifmake.inspect(box, only=["labels"]).labels["L"] == "v"
+    options = ["--runtime", "builtin"]
+    words = ["sh", "-c", 'echo "$A"; touch /x 2>/dev/null || echo kept']
+    done = sifmake.execute(box, words, options=options, capture_output=True, text=True, check=True)
+    assert done.stdout == "b\nkept\n"
+    sifmake.execute(box, action="test", options=options, check=True)
+    with pytest.raises(sifmake.SifmakeError, match="not a sandbox"):
+        sifmake.inspect(works.folder)
+
+
 def test_only_a_sandbox_is_replaced(works):
     (works.folder / "plain").mkdir()
     (works.folder / "plain/mine").touch()

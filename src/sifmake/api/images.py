@@ -236,18 +236,23 @@ def inspect(sif: StrPath, *, only: Collection[str] = ()) -> Inspection:
     """Return labels, scripts and definition of a SIF file, as ``sifmake inspect`` shows them.
 
     Args:
-        sif: The file.
+        sif: The file, or the folder of a sandbox.
         only: Names of the attributes to return, such as ``labels``; by default all. For ``deffile`` alone, the file
             need not have been made by sifmake, because other tools store the definition in an object of the file.
 
     Raises:
-        SifError: It is not a SIF file, or has no such attributes.
+        SifError: It is not a SIF file or sandbox, or has no such attributes.
     """
-    with open_sif(sif) as opened:
-        try:
-            attributes = _attributes(opened, only)
-        except SifError as error:
-            raise error.within(str(Path(sif))) from None
+    if Path(sif).is_dir():
+        from sifmake.rootfs.sandbox_report import inspect_sandbox
+
+        attributes = inspect_sandbox(Path(sif))
+    else:
+        with open_sif(sif) as opened:
+            try:
+                attributes = _attributes(opened, only)
+            except SifError as error:
+                raise error.within(str(Path(sif))) from None
     return Inspection({name: value for name, value in attributes.items() if not only or name in only})
 
 

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.sif_table import Table
 
+_MARK = ".singularity.d"
 _OCI_ROOT_INDEX = 0x400A
 _SQUASHFS = 1
 _MACHINES = {
@@ -41,9 +42,11 @@ class Image:
         offset: Start of the file system, bytes.
         size: Its length, bytes.
         arch: Code of its architecture in the SIF format.
+        folder: Path of a sandbox, whose files need no mount; empty for a SIF file.
     """
 
-    def __init__(self, fd: int, offset: int, size: int, arch: bytes) -> None:
+    def __init__(self, fd: int, offset: int, size: int, arch: bytes, folder: str = "") -> None:
+        self.folder = folder
         self.fd = fd
         self.offset = offset
         self.size = size
@@ -56,10 +59,10 @@ class Image:
 
 
 def open_image(path: str, fd: int = -1) -> Image:
-    """Return a SIF file, open, with the place of its primary squashfs partition.
+    """Return a SIF file, open, with the place of its primary squashfs partition, or a sandbox.
 
     Args:
-        path: The file.
+        path: The file, or the folder.
         fd: Its file descriptor if it is open already.
 
     Raises:
@@ -70,7 +73,10 @@ def open_image(path: str, fd: int = -1) -> Image:
     if fd < 0:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if stat.S_ISDIR(os.fstat(fd).st_mode):
-        raise RunError("this is a folder, not a SIF file", where=path, hint="use --runtime apptainer to run it")
+        if not os.path.isdir(f"{path}/{_MARK}"):
+            hint = "name a SIF file, or a folder that `sifmake build --sandbox` made"
+            raise RunError(f"this folder is not a sandbox: it has no {_MARK}", where=path, hint=hint)
+        return Image(fd, 0, 0, b"", os.path.realpath(path))
     try:
         table = read_table(fd)
     except SifError as error:

@@ -58,12 +58,13 @@ class ImageMount:
             check_bwrap(bwrap, error.strerror or str(error))
             self.outside, self.scratch = True, Scratch()
         else:
-            sources = [*(bind.source for bind in self.request.binds), self.request.workdir or "/"]
+            binds = (bind.source for bind in self.request.binds)
+            sources = [*binds, self.request.workdir or "/", self.image.folder or "/"]
             self.point, self.cover = mount_points([self.caller.cwd, self.caller.home, *sources])
 
     def begin(self) -> None:
         """Mount the image with the kernel, or start to mount it with squashfuse."""
-        if self.outside or self.request.unpack is True:
+        if self.image.folder or self.outside or self.request.unpack is True:
             return
         self.by_kernel = not self.nested and self.loop()
         self.by_fuse = not self.by_kernel and self.serve()
@@ -106,6 +107,9 @@ class ImageMount:
 
     def settle(self) -> None:
         """Wait until the image can be read; if it cannot be mounted, unpack it."""
+        if self.image.folder:
+            self.folder = self.image.folder
+            return
         try:
             if self.outside and self.request.unpack is not True:
                 self.mount_outside()
