@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from sifmake.definition.apps import READ_APPS, app_post
 from sifmake.definition.model import Lines
 from sifmake.definition.script_command import interpreter_words
-from sifmake.definition.shell_scan import ShellScan, UnclearError
+from sifmake.definition.shell_scan import ShellScan
+from sifmake.definition.shell_words import UnclearError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
