@@ -83,7 +83,7 @@ def blobs_of_layers(images: CountingRegistry) -> int:
     [
         (2 * MIB, "disk/store", "a.sif", "the store {0}/disk/store needs at least {2} bytes; "),
         (2 * MIB, "store", "disk/a.sif", "the image file {0}/disk/a.sif needs at least {2} bytes; "),
-        (5 * MIB, "disk/store", "disk/a.sif", "which is {1} together on one file system; "),
+        (5 * MIB, "disk/store", "disk/a.sif", "{1} bytes in all on one file system; "),
     ],
 )
 def test_what_does_not_fit_is_refused_before_a_layer_is_asked_for(tmp_path, images, size, store, target, words):

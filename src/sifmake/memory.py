@@ -1,6 +1,6 @@
-"""Working in little memory: how many threads fit, and calls of libraries that do not look whether they got any.
+"""Work in little memory: how many threads fit, and calls of libraries that do not check their allocations.
 
-Where a batch system or ``ulimit -v`` limits a process, each thread costs a part of that at once: its stack, and up to
+Where a batch system or ``ulimit -v`` limits a process, each thread immediately takes a part of it: its stack, and up to
 128 MiB of addresses that the C library reserves for its allocations.
 """
 
@@ -13,15 +13,15 @@ import resource
 from pathlib import Path
 
 _ALONE = 256 << 20
-"""Bytes of addresses that sifmake takes with one thread."""
+"""Bytes of address space that sifmake takes with one thread."""
 _FOR_A_THREAD = 144 << 20
 _ROOM = 2 << 20
-"""What compressing a block takes at most (libdeflate: 0.7 MiB of state, and the output)."""
+"""Most bytes that compressing a block takes (libdeflate: 0.7 MiB of state, and the output)."""
 _WITHOUT_THREADS = "SIFMAKE_WITHOUT_THREADS"
 
 
 def is_limited() -> bool:
-    """Tell whether an allocation may fail before the machine's memory is used up."""
+    """Tell whether an allocation may fail before the machine runs out of memory."""
     return _limit() is not None or _is_strict()
 
 
@@ -39,7 +39,7 @@ def environment_without_threads() -> dict[str, str] | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that there is no memory, also where a library cannot be loaded for that reason."""
+    """Tell whether an error means that memory ran out, even if it says that a library cannot be loaded."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     text = str(error)
@@ -49,12 +49,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def demand_room() -> None:
-    """Look whether a library that does not check its own allocations will get what it needs.
+    """Check that a library that does not check its own allocations will get enough memory.
 
     The next call must follow at once: no other thread runs Python code between the two.
 
     Raises:
-        MemoryError: It would not.
+        MemoryError: It would not get enough.
     """
     try:
         mmap.mmap(-1, _ROOM).close()
@@ -68,7 +68,7 @@ def _limit() -> int | None:
 
 
 def _is_strict() -> bool:
-    """Tell whether the kernel promises no more memory than there is."""
+    """Tell whether the kernel never promises more memory than there is."""
     try:
         return Path("/proc/sys/vm/overcommit_memory").read_bytes().strip() == b"2"
     except OSError:

@@ -1,4 +1,4 @@
-"""Errors of the operating system that get the file they are about: Python tells it only where a path was given."""
+"""Add the file to errors of the operating system, because Python names it only if a path was given."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ _OF_FILES = frozenset(
         errno.EXDEV,
     }
 )
-"""What reading and writing files can end with; what a connection ends with meanwhile is of no file."""
+"""Errors of reading and writing files; errors of connections are not about files."""
 _DELETED = " (deleted)"
 _OPEN = "/proc/self/fd/"
 
 
 def name_file(error: BaseException, path: Path) -> None:
-    """Let an error of the operating system that names no file name this one; errors of connections stay as they are."""
+    """Name a file in an error of the operating system that names none; leave errors of connections unchanged."""
     is_plain = isinstance(error, OSError) and type(error).__module__ == "builtins"  # not those of ssl and socket
     if is_plain and isinstance(error, OSError) and error.filename is None and error.errno in _OF_FILES:
         error.filename = str(path)
 
 
 def path_in(error: OSError) -> str:
-    """Return the path that an error names, one by way of an open folder or file as that is called; empty without."""
+    """Return the path in an error, with the real path for an open file or folder; empty if it has none."""
     if not isinstance(error.filename, str | bytes | os.PathLike):
         return ""
     path = os.fsdecode(error.filename)
@@ -60,13 +60,13 @@ def path_in(error: OSError) -> str:
 
 
 def _name_of(fd: int) -> str:
-    """Return the path of an open file, as far as the kernel knows one."""
+    """Return the path of an open file, if the kernel knows one."""
     return str(Path(f"{_OPEN}{fd}").readlink()).removesuffix(_DELETED)
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let errors that leave the block name a file; see :func:`name_file`."""
+    """Name a file in errors that leave the block; see :func:`name_file`."""
     try:
         yield
     except OSError as error:
@@ -77,7 +77,7 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def naming_open(fd: int) -> Iterator[None]:
-    """Let errors that leave the block name an open file, by the path that the kernel knows."""
+    """Name an open file, by the path that the kernel knows, in errors that leave the block."""
     try:
         yield
     except OSError as error:

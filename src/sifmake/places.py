@@ -1,4 +1,4 @@
-"""Files and folders as the user knows them: what they are to the user, and what helps if they cannot be written."""
+"""Files and folders as the user knows them, with their role and a hint for when they cannot be written."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Place:
     """A file or folder that gets bytes.
 
     Attributes:
-        role: What it is to the user: ``the store``, ``the image file``.
-        path: Where it is, as the user knows it; it need not exist.
-        hint: What helps if there is not enough room, an imperative.
+        role: Its name for the user, such as ``the store`` or ``the image file``.
+        path: Its path as the user knows it; it need not exist.
+        hint: What to do if there is not enough room, an imperative.
     """
 
     role: str
@@ -36,24 +36,24 @@ def store_place(root: Path) -> Place:
 
 
 def output_place(path: Path) -> Place:
-    """Return the file that a user asked for as a place."""
+    """Return the output file that the user named as a place."""
     return Place("the image file", path, "name an image file on another file system")
 
 
 def results_place(path: Path) -> Place:
-    """Return the folder of a project that holds what is not finished yet as a place, or a file in it."""
+    """Return the folder for a project's unfinished files, or a file in it, as a place."""
     return Place("the folder for results", path, "free some space there, or move the project to another file system")
 
 
 @contextmanager
 def telling_places(*places: Place) -> Iterator[None]:
-    """Let errors of the operating system that leave the block say of what they are.
+    """Add the role of the file to errors of the operating system that leave the block.
 
-    A path below a place gets its role. Names that were made up for what is not finished yet are left out: the folder
-    that the user knows stays.
+    The error's path gets the role of the place that contains it. Names of temporary files are cut from it, so that it
+    ends at a folder that the user knows.
 
     Args:
-        places: The first that fits counts; a file stands for its folder too, if nothing else does.
+        places: The first match is used; a file also matches its folder, if nothing else does.
     """
     try:
         yield
@@ -63,7 +63,7 @@ def telling_places(*places: Place) -> Iterator[None]:
 
 
 def tell_place(error: OSError, *places: Place) -> None:
-    """Let an error say of what it is; see :func:`telling_places`."""
+    """Add the role of the file to an error; see :func:`telling_places`."""
     path = _known_path(path_in(error))
     if not path or not error.strerror:
         return
@@ -75,13 +75,13 @@ def tell_place(error: OSError, *places: Place) -> None:
 
 
 def _known_path(path: str) -> str:
-    """Return a path up to the first name in it that was made up for something temporary."""
+    """Return a path up to the first component that is the name of something temporary."""
     head, found, _ = path.partition(f"/{TEMP_PREFIX}")
     return (head or "/") if found else path
 
 
 def _find(path: Path, places: tuple[Place, ...]) -> Place | None:
-    """Return the place that a path is in, else the one that is a file in this folder."""
+    """Return the place that contains a path, else a place that is a file in this folder."""
     known = [(place, place.path.resolve()) for place in places]
     inside = [place for place, there in known if path.is_relative_to(there)]
     beside = [place for place, there in known if path == there.parent]

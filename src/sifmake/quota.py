@@ -1,7 +1,7 @@
-"""What the quotas of the user and of the group leave, as the kernel tells it: statvfs(2) shows those of projects only.
+"""What the quotas of user and group leave, asked from the kernel, because statvfs(2) shows only project quotas.
 
-Asked are quotactl_fd(2), and quotactl(2) by the device where the kernel is older than 5.14. Both read and change
-nothing. File systems of other machines (NFS, Lustre) keep their quotas where neither can see them.
+sifmake calls quotactl_fd(2), or quotactl(2) with the device on kernels older than 5.14. Both calls only read. Network
+file systems (NFS, Lustre) keep their quotas on the server, where neither call sees them.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 _GET = 0x800007
 _USER, _GROUP = 0, 1
 _QUOTACTL_FD = 443
-"""The number of the system call, the same on all architectures that Python knows but one."""
+"""The number of the system call, the same on all but one of the architectures that Python supports."""
 _LIMITS = struct.Struct("=8QI4x")
-"""``struct if_dqblk`` of <linux/quota.h>: limits in KiB, what is used in bytes."""
+"""``struct if_dqblk`` of <linux/quota.h>: limits in KiB, usage in bytes."""
 _KIB = 1024
 _MOUNTS = Path("/proc/self/mountinfo")
 _XFS_OPTIONS = ("usrquota", "grpquota")
-"""What XFS, whose quotas the kernel does not count, says of mounts with quotas; of others it says ``noquota``."""
+"""Mount options of XFS file systems with quotas, which the kernel's count leaves out; others have ``noquota``."""
 _COUNTED = Path("/proc/sys/fs/quota/allocated_dquots")
 
 
 def quota_left(fd: int) -> int | None:
-    """Return how many more bytes this user may write on a file system; None where no quota says so.
+    """Return how many more bytes this user may write on a file system; None if there is no quota.
 
     Root is not bound by quotas.
 
     Args:
-        fd: A folder on it, open.
+        fd: An open folder on it.
     """
     if os.geteuid() == 0 or not _are_in_use():
         return None
@@ -48,7 +48,7 @@ def quota_left(fd: int) -> int | None:
 
 
 def _are_in_use() -> bool:
-    """Tell whether this machine has any quotas: else the calls, and what they have to import, are not worth it."""
+    """Tell whether this machine has quotas, because otherwise the calls and their imports are not worth the time."""
     try:
         return _COUNTED.read_text().strip() not in {"", "0"} or any(map(_MOUNTS.read_text().count, _XFS_OPTIONS))
     except (OSError, ValueError):
@@ -56,7 +56,7 @@ def _are_in_use() -> bool:
 
 
 def _left(data: bytes) -> int | None:
-    """Return what a quota leaves; a soft limit counts when its time of grace is over."""
+    """Return what a quota leaves; a soft limit counts when its grace period is over."""
     hard, soft, used, *_, grace_ends, _, _ = _LIMITS.unpack(data)
     limits = [hard] if hard else []
     if soft and 0 < grace_ends < time.time():
@@ -65,7 +65,7 @@ def _left(data: bytes) -> int | None:
 
 
 def _ask(fd: int, device: int, kind: int, owner: int) -> bytes | None:
-    """Return the kernel's answer on the quota of a user or group; None where there is none."""
+    """Return the kernel's answer on the quota of a user or group; None if there is no quota."""
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
@@ -81,7 +81,7 @@ def _ask(fd: int, device: int, kind: int, owner: int) -> bytes | None:
 
 
 def _device_name(device: int) -> str:
-    """Return the path of a device that is mounted; empty where it is none."""
+    """Return the path of a mounted device; empty if it is not a device."""
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in _MOUNTS.read_text().splitlines():
         before, _, behind = line.partition(" - ")

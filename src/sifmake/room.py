@@ -1,4 +1,4 @@
-"""Whether there is room for what is about to be written: looked at before the first byte is fetched."""
+"""Check that there is room for what is about to be written, before the first byte is downloaded."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class Need(NamedTuple):
-    """Bytes that go to a place."""
+    """Bytes to be written to a place."""
 
     place: Place
     size: int
 
 
 class _Room(NamedTuple):
-    """What can be written somewhere.
+    """The room at a path.
 
     Attributes:
         device: The number of the file system.
-        blocks: Its size: in the folder of a project with a quota another one than elsewhere on the same file system.
+        blocks: Its size, which differs in a folder with a project quota from the rest of the same file system.
         free: Bytes that this user may fill.
-        quota: Bytes that the quotas of user and group leave; None without.
+        quota: Bytes that the quotas of user and group leave; None without quotas.
     """
 
     device: int
@@ -40,22 +40,22 @@ class _Room(NamedTuple):
 
 
 def check_room(needs: Iterable[Need]) -> None:
-    """Do nothing if all that is needed fits.
+    """Raise an error if the needed bytes do not fit.
 
-    What goes to one file system is added up. Where nobody can tell what is free, there is room.
+    The needs on one file system are added up. If the free space is unknown, everything fits.
 
     Args:
-        needs: At least so many bytes: an estimate that is too high refuses what would have worked.
+        needs: Lower bounds, because too high an estimate would refuse work that could succeed.
 
     Raises:
-        NoRoomError: It does not fit.
+        NoRoomError: The bytes do not fit.
     """
     if error := find_shortage(needs):
         raise error
 
 
 def find_shortage(needs: Iterable[Need]) -> NoRoomError | None:
-    """Return the error for what does not fit, or None; see :func:`check_room`."""
+    """Return the error if the needed bytes do not fit, or None; see :func:`check_room`."""
     by_place: dict[Place, int] = {}
     for place, size in needs:
         by_place[place] = by_place.get(place, 0) + size
@@ -75,7 +75,7 @@ def find_shortage(needs: Iterable[Need]) -> NoRoomError | None:
 
 
 def check_open_file(fd: int, size: int) -> None:
-    """Do nothing if so many bytes fit into the file system of an open file.
+    """Raise an error if bytes do not fit into the file system of an open file.
 
     Raises:
         OSError: They do not; it names no file.
@@ -86,7 +86,7 @@ def check_open_file(fd: int, size: int) -> None:
 
 
 def _room_at(path: Path) -> _Room | None:
-    """Return what can be written at a path, whose last folders may be missing; None where nobody can tell."""
+    """Return the room at a path, whose last folders may be missing; None if it is unknown."""
     while True:
         try:
             fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -108,7 +108,7 @@ def _room_at(path: Path) -> _Room | None:
 
 
 def _free(system: os.statvfs_result) -> int | None:
-    """Return the free bytes; None where they mean nothing: some file systems tell no size, and some are read-only."""
+    """Return the free bytes; None if they mean nothing: some file systems report no size, and some are read-only."""
     if not system.f_blocks or system.f_flag & os.ST_RDONLY:
         return None
     return system.f_frsize * (system.f_bavail if os.geteuid() else system.f_bfree)
@@ -118,6 +118,6 @@ def _shortage(number: int, needs: Sequence[Need], free: int) -> NoRoomError:
     parts = [f"{place.role} {place.path} needs at least {size} bytes" for place, size in needs]
     there = "are free there" if number == errno.ENOSPC else "are left of your quota there"
     total = sum(need.size for need in needs)
-    together = f", which is {total} together on one file system" if len(needs) > 1 else ""
+    together = f", {total} bytes in all on one file system" if len(needs) > 1 else ""
     what = f"{os.strerror(number)}: {' and '.join(parts)}{together}; {free} {there}"
     return NoRoomError(what, hint="; or ".join(dict.fromkeys(need.place.hint for need in needs)))

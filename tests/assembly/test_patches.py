@@ -148,7 +148,7 @@ def test_a_damaged_patch_is_made_again(kind, packs, store, compressed, tmp_path)
     compressed.clear()
     assert build(paths, tmp_path / "x.sif", store) == good
     assert len(compressed) == GROUPS
-    assert "will be made again" in store.progress.warnings[0]
+    assert "will be rebuilt" in store.progress.warnings[0]
     assert path.read_bytes() == whole
 
 
@@ -217,7 +217,7 @@ def test_a_tampered_patch_is_made_again(which, packs, store, compressed, tmp_pat
     whole = path.read_bytes()
     tampered(path, TAMPERED[which])
     assert build(paths, tmp_path / "x.sif", store) == good
-    assert "will be made again" in store.progress.warnings[0]
+    assert "will be rebuilt" in store.progress.warnings[0]
     assert path.read_bytes() == whole
 
 

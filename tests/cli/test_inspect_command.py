@@ -156,11 +156,11 @@ def test_all_shows_everything_and_drops_what_is_not_known(inspect):
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
-        (b"", "not a JSON document of that kind"),
-        (b"\xff{", "not a JSON document of that kind"),
-        (b"[" * 100_000, "not a JSON document of that kind"),
-        (b"[]", "not a JSON document of that kind"),
-        (b'{"data":{}}', "not a JSON document of that kind"),
+        (b"", "not such a JSON document"),
+        (b"\xff{", "not such a JSON document"),
+        (b"[" * 100_000, "not such a JSON document"),
+        (b"[]", "not such a JSON document"),
+        (b'{"data":{}}', "not such a JSON document"),
         (b'{"data":{"attributes":[]}}', "the attributes are not an object"),
         (b'{"data":{"attributes":{"labels":{"a":1}}}}', "labels is not an object of texts"),
         (b'{"data":{"attributes":{"runscript":["x"]}}}', "runscript is not text"),
@@ -179,7 +179,7 @@ def test_a_damaged_document_is_one_clear_line(raw, why, inspect):
 def test_an_unknown_app_is_named(inspect):
     status, _, err = inspect("--app", "three")
     assert status == 1
-    assert err.endswith("x.sif: there is no app 'three'; it has: one, two\n")
+    assert err.endswith("x.sif: there is no app 'three'; it has one, two\n")
 
 
 def test_without_the_document_only_the_definition_can_be_shown(tmp_path, capsysbinary):

@@ -277,7 +277,7 @@ def test_the_stream_is_read_to_its_end():
 
 LIMITED = {
     "entries": (Limits(layer_entries=2), file(b"a") * 3, "more than 2 entries"),
-    "file": (Limits(file_bytes=10), file(b"a", b"x" * 11), "a file of 11 bytes; 10 are allowed"),
+    "file": (Limits(file_bytes=10), file(b"a", b"x" * 11), "a file has 11 bytes; 10 are allowed"),
     "sparse file": (Limits(file_bytes=10), sparse_0_1(11, [(0, 1)], b"x"), "a sparse file of 11 bytes"),
     "sparse regions": (Limits(sparse_regions=2), sparse_0_1(9, [(1, 1), (3, 1), (5, 1)], b"xyz"), "map of 3 regions"),
     "sparse regions 1.0": (
@@ -291,14 +291,14 @@ LIMITED = {
         old_sparse(9, [(0, 1)] * 4, b"", [(0, 1)])[:512] + (octal(0, 12) * 42 + b"\x01" * 8) * 10,
         "map of 101 regions",
     ),
-    "pax": (Limits(pax_bytes=600), pax((b"comment", b"c" * 600)), "an extended header of 613 bytes"),
+    "pax": (Limits(pax_bytes=600), pax((b"comment", b"c" * 600)), "an extended header has 613 bytes"),
     "pax records": (
         Limits(pax_records=2),
         pax(*[(b"%d" % n, b"") for n in range(3)]) + file(b"x"),
         "more records than",
     ),
     "global pax records": (Limits(pax_records=2), pax((b"a", b"1"), kind=b"g") * 3 + file(b"x"), "more records than"),
-    "long name": (Limits(pax_bytes=600), gnu_long(b"L", b"n" * 600), "an extended header of 601 bytes"),
+    "long name": (Limits(pax_bytes=600), gnu_long(b"L", b"n" * 600), "an extended header has 601 bytes"),
     "name": (Limits(name_bytes=300), pax((b"path", b"n" * 301)) + file(b"x"), "more than 300 bytes"),
     "link": (Limits(name_bytes=300), pax((b"linkpath", b"n" * 301)) + block(b"x", b"2"), "more than 300 bytes"),
     "xattrs": (

@@ -146,7 +146,7 @@ def test_mount_points_that_are_links_or_files_are_left_alone(files, untouched):
 
 def test_a_place_below_a_file_or_a_loop_is_given_up_with_a_warning():
     for var in (b"a file", "var"):
-        assert Built({"var": var}).warnings == ("/var/tmp cannot be made: a link or file is in the way",)
+        assert Built({"var": var}).warnings == ("/var/tmp cannot be created: a link or file is in the way",)
 
 
 def test_a_place_below_a_dangling_link_is_made_where_the_link_points():
@@ -265,11 +265,11 @@ def test_apps_of_an_older_container_are_shown():
     [
         ("arm64", "arm64", ()),
         ("aarch64", "arm64", ()),
-        ("", "amd64", ("the image config names no architecture and there is no program inside; taken as amd64",)),
+        ("", "amd64", ("the image config names no architecture and the image has no program; assuming amd64",)),
         (
             "m\n68k",
             "amd64",
-            (f"the image config names the unknown architecture {M68K} and there is no program inside; taken as amd64",),
+            (f"the image config names the unknown architecture {M68K} and the image has no program; assuming amd64",),
         ),
     ],
 )
@@ -302,7 +302,7 @@ def test_programs_decide_the_architecture_and_a_mismatch_is_said():
     elf = b"\x7fELF\2\1\1" + bytes(9) + b"\2\0\x3e\0" + bytes(44)
     built = Built({"bin/sh": elf}, architecture="arm64")
     assert built.prepared.architecture == "amd64"
-    assert built.warnings == ("the image config says arm64, but the programs inside are for amd64",)
+    assert built.warnings == ("the image config says arm64, but its programs are for amd64",)
     labels = json.loads(built.text(".singularity.d/labels.json"))
     assert labels["org.label-schema.build-arch"] == "amd64"
 
@@ -315,4 +315,4 @@ def test_texts_that_come_to_too_much_are_left_out_of_what_inspect_shows():
     assert len(built.prepared.objects.inspect) < 4 << 20
     assert attributes["helpfile"] == "help"
     (warning,) = [line for line in built.warnings if "inspect shows" in line]
-    assert warning.startswith("499 scripts and texts, /.singularity.d/env/90001-environment.sh first, are not in")
+    assert warning.startswith("499 scripts and texts, first /.singularity.d/env/90001-environment.sh, are not shown")

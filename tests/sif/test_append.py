@@ -145,5 +145,5 @@ def test_trailing_bytes_are_not_built_upon(tmp_path):
 
 def test_a_full_table_is_said(tmp_path):
     path = write_sif(tmp_path / "a.sif", groups={1: 37})
-    with pytest.raises(SifError, match="no free descriptor in the table of 48"):
+    with pytest.raises(SifError, match="all 48 descriptors of the table are in use"):
         add(path, path, *[addition()] * 10)

@@ -46,11 +46,11 @@ ERRORS = {
 }
 ODDITIES = {
     "struct-dfree-wrong": "counts 7 free descriptors of 48",
-    "struct-link-to-missing": "object 1 is linked to object 99, which is not there",
+    "struct-link-to-missing": "object 1 is linked to object 99, which does not exist",
     "pgp-header-arch-changed": "names another architecture than the primary partition, which is 386",
     "dsse-header-arch-changed": "names another architecture than the primary partition, which is 386",
-    "dsse-signature-descriptor-unused": "descriptor slot 2 is not in use and yet not empty",
-    "pgp-signature-descriptor-unused": "descriptor slot 2 is not in use and yet not empty",
+    "dsse-signature-descriptor-unused": "descriptor slot 2 is not in use but not empty",
+    "pgp-signature-descriptor-unused": "descriptor slot 2 is not in use but not empty",
 }
 
 
@@ -139,7 +139,7 @@ def test_finding_and_reading_objects():
         assert sif.pread(primary, 100, primary.size - 10) == sif.read(primary)[-10:]
         with pytest.raises(SifError, match="at most 16 expected"):
             sif.read(definition, 16)
-        with pytest.raises(SifError, match="no object 9; it has: 1, 2, 3, 4"):
+        with pytest.raises(SifError, match="no object 9; it has 1, 2, 3, 4"):
             sif.get(9)
 
 

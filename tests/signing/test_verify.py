@@ -103,7 +103,7 @@ def test_whoever_holds_one_of_two_keys_sees_which_part_was_not_checked():
         (4096 + 585 + 73, b"x", "the descriptor of object 2 was changed"),
         (4096 + 41, b"x", "the descriptor of object 1 was changed"),
         (4096 + 3 * 585 + 201, b"\x09", "the descriptor of signature 4 names no known hash"),
-        (4096 + 40 * 585 + 100, b"x", "descriptor slot 40 is not in use and yet not empty"),
+        (4096 + 40 * 585 + 100, b"x", "descriptor slot 40 is not in use but not empty"),
         (32176, b"B", "the data of object 1 was changed"),
         (40959, b"x", "the data of object 3 was changed"),
     ],

@@ -195,7 +195,7 @@ class Cache:
         except (OSError, StoreError) as error:
             self._progress.warning(f"{what}; it cannot be removed: {error}")
         else:
-            self._progress.warning(f"{what}; removed; it will be made again when it is needed")
+            self._progress.warning(f"{what}; removed; it will be rebuilt when it is needed")
 
     def collect(
         self,

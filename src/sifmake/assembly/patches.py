@@ -169,7 +169,7 @@ class PatchMaker:
             return None
 
     def _drop(self, store: Store, key: str, why: str) -> None:
-        store.progress.warning(f"the patch {key} in the store is damaged: {why}; it will be made again")
+        store.progress.warning(f"the patch {key} in the store is damaged: {why}; it will be rebuilt")
         store.patches.drop(key)
 
     def _warn(self, error: Exception) -> None:

@@ -44,7 +44,7 @@ def find_checked(store: Store, key: str) -> Found | None:
         if found.path in tried:
             break
         tried.add(found.path)
-        store.progress.warning(f"{found.path} is {why} and is not used; it will be made again")
+        store.progress.warning(f"{found.path} is {why} and is not used; it will be rebuilt")
         store.sifs.drop(found.path)
     return None
 

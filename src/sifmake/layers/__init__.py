@@ -1,1 +1,1 @@
-"""From a layer's compressed tar stream to a layer pack, in one pass."""
+"""Turn a layer's compressed tar stream into a layer pack, in one pass."""

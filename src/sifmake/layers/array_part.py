@@ -1,4 +1,4 @@
-"""A long msgpack array in pieces, so that its elements need not all be objects at the same time."""
+"""A long msgpack array, encoded in pieces, so that its elements need not all exist as objects at the same time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _TOGETHER: Final = 1024
-"""Elements that are encoded in one call."""
+"""Number of elements encoded in one call."""
 
 
 def array_header(count: int) -> bytes:
-    """Return what stands in front of the elements of an array (msgpack specification, array format family)."""
+    """Return the header of an array (msgpack specification, array format family)."""
     if count < 16:
         return bytes([0x90 | count])
     return b"\xdc" + struct.pack(">H", count) if count < 1 << 16 else b"\xdd" + struct.pack(">I", count)
@@ -28,7 +28,7 @@ def encode_elements(elements: Sequence[object]) -> bytes:
 
 
 class ArrayPart:
-    """A msgpack array whose elements are kept encoded: some 60 bytes for an entry, where the object takes 250.
+    """A msgpack array whose elements are kept encoded: about 60 bytes per entry, instead of 250 for the object.
 
     Attributes:
         count: Elements so far.
@@ -48,7 +48,7 @@ class ArrayPart:
 
 
 def encoded_array(elements: Sequence[object]) -> Iterator[bytes]:
-    """Yield the bytes of an array of elements that are there already."""
+    """Yield the bytes of an array whose elements all exist already."""
     yield array_header(len(elements))
     yield from map(encode_elements, _batches(elements))
 

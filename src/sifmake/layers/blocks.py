@@ -1,4 +1,4 @@
-"""Cutting file contents into compressed blocks and writing them in order, on many threads, in bounded memory."""
+"""Cut file contents into compressed blocks and write them in order, with many threads and bounded memory."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 SYNC_BYTES = 32 << 20
-"""Written bytes after which the disk is set to work, so that the last fsync finds little to do."""
+"""Bytes to write before a background sync is started, so that little is left for the last fsync."""
 
 _BATCH = 8
-"""Blocks that a thread compresses in one go: handing work over costs about as much as compressing a few KiB."""
+"""Blocks that a thread compresses in one go, because handing work to a thread costs about as much as compressing a few
+KiB.
+"""
 
 _ZEROS = bytes(BLOCK_SIZE)
 _WORD = struct.Struct("<I")
 
 
 class Workers:
-    """Threads that compress blocks, shared by all layers, and one that pushes written bytes to the disk."""
+    """Threads that compress blocks, shared by all layers, and one thread that flushes written bytes to the disk."""
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
@@ -40,16 +42,17 @@ class Workers:
         self._sync = Threads(1, thread_name_prefix="sync")
 
     def submit(self, work: Callable[..., Any], *args: object) -> Future[Any]:
-        """Run ``work`` on a compressing thread."""
+        """Run ``work`` in a compressing thread."""
         return self._pool.submit(work, *args)
 
     def sync_soon(self, fd: int) -> Future[None]:
         """Write a file's dirty pages out in the background.
 
         Returns:
-            The result, which must be looked at: see :class:`~sifmake.layers.syncing.BackgroundSync`.
+            The result, which the caller must check: see :class:`~sifmake.layers.syncing.BackgroundSync`.
         """
-        # The file may be closed before its turn comes, and the number be another file's, whose error this would take.
+        # The file may be closed before this runs; another file may then have its number, and this would take that
+        # file's error.
         own = os.dup(fd)
         future = self._sync.submit(_sync_and_close, own)
         future.add_done_callback(lambda done: os.close(own) if done.cancelled() else None)
@@ -71,11 +74,11 @@ def _sync_and_close(fd: int) -> None:
 
 
 _Batch = list[tuple[Content | None, "Buffer"]]
-"""Blocks with the file that each is of; None for fragment blocks."""
+"""Blocks, each with the file it belongs to; None for fragment blocks."""
 
 
 def _compress_all(compress: Callable[[Buffer], Any], batch: _Batch) -> list[tuple[int, Any]]:
-    """Return each block's squashfs word and the bytes to store; of a file's block of zeros nothing is stored."""
+    """Return each block's squashfs word and the bytes to store; a file's block of zeros has no stored bytes."""
     out: list[tuple[int, Any]] = []
     for content, block in batch:
         view = memoryview(block)
@@ -91,13 +94,13 @@ def _compress_all(compress: Callable[[Buffer], Any], batch: _Batch) -> list[tupl
 class BlockWriter:
     """Writes the data region of a pack: full blocks of files, and fragment blocks that hold tails.
 
-    Data of one file stays together; blocks come out in the order in which they went in.
+    The data of one file stays together; blocks are written in the order in which they were added.
 
     Attributes:
         contents: One per distinct file content, in the order of first use.
         fragments: Start, block word and uncompressed size of each fragment block.
         position: Bytes written so far.
-        crc: CRC-32 of them.
+        crc: CRC-32 of these bytes.
     """
 
     def __init__(self, file: BinaryIO, codec: Codec, workers: Workers) -> None:
@@ -127,7 +130,7 @@ class BlockWriter:
         return self._register(Content(digest, len(data), 0, 0, b"", fragment, offset))
 
     def add_large(self, size: int, pieces: Iterable[bytes | bytearray | memoryview]) -> int:
-        """Store a file of ``size`` bytes, at least a block, that come in pieces; return its content's index."""
+        """Store a file of ``size`` bytes, at least one block, given in pieces; return its content's index."""
         content = Content(b"", size, -1, 0, b"")
         digest = sha256()
         self._words[id(content)] = bytearray()
@@ -138,7 +141,7 @@ class BlockWriter:
         content.sha256 = digest.digest()
         known = self._seen.get(content.sha256)
         if known is not None:
-            # Its blocks are in the pack already and stay there, dead; no image will copy them.
+            # Its blocks are already in the pack and stay there as dead data; no image copies them.
             return known
         if rest:
             content.fragment, content.offset = self.add_tail(rest)
@@ -157,10 +160,10 @@ class BlockWriter:
         return place
 
     def finish(self) -> None:
-        """Write everything that is still on its way.
+        """Write everything that is still pending.
 
         Raises:
-            OSError: As write and fdatasync do, for all that was written since the beginning.
+            OSError: As write and fdatasync do, for everything written since the beginning.
         """
         if self._tails:
             self._end_fragment()
@@ -176,7 +179,7 @@ class BlockWriter:
         return index
 
     def _add_blocks(self, content: Content, rest: bytes, piece: bytes | bytearray | memoryview) -> bytes:
-        """Cut full blocks out of what is left of the last piece and the next one; return what is left now."""
+        """Cut full blocks out of the rest of the last piece and the next piece; return the new rest."""
         view = memoryview(piece)
         start = 0
         if rest:

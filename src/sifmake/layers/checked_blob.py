@@ -1,4 +1,4 @@
-"""Counting, hashing and checking a blob's bytes on their way."""
+"""Count, hash and check a blob's bytes as they pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """Counts and hashes bytes on their way.
+    """Counts and hashes bytes as they pass.
 
     Attributes:
         size: Bytes so far.
@@ -38,10 +38,10 @@ class Tally:
 
 
 class CheckedBlob:
-    """Reads a blob, counts and hashes it on the way; :meth:`finish` says whether it was the right one.
+    """Reads a blob while counting and hashing it; :meth:`finish` checks size and digest.
 
     Attributes:
-        tally: Of what was read.
+        tally: Of the bytes read so far.
     """
 
     def __init__(self, reader: BlobReader, descriptor: Descriptor, task: Task) -> None:
@@ -52,13 +52,13 @@ class CheckedBlob:
         self._head = b""
 
     def head(self, size: int) -> bytes:
-        """Return the first bytes, fewer than ``size`` where the blob is shorter, without going on; before reading."""
+        """Peek at the first bytes, fewer than ``size`` if the blob is shorter; call it before the first read."""
         while len(self._head) < size and (data := self._fetch(size)):
             self._head += data
         return self._head[:size]
 
     def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` further bytes."""
+        """Return up to ``size`` more bytes."""
         if not self._head:
             return self._fetch(size)
         data, self._head = self._head[:size], self._head[size:]
@@ -75,7 +75,7 @@ class CheckedBlob:
         if self.tally.size != self._descriptor.size:
             raise WrongBlobError(
                 f"blob ends after {self.tally.size} of {self._descriptor.size} bytes",
-                hint="run the command again to fetch it again",
+                hint="run the command again to download it again",
             )
         check_digest(self.tally, self._descriptor.digest, "blob", WrongBlobError)
 
@@ -84,7 +84,7 @@ class CheckedBlob:
         self._task.advance(len(data))
         if self.tally.size > self._descriptor.size:
             raise WrongBlobError(
-                f"blob is longer than the {self._descriptor.size} bytes that the manifest says",
+                f"blob is longer than the {self._descriptor.size} bytes given in the manifest",
                 hint="the source is damaged or hostile; use another one",
             )
         return data

@@ -1,4 +1,4 @@
-"""Compressing and inflating the blocks of a squashfs, with the encoder's identity."""
+"""Compress and inflate squashfs blocks, and identify the encoder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 BLOCK_SIZE = 128 << 10
-"""Bytes of a full data block, as mksquashfs has it."""
+"""Bytes of a full data block, the default of mksquashfs."""
 
 STORED_UNCOMPRESSED = 1 << 24
-"""Bit of a squashfs block word that says: not compressed (squashfs 4.0, data block sizes)."""
+"""Bit of a squashfs block word that marks a block stored uncompressed (squashfs 4.0, data block sizes)."""
 
 Compression = Literal["gzip", "zstd"]
 
 _DEFAULT_LEVELS: dict[Compression, int] = {"gzip": 6, "zstd": 6}
-"""Level of libdeflate and of zstd: both pack at about 250 MB/s on two cores, as small as zlib level 9 or smaller."""
+"""Default levels of libdeflate and zstd: both compress about 250 MB/s on two cores, as small as zlib level 9 or
+smaller.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Codec:
 
     @cached_property
     def _damage(self) -> tuple[type[Exception], ...]:
-        """What the libraries raise for bytes that are no such stream."""
+        """The errors that the libraries raise for bytes that are not a valid stream."""
         return (_zstd().ZstdError, EOFError) if self.name == "zstd" else (deflate.DeflateError, ValueError)
 
     @cached_property
@@ -106,7 +108,7 @@ def _zlib_inflate(data: Buffer, size: int) -> bytearray:
 
 @lru_cache(maxsize=1)
 def _is_limited() -> bool:
-    """Tell whether allocations may fail: deflate 0.9 does not look whether it got the state that it asked for."""
+    """Tell whether allocations may fail, because deflate 0.9 does not check whether it got the state it asked for."""
     return is_limited()
 
 

@@ -1,4 +1,4 @@
-"""Contents of many files of a pack, without inflating the fragment block that they share for each of them."""
+"""Read the contents of many files of a pack, inflating a fragment block that they share only once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ContentReader:
-    """Reads contents of a pack; cheap when they are asked for in the order of the pack."""
+    """Reads contents of a pack; fastest when they are read in the order of the pack."""
 
     def __init__(self, pack: Pack) -> None:
         self._pack = pack
@@ -22,7 +22,7 @@ class ContentReader:
         self._block = memoryview(b"")
 
     def tail(self, content: Content) -> memoryview:
-        """Return what of a content is in a fragment block.
+        """Return the part of a content that is in a fragment block.
 
         Raises:
             PackDamagedError: It cannot be inflated.
@@ -34,7 +34,7 @@ class ContentReader:
         return self._block[content.offset : content.offset + content.size % BLOCK_SIZE]
 
     def pieces(self, content: Content) -> Iterator[bytes | bytearray | memoryview]:
-        """Yield the bytes of a content; raises as :meth:`tail`."""
+        """Yield the bytes of a content; raises like :meth:`tail`."""
         yield from self._pack.blocks_of(content)
         tail = self.tail(content)
         if tail:

@@ -1,4 +1,4 @@
-"""The contents of a pack in columns: an object for each would take five times their memory while an image is built."""
+"""The contents of a pack in columns: objects would take five times the memory while an image is built."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _DIGEST_SIZE: Final = 32
 
 
 class Contents(Sequence[Content]):
-    """Contents that have been checked, by their numbers.
+    """Checked contents, by number.
 
     Attributes:
         sizes: Logical size of each, bytes.
         fragments: Number of the fragment block with the tail of each; -1 for none.
         offsets: Offset of each tail in that block.
-        large: Those of a block and more, by their numbers; all else of a smaller one is its tail.
+        large: The contents of at least one block, by number; a smaller content consists of its tail only.
     """
 
     def __init__(self, contents: Sequence[Content]) -> None:

@@ -1,4 +1,4 @@
-"""Decoding msgpack that somebody else may have written: one error for everything that can be wrong with it."""
+"""Decode msgpack that somebody else may have written: one error class for everything that can be wrong with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from sifmake.errors import PackDamagedError
 
 _FAULTS = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError)
-"""What decoders raise for malformed bytes, numbers out of range and nesting without an end."""
+"""Errors that decoders raise for malformed bytes, numbers out of range and too deep nesting."""
 
 
 def decode(raw: bytes | memoryview, kind: Any, what: str, where: str = "") -> Any:
@@ -33,13 +33,13 @@ def decode(raw: bytes | memoryview, kind: Any, what: str, where: str = "") -> An
 
 
 _SIZES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2}
-"""Bytes of the length that follows a first byte (msgpack specification)."""
+"""Bytes of the length that follows the first byte (msgpack specification)."""
 _FIXED = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
-"""Bytes of a number behind its first byte."""
+"""Bytes of a number after its first byte."""
 
 
 def _promises_too_much(raw: bytes | memoryview) -> bool:
-    """Tell whether msgpack announces more elements than it has bytes: then memory ran out for that reason."""
+    """Tell whether msgpack announces more elements than it has bytes, which would explain why memory ran out."""
     at, end = 0, len(raw)
     while at < end:
         first = raw[at]

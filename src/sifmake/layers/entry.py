@@ -1,6 +1,6 @@
-"""What one tar entry of a layer says, and what an image's tree is made of.
+"""One tar entry of a layer, and the inodes that an image's tree is made of.
 
-Entries are stored in the index of a layer pack and become, without a copy, the inodes of the flattened tree.
+Entries are stored in the index of a layer pack and become the inodes of the flattened tree without being copied.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ SOCKET = 7
 HARDLINK = 8
 WHITEOUT = 9
 OPAQUE = 10
-"""Kinds 1 to 7 are inodes and carry squashfs's numbers; 8 to 10 are instructions to the flattening."""
+"""Kinds 1 to 7 are inodes and have squashfs's numbers; kinds 8 to 10 are instructions for flattening."""
 
 LARGEST = (1 << 62) - 1
-"""Bound on sizes and offsets that are read back: sums of two still fit into what the operating system takes."""
+"""Bound on sizes and offsets that are read back: the sum of two still fits into the largest offset of the operating
+system.
+"""
 
-# What decoding enforces, so that damaged or hostile numbers never reach code that packs or indexes with them.
+# Enforced while decoding, so that damaged or hostile numbers never reach code that packs them or uses them as indexes.
 Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 Number32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 NumberOrNone = Annotated[int, msgspec.Meta(ge=-1, le=LARGEST)]
-# Fields that an index does not have: a pack that names them anyway may only repeat the default, or no dict at all.
+# Fields that an index does not store: a pack that has them anyway may only repeat the default, or an empty dict.
 Unset = Annotated[int, msgspec.Meta(ge=0, le=0)]
 _NO_DICT = msgspec.Meta(min_length=LARGEST)
 
@@ -67,7 +69,7 @@ class Entry(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fals
 
 
 class Inode(Entry, array_like=True, gc=False):
-    """An entry that has its place in a tree.
+    """An entry at its place in a tree.
 
     A file with several hard links is one object under several names. ``path`` is a directory's path; in a tree it is
     of all else only the last part of the name it came with, since a million paths take more memory than their names.

@@ -1,7 +1,7 @@
-"""What all layers of an image may take together: bytes that come out of their blobs, and memory for their entries.
+"""Bounds on what all layers of an image may take together: uncompressed bytes, and memory for their entries.
 
-Each layer alone may be within its limits, and ten of them not: a blob of a megabyte becomes a gigabyte, or the names of
-a million files.
+Each layer may be within its limits while ten of them together are not: a blob of a megabyte becomes a gigabyte, or the
+names of a million files.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _CONTENT_BYTES: Final = 100
 _TEXT_COPIES: Final = 4
 """Measured: memory of an entry and of a file's content, and how often names are held while the tree is merged."""
 _TOGETHER: Final = 256
-"""Entries that are counted at once."""
+"""Entries counted at a time."""
 _SMALL: Final = 10_000_000
 _LISTING_RATIO: Final = 80
-"""An entry takes 20 bytes of a blob at least: an image of 20 MB may have a million of them."""
+"""An entry takes at least 20 bytes of a blob, so an image of 20 MB may have a million entries."""
 
 
 class ImageBudget:
-    """Counts for the layers of one image, which several threads pack at the same time.
+    """Counts what the layers of one image take, while several threads pack them.
 
     Args:
         limits: ``inflate_ratio``, ``inflate_ratio_from`` and ``layer_listing_bytes`` apply.
@@ -45,7 +45,7 @@ class ImageBudget:
         self._lock = threading.Lock()
 
     def follow(self, consumed: Callable[[], int]) -> None:
-        """Take for the size of the layers what was read of the archive that they come by in; it grows with them."""
+        """Use the bytes read so far from the archive as the size of the layers; they grow while it is read."""
         self._consumed = consumed
 
     @property
@@ -87,7 +87,7 @@ class ImageBudget:
             if self._inflated <= max(limits.inflate_ratio_from, limits.inflate_ratio * self._size):
                 return
         raise LimitError(
-            f"the layers of {self._size} bytes inflate to more than {limits.inflate_ratio} times as many (a limit)",
+            f"the layers ({self._size} bytes) inflate to more than {limits.inflate_ratio} times as many (a limit)",
             hint="if you trust the image, raise inflate-ratio and inflate-ratio-from (limits: in sifmake.yaml)",
         )
 
@@ -97,5 +97,5 @@ class ImageBudget:
             most = self._limits.layer_listing_bytes + _LISTING_RATIO * max(0, self._size - _SMALL)
             if self._listing <= most:
                 return
-        what = f"names and attributes of the files in the layers need more than {most} bytes of memory (a limit)"
+        what = f"the names and attributes of the files in the layers need more than {most} bytes of memory (a limit)"
         raise LimitError(what, hint="raise layer-listing-bytes (limits: in sifmake.yaml)")

@@ -1,4 +1,4 @@
-"""Uncompress a layer blob in bounded memory, telling the compression by the bytes and not by the media type."""
+"""Uncompress a layer blob in bounded memory, recognizing the compression from the bytes and not from the media type."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 _READ_BYTES = 64 * KIB
-"""Fed to a decoder at once. What a decoder leaves over after a member is copied, and eStargz and zstd:chunked
-layers have a member per file: small reads keep that copy cheap."""
+"""Bytes given to a decoder at once. The rest that a decoder leaves after a member is copied, and eStargz and
+zstd:chunked layers have one member per file: small reads keep that copy cheap.
+"""
 
 _GZIP_RESERVED_FLAGS = 0xE0
 
@@ -35,8 +36,8 @@ HEAD_BYTES = 10
 def inflate(read: Callable[[int], bytes], limits: Limits, *, chunk: int = MIB) -> Iterator[bytes]:
     """Yield the uncompressed bytes of a layer.
 
-    Gzip (all members, RFC 1952) and zstd (all frames, skippable ones too, RFC 8878) are recognized by their magic; all
-    else is passed on as it is, a plain tar.
+    Gzip (all members, RFC 1952) and zstd (all frames, skippable ones too, RFC 8878) are recognized by their magic;
+    anything else is passed on unchanged, as a plain tar.
 
     Args:
         read: Returns up to so many compressed bytes, ``b""`` at the end only.
@@ -65,13 +66,13 @@ def _check_bomb(total: int, consumed: int, limits: Limits) -> None:
         )
     if total > limits.inflate_ratio_from and total > consumed * limits.inflate_ratio:
         raise LayerError(
-            f"{consumed} compressed bytes became {total}, more than {limits.inflate_ratio} times as many",
+            f"{consumed} compressed bytes inflate to {total}, more than {limits.inflate_ratio} times as many",
             hint="this looks like a decompression bomb",
         )
 
 
 class _Input:
-    """Compressed bytes, some of which can be looked at or put back.
+    """Compressed bytes that can be peeked at or put back.
 
     Attributes:
         count: Bytes handed out so far.
@@ -83,7 +84,7 @@ class _Input:
         self.count = 0
 
     def head(self, size: int) -> bytes:
-        """Return the next bytes without consuming them: ``size`` of them, fewer at the end only."""
+        """Return the next ``size`` bytes without consuming them; fewer only at the end."""
         while len(self._ready) < size and (data := self._read(_READ_BYTES)):
             self._ready += data
         return self._ready[:size]
@@ -101,7 +102,7 @@ class _Input:
 
 
 class _Decoder(Protocol):
-    """What isal's and zstd's decoders have in common: one member or frame each."""
+    """The common base of the decoders of isal and zstd: one member or frame each."""
 
     @property
     def eof(self) -> bool: ...
@@ -128,7 +129,7 @@ class _Gzip:
         return decoder
 
     def starts(self, head: bytes) -> bool:
-        """Tell whether a member begins here; isal itself takes no notice of reserved flags."""
+        """Tell whether a member begins here; isal itself does not check the reserved flags."""
         if not head.startswith(GZIP):
             return False
         if len(head) > 3 and head[3] & _GZIP_RESERVED_FLAGS:
@@ -149,7 +150,7 @@ class _Zstd:
         self._options = {int(zstd.DecompressionParameter.window_log_max): window_log}
 
     def decoder(self) -> _Decoder:
-        """Return a decoder of one frame; it checks content size and checksum where the frame has them."""
+        """Return a decoder of one frame; it checks content size and checksum if the frame has them."""
         return self._new(options=self._options)
 
     def starts(self, head: bytes) -> bool:
@@ -164,7 +165,7 @@ def _detect(head: bytes, limits: Limits) -> _Gzip | _Zstd | None:
     if zstd.starts(head):
         return zstd
     for magic, name in _REFUSED_MAGICS.items():
-        # A file name may well begin with "BZh": ask for the block's magic behind it too.
+        # A file name may begin with "BZh", so the magic of the block after it is checked too.
         if head.startswith(magic) and (name != "bzip2" or head[4:] in _BZIP2_BLOCK_MAGICS):
             raise LayerError(
                 f"the layer is compressed with {name}, which image layers do not use",
@@ -182,7 +183,7 @@ def _members(source: _Input, codec: _Gzip | _Zstd, chunk: int) -> Iterator[bytes
     """Yield what all members or frames of the source hold, one after the other."""
     while head := source.head(4):
         if not codec.starts(head):
-            raise LayerError(f"{codec.name} stream is followed, after {source.count} bytes, by something else")
+            raise LayerError(f"{codec.name} stream has trailing garbage after {source.count} bytes")
         try:
             yield from _member(source, codec, chunk)
         except codec.error as error:
@@ -201,7 +202,7 @@ def _member(source: _Input, codec: _Gzip | _Zstd, chunk: int) -> Iterator[bytes]
 
 
 def _merge(pieces: Iterator[bytes], chunk: int) -> Iterator[bytes]:
-    """Join small pieces, so that a layer of a member per file does not come in crumbs."""
+    """Join small pieces, so that a layer with one member per file does not arrive in tiny pieces."""
     enough = chunk // 4
     small: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""From the members of a layer's tar stream to the entries of its pack: contents into blocks, markers told apart."""
+"""Turn the members of a layer's tar stream into entries of its pack: store contents, recognize markers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _KINDS = {b"0": FILE, b"1": HARDLINK, b"2": SYMLINK, b"3": CHAR, b"4": BLOCK, b"5": DIR, b"6": FIFO}
 _MACHINES_OWN = frozenset((b"security.selinux", b"system.nfs4_acl"))
-"""Extended attributes that mean nothing elsewhere."""
+"""Extended attributes that have no meaning on another machine."""
 
 
 def most_bytes(size: int, limits: Limits) -> int:
-    """Return how many bytes all files of a layer may have: holes of sparse files cost time, and nothing in the blob."""
+    """Return the most bytes that the files of a layer may have: holes of sparse files take time, but no bytes."""
     return min(limits.layer_bytes, max(limits.inflate_ratio_from, limits.inflate_ratio * size))
 
 
@@ -35,7 +35,7 @@ def store_members(
     """Store all members' contents; return their encoded entries, and warnings.
 
     Raises:
-        LimitError: The entries take more memory than the budget has.
+        LimitError: The entries take more memory than the budget allows.
     """
     odd: list[str] = []
     entries = ArrayPart(budget.listing(_entries_of(tar, blocks, most_bytes, odd)))
@@ -75,7 +75,7 @@ def _too_many_bytes(path: bytes, most_bytes: int) -> LayerError:
 
 
 def _point(entry: Entry, member: Member) -> None:
-    """Say what a link or a device node points to."""
+    """Return what a link or a device node points to."""
     if entry.kind == SYMLINK:
         entry.target = member.linkname
     elif entry.kind == HARDLINK:
@@ -85,7 +85,7 @@ def _point(entry: Entry, member: Member) -> None:
 
 
 def _hidden(path: bytes, member: Member, odd: list[str]) -> list[Entry] | None:
-    """Return what stands in a pack for a path that has ``.wh.`` in it; None when it is an ordinary entry after all."""
+    """Return the pack's entry for a path that contains ``.wh.``; None if the path is an ordinary one."""
     found = marker(path)
     if found is None:
         return None
@@ -101,7 +101,7 @@ def _hidden(path: bytes, member: Member, odd: list[str]) -> list[Entry] | None:
 def _keep_xattrs(
     path: bytes, xattrs: tuple[tuple[bytes, bytes], ...], odd: list[str]
 ) -> tuple[tuple[bytes, bytes], ...]:
-    """Leave out attributes that describe the machine on which the layer was made, as umoci does."""
+    """Drop attributes that describe the machine where the layer was made, as umoci does."""
     kept = tuple(pair for pair in xattrs if pair[0] not in _MACHINES_OWN)
     for name, _ in xattrs:
         if name in _MACHINES_OWN:
@@ -110,7 +110,7 @@ def _keep_xattrs(
 
 
 def _add_message(messages: list[str], text: str) -> None:
-    """Add a message; those that nobody will see only count."""
+    """Add a message; beyond the number of messages that are shown, only count it."""
     messages.append(text if len(messages) < MOST_WARNINGS else "")
 
 

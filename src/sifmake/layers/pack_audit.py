@@ -1,7 +1,7 @@
-"""Everything that can be checked of a pack without its layer: where packs come in from outside, or are suspected.
+"""Check everything that can be checked in a pack without its layer, for packs from outside or under suspicion.
 
-A build does not pay for this: what it relies on is checked while the index is decoded
-(:mod:`~sifmake.layers.pack_checks`), and a wrong byte shows in the checksum of the data.
+Builds skip these checks: what a build relies on is checked while the index is decoded
+(:mod:`~sifmake.layers.pack_checks`), and a wrong byte shows up in the checksum of the data.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 STORED_LIMITS = replace(DEFAULT_LIMITS, layer_entries=5_000_000)
-"""For packs in a store: a project whose limits allow more entries than usual has made them, so they are not damaged."""
+"""Limits for packs in a store: they are not damaged if a project with higher limits made them."""
 _Range = tuple[int, int]
 
 
 def check_pack(pack: Pack, limits: Limits) -> None:
     """Check all of a pack: checksums, index, and that every file inflates to its size and has its SHA-256.
 
-    Memory stays at the index and a block; time is bounded by what a layer of the pack's size may inflate to.
+    Memory is bounded by the index and one block, time by what a layer of the pack's size may inflate to.
 
     Args:
         pack: The pack.
@@ -55,7 +55,7 @@ def check_pack(pack: Pack, limits: Limits) -> None:
 
 
 def check_index(pack: Pack, limits: Limits) -> None:
-    """Check what the index says: paths, and that no two blocks or tails share bytes.
+    """Check the index: its paths, and that no two blocks or tails share bytes.
 
     Raises:
         PackDamagedError: Something is wrong, or beyond a limit.
@@ -70,7 +70,7 @@ def check_index(pack: Pack, limits: Limits) -> None:
         blocks += [(start, start + stored_size(word)) for start, word, _ in fragments]
         _check_disjoint(sorted(blocks), "blocks")
         if not _are_disjoint(_tail_ranges(contents)):
-            # Packing writes them in order: only then need they not be sorted, which takes much memory.
+            # Packs are written in this order; only ranges out of order have to be sorted, which takes much memory.
             _check_disjoint(sorted(_tail_ranges(contents)), "tails")
     except PackDamagedError as error:
         raise error.within(str(pack.path)) from None
@@ -93,7 +93,7 @@ def _printable(entry: Entry) -> str:
 
 
 def _is_path(path: bytes) -> bool:
-    """Tell whether a path is one as packing writes it; see :attr:`~sifmake.layers.entry.Entry.path`."""
+    """Tell whether a path has the form that packing writes; see :attr:`~sifmake.layers.entry.Entry.path`."""
     return b"\0" not in path and normalise(path) == path
 
 
@@ -110,7 +110,7 @@ def _check_words(content: Content) -> None:
 
 
 def _tail_ranges(contents: Contents) -> Iterator[_Range]:
-    """Yield where each tail is, counted as if every fragment block were full."""
+    """Yield the range of each tail, as if every fragment block were full."""
     for fragment, offset, size in zip(contents.fragments, contents.offsets, contents.sizes, strict=True):
         if fragment >= 0:
             start = fragment * BLOCK_SIZE + offset
@@ -123,7 +123,7 @@ def _check_disjoint(ranges: Iterable[_Range], what: str) -> None:
 
 
 def _are_disjoint(ranges: Iterable[_Range]) -> bool:
-    """Tell whether ranges are in order and share nothing."""
+    """Tell whether ranges are in order and do not overlap."""
     before = 0
     for start, end in ranges:
         if start < before:
@@ -147,4 +147,4 @@ def _check_files(pack: Pack) -> None:
             digest.update(fragment[content.offset : content.offset + content.size % BLOCK_SIZE])
         if digest.digest() != content.sha256:
             what = f"file with SHA-256 {content.sha256.hex()[:12]} is damaged"
-            raise PackDamagedError(what, where=str(pack.path), hint="run the command again to make it again")
+            raise PackDamagedError(what, where=str(pack.path), hint="run the command again to rebuild it")

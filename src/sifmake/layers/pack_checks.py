@@ -1,4 +1,4 @@
-"""What the parts of a pack's index must say of each other, checked whenever they are decoded.
+"""Check that the parts of a pack's index agree with each other, whenever they are decoded.
 
 The checksums in a pack have no key: anyone with write access to a store can make them match. Decoding bounds each
 number by itself (:mod:`~sifmake.layers.entry`); this module checks the relations between the parts on which later code
@@ -24,12 +24,12 @@ _WORD_BITS = 25
 
 
 def stored_size(word: int) -> int:
-    """Return how many bytes of the file a block takes; 0 for a block of zeros."""
+    """Return the stored size of a block in bytes; 0 for a block of zeros."""
     return word & 0xFFFFFF
 
 
 def is_block_word(word: int) -> bool:
-    """Tell whether a word is one of a block that is stored: not empty, not larger than a full block."""
+    """Tell whether a word describes a stored block: not empty, and not larger than a full block."""
     return 0 < stored_size(word) <= BLOCK_SIZE and not word >> _WORD_BITS
 
 
@@ -45,7 +45,7 @@ def check_fragments(fragments: Sequence[tuple[int, int, int]], data_size: int) -
 
 
 def check_contents(contents: Sequence[Content], fragments: Sequence[tuple[int, int, int]], data_size: int) -> None:
-    """Check that full blocks are inside the data region, as many as the size says, and tails inside their fragment.
+    """Check that full blocks are inside the data region and match the size, and that tails are inside their fragment.
 
     Raises:
         PackDamagedError: Something does not fit.
@@ -66,7 +66,7 @@ def _has_blocks(content: Content) -> bool:
 
 
 def _large_fits(content: Content, data_size: int, sizes: Sequence[int]) -> bool:
-    """Tell whether a content of a block or more has its blocks in the data region, and a tail if it needs one."""
+    """Tell whether a content of at least one block has its blocks in the data region, and a tail if it needs one."""
     tail = content.size % BLOCK_SIZE
     return (
         len(content.blocks) == content.size // BLOCK_SIZE * 4
@@ -83,12 +83,12 @@ def _misfit() -> PackDamagedError:
 
 
 def check_entries(entries: Sequence[Entry], contents: Contents) -> None:
-    """Check that each entry that has a content has its size, and the others none.
+    """Check that each entry with a content has the content's size, and that others have size 0.
 
     Raises:
-        PackDamagedError: An entry names a content that is not there, or one of another size.
+        PackDamagedError: An entry refers to a content that does not exist or has another size.
     """
-    # The last one stands for entries without a content, whose number is -1.
+    # The last item is for entries without a content, whose number is -1.
     sizes = contents.sizes + array("q", [0])
     last = len(contents)
     for entry in entries:

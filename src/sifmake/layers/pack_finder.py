@@ -1,4 +1,4 @@
-"""Packs that a store has: opened, or made from one of another codec."""
+"""Find packs in a store: open them, or make them from packs of another codec."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from sifmake.store import Store
 
 _SHOWN = 19
-"""Characters of a DiffID that a person compares, algorithm included."""
+"""Characters of a DiffID to show, algorithm included."""
 
 
 class PackFinder:
     """The packs of one codec in a store.
 
     Args:
-        store: Has them.
-        codec: Of the packs that are wanted.
+        store: Where they are.
+        codec: Codec of the wanted packs.
         workers: Threads to compress on.
-        progress: Receives messages about damaged packs and those that are made again.
+        progress: Receives messages about damaged packs and about packs that are being repacked.
     """
 
     def __init__(self, store: Store, codec: Codec, workers: Workers, progress: Progress) -> None:
@@ -40,19 +40,19 @@ class PackFinder:
         return self.open(key) or self.repack(diff_id, key)
 
     def open(self, key: str) -> Pack | None:
-        """Return the pack of a key, or None; a damaged one leaves the store."""
+        """Return the pack with a key, or None; a damaged pack is removed from the store."""
         found = self._store.packs.open(key)
         if found is None:
             return None
         try:
             return load_pack(found.path, found.fd, key)
         except PackDamagedError as error:
-            self._progress.warning(f"{error}; it will be made again")
+            self._progress.warning(f"{error}; it will be rebuilt")
             self._store.packs.drop(key)
             return None
 
     def repack(self, diff_id: str, key: str) -> Pack | None:
-        """Make the pack of a layer from one of another codec or encoder, so that nothing has to be fetched."""
+        """Make the pack of a layer from one of another codec or encoder, so that nothing has to be downloaded."""
         for other in self._store.packs.keys(pack_key_prefix(diff_id)):
             old = self.open(other) if other != key else None
             if old is None:
@@ -61,7 +61,7 @@ class PackFinder:
                 with old:
                     return self._repacked(diff_id, key, old)
             except PackDamagedError as error:
-                self._progress.warning(f"{error}; the layer will be fetched again")
+                self._progress.warning(f"{error}; the layer will be downloaded again")
                 self._store.packs.drop(other)
         return None
 

@@ -24,22 +24,23 @@ FOOTER = struct.Struct("<8sIIQQQQQII")
 FRAGMENT = struct.Struct("<QII")
 
 LARGEST_INDEX = 1 << 30
-"""Bytes of all index parts: some 100 for an entry, so more than the most entries of a layer take."""
+"""Largest total size of the index parts; at about 100 bytes per entry, more than a layer with the most entries needs.
+"""
 
 MOST_WARNINGS = 20
-"""Warnings of a layer that are kept one by one; one more line counts the rest."""
+"""Warnings of a layer that are kept; one more line gives the number of the others."""
 
 
 class Meta(msgspec.Struct):
-    """What a pack says of itself.
+    """A pack's description of itself.
 
     Attributes:
         diff_id: Digest of the layer's uncompressed tar stream.
         codec: Name of the block codec.
         level: Its level.
-        fingerprint: Of the encoder; see :attr:`Codec.fingerprint`.
+        fingerprint: Identifies the encoder; see :attr:`Codec.fingerprint`.
         block_size: Bytes of a full block.
-        warnings: What the layer's reading came across, for the user.
+        warnings: Warnings for the user from reading the layer.
     """
 
     diff_id: str
@@ -51,7 +52,7 @@ class Meta(msgspec.Struct):
 
     @property
     def key(self) -> str:
-        """The key of this pack by its own words; see :func:`pack_key`."""
+        """The key of this pack according to its own meta part; see :func:`pack_key`."""
         return _key(self.diff_id, f"{self.codec}{self.level}", self.block_size, self.fingerprint)
 
 
@@ -90,7 +91,7 @@ class Footer:
 
     @classmethod
     def decode(cls, raw: bytes) -> Footer | None:
-        """Return the footer, or None when these bytes are none of this version."""
+        """Return the footer, or None if these bytes are not a footer of this version."""
         if len(raw) != FOOTER.size or struct.unpack("<I", raw[-4:])[0] != crc32(raw[:-4]):
             return None
         magic, version, data_crc, data, entries, contents, fragments, meta, index_crc, _ = FOOTER.unpack(raw)
@@ -100,7 +101,7 @@ class Footer:
 
 
 def pack_key(diff_id: str, codec: Codec) -> str:
-    """Return the store's name of the pack of a layer: everything that decides its bytes."""
+    """Return the name of a layer's pack in the store: everything that decides its bytes."""
     return _key(diff_id, f"{codec.name}{codec.level}", BLOCK_SIZE, codec.fingerprint)
 
 

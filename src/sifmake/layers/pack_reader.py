@@ -1,4 +1,4 @@
-"""Opening layer packs, and checking them before their bytes go into an image."""
+"""Open layer packs, and check them before their bytes go into an image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READ_SIZE = 1 << 20
 
 
 class _Part(NamedTuple):
-    """Where a part of the index is, and its CRC-32 when the pack was opened."""
+    """Where a part of the index is, and its CRC-32 at the time the pack was opened."""
 
     start: int
     size: int
@@ -38,7 +38,7 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Pack:
-    """An open layer pack. Index parts are read and decoded when they are asked for: an image may have 500 packs.
+    """An open layer pack. Index parts are read and decoded on demand, because an image may have 500 packs.
 
     Attributes:
         path: The file.
@@ -54,18 +54,18 @@ class Pack:
     _index: dict[str, _Part] = field(repr=False)
 
     def entries(self) -> list[Inode]:
-        """Return all entries in tar order; they are new objects at each call.
+        """Return all entries in tar order, as new objects at each call.
 
         Raises:
-            PackDamagedError: They cannot be decoded or do not fit to the contents; as with all parts of the index.
+            PackDamagedError: They cannot be decoded or do not match the contents; the other parts raise it too.
         """
-        contents = self.contents  # first: decoding them takes much memory for a moment
+        contents = self.contents  # first, because decoding them briefly takes much memory
         entries: list[Inode] = self._decoded("entries", list[Inode])
         self._checked(check_entries, entries, contents)
         return entries
 
     def stored_entries(self) -> list[Entry]:
-        """Return all entries in tar order as the index has them."""
+        """Return all entries in tar order as stored in the index."""
         contents = self.contents
         entries: list[Entry] = self._decoded("entries", list[Entry])
         self._checked(check_entries, entries, contents)
@@ -73,7 +73,7 @@ class Pack:
 
     @cached_property
     def contents(self) -> Contents:
-        """Place of the bytes of each distinct file."""
+        """Where the bytes of each distinct file are."""
         contents: list[Content] = self._decoded("contents", list[Content])
         self._checked(check_contents, contents, self.fragments, self.footer.data_size)
         return Contents(contents)
@@ -106,7 +106,7 @@ class Pack:
         """Return bytes of the data region.
 
         Raises:
-            PackDamagedError: The file is shorter than that.
+            PackDamagedError: The file is too short.
         """
         data = read_at(self.fd, size, start)
         if len(data) < size:
@@ -114,7 +114,7 @@ class Pack:
         return data
 
     def blocks_of(self, content: Content) -> Iterator[bytes | bytearray]:
-        """Yield the uncompressed full blocks of a file's content; the tail is in a fragment."""
+        """Yield the uncompressed full blocks of a file's content; the tail is in a fragment block."""
         at = content.start
         for word in memoryview(content.blocks).cast("I"):
             stored = word & 0xFFFFFF
@@ -152,7 +152,7 @@ class Pack:
         """
         if _crc_of(self.path, self.fd, 0, self.footer.data_size) != self.footer.data_crc:
             raise PackDamagedError(
-                "layer pack is damaged", where=str(self.path), hint="run the command again to make it again"
+                "layer pack is damaged", where=str(self.path), hint="run the command again to rebuild it"
             )
 
     def close(self) -> None:
@@ -167,11 +167,11 @@ class Pack:
 
 
 def open_pack(path: Path, key: str | None = None) -> Pack:
-    """Open a pack and check footer, index and that it is the one that was asked for.
+    """Open a pack and check its footer, its index and that it is the requested pack.
 
     Args:
         path: The file.
-        key: What it is asked for by: the file's name in a store says nothing of what is in it. None only where the
+        key: The requested key, because the file's name in a store proves nothing about its content. None only if the
             caller compares :attr:`Meta.key` itself.
 
     Raises:
@@ -225,8 +225,8 @@ def _load(path: Path, fd: int) -> Pack:
 
 
 def _crc_of(path: Path, fd: int, start: int, size: int, before: int = 0) -> int:
-    """Return the CRC-32 of bytes of a file that follow others; -1 where the file ends too early."""
-    # A piece at a time: what a thread reads at once, the C library keeps for that thread.
+    """Return the CRC-32 of bytes of a file, continued from the bytes before them; -1 if the file ends too early."""
+    # A piece at a time, because the C library keeps as much memory for a thread as the thread reads at once.
     buffer = memoryview(bytearray(min(size, _READ_SIZE)))
     crc, end = before, start + size
     with naming(path):

@@ -1,4 +1,4 @@
-"""From a layer's compressed bytes to its pack, in one streaming pass that checks every digest on the way."""
+"""Turn a layer's compressed bytes into its pack, in one streaming pass that checks every digest."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def write_pack(
     """Write the pack of a layer to an empty file.
 
     Args:
-        file: Open for writing; the caller makes it appear under its name only after this returned.
-        reader: The blob's bytes as the source has them.
+        file: Open for writing; the caller renames it to its final name only after this function returned.
+        reader: The blob's bytes as the source provides them.
         layer: Descriptor and DiffID that they must match.
         codec: How blocks are compressed.
         workers: Threads to compress on.
-        limits: Bounds on what comes out of the blob.
+        limits: Bounds on the uncompressed bytes.
         task: Receives the number of compressed bytes that were read.
-        budget: What the layers of the image may take together; that of this layer alone without.
+        budget: What the layers of the image may take together; without it, only this layer is bounded.
 
     Raises:
-        LimitError: The layers take more together.
+        LimitError: The layers together take more.
         WrongBlobError: Size or digest is wrong.
         IntegrityError: The DiffID is wrong.
         LayerError: Compression or tar stream is damaged or beyond a limit.
@@ -66,7 +66,7 @@ def write_pack(
         tar = TarReader(budget.inflating(chunks), limits)
         entries, warnings = store_members(tar, blocks, most_bytes(size, limits), budget)
     except LayerError:
-        # A blob that is not the one that was asked for explains its own garbage better.
+        # A wrong blob is the better explanation for garbage in it, so it is reported first.
         blob.finish()
         raise
     blob.finish()
@@ -77,7 +77,7 @@ def write_pack(
 
 
 def _tallied(blob: CheckedBlob, layer: Layer, limits: Limits) -> tuple[Tally, Iterator[bytes]]:
-    """Return the uncompressed bytes and what hashes them: a blob that is its own DiffID is hashed once."""
+    """Return the uncompressed bytes and their tally: a blob that is its own DiffID is hashed only once."""
     if layer.descriptor.digest == layer.diff_id and not begins_compressed(blob.head(HEAD_BYTES)):
         return blob.tally, inflate(blob.read, limits)
     plain = Tally(layer.diff_id.partition(":")[0])
@@ -93,14 +93,14 @@ def write_passing(
     task: Task,
     budget: ImageBudget,
 ) -> LayerFacts:
-    """Write the pack of a layer of which nothing is known before to an empty file; return what it turned out to be.
+    """Write the pack of a layer with unknown digests to an empty file; return what the layer turned out to be.
 
     Args:
-        file: Open for writing; the caller lets it count only when the layer is one that an image has.
+        file: Open for writing; the caller uses it only if an image has this layer.
         candidate: The layer.
         codec: How blocks are compressed.
         workers: Threads to compress on.
-        limits: Bounds on what comes out of the blob.
+        limits: Bounds on the uncompressed bytes.
         task: Receives the number of bytes that were read.
         budget: What all layers may take together.
 
@@ -128,13 +128,13 @@ def write_passing(
 
 
 def write_index(file: BinaryIO, blocks: BlockWriter, entries: Iterable[bytes | bytearray], meta: Meta) -> None:
-    """Write index and footer after the blocks.
+    """Write the index and the footer after the blocks.
 
     Args:
         file: Open for writing.
         blocks: The finished blocks.
         entries: Bytes of the encoded entries.
-        meta: What the pack says of itself.
+        meta: The pack's description of itself.
     """
     fragments = (FRAGMENT.pack(*fragment) for fragment in blocks.fragments)
     sizes = []

@@ -1,4 +1,4 @@
-"""PAX extended headers (POSIX.1-2001 pax, section "pax Extended Header"): records and what they say of an entry."""
+"""PAX extended headers (POSIX.1-2001 pax, section "pax Extended Header"): records, and what they say about an entry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHORTEST_RECORD = 5
 
 
 def parse_records(data: bytes, most: int) -> tuple[dict[bytes, bytes], int]:
-    """Parse the records ``length key=value newline`` and count them; of a key that comes twice the last counts.
+    """Parse the records ``length key=value newline`` and count them; if a key occurs twice, the last record wins.
 
     The pairs of GNU's sparse format 0.0, the one case of meaningful repetition, are returned as a map of format 0.1.
 
@@ -69,7 +69,7 @@ def _record(data: bytes, start: int) -> tuple[bytes, bytes, int]:
 
 
 def integer(records: Mapping[bytes, bytes], key: bytes) -> int | None:
-    """Return a decimal value of 64 bits; None where the key is missing or its value empty.
+    """Return a decimal value of 64 bits; None if the key is missing or its value empty.
 
     Raises:
         LayerError: The value is not such a number.
@@ -79,7 +79,7 @@ def integer(records: Mapping[bytes, bytes], key: bytes) -> int | None:
 
 
 def decimal(value: bytes, key: bytes) -> int:
-    """Parse a decimal number of 64 bits that stands under ``key``.
+    """Parse the decimal number of 64 bits under ``key``.
 
     Raises:
         LayerError: The value is not such a number.
@@ -90,7 +90,7 @@ def decimal(value: bytes, key: bytes) -> int:
 
 
 def seconds(records: Mapping[bytes, bytes], key: bytes) -> int | None:
-    """Return a time in seconds, rounded down; None where the key is missing or its value empty.
+    """Return a time in seconds, rounded down; None if the key is missing or its value empty.
 
     Digits beyond nanoseconds are ignored, as in Go.
 
@@ -108,10 +108,10 @@ def seconds(records: Mapping[bytes, bytes], key: bytes) -> int | None:
 
 
 def xattrs(records: Mapping[bytes, bytes], limits: Limits) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the extended attributes, sorted by name; one with an empty value does not count, as in Go.
+    """Return the extended attributes, sorted by name; attributes with an empty value are ignored, as in Go.
 
     Raises:
-        LayerError: They are larger than ``limits.xattr_bytes`` together.
+        LayerError: Together they are larger than ``limits.xattr_bytes``.
     """
     prefix = len(_XATTR_PREFIX)
     found = [(key[prefix:], value) for key, value in records.items() if value and key.startswith(_XATTR_PREFIX)]
@@ -124,7 +124,7 @@ def xattrs(records: Mapping[bytes, bytes], limits: Limits) -> tuple[tuple[bytes,
 
 
 def printable(name: bytes) -> str:
-    """Return a name or value from a tar as text for a message: printable, never too long."""
+    """Return a name or value from a tar as text for a message: printable, and cut if it is long."""
     shown = ascii(name.decode("utf-8", "surrogateescape"))[1:-1] if not name.isascii() else name.decode("ascii")
     return shown if len(shown) <= 300 else f"{shown[:300]}..."
 

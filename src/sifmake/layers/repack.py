@@ -1,4 +1,4 @@
-"""From one pack to the pack of the same layer with another codec, without fetching the layer again."""
+"""Turn a pack into the pack of the same layer with another codec, without downloading the layer again."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def repack(file: BinaryIO, pack: Pack, codec: Codec, workers: Workers, task: Tas
 
     Args:
         file: Open for writing and empty.
-        pack: The layer's pack as another codec or encoder made it.
+        pack: The layer's pack, made by another codec or encoder.
         codec: The wanted codec.
         workers: Threads to compress on.
         task: Receives the number of bytes of the old data region that are done.
 
     Raises:
-        PackDamagedError: A file's bytes do not have the SHA-256 that the index says.
+        PackDamagedError: A file's bytes do not have the SHA-256 given in the index.
     """
     blocks = BlockWriter(file, codec, workers)
     contents = ContentReader(pack)
@@ -39,7 +39,7 @@ def repack(file: BinaryIO, pack: Pack, codec: Codec, workers: Workers, task: Tas
             raise PackDamagedError(
                 f"file with SHA-256 {content.sha256.hex()[:12]} is damaged",
                 where=str(pack.path),
-                hint="run the command again to fetch the layer again",
+                hint="run the command again to download the layer again",
             )
         task.advance(content.stored)
     blocks.finish()

@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 ZEROS = bytes(128 * KIB)
-"""What holes are read as, whole or in part."""
+"""The zeros that holes are read as."""
 
 _ENTRY_BYTES = 24
 """Offset and length of a region in the old format, 12 bytes each."""
 
 
 class Region(NamedTuple):
-    """A run of data in a file; what no region covers is a hole."""
+    """A run of data in a file; anything outside the regions is a hole."""
 
     offset: int
     length: int
 
 
 class SparseMap(NamedTuple):
-    """How a sparse member's content is spread.
+    """Where the data of a sparse member are in the file.
 
     Attributes:
         size: Logical size of the file in bytes.
         regions: Data in order, none overlapping.
         map_bytes: Bytes of the data section that the map itself takes.
-        name: The file's real name, empty where the header's name is right.
+        name: The file's real name, empty if the header has the right name.
     """
 
     size: int
@@ -53,7 +53,7 @@ def old_gnu_map(header: bytes, blocks: Blocks, limits: Limits) -> SparseMap:
         LayerError: The map is malformed, truncated or too long.
     """
     if not is_gnu(header):
-        raise LayerError("a sparse member that is not in GNU's format")
+        raise LayerError("a sparse member in another format than GNU's")
     regions: list[Region] = []
     area, extended = header[386:482], header[482]
     while True:
@@ -73,12 +73,12 @@ def _add_regions(regions: list[Region], area: bytes, limits: Limits) -> None:
 
 
 def pax_map(records: Mapping[bytes, bytes], blocks: Blocks, size: int, limits: Limits) -> SparseMap | None:
-    """Read the map that PAX records describe; of format 1.0 it stands at the beginning of the data.
+    """Read the map that PAX records describe; in format 1.0 it is at the beginning of the data.
 
     Args:
         records: Of the member's extended header.
-        blocks: Stands at the member's data.
-        size: Bytes in the data section, which becomes the logical size where the records name none.
+        blocks: Positioned at the member's data.
+        size: Bytes in the data section, used as the logical size if the records have none.
         limits: ``sparse_regions`` and ``pax_bytes`` apply.
 
     Returns:
@@ -122,7 +122,7 @@ def _map_in_data(blocks: Blocks, size: int, limits: Limits) -> tuple[list[Region
 
 
 class _Tokens:
-    """Decimal numbers, each ended by a newline, in as many blocks as it takes."""
+    """Decimal numbers, each ended by a newline, over as many blocks as needed."""
 
     def __init__(self, blocks: Blocks, size: int, limits: Limits) -> None:
         self._blocks = blocks
@@ -149,7 +149,7 @@ def _pairs(numbers: list[int]) -> list[Region]:
 def _check_count(count: int, limits: Limits) -> None:
     if not 0 <= count <= limits.sparse_regions:
         raise LayerError(
-            f"a sparse map of {count} regions; {limits.sparse_regions} are allowed",
+            f"a sparse map has {count} regions, {limits.sparse_regions} are allowed",
             hint="raise sparse-regions (limits: in sifmake.yaml)",
         )
 

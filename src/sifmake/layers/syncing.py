@@ -1,4 +1,4 @@
-"""Having the disk write a growing file while it still grows, without losing the error of it."""
+"""Sync a file to disk while it still grows, without losing an error."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class BackgroundSync:
     """Starts syncs of one file now and then; the last fsync finds little to do.
 
     Linux reports a failed write-back once for each open file, to whichever sync comes first: the last fsync knows
-    nothing of an error that a background one got. So every result is looked at, here or in :meth:`wait`, and a file
-    is finished only after :meth:`wait` returned.
+    nothing of an error that a background one got. So every result is checked, here or in :meth:`wait`, and a file is
+    finished only after :meth:`wait` returned.
     """
 
     def __init__(self, workers: Workers, every: int) -> None:
@@ -51,7 +51,7 @@ class BackgroundSync:
         """Wait for all syncs that were started.
 
         Raises:
-            OSError: One of them failed: what is in the file is lost.
+            OSError: One of them failed, so the content of the file is lost.
         """
         while self._pending:
             self._pending.popleft().result()

@@ -1,7 +1,7 @@
 """Read a layer's tar stream, entry by entry, in bounded memory.
 
-Go's archive/tar decides what a stream means, because every other tool that unpacks images uses it.
-Where Go would pass over damage in silence, this reader raises.
+Go's archive/tar decides what a stream means, because every other tool that unpacks images uses it. Where Go would
+silently ignore damage, this reader raises an error.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Member(msgspec.Struct, gc=False):
         mode: Permission bits with setuid, setgid and sticky, 12 bits.
         uid: Numeric owner, 0 to 2**32 - 2.
         gid: Numeric group, 0 to 2**32 - 2.
-        size: Logical size of a regular file, holes included, bytes; 0 for all else.
+        size: Logical size of a regular file in bytes, holes included; 0 for anything else.
         mtime: Seconds since 1970, rounded down; may be negative or huge.
         linkname: Target of a symlink or hard link, unchanged.
         devmajor: Of a device node.
@@ -83,7 +83,7 @@ class Member(msgspec.Struct, gc=False):
 
 
 class _Extended:
-    """What the extended headers before an entry said."""
+    """The values of the extended headers before an entry."""
 
     __slots__ = ("link", "name", "records")
 
@@ -129,7 +129,7 @@ class TarReader:
     def data(self) -> Iterator[memoryview]:
         """Yield the logical content of the current regular member; holes come as zeros.
 
-        It can be read once, before the next member is asked for. What is not read is skipped.
+        It can be read once, before the next member is read. Data that are not read are skipped.
         """
         sparse, self._sparse = self._sparse, None
         try:
@@ -139,7 +139,7 @@ class TarReader:
             raise
 
     def take_all(self) -> bytes:
-        """Return the whole content of the current member at once: for small ones."""
+        """Return the whole content of the current member at once, for small members."""
         if self._sparse:
             return b"".join(self.data())
         size, self._left = self._left, 0
@@ -153,7 +153,7 @@ class TarReader:
         if not error.where:
             error.where = f"tar byte {self._blocks.offset}"
             if self._name:
-                error.where = f"{'' if self._inside else 'behind '}{printable(self._name)} ({error.where})"
+                error.where = f"{'' if self._inside else 'after '}{printable(self._name)} ({error.where})"
 
     def _pieces(self, size: int) -> Iterator[memoryview]:
         for piece in self._blocks.pieces(size):
@@ -191,7 +191,7 @@ class TarReader:
             self._padding = 0
 
     def _next_block(self) -> bytes:
-        """Return the next header block; nothing at the end, which is two blocks of zeros or that of the stream."""
+        """Return the next header block; nothing at the end, which is two blocks of zeros or the end of the stream."""
         block = self._blocks.block()
         if block != _ZERO_BLOCK:
             return block
@@ -209,8 +209,8 @@ class TarReader:
             extended.link = text(data)
 
     def _pass_global(self, header: Header, extended: _Extended | None) -> None:
-        """Check a global header and forget it, as all engines do that unpack images."""
-        if extended:  # Go would forget what stands in ``extended`` too
+        """Check a global header and ignore it, as all engines that unpack images do."""
+        if extended:  # Go would forget the content of ``extended`` too
             raise LayerError("a global extended header between an extended header and its entry")
         self._parse_records(self._meta_data(header))
 
@@ -223,7 +223,7 @@ class TarReader:
     def _meta_data(self, header: Header) -> bytes:
         if not 0 <= header.size <= self._limits.pax_bytes:
             raise LayerError(
-                f"an extended header of {header.size} bytes; {self._limits.pax_bytes} are allowed",
+                f"an extended header has {header.size} bytes; {self._limits.pax_bytes} are allowed",
                 hint="raise pax-bytes (limits: in sifmake.yaml)",
             )
         self._padding = -header.size % BLOCK
@@ -267,7 +267,7 @@ class TarReader:
         stored = 0 if kind in NO_DATA else header.size
         if not 0 <= stored <= self._limits.file_bytes:
             raise LayerError(
-                f"a file of {stored} bytes; {self._limits.file_bytes} are allowed",
+                f"a file has {stored} bytes; {self._limits.file_bytes} are allowed",
                 hint="raise file-bytes (limits: in sifmake.yaml)",
             )
         self._left = stored
@@ -281,7 +281,7 @@ class TarReader:
             return header.name, stored
         if kind in NO_DATA or not 0 <= sparse.size <= self._limits.file_bytes:
             raise LayerError(
-                f"a sparse file of {sparse.size} bytes; {self._limits.file_bytes} are allowed",
+                f"a sparse file has {sparse.size} bytes; {self._limits.file_bytes} are allowed",
                 hint="raise file-bytes (limits: in sifmake.yaml)",
             )
         self._left = stored - sparse.map_bytes
@@ -314,7 +314,7 @@ def _merged(header: Header, extended: _Extended) -> Header:
 def _check_member(member: Member, limits: Limits) -> None:
     if len(member.name) > limits.name_bytes or len(member.linkname) > limits.name_bytes:
         raise LayerError(
-            f"a name or link target of more than {limits.name_bytes} bytes",
+            f"a name or link target has more than {limits.name_bytes} bytes",
             hint="raise name-bytes (limits: in sifmake.yaml)",
         )
     if not 0 <= member.uid <= _LAST_ID or not 0 <= member.gid <= _LAST_ID:

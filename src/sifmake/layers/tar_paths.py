@@ -7,13 +7,13 @@ from sifmake.layers.entry import OPAQUE, WHITEOUT
 _PREFIX = b".wh."
 _OPAQUE_NAME = b".wh..wh..opq"
 AUFS_PREFIX = b".wh..wh."
-"""Names that AUFS kept for itself; nothing of them belongs into an image."""
+"""Names that AUFS kept for itself; they do not belong in an image."""
 
 
 def normalise(name: bytes) -> bytes:
     """Return a path without leading slash, ``.``, ``..`` and empty components; ``b""`` for the root.
 
-    ``..`` never leads above the root, so that a hostile name stays inside the image.
+    ``..`` never leads above the root, so a hostile name stays inside the image.
     """
     if name[:2] == b"./":
         name = name[2:]
@@ -35,10 +35,10 @@ def _normalise_odd(name: bytes) -> bytes:
 
 
 def marker(path: bytes) -> tuple[int, bytes] | None:
-    """Tell what a normalised path that contains ``.wh.`` asks for.
+    """Classify a normalised path that contains ``.wh.``.
 
     Returns:
-        ``(WHITEOUT, hidden path)``, ``(OPAQUE, directory)``, ``(0, b"")`` for what is to be ignored with a warning,
+        ``(WHITEOUT, hidden path)``, ``(OPAQUE, directory)``, ``(0, b"")`` for a path to ignore with a warning,
         ``(-1, b"")`` for AUFS's own files, or None when the path is an ordinary one.
     """
     folder, _, name = path.rpartition(b"/")

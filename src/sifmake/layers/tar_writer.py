@@ -1,4 +1,4 @@
-"""From entries and their contents to the tar stream of a layer: ustar, with PAX headers where ustar is too narrow.
+"""Write entries and their contents as the tar stream of a layer: ustar, with PAX headers where a field is too small.
 
 The same entries give the same bytes: no clock, no names of users, no padding of unknown content.
 """
@@ -28,10 +28,10 @@ def tar_stream(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[byt
     """Yield the tar stream of a layer (POSIX pax; whiteouts as in the OCI image spec, layer.md).
 
     Args:
-        entries: Each with the bytes of its content; only those of regular files are looked at.
+        entries: Each with the bytes of its content, which are used for regular files only.
 
     Raises:
-        LayerError: A file has more or fewer bytes than its entry says: it changed while it was read.
+        LayerError: A file has more or fewer bytes than its entry says: it was modified while it was read.
     """
     for entry, content in entries:
         yield from _head(entry)
@@ -50,7 +50,7 @@ def _body(entry: Entry, content: Iterable[bytes]) -> Iterator[bytes]:
     if left:
         where = ascii(entry.path)[2:-1]
         raise LayerError(
-            "the file changed while it was read", where=where, hint="try again when no process writes to it"
+            "the file changed while it was read", where=where, hint="run the command again when no process writes to it"
         )
     yield bytes(-entry.size % _BLOCK)
 
@@ -76,7 +76,7 @@ def _head(entry: Entry) -> Iterator[bytes]:
 
 
 def _records(entry: Entry, path: bytes) -> list[tuple[bytes, bytes]]:
-    """Return what the header block has no room for."""
+    """Return the PAX records for values that do not fit into the header block."""
     found = []
     if len(path) > _NAME:
         found.append((b"path", path))

@@ -1,4 +1,4 @@
-"""A tar stream as blocks of 512 bytes and runs of data, cut from the chunks that an inflater hands over."""
+"""A tar stream as blocks of 512 bytes and runs of data, cut from the chunks of an inflater."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK = 512
 
 
 class Blocks:
-    """Reads forward through chunks of any size; copies only what straddles two of them."""
+    """Reads forward through chunks of any size; copies only bytes that span two chunks."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -43,7 +43,7 @@ class Blocks:
         return block
 
     def take(self, size: int) -> bytes:
-        """Return exactly so many bytes in one piece; see `pieces` for errors."""
+        """Return exactly ``size`` bytes in one piece; see `pieces` for errors."""
         start = self._at
         end = start + size
         if end <= len(self._chunk):
@@ -52,10 +52,10 @@ class Blocks:
         return b"".join(self.pieces(size))
 
     def pieces(self, size: int) -> Iterator[memoryview]:
-        """Yield exactly so many bytes as views of the chunks.
+        """Yield exactly ``size`` bytes as views of the chunks.
 
         Raises:
-            LayerError: The stream ends before.
+            LayerError: The stream ends too early.
         """
         left = size
         for piece in self._up_to(size):
@@ -65,7 +65,7 @@ class Blocks:
             raise LayerError(f"the tar stream is truncated, {left} bytes of the entry's data are missing")
 
     def skip(self, size: int) -> None:
-        """Pass over data; see `pieces` for errors."""
+        """Skip data; see `pieces` for errors."""
         end = self._at + size
         if end <= len(self._chunk):
             self._at = end
@@ -74,7 +74,7 @@ class Blocks:
                 pass
 
     def skip_padding(self, size: int) -> None:
-        """Pass over so many bytes if they are there: like Go, do not demand the last entry's padding."""
+        """Skip padding if it is there: like Go, do not require it after the last entry."""
         end = self._at + size
         if end <= len(self._chunk):
             self._at = end
@@ -83,7 +83,7 @@ class Blocks:
                 pass
 
     def drain(self) -> None:
-        """Read all chunks, so that checksums cover all of them."""
+        """Read all remaining chunks, so that checksums cover them."""
         for chunk in self._chunks:
             self._before += len(chunk)
 

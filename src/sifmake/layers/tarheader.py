@@ -46,7 +46,7 @@ def parse_header(block: bytes) -> Header:
     """Parse a block of 512 bytes that is not all zeros.
 
     Raises:
-        LayerError: Its checksum is wrong or a number in it is none.
+        LayerError: Its checksum is wrong, or a field does not hold a number.
     """
     name, owner, size, mtime, checksum, kind, link, magic, device, rest = _FIELDS.unpack(block)
     # Adler-32's low half is 1 plus the sum of the bytes modulo 65521: exact for 256 bytes, and far faster than sum().
@@ -93,7 +93,7 @@ def number(field: bytes) -> int:
 
 @lru_cache(maxsize=1024)
 def _numbers(fields: bytes) -> tuple[int, ...]:
-    """Parse adjacent fields of 8 bytes, of which few combinations occur in a layer."""
+    """Parse adjacent fields of 8 bytes; cached, because few combinations occur in a layer."""
     return tuple(number(fields[at : at + 8]) for at in range(0, len(fields), 8))
 
 
@@ -107,7 +107,7 @@ def _base256(field: bytes) -> int:
 
 
 def _signed_sum(block: bytes) -> int:
-    """Return the checksum as old tars made it, of signed bytes."""
+    """Return the checksum over signed bytes, as old tar programs computed it."""
     rest = block[: _CHECKSUM.start] + block[_CHECKSUM.stop :]
     return sum(rest) - 256 * sum(byte >> 7 for byte in rest) + _BLANK_CHECKSUM_SUM
 
@@ -120,7 +120,7 @@ def _prefix(rest: bytes, magic: bytes) -> bytes:
         number(rest[131:143])  # star: access and change time must be numbers
         number(rest[143:155])
         return text(rest[:131])
-    # GNU keeps access and change time here. Go before 1.8 wrote a prefix all the same, which its reader still honours.
+    # GNU keeps access and change time here. Go before 1.8 wrote a prefix all the same, which its reader still accepts.
     try:
         for time in (rest[:12], rest[12:24]):
             if time[0]:

@@ -32,7 +32,8 @@ _MACHINES: dict[tuple[int, int, str], str] = {
     (243, _BITS64, "little"): "riscv64",
     (258, _BITS64, "little"): "loong64",
 }
-"""``e_machine``, ``EI_CLASS`` and byte order to Go's names, as far as the SIF format has a code for them."""
+"""``e_machine``, ``EI_CLASS`` and byte order, with Go's name for each architecture that has a code in the SIF format.
+"""
 
 ARCHITECTURES = frozenset(_MACHINES.values())
 
@@ -51,7 +52,7 @@ def elf_architecture(head: bytes) -> str | None:
 
 
 def find_architecture(tree: Tree, read_head: Callable[[Inode, int], bytes]) -> str | None:
-    """Return the architecture of ``/bin/sh``, else of the first executable in the order of names; None without any."""
+    """Return the architecture of ``/bin/sh``, else of the first executable by name; None if there is no program."""
     shell = tree.resolve(b"bin/sh")
     if shell is not None:
         found = _architecture(shell, read_head)

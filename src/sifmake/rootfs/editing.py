@@ -1,4 +1,4 @@
-"""Adding files to a tree like a program inside the image's root, but without following misleading links."""
+"""Add files to a tree as a program inside the image's root would, but without following misleading links."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Editor:
     """Changes one tree.
 
-    A directory gets the time stamp ``epoch`` when a name is added to it, and keeps its own otherwise.
+    A directory gets the time stamp ``epoch`` when a name is added to it, and otherwise keeps its own.
 
     Attributes:
         tree: What is changed.
@@ -28,10 +28,10 @@ class Editor:
         self._epoch = epoch
 
     def directory(self, path: bytes) -> Inode:
-        """Return the directory at a path, through symlinks inside the root; missing ones are made, 0755.
+        """Return the directory at a path, following symlinks inside the root; create missing ones with mode 0755.
 
         Raises:
-            SourceError: Something else than a directory is in the way, or symlinks go round in circles.
+            SourceError: Something other than a directory is in the way, or symlinks form a loop.
         """
         stack = [self.tree.root]
         todo = _parts(path)
@@ -58,7 +58,7 @@ class Editor:
         return stack[-1]
 
     def mount_point(self, path: bytes) -> bool:
-        """Make a directory unless something has its name; return whether the name is there at the end."""
+        """Create a directory unless the name exists; return whether the name exists at the end."""
         folder, _, name = path.rpartition(b"/")
         if self.tree.resolve(path, follow_last=False) is None:
             try:
@@ -70,22 +70,22 @@ class Editor:
         return True
 
     def link(self, name: bytes, target: bytes) -> None:
-        """Put a symlink into the root; one that points elsewhere is turned, anything else of that name is kept."""
+        """Create a symlink; replace a symlink with another target, keep anything else of that name."""
         old = self._children(self.tree.root, b"").get(name)
         if old is None or (old.kind == SYMLINK and old.target != target):
             self._add(self.tree.root, name, Inode(name, SYMLINK, 0o777, 0, 0, self._epoch, target=target, layer=-1))
 
     def write(self, path: bytes, data: bytes, mode: int, *, keep_mode: bool = False) -> None:
-        """Put a regular file at a path; an older one gives its owner, a symlink is replaced and its target left alone.
+        """Put a regular file at a path; it keeps the owner of an older file, and replaces a symlink, not its target.
 
         Args:
-            path: Its folder is made when missing.
+            path: Its folder is created if missing.
             data: The new content.
             mode: Permission bits.
-            keep_mode: Let an older file give its mode, too.
+            keep_mode: Keep the mode of an older file, too.
 
         Raises:
-            SourceError: A directory has that name, or the folder cannot be made.
+            SourceError: A directory has that name, or the folder cannot be created.
         """
         folder, _, name = path.rpartition(b"/")
         parent = self.directory(folder)
@@ -101,7 +101,7 @@ class Editor:
             self.files.append((inode, data))
 
     def move(self, folder: bytes, name: bytes, to: bytes, new_name: bytes) -> None:
-        """Move what has a name in one directory to a free name in another."""
+        """Move a name from one directory to a free name in another."""
         source, target = self.directory(folder), self.directory(to)
         self._add(target, new_name, self._children(source, folder).pop(name))
         source.mtime = self._epoch

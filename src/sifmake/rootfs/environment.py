@@ -15,10 +15,10 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
 
 def environment_script(env: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the script and warnings about items that no shell can set.
+    """Return the script, and warnings about items that no shell can set.
 
-    Of several items with one name the last counts, as in Docker and runc. Except for PATH a value that the
-    environment has already wins over the image's; runtimes source the script with an almost empty environment.
+    If several items have the same name, the last one wins, as in Docker and runc. Except for PATH, a value already in
+    the environment takes precedence over the image's; runtimes source the script with an almost empty environment.
     """
     values: dict[str, str | None] = {}
     warnings: list[str] = []

@@ -1,4 +1,4 @@
-"""Texts of the scripts that are the same in every image; they stand as files beside this module."""
+"""Texts of the scripts that are the same in every image; they are files in this module's folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""JSON as Go's encoding/json writes it, so that our documents equal those of Apptainer and SingularityCE byte by byte.
+"""JSON as Go's encoding/json writes it, so that our documents equal those of the peers byte for byte.
 
-Go escapes ``<``, ``>``, ``&``, U+2028 and U+2029, sorts the keys of maps, and has no lone surrogates: where a text
-holds bytes that are not UTF-8 (``surrogateescape``), it writes an escape for each of them.
+Go escapes ``<``, ``>``, ``&``, U+2028 and U+2029, sorts the keys of maps, and has no lone surrogates: if a text has
+bytes that are not UTF-8 (``surrogateescape``), it writes an escape for each of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ESCAPES = str.maketrans(
 
 
 def compact(value: object) -> bytes:
-    """Return a document without white space; keys stand in the order in which the dictionaries have them."""
+    """Return a document without white space; keys keep the order of the dictionaries."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES).encode()
 
 

@@ -1,4 +1,4 @@
-"""Making the document that ``inspect`` shows: ``inspect-metadata.json``."""
+"""Make the document that ``inspect`` shows: ``inspect-metadata.json``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from sifmake.layers.entry import Inode
 
 _TEXT_BYTES = 1 << 20
-"""Most bytes of one text that is shown."""
+"""Most bytes of one text to include."""
 _ALL_TEXT_BYTES = 2 << 20
-"""Most bytes of all of them: a layer of some kilobytes may have thousands of scripts of a mebibyte each."""
+"""Most bytes of all texts: a layer of a few kilobytes may have thousands of scripts of one MiB each."""
 
 ATTRIBUTES = ("apps", "environment", "labels", "runscript", "test", "helpfile", "deffile", "startscript")
-"""Of a container, in the order of the document."""
+"""The attributes of a container, in the order of the document."""
 APP_ATTRIBUTES = ("environment", "labels", "runscript", "startscript", "test", "helpfile")
-"""Of a SCIF app, likewise."""
+"""The attributes of a SCIF app, likewise."""
 
 _TEXTS = {"runscript": b"runscript", "test": b"test", "helpfile": b"runscript.help"}
 _APPS = b"scif/apps"
@@ -33,11 +33,11 @@ _APPS = b"scif/apps"
 def inspection(
     tree: Tree, read: Callable[[Inode, int], bytes], labels: Mapping[str, str], deffile: str
 ) -> tuple[bytes, list[str]]:
-    """Return the document about a finished tree, and warnings; empty attributes are left out.
+    """Return the document about a finished tree, without empty attributes, and warnings.
 
     Args:
         tree: With ``/.singularity.d`` as it will be in the image.
-        read: Gives the first bytes of a regular file.
+        read: Returns the first bytes of a regular file.
         labels: All labels.
         deffile: Text of the definition.
     """
@@ -52,7 +52,7 @@ def inspection(
 
 
 class _Looker:
-    """Reads what a tree says about itself."""
+    """Reads a tree's scripts, files and names."""
 
     def __init__(self, tree: Tree, read: Callable[[Inode, int], bytes]) -> None:
         self._tree = tree
@@ -61,7 +61,7 @@ class _Looker:
         self._skipped: list[bytes] = []
 
     def text(self, path: bytes) -> str:
-        """Return the text of a regular file without newlines at its end; empty where there is none."""
+        """Return the text of a regular file without newlines at its end; empty if there is no such file."""
         inode = self._tree.resolve(path)
         if inode is None or inode.kind != FILE:
             return ""
@@ -73,15 +73,15 @@ class _Looker:
         return data.decode(errors="replace").rstrip("\n")
 
     def warnings(self) -> list[str]:
-        """Return a line about the texts that were too much."""
+        """Return a line about the texts beyond the limits."""
         if not self._skipped:
             return []
         first = one_line(self._skipped[0].decode(errors="replace"))
-        what = f"{len(self._skipped)} scripts and texts, /{first} first, are not in what inspect shows"
-        return [f"{what}: they come to more than {_ALL_TEXT_BYTES} bytes (a limit)"]
+        what = f"{len(self._skipped)} scripts and texts, first /{first}, are not shown by inspect"
+        return [f"{what}: they have more than {_ALL_TEXT_BYTES} bytes in all (a limit)"]
 
     def names(self, folder: bytes) -> list[bytes]:
-        """Return the sorted names in a directory; none where there is no directory."""
+        """Return the sorted names in a directory; none if there is no directory."""
         inode = self._tree.resolve(folder)
         return sorted(inode.children or ()) if inode is not None else []
 
@@ -98,7 +98,7 @@ class _Looker:
         return found
 
     def app(self, name: bytes) -> dict[str, Any] | None:
-        """Return the attributes of a SCIF app; None for a name that is not an app."""
+        """Return the attributes of a SCIF app; None if the name is not an app."""
         folder = _APPS + b"/" + name + b"/scif"
         inode = self._tree.resolve(folder)
         if inode is None or inode.kind != DIR:

@@ -1,4 +1,4 @@
-"""Labels of a SIF file. They depend on the image and the configuration alone: no clock, no host, no tool version."""
+"""Labels of a SIF file. They depend only on the image and the configuration, not on clock, host or tool version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OCI_PREFIX = "org.opencontainers.image."
 
 
 def parse_created(text: str) -> datetime | None:
-    """Return the time of an RFC 3339 text in UTC, whole seconds; None where there is none, or Go's zero time."""
+    """Return the time of an RFC 3339 text in UTC, whole seconds; None if it is invalid or Go's zero time."""
     match = _RFC3339.fullmatch(text)
     if match is None:
         return None
@@ -40,7 +40,7 @@ def parse_created(text: str) -> datetime | None:
 
 
 def build_date(moment: datetime) -> str:
-    """Return a time as the label ``build-date`` has it: in English whatever the locale, without leading zeros."""
+    """Format a time for the label ``build-date``: in English in every locale, without leading zeros."""
     moment = moment.astimezone(UTC)
     day = f"{_WEEKDAYS[moment.weekday()]}_{moment.day}_{_MONTHS[moment.month - 1]}_{moment.year}"
     return f"{day}_{moment.hour}:{moment.minute}:{moment.second}_UTC"
@@ -51,15 +51,15 @@ def make_labels(
 ) -> dict[str, str]:
     """Return all labels, sorted by name.
 
-    The image's own come first. What describes this build overwrites them, what describes the image does not.
-    Configured labels overwrite both.
+    The image's own labels come first. Labels about this build overwrite them, labels about the image do not. Configured
+    labels overwrite both.
 
     Args:
         own: Labels of the image.
-        configured: Labels of the configuration.
+        configured: Labels from the configuration.
         origin: Where the image came from.
         created: The image's ``created``.
-        architecture: That was found in the image.
+        architecture: The architecture found in the image.
     """
     moment = parse_created(created)
     labels = {OCI_PREFIX + "architecture": architecture}
@@ -70,7 +70,7 @@ def make_labels(
         labels[SCHEMA_PREFIX + "build-date"] = build_date(moment)
     labels |= _about_build(origin, architecture)
     if not origin.canonical:
-        # The base of the SIF is the image itself: another image's name must not stand beside its digest.
+        # The base of the SIF is the image itself, so its digest must not appear next to another image's name.
         labels.pop(OCI_PREFIX + "base.name", None)
     return dict(sorted({**labels, **configured}.items()))
 

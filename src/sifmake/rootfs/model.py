@@ -29,10 +29,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class SifMetadata:
-    """Data of the objects beside the root file system.
+    """Data of the objects next to the root file system.
 
     Attributes:
-        deffile: The definition file that would make the same image.
+        deffile: The definition file that would build the same image.
         inspect: ``inspect-metadata.json``, which ``inspect`` shows.
         oci_config: The image's settings: ``oci-config.json``.
     """
@@ -44,11 +44,11 @@ class SifMetadata:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The files added to a tree, and the objects beside it.
+    """The files added to a tree, and the other objects of the SIF file.
 
     Attributes:
-        files: New inodes, already in the tree, whose bytes the caller has to store; none of them is empty.
-        objects: Data of the SIF's other objects.
+        files: New inodes, already in the tree, whose bytes the caller must store; none of them is empty.
+        objects: Data of the other objects of the SIF file.
         architecture: Architecture of the programs inside, in Go's spelling.
         warnings: Warnings for the user, one line each.
     """

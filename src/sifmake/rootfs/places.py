@@ -1,4 +1,4 @@
-"""Places and scripts of ``/.singularity.d`` that every image has, before anything is built on it."""
+"""Paths and scripts in ``/.singularity.d`` that every image has, before anything is built on it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _LINKS = {
     b"environment": b".singularity.d/env/90-environment.sh",
 }
 _NO_RUNSCRIPT = "#!/bin/sh\n"
-"""What a tree without a config runs; the peers write the same."""
+"""The program that a tree without a config runs; the peers write the same."""
 
 
 def add_places(editor: Editor, *, keep: bool = False) -> list[str]:
     """Add directories, links into ``/.singularity.d`` and the two files that runtimes bind over; return warnings.
 
     Args:
-        editor: Of the tree.
-        keep: Whether these two keep their content where they have one, as in an image that was one of ours before.
+        editor: Changes the tree.
+        keep: Whether these two files keep existing content, as in an image that was a SIF file before.
 
     Raises:
         SourceError: Something is in the way of ``/.singularity.d``.
@@ -42,7 +42,7 @@ def add_places(editor: Editor, *, keep: bool = False) -> list[str]:
     for name in _OWN_FOLDERS:
         editor.directory(META + b"/" + name)
     warnings = [
-        f"/{path.decode()} cannot be made: a link or file is in the way"
+        f"/{path.decode()} cannot be created: a link or file is in the way"
         for path in _MOUNT_POINTS
         if not editor.mount_point(path)
     ]
@@ -76,8 +76,8 @@ def add_plain_scripts(editor: Editor, *, keep: bool) -> None:
     """Add the scripts of a tree without a config.
 
     Args:
-        editor: Of the tree.
-        keep: Whether those that are there keep their content, and only get their mode.
+        editor: Changes the tree.
+        keep: Whether existing scripts keep their content, and only get the right mode.
 
     Raises:
         SourceError: Something is in the way.

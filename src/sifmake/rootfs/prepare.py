@@ -1,4 +1,4 @@
-"""Making a flattened image into a container of Apptainer's kind: its tree, and the documents beside it."""
+"""Turn a flattened image into a container for Apptainer: its tree, and the documents next to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sifmake.rootfs.model import Origin
 
 _GO_ZERO_TIME = "0001-01-01T00:00:00"
-"""Written by tools that want to say nothing."""
+"""Values that tools write to say nothing."""
 _DEFAULT_ARCHITECTURE = "amd64"
 _ALIASES = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386"}
 
@@ -36,18 +36,18 @@ def prepare(
     epoch: int,
     read_head: Callable[[Inode, int], bytes],
 ) -> Prepared:
-    """Add to a tree what Apptainer and SingularityCE look for, and make the documents of the SIF file.
+    """Add the files that the peers expect to a tree, and make the documents of the SIF file.
 
     Args:
         tree: Changed in place.
-        image: Whose tree it is.
+        image: The image that the tree belongs to.
         origin: Where it came from.
-        labels: Of the configuration; they overwrite all others.
-        epoch: Time stamp, in seconds, of everything that is added.
-        read_head: Gives the first bytes of a regular file of the tree.
+        labels: Labels from the configuration; they overwrite all others.
+        epoch: Time stamp of everything that is added, in seconds.
+        read_head: Returns the first bytes of a regular file of the tree.
 
     Raises:
-        SourceError: The image config is not valid, or something is in the way of a file that has to be there.
+        SourceError: The image config is not valid, or something is in the way of a required file.
     """
     settings = read_settings(image.config)
     architecture, warnings = choose_architecture(tree, image.config.platform.architecture, read_head)
@@ -73,28 +73,28 @@ def prepare(
 
 
 def definition_text(origin: Origin) -> str:
-    """Return the definition that a SIF file carries: where its image came from."""
+    """Return the definition stored in a SIF file: where its image came from."""
     return f"bootstrap: {origin.transport}\nfrom: {one_line(origin.name)}\n\n"
 
 
 def choose_architecture(tree: Tree, said: str, read_head: Callable[[Inode, int], bytes]) -> tuple[str, list[str]]:
-    """Return the architecture of the programs, else the one that the image config says, and what is odd about it."""
+    """Return the architecture of the programs, else that of the image config, and a warning if it is odd."""
     said = _ALIASES.get(said, said)
     found = find_architecture(tree, read_head)
     if found is not None:
         if said and said != found:
-            return found, [f"the image config says {one_line(said)}, but the programs inside are for {found}"]
+            return found, [f"the image config says {one_line(said)}, but its programs are for {found}"]
         return found, []
     if said in ARCHITECTURES:
         return said, []
     wrong = f"the unknown architecture '{one_line(said)}'" if said else "no architecture"
     return _DEFAULT_ARCHITECTURE, [
-        f"the image config names {wrong} and there is no program inside; taken as {_DEFAULT_ARCHITECTURE}"
+        f"the image config names {wrong} and the image has no program; assuming {_DEFAULT_ARCHITECTURE}"
     ]
 
 
 def _reader_of(editor: Editor, read_head: Callable[[Inode, int], bytes]) -> Callable[[Inode, int], bytes]:
-    """Return a reader that knows the new files, too."""
+    """Return a reader that also knows the new files."""
     new = {id(inode): data for inode, data in editor.files}
 
     def read(inode: Inode, size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Reading ``inspect-metadata.json``, choosing from it and showing it in the forms that Apptainer gives it."""
+"""Read ``inspect-metadata.json``, select attributes, and show them in Apptainer's formats."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def parse_inspection(data: bytes) -> Attributes:
     """Return the attributes of an untrusted document; unknown ones are dropped.
 
     Raises:
-        SifError: It is not a document of this kind, or exceeds a limit.
+        SifError: It is not such a document, or exceeds a limit.
     """
     try:
         document = parse_json(data)
         attributes = document["data"]["attributes"]
     except (ValueError, LookupError, TypeError) as error:
         if isinstance(error, BeyondLimitError) and not isinstance(error, NestingError):
-            raise SifError(f"inspect-metadata.json is not read: it has {error} (a limit)") from None
-        raise _malformed("not a JSON document of that kind") from None
+            raise SifError(f"inspect-metadata.json cannot be read: it has {error} (a limit)") from None
+        raise _malformed("not such a JSON document") from None
     found = _attributes(attributes, ATTRIBUTES)
     apps = attributes.get("apps") or {}
     if not isinstance(apps, dict):
@@ -42,7 +42,7 @@ def parse_inspection(data: bytes) -> Attributes:
 
 
 def _malformed(why: str) -> SifError:
-    return SifError(f"inspect-metadata.json is damaged: {why}", hint="build or get the SIF file again")
+    return SifError(f"inspect-metadata.json is damaged: {why}", hint="build or download the SIF file again")
 
 
 def _attributes(value: Any, order: tuple[str, ...]) -> Attributes:
@@ -62,12 +62,12 @@ def _checked(value: Any, name: str) -> Any:
 
 
 def choose_attributes(attributes: Attributes, wanted: Collection[str], app: str = "") -> Attributes:
-    """Return the wanted attributes, of the container or of one of its apps, in the order of the document.
+    """Return the wanted attributes of the container or of one of its apps, in the order of the document.
 
     Args:
-        attributes: All that there are.
+        attributes: All attributes.
         wanted: Names from ``ATTRIBUTES``.
-        app: Name of an app; then ``deffile`` is still the container's, if it is wanted.
+        app: Name of an app; ``deffile``, if wanted, is still the container's.
 
     Raises:
         SifError: There is no such app.
@@ -77,19 +77,19 @@ def choose_attributes(attributes: Attributes, wanted: Collection[str], app: str 
     apps = attributes.get("apps", {})
     if app not in apps:
         have = ", ".join(apps) or "none"
-        raise SifError(f"there is no app {app!r}", hint=f"it has: {have}")
+        raise SifError(f"there is no app {app!r}", hint=f"it has {have}")
     chosen = {name: value for name, value in apps[app].items() if name in wanted}
     shown = {"apps": apps if "apps" in wanted else {app: chosen}}
     return shown | {name: attributes[name] for name in ("deffile",) if name in wanted and name in attributes}
 
 
 def as_json(chosen: Attributes) -> str:
-    """Return the document of what was chosen."""
+    """Return the selected attributes as a JSON document."""
     return indented({"data": {"attributes": chosen}, "type": "container"}).decode() + "\n"
 
 
 def as_text(chosen: Attributes, app: str = "", *, list_apps: bool = False) -> str:
-    """Return what was chosen as text: app names, scripts, environment files, labels."""
+    """Return the selected attributes as text: app names, scripts, environment files, labels."""
     apps = chosen.get("apps", {})
     parts = [f"{name}\n" for name in apps] if list_apps else []
     shown = {**apps.get(app, {}), **chosen}

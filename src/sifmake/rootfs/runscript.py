@@ -1,7 +1,7 @@
 """Entrypoint and Cmd as a shell script: ``/.singularity.d/runscript``.
 
-Both peers look for the line that evaluates ``SINGULARITY_OCI_RUN``; where they find it, they run the script with a
-shell of their own, so that images without any shell can be run. The script therefore keeps to plain POSIX.
+Both peers look for the line that evaluates ``SINGULARITY_OCI_RUN``; if they find it, they run the script with a shell
+of their own, so that images without a shell can run. The script therefore uses only plain POSIX.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _word_list(words: Sequence[str]) -> str:
 
 
 def _literal(entrypoint: Sequence[str], cmd: Sequence[str]) -> str:
-    """Return the part that passes every word on as it is, for ``--no-eval`` and ``--compat``."""
+    """Return the part that passes on every word unchanged, for ``--no-eval`` and ``--compat``."""
     lines = [
         "",
         "# With --no-eval or --compat every word reaches the program as it was given.",

@@ -1,7 +1,7 @@
-"""The ``config`` member of an image config: read and written like Apptainer does (``oci-config.json``).
+"""The ``config`` member of an image config: read and written as Apptainer does (``oci-config.json``).
 
-Names, order and types of the members are those of go-containerregistry's ``v1.Config``; what it does not know is
-dropped, what is empty is left out, what has another type is refused, and null counts as missing.
+Names, order and types of the members are those of go-containerregistry's ``v1.Config``; unknown members are dropped,
+empty ones left out, members of another type refused, and null counts as missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of an image for running it.
+    """An image's settings for running it.
 
     Attributes:
         document: All known members that are not empty, in the order of ``oci-config.json``.
@@ -35,12 +35,12 @@ class Settings:
 
     @property
     def entrypoint(self) -> list[str]:
-        """Words of the program that always runs."""
+        """The program that always runs, and its first arguments."""
         return self.document.get("Entrypoint") or []
 
     @property
     def cmd(self) -> list[str]:
-        """Words that follow when the user gives none."""
+        """Arguments used if the user gives none."""
         return self.document.get("Cmd") or []
 
     @property
@@ -70,7 +70,7 @@ def _refused(where: str, wanted: str) -> SourceError:
 
 
 def _struct(fields: dict[str, Callable[[Any, str], Any]], value: Any, where: str) -> dict[str, Any]:
-    """Read an object by its known members, whose names Go compares without regard to case; later ones win."""
+    """Read the known members of an object; Go compares their names ignoring case, and later ones win."""
     if not isinstance(value, dict):
         raise _refused(where, "an object")
     names = {name.lower(): name for name in fields}
@@ -120,7 +120,7 @@ def _set(value: Any, where: str) -> dict[str, dict[str, str]]:
 
 
 class _Present(dict[str, Any]):
-    """An object that is written although it is empty: a pointer in Go."""
+    """An object that is written even if it is empty: a pointer in Go."""
 
     def __bool__(self) -> bool:
         return True

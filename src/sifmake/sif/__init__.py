@@ -1,4 +1,4 @@
-"""The SIF format: laying out, reading and extending files. Does not depend on images."""
+"""Lay out, read and extend SIF files. Does not depend on images."""
 
 from sifmake.sif.extra import (
     FsType,

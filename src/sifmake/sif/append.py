@@ -1,4 +1,4 @@
-"""Adding objects after the data of a finished SIF file, in place or to a copy, all or nothing."""
+"""Add objects after the data of a finished SIF file, in place or in a copy, all or nothing."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def _lock(fd: int, path: Path) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise SifError("another process is adding to this file", where=str(path), hint="try again later") from None
+        raise SifError(
+            "another process is adding to this file", where=str(path), hint="wait until it has finished"
+        ) from None
     except OSError:
         return
 
@@ -130,7 +132,7 @@ def _extended(sif: Sif, additions: Sequence[Addition]) -> tuple[Header, list[Des
     taken = {item.slot for item in sif.objects}
     free = [slot for slot in range(sif.header.total) if slot not in taken]
     if len(free) < len(additions):
-        raise SifError(f"no free descriptor in the table of {sif.header.total}", where=str(sif.path))
+        raise SifError(f"all {sif.header.total} descriptors of the table are in use", where=str(sif.path))
     descriptors: list[Descriptor] = []
     end = sif.size
     for addition, slot in zip(additions, free, strict=False):
@@ -146,7 +148,7 @@ def _extended(sif: Sif, additions: Sequence[Addition]) -> tuple[Header, list[Des
 
 
 def _check_sound(sif: Sif) -> None:
-    """Refuse to extend an inconsistent file, because a signature would seem to approve it."""
+    """Refuse to extend an inconsistent file, because a signature would seem to approve its content."""
     found = problems(sif)
     end = max([sif.header.data_offset, *(item.end for item in sif.objects)])
     if end < sif.size:

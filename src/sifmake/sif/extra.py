@@ -36,7 +36,7 @@ class PartType(IntEnum):
 
 
 class HashType(IntEnum):
-    """Hash that a signature descriptor names."""
+    """Hash function named in a signature's descriptor."""
 
     SHA256 = 1
     SHA384 = 2
@@ -47,7 +47,7 @@ class HashType(IntEnum):
 
 @dataclass(frozen=True)
 class Partition:
-    """What a partition's descriptor says about it; numbers that the format does not define are kept."""
+    """The fields of a partition's descriptor; numbers that the format does not define are kept."""
 
     fs_type: int
     part_type: int
@@ -70,7 +70,7 @@ def partition_extra(fs_type: FsType, part_type: PartType, arch: str) -> bytes:
 
 
 def read_partition(descriptor: Descriptor) -> Partition | None:
-    """Return what a descriptor says about its partition; None for objects that are no partition."""
+    """Return the partition fields of a descriptor; None for objects that are not partitions."""
     if descriptor.data_type != DataType.PARTITION:
         return None
     return Partition(*struct.unpack_from("<ii3s", descriptor.extra))

@@ -42,7 +42,7 @@ _ARCHITECTURES: Final = (
     *("unknown", "386", "amd64", "arm", "arm64", "ppc64", "ppc64le"),
     *("mips", "mipsle", "mips64", "mips64le", "s390x", "riscv64", "loong64"),
 )
-"""Architectures in Go's spelling; the place in the tuple is the code in the file."""
+"""Architectures in Go's spelling; the index in the tuple is the code in the file."""
 
 
 def arch_code(name: str) -> bytes:
@@ -68,7 +68,7 @@ class Header:
     Attributes:
         launch: Launch script, at most 31 bytes and padding.
         magic: ``MAGIC`` in every SIF.
-        version: ``VERSION`` in every SIF that this module knows.
+        version: ``VERSION`` in every SIF that this module supports.
         arch: Three-byte code of the primary partition's architecture.
         uuid: Sixteen bytes that name the image; all zero in a deterministic SIF.
         created: Unix seconds.
@@ -118,7 +118,7 @@ class Header:
 
     @property
     def deterministic(self) -> bool:
-        """Whether later edits have to keep the times as they are."""
+        """Whether later edits must keep the times."""
         return self.uuid == NIL_UUID and self.created == self.modified == ZERO_TIME
 
 
@@ -128,7 +128,7 @@ class Descriptor:
 
     Attributes:
         slot: Place in the table, from 0; no part of the bytes.
-        data_type: A ``DataType``, or a number that this version does not know.
+        data_type: A ``DataType``, or a number unknown to this version.
         used: Raw flag, 1.
         id: Object number, from 1.
         group: Raw group field: ``GROUP_MASK`` or-ed with the group number.
@@ -179,7 +179,7 @@ class Descriptor:
 
     @property
     def end(self) -> int:
-        """Offset of the first byte behind the data."""
+        """Offset of the first byte after the data."""
         return self.offset + self.size
 
     @property

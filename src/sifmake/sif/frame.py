@@ -30,7 +30,7 @@ def frame_digest(sif: Sif) -> str:
 
 
 def _gaps(sif: Sif) -> Iterator[tuple[int, int]]:
-    """Yield the ranges that belong to no object but a signature."""
+    """Yield the ranges that belong to no object, or to a signature."""
     at = 0
     for item in sorted(sif.objects, key=lambda item: item.offset):
         if item.data_type != DataType.SIGNATURE and item.size:

@@ -1,4 +1,4 @@
-"""Header and descriptors as the text that ``sif list`` and ``sif header`` print, in the format of the peers."""
+"""Header and descriptors as the text that ``sif list`` and ``sif header`` print, in the peers' format."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _RULE = "-" * 78
 
 
 def _type_label(item: Descriptor) -> str:
-    """Return the type of an object with what its extra data adds, such as ``FS (Squashfs/*System/amd64)``."""
+    """Return the type of an object with the details from its extra data, such as ``FS (Squashfs/*System/amd64)``."""
     label = name_of(TYPE_LABELS, item.data_type)
     part = read_partition(item)
     if part is not None:
@@ -63,12 +63,12 @@ def _type_label(item: Descriptor) -> str:
 
 
 def name_of(labels: Mapping[Any, str], number: int) -> str:
-    """Return the label for a number of the format, or the number where the format has none."""
+    """Return the label for a number of the format, or the number if the format does not define it."""
     return labels.get(number, f"Unknown ({number:#x})")
 
 
 def _link_label(item: Descriptor) -> str:
-    """Return what an object is linked to, ``(G)`` behind groups."""
+    """Return what an object is linked to, with ``(G)`` after groups."""
     if item.linked_group:
         return f"{item.linked_group:<4}(G)"
     return str(item.linked_object) if item.linked_object else "NONE"
@@ -105,7 +105,7 @@ def header_lines(header: Header) -> list[str]:
 
 
 def info_lines(item: Descriptor) -> list[str]:
-    """Return what a descriptor says of its object, one field per line."""
+    """Return the fields of a descriptor, one per line."""
     part = read_partition(item)
     hash_type, fingerprint = read_signature(item) if item.data_type == DataType.SIGNATURE else (0, b"")
     fields = {

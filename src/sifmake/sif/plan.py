@@ -39,9 +39,9 @@ class NewObject:
         data_type: What it holds.
         size: Bytes of data.
         name: Name, at most 128 bytes of UTF-8.
-        group: Number of its group; 0 for none, as signatures have it.
+        group: Number of its group; 0 for none, as in signatures.
         link: 0, an object's number, or what ``group_link`` returns.
-        alignment: The data begins at a multiple of this, bytes; partitions want 4096.
+        alignment: The data begins at a multiple of this, bytes; partitions need 4096.
         extra: Type-specific bytes; see ``partition_extra`` and its neighbours.
     """
 
@@ -81,7 +81,7 @@ def plan(
 
     Args:
         objects: In the order of the file; the first gets number 1.
-        arch: Architecture of the primary partition in Go's spelling; "unknown" where there is none.
+        arch: Architecture of the primary partition in Go's spelling; "unknown" if there is none.
         launch: Launch script, at most 31 bytes.
         uuid: Sixteen bytes that name the image.
         time: Unix seconds for all time fields.
@@ -104,7 +104,7 @@ def plan(
 
 
 def _new_header(arch: str, launch: bytes, uuid: bytes, time: int, slots: int, free: int, end: int) -> Header:
-    """Return the header of a new file whose descriptor table has so many slots and whose data ends at ``end``."""
+    """Return the header of a new file with a number of descriptor slots and data that ends at ``end``."""
     table_size = slots * DESCRIPTOR.size
     return Header(
         launch=launch,
@@ -124,7 +124,7 @@ def _new_header(arch: str, launch: bytes, uuid: bytes, time: int, slots: int, fr
 
 
 def place(item: NewObject, slot: int, end: int, time: int) -> Descriptor:
-    """Return the descriptor of an object that is put behind data that ends at ``end``.
+    """Return the descriptor of an object that follows data ending at ``end``.
 
     Raises:
         SifError: Its name or extra does not fit.
@@ -160,6 +160,6 @@ def _check_architecture(descriptors: Sequence[Descriptor], arch: str) -> None:
         raise SifError(f"the SIF format has no code for the architecture {arch!r}") from None
     primaries = [part for item in descriptors if (part := read_partition(item)) is not None and part.primary]
     if len(primaries) > 1:
-        raise SifError("a SIF file has one primary partition, not two")
+        raise SifError("more than one primary partition, which a SIF file cannot have")
     if primaries and primaries[0].arch != code:
         raise SifError(f"the primary partition is for {arch_name(primaries[0].arch)}, the header for {arch}")

@@ -1,4 +1,4 @@
-"""Reading untrusted SIF files: everything is checked before it is used, with little memory."""
+"""Read untrusted SIF files in little memory: everything is checked before it is used."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class Sif:
                 return item
         numbers = [str(item.id) for item in self.objects]
         have = ", ".join(numbers[:_SHOWN_NUMBERS] + ["..."] * (len(numbers) > _SHOWN_NUMBERS)) or "none"
-        raise SifError(f"there is no object {number}", where=str(self.path), hint=f"it has: {have}")
+        raise SifError(f"there is no object {number}", where=str(self.path), hint=f"it has {have}")
 
     def problems(self) -> list[str]:
-        """Return what is wrong in fields that reading does not need; one clause each."""
+        """Return the problems in fields that reading does not need; one clause each."""
         return problems(self)
 
     def primary(self) -> Descriptor | None:
@@ -82,7 +82,7 @@ class Sif:
         """Return up to ``size`` bytes from ``offset`` inside an object; fewer only at the object's end.
 
         Raises:
-            SifError: The file has become shorter since it was opened.
+            SifError: The file was truncated since it was opened.
         """
         want = max(0, min(size, item.size - offset))
         data = read_at(self.fd, want, item.offset + offset)
@@ -144,11 +144,11 @@ def _is_primary(item: Descriptor) -> bool:
 
 
 def problems(sif: Sif) -> list[str]:
-    """Return what is wrong in fields that reading does not need; one clause each."""
+    """Return the problems in fields that reading does not need; one clause each."""
     found: list[str] = []
     if sif.header.free != sif.header.total - len(sif.objects):
         found.append(f"the header counts {sif.header.free} free descriptors of {sif.header.total}")
-    found += [f"descriptor slot {slot} is not in use and yet not empty" for slot in sif.leftovers]
+    found += [f"descriptor slot {slot} is not in use but not empty" for slot in sif.leftovers]
     main = sif.primary()
     part = read_partition(main) if main is not None else None
     if part is not None and part.arch != sif.header.arch:
@@ -161,7 +161,7 @@ def problems(sif: Sif) -> list[str]:
 
 
 def _object_problems(item: Descriptor, groups: set[int], numbers: set[int]) -> Iterator[str]:
-    """Yield problems of one descriptor; ``groups`` and ``numbers`` are those in the file."""
+    """Yield problems of one descriptor; ``groups`` and ``numbers`` exist in the file."""
     if item.id != item.slot + 1:
         yield f"object {item.id} is in descriptor slot {item.slot}"
     if item.used != 1:
@@ -169,6 +169,6 @@ def _object_problems(item: Descriptor, groups: set[int], numbers: set[int]) -> I
     if item.group & GROUP_MASK != GROUP_MASK:
         yield f"object {item.id} has an impossible group field"
     if item.linked_group and item.linked_group not in groups:
-        yield f"object {item.id} is linked to group {item.linked_group}, which is not there"
+        yield f"object {item.id} is linked to group {item.linked_group}, which does not exist"
     if item.linked_object and item.linked_object not in numbers:
-        yield f"object {item.id} is linked to object {item.linked_object}, which is not there"
+        yield f"object {item.id} is linked to object {item.linked_object}, which does not exist"

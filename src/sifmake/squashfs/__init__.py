@@ -1,4 +1,4 @@
-"""Writing squashfs 4.0: all tables of an image, in memory. Knows nothing of images and layers but their entries."""
+"""Write and read squashfs 4.0 images. Depends on the entries of a tree, not on images or layers."""
 
 from sifmake.squashfs.format import SquashfsOptions
 from sifmake.squashfs.inodes import Placement

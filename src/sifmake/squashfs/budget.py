@@ -1,4 +1,4 @@
-"""What reading one image may cost, counted while it is read: in proportion to the image's own size."""
+"""Bounds on the cost of reading one image, in proportion to the image's size, counted while it is read."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 _NAME_COST = 512
-"""Bytes that each name counts beside its path and its target: about what a reader keeps of it."""
+"""Bytes counted for each name in addition to its path and target: about what a reader keeps for it."""
 _OPEN_FOLDER_COST = 20 * KIB
-"""Bytes that a folder counts while the walk is in it: two metadata blocks and the state of its readers."""
+"""Bytes counted for a folder while the walk is in it: two metadata blocks and the state of its readers."""
 _TABLE_RATIO = 4
-"""Bytes of inflated tables for each byte of the image; real images need less than one."""
+"""Allowed bytes of inflated tables per byte of the image; real images need less than one."""
 _BLOCK_COST = 32 * KIB
-"""Bytes that each block of a file counts at least: reading a small one takes as long as hashing so many."""
+"""Least bytes counted for a block of a file: reading a small block takes as long as hashing this many bytes."""
 _ATTRIBUTE_COST = 1 * KIB
 """The same for an extended attribute."""
 
 
 class Budget:
-    """Counts down what one image may still cost; every limit has its own message.
+    """Counts down what reading one image may still cost; every limit has its own message.
 
     Args:
         limits: ``image_*``, ``file_bytes`` and ``name_bytes`` apply.
@@ -57,47 +57,47 @@ class Budget:
         self._check_listing()
 
     def close_folder(self) -> None:
-        """Count no more what a folder took while it was open."""
+        """Stop counting what a folder took while it was open."""
         self._listing += _OPEN_FOLDER_COST
 
     def _check_listing(self) -> None:
         if self._listing < 0:
-            what = "its listing takes more memory than is allowed for an image of its size"
+            what = "its listing takes more memory than allowed for an image of its size"
             raise _limit(what, "image-listing-bytes")
 
     def count_table(self, size: int) -> None:
-        """Count bytes of a metadata block that was inflated; SquashfsError where there are too many."""
+        """Count bytes of a metadata block that was inflated; SquashfsError if there are too many."""
         self._tables -= size
         if self._tables < 0:
-            what = "its tables come to more bytes than are allowed for an image of its size"
+            what = "its tables have more bytes than allowed for an image of its size"
             raise _limit(what, "image-table-bytes")
 
     def check_data(self, size: int) -> None:
-        """Refuse bytes that would be too many, before work is done for them."""
+        """Refuse too many bytes before doing any work for them."""
         if size > self._data:
             ratio, base = self.limits.image_bytes_ratio, self.limits.image_bytes_from
-            what = f"its files come to more than {ratio} times its own size and {base} bytes"
+            what = f"its files have more than {base} bytes in all, and more than {ratio} times the image's size"
             raise _limit(what, "image-bytes-ratio or limits.image-bytes-from")
 
     def count_data(self, size: int) -> None:
-        """Count bytes of files, holes included; SquashfsError where there are too many."""
+        """Count bytes of files, holes included; SquashfsError if there are too many."""
         self.check_data(size)
         self._data -= size
 
     def count_block(self, size: int, stored: int, *, compressed: bool) -> None:
-        """Count a block by what reading it takes: twice its bytes where they are inflated, or those that are stored.
+        """Count a block by what reading it takes: twice its bytes if it is inflated, or its stored bytes.
 
         Raises:
-            SquashfsError: The files come to too many bytes.
+            SquashfsError: The files have too many bytes.
         """
         self.count_data(max(size, stored, _BLOCK_COST) << compressed)
 
     def count_attribute(self, size: int) -> None:
-        """Count an extended attribute of a file; SquashfsError where there are too many bytes."""
+        """Count an extended attribute of a file; SquashfsError if there are too many bytes."""
         self.count_data(max(size, _ATTRIBUTE_COST))
 
     def check_file(self, size: int) -> None:
-        """Refuse a file that is larger than any may be."""
+        """Refuse a file beyond the limit for one file."""
         if size > self.limits.file_bytes:
             raise _limit(f"a file has {size} bytes, {self.limits.file_bytes} are allowed", "file-bytes")
 

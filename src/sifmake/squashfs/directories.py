@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Listing(NamedTuple):
-    """Where a directory's listing stands and how to jump into it.
+    """Where a directory's listing is and how to jump into it.
 
     Attributes:
         start: Start of its first metadata block in the directory table.
@@ -45,7 +45,7 @@ _EMPTY = Listing(0, 0, 0, 0, b"")
 
 
 class DirectoryTable:
-    """Writes listings one by one; every inode in them must have its place, or gets it on the way."""
+    """Writes listings one by one; every inode in a listing must have its place already, or gets it meanwhile."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class DirectoryTable:
 
         Args:
             compress: Compresses one metadata block.
-            writers: By kind, what appends an inode of a number and returns its reference.
-            references: Of the inodes by their numbers; is filled.
+            writers: For each kind, the function that appends the inode with a number and returns its reference.
+            references: The inodes' references by number; filled while writing.
         """
         self.stream = MetadataStream(compress)
         self._writers = writers
@@ -67,8 +67,8 @@ class DirectoryTable:
     def write(self, directory: Directory) -> Listing:
         """Append the listing of one directory, and the inodes of its children that are not written yet.
 
-        A run ends after 256 entries, where the next inode is in another metadata block or its number is too far
-        off, and where the listing goes on in a new metadata block: there the index points to.
+        A run ends after 256 entries, where the next inode is in another metadata block or its number is too far away,
+        and where the listing continues in a new metadata block; the index points to the last kind.
         """
         names, children, following = directory.names, directory.inode.children or {}, directory.first
         if not names:

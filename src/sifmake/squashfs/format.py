@@ -1,4 +1,4 @@
-"""Numbers and structures of squashfs 4.0, as Linux has them in ``fs/squashfs/squashfs_fs.h``; all little-endian."""
+"""Numbers and structures of squashfs 4.0, as defined by Linux in ``fs/squashfs/squashfs_fs.h``; all little-endian."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ bytes used, starts of the id, xattr, inode, directory, fragment and export table
 COMPRESSION_IDS = {"gzip": 1, "zstd": 6}
 
 FLAGS = 0xC0
-"""Duplicates are stored once, inodes are exportable: what mksquashfs sets by default."""
+"""Duplicates are stored once, inodes are exportable: the defaults of mksquashfs."""
 
 METADATA_SIZE = 8192
 """Uncompressed bytes of a metadata block; only the last one of a table is shorter."""
 
 METADATA_UNCOMPRESSED = 0x8000
-"""Bit of a metadata block's 16-bit header that says: stored as it is."""
+"""Bit of a metadata block's 16-bit header that marks a block stored uncompressed."""
 
 METADATA_HEADER = struct.Struct("<H")
 
 NONE_32 = 0xFFFFFFFF
 NONE_64 = 0xFFFFFFFFFFFFFFFF
-"""No fragment, no xattrs; no such table."""
+"""No fragment, no extended attributes; no such table."""
 
 MAX_32 = 0xFFFFFFFF
 
 EXTENDED = 7
-"""Added to the type of a basic inode it gives that of the extended one."""
+"""Added to the type of a basic inode, it gives the type of the extended one."""
 
 PAD = 4096
-"""The whole image is padded to this many bytes, as loop devices like it."""
+"""The whole image is padded to this many bytes, as loop devices require."""
 
 # Inodes. The first six fields are common: type, mode, index of uid, index of gid, mtime, number.
 DIRECTORY = struct.Struct("<4H2I2I2HI")
@@ -58,7 +58,7 @@ IPC = struct.Struct("<4H2II")
 EXTENDED_IPC = struct.Struct("<4H2I2I")
 """common; links, xattrs."""
 XATTR_INDEX = struct.Struct("<I")
-"""Behind the target of an extended symlink."""
+"""Follows the target of an extended symlink."""
 
 DIRECTORY_INDEX = struct.Struct("<3I")
 """offset of a header in the listing, start of its metadata block, length of the first name less one; then the name."""
@@ -80,7 +80,7 @@ FRAGMENT = struct.Struct("<QII")
 """start, stored size with bit 24 set when uncompressed, unused."""
 
 XATTR_ENTRY = struct.Struct("<2H")
-"""prefix, length of the name behind it; then the name, then the value's size and bytes."""
+"""prefix, length of the name after it; then the name, then the value's size and bytes."""
 XATTR_SIZE = struct.Struct("<I")
 XATTR_ELSEWHERE = struct.Struct("<IQ")
 """8, the size of what follows; reference of the value's size and bytes in another entry."""
@@ -105,11 +105,11 @@ MAX_XATTR_LIST = 65536
 
 @dataclass(frozen=True)
 class SquashfsOptions:
-    """Settings of an image that stand in its superblock or decide how its blocks are compressed.
+    """Settings of an image that are stored in its superblock or decide how its blocks are compressed.
 
     Attributes:
         compression: Codec of all blocks.
-        level: Level of the codec; the superblock does not tell it.
+        level: Level of the codec; not stored in the superblock.
         block_size: Bytes of a full data block, a power of two.
         mkfs_time: Seconds since 1970.
     """

@@ -1,4 +1,4 @@
-"""Inflating the blocks of an image, never to more than was asked for."""
+"""Inflate the blocks of an image, never to more bytes than expected."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def inflater(compression: int, block_size: int) -> Callable[[bytes, int], bytes]:
-    """Return what inflates a block: takes its bytes and the most that may come out.
+    """Return a function that inflates a block: it takes the block's bytes and the largest allowed result.
 
     Args:
-        compression: As the superblock has it.
+        compression: The superblock's code for it.
         block_size: Bytes of the image's largest block, which bound zstd's window as they do in Linux.
 
     Raises:
-        SquashfsError: It is neither gzip nor zstd; the function raises it for a damaged block.
+        SquashfsError: The compression is neither gzip nor zstd; the function itself raises it for a damaged block.
     """
     if compression == fmt.COMPRESSION_IDS["gzip"]:
         return _inflate_zlib

@@ -1,4 +1,4 @@
-"""The inode table: basic inodes if they are sufficient, else extended ones."""
+"""The inode table: basic inodes where they are sufficient, else extended ones."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Placement(NamedTuple):
 
 
 _NOWHERE = Placement(0, b"", -1, 0, 0)
-"""Of an empty file."""
+"""The placement of an empty file."""
 
 
 class InodeTable:
-    """Writes inodes one by one; everything that an inode refers to must have its place already."""
+    """Writes inodes one by one; everything that an inode refers to must have been placed before."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class InodeTable:
         self.stream = MetadataStream(compress)
         self.xattrs = XattrTable(compress)
         self.listings: dict[int, tuple[Listing, int]] = {}
-        """Listings of directories that wait for their inodes, with the parents' numbers, by inode number."""
+        """Listings of directories whose inodes are not written yet, with the parents' numbers, by inode number."""
         self._append = self.stream.append
         self._place = place
         self._ids = {number: index for index, number in enumerate(ids)}
@@ -71,7 +71,7 @@ class InodeTable:
             FIFO: self._ipc,
             SOCKET: self._ipc,
         }
-        """By kind, what appends an inode of a number and returns its reference.
+        """For each kind, the function that appends the inode with a number and returns its reference.
 
         Raises:
             SquashfsError: The placement is wrong.

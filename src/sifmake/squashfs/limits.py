@@ -1,4 +1,4 @@
-"""Every limit that squashfs 4.0 and Linux set to a tree, checked before a byte is written."""
+"""All limits of squashfs 4.0 and Linux for a tree, checked before a byte is written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_names(path: bytes, names: list[bytes]) -> None:
     together = b"".join(names)
     if b"/" in together or b"\0" in together or not names[0] or max(map(len, names)) > MAX_NAME:
         _refuse_name(path, next(name for name in names if not _is_name(name)))
-    # "." and ".." stand among the few names that begin with a byte up to 0x2e.
+    # "." and ".." are among the few names that begin with a byte up to 0x2e.
     for name in names:
         if name > b"..":
             break
@@ -58,7 +58,7 @@ def _refuse_name(path: bytes, name: bytes) -> None:
 
 
 def check_inodes(tree: Tree, inodes: Sequence[Inode]) -> None:
-    """Check what a tree's inodes say of themselves, without owners and extended attributes.
+    """Check a tree's inodes, except for owners and extended attributes.
 
     Raises:
         SquashfsError: A symlink's target, a device number or a kind is out of range.
@@ -102,7 +102,7 @@ def _path_of_last_id(tree: Tree) -> str:
 
 
 def check_xattrs(tree: Tree, inodes: Sequence[Inode]) -> None:
-    """Check extended attributes against what Linux reads back, xattr(7).
+    """Check extended attributes against the limits of Linux, xattr(7).
 
     Raises:
         SquashfsError: A name has more than 255 bytes, a value or a list of names more than 65,536.
@@ -117,19 +117,21 @@ def check_xattrs(tree: Tree, inodes: Sequence[Inode]) -> None:
 
 
 def show_key(name: bytes) -> str:
-    """Return the name of an extended attribute as text, cut where it is absurdly long."""
+    """Return the name of an extended attribute as text, cut if it is absurdly long."""
     text = name.decode("utf-8", "backslashreplace")
     return text if len(text) <= MAX_XATTR_NAME else text[:40] + "..."
 
 
 def clamped_times(tree: Tree, inodes: Sequence[Inode]) -> tuple[str, ...]:
-    """Return a warning that counts the times which squashfs cannot hold and names the first, or nothing."""
+    """Return a warning with the first time that squashfs cannot store and the number of such times, or nothing."""
     times = [inode.mtime for inode in inodes]
     if min(times) >= 0 and max(times) <= MAX_32:
         return ()
     count = len({id(inode) for inode in inodes if not 0 <= inode.mtime <= MAX_32})
     first = first_path(tree, lambda inode: not 0 <= inode.mtime <= MAX_32)
-    return (f"{first}: time before 1970 or after 2106 moved to the nearest that squashfs has ({count} in all)",)
+    return (
+        f"{first}: time before 1970 or after 2106 changed to the nearest time that squashfs can store ({count} in all)",
+    )
 
 
 def _refuse_xattrs(tree: Tree, xattrs: tuple[tuple[bytes, bytes], ...], what: str) -> None:

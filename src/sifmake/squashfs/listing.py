@@ -1,4 +1,4 @@
-"""Reading an untrusted directory entry by entry, checking the order by which Linux looks names up."""
+"""Read an untrusted directory entry by entry, checking the order on which Linux relies when it looks up names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Entry(NamedTuple):
 
     Attributes:
         name: The name.
-        reference: Where the inode is.
+        reference: Where its inode is.
         number: The inode's number.
         kind: Its basic type.
     """
@@ -34,8 +34,8 @@ class Entry(NamedTuple):
 def read_entries(image: StoredImage, folder: Node) -> Iterator[Entry]:
     """Yield the entries of a directory in ascending order of their names.
 
-    Linux searches names by the directory's index and stops at the first greater one, so a listing out of order, a name
-    that stands twice or an index that leads elsewhere would show it another file than a reader of the whole listing.
+    Linux searches names by the directory's index and stops at the first greater one, so with a listing out of order, a
+    duplicate name or a wrong index, Linux would see another file than a reader of the whole listing.
 
     Raises:
         SquashfsError: The listing or its index is damaged.
@@ -61,7 +61,7 @@ def read_entries(image: StoredImage, folder: Node) -> Iterator[Entry]:
             name = cursor.bytes(length + 1)
             if name <= last or name in _NOT_NAMES or b"/" in name or b"\0" in name:
                 raise SquashfsError(
-                    f"the name {name!r} is out of order, there twice or none at all", where=folder.where
+                    f"the name {name!r} is out of order, a duplicate or not a valid name", where=folder.where
                 )
             if not number:
                 index.check(*here, name)
@@ -89,7 +89,7 @@ class _Index:
         return offset, start, self._records.bytes(length + 1)
 
     def check(self, offset: int, start: int, name: bytes) -> None:
-        """Compare a header's place and first name with the next record, if that is for it."""
+        """Compare a header's place and first name with the next record, if the record belongs to it."""
         if self._next and self._next[0] <= offset:
             if self._next != (offset, start, name):
                 raise _damaged(self._folder)

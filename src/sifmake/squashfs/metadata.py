@@ -1,4 +1,4 @@
-"""Streams of metadata blocks, and tables of fixed records that an index of block starts leads to."""
+"""Streams of metadata blocks, and tables of fixed records with an index of block starts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class MetadataStream:
-    """Bytes cut into compressed blocks of 8 KiB, each behind its 16-bit header.
+    """Bytes cut into compressed blocks of 8 KiB, each after its 16-bit header.
 
-    A place in the stream is named by a reference: the start of its block among the compressed bytes, shifted left by
+    A place in the stream is given by a reference: the start of its block among the compressed bytes, shifted left by
     16, and the offset in the uncompressed block.
     """
 
@@ -45,7 +45,7 @@ class MetadataStream:
         return reference
 
     def finish(self) -> bytearray:
-        """Return all blocks, stored; nothing may be appended afterwards."""
+        """Return all blocks as stored; nothing may be appended afterwards."""
         if self._pending:
             self._store(bytes(self._pending))
         return self._stored
@@ -69,7 +69,7 @@ class MetadataStream:
 
 
 def indexed_table(records: bytes, position: int, compress: Callable[[bytes], bytes]) -> tuple[bytearray, bytes]:
-    """Return a table's metadata blocks, which begin at a position of the image, and the index of their starts."""
+    """Return a table's metadata blocks, placed at a position of the image, and the index of their starts."""
     stream = MetadataStream(compress)
     stream.append(records)
     blocks = stream.finish()

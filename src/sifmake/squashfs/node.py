@@ -1,4 +1,4 @@
-"""One name of an image that is read, and its inode."""
+"""A name in an image, and its inode."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Listing(NamedTuple):
 
 
 class Node(NamedTuple):
-    """One name in the image.
+    """A name in the image.
 
     Attributes:
         path: Without a leading slash; empty for the root.
@@ -44,7 +44,7 @@ class Node(NamedTuple):
         gid: Group.
         mtime: Seconds since 1970.
         number: Inode number; no two inodes of an image have the same.
-        reference: Where the inode is: metadata block and offset. Equal for hard links, and only for them.
+        reference: Where the inode is: metadata block and offset. Equal only for hard links to the same inode.
         size: Bytes of a regular file.
         target: Of a symlink.
         device: Device word of a device node, as the kernel packs it.
@@ -76,7 +76,7 @@ class Node(NamedTuple):
 
     @property
     def where(self) -> str:
-        """The path for messages."""
+        """The path, for messages."""
         return "/" + self.path.decode("utf-8", "backslashreplace")
 
 
@@ -139,7 +139,7 @@ def _symlink(node: Node, cursor: Cursor, *, extended: bool) -> Node:
 
 
 def _last(cursor: Cursor, *, extended: bool) -> int:
-    """Return the number of the attributes, which ends extended inodes."""
+    """Return the number of the attribute set, the last field of extended inodes."""
     return cursor.take(_ONE)[0] if extended else fmt.NONE_32
 
 

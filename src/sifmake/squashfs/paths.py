@@ -1,4 +1,4 @@
-"""Naming the places of a tree for people."""
+"""Readable names for the places in a tree."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def shown_path(path: bytes) -> str:
-    """Return a path as text, absolute, with bytes that are no UTF-8 escaped."""
+    """Return a path as text, absolute, with bytes that are not UTF-8 escaped."""
     return "/" + path.decode("utf-8", "backslashreplace")
 
 
 def first_path(tree: Tree, matches: Callable[[Inode], bool]) -> str:
-    """Return, readable, the first path in the tree's order whose inode matches."""
+    """Return, as text, the first path in the tree's order whose inode matches."""
     return shown_path(next(path for path, inode in tree.walk() if matches(inode)))

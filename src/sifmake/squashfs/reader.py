@@ -1,4 +1,4 @@
-"""Reading untrusted squashfs 4.0 images without mounting them: names, attributes and file contents."""
+"""Read untrusted squashfs 4.0 images without mounting them: names, attributes and file contents."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _UNCOMPRESSED = 1 << 24
 _SIZE = _UNCOMPRESSED - 1
 _CACHED_FRAGMENT_BYTES = 16 * MIB
 _WORDS = 1024
-"""Block words of a file that are read at a time."""
+"""Block words of a file to read at a time."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def _named(method: Callable[Concatenate[SquashfsReader, P], T]) -> Callable[Concatenate[SquashfsReader, P], T]:
-    """Make the errors of a method name the image, because two are open during a comparison."""
+    """Make the errors of a method name the image, because two images are open during a comparison."""
 
     @wraps(method)
     def wrapper(reader: SquashfsReader, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -68,8 +68,8 @@ class Block(NamedTuple):
     Attributes:
         place: Where it is stored.
         word: Its stored size, bit 24 set when not compressed; 0 for a block of zeros.
-        size: Bytes of the file in it.
-        offset: Where they begin in the fragment block; None for a block of the file alone.
+        size: Number of the file's bytes in it.
+        offset: Where they begin in the fragment block; None for a block that only this file has.
     """
 
     place: int
@@ -79,7 +79,7 @@ class Block(NamedTuple):
 
 
 class SquashfsReader:
-    """An image that is read through a function.
+    """A squashfs image, read through a function.
 
     Attributes:
         block_size: Bytes of a full block.
@@ -93,7 +93,7 @@ class SquashfsReader:
         Args:
             read_at: Returns as many bytes (first argument) from an offset (second), fewer at the end.
             limits: Bounds on what reading may cost.
-            name: What errors of later methods call the image; those of this one leave it to the caller.
+            name: The image's name in the errors of later methods; errors of this one leave naming to the caller.
 
         Raises:
             SquashfsError: It is not a squashfs 4.0 with gzip or zstd blocks.
@@ -106,18 +106,18 @@ class SquashfsReader:
         self._fragments: dict[tuple[int, int], bytes] = {}
 
     def at_fault(self, error: SquashfsError) -> SifmakeError:
-        """Return an error with the name of the image put before."""
+        """Return an error with the name of the image in front."""
         return error.within(self._name) if self._name else error
 
     @_named_all
     def walk(self) -> Iterator[Node]:
         """Yield everything in the image in ascending order of paths, so that parents come first.
 
-        A hard link is another name of the same inode; two inodes of one number are damage, because Linux would show
-        one of them under the names of both.
+        A hard link is another name of the same inode; two inodes with the same number are damage, because Linux would
+        show one of them under both names.
 
         Raises:
-            SquashfsError: The image is damaged, or its listing is beyond a limit.
+            SquashfsError: The image is damaged, or its listing exceeds a limit.
         """
         numbers: dict[int, int] = {}
         root = read_inode(self._image, self._ids, b"", self._image.head.root)
@@ -144,17 +144,17 @@ class SquashfsReader:
         for entry in read_entries(self._image, folder):
             node = read_inode(self._image, self._ids, prefix + entry.name, entry.reference)
             if (node.number, node.kind) != (entry.number, entry.kind):
-                what = "its directory gives it another number or type than its inode"
+                what = "its number or type in the directory differs from its inode"
                 raise SquashfsError(what, where=node.where)
             yield node
         self._image.budget.close_folder()
 
     @_named_all
     def blocks(self, node: Node) -> Iterator[Block]:
-        """Yield what a regular file consists of, in order.
+        """Yield the blocks of a regular file, in order.
 
         Raises:
-            SquashfsError: The image is damaged, or its files come to more bytes than the limit for them.
+            SquashfsError: The image is damaged, or its files have more bytes than the limit allows.
         """
         self._image.budget.check_data(node.size)
         count, tail = divmod(node.size, self.block_size)
@@ -174,7 +174,7 @@ class SquashfsReader:
         """Return the bytes of a block.
 
         Raises:
-            SquashfsError: The image is damaged, or its files come to more bytes than the limit for them.
+            SquashfsError: The image is damaged, or its files have more bytes than the limit allows.
         """
         if block.offset is not None:
             content = self._tails(block)[block.offset : block.offset + block.size]
@@ -186,21 +186,21 @@ class SquashfsReader:
 
     @_named
     def stored(self, block: Block) -> tuple[int, bytes]:
-        """Return how a block is stored: its codec and the bytes that are not yet inflated; none for a hole.
+        """Return how a block is stored: its codec and its stored bytes; no bytes for a hole.
 
         Raises:
-            SquashfsError: The image is damaged, or its files come to more bytes than the limit for them.
+            SquashfsError: The image is damaged, or its files have more bytes than the limit allows.
         """
         if block.offset is not None:
             self._image.budget.count_data(block.word & _SIZE)
         return self._stored(block)
 
     def chunks(self, node: Node) -> Iterator[bytes]:
-        """Yield the bytes of a regular file, block by block; raises as :meth:`content`."""
+        """Yield the bytes of a regular file, block by block; raises like :meth:`content`."""
         return map(self.content, self.blocks(node))
 
     def digest(self, node: Node) -> bytes:
-        """Return the SHA-256 of a regular file's bytes; raises as :meth:`content`."""
+        """Return the SHA-256 of a regular file's bytes; raises like :meth:`content`."""
         total = hashlib.sha256()
         for chunk in self.chunks(node):
             total.update(chunk)
@@ -211,7 +211,7 @@ class SquashfsReader:
         """Return the extended attributes of a node, by full name.
 
         Raises:
-            SquashfsError: The image is damaged, or they are beyond a limit.
+            SquashfsError: The image is damaged, or they exceed a limit.
         """
         return read_set(self._image, node)
 
@@ -232,7 +232,7 @@ class SquashfsReader:
         return self._image.row(head.fragment_table, node.fragment, fmt.FRAGMENT)
 
     def _tails(self, block: Block) -> bytes:
-        """Return a fragment block; the last ones are kept, because files that lie together have their tails there."""
+        """Return a fragment block; the last ones are cached, because neighbouring files have their tails in them."""
         found = self._fragments.pop((block.place, block.word), None)
         if found is None:
             self._count(self.block_size, block.word)

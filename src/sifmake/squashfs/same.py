@@ -1,4 +1,4 @@
-"""Compare files of two images, without inflating blocks that are stored alike."""
+"""Compare files of two images, without inflating blocks whose stored bytes are equal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class FileComparison:
-    """Compares files of two images; remembers which fragment blocks are stored alike."""
+    """Compares files of two images; remembers which fragment blocks have equal stored bytes."""
 
     def __init__(self, old: SquashfsReader, new: SquashfsReader) -> None:
         self._old = old
@@ -17,10 +17,10 @@ class FileComparison:
         self._fragments: dict[tuple[int, int, int, int], bool] = {}
 
     def same(self, before: Node, after: Node) -> bool:
-        """Whether a file of the old image and one of the new have the same bytes.
+        """Whether a file of the old image and a file of the new one have the same bytes.
 
         Raises:
-            SquashfsError: An image is damaged, or its files come to more bytes than the limit for them.
+            SquashfsError: An image is damaged, or its files have more bytes than the limit allows.
         """
         if before.size != after.size:
             return False

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 _CACHED_BLOCKS = 1024
 _LAST_PLACE = (1 << 63) - 1
-"""The system takes no larger offset."""
+"""The largest offset that the system accepts."""
 _SMALLEST_BLOCK = 1 << 12
 _LARGEST_BLOCK = 1 << 20
-"""Block sizes that squashfs allows, powers of two between them included."""
+"""Smallest and largest block size of squashfs; sizes are powers of two."""
 
 
 class _Superblock(NamedTuple):
@@ -49,11 +49,11 @@ class _Superblock(NamedTuple):
 
 
 class StoredImage:
-    """An image that is read through a function.
+    """A squashfs image, read through a function.
 
     Attributes:
         head: The superblock.
-        inflate: Inflates a block; takes its bytes and the most that may come out.
+        inflate: Inflates a block; takes its bytes and the largest allowed result.
         budget: What reading may still cost.
     """
 
@@ -82,7 +82,7 @@ class StoredImage:
         """Return bytes at a place of the image.
 
         Raises:
-            SquashfsError: They go beyond the image's end.
+            SquashfsError: They extend beyond the image's end.
         """
         if place + size > min(self.head.bytes_used, _LAST_PLACE):
             raise SquashfsError("a position is after the end of the image")
@@ -92,7 +92,7 @@ class StoredImage:
         return data
 
     def metadata_block(self, place: int) -> tuple[bytes, int]:
-        """Return the content of a metadata block and the place behind it."""
+        """Return the content of a metadata block and the place after it."""
         found = self._cache.get(place)
         if found is None:
             (header,) = fmt.METADATA_HEADER.unpack(self.exactly(2, place))
@@ -109,7 +109,7 @@ class StoredImage:
         return found
 
     def row(self, table: int, number: int, form: struct.Struct) -> tuple[int, ...]:
-        """Return a row of a table whose metadata blocks are listed by their places."""
+        """Return a row of a table whose metadata blocks have an index of their starts."""
         block, index = divmod(number, fmt.METADATA_SIZE // form.size)
         (place,) = _PLACE.unpack(self.exactly(_PLACE.size, table + _PLACE.size * block))
         return Cursor(self, place, index * form.size).take(form)
@@ -126,14 +126,14 @@ class StoredImage:
 
 
 class Cursor:
-    """Takes structures one after another from metadata blocks that follow each other."""
+    """Reads consecutive structures from consecutive metadata blocks."""
 
     __slots__ = ("_data", "_image", "_next", "offset", "place")
 
     def __init__(self, image: StoredImage, place: int, offset: int) -> None:
         """Start at an offset in the metadata block at a place; SquashfsError if the block does not reach that far.
 
-        At the very end of a full block the next one goes on.
+        At the very end of a full block, reading continues in the next one.
         """
         self._image = image
         self.place = place
@@ -143,7 +143,7 @@ class Cursor:
             raise SquashfsError("a reference leads beyond its metadata block")
 
     def settle(self) -> None:
-        """Go to the next block if nothing is left of this one."""
+        """Continue with the next block if this one is used up."""
         if self.offset == len(self._data):
             if self.offset != fmt.METADATA_SIZE:
                 raise SquashfsError("a table ends too early")

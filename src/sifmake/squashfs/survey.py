@@ -1,4 +1,4 @@
-"""The first pass over a tree: the order, numbers and links of its inodes, and what cannot be kept."""
+"""The first pass over a tree: the order, numbers and links of its inodes, and what squashfs cannot store."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Directory(NamedTuple):
-    """A directory that is to be written.
+    """A directory to write.
 
     Attributes:
         inode: The directory itself.
-        parent: The one above; None of the root.
+        parent: The parent directory; None for the root.
         names: Names in it in the order of their bytes.
         subdirectories: How many of its children are directories.
         first: Number of the first inode that has its only or first name here; those that follow count from it.
@@ -37,13 +37,13 @@ class Directory(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass found.
+    """The result of the first pass.
 
     Attributes:
         directories: All of them, parents before children.
         inode_count: Count of inodes; their numbers begin with 1.
         ids: Numeric owners and groups in use, ascending.
-        warnings: What cannot be kept as it is, for the user.
+        warnings: What squashfs cannot store unchanged, for the user.
     """
 
     directories: list[Directory]
@@ -64,8 +64,8 @@ def check_tree(tree: Tree) -> tuple[str, ...]:
 def survey_tree(tree: Tree) -> Survey:
     """Number the inodes, count their links, and check all limits.
 
-    Children of one directory have numbers in a row, so that one directory header serves as many as it can. What has
-    one name and is not a directory does not get its number here: it follows from the place of the name.
+    Children of one directory have consecutive numbers, so that one directory header serves as many as possible. Inodes
+    with one name that are not directories do not get their number here: it follows from the place of the name.
 
     Raises:
         SquashfsError: The tree does not fit into squashfs 4.0; the error names the path.
@@ -80,16 +80,16 @@ def survey_tree(tree: Tree) -> Survey:
 
 
 _SEEN = -1
-"""Number of a directory that the walk has come to: a set of a million identities would take 90 MB."""
+"""Number of a directory that the walk has reached; a set of a million identities would take 90 MB instead."""
 _NOTHING: list[bytes] = []
-"""Names in every empty directory."""
+"""The names in an empty directory, shared by all of them."""
 
 _Walked = tuple["Inode", "Inode | None", list[bytes], int]
-"""What :class:`Directory` says but for the number."""
+"""The fields of :class:`Directory` except the number."""
 
 
 def _walk(root: Inode) -> tuple[list[_Walked], list[Inode]]:
-    """Return all directories and, behind the root, what stands under each of their names, hard links repeated."""
+    """Return all directories and the inodes of all names, root first, with hard links repeated."""
     found = [root]
     directories: list[_Walked] = []
     stack: list[tuple[bytes, Inode, Inode | None]] = [(b"", root, None)]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _AT_ONCE = 4096
-"""Numbers that are packed in one call, which has an object for each."""
+"""Numbers packed in one call, which needs an object for each."""
 
 
 class Fragment(NamedTuple):
@@ -44,14 +44,14 @@ class Fragment(NamedTuple):
 
 @dataclass(frozen=True)
 class Tables:
-    """What makes a data region a squashfs.
+    """The parts that turn a data region into a squashfs image.
 
     Attributes:
         superblock: The first 96 bytes of the image.
-        tail: Everything behind the data region, zero padding to 4 KiB of the whole image included.
+        tail: Everything after the data region, including the zero padding of the image to 4 KiB.
         bytes_used: Size of the image without the padding.
         inode_count: Number of inodes.
-        warnings: What could not be kept, for the user.
+        warnings: What squashfs could not store, for the user.
     """
 
     superblock: bytes
@@ -63,18 +63,18 @@ class Tables:
 
 @dataclass(frozen=True)
 class Draft:
-    """Everything of an image's tables that does not depend on how long its data region is.
+    """The parts of an image's tables that do not depend on the length of its data region.
 
     Attributes:
-        survey: What the tree holds.
+        survey: The content of the tree.
         references: Of all inodes by their numbers, from number 1 on.
         inodes: The finished inode table.
         directories: The finished directory table.
         xattrs: The extended attributes.
         root: Reference of the root's inode.
         fragments: Count of fragment blocks.
-        compress: Compresses one metadata block as the image's codec does.
-        options: What the superblock says.
+        compress: Compresses one metadata block with the image's codec.
+        options: Settings for the superblock.
     """
 
     survey: Survey
@@ -88,7 +88,7 @@ class Draft:
     options: fmt.SquashfsOptions
 
     def finish(self, fragments: Sequence[Fragment], data_end: int) -> Tables:
-        """Put the tables behind a data region.
+        """Put the tables after a data region.
 
         Args:
             fragments: All fragment blocks, as many as were announced.
@@ -127,11 +127,11 @@ def draft_tables(
     """Build all tables that do not depend on the sizes of fragment blocks.
 
     Args:
-        tree: What the image holds; numbers and links of its inodes are set.
-        place: Says where the bytes of a file with content are; called once per inode.
+        tree: The content of the image; sets numbers and links of its inodes.
+        place: Returns where the bytes of a file with content are; called once per inode.
         fragments: How many fragment blocks there will be.
-        compress: Compresses one metadata block as the image's codec does.
-        options: What the superblock says.
+        compress: Compresses one metadata block with the image's codec.
+        options: Settings for the superblock.
 
     Raises:
         SquashfsError: The tree does not fit into squashfs 4.0; raised before ``place`` is called the first time,
@@ -152,12 +152,12 @@ def draft_tables(
 
 
 def _write_tree(survey: Survey, inodes: InodeTable, directories: DirectoryTable) -> int:
-    """Write directories from the deepest up, each with the inodes of all its children side by side.
+    """Write directories from the deepest up, each with the inodes of its children next to each other.
 
     Returns:
         The reference of the root's inode.
     """
-    above_root = survey.inode_count + 1  # what mksquashfs calls the root's parent
+    above_root = survey.inode_count + 1  # the number that mksquashfs uses for the root's parent
     for directory in reversed(survey.directories):
         listing, parent = directories.write(directory), directory.parent
         inodes.listings[directory.inode.number] = listing, parent.number if parent else above_root
@@ -166,7 +166,7 @@ def _write_tree(survey: Survey, inodes: InodeTable, directories: DirectoryTable)
 
 
 class _Image:
-    """The end of the image, growing."""
+    """The growing end of the image."""
 
     def __init__(self, data_end: int, compress: Callable[[bytes], bytes]) -> None:
         self.tail = bytearray()
@@ -183,7 +183,7 @@ class _Image:
         return start
 
     def add_table(self, records: bytes) -> int:
-        """Add blocks of records and the index of their starts; return where the index stands."""
+        """Add blocks of records and the index of their starts; return where the index is."""
         blocks, index = indexed_table(records, self.end, self._compress)
         self.add(blocks)
         return self.add(index)

@@ -1,4 +1,4 @@
-"""The table of extended attributes: each set once, each longer value once."""
+"""The table of extended attributes: each set and each longer value is stored once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class XattrTable:
         self._values: dict[bytes, int] = {}
 
     def number(self, xattrs: Xattrs) -> int:
-        """Return the number of a set, which is added when it is new; NONE_32 when nothing of it can be kept."""
+        """Return the number of a set, and add it if it is new; NONE_32 if squashfs can store none of it."""
         known = self._numbers.get(xattrs)
         if known is None:
             kept = tuple(pair for pair in xattrs if _prefix(pair[0]))
@@ -70,7 +70,7 @@ class XattrTable:
         return reference
 
     def table(self, position: int) -> tuple[bytes | bytearray, int | None]:
-        """Return the table's bytes, to stand at a position of the image, and where its header is; None: no table."""
+        """Return the table's bytes, for a position of the image, and where its header is; None if there is no table."""
         if not self._sets:
             return b"", None
         entries = self._entries.finish()
@@ -84,7 +84,7 @@ def _prefix(name: bytes) -> bytes:
 
 
 def dropped_xattrs(tree: Tree, inodes: Sequence[Inode]) -> tuple[str, ...]:
-    """Return one warning per attribute that squashfs cannot hold, each with the count and the first path."""
+    """Return one warning per attribute that squashfs cannot store, each with the count and the first path."""
     sets = {inode.xattrs for inode in inodes if inode.xattrs}
     if all(_prefix(name) for xattrs in sets for name, _ in xattrs):
         return ()

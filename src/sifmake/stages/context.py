@@ -82,6 +82,6 @@ class StageContext:
 
     def make_again(self, stage: str, path: Path) -> dict[str, Any]:
         """Remove a damaged big file and make it again, with the files it is made from if they are missing."""
-        self.project.progress.warning(f"{path} was damaged after it was made; it will be made again")
+        self.project.progress.warning(f"{path} was damaged after it was built; it will be rebuilt")
         path.unlink(missing_ok=True)
         return self.make(stage)

@@ -171,7 +171,7 @@ def _copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) 
     try:
         _copy(project, path, target, lock.file)
     except (SourceError, SifError):
-        project.progress.warning(f"{path} is damaged; it will be fetched again")
+        project.progress.warning(f"{path} is damaged; it will be downloaded again")
         project.store.sifs.drop(path)
         _copy(project, _stored(project, name, lock), target, lock.file)
 
