@@ -123,7 +123,7 @@ def test_a_later_member_cut_anywhere_is_refused(name):
 @pytest.mark.parametrize("name", CHECKED)
 @pytest.mark.parametrize("garbage", [b"\0", b"\0" * 512, b"garbage", b"\x1f", b"\x28\xb5"])
 def test_nothing_may_follow(name, garbage):
-    with pytest.raises(LayerError, match=f"{name} stream is followed"):
+    with pytest.raises(LayerError, match=f"{name} stream has trailing garbage"):
         inflated(CHECKED[name] + garbage)
 
 
@@ -147,9 +147,9 @@ DAMAGED = {
     "reserved flag": (gzip_with(0x20, b""), "reserved flags"),
     "wrong header checksum": (gzip_with(2, b"\1\2"), "gzip stream is damaged"),
     "method that is not deflate": (b"\x1f\x8b\x07" + CHECKED["gzip"][3:], "gzip stream is damaged"),
-    "member without magic": (CHECKED["gzip"] + b"\x1f\x8c" + CHECKED["gzip"][2:], "followed"),
-    "gzip behind zstd": (CHECKED["zstd"] + CHECKED["gzip"], "zstd stream is followed"),
-    "zstd behind gzip": (CHECKED["gzip"] + CHECKED["zstd"], "gzip stream is followed"),
+    "member without magic": (CHECKED["gzip"] + b"\x1f\x8c" + CHECKED["gzip"][2:], "trailing garbage"),
+    "gzip behind zstd": (CHECKED["zstd"] + CHECKED["gzip"], "zstd stream has trailing garbage"),
+    "zstd behind gzip": (CHECKED["gzip"] + CHECKED["zstd"], "gzip stream has trailing garbage"),
     "dictionary": (
         zstd.compress(SMALL, zstd_dict=zstd.ZstdDict(b"\x37\xa4\x30\xec" + SMALL, is_raw=True).as_prefix),
         "zstd stream is damaged",

@@ -228,7 +228,7 @@ def test_a_fifo_is_no_pack(tmp_path):
 def test_no_descriptor_stays_open_for_a_pack_that_is_refused(path):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        with pytest.raises(PackDamagedError, match="something else"):
+        with pytest.raises(PackDamagedError, match="pack of another layer"):
             open_pack(path, KEY[:-1])
     assert len(os.listdir("/proc/self/fd")) == before
 

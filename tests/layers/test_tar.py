@@ -278,8 +278,8 @@ def test_the_stream_is_read_to_its_end():
 LIMITED = {
     "entries": (Limits(layer_entries=2), file(b"a") * 3, "more than 2 entries"),
     "file": (Limits(file_bytes=10), file(b"a", b"x" * 11), "a file has 11 bytes; 10 are allowed"),
-    "sparse file": (Limits(file_bytes=10), sparse_0_1(11, [(0, 1)], b"x"), "a sparse file of 11 bytes"),
-    "sparse regions": (Limits(sparse_regions=2), sparse_0_1(9, [(1, 1), (3, 1), (5, 1)], b"xyz"), "map of 3 regions"),
+    "sparse file": (Limits(file_bytes=10), sparse_0_1(11, [(0, 1)], b"x"), "a sparse file has 11 bytes"),
+    "sparse regions": (Limits(sparse_regions=2), sparse_0_1(9, [(1, 1), (3, 1), (5, 1)], b"xyz"), "map has 3 regions"),
     "sparse regions 1.0": (
         Limits(sparse_regions=2),
         sparse_1_0(9, None, [(1, 1), (3, 1), (5, 1)], b"xyz"),
@@ -289,7 +289,7 @@ LIMITED = {
     "old sparse without end": (
         Limits(sparse_regions=100),
         old_sparse(9, [(0, 1)] * 4, b"", [(0, 1)])[:512] + (octal(0, 12) * 42 + b"\x01" * 8) * 10,
-        "map of 101 regions",
+        "map has 101 regions",
     ),
     "pax": (Limits(pax_bytes=600), pax((b"comment", b"c" * 600)), "an extended header has 613 bytes"),
     "pax records": (
@@ -324,7 +324,7 @@ def test_an_endless_chain_of_headers_does_not_recurse():
 
 WHERE = {
     "in an entry": (block(b"etc/pass\xffwd\n", size=2000) + bytes(600), r"etc/pass\udcffwd\n (tar byte 1112)"),
-    "behind an entry": (file(b"etc/passwd") + b"x" * 512, "behind etc/passwd (tar byte 1024)"),
+    "behind an entry": (file(b"etc/passwd") + b"x" * 512, "after etc/passwd (tar byte 1024)"),
     "at the start": (b"x" * 512, "tar byte 512"),
     "long name": (pax((b"path", b"some/name"), (b"uid", b"-1")) + file(b"x"), "some/name (tar byte 1536)"),
 }

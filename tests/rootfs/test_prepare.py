@@ -314,5 +314,5 @@ def test_texts_that_come_to_too_much_are_left_out_of_what_inspect_shows():
     attributes = json.loads(built.prepared.objects.inspect)["data"]["attributes"]
     assert len(built.prepared.objects.inspect) < 4 << 20
     assert attributes["helpfile"] == "help"
-    (warning,) = [line for line in built.warnings if "inspect shows" in line]
+    (warning,) = [line for line in built.warnings if "shown by inspect" in line]
     assert warning.startswith("499 scripts and texts, first /.singularity.d/env/90001-environment.sh, are not shown")
