@@ -62,11 +62,22 @@ def test_what_is_not_there_has_no_owner(anyone, command):
 
 
 def test_device_nodes(builder):
-    done = builder.run("mknod /null2 c 1 3 || echo refused; mknod /pipe p")
-    assert done.layer["pipe"].kind == "fifo"
-    assert ("refused\n" in done.output) == (builder.mode == "subuid")
-    assert ("null2" in done.names) == (builder.mode == "root")
-    assert done.faked == (["the device node /null2"] if builder.mode == "single" else [])
+    done = builder.run(
+        "mknod -m 640 /null2 c 1 3 && chmod 604 /null2 || echo refused; mknod /b b 7 70000; mknod /pipe p"
+    )
+    if builder.mode == "subuid":
+        assert "refused\n" in done.output
+        assert done.names == []
+        return
+    assert done.status == 0
+    found = {path: (row.kind, row.device, row.mode) for path, row in done.layer.items()}
+    assert found == {
+        "null2": ("char", [1, 3], 0o604),
+        "b": ("block", [7, 70000], 0o664),
+        "pipe": ("fifo", [0, 0], 0o664),
+    }
+    faked = ["the device node /null2", "the device node /b"]
+    assert done.faked == (faked if builder.mode == "single" else [])
 
 
 def test_device_nodes_that_were_made_cannot_be_opened(builders):

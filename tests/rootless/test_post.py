@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from support.rootless import NEEDS_ROOTLESS
@@ -71,7 +73,6 @@ def test_processes_that_are_left_end_with_the_script(builder):
 
 
 def all_command_lines():
-    from pathlib import Path
 
     lines = []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
@@ -157,3 +158,30 @@ def test_layers_lie_over_each_other(builder):
         assert [done.layer[path].kind for path in ("etc/later", "o/gone")] == ["whiteout", "whiteout"]
         row = done.layer["o/uno"]
         assert (done.layer[row.target] if row.kind == "hard" else row).owner == [8, 7]
+
+
+def test_a_script_of_the_host_sees_the_host_and_changes_the_tree(builder):
+    script = """
+    test -d /var/lib; echo x > "$APPTAINER_ROOTFS/made"
+    chown 5:6 "$SINGULARITY_ROOTFS/made"; stat -c %u:%g "$APPTAINER_ROOTFS/made"
+    rm "$APPTAINER_ROOTFS/bin/yes"; echo "$0"
+    set -- /proc/[0-9]*; echo $#; pwd
+    """
+    done = builder.run(script, setup=True)
+    assert done.status == 0
+    said = [line for line in done.output.splitlines() if line[0] != "+"]
+    assert said[0] == "5:6"
+    assert said[1].endswith("/script")
+    assert said[2:] == ["2", str(Path.cwd())]
+    assert {path: row.kind for path, row in done.layer.items()} == {"bin": "dir", "bin/yes": "whiteout", "made": "file"}
+    assert done.layer["made"].owner == [5, 6]
+
+
+@pytest.mark.parametrize(("privileged", "mask"), [(False, 0xA80425FB), (True, None)])
+def test_capabilities_are_those_that_docker_gives(builder, privileged, mask):
+    done = builder.run("grep CapEff /proc/self/status", privileged=privileged)
+    found = int(done.output.split()[-1], 16)
+    if mask:
+        assert found == mask
+    else:
+        assert found & (1 << 21)  # CAP_SYS_ADMIN

@@ -41,6 +41,7 @@ def entry_row(entry, content):
         "mode": entry.mode,
         "owner": [entry.uid, entry.gid],
         "mtime": entry.mtime,
+        "device": [entry.major, entry.minor],
         "target": entry.target.decode(),
         "text": data[:200].decode("latin-1"),
         "sha256": hashlib.sha256(data).hexdigest(),

@@ -107,6 +107,15 @@ class CallerFiles:
         """Return the name that the kernel knows for a file that is open here."""
         return os.readlink(os.fsencode(f"self/fd/{fd}"), dir_fd=self.proc).rpartition(b"/")[2]
 
+    def umask(self, pid: int) -> int:
+        """Return the file mode creation mask of a process (proc(5), status)."""
+        fd = os.open(f"{pid}/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.proc)
+        try:
+            lines = os.read(fd, _LONGEST).splitlines()
+        finally:
+            os.close(fd)
+        return next((int(line.split()[1], 8) for line in lines if line.startswith(b"Umask:")), 0o022)
+
     def mount(self, pid: int) -> int:
         """Return the number of the mount that a process has as its root."""
         fd = os.open(f"{pid}/root", os.O_PATH | os.O_CLOEXEC, dir_fd=self.proc)

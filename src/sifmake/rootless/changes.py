@@ -9,16 +9,19 @@ import stat
 from typing import NamedTuple
 
 from sifmake.rootless.errors import RootlessError
-from sifmake.rootless.owners import NOTE, noted_owner
+from sifmake.rootless.owners import DEVICE, NOTE, noted_device, noted_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from sifmake.rootless.owners import Device
+
     FindOwner = Callable[[bytes], tuple[int, int] | None]
     """Returns the owner that a path was given and could not have."""
 
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
+_OURS_AND_OVERLAYS = (*_OVERLAY, NOTE, DEVICE)
 _CAPABILITY = "security.capability"
 _UNREADABLE = ("redirect", "metacopy")
 _OURS = frozenset({b".post.script", b".post.before", b".post.after", b".build.labels"})
@@ -36,6 +39,7 @@ class Change(NamedTuple):
         owner: User and group.
         xattrs: Extended attributes, sorted.
         opaque: Whether nothing of a folder is seen that was below.
+        device: What a file stands for that could not be made.
     """
 
     path: bytes
@@ -43,6 +47,7 @@ class Change(NamedTuple):
     owner: tuple[int, int] = (0, 0)
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     opaque: bool = False
+    device: Device | None = None
 
 
 class Changes:
@@ -118,7 +123,7 @@ class Changes:
     def _change(self, path: bytes, status: os.stat_result) -> Change:
         names = os.listxattr(path or b".", follow_symlinks=False)
         values = {name: os.getxattr(path or b".", name, follow_symlinks=False) for name in sorted(names)}
-        own = {name: value for name, value in values.items() if not name.startswith(_OVERLAY) and name != NOTE}
+        own = {name: value for name, value in values.items() if not name.startswith(_OURS_AND_OVERLAYS)}
         for name in _UNREADABLE:
             if any(prefix + name in values for prefix in _OVERLAY):
                 raise RootlessError(f"an overlay with {name} cannot be read", where=os.fsdecode(path))
@@ -131,7 +136,7 @@ class Changes:
         opaque = any(values.get(prefix + "opaque") == b"y" for prefix in _OVERLAY)
         if any(prefix + "whiteout" in values for prefix in _OVERLAY) and stat.S_ISREG(status.st_mode):
             return Change(path)
-        return Change(path, status, owner, xattrs, opaque)
+        return Change(path, status, owner, xattrs, opaque, noted_device(values.get(DEVICE)))
 
 
 class OverlayChanges(Changes):

@@ -126,13 +126,6 @@ class Identities:
         if self._known or identity != _ROOT:
             self._known[pid] = (self._birth(pid), identity)
 
-    def umask(self, pid: int) -> int:
-        """Return the file mode creation mask of a process."""
-        for line in self._read(f"{pid}/status").splitlines():
-            if line.startswith(b"Umask:"):
-                return int(line.split()[1], 8)
-        return 0o022
-
     def _birth(self, pid: int) -> bytes:
         """Return when a process began, which tells it from a later one of the same number (proc(5), stat)."""
         return self._read(f"{pid}/stat").rpartition(b")")[2].split()[19]

@@ -72,7 +72,7 @@ class IdentityAnswers:
         path = self._memory.text(call.pid, rest[0])
         self._files.stand(call.pid, folder, path)
         self._listener.demand(call)
-        mask = self._identities.umask(call.pid)
+        mask = self._files.umask(call.pid)
         if call.name.startswith("mkdir"):
             return self._make_folder(call, path, rest[1] & _MODE & ~mask, owner)
         flags, mode = (os.O_WRONLY | os.O_TRUNC, rest[1]) if call.name == "creat" else (signed(rest[1]), rest[2])

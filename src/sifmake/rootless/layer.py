@@ -80,7 +80,9 @@ class _Writer:
             if first != path:
                 self._record(path, HARDLINK, target=first)
                 return
-        if kind == FILE:
+        if change.device:
+            self._record(path, _KINDS[change.device[0]], change)
+        elif kind == FILE:
             with open(path, "rb", opener=_open_file) as source:
                 size = os.fstat(source.fileno()).st_size
                 self._record(path, kind, change, size=size)
@@ -97,7 +99,9 @@ class _Writer:
         if change and change.status:
             owner, xattrs, status = change.owner, change.xattrs, change.status
             mode, mtime = status.st_mode & 0o7777, self._clamped(status.st_mtime_ns // 10**9)
-            if kind in (CHAR, BLOCK):
+            if change.device:
+                _, major, minor = change.device
+            elif kind in (CHAR, BLOCK):
                 major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
         record: Record = (path, kind, mode, *owner, mtime, size, target, major, minor, xattrs)
         marshal.dump(record, self._file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import struct
 
 from sifmake.rootless.caller_memory import AT_FDCWD, CallerFiles, CallerMemory
@@ -28,6 +29,7 @@ _NOBODY, _NOBODY_16 = 0xFFFFFFFF, 0xFFFF
 _STATX_OWNER = 20
 _SPECIAL = (b"", b".", b"..")
 _MOST_FAKED = 100
+_MODE = 0o7777
 _MOST_LINKS = 200_000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -132,8 +134,17 @@ class OwnerAnswers:
         return GO_ON
 
     def fake_node(self, call: Call) -> Answer:
-        """Say that a device node was made."""
-        path = self._memory.text(call.pid, call.arguments[1 if call.name == "mknodat" else 0])
+        """Make an empty file in the place of a device node, which the layer has then."""
+        folder, *rest = call.arguments if call.name == "mknodat" else (AT_FDCWD, *call.arguments)
+        path, mode, device = self._memory.text(call.pid, rest[0]), rest[1] & _NOBODY, rest[2] & _NOBODY
+        self._files.stand(call.pid, signed(folder), path)
+        self._listener.demand(call)
+        os.mknod(path, stat.S_IFREG | (mode & _MODE & ~self._files.umask(call.pid)))
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            self.notes.set_device(fd, mode, device)
+        finally:
+            os.close(fd)
         if len(self.faked) < _MOST_FAKED:
             self.faked.append(f"the device node {os.fsdecode(path)}")
         return DONE

@@ -13,10 +13,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+DEVICE = "user.sifmake.device"
+"""Attribute of an empty file that stands for a device node: kind, major and minor number."""
 NOTE = "user.sifmake.owner"
 """Survives renaming, linking, and the copying of a file to the upper layer of an overlay."""
 Owner = tuple[int, int]
 """User and group."""
+Device = tuple[int, int, int]
+"""Kind (``S_IFCHR`` or ``S_IFBLK``), major and minor number."""
 _ROOT = (0, 0)
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _AT_EMPTY_PATH = 0x1000
@@ -38,6 +42,14 @@ def noted_owner(value: bytes | None) -> Owner | None:
     """Return the owner that a note names; None where there is no note that says one."""
     user, _, group = (value or b"").partition(b":")
     return (int(user), int(group)) if user.isdigit() and group.isdigit() else None
+
+
+def noted_device(value: bytes | None) -> Device | None:
+    """Return the device that a file stands for; None where it stands for itself."""
+    kind, *numbers = (value or b"").split(b":")
+    if kind not in (b"c", b"b") or len(numbers) != 2 or not all(one.isdigit() for one in numbers):
+        return None
+    return stat.S_IFCHR if kind == b"c" else stat.S_IFBLK, int(numbers[0]), int(numbers[1])
 
 
 def statx(fd: int, flags: int = 0, mask: int = _BASIC | _BTIME) -> bytes:
@@ -74,6 +86,15 @@ class OwnerNotes:
         written = self._holds_notes(fd) and self._write(fd, owner)
         if not written or (self._table and _identity(fd) in self._table):
             self._table[_identity(fd)] = owner
+
+    def set_device(self, fd: int, mode: int, device: int) -> None:
+        """Note that an empty file stands for a device node. Raises OSError where files have no attributes."""
+        kind = b"c" if stat.S_ISCHR(mode) else b"b"
+        file = self._reopen(fd)
+        try:
+            os.setxattr(file, DEVICE, b"%b:%d:%d" % (kind, os.major(device), os.minor(device)))
+        finally:
+            os.close(file)
 
     def take_over(self, owners: Mapping[str, Owner], root: str) -> None:
         """Note the owners of paths below a folder that could not be noted at the files when they were unpacked."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sifmake.rootless.listener import Call
     from sifmake.rootless.work_tree import WorkTree
 
-_OURS = frozenset({*OWNERS, *IDENTITIES, "mkdir", "mkdirat", "symlink", "symlinkat"})
+_OURS = frozenset({*OWNERS, *IDENTITIES, *NODES, "mkdir", "mkdirat", "symlink", "symlinkat"})
 """Calls that are done here, and whose errors are ours to tell; what fails with others fails in the kernel, too."""
 
 
