@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import image, peers, readback, startup
 from benchmarks.bench import median
+from benchmarks.definitions import definition
 from benchmarks.image import CHANGED, FIRST
 from benchmarks.report import Figure
 from benchmarks.tool import make_project, snapshot
@@ -196,5 +197,6 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
     "help": start_up,
     "exec": exec_start,
     "doit": up_to_date,
+    "definition": definition,
 }
 """Names for ``--only``, in the order of the table."""

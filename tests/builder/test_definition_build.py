@@ -60,6 +60,16 @@ def test_an_unchanged_build_asks_a_registry_once(works):
 
 
 @needs_scripts
+def test_a_machine_that_reads_the_store_of_another_runs_nothing(works, monkeypatch):
+    works.build(POST)
+    good = (works.folder / "out.sif").read_bytes()
+    monkeypatch.setenv("SIFMAKE_READONLY_CACHE", str(works.folder / "store"))
+    monkeypatch.setenv("SIFMAKE_CACHE", str(works.folder / "elsewhere"))
+    assert counts(works.build(POST)) == (0, 1)
+    assert (works.folder / "out.sif").read_bytes() == good
+
+
+@needs_scripts
 @pytest.mark.parametrize("section", ["environment", "labels", "runscript", "help", "test", "startscript"])
 def test_a_changed_metadata_section_runs_nothing(works, section):
     works.build(POST)
