@@ -119,7 +119,7 @@ class Limits:
     image_bytes_from: int = 1 * GIB
     package_list_bytes: int = 32 * MIB
     packages: int = 100_000
-    definition_bytes: int = 1 * MIB
+    definition_bytes: int = 512 * KIB
     definition_stages: int = 100
     definition_sections: int = 1_000
     files_entries: int = 300_000
