@@ -140,3 +140,13 @@ def test_programs_of_other_kinds_pass_the_same_filter(builders):
     assert done.status == 0
     assert done.output.splitlines()[1:] == ["0 0 0 -1", "-1 -1"]
     assert [done.layer[name].owner for name in ("f", "g")] == [[5, 6], [7, 0]]
+
+
+def test_where_no_call_can_be_answered_it_is_said_that_owners_are_lost(builders):
+    """As where memory is closed to all (Yama): programs are told that it was done, and the step is not to be shared."""
+    builder = builders("single")
+    done = builder.run("touch /f; chown 5:6 /f; adduser -D joe; su joe -c true; stat -c %u:%g /f", closed=True)
+    assert done.status == 0
+    assert done.output.endswith("\n0:0\n")
+    assert done.layer["f"].owner == [0, 0]
+    assert [text.partition(":")[0] for text in done.faked] == ["owners of files"]

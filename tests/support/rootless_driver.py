@@ -12,6 +12,7 @@ from pathlib import Path
 from sifmake.errors import SifmakeError
 from sifmake.layers.entry import Entry
 from sifmake.layers.pack_reader import open_pack
+from sifmake.rootless import interpreter
 from sifmake.rootless.modes import choose_mode
 from sifmake.rootless.post import run_post
 from sifmake.rootless.request import Bind, Mode, PostRequest
@@ -76,10 +77,23 @@ def run(folder: Path, lowers: list[str], options: dict) -> dict:
     options["secrets"] = {name: value.encode() for name, value in options.get("secrets", {}).items()}
     options["snapshot"] = options.get("snapshot", "").encode()
     tar = options.pop("tar", None)
+    closed = options.pop("closed", False)
     environment = ENVIRONMENT | options.pop("environment", {})
     request = PostRequest(
         lowers=tuple(map(Path, lowers)), scratch=folder, output=take, environment=environment, **options
     )
+    # The keeper is another interpreter: what it is to believe of the machine goes with its program.
+    program = interpreter._PROGRAM
+    if closed:
+        lie = "from sifmake.rootless import supervision; supervision._memory_is_closed = lambda: True; "
+        interpreter._PROGRAM = program.replace("from {module}", lie + "from {module}")
+    try:
+        return run_request(request, tar, output, first)
+    finally:
+        interpreter._PROGRAM = program
+
+
+def run_request(request, tar, output, first) -> dict:
     with run_post(request) as result:
         answer = {name: getattr(result, name) for name in ("status", "line", "command", "reached_end", "faked", "full")}
         answer |= {"kept": str(result.kept) if result.kept else None}

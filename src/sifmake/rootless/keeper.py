@@ -68,6 +68,7 @@ class _Keeper:
 
     def __init__(self, plan: Plan, *, sandboxes: bool) -> None:
         self._plan = plan
+        self._sandboxes = sandboxes
         self._tree = WorkTree(plan)
         self._mounts = Mounts(self._tree.root, plan, sandboxes=sandboxes)
         self._root = os.open(self._tree.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -86,7 +87,7 @@ class _Keeper:
         self._mounts.prepare()
         self._changes = self._tree.changes(Unwanted(self._mounts.made, self._plan.leave_out), self._find_owner)
         words = self._write_script()
-        running = start_script(self._plan, words, self._tree, self._mounts)
+        running = start_script(self._plan, words, self._tree, self._mounts, supervise=self._sandboxes)
         self._running = running
         report = running.wait(control=0)
         labels = self._take(LABELS, _LABELS_BYTES)

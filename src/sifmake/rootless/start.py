@@ -74,7 +74,7 @@ class Running:
         return self._supervision.owner_of(path, root) if self._supervision else None
 
 
-def start_script(plan: Plan, words: Sequence[str], tree: WorkTree, mounts: Mounts) -> Running:
+def start_script(plan: Plan, words: Sequence[str], tree: WorkTree, mounts: Mounts, *, supervise: bool) -> Running:
     """Start a script in a process namespace of its own.
 
     Args:
@@ -82,10 +82,11 @@ def start_script(plan: Plan, words: Sequence[str], tree: WorkTree, mounts: Mount
         words: Program and arguments.
         tree: Where it runs.
         mounts: What is mounted there.
+        supervise: Whether its calls can be answered, where they have to be.
     """
     report, report_end = os.pipe()
     alive, alive_end = os.pipe()
-    supervision = Supervision(tree) if plan.mode == "single" else None
+    supervision = Supervision(tree, possible=supervise) if plan.mode == "single" else None
     pid = os.fork()
     if pid == 0:
         os.close(alive_end)

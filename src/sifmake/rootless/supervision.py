@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from sifmake.rootless.work_tree import WorkTree
 
 _NOT_NOTED = "owners of files: this system lets no program answer the system calls of another"
+_PTRACE_SCOPE = "/proc/sys/kernel/yama/ptrace_scope"
 _IN, _ENDED = 1, 0x18
 """POLLIN, and POLLERR or POLLHUP."""
 
 
 def can_supervise() -> bool:
     """Whether a process here can have its calls answered by another one; tried before the process namespace begins."""
+    if _memory_is_closed():
+        return False
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -31,16 +34,27 @@ def can_supervise() -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
+def _memory_is_closed() -> bool:
+    """Whether no process may read another one's memory, not even root's (Yama's ptrace_scope, 3)."""
+    try:
+        with open(_PTRACE_SCOPE) as file:
+            return file.read().strip() == "3"
+    except OSError:
+        return False
+
+
 class Supervision:
     """The way to a supervisor, which does its work while the keeper waits for the script.
 
     Args:
         tree: Where the script runs.
+        possible: Whether calls can be answered; else they are told that they were done.
     """
 
-    def __init__(self, tree: WorkTree) -> None:
+    def __init__(self, tree: WorkTree, *, possible: bool) -> None:
         self._keepers_end, self._scripts_end = socket.socketpair()
         self._tree = tree
+        self._possible = possible
         self._listener = -1
         self._supervisor: Supervisor | None = None
         self._simple = False
@@ -50,11 +64,8 @@ class Supervision:
         return (self._scripts_end.fileno(),)
 
     def submit(self, mode: str) -> None:
-        """Submit this process and its descendants; where that cannot be, calls are answered without being noted."""
-        try:
-            listener = install_filter(mode, listen=True)
-        except OSError:
-            listener = install_filter(mode)
+        """Submit this process and its descendants."""
+        listener = install_filter(mode, listen=self._possible)
         if not listener:
             self._scripts_end.send(b"-")
             return
