@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, STDOUT
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from sifmake.builder.child_output import run_telling
 from sifmake.builder.step_runner import Script, StepRunner
 from sifmake.definition.problems import Place
 from sifmake.definition.script_command import script_command
@@ -50,9 +49,8 @@ class HostSections:
             script = Path(folder, "pre.script")
             script.write_bytes(section.text.encode("utf-8", "surrogateescape"))
             words = script_command(section, str(script), self._place)
-            done = subprocess.run(words, check=False, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
-        self._output(done.stdout)
-        self._check_status(section, done.returncode, 0)
+            status = run_telling(words, self._output)
+        self._check_status(section, status, 0)
 
     def set_up(self, section: Section, tree: StageTree, epoch: int) -> None:
         """Run ``%setup`` and put the layer of what it changed over the tree; raises as :meth:`run_pre`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from sifmake.builder.child_output import run_telling
 from sifmake.errors import SifmakeError, StepError
 
 if TYPE_CHECKING:
@@ -49,20 +49,10 @@ def _run(words: list[str], where: str, output: Callable[[bytes], None], hint: st
     if not sys.executable:
         raise SifmakeError("this program does not know its Python, so that it cannot start another")
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    program = [sys.executable, "-P", "-m", "sifmake", *words]
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "sifmake", *words],
-            check=False,
-            env=environment,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds,
-        )
-    except subprocess.TimeoutExpired as error:
-        output(error.stdout or b"")
+        status = run_telling(program, output, environment=environment, folder="/", seconds=seconds)
+    except TimeoutError:
         raise StepError(f"the test took more than {seconds:.0f} s", where=where, hint=hint) from None
-    output(done.stdout)
-    if done.returncode:
-        raise StepError(f"the test ended with exit status {done.returncode}", where=where, hint=hint)
+    if status:
+        raise StepError(f"the test ended with exit status {status}", where=where, hint=hint)

@@ -159,7 +159,7 @@ class StepRunner:
                 environment=script.environment,
                 binds=tuple(Bind(one.source, one.target, one.read_only) for one in settings.binds),
                 network=settings.network == "host",
-                secrets=settings.secrets,
+                secrets={} if script.on_host else settings.secrets,
                 epoch=script.epoch,
                 output=output,
                 snapshot=script.snapshot,

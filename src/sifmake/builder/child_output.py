@@ -1,0 +1,66 @@
+"""Running a program and handing on what it prints, piece by piece: nobody knows how much that will be."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_PIECE = 1 << 16
+
+
+def run_telling(
+    words: Sequence[str],
+    output: Callable[[bytes], None],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: str | None = None,
+    seconds: float | None = None,
+) -> int:
+    """Run a program to its end; return its exit status.
+
+    Args:
+        words: Program and arguments.
+        output: Gets what it prints on both streams.
+        environment: Its variables; None for those of this process.
+        folder: Its current folder; None for that of this process.
+        seconds: Time limit.
+
+    Raises:
+        TimeoutError: It took longer; it is killed.
+        OSError: It cannot be started.
+    """
+    end = None if seconds is None else time.monotonic() + seconds
+    with subprocess.Popen(
+        words,
+        env=None if environment is None else dict(environment),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        try:
+            _hand_on(process, output, end)
+            return process.wait()
+        finally:
+            process.kill()
+
+
+def _hand_on(process: subprocess.Popen[bytes], output: Callable[[bytes], None], end: float | None) -> None:
+    if process.stdout is None:
+        return
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            left = None if end is None else end - time.monotonic()
+            if (left is not None and left <= 0) or not selector.select(left):
+                raise TimeoutError
+            data = os.read(process.stdout.fileno(), _PIECE)
+            if not data:
+                return
+            output(data)
