@@ -75,6 +75,7 @@ class Limits:
         files_entries: Most files and folders that one ``%files`` section copies, and names that its patterns look at
             (700 bytes of memory each).
         definition_labels: Most labels that one definition file, or one ``%post``, sets.
+        recipe_bytes: Largest recipe of a SIF file in a registry, bytes (36 for each range of 80 KiB or more).
     """
 
     manifest_bytes: int = 4 * MIB
@@ -124,6 +125,7 @@ class Limits:
     definition_sections: int = 1_000
     files_entries: int = 300_000
     definition_labels: int = 10_000
+    recipe_bytes: int = 8 * MIB
 
 
 DEFAULT_LIMITS = Limits()

@@ -10,17 +10,20 @@ import sifmake
 from sifmake.builder.run_cache import ImageToRun, find_or_build
 from sifmake.cli.main import main
 from sifmake.errors import SourceError
+from sifmake.oci import digest_bytes
 from sifmake.oci.platform import host_platform
 from sifmake.sif import DataType, NewObject, plan
 from support.faults import Listener
 from support.layers import file, tar
-from support.registry import Answer, FakeRegistry
+from support.registry import Answer, FakeRegistry, Uploads
+from support.sif_versions import sif_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"
 HOST = host_platform().architecture
+NEW = sif_version(newer=True)
 OTHER = "arm64" if HOST == "amd64" else "amd64"
 
 
@@ -109,3 +112,69 @@ def test_the_label_of_an_image_by_digest_names_no_tag(registry, tmp_path, name, 
     whole = f"{registry.host}/{shown.format(digest)}"
     assert labels["org.label-schema.usage.singularity.deffile.from"] == whole
     assert labels["org.opencontainers.image.base.name"] == whole
+
+
+@pytest.fixture
+def versions(registry, tmp_path):
+    """A registry with the older version of a SIF file at a tag; calling it pushes the newer one and forgets."""
+    Uploads(registry)
+    uri = f"oras://{registry.host}/org/tool:1"
+    (tmp_path / "sifs").mkdir()
+    for name, newer in (("old", False), ("new", True)):
+        (tmp_path / f"sifs/{name}.sif").write_bytes(sif_version(newer=newer))
+    sifmake.push(tmp_path / "sifs/old.sif", uri, plain_http=True)
+
+    def update() -> str:
+        sifmake.push(tmp_path / "sifs/new.sif", uri, plain_http=True)
+        registry.log.clear()
+        return uri
+
+    return uri, update
+
+
+def moved(registry) -> int:
+    """Return how many bytes of the newer file were requested; all if there was a request without Range."""
+    asked = [r.headers.get("range", f"bytes=0-{len(NEW) - 1}") for r in registry.asked("GET", digest_bytes(NEW))]
+    return sum(int(text.partition("-")[2]) - int(text[6:].partition("-")[0]) + 1 for text in asked)
+
+
+@pytest.mark.parametrize("where", ["target", "store"])
+def test_a_pull_over_an_older_version_moves_what_changed(registry, versions, tmp_path, where):
+    uri, update = versions
+    target = tmp_path / "x.sif"
+    assert main(["pull", "--no-https", "x.sif", uri]) == 0
+    update()
+    if where == "target":
+        (tmp_path / "store").rename(tmp_path / "another store")
+        with target.open("rb") as old:
+            assert main(["pull", "-F", "--no-https", "x.sif", uri]) == 0
+            assert old.read() == sif_version(), "the older file is replaced and never changed"
+    else:
+        target.unlink()
+        assert main(["pull", "--no-https", "x.sif", uri]) == 0
+    assert target.read_bytes() == NEW
+    assert moved(registry) < len(NEW) / 4
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_running_a_newer_version_moves_what_changed(registry, versions):
+    uri, update = versions
+    find_or_build(ImageToRun(uri, plain_http=True), Listener()).close()
+    update()
+    found = find_or_build(ImageToRun(uri, plain_http=True), Listener())
+    found.close()
+    assert found.path.read_bytes() == NEW
+    assert moved(registry) < len(NEW) / 4
+
+
+def test_a_projects_prebuilt_image_moves_what_changed(registry, versions, tmp_path, capsys):
+    uri, update = versions
+    (tmp_path / "config").mkdir()
+    (tmp_path / "sifmake.yaml").write_text(f"registries: {{'{registry.host}': {{plain-http: true}}}}\n")
+    (tmp_path / "config/images.yaml").write_text(f"images: {{tool: {{from: '{uri}'}}}}\n")
+    assert main(["lock"]) == 0, capsys.readouterr().err
+    update()
+    assert main(["lock"]) == 0, capsys.readouterr().err
+    assert moved(registry) < len(NEW) / 4
+    assert main(["stage", "pull", "tool"]) == 0, capsys.readouterr().err
+    assert moved(registry) < len(NEW) / 4

@@ -12,6 +12,7 @@ import msgspec
 from sifmake import formats
 from sifmake.assembly import patch_file
 from sifmake.layers import entry, pack_format
+from sifmake.sources import recipe
 from support.project import REPOSITORY, Folder
 
 PAGE = (REPOSITORY / "docs/reference/formats.md").read_text()
@@ -28,6 +29,13 @@ def test_footers() -> None:
     assert f"| footer | {patch_file.FOOTER.size} bytes, below |" in PAGE
     assert f"`{pack_format._MAGIC.decode()}`" in PAGE
     assert f"`{patch_file.MAGIC.decode()}`" in PAGE
+
+
+def test_recipe() -> None:
+    assert f"`{recipe.RECIPE}`" in PAGE
+    assert f"`{recipe.MAGIC.decode()}`" in PAGE
+    assert f"| {recipe.HEADER.size} | {recipe.ROW.size} for each range |" in PAGE
+    assert f"grain, 0 to {recipe.MOST_GRAIN} |" in PAGE
 
 
 def test_names_of_all_fields() -> None:

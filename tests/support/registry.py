@@ -137,6 +137,10 @@ class FakeRegistry:
         """Let a tag stand for a manifest or index."""
         self._tags[repository, tag] = descriptor
 
+    def has_tag(self, repository: str, tag: str) -> bool:
+        """Tell whether a tag stands for anything."""
+        return (repository, tag) in self._tags
+
     def serve_digest(self, repository: str, tag: str) -> str:
         """Return what a tag stands for."""
         return str(self._tags[repository, tag]["digest"])
@@ -148,9 +152,13 @@ class FakeRegistry:
         action: Answer | Callable[[Request], Answer | None],
         *,
         times: float = float("inf"),
+        first: bool = False,
     ) -> None:
-        """Answer requests whose path has ``part`` in it in another way; an action that returns None passes."""
-        self._rules.append(_Rule(method, part, action, times))
+        """Answer requests whose path has ``part`` in it in another way; an action that returns None passes.
+
+        A rule is asked after the earlier ones, or before all of them if it is ``first``.
+        """
+        self._rules.insert(0 if first else len(self._rules), _Rule(method, part, action, times))
 
     def count(self, method: str, part: str = "") -> int:
         """Return how many such requests there were."""
@@ -207,11 +215,11 @@ class FakeRegistry:
         if data is None:
             return error(404, "BLOB_UNKNOWN")
         headers: dict[str, str | None] = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
-        match = re.fullmatch(r"bytes=(\d+)-", request.headers.get("range", ""))
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
         if match:
-            start = int(match[1])
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-            return Answer(206, data[start:], headers)
+            start, part = int(match[1]), data[int(match[1]) : int(match[2]) + 1 if match[2] else None]
+            headers["Content-Range"] = f"bytes {start}-{start + len(part) - 1}/{len(data)}"
+            return Answer(206, part, headers)
         return Answer(200, data, headers)
 
     def close(self) -> None:
@@ -283,7 +291,7 @@ class Uploads:
         self._registry = registry
         registry.on("POST", "/blobs/uploads/", self._begin)
         registry.on("PUT", "/blobs/uploads/", self._blob)
-        registry.on("PUT", "/manifests/", self._manifest)
+        registry.on("PUT", "/manifests/", self.manifest)
 
     def _begin(self, request: Request) -> Answer:
         return Answer(202, headers={"Location": f"{request.path}1"})
@@ -293,7 +301,8 @@ class Uploads:
         descriptor = self._registry.blobs.put(request.body, "application/octet-stream")
         return Answer(201) if descriptor["digest"] == digest else error(400, "DIGEST_INVALID")
 
-    def _manifest(self, request: Request) -> Answer:
+    def manifest(self, request: Request) -> Answer:
+        """Keep a manifest, and its tag."""
         match = _PATH.match(request.path)
         assert match
         descriptor = self._registry.blobs.put(request.body, request.headers["content-type"])

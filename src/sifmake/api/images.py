@@ -170,6 +170,7 @@ def push(
     *,
     plain_http: bool = False,
     auth_file: StrPath | None = None,
+    recipe: bool = True,
     root: StrPath = ".",
     progress: Progress | None = None,
 ) -> PushedSif:
@@ -180,6 +181,7 @@ def push(
         uri: Destination: ``oras://REGISTRY/NAME[:TAG]``.
         plain_http: Whether to use plain HTTP for the registry.
         auth_file: File with registry credentials in Docker's format, instead of the usual files.
+        recipe: Whether to store a recipe beside the file, so that later pulls fetch only what changed.
         root: Folder whose ``sifmake.yaml`` sets registries and limits.
         progress: Gets messages and the progress of the upload.
 
@@ -197,7 +199,7 @@ def push(
     options = Project(Path(root), progress=told).configuration
     settings = call_settings(options, told, RegistryAccess(plain_http, as_path(auth_file)))
     with open_sif(file):  # never upload a truncated file
-        found = push_sif(file, reference, settings)
+        found = push_sif(file, reference, settings, recipe=recipe)
     return PushedSif(f"oras://{reference.familiar}@{found}", found)
 
 

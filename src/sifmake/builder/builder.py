@@ -9,6 +9,7 @@ from sifmake.errors import SourceError
 from sifmake.reference.uri import FILE, Uri
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sifmake.assembly.image import SifSummary
@@ -62,16 +63,19 @@ class Builder:
         sink = StreamedPacks(self.store, compression, self.settings.limits, self.settings.progress)
         return open_source(self._reachable(uri), replace(self.settings, sink=sink))
 
-    def open_sif_source(self, uri: Uri, platform: Platform | None = None) -> SifSource:
+    def open_sif_source(
+        self, uri: Uri, platform: Platform | None = None, older: Sequence[Callable[[], int | None]] = ()
+    ) -> SifSource:
         """Open a source of a prebuilt SIF file; raises the errors of :meth:`open_source`.
 
         Args:
             uri: The file.
             platform: The platform to choose from an index of SIF files; None for this machine's.
+            older: Open older versions of the file; see :mod:`~sifmake.builder.older_sifs`.
         """
         from sifmake.sources.opening import open_sif_source
 
-        return open_sif_source(self._reachable(uri), replace(self.settings, platform=platform))
+        return open_sif_source(self._reachable(uri), replace(self.settings, platform=platform, older=older))
 
     def resolve(self, source: Source, platform: Platform, known: KnownIndexes | None = None) -> Resolved:
         """Ask a source which image its reference points to; see :func:`~sifmake.builder.indexes.resolve_image`."""

@@ -90,9 +90,11 @@ def _fetch(builder: Builder, uri: Uri, request: PullRequest) -> None:
     """Fetch a prebuilt SIF file, and let the store have a copy for runs without a network."""
     from sifmake.builder.fetch_sif import fetch_whole
     from sifmake.builder.kept_copy import keep_copy
+    from sifmake.builder.older_sifs import older_file, older_of_name
 
     wanted = request.platform.architecture if request.demanded else ""
-    source = builder.open_sif_source(uri, request.platform)
+    older = (older_file(request.target), older_of_name(builder.store, uri, request.platform))
+    source = builder.open_sif_source(uri, request.platform, older)
     try:
         digest = source.resolve() if source.transport == "oras" else None
         fetch_whole(source, request.target, uri.given, outputs=(output_place(request.target),), architecture=wanted)

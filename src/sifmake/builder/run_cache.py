@@ -112,9 +112,11 @@ def fetch_stored(builder: Builder, uri: Uri, platform: Platform) -> Found:
         SourceError: It cannot be fetched.
     """
     from sifmake.builder.fetch_sif import fetch_whole
+    from sifmake.builder.older_sifs import older_of_name
     from sifmake.places import store_place
 
-    store, source, place = builder.store, builder.open_sif_source(uri, platform), store_place(builder.store.root)
+    store, place = builder.store, store_place(builder.store.root)
+    source = builder.open_sif_source(uri, platform, (older_of_name(store, uri, platform),))
     try:
         digest = source.resolve()
         key = key_of_file(uri, digest)

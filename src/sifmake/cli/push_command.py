@@ -16,6 +16,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", metavar="URI", help="destination: oras://REGISTRY/NAME[:TAG]")
     parser.add_argument("--no-https", action="store_true", help="use plain HTTP for the registry")
     parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's format")
+    parser.add_argument(
+        "--no-recipe", action="store_true", help="do not store what lets later pulls fetch only what changed"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,7 +28,14 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(quiet=args.quiet)
     try:
-        pushed = push(args.sif, args.uri, plain_http=args.no_https, auth_file=args.authfile, progress=console)
+        pushed = push(
+            args.sif,
+            args.uri,
+            plain_http=args.no_https,
+            auth_file=args.authfile,
+            recipe=not args.no_recipe,
+            progress=console,
+        )
     finally:
         console.close()
     console.info(f"pushed {pushed.reference}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-_OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -18,7 +19,7 @@ SIF_LAYERS = frozenset(
 """Types of SIF files; Singularity before 3.7 wrote the other two, the last one with that spelling."""
 SIF_CONFIG = "application/vnd.sylabs.sif.config.v1+json"
 
-INDEXES = frozenset({_OCI_INDEX, _DOCKER_LIST})
+INDEXES = frozenset({OCI_INDEX, _DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, _DOCKER_MANIFEST})
 SCHEMA_1 = frozenset(
     {
@@ -28,7 +29,7 @@ SCHEMA_1 = frozenset(
 )
 ACCEPT = ", ".join(
     [
-        _OCI_INDEX,
+        OCI_INDEX,
         OCI_MANIFEST,
         _DOCKER_LIST,
         _DOCKER_MANIFEST,

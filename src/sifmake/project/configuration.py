@@ -250,6 +250,7 @@ def _registry(host: str, given: dict[str, Any], root: Path) -> tuple[str, HostSe
         client_key=_path(given.get("client-key"), root),
         mirrors=tuple(mirror.removeprefix("https://") for mirror in given.get("mirrors", ())),
         allow_http_redirects=given.get("allow-http-redirects", False),
+        sif_recipes=given.get("sif-recipes", True),
     )
 
 

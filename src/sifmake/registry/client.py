@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from sifmake.oci.model import Descriptor
     from sifmake.reference import Reference
+    from sifmake.registry.part_reader import PartReader
+    from sifmake.registry.referrers import Referrers
     from sifmake.registry.settings import ClientSettings
+    from sifmake.registry.transport import Response
 
 
 _RAISE = "raise manifest-bytes or config-bytes (limits: in sifmake.yaml)"
@@ -93,10 +96,11 @@ class RegistryClient:
         return self._places.anywhere(lambda place: self._blob(place, descriptor))
 
     @contextmanager
-    def open_blob(self, descriptor: Descriptor) -> Iterator[BlobReader]:
+    def open_blob(self, descriptor: Descriptor, answer: Response | None = None) -> Iterator[BlobReader]:
         """Open a blob for one pass from its first byte; its size is checked, but not its digest.
 
-        If the block raises a ``WrongBlobError``, the place of the bytes is skipped from then on. If the error's
+        An ``answer`` that brings the complete blob from the first place is read instead of requesting it again. If the
+        block raises a ``WrongBlobError``, the place of the bytes is skipped from then on. If the error's
         ``elsewhere`` is set, opening the blob again asks the next place, or the last one once more.
 
         Raises:
@@ -105,7 +109,10 @@ class RegistryClient:
         way = self._begun.pop(descriptor.digest, None) or self._way_to(descriptor)
         reader = BlobReader(way, descriptor.size, self._settings.retry)
         try:
-            reader.open()
+            if answer is None:
+                reader.open()
+            else:
+                reader.take(answer)
             yield reader
         except WrongBlobError as error:
             error.elsewhere = way.begin_again(error)
@@ -114,6 +121,23 @@ class RegistryClient:
             raise
         finally:
             reader.close()
+
+    def part_reader(self, descriptor: Descriptor) -> PartReader:
+        """Return a reader of parts of a blob, which asks the first place only."""
+        from sifmake.registry.part_reader import PartReader
+
+        return PartReader(self._way_to(descriptor), descriptor.size, self._settings.retry)
+
+    def referrers(self, *, of_home: bool = False) -> Referrers:
+        """Return what refers to manifests of the repository, as the first place has it.
+
+        Args:
+            of_home: Whether to ask the registry that the reference names, as for :meth:`uploader`.
+        """
+        from sifmake.registry.referrers import Referrers
+
+        place = self._places.home if of_home else next(iter(self._places))
+        return Referrers(place, self._settings.limits.manifest_bytes)
 
     def peek_blob(self, digest: str, limit: int) -> bytes | None:
         """Return the first bytes of a blob, or None if there is none; used to explain why it is not a manifest."""

@@ -27,6 +27,7 @@ class HostSettings:
         client_key: PEM key of ``client_cert``.
         mirrors: ``host[:port][/prefix]`` of registries to ask before it, in this order.
         allow_http_redirects: Whether it may redirect from TLS to plain HTTP; credentials are never sent there.
+        sif_recipes: Whether the recipes of SIF files are stored there and used.
     """
 
     plain_http: bool = False
@@ -36,6 +37,7 @@ class HostSettings:
     client_key: Path | None = None
     mirrors: tuple[str, ...] = ()
     allow_http_redirects: bool = False
+    sif_recipes: bool = True
 
     @property
     def for_tls(self) -> HostSettings:

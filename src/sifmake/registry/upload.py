@@ -12,6 +12,7 @@ from sifmake.registry.endpoint import RegistryRequest
 from sifmake.registry.error_responses import error_from_response
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import BinaryIO
 
     from sifmake.registry.endpoint import Endpoint
@@ -64,6 +65,21 @@ class Uploader:
         Raises:
             RegistryError: The registry refuses it, or computes another digest.
         """
+        self._put_manifest(reference, data, media_type)
+        return digest_bytes(data)
+
+    def put_referrer(self, data: bytes, media_type: str) -> tuple[str, bool]:
+        """Upload a manifest with a subject under its digest; return the digest, and whether the registry lists it.
+
+        A registry that lists referrers says so with ``OCI-Subject`` (OCI distribution spec 1.1, "Push").
+
+        Raises:
+            RegistryError: As for :meth:`put_manifest`.
+        """
+        digest = digest_bytes(data)
+        return digest, "OCI-Subject" in self._put_manifest(digest, data, media_type)
+
+    def _put_manifest(self, reference: str, data: bytes, media_type: str) -> Mapping[str, str]:
         call = self._call("PUT", f"manifests/{reference}", {"Content-Type": media_type}, data)
         response = self._endpoint.request(call)
         try:
@@ -75,7 +91,7 @@ class Uploader:
         answered = response.headers.get("Docker-Content-Digest", digest)
         if answered != digest:
             raise RegistryError(f"the registry stored {answered} instead of {digest}", where=self._endpoint.host)
-        return digest
+        return response.headers
 
     def _upload(self, digest: str, size: int, body: bytes | BinaryIO) -> Response:
         """Make one attempt with a new upload URL, because registries cannot continue an interrupted upload."""

@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.reference import Reference, Uri
+    from sifmake.registry.transport import Response
     from sifmake.sources.settings import SourceSettings
 
 _TITLE = "org.opencontainers.image.title"
 _CONFIG = b"{}"
+_SMALLEST_WITH_RECIPE = 1 << 20
+"""Bytes of a file below which a recipe would cost more time than it saves."""
 _SIF_SUFFIXES = (".sif", ".simg", ".img")
 
 
@@ -78,12 +81,14 @@ class OrasSource:
     def fetch(self, path: Path, expected: str = "", told_size: Callable[[int], object] = no_matter) -> str:
         """Write the SIF file; its digest is always checked against the manifest."""
         try:
-            layer = self._sif_layer(self._manifest())
+            digest, manifest = self._manifest()
+            layer = self._sif_layer(manifest)
             if expected.startswith(layer.digest.partition(":")[0]) and expected != layer.digest:
                 raise IntegrityError(f"digest mismatch: expected {expected}, got {layer.digest}")
             told_size(layer.size)
-            while not (written := self._write(layer, path)):
-                pass
+            written = self._update(layer, digest, path) or self._write(layer, path)
+            while not written:
+                written = self._write(layer, path)
         except SifmakeError as error:
             raise error.within(self._where) from None
         return written
@@ -96,12 +101,30 @@ class OrasSource:
     def _where(self) -> str:
         return f"oras://{self._reference.familiar}"
 
-    def _write(self, layer: Descriptor, path: Path) -> str:
-        """Write the SIF file and return its SHA-256; empty if it was wrong and there is another place."""
+    def _update(self, layer: Descriptor, digest: str, path: Path) -> str:
+        """Write the SIF file from an older one and return its SHA-256; empty if the complete file has to be fetched."""
+        if not self._settings.older or not _may_have_recipe(self._reference, self._settings, layer):
+            return ""
+        from sifmake.registry.part_reader import NoPartsError  # imported here because few transfers are updates
+        from sifmake.sources.oras_update import update_sif
+
+        try:
+            return update_sif(self._client, self._settings, layer, digest, path)
+        except NoPartsError as error:
+            return self._write(layer, path, error.answer)
+
+    def _write(self, layer: Descriptor, path: Path, answer: Response | None = None) -> str:
+        """Write the SIF file and return its SHA-256; empty if it was wrong and there is another place.
+
+        Args:
+            layer: Its blob.
+            path: The target.
+            answer: An answer of the first place that brings the complete blob; None to request it.
+        """
         limit = self._settings.limits.layer_bytes
         task = self._settings.progress.task(self._reference.familiar, layer.size)
         try:
-            with self._client.open_blob(layer) as reader, _wrong_bytes():
+            with self._client.open_blob(layer, answer) as reader, _wrong_bytes():
                 return write_sif(path, reader.read, task, limit=limit, expected=layer.digest)
         except WrongBlobError as error:
             if not error.elsewhere:
@@ -120,14 +143,15 @@ class OrasSource:
             self._documents[digest] = self._client.manifest(digest, digest)[0]
         return self._documents[digest]
 
-    def _manifest(self) -> dict[str, Any]:
-        """Return the manifest; for a resolved tag, the one to which it pointed then."""
+    def _manifest(self) -> tuple[str, dict[str, Any]]:
+        """Return the manifest's digest and the manifest; for a resolved tag, the one to which it pointed then."""
         data = self._document(self._digest) if self._digest else self._client.manifest(self._reference.tag)[0]
         document = load_json(data)
         if "manifests" in document:
             wanted = self._settings.platform or host_platform()
-            document = load_json(self._document(choose_manifest(parse_index(document), wanted).digest))
-        return document
+            data = self._document(choose_manifest(parse_index(document), wanted).digest)
+            document = load_json(data)
+        return digest_bytes(data), document
 
     def _sif_layer(self, manifest: dict[str, Any]) -> Descriptor:
         listed = manifest.get("layers")
@@ -176,8 +200,15 @@ def _wrong_bytes() -> Iterator[None]:
         raise WrongBlobError(error.what, where=error.where, hint=error.hint) from None
 
 
-def push_sif(path: Path, reference: Reference, settings: SourceSettings) -> str:
+def push_sif(path: Path, reference: Reference, settings: SourceSettings, *, recipe: bool = True) -> str:
     """Upload a SIF file like the peers and return the manifest's digest, which is always the same for the same file.
+
+    Args:
+        path: The file.
+        reference: Where to.
+        settings: Registries, credentials, limits; gets messages.
+        recipe: Whether to store a recipe beside it, so that updates fetch only what changed; a registry that refuses
+            it costs a warning.
 
     Raises:
         SourceError: There is no such file, or it is not a SIF file.
@@ -185,12 +216,12 @@ def push_sif(path: Path, reference: Reference, settings: SourceSettings) -> str:
     """
     layer = _describe(path)
     try:
-        return _push(path, layer, reference, settings)
+        return _push(path, layer, reference, settings, recipe=recipe)
     except SifmakeError as error:
         raise error.within(f"oras://{reference.familiar}") from None
 
 
-def _push(path: Path, layer: Descriptor, reference: Reference, settings: SourceSettings) -> str:
+def _push(path: Path, layer: Descriptor, reference: Reference, settings: SourceSettings, *, recipe: bool) -> str:
     manifest = sif_manifest(layer)
     with closing(RegistryClient(reference, client_settings(settings))) as client, path.open("rb") as file:
         uploader = client.uploader()
@@ -201,7 +232,30 @@ def _push(path: Path, layer: Descriptor, reference: Reference, settings: SourceS
             task.finish()
         if not uploader.has_blob(config):
             uploader.put_blob(config, len(_CONFIG), _CONFIG)
-        return uploader.put_manifest(reference.tag or digest_bytes(manifest), manifest, OCI_MANIFEST)
+        digest = uploader.put_manifest(reference.tag or digest_bytes(manifest), manifest, OCI_MANIFEST)
+        if recipe and _may_have_recipe(reference, settings, layer):
+            _push_recipe(client, file.fileno(), layer, Descriptor(OCI_MANIFEST, digest, len(manifest)), settings)
+        return digest
+
+
+def _push_recipe(
+    client: RegistryClient, fd: int, layer: Descriptor, subject: Descriptor, settings: SourceSettings
+) -> None:
+    """Store the recipe of a file that is in the registry; if that fails, the file is complete without it."""
+    from sifmake.sources.recipe_referrer import push_recipe
+
+    try:
+        push_recipe(client, fd, layer, subject, settings.limits.recipe_bytes)
+    except (SifmakeError, OSError) as error:
+        settings.progress.warning(
+            f"the file is in the registry, but its recipe for small updates is not: {error}; "
+            "use --no-recipe to push without one"
+        )
+
+
+def _may_have_recipe(reference: Reference, settings: SourceSettings, layer: Descriptor) -> bool:
+    configured = settings.registries.get(reference.registry)
+    return layer.size >= _SMALLEST_WITH_RECIPE and (configured is None or configured.sif_recipes)
 
 
 def sif_manifest(layer: Descriptor) -> bytes:

@@ -12,7 +12,7 @@ from sifmake.registry.settings import Credentials, HostSettings, RetryPolicy, pa
 from sifmake.sources.measuring import DigestingSink
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from sifmake.oci.model import Platform
@@ -36,6 +36,7 @@ class SourceSettings:
         environ: Environment variables: credentials, proxies, ``DOCKER_HOST``.
         shared: Connections that outlive a source; None for some of its own.
         platform: The platform to choose from an ``oras://`` index; None for this machine's.
+        older: Open an older version of an ``oras://`` file each, or return None; the fetch closes the descriptor.
         retry: When requests are repeated; None to derive it from the limits.
     """
 
@@ -50,6 +51,7 @@ class SourceSettings:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     shared: Connections | None = None
     platform: Platform | None = None
+    older: Sequence[Callable[[], int | None]] = ()
     retry: RetryPolicy | None = None
 
     @property

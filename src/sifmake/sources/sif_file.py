@@ -39,9 +39,9 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
     digest, sha256 = hashlib.new(algorithm), hashlib.sha256()
     total = 0
     with atomic_write(path, _MODE) as file:
-        while data := read(_CHUNK):
-            if total == 0:
-                _check_magic(data)
+        data = _read_head(read)
+        _check_magic(data)
+        while data:
             total += len(data)
             if total > limit:
                 raise LimitError(
@@ -51,8 +51,7 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
             sha256.update(data)
             file.write(data)
             task.advance(len(data))
-        if total == 0:
-            _check_magic(b"")
+            data = read(_CHUNK)
         actual = f"{algorithm}:{digest.hexdigest()}"
         if expected and actual != expected:
             raise IntegrityError(
@@ -61,6 +60,14 @@ def write_sif(path: Path, read: Callable[[int], bytes], task: Task, *, limit: in
             )
     task.finish()
     return f"sha256:{sha256.hexdigest()}"
+
+
+def _read_head(read: Callable[[int], bytes]) -> bytes:
+    """Return the first bytes, as many as the magic may be in, although a slow server may send them one by one."""
+    data = b""
+    while len(data) < MAGIC_WITHIN and (more := read(_CHUNK)):
+        data += more
+    return data
 
 
 def _check_magic(data: bytes) -> None:

@@ -12,6 +12,7 @@ from sifmake.builder.builder import project_builder
 from sifmake.builder.checked_sif import add_checked, find_checked
 from sifmake.builder.fetch_sif import fetch_whole
 from sifmake.builder.indexes import KeptDocuments
+from sifmake.builder.older_sifs import older_file, older_of_key
 from sifmake.errors import IntegrityError, SifError, SourceError
 from sifmake.oci.membership import UNKNOWN_SIZE
 from sifmake.oci.model import Descriptor
@@ -26,6 +27,7 @@ from sifmake.sif.format import arch_name
 from sifmake.store.scratch import path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sifmake.places import Place
@@ -52,7 +54,8 @@ def lock_prebuilt(
         SifError: The file is damaged.
     """
     build = project.wanted_build(image)
-    source = _open(project, uri, image.platform)
+    older = (older_of_key(project.store, _key(old.file)),) if old is not None else ()
+    source = _open(project, uri, image.platform, older)
     by_digest = source.transport == "oras"
     # An index in a registry has a different file for each platform.
     answer = f"digest for {image.platform}" if by_digest else "digest"
@@ -193,7 +196,7 @@ def _stored(project: Project, name: str, lock: PrebuiltLock) -> Path:
         found.close()
         return found.path
     uri = Uri("oras", lock.image) if lock.source.transport == "oras" else lock.source
-    source = _open(project, uri, lock.platform)
+    source = _open(project, uri, lock.platform, (older_file(project.path(UNSIGNED, name)),))
     try:
         copy = results_place(project.path(UNSIGNED, name))
         return _fetched(project, source, uri, lock.file, copy)[0]
@@ -213,9 +216,9 @@ def _fetched(project: Project, source: SifSource, uri: Uri, expected: str = "", 
         return found.path, digest
 
 
-def _open(project: Project, uri: Uri, platform: str = "") -> SifSource:
+def _open(project: Project, uri: Uri, platform: str = "", older: Sequence[Callable[[], int | None]] = ()) -> SifSource:
     wanted = parse_platform(platform) if platform else None
-    return project_builder(project).open_sif_source(uri, wanted)
+    return project_builder(project).open_sif_source(uri, wanted, older)
 
 
 def _local_path(project: Project, uri: Uri) -> Path | None:

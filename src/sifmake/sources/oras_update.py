@@ -1,0 +1,96 @@
+"""Fetching a SIF file from a registry when an older version is at hand: only what changed is moved."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from sifmake.errors import LimitError, SifError, SifmakeError, SourceError
+from sifmake.registry.part_reader import NoPartsError
+from sifmake.sources.recipe_referrer import find_recipe
+from sifmake.sources.sif_file import write_sif
+from sifmake.sources.sif_update import plan_update
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from sifmake.oci.model import Descriptor
+    from sifmake.registry.client import RegistryClient
+    from sifmake.sources.recipe import Recipe
+    from sifmake.sources.settings import SourceSettings
+    from sifmake.sources.sif_update import Update
+
+_WHOLE = "the complete file is fetched"
+
+
+def update_sif(client: RegistryClient, settings: SourceSettings, layer: Descriptor, subject: str, path: Path) -> str:
+    """Write a SIF file from an older version and the ranges that changed.
+
+    Args:
+        client: Of the file's repository.
+        settings: Opens the older versions, gives limits, gets messages.
+        layer: The blob of the file.
+        subject: Digest of the file's manifest.
+        path: The target; unchanged unless the complete file has its digest.
+
+    Returns:
+        The SHA-256 of the file, as ``sha256:...``; empty if nothing was written, for any reason that does not concern
+        the complete file.
+
+    Raises:
+        NoPartsError: The server does not send parts of the file.
+        LimitError: The file is too large.
+        OSError: It cannot be written.
+    """
+    with ExitStack() as opened:
+        older = [fd for fd in (open_older() for open_older in settings.older) if fd is not None]
+        for fd in older:
+            opened.callback(os.close, fd)
+        recipe = _find(client, settings, layer, subject) if older else None
+        update = _plan(recipe, older) if recipe else None
+        return _write(client, settings, layer, update, path) if update else ""
+
+
+def _find(client: RegistryClient, settings: SourceSettings, layer: Descriptor, subject: str) -> Recipe | None:
+    try:
+        return find_recipe(client, subject, layer, settings.limits.recipe_bytes)
+    except SifmakeError as error:
+        settings.progress.info(f"{error}: {_WHOLE}")
+        return None
+
+
+def _plan(recipe: Recipe, older: Iterable[int]) -> Update | None:
+    """Return an update from the first file from which one pays."""
+    for fd in older:
+        try:
+            update = plan_update(recipe, fd)
+        except (SifError, OSError):  # it need not be a SIF file, nor readable, to be replaced
+            continue
+        if update is not None:
+            return update
+    return None
+
+
+def _write(client: RegistryClient, settings: SourceSettings, layer: Descriptor, update: Update, path: Path) -> str:
+    task = settings.progress.task(path.name, layer.size)
+    pieces = update.pieces(client.part_reader(layer))
+    try:
+        written = write_sif(
+            path, lambda _: next(pieces, b""), task, limit=settings.limits.layer_bytes, expected=layer.digest
+        )
+    except NoPartsError as error:
+        task.finish("no parts, fetched as a whole")
+        settings.progress.info(f"{error}: {_WHOLE}")
+        raise
+    except LimitError:
+        raise
+    except SourceError as error:
+        task.finish("wrong bytes, fetched again")
+        settings.progress.warning(f"the update from an older version failed ({error}): {_WHOLE}")
+        return ""
+    finally:
+        pieces.close()
+    settings.progress.info(f"{path.name}: {update.fetched} of {layer.size} bytes fetched, the rest was at hand")
+    return written
