@@ -28,6 +28,7 @@ _EXCHANGE = 2
 _NOBODY, _NOBODY_16 = 0xFFFFFFFF, 0xFFFF
 _STATX_OWNER = 20
 _SPECIAL = (b"", b".", b"..")
+_ROOT = (0, 0)
 _MOST_FAKED = 100
 _MODE = 0o7777
 _MOST_LINKS = 200_000
@@ -88,19 +89,28 @@ class OwnerAnswers:
     def set_owner(self, call: Call) -> Answer:
         """Answer chown(2) and its like: what the kernel does besides is done, and the owner is noted."""
         self._look_for_mount(call.pid)
-        fd, uid, gid = self._target(call)
+        folder, path, flags, *ids = self._target(call)
+        fd = self._open(call.pid, folder, path, flags)
         try:
             self._listener.demand(call)
             nobody = _NOBODY_16 if call.short else _NOBODY
-            uid, gid = (-1 if one & nobody == nobody else one & nobody for one in (uid, gid))
+            uid, gid = (-1 if one & nobody == nobody else one & nobody for one in ids)
             # Copying up, dropping setuid bits and capabilities, refusing.
             real = [ctypes.c_uint(_NOBODY if one < 0 else 0) for one in (uid, gid)]
             check(_libc.fchownat(fd, b"", *real, _EMPTY_PATH), "fchownat")
-            old = self.notes.get(fd) or (0, 0)
-            self.notes.set(fd, (old[0] if uid < 0 else uid, old[1] if gid < 0 else gid))
+            self._note(fd, uid, gid, {_last(path or b"."), _last(self._files.real_name(fd))})
         finally:
             os.close(fd)
         return DONE
+
+    def _note(self, fd: int, uid: int, gid: int, names: set[bytes]) -> None:
+        """Note an owner, -1 for what stays; nothing if root gets what was root's, as nearly all files of packages."""
+        old = self.notes.get(fd) if any(name in self._names for name in names) else None
+        owner = ((old or _ROOT)[0] if uid < 0 else uid, (old or _ROOT)[1] if gid < 0 else gid)
+        if old or owner != _ROOT:
+            for name in names:
+                self._names.add(name)
+            self.notes.set(fd, owner)
 
     def tell_state(self, call: Call) -> Answer:
         """Answer stat(2) and its like, where an owner is noted."""
@@ -154,29 +164,24 @@ class OwnerAnswers:
         if self.notes.mount < 0:
             self.notes.mount = self._files.mount(pid)
 
-    def _target(self, call: Call) -> tuple[int, int, int]:
-        """Return what is to have another owner, open, and the owner; its name is known from here on."""
-        pid, arguments = call.pid, call.arguments
+    def _target(self, call: Call) -> tuple[int, bytes, int, int, int]:
+        """Return what is to have another owner: folder, path, flags, user and group."""
+        arguments = call.arguments
         if call.name == "fchown":
-            return self._open(pid, arguments[0], b"", _EMPTY_PATH), arguments[1], arguments[2]
+            return signed(arguments[0]), b"", _EMPTY_PATH, arguments[1], arguments[2]
         if call.name == "fchownat":
-            path = self._memory.text(pid, arguments[1])
-            return self._open(pid, signed(arguments[0]), path, arguments[4]), arguments[2], arguments[3]
+            path = self._memory.text(call.pid, arguments[1])
+            return signed(arguments[0]), path, arguments[4], arguments[2], arguments[3]
         flags = _NOFOLLOW if call.name == "lchown" else 0
-        path = self._memory.text(pid, arguments[0])
-        return self._open(pid, AT_FDCWD, path, flags), arguments[1], arguments[2]
+        return AT_FDCWD, self._memory.text(call.pid, arguments[0]), flags, arguments[1], arguments[2]
 
     def _open(self, pid: int, folder: int, path: bytes, flags: int) -> int:
-        """Open what a path leads to, and note the names that it has."""
+        """Open what a path leads to."""
         if path or not flags & _EMPTY_PATH:
-            fd = self._files.by_path(pid, folder, path, follow=not flags & _NOFOLLOW)
-            self._names.add(_last(path))
-        elif folder == AT_FDCWD:
-            fd = self._files.by_path(pid, folder, b".", follow=True)
-        else:
-            fd = self._files.by_number(pid, folder)
-        self._names.add(_last(self._files.real_name(fd)))
-        return fd
+            return self._files.by_path(pid, folder, path, follow=not flags & _NOFOLLOW)
+        if folder == AT_FDCWD:
+            return self._files.by_path(pid, folder, b".", follow=True)
+        return self._files.by_number(pid, folder)
 
     def _question(self, call: Call) -> tuple[int, bytes, int, int]:
         """Return what is asked: folder, path, flags, and where the answer goes."""
@@ -193,16 +198,12 @@ class OwnerAnswers:
 
     def _open_if_noted(self, pid: int, folder: int, path: bytes, flags: int) -> int:
         """Open a file for a look unless its name says that it has no note; -1 then."""
-        if path:
+        if path or folder == AT_FDCWD:
             name = path.rpartition(b"/")[2]
-            if name not in self._names and name not in _SPECIAL:
-                return -1
-            return self._files.by_path(pid, folder, path, follow=not flags & _NOFOLLOW)
-        if folder == AT_FDCWD:
-            return self._files.by_path(pid, folder, b".", follow=True)
-        if _last(self._files.name_of(pid, folder)) not in self._names:
-            return -1
-        return self._files.by_number(pid, folder)
+            known = name in self._names or name in _SPECIAL
+        else:
+            known = _last(self._files.name_of(pid, folder)) in self._names
+        return self._open(pid, folder, path, flags) if known else -1
 
 
 def _plain_state(fd: int, size: int) -> bytes:
