@@ -478,6 +478,7 @@ NOT_HERE = {
     ("sifmake.drivers.doit_tasks", "DoitTasks.clean"): "removes what somebody asked to remove; tests/workflow",
     ("sifmake.drivers.doit_reporter", "Reporter"): "prints",
     ("sifmake.builder.host_sections", "HostSections.run_pre"): "only where it is allowed; test_definition_build.py",
+    ("sifmake.builder.step_runner", "StepRunner._keep"): "needs a script that fails; test_definition_build.py",
     ("sifmake.builder.step_runner", "StepRunner.logged"): "needs a script that runs; test_definition_build.py",
     ("sifmake.store.step_files", "StepFiles.read"): "opens by KeyedFiles.open, which is reached",
     ("sifmake.builder.signature_policy", "_check_keys"): "reads keys only; tests/integration/test_runtime_signed.py",
