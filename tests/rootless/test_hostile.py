@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,3 +126,17 @@ def test_the_keyrings_of_others_are_out_of_reach(builders):
         pytest.skip("Python is not in /usr")
     assert done.output.endswith("\n-1\n")
     assert subprocess.run(["/usr/bin/python3", "-c", python], capture_output=True, check=True).stdout != b"-1\n"
+
+
+def test_what_is_bound_read_only_cannot_be_written(builder):
+    place = builder.folder / "bound"
+    (place / "sub").mkdir(parents=True)
+    (place / "sub").chmod(0o777)
+    try:
+        script = "! touch /mnt/sub/x; ! mount -o remount,rw /mnt; ! umount /mnt; ls /mnt; grep -c ' /mnt ' /proc/mounts"
+        done = builder.run(script, binds=[[str(place), "/mnt", True]])
+    finally:
+        shutil.rmtree(place)
+    assert done.status == 0
+    assert done.output.endswith("\nsub\n+ grep -c ' /mnt ' /proc/mounts\n1\n")
+    assert "Read-only file system" in done.output
