@@ -206,7 +206,7 @@ def test_where_copies_go(copies, image, result, files):
         ([("no*", "/x")], {}, r"no\*: No such file or directory"),
         ([("f/", "/x")], {}, "f/"),
         ([("f", "/p/")], {"p": 0o644}, "/p is not a folder; remove the / at its end"),
-        ([("f", "/p/x")], {"p": 0o644}, "/p is not a folder, and /p cannot be made"),
+        ([("f", "/p/x")], {"p": 0o644}, "/p is not a folder, so /p cannot be created"),
         ([("d", "/p")], {"p": 0o644}, "the folder d cannot replace /p, which is not a folder"),
         ([("d", "/")], {"d__g": None}, "d/g cannot replace /d/g, which is a folder"),
         ([("d", "/")], {"d__g": "/none"}, "/d/g is a link to /none, which does not exist"),
@@ -215,8 +215,8 @@ def test_where_copies_go(copies, image, result, files):
         ([("gone", "/x")], {}, "gone/l: No such file or directory"),
         ([("/dev/null", "/x")], {}, "/dev/null is a device"),
         ([("/proc/self/status", "/x")], {}, "/proc/self/status has content but reports no size"),
-        ([("$HOME/x", "/x")], {}, "variables and commands of the shell"),
-        ([("{1..99999999}", "/x")], {}, "braces stand for more than"),
+        ([("$HOME/x", "/x")], {}, "shell variables and commands"),
+        ([("{1..99999999}", "/x")], {}, "braces expand to more than"),
     ],
 )
 def test_what_cannot_be_copied_names_its_line(copies, image, message, files):
@@ -238,10 +238,10 @@ def test_only_what_lies_below_an_allowed_folder_is_read(files):
     inside = HostFolder(files / "sub", (files / "sub",))
     assert inside.look(b"also").size == 1
     for path in (b"out", b"../f", b"up/f", bytes(files / "f"), b"/etc/passwd", b"~", b".."):
-        with pytest.raises(HostError, match=r"is outside of the folders|No such file"):
+        with pytest.raises(HostError, match=r"is outside the folders|No such file"):
             inside.look(path)
     assert inside.names("up") is None
-    with pytest.raises(DefinitionError, match="sub/up/f is outside of the folders that may be copied from"):
+    with pytest.raises(DefinitionError, match="sub/up/f is outside the folders that may be copied from"):
         host([("sub/up/f", "/x")], files, Tree(), (files / "sub",))
     assert HostFolder(files / "sub", (files / "sub", files)).look(b"out").size == 3
 
@@ -284,7 +284,7 @@ def test_home_is_what_a_tilde_stands_for(files, monkeypatch):
 def test_limits_count_what_is_looked_at(files):
     for copies in ([("d", "/x")] * 5, [("*", "/x/")], [("d", "/")] * 9):
         with pytest.raises(
-            DefinitionError, match=r"%files looks at more than 6 files and folders \(limit files-entries\)"
+            DefinitionError, match=r"%files reads more than 6 files and folders \(limit files-entries\)"
         ):
             host(copies, files, tree(d=None), limits=Limits(files_entries=6))
     with pytest.raises(DefinitionError, match=r"\(limit name-bytes\)"):

@@ -68,7 +68,7 @@ def test_the_file_of_arguments(tmp_path):
     path.write_text("A=1\nB\n")
     warnings = []
     assert read_build_arguments([], path, warn=warnings.append) == {"A": "1"}
-    assert warnings == [f"{path}:2: 'B' is not used: it is not NAME=VALUE"]
+    assert warnings == [f"{path}:2: 'B' is ignored: it is not NAME=VALUE"]
     with pytest.raises(DefinitionError, match="No such file"):
         read_build_arguments([], tmp_path / "none")
     with pytest.raises(DefinitionError, match=r"\(limit definition-bytes\)"):

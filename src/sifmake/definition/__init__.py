@@ -1,4 +1,4 @@
-"""Definition files: what they say, and what their sections leave in an image. Nothing here runs or fetches anything."""
+"""Read definition files and apply their sections to an image. Nothing here runs programs or uses the network."""
 
 from sifmake.definition.argument_file import read_build_arguments
 from sifmake.definition.model import App, Base, BuildStage, CopyLine, Definition, Files, Section

@@ -1,4 +1,4 @@
-"""What a stage begins with: the agents that are used, and what to use for those that are not."""
+"""The base of a stage: the supported agents, and what to use instead of the others."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _AGENTS = (
     "https",
     "scratch",
 )
-"""Values of ``Bootstrap:`` that are built from."""
+"""Supported values of ``Bootstrap:``."""
 _ADDRESSES = frozenset(("docker", "oras", "http", "https"))
 _OCI = _AGENTS[:5]
-"""Those that put ``Registry:`` and ``Namespace:`` before ``From:``."""
+"""Agents that put ``Registry:`` and ``Namespace:`` before ``From:``."""
 
 _USE = "write `Bootstrap: docker` and `From: IMAGE`"
 _FOLDER = "write `Bootstrap: localimage` and `From: FOLDER`"
@@ -49,15 +49,15 @@ _REFUSED["buildkit"] = _REFUSED["dockerfile"]
 
 
 def base_of(header: Header, place: Place, line: int) -> Base:
-    """Return what a stage begins with.
+    """Return the base of a stage.
 
     Args:
-        header: Of the stage.
+        header: The stage's header.
         place: For messages.
         line: Number of the stage's first line.
 
     Raises:
-        DefinitionError: The agent is missing, unknown or not used here, or ``From:`` is missing.
+        DefinitionError: The agent is missing, unknown or not supported, or ``From:`` is missing.
     """
     agent = header.values.get("bootstrap", "")
     number = header.lines.get("bootstrap", line)
@@ -88,8 +88,8 @@ def _why_not(agent: str) -> tuple[str, str]:
     if agent in _REFUSED:
         return f"the agent {shown!r} is not supported", _REFUSED[agent]
     if agent.lower() in _AGENTS:
-        return f"the agent {shown!r} is not known: case matters", f"write Bootstrap: {agent.lower()}"
-    return f"the agent {shown!r} is not known", f"use {', '.join(_AGENTS)}"
+        return f"unknown agent {shown!r}: case matters", f"write Bootstrap: {agent.lower()}"
+    return f"unknown agent {shown!r}", f"use {', '.join(_AGENTS)}"
 
 
 def _reference(agent: str, header: Header) -> str:

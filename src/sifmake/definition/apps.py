@@ -1,4 +1,4 @@
-"""SCIF apps (https://sci-f.github.io): the folders, scripts and labels that they have in an image."""
+"""SCIF apps (https://sci-f.github.io): their folders, scripts and labels in an image."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./+:@%,-]+", re.ASCII)
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]", re.ASCII)
 _APPS_BASE = b".singularity.d/env/94-appsbase.sh"
 READ_APPS = "{ . /.singularity.d/env/94-appsbase.sh; } 2>/dev/null; "
-"""Begins the script of a stage with apps, on the line of its first command: each app's places are variables."""
+"""First words of the script of a stage with apps, on the line of its first command: variables with each app's paths."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A folder or file to be put into an image.
+    """A folder or file to put into an image.
 
     Attributes:
-        path: Without leading slash; parents come before what is in them.
+        path: Without leading slash; parents come before their content.
         data: Bytes of the file; None for a folder.
         mode: Permission bits.
     """
@@ -39,13 +39,13 @@ class Edit:
 
 
 def app_edits(stage: BuildStage, exists: Callable[[bytes], bool]) -> list[Edit]:
-    """Return what the apps of a stage put into its image before anything is copied.
+    """Return the files that the apps of a stage put into its image before anything is copied.
 
-    The list of apps (``94-appsbase.sh``) is always written: it names the apps of this stage, not those of its base.
+    The list of apps (``94-appsbase.sh``) is always written: it lists the apps of this stage, not those of its base.
 
     Args:
-        stage: With its apps.
-        exists: Tells whether the base has something at a path.
+        stage: The stage, with its apps.
+        exists: Tells whether the base has a file at a path.
     """
     edits: list[Edit] = []
     exports: list[str] = []
@@ -58,7 +58,7 @@ def app_edits(stage: BuildStage, exists: Callable[[bytes], bool]) -> list[Edit]:
 
 
 def app_post(app: App) -> tuple[str, str]:
-    """Return what runs before and after ``%appinstall`` in the shell of ``%post``, even without such a section."""
+    """Return the lines that run ``%appinstall`` in the shell of ``%post``, also if an app has no such section."""
     folder = _word(f"/scif/apps/{app.name}")
     return f"\ncd /\n. {_word(f'/scif/apps/{app.name}/scif/env/01-base.sh')}\ncd {folder}\n", "\ncd /\n"
 
@@ -97,9 +97,9 @@ def _base_script(app: App) -> str:
 
 
 def _exports(app: App, exists: Callable[[bytes], bool]) -> Iterator[str]:
-    """Yield lines that name an app's places for the other apps and for ``%post``.
+    """Yield lines that set variables with an app's paths for the other apps and for ``%post``.
 
-    As in Apptainer the paths have the name that can be part of a variable: that is another one for ``foo-bar``.
+    As in Apptainer, the paths use the name in the form for variables, which differs for a name such as ``foo-bar``.
     """
     name = _NOT_A_NAME.sub("_", app.name)
     root, meta = f"/scif/apps/{name}", f"/scif/apps/{name}/scif"

@@ -1,4 +1,4 @@
-"""Build arguments of the command line: ``--build-arg NAME=VALUE`` and ``--build-arg-file FILE``."""
+"""Build arguments from the command line: ``--build-arg NAME=VALUE`` and ``--build-arg-file FILE``."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def read_build_arguments(
     limits: Limits = DEFAULT_LIMITS,
     warn: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
-    """Return the values of build arguments; those of the command line go before those of the file.
+    """Return the values of build arguments; the command line takes precedence over the file.
 
     Args:
         given: ``NAME=VALUE`` each.
-        file: Lines of the same form; blank ones, those that begin with ``#``, and with a warning others are skipped.
+        file: Lines of the same form; blank lines and comments are skipped, and invalid lines too, with a warning.
         limits: ``definition_bytes`` bounds the file.
-        warn: Called with a line about each line of the file that says nothing.
+        warn: Called with a message about each invalid line of the file.
 
     Raises:
         DefinitionError: An argument has no name or no ``=``, or the file cannot be read.
@@ -58,7 +58,7 @@ def _of_file(path: Path, limits: Limits, warn: Callable[[str], None]) -> dict[st
         if text and not text.startswith("#"):
             pair = pair_of(text)
             if pair is None:
-                warn(f"{path}:{number}: {text[:60]!r} is not used: it is not NAME=VALUE")
+                warn(f"{path}:{number}: {text[:60]!r} is ignored: it is not NAME=VALUE")
             else:
                 values[pair[0]] = pair[1]
     return values

@@ -1,9 +1,9 @@
-"""White space as the peers see it, so that words are cut where they cut them."""
+"""White space as the peers define it, so that words end where the peers end them."""
 
 from __future__ import annotations
 
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
-"""What ``unicode.IsSpace`` of Go accepts; Python's ``str.strip`` also takes U+001C to U+001F."""
+"""The characters that ``unicode.IsSpace`` of Go accepts; Python's ``str.strip`` also takes U+001C to U+001F."""
 
 _TO_SPACES = str.maketrans(dict.fromkeys(BLANKS, " "))
 
@@ -19,5 +19,5 @@ def words_of(text: str) -> list[str]:
 
 
 def before_comment(text: str) -> str:
-    """Return what stands before the first ``#``, which begins a comment wherever it stands."""
+    """Return the text before the first ``#``, which begins a comment wherever it is."""
     return text.partition("#")[0]

@@ -1,4 +1,4 @@
-"""Labels of an image that a definition file makes: of the base, of ``%post``, about the build, of ``%labels``."""
+"""Labels of an image built from a definition file: from the base, ``%post``, the build and ``%labels``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HELP_FILE = "/.singularity.d/runscript.help"
 
 @dataclass(frozen=True)
 class About:
-    """What the labels say about a build.
+    """Facts about a build that its labels record.
 
     Attributes:
-        architecture: Of the programs in the image, in Go's spelling.
-        variant: Of the architecture (``v7``); may be empty.
-        created: Time of the build; None where nothing says one.
+        architecture: Architecture of the programs in the image, in Go's spelling.
+        variant: Variant of the architecture (``v7``); may be empty.
+        created: Time of the build; None if it is not set.
         canonical: Full reference of a base from a registry; empty for others.
         digest: Digest of that base's manifest.
     """
@@ -42,16 +42,16 @@ class About:
 def merged_labels(
     stage: BuildStage, base: Mapping[str, str], post: bytes, about: About, choice: SectionChoice, limits: Limits
 ) -> tuple[dict[str, str], list[str]]:
-    """Return all labels, sorted by name, and warnings about those of ``%labels`` that are not taken.
+    """Return all labels, sorted by name, and warnings about labels in ``%labels`` that are ignored.
 
     Bytes that are not UTF-8 are still lone surrogates.
 
     Args:
-        stage: The one that becomes the image.
+        stage: The stage that becomes the image.
         base: Labels of its base.
         post: What ``%post`` wrote to ``$APPTAINER_LABELS``; wins over the base.
-        about: The build; wins over both.
-        choice: Whether ``%labels`` counts, and wins over what is there.
+        about: Facts about the build; win over both.
+        choice: Whether ``%labels`` is used, and wins over existing labels.
         limits: ``definition_labels`` is used.
 
     Raises:

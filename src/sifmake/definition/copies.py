@@ -1,6 +1,6 @@
-"""What ``%files`` puts into an image, and where: the places of an image while copies are added to it.
+"""Plan what ``%files`` puts into an image, and where.
 
-Links of the image lead to places in the image, never out of it. What is added later replaces what was added before.
+Symlinks of the image are followed inside the image, never out of it. Later copies replace earlier ones.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from sifmake.layers.entry import Inode
 
 _MOST_LINKS = 255
-"""As many links as the peers follow on the way to a destination."""
+"""Most links followed on the way to a destination, the peers' limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One file, folder or link to be put into an image.
+    """One file, folder or link to put into an image.
 
     Attributes:
         entry: As the layer has it; ``mtime`` 0 for what is new, so that the caller may set the time.
@@ -42,9 +42,9 @@ class At:
     """A place in the image.
 
     Attributes:
-        path: Without leading slash; no component of it is a link but the last one, perhaps.
-        entry: What is there; None for nothing.
-        base: The inode below, where it still shows through.
+        path: Without leading slash; only the last component may be a link.
+        entry: The file there; None if there is none.
+        base: The base image's inode, if it is not replaced.
     """
 
     path: bytes
@@ -53,7 +53,7 @@ class At:
 
     @property
     def is_folder(self) -> bool:
-        """Whether a folder is there."""
+        """Whether it is a folder."""
         return self.entry is not None and self.entry.kind == DIR
 
 
@@ -61,7 +61,7 @@ class CopyPlan:
     """Collects copies into one image.
 
     Attributes:
-        line: Of the definition that is being followed, for messages.
+        line: The definition's current line, for messages.
     """
 
     def __init__(self, tree: Tree, place: Place, most: int, section: str = "files") -> None:
@@ -75,25 +75,25 @@ class CopyPlan:
         self._work = 0
 
     def error(self, what: str, hint: str = "") -> Exception:
-        """Return an error about the line that is being followed."""
+        """Return an error about the current line."""
         return self._place.error(self.line, what, hint, section=self._section)
 
     def spend(self, names: int) -> None:
-        """Count names that are looked at or copied.
+        """Count names that are read or copied.
 
         Raises:
-            DefinitionError: They are too many.
+            DefinitionError: There are too many.
         """
         self._work += names
         if self._work > self._most:
-            what = f"%{self._section} looks at more than {self._most} files and folders (limit files-entries)"
+            what = f"%{self._section} reads more than {self._most} files and folders (limit files-entries)"
             raise self.error(what)
 
     def resolve(self, path: bytes) -> At:
-        """Return the place that a path leads to, through links; what is not there yet is taken as it is written.
+        """Return the place that a path leads to, following links; missing components are taken literally.
 
         Raises:
-            DefinitionError: Links go round in circles.
+            DefinitionError: Links form a loop.
         """
         stack = [At(b"", self._root, self._root)]
         todo = _parts(path)
@@ -126,7 +126,7 @@ class CopyPlan:
         return At(path, new.entry, below if through else None)
 
     def make_folders(self, path: bytes) -> None:
-        """Make the folders of a path that are not there, 0755 and root's.
+        """Create the missing folders of a path, with mode 0755 and owned by root.
 
         Raises:
             DefinitionError: Something that is not a folder is in the way.
@@ -137,7 +137,7 @@ class CopyPlan:
             if at.entry is None:
                 at = self.put(at, Entry(at.path, DIR, 0o755, 0, 0, 0))
             elif at.entry.kind != DIR:
-                raise self.error(f"{shown(at.path)} is not a folder, and {shown(path)} cannot be made")
+                raise self.error(f"{shown(at.path)} is not a folder, so {shown(path)} cannot be created")
 
     def put(self, at: At, entry: Entry, source: HostFile | Inode | None = None, group: int = 0) -> At:
         """Put something at a place, and return the place with it.
@@ -168,7 +168,7 @@ class CopyPlan:
         return done
 
     def _replace_folder(self, at: At) -> None:
-        """Forget what was put into a folder that something else comes to stand for."""
+        """Forget the copies in a folder that is being replaced."""
         self.spend(len(self._new))
         for inside in [other for other in self._new if other.startswith(at.path + b"/")]:
             del self._new[inside]

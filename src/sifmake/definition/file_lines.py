@@ -1,4 +1,4 @@
-"""The lines of ``%files``: two words each, the second may be missing."""
+"""The lines of ``%files``: one or two words each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORD = re.compile(r'"(?P<quoted>[^"]*)"|(?P<plain>[^\t\n\f\r "]+)')
 
 
 def parse_files(sections: Iterable[Section], place: Place) -> tuple[Files, ...]:
-    """Return what is copied, those from stages first, in the order in which the peers copy.
+    """Return the copies, those from stages first, in the order in which the peers copy.
 
     Raises:
         DefinitionError: A section's arguments name no stage, or a line cannot be read with certainty.
@@ -34,7 +34,7 @@ def parse_files(sections: Iterable[Section], place: Place) -> tuple[Files, ...]:
 
 
 def _stage(section: Section, place: Place) -> str:
-    """Return the stage that is copied from; empty for the host. A blank or a comment after the name is nothing."""
+    """Return the stage to copy from; empty for the host. Blanks or a comment after the name are ignored."""
     words = section.words
     if not words:
         return ""
@@ -57,7 +57,7 @@ def _copies(section: Section, place: Place) -> Iterable[CopyLine]:
 
 
 def _words(line: str, number: int, place: Place) -> list[str]:
-    """Return the first two words, and what follows. Double quotes keep blanks together, and nothing else does."""
+    """Return the first two words, and the rest. Only double quotes protect blanks."""
     words: list[str] = []
     end = -1
     for match in _WORD.finditer(line):

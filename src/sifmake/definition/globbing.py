@@ -1,4 +1,4 @@
-"""Paths by pattern, in a folder of the host or in the tree of a stage."""
+"""Expand path patterns, in a folder of the host or in the tree of a stage."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LONG = 100
-"""Characters of a pattern that cost as much as looking at a name."""
+"""Characters of a pattern that cost as much as reading a name."""
 _SLASH = re.compile(r"(?<!\\)/")
 _VARIABLE = re.compile(r"\\.|\$[A-Za-z0-9_({@*#?$!-]|`", re.DOTALL)
 
 
 class Folders(Protocol):
-    """What has folders with names in them."""
+    """A tree of folders in which names are looked up."""
 
     def names(self, path: str) -> list[str] | None:
-        """Return the names in a folder, links followed; None where there is no folder that can be read."""
+        """Return the names in a folder, following links; None if there is no readable folder."""
 
     def exists(self, path: str) -> bool:
-        """Tell whether there is something at a path; a link counts whatever it leads to."""
+        """Tell whether there is something at a path; a link counts, even if it is broken."""
 
     def is_link(self, path: str) -> bool:
-        """Tell whether a link is at a path."""
+        """Tell whether there is a link at a path."""
 
 
 def expand_paths(pattern: str, folders: Folders, spend: Callable[[int], None]) -> list[str]:
-    """Return the paths that a pattern stands for, sorted; one that matches nothing stands for itself.
+    """Return the paths that a pattern matches, sorted; a pattern without matches is returned itself.
 
     Args:
         pattern: Relative or absolute.
         folders: Where to look.
-        spend: Called with how many names are looked at; raises where they are too many.
+        spend: Called with the number of names read; raises if there are too many.
 
     Raises:
-        PatternError: The pattern has a variable or a command, or stands for too much.
+        PatternError: The pattern has a variable or a command, or matches too much.
     """
     for match in _VARIABLE.finditer(pattern):
         if not match[0].startswith("\\"):
-            raise PatternError("variables and commands of the shell are not replaced here; write \\ before it")
+            raise PatternError("shell variables and commands are not expanded here; write \\ before it")
     walk = _Walk(folders, spend)
     found: list[str] = []
     for word in filter(None, expand_braces(pattern)):
@@ -90,7 +90,7 @@ class _Walk:
                 yield _joined(path, name)
 
     def _below(self, top: str, *, folders: bool) -> Iterator[str]:
-        """Yield a folder and all that is below it and not hidden; links to folders are not followed."""
+        """Yield a folder and everything below it that is not hidden, without following links to folders."""
         stack = [top]
         while stack:
             path = stack.pop()

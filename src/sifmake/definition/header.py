@@ -21,7 +21,7 @@ _KEYS = frozenset(
         "confurl", "setopt", "target", "frontend", "filename", "buildargs",
     )
 )  # fmt: skip
-"""Keys that a header may have, besides ``otherurl1``, ``otherurl2``, ..."""
+"""Keys allowed in a header, besides ``otherurl1``, ``otherurl2``, ..."""
 
 _OTHER_URL = re.compile(r"otherurl[0-9]+", re.ASCII)
 
@@ -31,8 +31,8 @@ class Header:
     """Keys and values of a stage.
 
     Attributes:
-        values: By key, in lower case; of one key the last value.
-        lines: Number of the line of each key.
+        values: Values by key, in lower case; the last value of a repeated key.
+        lines: Line number of each key.
     """
 
     values: dict[str, str]
@@ -41,7 +41,7 @@ class Header:
 
 @dataclass(frozen=True)
 class _Continued:
-    """A value that goes on in the next line."""
+    """A value that continues on the next line."""
 
     key: str
     value: str
@@ -49,10 +49,10 @@ class _Continued:
 
 
 def parse_header(lines: Sequence[str], numbers: Lines, place: Place) -> Header:
-    """Return the keys of a stage's first lines; ``#`` begins a comment wherever it stands.
+    """Return the keys of a stage's first lines; ``#`` begins a comment wherever it is.
 
     Raises:
-        DefinitionError: A line has no colon or an unknown key, or a value that goes on does not go on.
+        DefinitionError: A line has no colon or an unknown key, or the line that continues a value is missing.
     """
     header = Header({}, {})
     open_: _Continued | None = None
@@ -95,7 +95,7 @@ def _check_key(key: str, number: int, place: Place) -> None:
 
     near = get_close_matches(key[:40], sorted(_KEYS), 1)
     hint = f"write {near[0].capitalize()}:" if near else "begin a section with % to end the header"
-    raise place.error(number, f"the header key {key[:40]!r} is not known", hint)
+    raise place.error(number, f"unknown header key {key[:40]!r}", hint)
 
 
 def _ends_early(open_: _Continued, place: Place) -> Exception:

@@ -1,7 +1,7 @@
-"""``%files`` and ``%appfiles`` from the host, by the rules of ``cp -fLr``: links are followed, files become root's.
+"""``%files`` and ``%appfiles`` from the host, as ``cp -fLr`` copies: links are followed, root owns the copies.
 
-A file that is there keeps its mode and owner, as if it were written into. A folder goes into a folder that is there,
-and becomes the name that is not.
+An existing file keeps its mode and owner, as if its content were overwritten. A folder is copied into an existing
+folder; otherwise it gets the destination's name.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 _KEPT = 0o775
-"""Permission bits that a new file keeps of its source: those that umask 0002 leaves, and no setuid, setgid, sticky."""
+"""Permission bits that a new file takes from its source: those allowed by umask 0002, without setuid, setgid, sticky.
+"""
 _DEEPEST = 500
-"""Folders within each other on the host."""
+"""Most nested folders on the host."""
 
 
 def plan_host_copies(files: Files, folder: HostFolder, tree: Tree, place: Place, limits: Limits) -> list[Copy]:
-    """Return what the lines of ``%files`` copy from the host, parents first.
+    """Return the copies from the host for the lines of ``%files``, parents first.
 
     Args:
         files: The lines.
@@ -41,7 +42,7 @@ def plan_host_copies(files: Files, folder: HostFolder, tree: Tree, place: Place,
         limits: ``files_entries`` and ``name_bytes`` are used.
 
     Raises:
-        DefinitionError: A source is missing or may not be read, or something is in the way in the image.
+        DefinitionError: A source is missing or not readable, or something in the image is in the way.
     """
     copying = _HostCopying(CopyPlan(tree, place, limits.files_entries), folder, limits)
     for line in files.copies:
@@ -50,17 +51,17 @@ def plan_host_copies(files: Files, folder: HostFolder, tree: Tree, place: Place,
 
 
 def plan_app_copies(app: App, folder: HostFolder, tree: Tree, place: Place, limits: Limits) -> list[Copy]:
-    """Return what ``%appfiles`` of an app copies: no patterns, and no folder is made for it.
+    """Return the copies for an app's ``%appfiles``: without patterns, and without creating folders.
 
     Args:
-        app: With its folders in the tree.
+        app: The app; its folders are in the tree.
         folder: Where the sources are.
         tree: The image; it is not changed.
         place: For messages.
         limits: ``files_entries`` and ``name_bytes`` are used.
 
     Raises:
-        DefinitionError: As :func:`plan_host_copies`.
+        DefinitionError: Like :func:`plan_host_copies`.
     """
     copying = _HostCopying(CopyPlan(tree, place, limits.files_entries, "appfiles"), folder, limits)
     for line in _app_lines(app):
@@ -69,7 +70,7 @@ def plan_app_copies(app: App, folder: HostFolder, tree: Tree, place: Place, limi
 
 
 def _app_lines(app: App) -> list[CopyLine]:
-    """Return the lines of ``%appfiles``: source and destination, cut at the first blanks; ``#`` begins a comment."""
+    """Return the lines of ``%appfiles``: source and destination, split at the first blanks; ``#`` begins a comment."""
     section = app.sections.get("appfiles")
     found = []
     for index, raw in enumerate(section.text.split("\n") if section else ()):
@@ -81,7 +82,7 @@ def _app_lines(app: App) -> list[CopyLine]:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """Something of the host that still has to be copied, and the folders of the host that it is in."""
+    """A file of the host that is still to be copied, and the host's folders that contain it."""
 
     source: HostFile
     to: At
@@ -90,7 +91,7 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class _HostCopying:
-    """Follows lines, one after the other."""
+    """Processes the lines one by one."""
 
     plan: CopyPlan
     folder: HostFolder
@@ -108,7 +109,7 @@ class _HostCopying:
 
     def copy_into_app(self, app: App, line: CopyLine) -> None:
         self.plan.line = line.line
-        # As the peers join it: no link is followed before the dots are gone.
+        # Joined as by the peers: the dots are resolved before any link is followed.
         wanted = _without_dots(f"scif/apps/{app.name}/{line.destination or line.source}")
         at = self.plan.resolve(_bytes(wanted))
         if not self.plan.resolve(b"/" + at.path.rpartition(b"/")[0]).is_folder:
@@ -163,7 +164,7 @@ class _HostCopying:
             raise self.plan.error(str(error)) from None
 
     def _made(self, source: HostFile, at: At) -> At:
-        """Make a folder; one that is there stays as it is."""
+        """Create a folder; leave an existing one unchanged."""
         if at.is_folder:
             self.plan.spend(1)
             return at
@@ -187,7 +188,7 @@ class _HostCopying:
         self.plan.put(at, entry, source if source.kind == FILE else None)
 
     def _through(self, link: At) -> At:
-        """Return where a link in the image leads to, in the image."""
+        """Return the place in the image that a link leads to."""
         at = self.plan.resolve(b"/" + link.path)
         if at.entry is None:
             raise self.plan.error(f"{shown(link.path)} is a link to {shown(at.path)}, which does not exist")

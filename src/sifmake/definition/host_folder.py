@@ -1,7 +1,7 @@
-"""Files of the host that a definition copies: looked at and read by descriptor.
+"""Files of the host that a definition copies, checked and read by descriptor.
 
-What was looked at is what is read: a file that is another one by then, or has another size, is an error. Where only
-some folders are allowed, each descriptor is asked where it is, after all links; no name is trusted.
+A file that was replaced or changed its size between check and reading is an error. If only some folders are allowed,
+the real path of each descriptor is checked; no name is trusted.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _OTHERS = {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a
 
 
 class HostError(Exception):
-    """Something of the host cannot be copied; the text says what."""
+    """A file of the host cannot be copied; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostFile:
-    """A file, folder or named pipe of the host, links followed.
+    """A file, folder or named pipe of the host, after following links.
 
     Attributes:
         path: As it was found.
@@ -49,34 +49,34 @@ class HostFile:
 
 
 class HostFolder:
-    """The folder that relative sources begin at, and what may be read of the host."""
+    """The folder for relative sources, and the folders of the host that may be read."""
 
     def __init__(self, folder: Path, allowed: Sequence[Path] = ()) -> None:
-        """Look from a folder.
+        """Use a folder for relative paths.
 
         Args:
-            folder: Where relative paths begin.
-            allowed: What is copied lies below one of these; everything is allowed where there is none.
+            folder: The folder for relative paths.
+            allowed: Files may only be copied from these folders; if there are none, from everywhere.
         """
         self._folder = folder
         self._allowed = [path.resolve() for path in allowed]
 
     def home(self) -> str:
-        """Return what ``~`` stands for; HostError if nothing says it."""
+        """Return the folder that ``~`` stands for; HostError if it is unknown."""
         try:
             return str(Path.home())
         except RuntimeError:
-            raise HostError("nothing says what ~ is here: set HOME") from None
+            raise HostError("the home folder for ~ is unknown: set HOME") from None
 
     def names(self, path: str) -> list[str] | None:
-        """Return the names in a folder; None where there is none that can be read."""
+        """Return the names in a folder; None if there is no readable folder."""
         try:
             return [name.decode("utf-8", "surrogateescape") for name in self.listed(_bytes(path))]
         except HostError:
             return None
 
     def exists(self, path: str) -> bool:
-        """Tell whether there is something at a path; a link counts whatever it leads to."""
+        """Tell whether there is something at a path; a link counts, even if it is broken."""
         place = self._place(_bytes(path))
         try:
             place.lstat()
@@ -85,14 +85,14 @@ class HostFolder:
         return True
 
     def is_link(self, path: str) -> bool:
-        """Tell whether a link is at a path."""
+        """Tell whether there is a link at a path."""
         return self._place(_bytes(path)).is_symlink()
 
     def look(self, path: bytes) -> HostFile:
-        """Return what is at a path.
+        """Return the file at a path.
 
         Raises:
-            HostError: Nothing is there, it may not be read, or it is neither file, folder nor named pipe.
+            HostError: It does not exist, is not readable, or is not a file, folder or named pipe.
         """
         fd = self._open(path)
         try:
@@ -104,7 +104,7 @@ class HostFolder:
         """Return the sorted names in a folder.
 
         Raises:
-            HostError: There is none, or it may not be read.
+            HostError: There is no folder, or it is not readable.
         """
         fd = self._open(path)
         try:
@@ -120,10 +120,10 @@ class HostFolder:
             os.close(opened)
 
     def read(self, file: HostFile) -> Iterator[bytes]:
-        """Yield the bytes of a file that was looked at.
+        """Yield the bytes of a file that was checked.
 
         Raises:
-            SourceError: It cannot be read, or is not what it was.
+            SourceError: It cannot be read, or has changed.
         """
         try:
             fd = self._open(file.path)
@@ -153,7 +153,7 @@ class HostFolder:
         return self._folder / os.fsdecode(path)
 
     def _open(self, path: bytes) -> int:
-        """Return a descriptor that can be asked, but not read: opening a device or a pipe has effects."""
+        """Return a descriptor for checks only, because opening a device or a pipe has side effects."""
         try:
             fd = os.open(self._place(path), os.O_PATH | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
@@ -169,7 +169,7 @@ class HostFolder:
     def _check_allowed(self, fd: int, path: bytes) -> None:
         real = Path(f"/proc/self/fd/{fd}").readlink()
         if not any(real.is_relative_to(top) for top in self._allowed):
-            raise HostError(f"{_shown(path)} is outside of the folders that may be copied from: it is {real}")
+            raise HostError(f"{_shown(path)} is outside the folders that may be copied from: it is {real}")
 
     def _described(self, fd: int, path: bytes) -> HostFile:
         found = os.fstat(fd)
@@ -189,7 +189,7 @@ class HostFolder:
         return file
 
     def _has_bytes(self, fd: int, path: bytes) -> bool:
-        """Tell whether a file of no size can be read from, as those of /proc can."""
+        """Tell whether a file with size 0 has content, as files of /proc do."""
         with os.fdopen(self._reopened(fd, path), "rb", buffering=0) as content:
             return bool(content.read(1))
 
@@ -216,4 +216,4 @@ def _told(error: OSError | ValueError, path: bytes) -> HostError:
 
 def _changed(file: HostFile) -> SourceError:
     what = f"{_shown(file.path)} changed while it was read"
-    return SourceError(what, hint="try again when nobody writes to it")
+    return SourceError(what, hint="run the command again when no process writes to it")

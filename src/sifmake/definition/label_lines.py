@@ -1,4 +1,4 @@
-"""Labels as lines: of ``%labels``, ``%applabels``, and of the file that ``$APPTAINER_LABELS`` names."""
+"""Parse lines with labels: of ``%labels``, ``%applabels`` and the file ``$APPTAINER_LABELS``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from sifmake.definition.blanks import trimmed
 
 
 def parse_labels(text: str) -> dict[str, str]:
-    """Return the labels; of one name the last value.
+    """Return the labels; if a name is repeated, its last value.
 
-    A name ends at the first space: a tab belongs to it. Quotes and ``#`` belong to the value.
+    A name ends at the first space; a tab is part of the name. Quotes and ``#`` are part of the value.
     """
     labels: dict[str, str] = {}
     for line in map(trimmed, text.split("\n")):

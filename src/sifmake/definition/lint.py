@@ -1,4 +1,4 @@
-"""``sifmake lint``: what is wrong in a definition file, and what would surprise its author."""
+"""``sifmake lint``: errors in a definition file, and things that would surprise its author."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 _MOST = 1000
-"""Findings of one kind of check: who reads more?"""
+"""Most findings of one kind of check, because nobody reads more."""
 _SECRET = ("secret-in-argument", "warning")
 _LOOKS = "looks like a secret: its value is recorded in the image"
 _ADVICE = "use --secret, which leaves nothing in the image"
@@ -34,15 +34,15 @@ _TAB = re.compile(r"%(\w+)\t")
 
 @dataclass(frozen=True, order=True)
 class LintFinding:
-    """Something in a definition file.
+    """A problem in a definition file.
 
     Attributes:
         line: Number of its line; 0 for the whole file.
         section: Name of the section; empty for the header.
         rule: Short name of the rule.
         severity: ``error`` if the file cannot be built, else ``warning``.
-        text: A clause.
-        hint: What to write.
+        text: What is wrong, a clause.
+        hint: What to write instead.
     """
 
     line: int
@@ -56,7 +56,7 @@ class LintFinding:
 def lint_definition(
     data: bytes, source: str, arguments: Mapping[str, str] | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[LintFinding, ...]:
-    """Return what is found in a definition file, in the order of its lines.
+    """Return the problems of a definition file, in the order of its lines.
 
     Args:
         data: The file.
@@ -108,7 +108,7 @@ def _without_value(name: str, line: int, section: str) -> LintFinding:
 
 
 def _check_lines(text: str) -> Iterator[LintFinding]:
-    """Yield what only the text shows: reading stops at the first section that is badly named."""
+    """Yield problems found in the raw text, because the reader stops at the first invalid section."""
     in_header = True
     for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.removesuffix("\r")
@@ -142,7 +142,7 @@ def _check_name(number: int, line: str) -> Iterator[LintFinding]:
     elif name not in SECTIONS | APP_SECTIONS:
         near = get_close_matches(name[:40], sorted(SECTIONS | APP_SECTIONS), 1)
         hint = f"write %{near[0]}" if near else "the sections are %" + ", %".join(sorted(SECTIONS))
-        yield LintFinding(number, "", "unknown-section", "error", f"the section {shown} is not known", hint)
+        yield LintFinding(number, "", "unknown-section", "error", f"unknown section {shown}", hint)
     elif name == "files":
         yield from _check_files_name(number, rest)
 

@@ -1,4 +1,4 @@
-"""What would surprise the author of a definition file that can be built."""
+"""Warnings about a valid definition file: things that would surprise its author."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Note:
         line: Number in the file.
         section: Name; empty for the header.
         rule: Short name.
-        text: A clause.
-        hint: What to write.
+        text: What is wrong, a clause.
+        hint: What to write instead.
     """
 
     line: int
@@ -98,7 +98,7 @@ def _check_arguments(stage: BuildStage) -> Iterator[Note]:
     for number, line in _lines(stage.sections.get("arguments")):
         pair = pair_of(line)
         if pair is None:
-            text = f"{line[:60]!r} is not NAME=VALUE, and is not used"
+            text = f"{line[:60]!r} is not NAME=VALUE and is ignored"
             yield Note(number, "arguments", "argument-not-used", text, "write NAME=VALUE, or begin it with #")
         elif is_secret(*pair):
             text = f"the argument {pair[0][:60]} looks like a secret: its value is recorded in the image"
@@ -110,10 +110,10 @@ def _check_files(stage: BuildStage) -> Iterator[Note]:
     for group in stage.files:
         for copy in group.copies:
             if _HOST_TMP.match(copy.destination):
-                text = f"{copy.destination} is hidden when the image runs: the host's folder is there"
+                text = f"{copy.destination} is hidden when the image runs, because the host's folder is mounted there"
                 yield Note(copy.line, "files", "host-tmp", text, "copy to another folder")
             if copy.ignored:
-                text = f"{copy.ignored[:60]!r} is not used: a line is SOURCE and DESTINATION"
+                text = f"{copy.ignored[:60]!r} is ignored: a line has only SOURCE and DESTINATION"
                 hint = "put double quotes around a path with blanks, and a comment on a line of its own"
                 yield Note(copy.line, "files", "files-third-word", text, hint)
 
@@ -127,10 +127,10 @@ def _check_labels(stage: BuildStage, *, last: bool) -> Iterator[Note]:
     for number, line in _lines(section):
         name, _, value = line.partition(" ")
         if "\t" in name:
-            text = f"a tab does not end the name of a label: it is {name[:60]!r}"
+            text = f"a tab does not end a label's name: the name is {name[:60]!r}"
             yield Note(number, "labels", "tab-in-label", text, "write a space between name and value")
         elif not value and "=" in name:
-            text = f"the label {name[:60]!r} has no value: = does not end a name"
+            text = f"the label {name[:60]!r} has no value, because = does not end a name"
             yield Note(number, "labels", "label-without-value", text, "write a space between name and value")
         if name in seen:
             text = f"this replaces the label {name[:60]!r} of line {seen[name]}"
@@ -151,7 +151,7 @@ def _check_scripts(stage: BuildStage) -> Iterator[Note]:
             text = "#! has no effect after a blank line"
             yield Note(section.lines.of(0), name, "late-shebang", text, "put #! on the first line of the section")
         if len(section.words) > 1 or (own and section.words):
-            text = f"the words after %{name} reach the shell as one argument"
+            text = f"the shell gets the words after %{name} as one argument"
             yield Note(section.line, name, "section-arguments", text, "write set -... as the first line of the script")
 
 
@@ -161,7 +161,7 @@ def _check_post(stage: BuildStage, *, last: bool) -> Iterator[Note]:
     for number, line in _lines(stage.sections.get("post")):
         code = before_comment(line) if " #" in line else line
         if match := _HOST_TMP.search(code):
-            text = f"{match[0]} is the host's own folder when Apptainer builds, and is not part of the image"
+            text = f"{match[0]} is the host's folder when Apptainer builds, and not part of the image"
             hint = "use a folder of your own, such as /build, and remove it at the end"
             yield Note(number, "post", "host-tmp", text, hint)
         actions = _apt_actions(code)
@@ -173,7 +173,7 @@ def _check_post(stage: BuildStage, *, last: bool) -> Iterator[Note]:
 
 
 def _apt_actions(code: str) -> set[str]:
-    """Return the words after ``apt-get`` in the commands of a line."""
+    """Return the subcommands of ``apt-get`` in a line."""
     found: set[str] = set()
     for command in re.split(r"[;&|]+", code):
         words = command.split()

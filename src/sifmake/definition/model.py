@@ -1,4 +1,4 @@
-"""What a definition file says, as values."""
+"""The content of a definition file, as values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lines:
-    """Where the lines of a text stand in the file: substitution and joined sections move them.
+    """Maps the lines of a text to line numbers in the file, because substitution and joined sections move them.
 
     Attributes:
         runs: (index of a line in the text, number of its line in the file); the lines up to the next pair follow it.
@@ -23,26 +23,26 @@ class Lines:
     runs: tuple[tuple[int, int], ...] = ((0, 1),)
 
     def of(self, index: int) -> int:
-        """Return the number in the file, from 1, of a line of the text, from 0."""
+        """Return the line number in the file (from 1) of a line of the text (from 0)."""
         start, number = self.runs[max(0, bisect_right(self.runs, (index, 1 << 62)) - 1)]
         return number + index - start
 
     def part(self, start: int, count: int, at: int) -> tuple[tuple[int, int], ...]:
-        """Return the runs of some lines, counted from ``start``, that become lines ``at`` and following of a text."""
+        """Return the runs for lines from ``start`` on, which become the lines from ``at`` on of another text."""
         inner = [(index, number) for index, number in self.runs if start < index < start + count]
         return tuple((index - start + at, number) for index, number in [(start, self.of(start)), *inner])
 
 
 @dataclass(frozen=True)
 class Section:
-    """One section; several of one name are joined.
+    """One section; sections with the same name are joined.
 
     Attributes:
         name: In lower case, without ``%``.
         text: Its lines, each with a newline; bytes that are not UTF-8 are lone surrogates (``surrogateescape``).
-        arguments: What follows the name, unchanged; of several sections the last one's.
+        arguments: The text after the name, unchanged; the last one if sections are joined.
         line: Number of the line with its (first) name.
-        lines: Where the lines of ``text`` stand.
+        lines: Line numbers of ``text``.
     """
 
     name: str
@@ -53,20 +53,20 @@ class Section:
 
     @property
     def words(self) -> list[str]:
-        """Words of the arguments before a comment."""
+        """The arguments' words before a comment."""
         return words_of(before_comment(self.arguments))
 
 
 @dataclass(frozen=True)
 class Base:
-    """What a stage begins with.
+    """The base of a stage.
 
     Attributes:
         agent: ``docker``, ``docker-daemon``, ``docker-archive``, ``oci``, ``oci-archive``, ``localimage``, ``oras``,
             ``http``, ``https`` or ``scratch``.
-        reference: What the agent is to get: ``alpine:3.20``, a path, ``HOST/PATH``; empty for ``scratch``.
+        reference: What the agent gets: ``alpine:3.20``, a path, ``HOST/PATH``; empty for ``scratch``.
         fingerprints: Keys that all must have signed the base, if it is a SIF file.
-        line: Number of the line that names the reference, or else the agent.
+        line: Line number of the reference, or of the agent if there is no reference.
     """
 
     agent: str
@@ -76,7 +76,7 @@ class Base:
 
     @property
     def uri(self) -> str:
-        """The base as ``sifmake pull`` takes it; a path for ``localimage``; empty for ``scratch``."""
+        """The base as an argument of ``sifmake pull``; a path for ``localimage``; empty for ``scratch``."""
         if self.agent in {"localimage", "scratch"}:
             return self.reference
         slashes = "//" if self.agent in {"docker", "oras", "http", "https"} else ""
@@ -89,9 +89,9 @@ class CopyLine:
 
     Attributes:
         source: A pattern.
-        destination: A path in the image; empty where the source's own path is meant.
+        destination: A path in the image; empty for the source's own path.
         line: Number in the file.
-        ignored: A third word, which nothing is done with.
+        ignored: A third word, which has no effect.
     """
 
     source: str
@@ -120,7 +120,7 @@ class App:
     """All sections of one SCIF app (https://sci-f.github.io).
 
     Attributes:
-        name: Of the app.
+        name: Name of the app.
         sections: By name: ``appinstall``, ``appfiles``, ``appenv``, ``applabels``, ``apphelp``, ``apprun``,
             ``appstart``, ``apptest``.
     """
@@ -129,7 +129,7 @@ class App:
     sections: Mapping[str, Section]
 
     def text(self, name: str) -> str:
-        """Return the text of a section; empty where there is none."""
+        """Return the text of a section; empty if there is none."""
         section = self.sections.get(name)
         return section.text if section else ""
 
@@ -140,10 +140,10 @@ class BuildStage:
 
     Attributes:
         name: Value of ``Stage:``; may be empty.
-        base: What it begins with.
+        base: What it is built on.
         header: All keys, in lower case, and their values.
         sections: By name: ``pre``, ``setup``, ``post``, ``test``, ``environment``, ``runscript``, ``startscript``,
-            ``labels``, ``help``, ``arguments``. A section without any line is not there.
+            ``labels``, ``help``, ``arguments``. Empty sections are left out.
         files: ``%files``, in the order in which they are copied: from stages first, from the host last.
         apps: In the order in which the file first names them.
         line: Number of its first line.
@@ -158,21 +158,21 @@ class BuildStage:
     line: int
 
     def text(self, name: str) -> str:
-        """Return the text of a section; empty where there is none."""
+        """Return the text of a section; empty if there is none."""
         section = self.sections.get(name)
         return section.text if section else ""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A definition file, read and with its variables replaced.
+    """A parsed definition file, with its variables replaced.
 
     Attributes:
-        source: Name of the file, as errors show it.
+        source: Name of the file for messages.
         stages: At least one; the last one becomes the image.
-        text: What is recorded in the image: all stages after substitution, as bytes of the file.
+        text: The text recorded in the image: all stages after substitution.
         warnings: One line each.
-        unused: Names of build arguments that no ``{{ }}`` asks for.
+        unused: Names of build arguments that no ``{{ }}`` uses.
     """
 
     source: str

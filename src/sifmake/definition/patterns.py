@@ -1,7 +1,7 @@
-"""Names by pattern, as bash writes them: ``*``, ``?``, ``[a-z]``, ``+(a|b)``, ``{a,b}``, ``{1..3}``, and a backslash.
+"""Patterns for names in bash syntax: ``*``, ``?``, ``[a-z]``, ``+(a|b)``, ``{a,b}``, ``{1..3}``, and a backslash.
 
-A pattern is matched against a name in time that grows with both lengths, and never faster: what is matched so far is a
-set of positions, kept as the bits of a number.
+Matching a pattern against a name takes time that grows with the product of both lengths at most, because the state of a
+match is a set of positions, kept as the bits of a number.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 
 _MOST_WORDS = 10_000
-"""Words that the braces of one pattern may stand for."""
+"""Most words that the braces of one pattern may expand to."""
 _LONGEST = 4096
-"""Characters of a pattern: a longer path is none on Linux."""
+"""Most characters of a pattern: Linux has no longer paths."""
 _DEEPEST = 20
-"""Braces or groups within each other."""
+"""Most nested braces or groups."""
 _META = re.compile(r"\\.|[*?\[]|[+@!]\(", re.DOTALL)
 _BRACES = re.compile(r"\\.|[{},]", re.DOTALL)
 _RANGE = re.compile(r"(-?[0-9]{1,9})\.\.(-?[0-9]{1,9})(?:\.\.(-?[0-9]{1,9}))?|([a-zA-Z])\.\.([a-zA-Z])", re.ASCII)
@@ -37,24 +37,24 @@ _CLASSES = {
 
 
 class PatternError(Exception):
-    """A pattern stands for too much, or is nested too deeply."""
+    """A pattern expands to too much, or is nested too deeply."""
 
 
 def has_pattern(text: str) -> bool:
-    """Tell whether a text has a character that is more than itself."""
+    """Tell whether a text has a character with a special meaning."""
     return any(not match[0].startswith("\\") for match in _META.finditer(text))
 
 
 def unescaped(text: str) -> str:
-    """Return a text that is not a pattern as the name that it means."""
+    """Return the name that a text without patterns stands for."""
     return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
 
 
 def expand_braces(text: str, depth: int = 0) -> list[str]:
-    """Return the words that a text with braces stands for; itself where it has none.
+    """Return the words that a text with braces expands to; the text itself if it has none.
 
     Raises:
-        PatternError: It is too long, or they are too many, or nested too deeply.
+        PatternError: The text is too long, has too many results, or is nested too deeply.
     """
     if depth > _DEEPEST:
         raise PatternError(f"braces are nested more than {_DEEPEST} deep")
@@ -86,7 +86,7 @@ def _choices(text: str, cuts: list[int], depth: int) -> list[str]:
 
 
 def _too_many() -> PatternError:
-    return PatternError(f"braces stand for more than {_MOST_WORDS} paths")
+    return PatternError(f"braces expand to more than {_MOST_WORDS} paths")
 
 
 def _braces(text: str) -> list[tuple[int, int, list[int]]]:
@@ -106,7 +106,7 @@ def _braces(text: str) -> list[tuple[int, int, list[int]]]:
 
 
 def _sequence(text: str) -> list[str]:
-    """Return the words of ``1..10``, ``1..10..2`` or ``a..e``; none for another text."""
+    """Return the words of ``1..10``, ``1..10..2`` or ``a..e``; nothing for another text."""
     match = _RANGE.fullmatch(text)
     if match is None:
         return []
@@ -156,7 +156,7 @@ class NamePattern:
     """A pattern for one name.
 
     Attributes:
-        text: As it is written, without slashes.
+        text: The pattern as written, without slashes.
     """
 
     text: str
@@ -167,11 +167,11 @@ class NamePattern:
 
     @property
     def dotted(self) -> bool:
-        """Whether it names the dot at the beginning of hidden files."""
+        """Whether it begins with a dot, and so matches hidden files."""
         return bool(self._items) and self._items[0] == "."
 
     def matches(self, name: str) -> bool:
-        """Tell whether a name is matched; a hidden one only if the pattern begins with a dot."""
+        """Tell whether a name matches; a hidden name matches only if the pattern begins with a dot."""
         if name.startswith(".") and not self.dotted:
             return False
         return bool(_Matcher(name).step(self._items, 1) >> len(name) & 1)
@@ -210,7 +210,7 @@ class _Parser:
         return tuple(items), at
 
     def _group(self, at: int, depth: int) -> tuple[_Group, int] | None:
-        """Return a group and where it ends; None where it has no end."""
+        """Return a group and where it ends; None if it has no end."""
         if at not in self._groups:
             choices: list[tuple[_Item, ...]] = []
             here = at + 1
@@ -222,7 +222,7 @@ class _Parser:
         return self._groups[at]
 
     def _set(self, at: int) -> tuple[_Set, int] | None:
-        """Return a set and where it ends; None where it has no end. A class that is not known has no characters."""
+        """Return a set and where it ends; None if it has no end. An unknown class has no characters."""
         text = self._text
         here = at + 1
         negated = text[here : here + 1] in ("!", "^")

@@ -1,4 +1,4 @@
-"""Errors that name file, line and section."""
+"""Errors with file, line and section."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Place:
     source: str
 
     def error(self, line: int, what: str, hint: str = "", *, section: str = "") -> DefinitionError:
-        """Return an error about a line, and the section it stands in."""
+        """Return an error about a line and its section."""
         where = f"{self.source}:{line}" if line else self.source
         error = DefinitionError(what, where=f"{where}: %{section}" if section else where, hint=hint)
         error.line, error.section = line, section

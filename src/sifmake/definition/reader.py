@@ -1,4 +1,4 @@
-"""Reading a definition file: ``read_definition`` for text, ``load_definition`` for a file."""
+"""Read a definition file: ``read_definition`` for text, ``load_definition`` for a file."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _RUN = frozenset(("pre", "setup", "post"))
 def load_definition(
     path: Path, arguments: Mapping[str, str] | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> Definition:
-    """Return what a definition file says.
+    """Read and parse a definition file.
 
     Args:
         path: The file; a named pipe is read to its end.
-        arguments: Values of ``--build-arg`` and its file; they go before ``%arguments``.
+        arguments: Values of ``--build-arg`` and its file; they take precedence over ``%arguments``.
         limits: The ``definition_`` ones are used.
 
     Raises:
-        DefinitionError: It cannot be read, is not valid, or asks for what cannot be done; with line and section.
+        DefinitionError: It cannot be read, is not valid, or needs something unsupported; names line and section.
     """
     return read_definition(read_file(path, limits), str(path), arguments, limits)
 
 
 def read_file(path: Path, limits: Limits) -> bytes:
-    """Return the bytes of a definition file, or of one that is too large its first ones.
+    """Return the bytes of a definition file; if it is too large, only its beginning.
 
     Raises:
         DefinitionError: It cannot be read.
@@ -66,17 +66,17 @@ def read_definition(
     *,
     on_missing: OnMissing | None = None,
 ) -> Definition:
-    """Return what the bytes of a definition file say.
+    """Parse the bytes of a definition file.
 
     Args:
         data: The file.
         source: Its name, for messages.
-        arguments: Values of ``--build-arg`` and its file; they go before ``%arguments``.
+        arguments: Values of ``--build-arg`` and its file; they take precedence over ``%arguments``.
         limits: The ``definition_`` ones are used.
-        on_missing: Gives the value of a variable that has none, from its name, line and section; else it is an error.
+        on_missing: Returns a value for a variable without one, from its name, line and section; else an error.
 
     Raises:
-        DefinitionError: It is not valid, or asks for what cannot be done; with line and section.
+        DefinitionError: It is not valid, or needs something unsupported; names line and section.
     """
     place = Place(source)
     if len(data) > limits.definition_bytes:
@@ -94,7 +94,7 @@ def _check_kind(data: bytes, place: Place) -> None:
     if b"\0" in data:
         raise place.error(0, "this is not a definition file: it has NUL bytes", "name a text file, or pull an image")
     if data.startswith(b"\xef\xbb\xbf"):
-        raise place.error(1, "the file begins with a byte order mark", "save it as UTF-8 without one")
+        raise place.error(1, "the file begins with a byte order mark", "save it as UTF-8 without a byte order mark")
 
 
 @dataclass
@@ -118,7 +118,7 @@ class _Reader:
             line = rest[self.limits.definition_stages].lines.of(0)
             most = self.limits.definition_stages
             raise self.place.error(line, f"the file has more than {most} stages (limit definition-stages)")
-        # As the peers do: first the whole file as it is, so that an error in it is not one of a value.
+        # Like the peers, first read the unchanged file, so that an error in it is not blamed on a value.
         raw = [_Raw.of(piece, self.place, self.limits) for piece in rest]
         stages: list[BuildStage] = []
         size = 0
@@ -139,9 +139,7 @@ class _Reader:
         hint = "start the header with Bootstrap: AGENT"
         if raw.header.lines:
             key, line = next(iter(raw.header.lines.items()))
-            raise self.place.error(
-                line, f"the first line of the header is {key.capitalize()}:, and not Bootstrap:", hint
-            )
+            raise self.place.error(line, f"the first line of the header is {key.capitalize()}:, not Bootstrap:", hint)
         if raw.blocks:
             block = raw.blocks[0]
             number = piece.lines.of(block.at)
@@ -151,7 +149,7 @@ class _Reader:
         defaults, odd = parse_arguments(_joined(raw, raw.named("arguments")).get("arguments"))
         line = raw.piece.lines.of(0)
         self.warnings += [
-            f"{self.place.source}:{number}: %arguments: {text[:60]!r} is not used: it is not NAME=VALUE"
+            f"{self.place.source}:{number}: %arguments: {text[:60]!r} is ignored: it is not NAME=VALUE"
             for number, text in odd
         ]
         substitution = Substitution(self.given, defaults, raw.section_at, self.place, self.limits, self.on_missing)
@@ -177,9 +175,9 @@ class _Reader:
             raise self.place.error(labels.line, what, section="labels")
 
     def _check_names(self, stage: BuildStage, earlier: list[BuildStage], line: int) -> None:
-        """Refuse a name that stands twice, and copies from what is not there yet.
+        """Refuse duplicate names of stages, and copies from stages that do not exist yet.
 
-        Apptainer takes the first of two stages with one name, without a word.
+        Apptainer silently uses the first of two stages with the same name.
         """
         names = {other.name for other in earlier if other.name}
         if stage.name in names:
@@ -187,14 +185,14 @@ class _Reader:
             raise self.place.error(line, what, "give each stage a name of its own with Stage:")
         for files in stage.files:
             if files.stage and files.stage not in names:
-                known = ", ".join(sorted(names)) or "none with a name"
+                known = ", ".join(sorted(names)) or "none has a name"
                 what = f"there is no stage {files.stage[:60]!r} above this one"
                 raise self.place.error(files.line, what, f"the stages above are: {known}", section="files")
 
 
 @dataclass(frozen=True)
 class _Raw:
-    """The text of a stage, cut up."""
+    """The text of a stage, cut into sections."""
 
     piece: Piece
     header: Header
@@ -209,7 +207,7 @@ class _Raw:
         return [block for block in self.blocks if block.name == name]
 
     def section_at(self, index: int) -> str:
-        """Return the name of the section that a line, from 0, stands in; empty for the header."""
+        """Return the name of the section that contains a line (from 0); empty for the header."""
         after = bisect_right(self.blocks, index, key=lambda block: block.at)
         return self.blocks[after - 1].name if after else ""
 
@@ -221,7 +219,7 @@ def _section(block: Block, piece: Piece) -> Section:
 
 
 def _joined(raw: _Raw, blocks: Iterable[Block]) -> dict[str, Section]:
-    """Return sections by name; one without any line is not there, and the last arguments count."""
+    """Return sections by name, without empty ones; if a name is repeated, the last arguments are used."""
     together: dict[str, list[Block]] = {}
     for block in blocks:
         together.setdefault(block.name, []).append(block)

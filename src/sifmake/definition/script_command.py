@@ -1,4 +1,4 @@
-"""How a section's arguments become the command that runs its text."""
+"""Turn a section's arguments into the command that runs its text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def script_command(section: Section, script: str, place: Place) -> tuple[str, ..
     Words before a comment go to the shell; those after ``-c`` become one command line that ends with the script's path.
 
     Args:
-        section: Whose arguments are used.
+        section: The section with the arguments.
         script: Path of the file with the section's text.
         place: For messages.
 
     Raises:
-        DefinitionError: Nothing stands after ``-c``.
+        DefinitionError: Nothing follows ``-c``.
     """
     words = section.words
     if "-c" not in words:
@@ -30,11 +30,11 @@ def script_command(section: Section, script: str, place: Place) -> tuple[str, ..
     at = words.index("-c") + 1
     if at == len(words):
         hint = f"write %{section.name} -c COMMAND, or leave -c out"
-        raise place.error(section.line, "nothing stands after -c", hint, section=section.name)
+        raise place.error(section.line, "nothing follows -c", hint, section=section.name)
     return (*_SHELL, *words[:at], " ".join([*words[at:], script]))
 
 
 def interpreter_words(section: Section) -> tuple[str, ...]:
-    """Return the words after ``-c``: the shell that a section asks for; empty for ``/bin/sh``."""
+    """Return the words after ``-c``: the shell that a section names; empty for ``/bin/sh``."""
     words = section.words
     return tuple(words[words.index("-c") + 1 :]) if "-c" in words else ()

@@ -1,4 +1,4 @@
-"""Which sections of a definition count: ``--section`` and ``--force``."""
+"""Which sections of a definition are used: ``--section`` and ``--force``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SectionChoice:
-    """Which sections count, and over what.
+    """Which sections are used, and whether they replace what the base has.
 
     Attributes:
-        force: Help and labels of the file replace those that are there.
-        only: Names of ``--section``; None for all. ``%post`` always counts, as with the peers.
+        force: Help and labels of the file replace those of the base.
+        only: Names of ``--section``; None for all. ``%post`` is always used, as by the peers.
     """
 
     force: bool = False
     only: frozenset[str] | None = None
 
     def counts(self, name: str) -> bool:
-        """Tell whether a section counts."""
+        """Tell whether a section is used."""
         return self.only is None or name in self.only or name == "post"
 
     def text(self, stage: BuildStage, name: str) -> str:
-        """Return the text of a section that counts; empty where there is none."""
+        """Return the text of a section; empty if it is missing or not used."""
         return stage.text(name) if self.counts(name) else ""

@@ -1,4 +1,4 @@
-"""What the metadata sections of the last stage leave in ``/.singularity.d``."""
+"""Write the files of the last stage's metadata sections in ``/.singularity.d``."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _SCRIPTS = ("startscript", "runscript", "test")
 
 @dataclass(frozen=True)
 class Below:
-    """What the image is before its metadata sections.
+    """The state of the image before its metadata sections are applied.
 
     Attributes:
-        read: Gives the bytes of the regular file at a path (without leading slash); None where there is none.
-        labels: Of the base.
+        read: Returns the bytes of the regular file at a path (without leading slash); None if there is none.
+        labels: Labels of the base.
         post_labels: What ``%post`` wrote to ``$APPTAINER_LABELS``.
     """
 
@@ -43,15 +43,15 @@ class Below:
 def apply_sections(
     editor: Editor, stage: BuildStage, text: bytes, below: Below, about: About, choice: SectionChoice, limits: Limits
 ) -> tuple[dict[str, str], list[str]]:
-    """Put into a tree what the sections of a stage leave in it: after ``%post``, before ``%test``.
+    """Apply the metadata sections of a stage to a tree, after ``%post`` and before ``%test``.
 
     Args:
-        editor: Of the tree.
-        stage: The one that becomes the image.
-        text: The definition as it is recorded.
-        below: What is there already.
-        about: What the labels say about this build.
-        choice: Which sections count.
+        editor: Changes the tree.
+        stage: The stage that becomes the image.
+        text: The definition as recorded in the image.
+        below: The state before.
+        about: Facts about the build, for labels.
+        choice: Which sections are used.
         limits: ``definition_labels`` is used.
 
     Returns:
@@ -77,7 +77,7 @@ def apply_sections(
 
 
 def script_text(section: Section) -> str:
-    """Return a script of a section: its own first line, or that of ``/bin/sh``, with the section's arguments."""
+    """Return a section's script: with its own ``#!`` line, or one for ``/bin/sh`` with the section's arguments."""
     first, text = "#!/bin/sh", section.text
     if trimmed(text).startswith("#!"):
         line, _, text = text.partition("\n")

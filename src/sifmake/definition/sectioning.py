@@ -1,7 +1,7 @@
-"""Cutting a file into stages, and a stage into its header and sections.
+"""Cut a file into stages, and a stage into its header and sections.
 
 A stage begins at each line that begins with ``bootstrap:``, a section at each line whose first word begins with ``%``,
-wherever that line stands: also within here-documents.
+wherever that line is, even inside a here-document.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ SECTIONS = frozenset(
 )
 """Sections of a stage."""
 APP_SECTIONS = frozenset(("appinstall", "applabels", "appfiles", "appenv", "apptest", "apphelp", "apprun", "appstart"))
-"""Sections of an app, whose name follows."""
+"""Sections of an app; the app's name follows."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The text of one stage, or of what stands before the first.
+    """The text of one stage, or the text before the first one.
 
     Attributes:
         text: As it is in the file, carriage returns included.
-        lines: Where its lines stand.
+        lines: Its line numbers.
     """
 
     text: str
@@ -43,12 +43,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Block:
-    """One section as it stands in the file.
+    """One section as written in the file.
 
     Attributes:
         name: In lower case; of an app's section as it is written.
         app: Name of the app; empty for a section of the stage.
-        arguments: What follows the name and a space; None where no space follows.
+        arguments: The text after the name and a space; None if there is no space.
         text: Its lines.
         at: Index of the line with its name; those of ``text`` follow.
     """
@@ -61,7 +61,7 @@ class Block:
 
 
 def cut_stages(text: str) -> list[Piece]:
-    """Return the pieces of a file; the first is what stands before the first stage and is often empty."""
+    """Return the pieces of a file; the first is the text before the first stage, often empty."""
     starts = [0, *(match.start() for match in _STAGE.finditer(text)), len(text)]
     pieces = []
     line = 1
@@ -73,7 +73,7 @@ def cut_stages(text: str) -> list[Piece]:
 
 
 def _lines_of(text: str) -> list[str]:
-    """Return the lines of a text without what ends them: a newline, with or without a carriage return."""
+    """Return the lines of a text without their ends: a newline, with or without a carriage return."""
     lines = text.split("\n")
     if not lines[-1]:
         lines.pop()
@@ -84,7 +84,7 @@ def cut_sections(piece: Piece, place: Place, limits: Limits) -> tuple[list[str],
     """Return the lines of the header, and the sections.
 
     Raises:
-        DefinitionError: A section is unknown, or is not well named; or there are too many.
+        DefinitionError: A section is unknown or its line is invalid, or there are too many.
     """
     lines = _lines_of(piece.text)
     starts = [index for index, line in enumerate(lines) if line.lstrip(BLANKS).startswith("%")]
@@ -111,12 +111,12 @@ def _named(line: str, number: int, place: Place) -> tuple[str, str, str | None]:
         return name, app, arguments
     if name in SECTIONS:
         return name, "", rest if space else None
-    raise place.error(number, f"the section %{written[:40]} is not known", _advice(name))
+    raise place.error(number, f"unknown section %{written[:40]}", _advice(name))
 
 
 def _check_app(written: str, app: str, number: int, place: Place) -> None:
     if written != written.lower():
-        raise place.error(number, f"the section %{written} is not known", f"write %{written.lower()} {app}")
+        raise place.error(number, f"unknown section %{written}", f"write %{written.lower()} {app}")
     if not app:
         raise place.error(number, f"%{written} needs the name of an app", f"write %{written} NAME")
     if app in {".", ".."} or "/" in app or not app.isprintable():

@@ -1,7 +1,8 @@
-"""Where the top level of a shell script is, and which of its commands change the shell that runs them.
+"""Find the top level of a shell script, and the commands that change the shell itself.
 
-A script is cut into steps only where that is certain. This reads POSIX shell with bash's additions, keeps no tree, and
-gives up (:class:`~sifmake.definition.shell_words.UnclearError`) on what it does not know. It runs nothing.
+A script is cut into steps only where that is certain to be right. The scanner reads POSIX shell with bash's additions,
+builds no syntax tree, and gives up (:class:`~sifmake.definition.shell_words.UnclearError`) on anything unknown. It runs
+nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _PREFIXES = frozenset(("command", "builtin"))
 
 @dataclass(frozen=True)
 class Command:
-    """A simple command that the script's own shell runs, at any depth; or ``f()`` and ``&``, by these names.
+    """A simple command that the script's own shell runs, at any depth; ``f()`` and ``&`` appear as commands, too.
 
     Attributes:
-        words: Its words as they are written, without assignments and redirections.
+        words: Its words as written, without assignments and redirections.
         line: Index of its line.
         redirected: Whether it has redirections.
     """
@@ -59,12 +60,12 @@ class ShellScan(ShellWords):
         """Read the script to its end.
 
         Raises:
-            UnclearError: It ends too early, is nested too deeply, or has what this does not know.
+            UnclearError: It ends too early, is nested too deeply, or has unknown syntax.
         """
         self.commands_to(frozenset(), 0, own=True)
 
     def commands_to(self, ends: frozenset[str], depth: int, *, own: bool) -> str:
-        """Read commands up to a word or operator that ends them; at depth 0 to the end of the script."""
+        """Read commands up to the word or operator that ends them; at depth 0, to the end of the script."""
         if depth > DEEPEST:
             raise self.unclear(f"commands are nested more than {DEEPEST} deep")
         continued = False
@@ -84,7 +85,7 @@ class ShellScan(ShellWords):
         return ""
 
     def _at_end(self, ends: frozenset[str]) -> bool:
-        """Step over blanks and tell whether the script ends there, where it may."""
+        """Skip blanks and tell whether the script ends there; raise if it must not."""
         self.blanks()
         if self.at < len(self.text):
             return False
@@ -132,7 +133,7 @@ class ShellScan(ShellWords):
         self.blanks()
 
     def _worded(self, word: str, begin: int, depth: int, *, own: bool) -> None:
-        """Read on behind the first word of a command."""
+        """Read the rest of a command after its first word."""
         if word in {"if", "while", "until", "for", "select", "case", "{"}:
             self._compound(word, depth + 1, own=own)
         elif word == "[[":
@@ -183,7 +184,7 @@ class ShellScan(ShellWords):
         self.word(depth)
         self._empty_lines()
         if self.word(depth) != "in":
-            raise self.unclear("case has no in")
+            raise self.unclear("case without in")
         while True:
             self._empty_lines()
             if self.peek() == "(":
@@ -213,7 +214,7 @@ class ShellScan(ShellWords):
                 return
 
     def _test_word(self, depth: int) -> str:
-        """Read a word within ``[[ ]]``, where operators are words."""
+        """Read a word inside ``[[ ]]``, where operators are words."""
         self.blanks()
         if self.at >= len(self.text):
             raise self.unclear("[[ has no ]]")
@@ -250,7 +251,7 @@ class ShellScan(ShellWords):
         if own:
             self.commands.append(Command(tuple(words), self.line_of(begin), redirected))
         if char == "(":
-            raise self.unclear("a parenthesis stands within a command")
+            raise self.unclear("a parenthesis inside a command")
 
     def _redirection(self, operator: str, end: int, depth: int) -> None:
         self.at = end

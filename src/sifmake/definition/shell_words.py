@@ -1,4 +1,4 @@
-"""Stepping over words of a shell script: quotes, substitutions, here-documents; POSIX shell with bash's additions."""
+"""Skip words of a shell script: quotes, substitutions, here-documents; POSIX shell with bash's additions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _BRACED = re.compile(r"""[^}"'\\$`]*""")
 _BACKTICKS = re.compile(r"`(?:[^`\\]|\\.)*+`", re.DOTALL)
 _BALANCED = re.compile(r"""\\.|'[^']*+'|"(?:[^"\\]|\\.)*+"|[()]|(?<=[ \t\n])#""", re.DOTALL)
 DEEPEST = 60
-"""Compound commands and substitutions within each other."""
+"""Most nested compound commands and substitutions."""
 
 
 class UnclearError(Exception):
-    """The scanner does not know how a shell reads this.
+    """The scanner cannot tell how a shell reads this.
 
     Attributes:
         line: Index of the line.
@@ -27,12 +27,12 @@ class UnclearError(Exception):
 
 
 class ShellWords:
-    """A place in a script, and the ways on from it.
+    """A place in a script, with methods that move it forward.
 
     Attributes:
         text: The script.
         at: The place.
-        heredocs: Here-documents that begin behind the next newline: what ends them, and whether tabs are skipped.
+        heredocs: Here-documents that begin after the next newline: their last line, and whether tabs are skipped.
     """
 
     def __init__(self, text: str) -> None:
@@ -42,11 +42,11 @@ class ShellWords:
         self._newlines = [match.start() for match in re.finditer("\n", text)]
 
     def commands_to(self, ends: frozenset[str], depth: int, *, own: bool) -> str:
-        """Read commands up to a word or operator that ends them; at depth 0 to the end of the script."""
+        """Read commands up to the word or operator that ends them; at depth 0, to the end of the script."""
         raise NotImplementedError
 
     def line_of(self, at: int) -> int:
-        """Return the index of the line that a place is in."""
+        """Return the index of the line that contains a place."""
         return bisect_right(self._newlines, at - 1)
 
     def unclear(self, what: str) -> UnclearError:
@@ -58,7 +58,7 @@ class ShellWords:
         return self.text[self.at : self.at + size]
 
     def newline(self) -> None:
-        """Step over the end of a line, and over the here-documents that begin there."""
+        """Skip the end of a line, and the here-documents that begin there."""
         self.at += 1
         for delimiter, tabs in self.heredocs:
             while True:
@@ -73,7 +73,7 @@ class ShellWords:
         self.heredocs.clear()
 
     def blanks(self) -> None:
-        """Step over blanks, and over lines that are continued."""
+        """Skip blanks and line continuations."""
         while True:
             if self.peek() in {" ", "\t"}:
                 self.at += 1
@@ -83,12 +83,12 @@ class ShellWords:
                 return
 
     def skip(self, pattern: re.Pattern[str]) -> None:
-        """Step over what a pattern matches here."""
+        """Skip the text that a pattern matches here."""
         match = pattern.match(self.text, self.at)
         self.at = match.end() if match else self.at
 
     def word(self, depth: int, *, must: bool = False) -> str:
-        """Read a word and return it as it is written."""
+        """Read a word and return it as written."""
         begin = self.at
         while self.at < len(self.text):
             char = self.text[self.at]
@@ -125,7 +125,7 @@ class ShellWords:
         return found
 
     def _quoted(self, depth: int) -> None:
-        """Step over a text in double quotes."""
+        """Skip a text in double quotes."""
         self.at += 1
         while True:
             self.skip(_QUOTED)
@@ -167,7 +167,7 @@ class ShellWords:
             self.at += 1
 
     def _braces(self, depth: int, *, quoted: bool) -> None:
-        """Step over what follows ``${``."""
+        """Skip the text after ``${``."""
         if depth > DEEPEST:
             raise self.unclear(f"substitutions are nested more than {DEEPEST} deep")
         while True:
@@ -183,7 +183,7 @@ class ShellWords:
             self._part(char, depth + 1)
 
     def balanced(self) -> None:
-        """Step over parentheses and what is within them: arithmetic, patterns, arrays."""
+        """Skip parentheses and their content: arithmetic, patterns, arrays."""
         depth = 0
         for match in _BALANCED.finditer(self.text, self.at):
             if match[0] == "#":
@@ -192,4 +192,4 @@ class ShellWords:
             if depth == 0:
                 self.at = match.end()
                 return
-        raise self.unclear("a parenthesis has no end, or a comment within")
+        raise self.unclear("a parenthesis without an end, or with a comment inside")

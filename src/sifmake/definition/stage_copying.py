@@ -1,6 +1,6 @@
-"""``%files from STAGE``: what is named is followed if it is a link; what is in a folder stays as it is.
+"""``%files from STAGE``: a named link is followed; the content of a folder is copied unchanged.
 
-Owners, modes, times and hard links of what is in a folder stay; the folder itself becomes 0755 and root's.
+Files in a folder keep owners, modes, times and hard links; the folder itself gets mode 0755 and belongs to root.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CAPABILITY = b"security.capability"
 
 
 class _StageFolders:
-    """A stage's tree, as patterns look at it."""
+    """A stage's tree, for patterns."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
@@ -46,11 +46,11 @@ class _StageFolders:
 
 
 def plan_stage_copies(files: Files, source: Tree, tree: Tree, place: Place, limits: Limits) -> list[Copy]:
-    """Return what the lines of ``%files from STAGE`` copy, parents first.
+    """Return the copies for the lines of ``%files from STAGE``, parents first.
 
     Args:
         files: The lines.
-        source: The stage that is copied from.
+        source: The stage to copy from.
         tree: The image; it is not changed.
         place: For messages.
         limits: ``files_entries`` is used.
@@ -65,7 +65,7 @@ def plan_stage_copies(files: Files, source: Tree, tree: Tree, place: Place, limi
 
 
 class _StageCopying:
-    """Follows lines, one after the other."""
+    """Processes the lines one by one."""
 
     def __init__(self, plan: CopyPlan, source: Tree, stage: str) -> None:
         self.plan = plan
@@ -106,10 +106,10 @@ class _StageCopying:
                 raise self.plan.error(f"{path} cannot replace {shown(at.path)}, which is a folder")
             self.plan.put(at, _entry(inode, at.path), inode)
         else:
-            raise self.plan.error(f"{path} is a device or a named pipe", "make it in %post of this stage")
+            raise self.plan.error(f"{path} is a device or a named pipe", "create it in %post of this stage")
 
     def _inside(self, folder: Inode, at: At) -> None:
-        """Copy what is in a folder."""
+        """Copy the content of a folder."""
         names = Counter(id(inode) for inode in self._all(folder) if inode.kind == FILE)
         groups: dict[int, int] = {}
         waiting = [(folder, at)]
@@ -144,10 +144,10 @@ class _StageCopying:
 
 
 def _entry(inode: Inode, path: bytes, *, linked: bool = False) -> Entry:
-    """Return what a copy of an inode is: of its extended attributes only capabilities stay.
+    """Return the copy of an inode, which keeps no extended attributes but capabilities.
 
-    A file with several names loses setuid, setgid and capabilities: with the peers, giving a further name to its owner
-    takes them away.
+    A file with several names loses setuid, setgid and capabilities: the peers set the owner again for each name, which
+    removes them.
     """
     mode, xattrs = inode.mode, tuple(pair for pair in inode.xattrs if pair[0] == _CAPABILITY)
     if linked:

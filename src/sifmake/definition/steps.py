@@ -1,8 +1,8 @@
-"""Cutting ``%post`` into steps: ``# sifmake: step`` and ``# sifmake: expires 7d``, each on a line of its own.
+"""Cut ``%post`` into steps: ``# sifmake: step`` and ``# sifmake: expires 7d``, each on a line of its own.
 
-A marker counts at column 0 between two commands of the top level, and is an error everywhere else. A step begins with
-the folder, umask, options and variables of the one before. What does not carry over (functions, aliases, traps,
-redirections of the shell, jobs) may not be made before a later marker: a script that counts on it would do harm.
+A marker must be at column 0 between two commands of the top level; anywhere else it is an error. A step starts with the
+folder, umask, options and variables of the step before. Functions, aliases, traps, redirections of the shell and jobs
+do not carry over; a marker after a command that makes one is an error, because the script may rely on it.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ _LOST = {
     "ulimit": "a limit of the process",
     "shopt": "an option of bash",
 }
-"""Commands whose effect ends with a step, and what it is."""
+"""Commands whose effect ends with a step, and a name for the effect."""
 
 
 @dataclass(frozen=True)
 class PostStep:
-    """A part of ``%post`` that is run, and kept, on its own.
+    """A part of ``%post`` that is run and cached on its own.
 
     Attributes:
-        text: Of the script, without markers.
-        lines: Where its lines stand in the file.
-        expires: Seconds for which its result is good; None for ever.
+        text: Text of the script, without markers.
+        lines: Its line numbers in the file.
+        expires: Seconds for which its result may be reused; None for ever.
     """
 
     text: str
@@ -66,14 +66,14 @@ class _Marker:
 
 
 def post_steps(stage: BuildStage, place: Place) -> tuple[PostStep, ...]:
-    """Return what runs as ``%post``, with ``%appinstall`` of all apps at the end; nothing if there is nothing to run.
+    """Return the steps of ``%post``, with ``%appinstall`` of all apps at the end; none if there is nothing to run.
 
     Args:
-        stage: With its sections.
+        stage: The stage with its sections.
         place: For messages.
 
     Raises:
-        DefinitionError: A marker stands where it cannot count, or something before it would be lost.
+        DefinitionError: A marker is in the wrong place, or something before it would be lost.
     """
     post = stage.sections.get("post")
     steps = _cut(post, place) if post else []
@@ -99,7 +99,7 @@ def _cut(post: Section, place: Place) -> list[PostStep]:
     begin = 0
     inside: list[_Marker] = []
     for marker in (*markers, _Marker(len(lines), None)):
-        if marker.expires is not None:  # it belongs to the step in which it stands, and begins none
+        if marker.expires is not None:  # it belongs to its step and does not begin one
             inside.append(marker)
             continue
         steps += _step(range(begin, marker.index), lines, inside, post, place)
@@ -129,11 +129,11 @@ def _parsed(index: int, text: str, post: Section, place: Place) -> _Marker:
     if match := _EXPIRES.fullmatch(text):
         return _Marker(index, int(match[1]) * _SECONDS[match[2]])
     hint = "write `# sifmake: step` or `# sifmake: expires 7d` (s, m, h, d, w)"
-    raise place.error(post.lines.of(index), f"the marker {text[:40]!r} is not known", hint, section="post")
+    raise place.error(post.lines.of(index), f"unknown marker {text[:40]!r}", hint, section="post")
 
 
 def _check(post: Section, markers: list[_Marker], place: Place) -> None:
-    """Refuse markers that do not stand between two commands, and what would be lost at one."""
+    """Refuse markers that are not between two commands, and effects that would be lost at a marker."""
     first = post.lines.of(markers[0].index)
     name = _shell_of(post)
     if name not in _SHELLS:
@@ -155,7 +155,7 @@ def _check(post: Section, markers: list[_Marker], place: Place) -> None:
     last = max((marker.index for marker in markers if marker.expires is None), default=-1)
     for command in scan.commands:
         if command.line < last and (lost := _lost(command)):
-            hint = f"put it below line {post.lines.of(last)}, or remove the marker there"
+            hint = f"move it below line {post.lines.of(last)}, or remove the marker there"
             what = f"{lost} does not carry over to the next step"
             raise place.error(post.lines.of(command.line), what, hint, section="post")
 
@@ -167,7 +167,7 @@ def _shell_of(post: Section) -> str:
 
 
 def _lost(command: Command) -> str:
-    """Return what a command makes that ends with the step; empty for all others."""
+    """Return the effect of a command that ends with the step; empty for other commands."""
     name = command.words[0] if command.words else ""
     if name == "set" and any(word == "--" or word[0] not in "-+" for word in _set_words(command)):
         return "the script's arguments"
@@ -175,7 +175,7 @@ def _lost(command: Command) -> str:
 
 
 def _set_words(command: Command) -> list[str]:
-    """Return the words of ``set`` that are no names of options after ``-o``."""
+    """Return the words of ``set`` without the option names after ``-o``."""
     words = command.words
     return [word for before, word in pairwise(words) if not re.fullmatch(r"[-+][a-zA-Z]*o", before)]
 
@@ -189,7 +189,7 @@ def _refuse_markers(app: App, place: Place) -> None:
     section = app.sections.get("appinstall")
     for index, _ in _markers(section.text.split("\n") if section else []):
         number = section.lines.of(index) if section else 0
-        raise place.error(number, "markers count in %post only", "remove it", section="appinstall")
+        raise place.error(number, "markers are allowed only in %post", "remove it", section="appinstall")
 
 
 def _with_app(step: PostStep, app: App) -> PostStep:
@@ -204,5 +204,5 @@ def _with_app(step: PostStep, app: App) -> PostStep:
 
 
 def _merged(runs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    """Leave out pairs that follow from the one before."""
+    """Leave out pairs implied by the pair before."""
     return tuple(pair for number, pair in enumerate(runs) if number == 0 or pair[1] - runs[number - 1][1] != 1)

@@ -1,7 +1,7 @@
-"""``{{ NAME }}``: where a value is put in, and which.
+"""Replace ``{{ NAME }}`` by values.
 
-The rules are Apptainer's: a place behind ``#`` on its line stays as it is (unless ``!`` follows the ``#``), and a value
-that holds places itself has them replaced once, not further.
+The rules are Apptainer's: a place after ``#`` on its line is left alone (unless ``!`` follows the ``#``), and places
+inside a value are replaced once, not recursively.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _COMMENT = re.compile(r"#[^!]", re.DOTALL)
 
 
 def pair_of(text: str) -> tuple[str, str] | None:
-    """Return name and value of ``NAME=VALUE``, both trimmed; None if it is not such a text."""
+    """Return name and value of ``NAME=VALUE``, both trimmed; None if the text has another form."""
     name, equals, value = text.partition("=")
     name = trimmed(name)
     return (name, trimmed(value)) if equals and name else None
 
 
 def parse_arguments(section: Section | None) -> tuple[dict[str, str], list[tuple[int, str]]]:
-    """Return the values of an ``%arguments`` section, and number and text of the lines that are no arguments."""
+    """Return the values of an ``%arguments`` section, and number and text of its invalid lines."""
     values: dict[str, str] = {}
     odd: list[tuple[int, str]] = []
     for index, line in enumerate(map(trimmed, section.text.split("\n") if section else ())):
@@ -56,11 +56,11 @@ class Substitution:
     Attributes:
         given: Values of the command line and of a file.
         defaults: Values of the stage's own ``%arguments``.
-        section_at: Gives the name of the section that a line of the stage, from 0, stands in.
+        section_at: Returns the name of the section that contains a line of the stage (from 0).
         place: For messages.
         limits: ``definition_bytes`` is used.
-        on_missing: Gives the value of a variable that has none, from its name, line and section; else it is an error.
-        used: Names that were asked for, so far.
+        on_missing: Returns a value for a variable without one, from its name, line and section; else an error.
+        used: Names of the variables used so far.
     """
 
     given: Mapping[str, str]
@@ -73,7 +73,7 @@ class Substitution:
     _known: dict[str, str] = field(default_factory=dict)
 
     def apply(self, piece: Piece) -> Piece:
-        """Return the text with its places replaced, and where its lines stood before.
+        """Return the text with its places replaced, and the original line numbers.
 
         Raises:
             DefinitionError: A place has no value, or the text grows beyond the limit.
@@ -97,7 +97,7 @@ class Substitution:
         return Piece("".join(parts), Lines(tuple(runs)))
 
     def _places(self, text: str) -> Iterator[re.Match[str]]:
-        """Yield the places that are not behind a comment; a comment before an earlier place of the line is none."""
+        """Yield the places that are not in a comment; a comment before an earlier place of the line does not count."""
         seen = comment = 0
         for match in _PLACE.finditer(text):
             newline = text.rfind("\n", seen, match.start())
