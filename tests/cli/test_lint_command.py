@@ -21,9 +21,7 @@ def test_findings_are_lines_and_the_exit_status_is_the_worst(tmp_path, capsys):
     assert out.startswith(f"{warned}:4: warning: %post: /tmp is the host's folder")
     assert out.endswith(" [host-tmp]\n")
     assert main(["lint", broken, warned]) == 2
-    assert (
-        f"{broken}:3: error: unknown section %pots; write %post [unknown-section]" in capsys.readouterr().out
-    )
+    assert f"{broken}:3: error: unknown section %pots; write %post [unknown-section]" in capsys.readouterr().out
 
 
 def test_json_has_the_findings_of_each_file(tmp_path, capsys):
