@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # not typing.TYPE_CHECKING: `sifmake exec` reads files by way of here, and imports cost it most
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 _OF_FILES = frozenset(
     {
@@ -54,34 +52,54 @@ def path_in(error: OSError) -> str:
         return path
     number, slash, rest = path.removeprefix(_OPEN).partition("/")
     try:
-        return f"{_name_of(int(number))}{slash}{rest}"
-    except (OSError, ValueError):
-        return path
+        name = _name_of(int(number))
+    except ValueError:
+        name = None
+    return path if name is None else f"{name}{slash}{rest}"
 
 
-def _name_of(fd: int) -> str:
-    """Return the path of an open file, if the kernel knows one."""
-    return str(Path(f"{_OPEN}{fd}").readlink()).removesuffix(_DELETED)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> _Naming:
     """Name a file in errors that leave the block; see :func:`name_file`."""
-    try:
-        yield
-    except OSError as error:
-        name_file(error, path)
-        error.filename = path_in(error) or None
-        raise
+    return _Naming(path)
 
 
-@contextmanager
-def naming_open(fd: int) -> Iterator[None]:
+def naming_open(fd: int) -> _NamingOpen:
     """Name an open file, by the path that the kernel knows, in errors that leave the block."""
+    return _NamingOpen(fd)
+
+
+class _Naming:
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            name_file(error, self._path)
+            error.filename = path_in(error) or None
+
+
+class _NamingOpen:
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = _name_of(self._fd)
+
+
+def _name_of(fd: int) -> str | None:
+    """Return the path of an open file, if the kernel knows one; None without."""
     try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            with suppress(OSError):
-                error.filename = _name_of(fd)
-        raise
+        return os.readlink(f"{_OPEN}{fd}").removesuffix(_DELETED)
+    except OSError:
+        return None

@@ -54,6 +54,20 @@ def test_official_busybox_by_uri(name, folder):
 
 
 @needs_runtime
+def test_exec_imports_nothing_heavy(folder):
+    """Imports are the largest part of the start of a small program; one at the wrong place costs every user."""
+    layout = OFFICIAL / "musl" / "amd64"
+    if not (layout / "index.json").is_file():
+        pytest.skip("the corpus is not there")
+    assert run("pull", str(folder / "small.sif"), f"oci:{layout}").returncode == 0
+    done = run("exec", str(folder / "small.sif"), "true", env=environment(PYTHONPROFILEIMPORTTIME="1"))
+    imported = {line.rpartition(b"|")[2].strip().decode() for line in done.stderr.splitlines()}
+    assert done.returncode == 0
+    assert "sifmake.runtime" in imported
+    assert imported.isdisjoint({"argparse", "enum", "json", "msgspec", "pathlib", "re", "subprocess", "typing"})
+
+
+@needs_runtime
 def test_offline_without_the_image(folder):
     env = environment(SIFMAKE_CACHE=str(folder / "empty-store"))
     done = run("exec", "--offline", "docker://localhost:1/no/such:tag", "true", env=env)
