@@ -17,6 +17,7 @@ import pytest
 
 from support.images import Blobs, write_layout
 from support.layers import file, folder, tar
+from support.measured import WITHIN_LIMITS
 from support.project import Folder
 
 IMAGES = ("first", "second", "third")
@@ -221,7 +222,7 @@ def test_e17_a_limit_on_the_size_of_files_is_one_line_and_nothing_half_done(layo
     command = [*SIFMAKE, "--quiet", "pull", str(tmp_path / "x.sif"), f"oci:{layout}:first"]
     done = subprocess.run(
         command,
-        env=environ(tmp_path / "store"),
+        env=environ(tmp_path / "store", **WITHIN_LIMITS),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
         capture_output=True,
         text=True,

@@ -16,6 +16,7 @@ import pytest
 from sifmake.cli.main import main
 from sifmake.sif import open_sif
 from support.corpus import SIF_BROKEN, SIF_FROM_PEERS, SIF_IMAGES, SIF_KEYS, needs_corpus
+from support.measured import WITHIN_LIMITS
 from support.signing import pem_pair, pgp_pair, write_sif
 
 
@@ -356,6 +357,7 @@ def test_e17_no_room_for_the_signature(tmp_path):
     before = sif.read_bytes()
     done = subprocess.run(
         [sys.executable, "-m", "sifmake", "sign", "--key", pair.secret, sif],
+        env={**os.environ, **WITHIN_LIMITS},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), len(before))),
         capture_output=True,
         text=True,

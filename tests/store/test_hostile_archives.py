@@ -20,6 +20,7 @@ from sifmake.oci.model import Platform
 from sifmake.store import Store
 from support.corpus import CORPUS
 from support.layers import diff_id_of, file, make_pack, tar
+from support.measured import WITHIN_LIMITS
 from support.packs import tamper
 
 MEMORY = 256 << 20
@@ -43,7 +44,7 @@ def run_import(path, store, **limits):
 
     result = subprocess.run(
         [sys.executable, "-c", code, str(path)],
-        env={**os.environ, "SIFMAKE_CACHE": str(store), "LC_ALL": "C.UTF-8"},
+        env={**os.environ, **WITHIN_LIMITS, "SIFMAKE_CACHE": str(store), "LC_ALL": "C.UTF-8"},
         cwd=path.parent,
         capture_output=True,
         text=True,

@@ -53,6 +53,10 @@ with open(sys.argv[1], "w") as file:
 """
 
 
+WITHIN_LIMITS = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""For programs with a limit on the size of files: Python 3.11 would leave truncated byte code beside the modules."""
+
+
 def measured(*words: str, cwd: Path, before: str = "", **environ: str) -> Ran:
     """Run ``sifmake`` in a folder that also is its home and has its store.
 
@@ -64,6 +68,8 @@ def measured(*words: str, cwd: Path, before: str = "", **environ: str) -> Ran:
     """
     program = f"import resource, sys\n{before}\nfrom sifmake.cli.main import main\nsys.exit(main())"
     variables = {"PATH": os.environ["PATH"], "HOME": str(cwd), "SIFMAKE_CACHE": str(cwd / "store"), **environ}
+    if before:
+        variables |= WITHIN_LIMITS
     return run_measured([sys.executable, "-c", program, *words], cwd, variables)
 
 
