@@ -1,6 +1,11 @@
 """SIGTERM and SIGHUP end a command as SIGINT does: unfinished files are removed, and one line says why it ended.
 
 Only programs use this: the command line, doit's tasks and the stage helper. The library does not touch signals.
+
+The error of a signal is not raised where code cannot pass it on. While a module is imported, its C code may lose the
+error and go on half initialised (msgspec does, and then reads through a null pointer). While a pool starts a thread, an
+error makes it forget the thread, so that nobody waits until its files are removed. The signal is looked at again a
+moment later.
 """
 
 from __future__ import annotations
@@ -17,6 +22,11 @@ _Handler: TypeAlias = "Callable[[int, FrameType | None], Any] | int | signal.Han
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _USUAL = (signal.SIG_DFL, signal.default_int_handler)
+_IMPORTS = "<frozen importlib."
+"""How the names of the files begin that Python's imports are in."""
+_STARTS_THREADS = "ThreadPoolExecutor.submit"
+_MOMENT = 0.005
+"""Seconds until a signal that had to wait is looked at again."""
 
 
 class _Ended(KeyboardInterrupt):
@@ -37,20 +47,19 @@ class _Ended(KeyboardInterrupt):
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP raise a KeyboardInterrupt while a block runs, unless another handler is installed.
+    """Make SIGINT, SIGTERM and SIGHUP raise a KeyboardInterrupt while a block runs, unless they have other handlers.
 
     If SIGHUP is ignored, as under ``nohup``, it stays ignored. Threads other than the main one change nothing.
     """
-    before = _handle(_ENDING, _Ended)
+    handlers = _Handlers(lambda number: KeyboardInterrupt() if number == signal.SIGINT else _Ended(number))
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        handlers.remove()
 
 
 def leave_on_signals(tell: Callable[[str], object]) -> None:
-    """Make SIGINT, too, end the process by SystemExit from now on, for programs that would show a traceback.
+    """Make SIGINT, SIGTERM and SIGHUP end the process by SystemExit from now on, for programs that show tracebacks.
 
     Args:
         tell: Prints a line.
@@ -60,24 +69,61 @@ def leave_on_signals(tell: Callable[[str], object]) -> None:
         tell("interrupted" if number == signal.SIGINT else str(_Ended(number)))
         return SystemExit(128 + number)
 
-    _handle((signal.SIGINT, *_ENDING), left)
+    _Handlers(left)
 
 
-def _handle(
-    numbers: tuple[signal.Signals, ...], error: Callable[[int], BaseException]
-) -> dict[signal.Signals, _Handler]:
-    """Make signals raise an error unless another handler is installed; return the handlers that were there."""
-    before: dict[signal.Signals, _Handler] = {}
+class _Handlers:
+    """Handlers that raise an error at the first signal, at once or a moment later."""
 
-    def handle(number: int, _frame: object) -> None:
+    def __init__(self, error: Callable[[int], BaseException]) -> None:
+        """Install them where no other handler is installed.
+
+        Args:
+            error: Returns the error for a signal.
+        """
+        self._error = error
+        self._waiting: int | None = None
+        self._before: dict[signal.Signals, _Handler] = {}
+        self._may_wait = False
+        with suppress(ValueError):  # not in the main thread
+            for number in (signal.SIGINT, *_ENDING):
+                if signal.getsignal(number) in _USUAL:
+                    self._before[number] = signal.signal(number, self._handle)
+            self._may_wait = bool(self._before) and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+            if self._may_wait:
+                signal.signal(signal.SIGALRM, self._handle)
+
+    def remove(self) -> None:
+        """Install the handlers that were there before, and raise the error of a signal that still waits."""
+        if self._may_wait:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._waiting is not None:
+            raise self._error(self._waiting)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGALRM:
+            if self._waiting is None:
+                return
+            number = self._waiting
+        if self._may_wait and _must_wait(frame):
+            self._waiting = number
+            signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+            return
+        self._waiting = None
         # Batch systems and terminals may signal again while we clean up after the first signal. Only Ctrl-C cuts that
         # short.
-        for one in before:
+        for one in self._before:
             signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_IGN)
-        raise error(number)
+        raise self._error(number)
 
-    with suppress(ValueError):  # not in the main thread
-        for number in numbers:
-            if signal.getsignal(number) in _USUAL:
-                before[number] = signal.signal(number, handle)
-    return before
+
+def _must_wait(frame: FrameType | None) -> bool:
+    """Tell whether an error must not be raised in this frame, because a caller would lose it."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_IMPORTS) or frame.f_code.co_qualname == _STARTS_THREADS:
+            return True
+        frame = frame.f_back
+    return False

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sifmake.memory import most_threads
 
@@ -17,16 +17,30 @@ T = TypeVar("T")
 class Threads(ThreadPoolExecutor):
     """A thread pool that does its work even if no thread can be started."""
 
-    def __init__(self, threads: int, thread_name_prefix: str = "") -> None:
+    def __init__(self, threads: int, thread_name_prefix: str = "", stop: Callable[[], object] | None = None) -> None:
         """Start no thread yet.
 
         Args:
             threads: Most threads; fewer where the memory of this process is limited.
             thread_name_prefix: Of their names.
+            stop: Makes long work end early; called if an interrupt comes while the end of a block waits for it.
         """
+        self._stop_work = stop
+        self._unfinished: set[Future[Any]] = set()
         most = most_threads()
         self._alone = most == 0
         super().__init__(threads if most is None else max(1, min(threads, most)), thread_name_prefix)
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for the work, after an interrupt too: it removes what it has begun, and uses files of the caller."""
+        try:
+            self.shutdown(wait=True)
+        except BaseException:
+            if self._stop_work is not None:
+                self._stop_work()
+            self.shutdown(wait=False, cancel_futures=True)
+            wait(list(self._unfinished))  # not for the threads: after an interrupt, Python takes them for ended
+            raise
 
     def submit(self, work: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
         """Run ``work`` on a thread, or at once on the caller's thread if no other can be started."""
@@ -47,6 +61,8 @@ class Threads(ThreadPoolExecutor):
         if self._alone:
             run()
             return future
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
         try:
             queued = super().submit(run)
         except (RuntimeError, MemoryError):

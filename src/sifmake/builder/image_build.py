@@ -77,7 +77,7 @@ def fetch_packs(
         source.read_through(image.digest)
     progress = CancellableProgress(progress)
     slots = TransferSlots(PARALLEL_LAYERS)
-    with ExitStack() as opened, Workers() as workers, Threads(2 * PARALLEL_LAYERS) as threads:
+    with ExitStack() as opened, Workers() as workers, Threads(2 * PARALLEL_LAYERS, stop=progress.stop) as threads:
         layers = {layer.diff_id: layer for layer in image.layers}
         budget = ImageBudget(limits, sum(layer.descriptor.size for layer in layers.values()))
         make = _Maker(source, store, codec, workers, limits, progress, slots, budget).find_or_make
