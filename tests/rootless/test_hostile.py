@@ -66,6 +66,20 @@ def test_links_of_the_image_do_not_lead_out(builder):
     assert done.names == []
 
 
+def test_devices_of_the_host_keep_their_modes_and_times(builder):
+    """They are the host's own files; what the modes allow can be done with them all the same."""
+    names = ("null", "zero", "full", "random", "urandom", "tty")
+    before = [os.stat(f"/dev/{name}").st_ctime_ns for name in names]
+    done = builder.run(
+        "cd /dev; chmod 0666 full; touch full; chown 0:0 full; echo x >full; echo x >null",
+        words=["/bin/sh", "/.post.script"],
+    )
+    assert "full: Read-only file system" in done.output or "full: Operation not permitted" in done.output
+    assert "No space left" in done.output
+    assert [os.stat(f"/dev/{name}").st_ctime_ns for name in names] == before
+    assert done.status == 0
+
+
 def test_closed_descriptors_and_noise_do_not_matter(anyone):
     done = anyone.run("yes | head -c 3000000; exec 0<&- 1>&- 2>&-; exit 4")
     assert done.status == 4

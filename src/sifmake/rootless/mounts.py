@@ -123,7 +123,8 @@ class Mounts:
         for name in _DEVICES:
             if os.path.exists(f"/dev/{name}"):
                 _touch(f"{target}/{name}")
-                kernel.bind(f"/dev/{name}", f"{target}/{name}")
+                # They are the host's own: root of the host could give them other modes, owners and times.
+                kernel.bind(f"/dev/{name}", f"{target}/{name}", read_only=True)
         for name, text in _LINKS.items():
             os.symlink(text, f"{target}/{name}")
         for name in ("pts", "shm", "mqueue"):
