@@ -150,3 +150,16 @@ def test_where_no_call_can_be_answered_it_is_said_that_owners_are_lost(builders)
     assert done.output.endswith("\n0:0\n")
     assert done.layer["f"].owner == [0, 0]
     assert [text.partition(":")[0] for text in done.faked] == ["owners of files"]
+
+
+def test_what_is_made_in_a_setgid_folder_gets_its_group(builder):
+    script = """
+    mkdir /s; chgrp 50 /s; chmod 2775 /s; cd /s; touch in; mkdir dir; touch dir/in; touch root; chown 0:0 root
+    touch user; chown 5:50 user; ln -s in link; mkfifo pipe
+    """
+    laid_over, copied = (builder.run(script, copy=copy).layer for copy in (False, True))
+    assert {path: tuple(row.owner) for path, row in laid_over.items()} == {
+        "s": (0, 50), "s/in": (0, 50), "s/dir": (0, 50), "s/dir/in": (0, 50), "s/root": (0, 0), "s/user": (5, 50),
+        "s/link": (0, 50), "s/pipe": (0, 50),
+    }  # fmt: skip
+    assert {path: row.owner for path, row in copied.items()} == {path: row.owner for path, row in laid_over.items()}

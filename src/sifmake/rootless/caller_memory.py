@@ -103,9 +103,9 @@ class CallerFiles:
         """Return the name that the kernel knows for a file that a process has open."""
         return os.readlink(os.fsencode(f"{pid}/fd/{number}"), dir_fd=self.proc).rpartition(b"/")[2]
 
-    def real_name(self, fd: int) -> bytes:
-        """Return the name that the kernel knows for a file that is open here."""
-        return os.readlink(os.fsencode(f"self/fd/{fd}"), dir_fd=self.proc).rpartition(b"/")[2]
+    def real_path(self, fd: int) -> bytes:
+        """Return the path in the tree that the kernel knows for a file that is open here."""
+        return os.readlink(os.fsencode(f"self/fd/{fd}"), dir_fd=self.proc)
 
     def umask(self, pid: int) -> int:
         """Return the file mode creation mask of a process (proc(5), status)."""

@@ -40,6 +40,7 @@ class Change(NamedTuple):
         xattrs: Extended attributes, sorted.
         opaque: Whether nothing of a folder is seen that was below.
         device: What a file stands for that could not be made.
+        noted: Whether the owner was noted, because it cannot be real.
     """
 
     path: bytes
@@ -48,6 +49,7 @@ class Change(NamedTuple):
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     opaque: bool = False
     device: Device | None = None
+    noted: bool = False
 
 
 class Changes:
@@ -59,9 +61,13 @@ class Changes:
         top: The folder.
         unwanted: What is not to be told.
         find_owner: Finds owners that no attribute has.
+
+    Attributes:
+        inherits: Whether what is new in a setgid folder gets its group here, because the kernel did not know it.
     """
 
     def __init__(self, top: str, unwanted: Unwanted, find_owner: FindOwner) -> None:
+        self.inherits = False
         self._top = top
         self._unwanted = unwanted
         self._find_owner = find_owner
@@ -69,19 +75,34 @@ class Changes:
 
     def __iter__(self) -> Iterator[Change]:
         os.chdir(self._top)
-        stack = [self._open(self._change(b"", os.stat(".")))]
+        top = self._change(b"", os.stat("."))
+        stack = [(top, self._open(top))]
         while stack:
-            path = next(stack[-1], None)
+            folder, names = stack[-1]
+            path = next(names, None)
             if path is None:
                 stack.pop()
                 yield from self._close()
                 continue
             change = None if self._unwanted.by_name(path) else self._look(path)
+            change = self._with_group_of(folder, change) if change else None
             if change and change.status and stat.S_ISDIR(change.status.st_mode):
-                stack.append(self._open(change))
+                stack.append((change, self._open(change)))
             elif change:
                 yield from self._flush()
                 yield change
+
+    def _was_there(self, path: bytes) -> bool:
+        """Whether there was something of that path before."""
+        raise NotImplementedError
+
+    def _with_group_of(self, folder: Change, change: Change) -> Change:
+        """Give what was made in a setgid folder the folder's group, where the kernel could not."""
+        mode = folder.status.st_mode if folder.status else 0
+        inherits = self.inherits and mode & stat.S_ISGID and folder.owner[1]
+        if not inherits or change.noted or not change.status or self._was_there(change.path):
+            return change
+        return change._replace(owner=(change.owner[0], folder.owner[1]))
 
     def _names(self, folder: bytes) -> Iterable[bytes]:
         """Return the names in a folder that may be changes."""
@@ -130,13 +151,14 @@ class Changes:
         if _CAPABILITY in own:
             own[_CAPABILITY] = _plain_capability(own[_CAPABILITY])
         xattrs = tuple((os.fsencode(name), value) for name, value in own.items())
-        owner = (status.st_uid, status.st_gid)
+        owner, noted = (status.st_uid, status.st_gid), None
         if owner == (0, 0):  # what has a note looks like root's
-            owner = noted_owner(values.get(NOTE)) or self._find_owner(path) or owner
+            noted = noted_owner(values.get(NOTE)) or self._find_owner(path)
         opaque = any(values.get(prefix + "opaque") == b"y" for prefix in _OVERLAY)
         if any(prefix + "whiteout" in values for prefix in _OVERLAY) and stat.S_ISREG(status.st_mode):
             return Change(path)
-        return Change(path, status, owner, xattrs, opaque, noted_device(values.get(DEVICE)))
+        device = noted_device(values.get(DEVICE))
+        return Change(path, status, noted or owner, xattrs, opaque, device, noted is not None)
 
 
 class OverlayChanges(Changes):
@@ -167,6 +189,9 @@ class OverlayChanges(Changes):
         same = status.st_mode == before[1].st_mode and folder.owner == old.owner and folder.xattrs == old.xattrs
         return not (same and same_time)
 
+    def _was_there(self, path: bytes) -> bool:
+        return any(os.path.lexists(os.path.join(os.fsencode(lower), path)) for lower in self._lowers)
+
     def _before(self, path: bytes) -> tuple[bytes, os.stat_result] | None:
         """Return the folder of the highest layer below that has one of this path; None if that is not a folder."""
         for lower in self._lowers if path else [self._highest]:
@@ -190,6 +215,9 @@ class CopyChanges(Changes):
         folders = [b""]
         for folder in folders:  # grows while it is walked
             folders += self._note(folder)
+
+    def _was_there(self, path: bytes) -> bool:
+        return path in self._marks or path in self._folders
 
     def _note(self, folder: bytes) -> list[bytes]:
         """Note what is in a folder; return the folders among it."""

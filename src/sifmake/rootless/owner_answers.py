@@ -98,16 +98,25 @@ class OwnerAnswers:
             # Copying up, dropping setuid bits and capabilities, refusing.
             real = [ctypes.c_uint(_NOBODY if one < 0 else 0) for one in (uid, gid)]
             check(_libc.fchownat(fd, b"", *real, _EMPTY_PATH), "fchownat")
-            self._note(fd, uid, gid, {_last(path or b"."), _last(self._files.real_name(fd))})
+            self._note(call.pid, fd, (uid, gid), path)
         finally:
             os.close(fd)
         return DONE
 
-    def _note(self, fd: int, uid: int, gid: int, names: set[bytes]) -> None:
-        """Note an owner, -1 for what stays; nothing if root gets what was root's, as nearly all files of packages."""
+    def _note(self, pid: int, fd: int, wanted: tuple[int, int], path: bytes) -> None:
+        """Note an owner, -1 for what stays; nothing if root gets what was root's, as nearly all files of packages.
+
+        In a folder of others, that a file is root's is noted, too: else it would get the group of a setgid folder.
+        """
+        folder, _, name = self._files.real_path(fd).rpartition(b"/")
+        names = {_last(path or b"."), _last(name)}
         old = self.notes.get(fd) if any(name in self._names for name in names) else None
-        owner = ((old or _ROOT)[0] if uid < 0 else uid, (old or _ROOT)[1] if gid < 0 else gid)
-        if old or owner != _ROOT:
+        among_others = _last(folder) in self._names
+        if not old and among_others:
+            old = (0, self._group_in(pid, folder))
+        uid, gid = (was if new < 0 else new for was, new in zip(old or _ROOT, wanted, strict=True))
+        owner = (uid, gid)
+        if old or owner != _ROOT or among_others:
             for name in names:
                 self._names.add(name)
             self.notes.set(fd, owner)
@@ -158,6 +167,15 @@ class OwnerAnswers:
         if len(self.faked) < _MOST_FAKED:
             self.faked.append(f"the device node {os.fsdecode(path)}")
         return DONE
+
+    def _group_in(self, pid: int, folder: bytes) -> int:
+        """Return the group of what root makes in a folder."""
+        fd = self._files.by_path(pid, AT_FDCWD, folder or b"/", follow=False)
+        try:
+            setgid = os.fstat(fd).st_mode & stat.S_ISGID
+            return (self.notes.get(fd) or _ROOT)[1] if setgid else 0
+        finally:
+            os.close(fd)
 
     def _look_for_mount(self, pid: int) -> None:
         """Learn which mount is the tree, from the first process that asks: that of the script."""

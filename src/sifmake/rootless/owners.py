@@ -21,7 +21,6 @@ Owner = tuple[int, int]
 """User and group."""
 Device = tuple[int, int, int]
 """Kind (``S_IFCHR`` or ``S_IFBLK``), major and minor number."""
-_ROOT = (0, 0)
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _AT_EMPTY_PATH = 0x1000
 _BASIC, _BTIME, _MOUNT = 0x7FF, 0x800, 0x1000
@@ -136,10 +135,7 @@ class OwnerNotes:
         """Change the attribute; returns whether there can be one."""
         file = self._reopen(fd)
         try:
-            if owner != _ROOT:
-                os.setxattr(file, NOTE, owner_note(*owner))
-            elif NOTE in os.listxattr(file):
-                os.removexattr(file, NOTE)
+            os.setxattr(file, NOTE, owner_note(*owner))
         except OSError:
             return False
         finally:

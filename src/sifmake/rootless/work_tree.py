@@ -34,6 +34,7 @@ class WorkTree:
     def __init__(self, plan: Plan) -> None:
         self._lowers = [f"{lower}/{TREE}" for lower in plan.lowers]
         self._place = plan.place
+        self._single = plan.mode == "single"
         notes = [_read_notes(lower) for lower in plan.lowers]
         self.names = sorted({name.encode("latin-1") for one in notes for name in one["names"]})
         self.owners: dict[str, tuple[int, int]] = {
@@ -53,9 +54,13 @@ class WorkTree:
 
     def changes(self, unwanted: Unwanted, find_owner: FindOwner) -> Changes:
         """Return the changes in the tree; asked for before the script runs, and iterated over afterwards."""
+        changes: Changes
         if self._copying:
-            return CopyChanges(self.root, unwanted, find_owner)
-        return OverlayChanges(f"{self._place}/upper", self._lowers, self._top, unwanted, find_owner)
+            changes = CopyChanges(self.root, unwanted, find_owner)
+        else:
+            changes = OverlayChanges(f"{self._place}/upper", self._lowers, self._top, unwanted, find_owner)
+        changes.inherits = self._single
+        return changes
 
     def _overlay(self, *, user: bool) -> bool:
         try:
