@@ -1,4 +1,4 @@
-"""The helper that gives unpacked files their owners, modes and attributes, inside the namespace of the mode.
+"""The helper that sets owners, modes and attributes of unpacked files, inside the mode's namespace.
 
 Standard input carries marshalled records, as :mod:`~sifmake.rootless.unpacking` writes them.
 """
@@ -17,14 +17,14 @@ from sifmake.rootless.owners import NOTE, owner_note
 from sifmake.rootless.removal import empty_folder
 
 _DIR, _FILE, _SYMLINK, _BLOCK, _CHAR, _FIFO, _SOCKET, _HARDLINK, _WHITEOUT, _OPAQUE = range(1, 11)
-"""As in ``layers.entry``, which takes packages that this interpreter does not have."""
+"""Same as in ``layers.entry``, which needs packages that this interpreter does not have."""
 _REFUSED = (b"user.overlay.", b"trusted.overlay.", b"user.sifmake.")
-"""What the kernel or we would take for our own."""
+"""Attributes that the kernel or sifmake would take for their own."""
 _Record = tuple[int, bytes, int, int, int, int, bytes, int, int, tuple[tuple[bytes, bytes], ...]]
 
 
 def give_attributes() -> None:
-    """Do what standard input says."""
+    """Apply the records from standard input."""
     records = os.fdopen(0, "rb")
     mode, users, groups, place = marshal.load(records)  # noqa: S302 - our own process wrote it
     try:
@@ -58,7 +58,7 @@ class _Attributes:
         self._device = 0
 
     def apply(self, record: _Record) -> None:
-        """Do what a record says; folders come last, because nothing could be made in some of them then."""
+        """Apply a record; modes of folders come last, because some forbid creating files."""
         kind, path, _, _, _, _, target, major, minor, _ = record
         if kind == _DIR:
             self._folders.append(record)
@@ -81,7 +81,7 @@ class _Attributes:
         self._give(record)
 
     def finish(self, place: str) -> None:
-        """Do what is left, and write the notes."""
+        """Apply what is left, and write the notes."""
         for record in reversed(self._folders):
             self._give(record)
         for path in self._opaque:
@@ -98,7 +98,7 @@ class _Attributes:
             json.dump(notes, file)
 
     def _make_device(self, path: bytes, kind: int, device: int) -> bool:
-        """Make a device node; returns whether it could be: users cannot."""
+        """Create a device node; return whether that succeeded, because ordinary users cannot."""
         try:
             os.mknod(path, stat.S_IFBLK if kind == _BLOCK else stat.S_IFCHR, device)
         except PermissionError:
@@ -119,7 +119,7 @@ class _Attributes:
         os.utime(path, ns=(mtime * 10**9, mtime * 10**9), follow_symlinks=False)
 
     def _chown(self, path: bytes, uid: int, gid: int) -> bool:
-        """Change an owner; returns whether the namespace has it."""
+        """Change an owner; return whether the namespace has the ids."""
         if self._single:
             return not (uid or gid)
         try:
@@ -129,7 +129,7 @@ class _Attributes:
         return True
 
     def _note(self, path: bytes, kind: int, uid: int, gid: int) -> None:
-        """Note an owner: at the file where that can be, so that it goes where the file goes."""
+        """Note an owner, at the file itself if possible, so that the note moves with the file."""
         self._names.add(path.rpartition(b"/")[2])
         if kind in (_FILE, _DIR) and _set_xattr(path, os.fsencode(NOTE), owner_note(uid, gid)):
             return
@@ -140,7 +140,7 @@ class _Attributes:
 
 
 def _set_xattr(path: bytes, name: bytes, value: bytes) -> bool:
-    """Set an attribute; returns whether it could be."""
+    """Set an attribute; return whether that succeeded."""
     try:
         os.setxattr(path, name, value, follow_symlinks=False)
     except OSError:

@@ -1,7 +1,7 @@
-"""Another process as the supervisor sees it: its memory, and files by the paths that it names.
+"""Another process as seen by the supervisor: its memory, and the files that its paths lead to.
 
-Its processes may end or change their memory at any time: what is read here is checked, and acted on only after the
-kernel has said that the call still waits.
+Its processes may end or change their memory at any time: whatever is read here is checked, and used only after the
+kernel confirmed that the call is still waiting.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class CallerMemory:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
     def numbers(self, pid: int, address: int, count: int) -> tuple[int, ...]:
-        """Return so many numbers of 32 bits. Raises OSError if there are none, or more than 1024 are asked for."""
+        """Return ``count`` 32-bit numbers; raise OSError if they cannot be read or are more than 1024."""
         if not 0 <= count <= _LONGEST // 4:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._there.base, self._there.size = address, count * 4
@@ -58,7 +58,7 @@ class CallerMemory:
         return struct.unpack(f"={count}I", self._buffer.raw[: check(got, "process_vm_readv")])
 
     def write(self, pid: int, address: int, data: bytes) -> None:
-        """Write bytes. Raises OSError if the process cannot have them there."""
+        """Write bytes. Raises OSError if the process has no writable memory there."""
         buffer = ctypes.create_string_buffer(data, len(data))
         here = _Piece(ctypes.addressof(buffer), len(data))
         self._there.base, self._there.size = address, len(data)
@@ -66,7 +66,7 @@ class CallerMemory:
 
 
 class CallerFiles:
-    """Opens files as processes name them, from their root and their current folder, which become this process's.
+    """Opens files by the paths of a process, after taking over its root and current folder.
 
     Attributes:
         proc: /proc, open.
@@ -77,19 +77,19 @@ class CallerFiles:
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def end(self) -> None:
-        """Go back to where this process was."""
+        """Return to this process's own root and folder."""
         os.fchdir(self._root)
         os.chroot(".")
         os.close(self._root)
         os.close(self.proc)
 
     def by_path(self, pid: int, folder: int, path: bytes, *, follow: bool) -> int:
-        """Return an ``O_PATH`` descriptor of what a path leads to. Raises OSError as the kernel would."""
+        """Return an ``O_PATH`` descriptor of the file that a path leads to. Raises OSError as the kernel would."""
         self.stand(pid, folder, path)
         return os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
 
     def stand(self, pid: int, folder: int, path: bytes) -> None:
-        """Go where a path that a process names means the same for this process."""
+        """Take over a process's root and folder, so that its paths mean the same here."""
         self._go(f"{pid}/root")
         os.chroot(".")
         if not path.startswith(b"/"):
@@ -100,11 +100,11 @@ class CallerFiles:
         return os.open(f"{pid}/fd/{number}", os.O_PATH | os.O_CLOEXEC, dir_fd=self.proc)
 
     def name_of(self, pid: int, number: int) -> bytes:
-        """Return the name that the kernel knows for a file that a process has open."""
+        """Return the kernel's name for a file that a process has open."""
         return os.readlink(os.fsencode(f"{pid}/fd/{number}"), dir_fd=self.proc).rpartition(b"/")[2]
 
     def real_path(self, fd: int) -> bytes:
-        """Return the path in the tree that the kernel knows for a file that is open here."""
+        """Return the kernel's path in the tree of a file that is open here."""
         return os.readlink(os.fsencode(f"self/fd/{fd}"), dir_fd=self.proc)
 
     def umask(self, pid: int) -> int:
@@ -125,7 +125,7 @@ class CallerFiles:
             os.close(fd)
 
     def reopen(self, fd: int) -> int:
-        """Return a descriptor for reading of a file or folder that is open by ``O_PATH``."""
+        """Return a descriptor for reading a file or folder that is open with ``O_PATH``."""
         return os.open(f"self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.proc)
 
     def _go(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Numbers of the system calls that a filter looks at, for each kind of machine (Linux, asm/unistd.h)."""
+"""Numbers of the system calls that a filter checks, for each architecture (Linux, asm/unistd.h)."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import os
 from typing import NamedTuple
 
 OWNERS = ("chown", "fchown", "lchown", "fchownat")
-"""Change the owner of a file."""
+"""Calls that change the owner of a file."""
 STATES = ("stat", "fstat", "lstat", "newfstatat", "statx")
-"""Tell the owner of a file."""
+"""Calls that return the owner of a file."""
 NAMES = ("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat")
-"""Give a file another name."""
+"""Calls that give a file another name."""
 IDENTITIES = (
     "setuid", "setgid", "setreuid", "setregid", "setgroups", "setresuid", "setresgid", "setfsuid", "setfsgid", "capset",
 )  # fmt: skip
-"""Change who a process is."""
+"""Calls that change the identity of a process."""
 NODES = {"mknod": 1, "mknodat": 2}
-"""Make device nodes, and the number of the argument that has the mode."""
+"""Calls that create device nodes, and the number of the argument with the mode."""
 QUESTIONS = ("getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups")
-"""Tell who a process is."""
+"""Calls that return the identity of a process."""
 OPENING = {"open": 1, "openat": 2}
-"""May make a file, and the number of the argument that says whether they do."""
+"""Calls that may create a file, and the number of the argument with the flag for it."""
 MAKING = ("creat", "mkdir", "mkdirat")
-"""Make a file or a folder."""
+"""Calls that create a file or a folder."""
 KEYRINGS = ("add_key", "request_key", "keyctl")
-"""Reach keys of the user's other processes, from every namespace."""
+"""Calls that reach keys of the user's other processes, from every namespace."""
 RINGS = ("io_uring_setup",)
-"""Lead to calls that no filter sees."""
+"""Calls that lead to operations that no filter sees."""
 _ORDER = (*OWNERS, *IDENTITIES, *NODES, *KEYRINGS, "seccomp", *RINGS, *STATES, *NAMES, *QUESTIONS, *OPENING, *MAKING)
 _X86_64 = (
     92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126, 133, 259, 248, 249, 250, 317, 425,
@@ -46,14 +46,14 @@ _OLD_IDENTITIES = (23, 46, 70, 71, 81, 164, 170, 138, 139)
 
 
 class Table(NamedTuple):
-    """The calls of programs of one kind.
+    """The system calls of one kind of program.
 
     Attributes:
-        word: What the kernel calls the kind (``AUDIT_ARCH_*``, linux/audit.h).
+        word: The kernel's number for the kind (``AUDIT_ARCH_*``, linux/audit.h).
         calls: Numbers by name.
         old_owners: Further numbers that change the owner of a file, with ids of 16 bits.
-        old_identities: Likewise such that change who a process is.
-        stat_size: Bytes of ``struct stat`` (asm/stat.h); 0 where calls that tell owners are left alone.
+        old_identities: Likewise, numbers that change the identity of a process.
+        stat_size: Bytes of ``struct stat`` (asm/stat.h); 0 if calls that return owners are not intercepted.
         stat_owner: Offset of the user in it; the group follows.
     """
 
@@ -65,7 +65,7 @@ class Table(NamedTuple):
     stat_owner: int = 0
 
     def names(self) -> dict[int, str]:
-        """Return the names of calls by number."""
+        """Return the calls' names by number."""
         return {number: name for name, number in (*self.calls.items(), *self.old_owners.items())}
 
 
@@ -83,9 +83,9 @@ _TABLES = {
     "aarch64": (_table(0xC00000B7, _GENERIC, 128, 24), _short_table(0x40000028, _ARM)),
     "riscv64": (_table(0xC00000F3, _GENERIC, 128, 24),),
 }
-"""For each machine its own programs first, then those of its 32-bit kind."""
+"""For each architecture, native programs first, then its 32-bit programs."""
 
 
 def tables() -> tuple[Table, ...]:
-    """Return the kinds of programs that this machine runs, its own first; none if they are not known."""
+    """Return the kinds of programs that this machine runs, its own first; none if the architecture is unknown."""
     return _TABLES.get(os.uname().machine, ())

@@ -1,4 +1,4 @@
-"""What was changed in a tree: as the upper folder of its overlay has it, or by comparing a copy with what it was."""
+"""The changes in a tree: as recorded in the upper folder of its overlay, or found by comparing a copy."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _UNREADABLE = ("redirect", "metacopy")
 _OURS = frozenset({b".post.script", b".post.before", b".post.after", b".build.labels"})
 """Names at the top of the tree that are never part of a layer."""
 _LONGEST_PATH = 4095
-"""Bytes that the kernel takes as a path."""
+"""Longest path that the kernel accepts, bytes."""
 
 
 class Change(NamedTuple):
-    """A path that is not what it was.
+    """A path that has changed.
 
     Attributes:
         path: Without leading slash; empty for the top.
-        status: Of what is there now; None where nothing is.
+        status: Status of the file there now; None if it was removed.
         owner: User and group.
         xattrs: Extended attributes, sorted.
-        opaque: Whether nothing of a folder is seen that was below.
+        opaque: Whether the folder hides everything that was below it.
         device: What a file stands for that could not be made.
         noted: Whether the owner was noted, because it cannot be real.
     """
@@ -55,15 +55,15 @@ class Change(NamedTuple):
 class Changes:
     """Iterates over the changes in a folder, which becomes the current one.
 
-    Folders come before what is in them, names in order. A folder that is as it was and holds no change is left out.
+    Folders come before what is in them, names in order. Unchanged folders without changes inside are left out.
 
     Args:
         top: The folder.
-        unwanted: What is not to be told.
+        unwanted: What to leave out.
         find_owner: Finds owners that no attribute has.
 
     Attributes:
-        inherits: Whether what is new in a setgid folder gets its group here, because the kernel did not know it.
+        inherits: Whether new files in a setgid folder get its group here, because the kernel did not know the group.
     """
 
     def __init__(self, top: str, unwanted: Unwanted, find_owner: FindOwner) -> None:
@@ -105,27 +105,27 @@ class Changes:
         return change._replace(owner=(change.owner[0], folder.owner[1]))
 
     def _names(self, folder: bytes) -> Iterable[bytes]:
-        """Return the names in a folder that may be changes."""
+        """Return the names in a folder that may have changed."""
         return os.listdir(folder or b".")
 
     def _look(self, path: bytes) -> Change | None:
-        """Return what is to be said about a path; None if nothing."""
+        """Return the change at a path; None if there is none."""
         raise NotImplementedError
 
     def _is_news(self, folder: Change) -> bool:
-        """Whether a folder is not what it was; of the top, its time does not count."""
+        """Whether a folder has changed; the time of the top folder is ignored."""
         raise NotImplementedError
 
     def _open(self, folder: Change) -> Iterator[bytes]:
-        """Enter a folder, which is told as soon as something in it is; return what is in it."""
+        """Enter a folder, which is reported with the first change in it; return its content."""
         self._pending.append(folder)
         above = folder.path + b"/" if folder.path else b""
         if len(above) > _LONGEST_PATH - 256:
-            raise RootlessError("folders are nested too deep for a layer", where=os.fsdecode(above[:80]) + "...")
+            raise RootlessError("folders are nested too deeply for a layer", where=os.fsdecode(above[:80]) + "...")
         return iter([above + name for name in sorted(self._names(folder.path))])
 
     def _close(self) -> Iterator[Change]:
-        """Leave a folder; it is told if it has changed itself."""
+        """Leave a folder; report it if it has changed itself."""
         if self._pending:
             if self._is_told(self._pending[-1]):
                 yield from self._flush()
@@ -152,7 +152,7 @@ class Changes:
             own[_CAPABILITY] = _plain_capability(own[_CAPABILITY])
         xattrs = tuple((os.fsencode(name), value) for name, value in own.items())
         owner, noted = (status.st_uid, status.st_gid), None
-        if owner == (0, 0):  # what has a note looks like root's
+        if owner == (0, 0):  # a file with a note seems to belong to root
             noted = noted_owner(values.get(NOTE)) or self._find_owner(path)
         opaque = any(values.get(prefix + "opaque") == b"y" for prefix in _OVERLAY)
         if any(prefix + "whiteout" in values for prefix in _OVERLAY) and stat.S_ISREG(status.st_mode):
@@ -166,7 +166,7 @@ class OverlayChanges(Changes):
 
     Args:
         lowers: Folders below it, highest first.
-        top: The one of them that says what the top folder is like.
+        top: The layer with the attributes of the top folder.
     """
 
     def __init__(self, upper: str, lowers: Sequence[str], top: str, unwanted: Unwanted, find_owner: FindOwner) -> None:
@@ -193,7 +193,7 @@ class OverlayChanges(Changes):
         return any(os.path.lexists(os.path.join(os.fsencode(lower), path)) for lower in self._lowers)
 
     def _before(self, path: bytes) -> tuple[bytes, os.stat_result] | None:
-        """Return the folder of the highest layer below that has one of this path; None if that is not a folder."""
+        """Return the folder at this path in the highest lower layer that has the path; None if it is not a folder."""
         for lower in self._lowers if path else [self._highest]:
             full = os.path.join(os.fsencode(lower), path)
             try:
@@ -205,7 +205,7 @@ class OverlayChanges(Changes):
 
 
 class CopyChanges(Changes):
-    """The changes in a copy of a tree, which is to be made before anything changes it."""
+    """The changes in a copy of a tree; create this object before anything changes the copy."""
 
     def __init__(self, root: str, unwanted: Unwanted, find_owner: FindOwner) -> None:
         super().__init__(root, unwanted, find_owner)
@@ -220,7 +220,7 @@ class CopyChanges(Changes):
         return path in self._marks or path in self._folders
 
     def _note(self, folder: bytes) -> list[bytes]:
-        """Note what is in a folder; return the folders among it."""
+        """Note the content of a folder; return its subfolders."""
         names = os.listdir(folder or b".")
         self._folders[folder] = (self._change(folder, os.lstat(folder or b".")), names)
         found = []
@@ -256,10 +256,10 @@ class CopyChanges(Changes):
 
 
 class Unwanted:
-    """What is never told of a tree.
+    """What is never reported of a tree.
 
     Args:
-        made: Paths that were made to mount on.
+        made: Paths created as mount points.
         leave_out: Patterns (fnmatch) of paths.
     """
 
@@ -268,20 +268,20 @@ class Unwanted:
         self._left_out = re.compile("|".join(fnmatch.translate(one) for one in leave_out) or r"(?!)")
 
     def by_name(self, path: bytes) -> bool:
-        """Whether nothing of that path is told."""
+        """Whether a path is left out."""
         return path in _OURS or bool(self._left_out.match(os.fsdecode(path)))
 
     def by_kind(self, path: bytes, status: os.stat_result) -> bool:
-        """Whether what is there is not told: sockets mean nothing without their programs."""
+        """Whether a file is left out because of its kind: sockets are useless without their programs."""
         return stat.S_ISSOCK(status.st_mode) or (path in self._made and not stat.S_ISDIR(status.st_mode))
 
     def made(self, path: bytes) -> bool:
-        """Whether a path was made to mount on."""
+        """Whether a path was created as a mount point."""
         return path in self._made
 
 
 def _mark(status: os.stat_result) -> tuple[int, int]:
-    """Return what changes whenever a file does."""
+    """Return the values that change whenever a file does."""
     return status.st_ino, status.st_ctime_ns
 
 

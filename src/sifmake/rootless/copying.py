@@ -1,4 +1,4 @@
-"""Copying a tree with all that it has: owners, modes, times, attributes and hard links, whatever its files are."""
+"""Copy a tree with owners, modes, times, attributes and hard links, whatever kinds of files it has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OVERLAY = ("trusted.overlay.", "user.overlay.")
 
 
 def copy_layers(lowers: list[str], target: str) -> None:
-    """Copy layers into a folder, as an overlay would show them.
+    """Copy layers into a folder, so that it looks like an overlay of them.
 
     Args:
         lowers: Folders with layers in overlay's form, highest first.
@@ -28,7 +28,7 @@ def copy_layers(lowers: list[str], target: str) -> None:
 
 
 class _Copy:
-    """Copies one layer over what is there. The current folder is not used: paths are relative to two open folders."""
+    """Copies one layer over the existing files. The current folder is not used: paths are relative to two open folders."""
 
     def __init__(self, source: str, target: str) -> None:
         self._source = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -48,7 +48,7 @@ class _Copy:
             os.close(self._target)
 
     def _copy_folder(self, folder: bytes) -> list[bytes]:
-        """Copy what is in a folder; return the folders among it."""
+        """Copy the content of a folder; return its subfolders."""
         found = []
         for name in sorted(os.listdir(os.path.join(self._paths[0], folder))):
             path = os.path.join(folder, name) if folder != b"." else name
@@ -79,7 +79,7 @@ class _Copy:
         return any(_get_xattr(full, f"{prefix}opaque") == b"y" for prefix in _OVERLAY)
 
     def _remove(self, path: bytes) -> None:
-        """Remove what is in the way."""
+        """Remove an existing file or folder."""
         try:
             os.unlink(path, dir_fd=self._target)
         except FileNotFoundError:
@@ -92,10 +92,10 @@ class _Copy:
             os.rmdir(path, dir_fd=self._target)
 
     def _copy_node(self, path: bytes, status: os.stat_result) -> None:
-        """Copy what is not a folder."""
+        """Copy anything but a folder."""
         mode = status.st_mode
         if (stat.S_ISCHR(mode) and not status.st_rdev) or stat.S_ISSOCK(mode):
-            return  # a whiteout is done with what it hides
+            return  # a whiteout is done when what it hides is removed
         if status.st_nlink > 1:
             first = self._first_names.setdefault((status.st_dev, status.st_ino), path)
             if first != path:
@@ -126,7 +126,7 @@ class _Copy:
             os.close(target)
 
     def _dress(self, path: bytes, status: os.stat_result) -> None:
-        """Give a copy owner, mode, attributes and times."""
+        """Set owner, mode, attributes and times of a copy."""
         os.chown(path, status.st_uid, status.st_gid, dir_fd=self._target, follow_symlinks=False)
         if not stat.S_ISLNK(status.st_mode):
             os.chmod(path, status.st_mode & 0o7777, dir_fd=self._target)
@@ -146,7 +146,7 @@ def _get_xattr(path: bytes, name: str) -> bytes | None:
 
 
 def _copy_xattr(source: bytes, target: bytes, name: str) -> None:
-    """Copy an attribute, where the file system and the namespace have such."""
+    """Copy an attribute, if the file system and the namespace support it."""
     try:
         os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
     except OSError as error:

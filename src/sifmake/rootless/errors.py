@@ -1,4 +1,4 @@
-"""What a build step's runner raises."""
+"""The error of the script runner."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from sifmake.errors import SifmakeError
 
 
 class RootlessError(SifmakeError):
-    """A script of a definition file cannot be run as root here, or what it made cannot be read."""
+    """A script of a definition file cannot run as root here, or its result cannot be read."""

@@ -1,7 +1,7 @@
-"""Who processes believe to be, in a namespace where all are root: what set*id(2) sets and get*id(2) tells.
+"""Who processes believe to be, in a namespace where all are root: what set*id(2) sets and get*id(2) returns.
 
-An identity passes on from parent to child. It is looked up when it is first asked for, so that of a process whose
-parent has ended before may be lost; nothing but its beliefs depends on it.
+Children inherit the identity of their parent. It is looked up on the first request, so it is lost if the parent has
+ended by then; only the process's own belief depends on it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class Ids(NamedTuple):
     """Users or groups of a process.
 
     Attributes:
-        real: Who started it.
-        effective: Whose rights it has.
-        saved: Whose it may take back.
-        files: Whose the files become that it makes.
+        real: The id of who started it.
+        effective: The id whose rights it has.
+        saved: The id that it may switch back to.
+        files: The owner of files that it creates.
     """
 
     real: int = 0
@@ -35,7 +35,7 @@ class Identity(NamedTuple):
     Attributes:
         users: User ids.
         groups: Group ids.
-        further: Further groups.
+        further: Supplementary groups.
     """
 
     users: Ids = Ids()
@@ -47,12 +47,12 @@ _ROOT = Identity()
 
 
 def change(identity: Identity, name: str, arguments: list[int]) -> Identity:
-    """Return the identity that a call gives to a process. Raises OSError where the kernel would refuse.
+    """Return the identity of a process after a call. Raises OSError if the kernel would refuse the call.
 
     Args:
-        identity: The one that it has.
-        name: Of the call: setuid, setgid, setreuid, ...
-        arguments: Of the call.
+        identity: The identity before the call.
+        name: Name of the call: setuid, setgid, setreuid, ...
+        arguments: Arguments of the call.
     """
     wanted = [one & _UNCHANGED for one in arguments]
     privileged = identity.users.effective == 0
@@ -127,11 +127,11 @@ class Identities:
             self._known[pid] = (self._birth(pid), identity)
 
     def _birth(self, pid: int) -> bytes:
-        """Return when a process began, which tells it from a later one of the same number (proc(5), stat)."""
+        """Return the start time of a process, which tells it from a later one with its number (proc(5), stat)."""
         return self._read(f"{pid}/stat").rpartition(b")")[2].split()[19]
 
     def _relatives(self, pid: int) -> tuple[int, int]:
-        """Return the process of a thread, and its parent."""
+        """Return the process that a thread belongs to, and its parent."""
         fields = dict(line.split(b"\t", 1) for line in self._read(f"{pid}/status").splitlines() if b"\t" in line)
         return int(fields[b"Tgid:"]), int(fields[b"PPid:"])
 

@@ -1,4 +1,4 @@
-"""Answers to calls that set or tell who a process is, and to those by which such a process makes files."""
+"""Answers calls that set or return the identity of a process, and calls of such processes that create files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODE = 0o7777
 
 
 class IdentityAnswers:
-    """Answers about processes."""
+    """Answers calls about the identity of processes."""
 
     def __init__(self, listener: Listener, memory: CallerMemory, files: CallerFiles, owners: OwnerAnswers) -> None:
         self._listener = listener
@@ -31,7 +31,7 @@ class IdentityAnswers:
         self._identities = Identities(files.proc)
 
     def set_identity(self, call: Call) -> Answer:
-        """Answer setuid(2) and its like."""
+        """Answer setuid(2) and similar calls."""
         if call.name == "capset":
             return DONE
         old = self._identities.of(call.pid)
@@ -42,12 +42,12 @@ class IdentityAnswers:
         else:
             new = change(old, call.name, call.arguments)
         self._identities.note(call.pid, new)
-        if call.name.startswith("setfs"):  # these return what was before
+        if call.name.startswith("setfs"):  # these return the previous value
             return Answer((old.users if call.name == "setfsuid" else old.groups).files)
         return DONE
 
     def tell_identity(self, call: Call) -> Answer:
-        """Answer getuid(2) and its like; of root, the kernel tells."""
+        """Answer getuid(2) and similar calls; the kernel answers for root."""
         identity = self._identities.of(call.pid)
         if identity == ((0,) * 4, (0,) * 4, ()):
             return GO_ON
@@ -62,7 +62,7 @@ class IdentityAnswers:
         return Answer(ids.effective if call.name.startswith("gete") else ids.real)
 
     def make(self, call: Call) -> Answer:
-        """Answer open(2) and its like, and mkdir(2): what a process makes belongs to who it believes to be."""
+        """Answer open(2), mkdir(2) and similar calls: new files belong to who the process believes to be."""
         identity = self._identities.of(call.pid)
         owner = (identity.users.files, identity.groups.files)
         if owner == (0, 0):
@@ -99,7 +99,7 @@ class IdentityAnswers:
         return DONE
 
     def _make_file(self, call: Call, path: bytes, flags: int, mode: int, owner: tuple[int, int]) -> Answer:
-        """Make a file and give it to the process; what is there already, the kernel opens."""
+        """Create a file and return it to the process; the kernel opens existing files."""
         try:
             fd = os.open(path, flags & ~_LEFT_OUT | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except OSError:

@@ -1,4 +1,4 @@
-"""Which ids a user may have in a user namespace: the lines of subuid(5) and subgid(5)."""
+"""The ids that a user may have in a user namespace: the lines of subuid(5) and subgid(5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILES = ("/etc/subuid", "/etc/subgid")
 
 
 class Range(NamedTuple):
-    """Ids in a namespace and what they are outside.
+    """Ids in a namespace, and the ids outside that they map to.
 
     Attributes:
         inside: First id in the namespace.
@@ -30,7 +30,7 @@ class Range(NamedTuple):
     size: int
 
     def words(self) -> list[str]:
-        """Return what newuidmap(1) takes."""
+        """Return the arguments for newuidmap(1)."""
         return [str(self.inside), str(self.outside), str(self.size)]
 
 
@@ -38,8 +38,8 @@ class IdMap(NamedTuple):
     """Users and groups of a namespace.
 
     Attributes:
-        users: Of user ids.
-        groups: Of group ids.
+        users: Ranges of user ids.
+        groups: Ranges of group ids.
     """
 
     users: tuple[Range, ...]
@@ -47,12 +47,12 @@ class IdMap(NamedTuple):
 
 
 def _single_map(uid: int, gid: int) -> IdMap:
-    """Return the map that every user may have: root is the user, nobody else exists."""
+    """Return the map that every user may have: root is the user, and there are no other ids."""
     return IdMap((Range(0, uid, 1),), (Range(0, gid, 1),))
 
 
 def granted_map(uid: int, gid: int) -> IdMap | None:
-    """Return the map with root as the user and further ids as the system grants them; None if it grants none."""
+    """Return the map with root as the user and the ids that the system grants; None if it grants none."""
     users, groups = (_granted(path, uid) for path in _FILES)
     if not users or not groups:
         return None
@@ -60,7 +60,7 @@ def granted_map(uid: int, gid: int) -> IdMap | None:
 
 
 def mapped_words(mode: str) -> tuple[list[list[str]], list[list[str]]]:
-    """Return this user's ranges of users and groups in a mode, as newuidmap(1) takes them; none for root.
+    """Return this user's ranges of user and group ids in a mode, as arguments for newuidmap(1); none for root.
 
     Raises:
         RootlessError: The system has granted no ids.
@@ -89,7 +89,7 @@ def _granted(path: str, uid: int) -> tuple[Range, ...]:
 
 
 def _ranges(lines: Iterable[str], names: set[str]) -> tuple[Range, ...]:
-    """Return the ranges in lines ``NAME:FIRST:COUNT``, up to the number of ids that are wanted."""
+    """Return the ranges in lines ``NAME:FIRST:COUNT``, up to the number of wanted ids."""
     ranges: list[Range] = []
     following = 1
     for line in lines:

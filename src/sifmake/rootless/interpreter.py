@@ -1,4 +1,4 @@
-"""Programs of this room that run in an interpreter of their own, which may enter namespaces and has one thread."""
+"""Start programs of this folder in an interpreter of their own, which has one thread and may enter namespaces."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ _PROGRAM = "import sys; sys.path.insert(0, {path!r}); from {module} import {name
 def start_program(
     program: Callable[[], None], stdout: int, stderr: int | None, keep: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start a function of this room, with a pipe to its standard input.
+    """Start a function of this folder in a new interpreter, with a pipe to its standard input.
 
     Args:
-        program: The function; its module needs nothing but the standard library.
+        program: The function; its module needs only the standard library.
         stdout: File descriptor or a constant of :mod:`subprocess`.
         stderr: Likewise.
-        keep: Further file descriptors that it gets.
+        keep: Further file descriptors to pass on.
 
     Raises:
-        RootlessError: It is not known where Python is.
-        OSError: It cannot be started.
+        RootlessError: The path of Python is unknown.
+        OSError: The program cannot be started.
     """
     if not sys.executable:
-        raise RootlessError("the path of the Python interpreter is not known", hint="run sifmake by a python program")
+        raise RootlessError(
+            "the path of the Python interpreter is not known", hint="run sifmake with a Python interpreter"
+        )
     path = str(Path(__file__).parents[2])
-    # Without site packages and without the user's settings: nothing of them is needed, and it starts in a third.
+    # Without site packages and user settings, which are not needed, it starts in a third of the time.
     text = _PROGRAM.format(path=path, module=program.__module__, name=program.__qualname__)
     words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", text]
     environ = {name: os.environ[name] for name in _KEPT if name in os.environ}

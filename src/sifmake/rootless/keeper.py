@@ -1,8 +1,8 @@
-"""The program that runs a script as root, and keeps what it changed until the caller has read it.
+"""The program that runs a script as root, and keeps its changes until the caller has read them.
 
-It is an interpreter of its own: the caller's may have threads, and must not enter namespaces. Standard input carries
-the plan and then a line for each further wish; its end means that the caller has gone or wants no more. Standard
-output carries the report, standard error what the script prints, and one more descriptor the layer.
+It is a separate interpreter, because the caller may have threads and must not enter namespaces. It reads the plan and
+then one line per request from standard input; at the end of the input it stops. It writes the report to standard
+output, the script's output to standard error, and the layer to one more descriptor.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LABELS_BYTES = 1 << 20
 
 
 def keep() -> None:
-    """Run one script as standard input says."""
+    """Run one script according to the plan on standard input."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the caller gets them, and closes our input
     control = os.fdopen(0, "rb")
@@ -83,7 +83,7 @@ class _Keeper:
         self._tree.close()
 
     def run(self) -> Report:
-        """Run the script and return what came of it."""
+        """Run the script and return its report."""
         self._mounts.prepare()
         self._changes = self._tree.changes(Unwanted(self._mounts.made, self._plan.leave_out), self._find_owner)
         words = self._write_script()
@@ -99,7 +99,7 @@ class _Keeper:
         return report._replace(labels=labels or b"", snapshot=state or b"", reached_end=state is not None)
 
     def write_layer(self) -> None:
-        """Write what the script changed."""
+        """Write the script's changes."""
         with os.fdopen(self._plan.layer, "wb") as file:
             write_changes(self._changes, self._plan.epoch, file)
 
@@ -136,7 +136,7 @@ class _Keeper:
 
 
 def _replace_file(path: str, data: bytes, mode: int) -> None:
-    """Write a file in the place of anything that is not a folder."""
+    """Write a file, replacing anything but a folder."""
     if os.path.lexists(path):
         os.unlink(path)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)

@@ -1,4 +1,4 @@
-"""The caller's end of the keeper: starts it, passes on what the script prints, reads the report and the layer."""
+"""The caller's side of the keeper: start it, pass on the script's output, read the report and the layer."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LAYER_PART = 1 << 20
 
 
 class KeeperProcess:
-    """One keeper. When the block ends, so does it, and with it all that it has started.
+    """One keeper. It ends with the block, with everything that it has started.
 
     Args:
-        lock: File descriptor that it is to hold as long as it lives.
+        lock: File descriptor that it holds until it ends.
 
     Attributes:
-        layer_end: File descriptor on which it is to write the layer.
+        layer_end: File descriptor to which it writes the layer.
     """
 
     def __init__(self, lock: int) -> None:
@@ -57,10 +57,10 @@ class KeeperProcess:
         self._process.wait()
 
     def run(self, plan: Plan, trace: TraceReader) -> Report:
-        """Let the script run; what it prints goes to the reader.
+        """Run the script, and pass its output to the reader.
 
         Raises:
-            RootlessError: It could not be run.
+            RootlessError: The script could not be run.
         """
         os.close(self.layer_end)
         with suppress(BrokenPipeError):
@@ -70,7 +70,7 @@ class KeeperProcess:
         return self._read_report()
 
     def changes(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
-        """Ask for what was changed and yield it: entries, and the content of files, which is to be read at once."""
+        """Request the changes and yield them: entries, and the content of files, which must be read immediately."""
         self._input().write(LAYER)
         self._input().flush()
         with os.fdopen(os.dup(self._layer), "rb", buffering=_LAYER_PART) as file:
@@ -99,7 +99,7 @@ class KeeperProcess:
             yield part
 
     def _pass_output_on(self, trace: TraceReader) -> None:
-        """Pass on what comes until the report is there, and what has come before it."""
+        """Pass on the output until the report has arrived, including what came before it."""
         with selectors.DefaultSelector() as ready:
             ready.register(self._output, selectors.EVENT_READ)
             ready.register(self._report, selectors.EVENT_READ)
@@ -119,7 +119,7 @@ class KeeperProcess:
         trace.end()
 
     def _hear(self) -> bool:
-        """Read a piece of the report; returns whether there was one."""
+        """Read a piece of the report; return whether there was one."""
         part = os.read(self._report, _PART)
         self._said += part
         return bool(part)
@@ -129,7 +129,7 @@ class KeeperProcess:
             pass
         line, _, self._said = self._said.partition(b"\n")
         if not line:
-            raise RootlessError("the process that runs the script was killed", hint="was there enough memory?")
+            raise RootlessError("the process that runs the script was killed", hint="check that there is enough memory")
         report = read_report(line)
         if report.error:
             what, where, hint = report.error

@@ -1,4 +1,4 @@
-"""System calls that Python lacks, for processes that make namespaces. See the manual pages of the same names."""
+"""System calls that Python lacks, for processes that create namespaces. See the manual pages with the same names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_NOEXEC, MS_REMOUNT, MS_PRIVATE = 8, 32, 1 << 18
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 _LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC
-"""Flags that a remount in a user namespace may not take away; ``MS_`` has the same numbers."""
+"""Flags that a remount in a user namespace must not drop; ``MS_`` has the same numbers."""
 _CAPABILITY_VERSION = 0x20080522
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 
@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def check(result: int, where: str) -> int:
-    """Return what a function of the C library returned; OSError that names ``where`` if it failed."""
+    """Return the result of a function of the C library; raise OSError with ``where`` if it failed."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), where)
@@ -29,10 +29,10 @@ def check(result: int, where: str) -> int:
 
 
 def syscall(number: int, *arguments: object, where: str) -> int:
-    """Make a system call that the C library has no function for; OSError if it fails.
+    """Make a system call that the C library has no function for; raise OSError if it fails.
 
     Args:
-        number: Of the call on this machine.
+        number: The call's number on this architecture.
         arguments: ctypes values or bytes; plain numbers are passed as C's long.
         where: For the error.
     """
@@ -47,7 +47,7 @@ def prctl(option: int, argument: int) -> None:
 
 
 def pivot_root(folder: str) -> None:
-    """Make a mount point the root of this mount namespace and let go of the old one."""
+    """Make a mount point the root of this mount namespace and detach the old root."""
     os.chdir(folder)
     check(_libc.pivot_root(b".", b"."), folder)
     check(_libc.umount2(b".", 2), "the old root")  # MNT_DETACH
@@ -55,12 +55,12 @@ def pivot_root(folder: str) -> None:
 
 
 def unmount(folder: str) -> None:
-    """Unmount; fails while it is in use."""
+    """Unmount; fails while the mount is in use."""
     check(_libc.umount2(os.fsencode(folder), 0), folder)
 
 
 def drop_capabilities(kept: frozenset[int]) -> None:
-    """Let the next program that this process executes have no capability but these."""
+    """Drop all capabilities except these for the next program that this process executes."""
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
     for number in range(last + 1):
@@ -75,13 +75,13 @@ def drop_capabilities(kept: frozenset[int]) -> None:
 
 
 def bind(source: str, target: str, *, read_only: bool = False, flags: int = 0) -> None:
-    """Mount a file or a folder, with all that is mounted in it, at a second place.
+    """Bind-mount a file or a folder, with all mounts below it.
 
     Args:
-        source: What.
-        target: Where.
-        read_only: Whether nobody can write through the second place, also to what is mounted below.
-        flags: ``MS_NOSUID`` and the like, for the top.
+        source: The file or folder.
+        target: The mount point.
+        read_only: Whether the target and all mounts below it are read-only.
+        flags: Flags such as ``MS_NOSUID``, for the topmost mount.
     """
     mount(source, target, "", MS_BIND | MS_REC)
     if flags:
@@ -91,7 +91,7 @@ def bind(source: str, target: str, *, read_only: bool = False, flags: int = 0) -
 
 
 def make_read_only(target: str) -> None:
-    """Let nobody write through a mount or those below it."""
+    """Make a mount and all mounts below it read-only."""
     attributes = struct.pack("=4Q", MS_RDONLY, 0, 0, 0)
     try:
         syscall(
@@ -103,12 +103,12 @@ def make_read_only(target: str) -> None:
 
 
 def _remount(target: str, flags: int) -> None:
-    """Add flags to those that one mount has."""
+    """Add flags to a mount."""
     mount("", target, "", MS_BIND | MS_REMOUNT | flags | (os.statvfs(target).f_flag & _LOCKED))
 
 
 def _mounts_below(target: str) -> list[str]:
-    """Return the places in a mount, itself first, where something is mounted (proc(5), mountinfo)."""
+    """Return the mount points in a mount, itself first (proc(5), mountinfo)."""
     with open("/proc/self/mountinfo", "rb") as file:
         raw = [line.split(b" ")[4] for line in file]
     places = [os.fsdecode(one.decode("unicode_escape").encode("latin-1")) for one in raw]

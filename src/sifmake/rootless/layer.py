@@ -1,4 +1,4 @@
-"""What was changed in a tree, told to the caller: a record for each path, and behind it the bytes of a file."""
+"""Send the changes in a tree to the caller: a record for each path, followed by the bytes of a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     """Path, kind, mode, uid, gid, mtime, size, target, major, minor, extended attributes."""
 
 DIR, FILE, SYMLINK, BLOCK, CHAR, FIFO, HARDLINK, WHITEOUT, OPAQUE = 1, 2, 3, 4, 5, 6, 8, 9, 10
-"""As in ``layers.entry``, which takes packages that the keeper does not have."""
+"""Same as in ``layers.entry``, which needs packages that the keeper does not have."""
 _PART = 1 << 20
 _PYC_HEADER = 16
 _KINDS = {
@@ -33,16 +33,16 @@ _KINDS = {
 
 
 def write_changes(changes: Iterable[Change], epoch: int | None, file: BinaryIO) -> None:
-    """Write what was changed.
+    """Write the changes.
 
     Args:
-        changes: Each folder before what is in it; the current folder is that of the files.
-        epoch: The latest time that is told.
+        changes: Each folder before its content; paths are relative to the current folder.
+        epoch: Later times are set back to this.
         file: Gets the records.
 
     Raises:
-        RootlessError: Something cannot be in a layer.
-        OSError: The tree cannot be read, or the stream not written.
+        RootlessError: A file cannot be stored in a layer.
+        OSError: The tree cannot be read, or the stream cannot be written.
     """
     writer = _Writer(epoch, file)
     for change in changes:
@@ -51,7 +51,7 @@ def write_changes(changes: Iterable[Change], epoch: int | None, file: BinaryIO) 
 
 
 class _Writer:
-    """Writes records; the current folder is that of the files."""
+    """Writes records; paths are relative to the current folder."""
 
     def __init__(self, epoch: int | None, file: BinaryIO) -> None:
         self._epoch = epoch
@@ -59,7 +59,7 @@ class _Writer:
         self._first_names: dict[tuple[int, int], bytes] = {}
 
     def add(self, change: Change) -> None:
-        """Write what stands for a change."""
+        """Write the record for a change."""
         if change.status is None:
             self._record(change.path, WHITEOUT)
             return
@@ -110,7 +110,7 @@ class _Writer:
         return time if self._epoch is None else min(time, self._epoch)
 
     def _content(self, path: bytes, source: BinaryIO, size: int) -> Iterator[bytes]:
-        """Yield a file's bytes; bytecode gets the time that its source gets, or Python would compile it again."""
+        """Yield a file's bytes; bytecode gets its source's new time, or Python would compile it again."""
         if path.endswith(b".pyc") and self._epoch is not None:
             header = source.read(min(_PYC_HEADER, size))
             size -= len(header)
@@ -118,13 +118,13 @@ class _Writer:
         while size:
             part = source.read(min(size, _PART))
             if not part:
-                raise RootlessError("a file has become shorter while it was read", where=os.fsdecode(path))
+                raise RootlessError("a file was truncated while it was read", where=os.fsdecode(path))
             size -= len(part)
             yield part
 
 
 def _clamp_pyc(header: bytes, epoch: int) -> bytes:
-    """Set back the time in a header of bytecode (PEP 552: flags of 0 say that bytes 8 to 11 are the source's time)."""
+    """Set back the time in a header of bytecode (PEP 552: with flags 0, bytes 8 to 11 are the source's time)."""
     if len(header) < _PYC_HEADER or header[4:8] != bytes(4):
         return header
     time = min(int.from_bytes(header[8:12], "little"), epoch & 0xFFFFFFFF)

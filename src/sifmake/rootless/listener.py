@@ -1,4 +1,4 @@
-"""Calls that wait for an answer (seccomp_unotify(2))."""
+"""System calls that wait for an answer (seccomp_unotify(2))."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _RECEIVE, _SEND, _IS_VALID, _ADD, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x4008210
 """Requests on the listener (linux/seccomp.h)."""
 _NOTICE, _ANSWER, _ADDED = struct.Struct("=QIIiIQ6Q"), struct.Struct("=QqiI"), struct.Struct("=QIIII")
 _ROOM = 256
-"""Bytes for a notice; later kernels may tell more than today's 80."""
+"""Bytes for a notification; later kernels may need more than today's 80."""
 _GO_ON, _AND_SEND = 1, 2
 _GONE = (errno.ENOENT, errno.EINTR)
 
 
 class Call(NamedTuple):
-    """A call that waits.
+    """A waiting call.
 
     Attributes:
-        number: Which one it is for the kernel.
-        pid: Who waits: a thread.
-        name: Of the call.
+        number: The kernel's id of the notification.
+        pid: The waiting thread.
+        name: Name of the call.
         arguments: Six numbers of 64 bits.
         short: Whether ids have 16 bits.
         stat_size: Bytes of ``struct stat``.
@@ -43,13 +43,13 @@ class Call(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the caller gets.
+    """The answer to a call.
 
     Attributes:
         value: Result.
         error: Number of an error, 0 for none.
-        go_on: Whether the kernel is to do the call itself.
-        sent: Whether the caller has its answer already.
+        go_on: Whether the kernel executes the call itself.
+        sent: Whether the answer was sent already.
     """
 
     value: int = 0
@@ -63,7 +63,7 @@ DONE = Answer()
 
 
 class Listener:
-    """Where calls arrive.
+    """Receives calls.
 
     Args:
         fd: File descriptor from seccomp(2).
@@ -73,11 +73,11 @@ class Listener:
         self._fd = fd
         self._kinds = {table.word: (table.names(), table) for table in tables()}
         self._notice, self._empty = bytearray(_ROOM), bytes(_ROOM)
-        # Asker and answerer on one processor saves a third of the time: Linux 6.6.
+        # Running both sides on one processor saves a third of the time (Linux 6.6).
         ctypes.CDLL(None).ioctl(fd, ctypes.c_ulong(_SET_FLAGS), ctypes.c_ulong(1))
 
     def receive(self) -> Call | None:
-        """Return a call that waits; None if it does not any more."""
+        """Return a waiting call; None if it no longer waits."""
         self._notice[:] = self._empty
         try:
             fcntl.ioctl(self._fd, _RECEIVE, self._notice)
@@ -102,7 +102,7 @@ class Listener:
                 raise
 
     def demand(self, call: Call) -> None:
-        """Raise OSError unless the caller still waits: another process could have got its number."""
+        """Raise OSError unless the caller is still waiting, because its number may belong to another process by now."""
         fcntl.ioctl(self._fd, _IS_VALID, bytearray(struct.pack("=Q", call.number)))
 
     def give_file(self, call: Call, fd: int, flags: int) -> Answer:
@@ -113,6 +113,6 @@ class Listener:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            # Linux before 5.14 does both one after the other.
+            # Linux before 5.14 needs two calls for this.
             return Answer(fcntl.ioctl(self._fd, _ADD, bytearray(_ADDED.pack(call.number, 0, fd, 0, mode))))
         return Answer(sent=True)

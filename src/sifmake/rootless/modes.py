@@ -1,4 +1,4 @@
-"""Choosing how a script gets to be root here, before anything is fetched for it."""
+"""Choose how a script becomes root here, before anything is downloaded for it."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 
 class Choice(NamedTuple):
-    """How scripts run here.
+    """How scripts run on this machine.
 
     Attributes:
         mode: How they become root.
-        overlay: Whether the kernel lays changes over the tree; else the tree is copied for each script.
+        overlay: Whether the kernel keeps changes in an overlay over the tree; else the tree is copied for each script.
     """
 
     mode: Mode
     overlay: bool
 
     def check_room(self, folder: Path, tree_bytes: int) -> None:
-        """Demand that a folder has room for a tree of that many bytes and what a script adds; see ``needs``."""
+        """Check that a folder has room for a tree of that many bytes and for what a script adds; see ``needs``."""
         check_room(folder, tree_bytes, copies=1 if self.overlay else 2)
 
 
 def choose_mode(folder: Path) -> Choice:
-    """Return the best way that works here; each is tried in a process of its own.
+    """Return the best mode that works here; each is tried in a process of its own.
 
     Args:
-        folder: Existing folder in which trees will lie: not every file system can have overlays.
+        folder: Existing folder for trees, because not every file system supports overlays.
 
     Raises:
-        RootlessError: No way works; the hint says what helps.
-        OSError: Nothing can be made in the folder.
+        RootlessError: No mode works; the hint says what to do.
+        OSError: Nothing can be created in the folder.
     """
     refusals: list[str] = []
     for mode in _candidates():
@@ -55,7 +55,7 @@ def choose_mode(folder: Path) -> Choice:
         if not refusal:
             return Choice(mode, overlay)
         refusals.append(refusal)
-    raise RootlessError(f"nothing can be run as root here: {refusals[-1]}", hint=explain_refusal(Path("/proc/sys")))
+    raise RootlessError(f"scripts cannot run as root here: {refusals[-1]}", hint=explain_refusal(Path("/proc/sys")))
 
 
 def _candidates() -> Iterator[Mode]:
@@ -68,7 +68,7 @@ def _candidates() -> Iterator[Mode]:
 
 
 def _try(mode: Mode, folder: Path) -> tuple[bool, str]:
-    """Return whether a mode has overlays, and why it does not work at all."""
+    """Return whether a mode has overlays, and the reason if it does not work at all."""
     users, groups = mapped_words(mode.value)
     place = Path(tempfile.mkdtemp(prefix="probe-", dir=folder))
     try:
@@ -81,4 +81,4 @@ def _try(mode: Mode, folder: Path) -> tuple[bool, str]:
         process.wait()
     finally:
         remove_tree(place, mode)
-    return (False, "the process that tried was killed") if not said else tuple(json.loads(said))
+    return (False, "the process that tried it was killed") if not said else tuple(json.loads(said))

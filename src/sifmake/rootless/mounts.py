@@ -1,7 +1,7 @@
-"""What a script sees besides the tree: devices, /proc, /sys, private temporary folders, secrets, what the caller binds.
+"""What a script sees besides the tree: devices, /proc, /sys, private temporary folders, secrets, the caller's binds.
 
-All is mounted before the first program of the tree runs, so that nobody can change the paths meanwhile. Links of the
-tree are followed inside it.
+Everything is mounted before the first program of the tree runs, so that no program can change the paths meanwhile.
+Symlinks of the tree are followed inside it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 _FIXED = ("sys", "sysrq-trigger", "irq", "bus", "fs")
-"""What nobody may change in /proc: root of the host could, without any capability."""
+"""Files in /proc that must not be written: the host's root could do so even without capabilities."""
 _HIDDEN = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "acpi", "scsi")
-"""What tells too much about the host."""
+"""Files that reveal too much about the host."""
 _NONE = MS_NOSUID | MS_NODEV
 _QUIET = MS_NOSUID | MS_NODEV | kernel.MS_NOEXEC
 _GROUP_TTY = 5
 _STICKY = stat.S_ISVTX | stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 _TEMPORARY = ("tmp", "var/tmp")
 _APT = b'APT::Sandbox::User "root";\n'
-"""apt looks whether the ids that it gave itself are really its own."""
+"""Settings for apt, which checks whether it really has the ids that it switched to."""
 _APT_FOLDER, _APT_FILE = "/etc/apt/apt.conf.d", "/etc/apt/apt.conf.d/99-sifmake-sandbox"
 
 
@@ -39,11 +39,11 @@ class Mounts:
 
     Args:
         root: The tree.
-        plan: What is to be mounted.
-        sandboxes: Whether programs can become other users, or believe so.
+        plan: What to mount.
+        sandboxes: Whether programs can become other users, or believe they did.
 
     Attributes:
-        made: Paths, without leading slash, of files and folders that were made to mount on, and were not there before.
+        made: Paths, without leading slash, of files and folders that were created as mount points.
     """
 
     def __init__(self, root: str, plan: Plan, *, sandboxes: bool) -> None:
@@ -55,7 +55,7 @@ class Mounts:
         self._paths = ContainerPaths(root)
 
     def prepare(self) -> None:
-        """Make all places to mount on; then they are known before the process that mounts is another one."""
+        """Create all mount points, so that they are known before another process mounts."""
         for name in ("proc", "sys", "dev", *_TEMPORARY):
             self._target(f"/{name}", folder=True)
         for name in ("resolv.conf", "hosts"):
@@ -68,7 +68,7 @@ class Mounts:
             self._target(_APT_FILE, folder=False)
 
     def mount_all(self) -> None:
-        """Mount everything. Raises OSError or RootlessError if something cannot be."""
+        """Mount everything. Raises OSError or RootlessError if that fails."""
         self._proc(self._target("/proc", folder=True))
         self._sys(self._target("/sys", folder=True))
         self._devices(self._target("/dev", folder=True))
@@ -95,7 +95,7 @@ class Mounts:
         except OSError as error:
             raise RootlessError(
                 f"/proc of a process namespace cannot be mounted: {error.strerror}",
-                hint="in a container, start that one with an unmasked /proc "
+                hint="if this is a container, start it with an unmasked /proc "
                 "(docker: --security-opt systempaths=unconfined)",
             ) from None
         for name in _FIXED:
@@ -114,7 +114,7 @@ class Mounts:
     def _sys(self, target: str) -> None:
         try:
             mount("sysfs", target, "sysfs", _QUIET | MS_RDONLY)
-        except OSError:  # the network, and so part of /sys, belongs to somebody else
+        except OSError:  # the network, and so part of /sys, belongs to another namespace
             kernel.bind("/sys", target, read_only=True)
         self._hide(f"{target}/firmware")
 
@@ -176,7 +176,7 @@ class Mounts:
         kernel.make_read_only(target)
 
     def _target(self, path: str, *, folder: bool) -> str:
-        """Return the host's name of a path in the tree, which is made if it is missing."""
+        """Return the host's path for a path in the tree, which is created if it is missing."""
         place = self._paths.resolve(path)
         names = place.path.strip("/").split("/")
         for count in range(len(names) - place.missing + 1, len(names) + 1):
@@ -185,7 +185,7 @@ class Mounts:
         return self._root + place.path
 
     def _make(self, name: str, *, folder: bool) -> None:
-        """Make what is missing, without a trace in the folder that it is in."""
+        """Create missing components, without changing the time of the folder that contains them."""
         path = f"{self._root}/{name}"
         above = path.rpartition("/")[0]
         status = os.stat(above)

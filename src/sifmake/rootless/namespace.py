@@ -1,4 +1,4 @@
-"""Entering the namespaces of a run, and becoming root in them."""
+"""Enter the namespaces of a run, and become root in them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HOST_NAME = "localhost"
-"""The same in every build, and every /etc/hosts has it."""
+"""The host name: the same in every build, and present in every /etc/hosts."""
 _ALWAYS = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 DOCKER_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
 """CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, MKNOD,
-AUDIT_WRITE, SETFCAP: what Docker gives to root."""
+AUDIT_WRITE, SETFCAP: the capabilities that Docker gives to root.
+"""
 
 
 def become_root(users: Sequence[Sequence[str]], groups: Sequence[Sequence[str]]) -> None:
-    """Enter a user namespace as its root; with no ranges, this process is root already.
+    """Enter a user namespace as its root; without ranges, this process is root already.
 
     Raises:
-        RootlessError: The namespace or its ids cannot be had.
+        RootlessError: The namespace or its ids are not available.
     """
     if users:
         if len(users) == 1:
@@ -42,9 +43,9 @@ def become_root(users: Sequence[Sequence[str]], groups: Sequence[Sequence[str]])
 
 
 def enter_namespaces(*, network: bool) -> None:
-    """Leave the host's mounts, names and queues, and its network too unless that is wanted.
+    """Leave the host's mounts, host name and queues, and also its network unless the script may use it.
 
-    The process namespace is that of the next child.
+    The new process namespace starts with the next child.
     """
     unshare(_ALWAYS | kernel.CLONE_NEWPID | (0 if network else kernel.CLONE_NEWNET))
     mount("", "/", "", MS_REC | kernel.MS_PRIVATE)
@@ -78,12 +79,12 @@ def _enter_granted(users: Sequence[Sequence[str]], groups: Sequence[Sequence[str
     if status:
         raise RootlessError(
             "newuidmap or newgidmap refused the ids of /etc/subuid and /etc/subgid",
-            hint="are both installed setuid root (package uidmap or shadow-utils)?",
+            hint="check that both are installed setuid root (package uidmap or shadow-utils)",
         )
 
 
 def _map_ids(pid: int, users: Sequence[Sequence[str]], groups: Sequence[Sequence[str]]) -> bool:
-    """Run both programs; returns whether they could."""
+    """Run both programs; return whether they succeeded."""
     try:
         return _run_mapper("newuidmap", pid, users) and _run_mapper("newgidmap", pid, groups)
     except OSError:
@@ -103,7 +104,7 @@ def _unshare_user() -> None:
 
 
 def _start_loopback() -> None:
-    """Bring the loopback device of a new network namespace up; programs expect it."""
+    """Bring up the loopback device of a new network namespace, because programs expect it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
         asked = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(device, _SIOCGIFFLAGS, asked))[1]

@@ -1,4 +1,4 @@
-"""What a machine must have for scripts to run as root, and what to do where it does not; how much room it takes."""
+"""What a machine needs so that scripts can run as root: settings, how to correct them, and disk space."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SPARE = 1 << 30
-"""Bytes that a script may need besides the tree."""
+"""Bytes that a script may need in addition to the tree."""
 
 
 def explain_refusal(settings: Path) -> str:
-    """Return what an administrator or the user can do so that user namespaces work.
+    """Return what an administrator or the user can do to make user namespaces work.
 
     Args:
         settings: The folder /proc/sys.
@@ -29,7 +29,7 @@ def explain_refusal(settings: Path) -> str:
             "AppArmor forbids user namespaces: ask an administrator to run "
             "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
         )
-    return "in a container, start that one with user namespaces allowed (docker: --privileged), or build on the host"
+    return "if this is a container, start it with user namespaces allowed (docker: --privileged), or build on the host"
 
 
 def _number(path: Path) -> int | None:
@@ -40,16 +40,16 @@ def _number(path: Path) -> int | None:
 
 
 def check_room(folder: Path, tree_bytes: int, *, copies: int) -> None:
-    """Demand that a folder has room for a tree and what a script adds to it.
+    """Check that a folder has room for a tree and for what a script adds to it.
 
     Args:
-        folder: Where it will be unpacked.
+        folder: Where the tree will be unpacked.
         tree_bytes: Bytes of all its files.
-        copies: How often it will be there: once, and once more where a script needs a copy.
+        copies: How many copies are needed: one, and one more if scripts need a copy.
 
     Raises:
-        RootlessError: There is too little room.
-        OSError: The folder cannot be looked at.
+        RootlessError: There is not enough room.
+        OSError: The folder cannot be read.
     """
     system = os.statvfs(folder)
     free, needed = system.f_bavail * system.f_frsize, tree_bytes * copies + _SPARE

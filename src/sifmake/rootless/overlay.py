@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PLAIN = "redirect_dir=off,metacopy=off,index=off"
-"""What would make an upper folder hard to read; in user namespaces it is off."""
+"""Options that would make an upper folder hard to read; they are off in user namespaces."""
 
 
 def mount_overlay(lowers: Sequence[str], top: str, place: str, *, user: bool) -> str:
-    """Mount the layers with an empty one over them; returns the folder of all.
+    """Mount the layers with an empty one on top; return the folder of the mount.
 
     Args:
         lowers: Folders, highest first.
-        top: The one of them that says what the top folder is like.
-        place: Folder in which ``upper``, ``work`` and ``root`` are made.
+        top: The layer with the attributes of the top folder.
+        place: Folder in which ``upper``, ``work`` and ``root`` are created.
         user: Whether this is a user namespace.
 
     Raises:
-        OSError: The kernel or the file system cannot do it.
+        OSError: The kernel or the file system does not support it.
     """
     for name in ("upper", "work", "root"):
         os.mkdir(f"{place}/{name}", 0o755)
@@ -36,10 +36,11 @@ def mount_overlay(lowers: Sequence[str], top: str, place: str, *, user: bool) ->
     folders = [*lowers, f"{place}/upper", f"{place}/work"]
     fds = [os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for folder in folders]
     try:
-        # By number: a path may hold what the kernel takes apart, and many paths would not fit into a page.
+        # By descriptor number, because the kernel splits paths at some characters, and many paths would not fit into a
+        # page.
         *below, upper, work = [f"/proc/self/fd/{fd}" for fd in fds]
         options = f"lowerdir={':'.join(below)},upperdir={upper},workdir={work}," + ("userxattr" if user else _PLAIN)
-        try:  # what is lost when the machine stops is made again: no need to sync (Linux 5.10)
+        try:  # no need to sync (Linux 5.10): what a crash loses is built again
             mount("overlay", f"{place}/root", "overlay", MS_NODEV, f"{options},volatile")
         except OSError:
             mount("overlay", f"{place}/root", "overlay", MS_NODEV, options)
@@ -50,7 +51,7 @@ def mount_overlay(lowers: Sequence[str], top: str, place: str, *, user: bool) ->
 
 
 def _copy_attributes(source: str, target: str) -> None:
-    """Give a folder the owner, mode, times and extended attributes of another one."""
+    """Copy owner, mode, times and extended attributes of another folder."""
     status = os.stat(source)
     os.chown(target, status.st_uid, status.st_gid)
     for name in os.listxattr(source):

@@ -1,7 +1,7 @@
-"""Answers to calls that set or tell owners of files, and to those that give files further names.
+"""Answers calls that set or return owners of files, and calls that give files further names.
 
-Most calls that ask for an owner are answered by "go on": most files belong to root, and that is what the kernel says of
-all. Only a name that some noted file has makes a look at the file itself worth its time.
+Most calls that ask for an owner are passed on to the kernel, which says root for every file; for most files, that is
+right. The file itself is checked only if its name is that of a file with a noted owner.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Names:
-    """Names of files whose owner is noted, with those of links to them."""
+    """Names of files with noted owners, and of links to them."""
 
     def __init__(self, known: Iterable[bytes]) -> None:
         self._known = set(known)
@@ -47,7 +47,7 @@ class _Names:
         return name in self._known
 
     def add(self, name: bytes) -> None:
-        """Note a name, and those that lead to it."""
+        """Note a name, and the names of links to it."""
         pending = [name]
         while pending:
             one = pending.pop()
@@ -56,8 +56,8 @@ class _Names:
                 pending += self._links.get(one, ())
 
     def add_if(self, old: bytes, new: bytes) -> None:
-        """Note that what had one name has, or can be reached by, another one."""
-        if old in self._known or self._count > _MOST_LINKS:  # too many to remember: better one look too many
+        """Note that a file got, or can be reached by, another name."""
+        if old in self._known or self._count > _MOST_LINKS:  # too many to remember: check more files than necessary
             self.add(new)
         elif old != new:
             self._links.setdefault(old, set()).add(new)
@@ -65,11 +65,11 @@ class _Names:
 
 
 class OwnerAnswers:
-    """Answers about owners.
+    """Answers calls about owners.
 
     Attributes:
         notes: Owners.
-        faked: What was said to be done and was not.
+        faked: What was reported as done but was not.
     """
 
     def __init__(self, listener: Listener, memory: CallerMemory, files: CallerFiles, names: Iterable[bytes]) -> None:
@@ -81,13 +81,13 @@ class OwnerAnswers:
         self._names = _Names(names)
 
     def note_new(self, pid: int, fd: int, name: bytes, owner: tuple[int, int]) -> None:
-        """Note the owner of a file that was made here."""
+        """Note the owner of a file that was created here."""
         self._look_for_mount(pid)
         self._names.add(name)
         self.notes.set(fd, owner)
 
     def set_owner(self, call: Call) -> Answer:
-        """Answer chown(2) and its like: what the kernel does besides is done, and the owner is noted."""
+        """Answer chown(2) and similar calls: do what the kernel would do besides, and note the owner."""
         self._look_for_mount(call.pid)
         folder, path, flags, *ids = self._target(call)
         fd = self._open(call.pid, folder, path, flags)
@@ -95,7 +95,7 @@ class OwnerAnswers:
             self._listener.demand(call)
             nobody = _NOBODY_16 if call.short else _NOBODY
             uid, gid = (-1 if one & nobody == nobody else one & nobody for one in ids)
-            # Copying up, dropping setuid bits and capabilities, refusing.
+            # This copies up, drops setuid bits and capabilities, or fails, as in the kernel.
             real = [ctypes.c_uint(_NOBODY if one < 0 else 0) for one in (uid, gid)]
             check(_libc.fchownat(fd, b"", *real, _EMPTY_PATH), "fchownat")
             self._note(call.pid, fd, (uid, gid), path)
@@ -122,7 +122,7 @@ class OwnerAnswers:
             self.notes.set(fd, owner)
 
     def tell_state(self, call: Call) -> Answer:
-        """Answer stat(2) and its like, where an owner is noted."""
+        """Answer stat(2) and similar calls if an owner is noted."""
         folder, path, flags, address = self._question(call)
         fd = self._open_if_noted(call.pid, folder, path, flags)
         if fd < 0:
@@ -143,7 +143,7 @@ class OwnerAnswers:
         return DONE
 
     def follow_name(self, call: Call) -> Answer:
-        """Learn a further name of a file, which the kernel is about to give it."""
+        """Note a further name that the kernel is about to give to a file."""
         at = call.name in ("renameat", "renameat2", "linkat")
         places = (1, 3) if at else (0, 2) if call.name == "symlinkat" else (0, 1)
         old, new = (_last(self._memory.text(call.pid, call.arguments[place]).rstrip(b"/")) for place in places)
@@ -178,7 +178,7 @@ class OwnerAnswers:
             os.close(fd)
 
     def _look_for_mount(self, pid: int) -> None:
-        """Learn which mount is the tree, from the first process that asks: that of the script."""
+        """Find out which mount is the tree, from the first process that asks: the script's."""
         if self.notes.mount < 0:
             self.notes.mount = self._files.mount(pid)
 
@@ -202,7 +202,7 @@ class OwnerAnswers:
         return self._files.by_number(pid, folder)
 
     def _question(self, call: Call) -> tuple[int, bytes, int, int]:
-        """Return what is asked: folder, path, flags, and where the answer goes."""
+        """Return the arguments of a call: folder, path, flags, and where the answer goes."""
         arguments = call.arguments
         if call.name == "fstat":
             return signed(arguments[0]), b"", _EMPTY_PATH, arguments[1]
@@ -215,7 +215,7 @@ class OwnerAnswers:
         return signed(arguments[0]), path, arguments[3], arguments[2]
 
     def _open_if_noted(self, pid: int, folder: int, path: bytes, flags: int) -> int:
-        """Open a file for a look unless its name says that it has no note; -1 then."""
+        """Open a file to check it; -1 if its name shows that it has no note."""
         if path or folder == AT_FDCWD:
             name = path.rpartition(b"/")[2]
             known = name in self._names or name in _SPECIAL
@@ -225,7 +225,7 @@ class OwnerAnswers:
 
 
 def _plain_state(fd: int, size: int) -> bytes:
-    """Return what newfstatat(2) writes."""
+    """Return the result of newfstatat(2)."""
     buffer = ctypes.create_string_buffer(size)
     number = tables()[0].calls["newfstatat"]
     arguments = (ctypes.c_int(fd), b"", buffer, ctypes.c_int(_EMPTY_PATH))
@@ -234,7 +234,7 @@ def _plain_state(fd: int, size: int) -> bytes:
 
 
 def _last(path: bytes) -> bytes:
-    """Return the last name of a path, without what the kernel says of files that have none any more."""
+    """Return the last component of a path, without the kernel's suffix for deleted files."""
     return path.rpartition(b"/")[2].removesuffix(b" (deleted)")
 
 

@@ -1,4 +1,4 @@
-"""Notes about owners that files cannot really have: an extended attribute on files and folders, else a table."""
+"""Notes about owners that files cannot really have: in an extended attribute of files and folders, else in a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEVICE = "user.sifmake.device"
 """Attribute of an empty file that stands for a device node: kind, major and minor number."""
 NOTE = "user.sifmake.owner"
-"""Survives renaming, linking, and the copying of a file to the upper layer of an overlay."""
+"""An attribute that survives renaming, linking, and copying a file to the upper layer of an overlay."""
 Owner = tuple[int, int]
 """User and group."""
 Device = tuple[int, int, int]
@@ -28,7 +28,7 @@ _STATX_SIZE = 256
 _IDENTITY = struct.Struct("=32xQ40xqI44xII")
 """Inode, time of birth, device, in ``struct statx``."""
 _MOUNT_ID = struct.Struct("=144xQ")
-"""Number of the mount in the same."""
+"""The number of the mount in the same structure."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -38,7 +38,7 @@ def owner_note(uid: int, gid: int) -> bytes:
 
 
 def noted_owner(value: bytes | None) -> Owner | None:
-    """Return the owner that a note names; None where there is no note that says one."""
+    """Return the owner that a note names; None if there is no valid note."""
     user, _, group = (value or b"").partition(b":")
     return (int(user), int(group)) if user.isdigit() and group.isdigit() else None
 
@@ -52,22 +52,22 @@ def noted_device(value: bytes | None) -> Device | None:
 
 
 def statx(fd: int, flags: int = 0, mask: int = _BASIC | _BTIME) -> bytes:
-    """Ask the kernel about a file that is open by ``O_PATH``; returns a ``struct statx``."""
+    """Return the kernel's ``struct statx`` for a file that is open with ``O_PATH``."""
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     check(_libc.statx(fd, b"", _AT_EMPTY_PATH | flags, mask, buffer), "statx")
     return buffer.raw
 
 
 class OwnerNotes:
-    """Owners of files, kept as long as the files are.
+    """Noted owners of files.
 
-    Only files of the tree get attributes: what is bound from the host must not be marked.
+    Only files of the tree get attributes, because files of the host must not be changed.
 
     Args:
-        reopen: Opens a file or folder for reading that is open by ``O_PATH``.
+        reopen: Opens a file or folder for reading that is open with ``O_PATH``.
 
     Attributes:
-        mount: Number of the mount with the tree; -1 as long as it is not known.
+        mount: Number of the mount with the tree; -1 while it is unknown.
     """
 
     def __init__(self, reopen: Callable[[int], int]) -> None:
@@ -76,7 +76,7 @@ class OwnerNotes:
         self._table: dict[tuple[int, ...], Owner] = {}
 
     def get(self, fd: int) -> Owner | None:
-        """Return the noted owner of what is open by ``O_PATH``."""
+        """Return the noted owner of a file that is open with ``O_PATH``."""
         found = noted_owner(self._read(fd)) if self._holds_notes(fd) else None
         return found or (self._table.get(_identity(fd)) if self._table else None)
 
@@ -118,7 +118,7 @@ class OwnerNotes:
             os.close(fd)
 
     def _holds_notes(self, fd: int) -> bool:
-        """Whether what is open is of the tree, and of a kind that may have attributes of users."""
+        """Whether an open file belongs to the tree, and may have user attributes."""
         kind = stat.S_IFMT(os.fstat(fd).st_mode)
         return kind in (stat.S_IFREG, stat.S_IFDIR) and mount_of(fd) == self.mount
 
@@ -132,7 +132,7 @@ class OwnerNotes:
             os.close(file)
 
     def _write(self, fd: int, owner: Owner) -> bool:
-        """Change the attribute; returns whether there can be one."""
+        """Change the attribute; return whether that is possible."""
         file = self._reopen(fd)
         try:
             os.setxattr(file, NOTE, owner_note(*owner))
@@ -144,12 +144,12 @@ class OwnerNotes:
 
 
 def mount_of(fd: int) -> int:
-    """Return the number of the mount that a file which is open by ``O_PATH`` was reached by."""
+    """Return the number of the mount through which a file was opened with ``O_PATH``."""
     number: int = _MOUNT_ID.unpack_from(statx(fd, mask=_MOUNT))[0]
     return number
 
 
 def _identity(fd: int) -> tuple[int, ...]:
-    """Return what tells a file from all others, also from a later one with its inode number."""
+    """Return values that identify a file, even if its inode number is reused later."""
     numbers: tuple[int, ...] = _IDENTITY.unpack_from(statx(fd))
     return numbers

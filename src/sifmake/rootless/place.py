@@ -1,4 +1,4 @@
-"""The folder of one run, marked as in use by a lock on it, so that what a killed run has left can be removed."""
+"""The folder of one run, locked while it is in use, so that the remains of a killed run can be removed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunPlace(NamedTuple):
 
     Attributes:
         path: The folder.
-        lock: It, open and locked. The keeper gets it too: the folder is in use as long as either of both lives.
+        lock: Its descriptor, locked. The keeper gets it too: the folder is in use until both processes have ended.
     """
 
     path: Path
@@ -36,10 +36,10 @@ class RunPlace(NamedTuple):
 
 @contextmanager
 def new_place(scratch: Path, mode: Mode) -> Iterator[RunPlace]:
-    """Make a folder and remove it in the end; what killed runs have left beside it goes first.
+    """Create a folder and remove it at the end; first remove what killed runs left next to it.
 
     Raises:
-        OSError: It cannot be made, or not removed.
+        OSError: It cannot be created or removed.
     """
     _sweep(scratch, mode)
     path, lock = _make(scratch)
@@ -52,7 +52,7 @@ def new_place(scratch: Path, mode: Mode) -> Iterator[RunPlace]:
 
 
 def _make(scratch: Path) -> tuple[Path, int]:
-    """Make a folder; return it, and it, open and locked. Others may sweep it before it is locked."""
+    """Create a folder; return its path and a locked descriptor. Others may sweep it before it is locked."""
     for _ in range(TRIES):
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=scratch))
         with suppress(FileNotFoundError):
@@ -64,7 +64,7 @@ def _make(scratch: Path) -> tuple[Path, int]:
 
 
 def _sweep(scratch: Path, mode: Mode) -> None:
-    """Remove the folders of runs of which nobody is left; what cannot be removed stays."""
+    """Remove the folders of runs that have ended; what cannot be removed stays."""
     for path in scratch.glob(f"{_PREFIX}*"):
         with suppress(OSError, RootlessError):
             fd = os.open(path, _FOLDER)

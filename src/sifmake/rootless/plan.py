@@ -1,4 +1,4 @@
-"""What the caller tells the keeper, which is another program: one line of JSON each way."""
+"""The messages between caller and keeper, which is another program: one line of JSON each way."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from sifmake.errors import SifmakeError
 
 LAYER = b"layer\n"
-"""What the caller says when it wants the layer."""
+"""The caller's request for the layer."""
 
 
 class Plan(NamedTuple):
-    """All that the keeper needs to know.
+    """Everything that the keeper needs to know.
 
     Attributes:
         mode: Value of :class:`~sifmake.rootless.request.Mode`.
@@ -60,21 +60,21 @@ class Plan(NamedTuple):
     folder: str
 
     def encode(self) -> bytes:
-        """Return the line."""
+        """Return the line to send."""
         secrets = {name: _text(value) for name, value in self.secrets.items()}
         texts = {"script": _text(self.script), "snapshot": _text(self.snapshot), "secrets": secrets}
         return json.dumps(self._asdict() | texts).encode() + b"\n"
 
 
 class Report(NamedTuple):
-    """What the keeper tells when the script has ended.
+    """The keeper's report when the script has ended.
 
     Attributes:
-        status: Exit status, as a shell tells it.
+        status: Exit status, as a shell reports it.
         labels: Bytes of /.build.labels.
-        snapshot: What the end of the script wrote about the state of its shell.
+        snapshot: The state of the script's shell, written at the end.
         reached_end: Whether the script got there.
-        faked: What the layer cannot hold.
+        faked: What the layer cannot store.
         error: What, where and hint if the script could not be run.
     """
 
@@ -86,26 +86,26 @@ class Report(NamedTuple):
     error: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
-        """Return the line."""
+        """Return the line to send."""
         texts = {"labels": _text(self.labels), "snapshot": _text(self.snapshot)}
         return json.dumps(self._asdict() | texts).encode() + b"\n"
 
 
 def read_plan(line: bytes) -> Plan:
-    """Return what a line says."""
+    """Return the plan in a line."""
     plan = Plan(**json.loads(line))
     secrets = {name: _bytes(value) for name, value in plan.secrets.items()}
     return plan._replace(script=_bytes(plan.script), snapshot=_bytes(plan.snapshot), secrets=secrets)
 
 
 def read_report(line: bytes) -> Report:
-    """Return what a line says; ValueError if it is none."""
+    """Return the report in a line; ValueError if it is not valid."""
     report = Report(**json.loads(line))
     return report._replace(labels=_bytes(report.labels), snapshot=_bytes(report.snapshot))
 
 
 def failure(error: Exception) -> Report:
-    """Return the report that a script could not be run."""
+    """Return a report that the script could not be run."""
     if isinstance(error, SifmakeError):
         return Report(1, error=(error.what, error.where, error.hint))
     if isinstance(error, OSError):
@@ -115,7 +115,7 @@ def failure(error: Exception) -> Report:
 
 
 def _text(data: bytes) -> str:
-    """Return bytes as JSON can have them."""
+    """Return bytes as text for JSON."""
     return data.decode("latin-1")
 
 

@@ -1,4 +1,4 @@
-"""Running a script as root, as the caller sees it."""
+"""Run a script as root: the caller's side."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _FEW_BYTES, _FEW_FILES = 1 << 20, 16
 
 
 class PostResult:
-    """What a script did.
+    """The result of a script.
 
     Attributes:
-        status: Exit status, as a shell tells it.
-        line: Line of the script that ran last, from 1; 0 if it cannot be told.
+        status: Exit status, as a shell reports it.
+        line: Line of the script that ran last, from 1; 0 if it is unknown.
         command: Its words, as the shell traced them.
-        labels: What it wrote to /.build.labels.
+        labels: The content of /.build.labels.
         snapshot: State of its shell at the end, for the next piece; empty unless asked for and reached.
         reached_end: Whether it ran to its end and did not leave before; always true if no snapshot was asked for.
-        faked: What the layer cannot hold.
+        faked: What the layer cannot store.
         kept: Folder with the tree of a script that failed, if it was to stay.
         full: Whether it failed and the disk is full.
     """
@@ -59,31 +59,31 @@ class PostResult:
         self._keeper = keeper
 
     def changes(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
-        """Yield what is changed in the tree, in order, with the content of files; can be done once.
+        """Yield the changes in the tree, in order, with the content of files; can be called once.
 
-        The content of an entry is to be read before the next one is asked for.
+        Read the content of an entry before taking the next one.
 
         Raises:
-            RootlessError: Something in the tree cannot be in a layer.
+            RootlessError: A file in the tree cannot be stored in a layer.
         """
         return self._keeper.changes()
 
     def layer(self) -> Iterator[bytes]:
-        """Yield the same as the layer's tar stream; can be done once.
+        """Yield the changes as the layer's tar stream; can be called once.
 
         Raises:
-            RootlessError: Something in the tree cannot be in a layer.
+            RootlessError: A file in the tree cannot be stored in a layer.
         """
         return tar_stream(self.changes())
 
 
 @contextmanager
 def run_post(request: PostRequest) -> Iterator[PostResult]:
-    """Run a script to its end; what it did can be read while the block runs.
+    """Run a script to its end; its changes can be read inside the block.
 
     Raises:
-        RootlessError: It could not be run. If it ran and failed, that is its status, not an error.
-        OSError: No folder or process could be made for it.
+        RootlessError: It could not be run. If it ran and failed, only its status says so.
+        OSError: No folder or process could be created for it.
     """
     with new_place(request.scratch, request.mode) as place, KeeperProcess(place.lock) as keeper:
         kept = Path(tempfile.mkdtemp(prefix="failed-", dir=request.scratch)) if request.keep else None
@@ -100,13 +100,13 @@ def run_post(request: PostRequest) -> Iterator[PostResult]:
 
 
 def _drop(kept: Path | None, request: PostRequest) -> None:
-    """Remove the folder for the tree of a script that has not failed."""
+    """Remove the folder for the tree of a script that did not fail."""
     if kept:
         remove_tree(kept, request.mode)
 
 
 def _plan(request: PostRequest, place: Path, layer: int, kept: Path | None) -> Plan:
-    """Return what the keeper is to do."""
+    """Return the plan for the keeper."""
     users, groups = mapped_words(request.mode.value)
     environment = dict(request.environment)
     if request.setup:
@@ -137,7 +137,7 @@ def _plan(request: PostRequest, place: Path, layer: int, kept: Path | None) -> P
 
 
 def _is_full(folder: Path) -> bool:
-    """Whether there is next to no room on the disk of a folder, for bytes or for files."""
+    """Whether the disk of a folder is almost full, in bytes or in files."""
     system = os.statvfs(folder)
     few_files = bool(system.f_files) and system.f_favail < _FEW_FILES
     return few_files or system.f_bavail * system.f_frsize < _FEW_BYTES

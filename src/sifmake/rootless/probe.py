@@ -1,4 +1,4 @@
-"""The program that tries whether a mode works: it does what a run does, up to the first script."""
+"""The program that tests whether a mode works: it does what a run does, up to the first script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sifmake.runtime.system import mount
 
 
 def probe() -> None:
-    """Answer the question on standard input."""
+    """Test the mode named on standard input."""
     mode, users, groups, place = json.loads(sys.stdin.read())
     overlay, refusal = False, ""
     try:

@@ -1,4 +1,4 @@
-"""Removing trees, whatever their modes are; who may do it is the caller's business."""
+"""Remove trees, whatever their modes are; the caller must have the necessary rights."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import stat
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 200
-"""Folders that are held open at once; what lies deeper is moved up first."""
+"""Most folders held open at once; deeper folders are moved up first."""
 
 
 def empty_folder(path: str) -> None:
-    """Remove all that is in a folder; links are not followed. What cannot be removed stays.
+    """Remove the content of a folder without following links. What cannot be removed stays.
 
     Raises:
         OSError: The folder itself cannot be opened.
@@ -19,7 +19,9 @@ def empty_folder(path: str) -> None:
     fd = os.open(path, _FOLDER)
     try:
         before: list[str] = []
-        while (names := sorted(os.listdir(fd))) and names != before:  # what was moved up comes next time
+        while (
+            names := sorted(os.listdir(fd))
+        ) and names != before:  # folders that were moved up are removed in the next round
             _empty(fd, fd, 0)
             before = names
     finally:

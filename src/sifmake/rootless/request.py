@@ -1,4 +1,4 @@
-"""What a caller asks the runner for."""
+"""The requests of callers to the script runner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORDS = ("/bin/sh", "-ex", SCRIPT)
 
 
 class Mode(Enum):
-    """How a script gets to be root.
+    """How a script becomes root.
 
     Attributes:
         ROOT: The user is root: a mount namespace is enough.
@@ -45,29 +45,29 @@ class Bind:
 
 
 def _ignore(_data: bytes) -> None:
-    """Let output go."""
+    """Ignore the output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PostRequest:
-    """A script that is to run as root in a tree.
+    """A script to run as root in a tree.
 
     Attributes:
         mode: How it becomes root.
         lowers: Folders made by :func:`~sifmake.rootless.unpack`: the tree last, layers over it before, highest first.
-        scratch: Existing folder of the caller on the same file system; what is needed is made and removed there.
+        scratch: Existing folder of the caller on the same file system; temporary files are created and removed there.
         script: Its text.
         words: Program and arguments that run it.
-        environment: All variables that it gets.
-        binds: What it sees of the host.
+        environment: All its environment variables.
+        binds: Files and folders of the host that it sees.
         network: Whether it has the host's network; else only a loopback device.
         secrets: Bytes that appear under /run/secrets, by name.
         epoch: Seconds since 1970 to which later times in the layer are set back; None leaves times alone.
-        output: Gets what it prints, line by line (longer lines in pieces).
+        output: Gets its output, line by line (long lines in pieces).
         snapshot: State of the shell that an earlier piece of the same script left.
         carry: Whether to return the state of the shell at the end.
         privileged: Whether it keeps all capabilities.
-        leave_out: Patterns (fnmatch) of paths, without leading slash, that are not to be in the layer.
+        leave_out: Patterns (fnmatch) of paths, without leading slash, to leave out of the layer.
         setup: Whether it sees the host instead of the tree, which is below ``APPTAINER_ROOTFS``.
         copy: Whether to copy the tree even if an overlay could be mounted.
         keep: Whether the tree of a script that fails stays, as a folder.

@@ -1,7 +1,7 @@
-"""The script as a shell gets it: with marks in its trace, and with the state of the shell carried over.
+"""The text that a shell runs for a script: with marks in its trace, and with the shell's state carried over.
 
-The first line begins with ours, so that all lines keep their numbers. What the shell traces then has the number of the
-line between two control characters, which :class:`TraceReader` takes out again.
+Our commands are put before the first line, on the same line, so that all lines keep their numbers. The shell's trace
+then has the line number between two control characters, which :class:`TraceReader` removes again.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SCRIPT = "/.post.script"
-"""Where a script stands while it runs, as in the peers."""
+"""Where a script is while it runs, as with the peers."""
 BEFORE, AFTER, LABELS = "/.post.before", "/.post.after", "/.build.labels"
-"""Files that exist while a script runs: the state that it begins with, the state that it ends with, its labels."""
+"""Files that exist while a script runs: the state at its start, the state at its end, its labels."""
 PARTS = b"----\n"
-"""Stands between the parts of the state."""
+"""Separates the parts of the state."""
 _SHELLS = frozenset({"sh", "bash", "dash", "ash"})
 _MARK = "{ PS4='+\2${LINENO-}\3 '; } 2>/dev/null;"
 _RESTORE = "{ set +x; } 2>/dev/null; . %s;"
@@ -30,16 +30,16 @@ _LONGEST_LINE = 1 << 16
 
 
 def is_shell(words: Sequence[str]) -> bool:
-    """Return whether the words run a script by a shell of the Bourne family, straight."""
+    """Return whether the command runs a script directly with a shell of the Bourne family."""
     return words[0].rpartition("/")[2] in _SHELLS and "-c" not in words[1:-1]
 
 
 def with_marks(script: bytes, words: Sequence[str], *, restore: bool, carry: bool) -> bytes:
-    """Return the script with what is needed to follow it.
+    """Return the script with the commands needed to trace it.
 
     Args:
         script: Its text.
-        words: The program that runs it; one that is not a shell gets the text unchanged.
+        words: The command that runs it; if that is not a shell, the text is unchanged.
         restore: Whether to begin with the state in ``BEFORE``.
         carry: Whether to write the state to ``AFTER`` in the end.
     """
@@ -52,10 +52,10 @@ def with_marks(script: bytes, words: Sequence[str], *, restore: bool, carry: boo
 
 
 class TraceReader:
-    """Takes the marks out of what a script prints, and remembers the last one.
+    """Removes the marks from a script's output, and remembers the last one.
 
     Attributes:
-        line: Line of the last command that the shell traced; 0 if it does not say.
+        line: Line of the last command that the shell traced; 0 if the trace has no number.
         command: Its words.
     """
 
@@ -66,7 +66,7 @@ class TraceReader:
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Take a piece of output; whole lines are passed on."""
+        """Take a piece of output, and pass on whole lines."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if lines:
             self._output(b"".join([self._plain(line) + b"\n" for line in lines]))
@@ -74,13 +74,13 @@ class TraceReader:
             self.end()
 
     def end(self) -> None:
-        """Pass on what has come of an unfinished line."""
+        """Pass on an unfinished line."""
         if self._rest:
             self._output(self._plain(self._rest))
         self._rest = b""
 
     def _plain(self, line: bytes) -> bytes:
-        """Return a line without marks. What runs in the background may print in the middle of one."""
+        """Return a line without marks; background processes may print in the middle of one."""
         parts = _TRACED.split(line)
         if len(parts) > 1:
             self.command, number = parts[-1], parts[-2]
@@ -90,9 +90,9 @@ class TraceReader:
 
 
 def line_of(script: bytes, reader: TraceReader) -> int:
-    """Return the line of the script that was traced last; 0 if that cannot be told.
+    """Return the line of the script that was traced last; 0 if it is unknown.
 
-    Debian's dash traces without line numbers: there it is the one line that has the words.
+    Debian's dash traces without line numbers; then it is the only line with these words.
     """
     lines = script.split(b"\n")
     if reader.line:
@@ -105,5 +105,5 @@ def line_of(script: bytes, reader: TraceReader) -> int:
 
 
 def _bare(text: bytes) -> bytes:
-    """Return a command without what quotes its words."""
+    """Return a command without quotes."""
     return re.sub(rb"""['"\\]|;\s*$|\s#.*$""", b"", text)

@@ -1,7 +1,7 @@
-"""Filters for system calls: what a script may not do at all, and what is answered without being done.
+"""System call filters: what a script may not do at all, and what is answered without being done.
 
 A filter is a program of classic BPF (linux/seccomp.h, linux/bpf_common.h) that sees the number of a call, the kind of
-program that makes it, and the arguments, but not what these point to.
+program that makes it, and the arguments, but not the memory that these point to.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 
 _ALLOW, _KILL, _NOTIFY, _ERRNO = 0x7FFF0000, 0x80000000, 0x7FC00000, 0x00050000
 _DONE, _REFUSE = _ERRNO, _ERRNO | errno.EPERM
-"""Answers: "done" though nothing was, and "not permitted"."""
+"""Answers: "success" without doing anything, and "not permitted"."""
 _LOAD, _JUMP, _EQUAL, _GREATER_OR_EQUAL, _AND, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x54, 0x06
 _NUMBER, _KIND, _ARGUMENTS = 0, 4, 16
 """Offsets in ``struct seccomp_data``."""
 _X86_64, _X32 = 0xC000003E, 0x40000000
-"""The kind of x86-64 programs, and what is set in numbers of calls by those with 32-bit pointers."""
+"""The architecture number of x86-64 programs, and the bit in call numbers of programs with 32-bit pointers."""
 _SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 3, 1 << 5
 _Instruction = tuple[int, int, int, int]
 
 
 def install_filter(mode: str, *, listen: bool = False) -> int:
-    """Let this process and its descendants make calls as the mode allows; for good.
+    """Restrict this process and its descendants, permanently, to the calls that the mode allows.
 
     Args:
         mode: Value of :class:`~sifmake.rootless.request.Mode`.
-        listen: Whether to get a file descriptor on which calls arrive that are to be answered.
+        listen: Whether to return a file descriptor for calls that need an answer.
 
     Returns:
         That file descriptor, else 0.
@@ -81,7 +81,7 @@ def _seccomp(number: int, flags: int, program: ctypes.Array[ctypes.c_char]) -> i
 
 
 def _program(known: Iterable[Table], *, single: bool, notify: bool) -> list[_Instruction]:
-    """Return a filter: one part for each kind of program, and death for all others."""
+    """Return a filter: one part for each kind of program; programs of other kinds are killed."""
     program: list[_Instruction] = []
     for table in known:
         part = _part(table, single=single, notify=notify)
@@ -114,12 +114,12 @@ def _numbers(table: Table, names: Iterable[str]) -> list[int]:
 
 
 def _answer(numbers: Iterable[int], answer: int) -> list[_Instruction]:
-    """Give calls an answer; the number is loaded."""
+    """Give an answer to calls; the call's number is loaded already."""
     return [one for number in numbers for one in ((_EQUAL, 0, 1, number), (_RETURN, 0, 0, answer))]
 
 
 def _answer_nodes(number: int, argument: int, answer: int) -> list[_Instruction]:
-    """Give an answer where device nodes are to be made; pipes and sockets are made indeed."""
+    """Give an answer to calls that create device nodes; pipes and sockets are really created."""
     return [
         (_EQUAL, 0, 6, number),
         (_LOAD, 0, 0, _ARGUMENTS + 8 * argument),
@@ -132,7 +132,7 @@ def _answer_nodes(number: int, argument: int, answer: int) -> list[_Instruction]
 
 
 def _answer_creation(number: int, argument: int) -> list[_Instruction]:
-    """Notify where a call may make a file."""
+    """Notify the supervisor of calls that may create a file."""
     if number < 0:
         return []
     return [

@@ -1,7 +1,7 @@
 """The state of a shell between two pieces of one script, as text that restores it.
 
-What carries over: the current folder, umask, options, and all variables with their export flag. What a shell prints
-about itself is read here and written again, so that the same state is the same text whichever shell has told it.
+The current folder, umask, options, and all variables with their export flag carry over. A shell's own description is
+parsed and rewritten, so that equal states give equal texts for every shell.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LARGEST = 4 << 20
-"""Bytes of what a shell prints about itself that are read."""
+"""Most bytes to read of a shell's description of its state."""
 _OWN = re.compile(
     r"BASH\w*|SHELLOPTS|E?UID|PPID|DIRSTACK|GROUPS|HOST(NAME|TYPE)|MACHTYPE|OSTYPE|LINENO|OPTERR|S?RANDOM|SECONDS"
     r"|EPOCH\w+|FUNCNAME|PIPESTATUS|POSIXLY_CORRECT|_|PS4|PWD|OLDPWD|SHLVL|COMP_WORDBREAKS|SHELL"
 )
 """Variables that a shell sets itself."""
 _FROM_OUTSIDE = re.compile(r"TERM|\w+_(proxy|PROXY)")
-"""Variables that come with the environment and are in no key: they stay out unless the script has changed them."""
+"""Variables from the environment that are not in any key: left out unless the script changed them."""
 _OPTIONS = ("allexport", "noclobber", "noglob", "nounset", "pipefail", "verbose")
 _LETTERS = {"allexport": "a", "noclobber": "C", "noglob": "f", "nounset": "u", "verbose": "v"}
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -34,14 +34,14 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v
 
 
 def read_state(printed: bytes, environment: Mapping[str, str]) -> bytes:
-    """Return the text that restores the state that a shell has printed.
+    """Return the text that restores the state printed by a shell.
 
     Args:
-        printed: What the end of a piece wrote, see :mod:`~sifmake.rootless.script`.
-        environment: What the piece was given.
+        printed: The output of the end of a piece; see :mod:`~sifmake.rootless.script`.
+        environment: The environment of the piece.
 
     Raises:
-        RootlessError: The state cannot be carried over, or it is none.
+        RootlessError: The state cannot be carried over or is not valid.
     """
     try:
         head, options, exports, variables = printed.decode("latin-1").split(PARTS.decode(), 3)
@@ -79,7 +79,7 @@ def _options(printed: str, flags: str) -> str:
 
 def _switch(name: str, *, on: bool) -> str:
     letter = _LETTERS.get(name)
-    if letter in ("f", "u"):  # switched off before they were printed: their letters tell
+    if letter in ("f", "u"):  # switched off before they were printed: use their letters
         return ""
     return f"{'-' if on else '+'}{letter or f'o {name}'}"
 
@@ -115,7 +115,7 @@ def _assignments(text: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _word(text: str, at: int) -> tuple[str, int]:
-    """Return the word of the shell that begins at a place, without quotes, and the place behind it."""
+    """Return the shell word at a place, without quotes, and the place after it."""
     parts: list[str] = []
     while at < len(text) and text[at] != "\n":
         found = _WORD.match(text, at)

@@ -1,6 +1,6 @@
-"""The first process of a process namespace, and the script that it waits for.
+"""The first process of a process namespace, which starts the script and waits for it.
 
-When the first process ends, the kernel ends all others: nothing that a script leaves running outlives it. It ends
+When the first process ends, the kernel kills all others, so nothing that a script leaves running outlives it. It ends
 when the keeper does.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sifmake.rootless.work_tree import WorkTree
 
 _UMASK = 0o002
-"""The peers' during a build."""
+"""The PATH of the peers during a build."""
 _OUTPUT = 2
 _REPORT_BYTES = 1 << 16
 
@@ -43,7 +43,7 @@ class Running:
         self._supervision = supervision
 
     def wait(self, control: int) -> Report:
-        """Wait until the script and all that it started have ended; end them when ``control`` is at its end."""
+        """Wait until the script and everything it started have ended; kill them when ``control`` reaches its end."""
         poll = select.poll()
         poll.register(control, select.POLLIN)
         poll.register(self._report, select.POLLIN)
@@ -70,7 +70,7 @@ class Running:
                     self._supervision.handle(fd, event, poll)
 
     def owner_of(self, path: bytes, root: int) -> tuple[int, int] | None:
-        """Return the owner that the script gave to a path below an open folder, if that cannot be seen at the file."""
+        """Return the owner that the script gave to a path below an open folder, if the file itself does not have it."""
         return self._supervision.owner_of(path, root) if self._supervision else None
 
 
@@ -78,7 +78,7 @@ def start_script(plan: Plan, words: Sequence[str], tree: WorkTree, mounts: Mount
     """Start a script in a process namespace of its own.
 
     Args:
-        plan: What it may do.
+        plan: What to run, and what it may do.
         words: Program and arguments.
         tree: Where it runs.
         mounts: What is mounted there.
@@ -99,7 +99,7 @@ def start_script(plan: Plan, words: Sequence[str], tree: WorkTree, mounts: Mount
 
 
 class _First:
-    """What the first process needs."""
+    """Data for the first process."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ def _be_first(first: _First, alive: int) -> NoReturn:
 
 
 def _enter_tree(first: _First) -> None:
-    # The keeper goes on to see the tree without what is mounted on it.
+    # The keeper still sees the tree without these mounts.
     unshare(kernel.CLONE_NEWNS)
     if first.plan.setup:
         mount("proc", "/proc", "proc", 0)
@@ -161,7 +161,7 @@ def _run(first: _First) -> int:
 
 
 def _reap(pid: int) -> int:
-    """Wait for a child, and for all that lose their parents meanwhile."""
+    """Wait for a child, and for all orphaned processes meanwhile."""
     while True:
         ended, status = os.wait()
         if ended == pid:
@@ -191,11 +191,11 @@ def _be_script(first: _First, failed: int) -> NoReturn:
 
 
 def _keep_only(*fds: int) -> None:
-    """Close all file descriptors but these; standard input and output lead nowhere then."""
+    """Close all file descriptors except these, and connect standard input and output to nothing."""
     for fd in map(int, os.listdir("/proc/self/fd")):
         if fd not in fds:
             try:  # noqa: SIM105 - importing contextlib takes 3 ms
                 os.close(fd)
-            except OSError:  # the one that listed them
+            except OSError:  # the descriptor used to list them
                 pass
     os.dup(os.open(os.devnull, os.O_RDWR))

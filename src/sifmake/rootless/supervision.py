@@ -1,4 +1,4 @@
-"""How a script's calls get to the supervisor: the script's process installs the filter and hands over its listener."""
+"""Connect a script to the supervisor: the script's process installs the filter and passes on the listener."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IN, _ENDED = 1, 0x18
 
 
 def can_supervise() -> bool:
-    """Whether a process here can have its calls answered by another one; tried before the process namespace begins."""
+    """Whether one process can answer another's system calls here; tested before the process namespace is created."""
     if _memory_is_closed():
         return False
     pid = os.fork()
@@ -44,7 +44,7 @@ def _memory_is_closed() -> bool:
 
 
 class Supervision:
-    """The way to a supervisor, which does its work while the keeper waits for the script.
+    """The connection to a supervisor, which works while the keeper waits for the script.
 
     Args:
         tree: Where the script runs.
@@ -74,12 +74,12 @@ class Supervision:
         self._scripts_end.recv(1)  # it listens
 
     def begin(self, poll: select.poll) -> None:
-        """Have the keeper wait for the script's process."""
+        """Let the keeper wait for the script's process."""
         self._scripts_end.close()
         poll.register(self._keepers_end, _IN)
 
     def handle(self, fd: int, event: int, poll: select.poll) -> None:
-        """Do what is to be done when something has come."""
+        """Handle an event."""
         if fd == self._keepers_end.fileno():
             poll.unregister(fd)
             self._meet(poll)
@@ -90,19 +90,19 @@ class Supervision:
                 poll.unregister(fd)
 
     def end(self) -> None:
-        """Let go of everything but the notes."""
+        """Release everything but the notes."""
         if self._supervisor:
             self._supervisor.end()
             os.close(self._listener)
         self._keepers_end.close()
 
     def faked(self) -> tuple[str, ...]:
-        """Return what was said to be done and was not."""
+        """Return what was reported as done but was not."""
         said = (_NOT_NOTED,) if self._simple else ()
         return (*said, *(self._supervisor.faked() if self._supervisor else ()))
 
     def owner_of(self, path: bytes, root: int) -> tuple[int, int] | None:
-        """Return the noted owner of a path below an open folder, where no attribute of the file has it."""
+        """Return the noted owner of a path below an open folder, if it is not in an attribute of the file."""
         return self._supervisor.owner_of(path, root) if self._supervisor else None
 
     def _meet(self, poll: select.poll) -> None:

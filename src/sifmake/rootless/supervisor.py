@@ -1,7 +1,6 @@
-"""Answers calls that would need ids which a namespace with one id lacks.
+"""Answer system calls that need ids which a namespace with one id does not have.
 
-A call that arrives here has stopped its caller until it is answered: 0.02 ms if the kernel is to go on with it,
-0.1 ms if a file is looked at.
+A call stops its caller until it is answered: for 0.02 ms if the kernel executes it, 0.1 ms if a file is checked.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ if TYPE_CHECKING:
     from sifmake.rootless.work_tree import WorkTree
 
 _OURS = frozenset({*OWNERS, *IDENTITIES, *NODES, "mkdir", "mkdirat", "symlink", "symlinkat"})
-"""Calls that are done here, and whose errors are ours to tell; what fails with others fails in the kernel, too."""
+"""Calls executed here, whose errors are returned; if another call fails here, it also fails in the kernel."""
 
 
 class Supervisor:
-    """Answers the calls of one script, and has this process's root and current folder while it does.
+    """Answers the calls of one script, and changes this process's root and current folder meanwhile.
 
     Args:
-        fd: File descriptor on which they arrive.
+        fd: File descriptor on which the calls arrive.
         tree: Where the script runs.
     """
 
@@ -54,21 +53,21 @@ class Supervisor:
         }
 
     def answer_one(self) -> None:
-        """Answer a call that waits."""
+        """Answer a waiting call."""
         call = self._listener.receive()
         if call:
             self._listener.reply(call, self._answer(call))
 
     def faked(self) -> list[str]:
-        """Return what was said to be done and was not."""
+        """Return what was reported as done but was not."""
         return self._owners.faked
 
     def owner_of(self, path: bytes, root: int) -> tuple[int, int] | None:
-        """Return the noted owner of a path below an open folder, where no attribute of the file has it."""
+        """Return the noted owner of a path below an open folder, if it is not in an attribute of the file."""
         return self._owners.notes.find(path, root)
 
     def end(self) -> None:
-        """Give this process back its root and current folder."""
+        """Restore this process's root and current folder."""
         os.umask(self._umask)
         self._files.end()
 

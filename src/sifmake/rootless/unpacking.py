@@ -1,7 +1,7 @@
-"""Unpacking a tree or a layer for scripts to run in, and removing it.
+"""Unpack a tree or a layer for scripts to run in, and remove it.
 
-The caller writes the files as its own; a helper inside the mode's namespace gives them owners, modes and attributes.
-What it cannot give is noted, and counts as if it had.
+The caller writes the files as its own; a helper inside the mode's namespace sets owners, modes and attributes. What it
+cannot set is noted, and treated as if it were set.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 def unpack(
     walk: Iterable[tuple[bytes, Entry]], read: Callable[[Entry], Iterable[bytes]], place: Path, mode: Mode
 ) -> None:
-    """Write a tree, or one layer in the form that overlay has for layers, to a new folder.
+    """Write a tree, or one layer in overlay's format, to a new folder.
 
     Args:
-        walk: Paths and entries, folders before what is in them. The same entry again is a hard link.
-        read: Gives the content of a file that has one.
-        place: The folder; it must not exist. It may be renamed afterwards.
-        mode: How scripts that run in it will be root.
+        walk: Paths and entries, folders before what is in them. An entry that occurs again is a hard link.
+        read: Returns the content of a file that is not empty.
+        place: The folder, which must not exist; it may be renamed afterwards.
+        mode: How scripts in it will become root.
 
     Raises:
-        RootlessError: An entry has no folder to be in, or the helper could not do its part.
+        RootlessError: The folder of an entry is missing, or the helper failed.
         OSError: Files cannot be written; what was written is removed.
     """
     place.mkdir(0o700)
@@ -90,7 +90,7 @@ class _Unpacking:
         self._first_names: dict[int, tuple[bytes, Entry]] = {}
 
     def write(self, path: bytes, entry: Entry) -> _Record:
-        """Write an entry; return what the helper is to do."""
+        """Write an entry; return the record for the helper."""
         kind, target = entry.kind, entry.target
         self._check(path, entry)
         if kind == DIR:
@@ -107,13 +107,13 @@ class _Unpacking:
         return (kind, path, *numbers, target, entry.major, entry.minor, entry.xattrs)
 
     def _check(self, path: bytes, entry: Entry) -> None:
-        """Demand that an entry is in a folder that was made here: links lead nowhere then."""
+        """Check that the folder of an entry was created here, so that links cannot lead elsewhere."""
         above = path if entry.kind == OPAQUE else path.rpartition(b"/")[0]
         if above not in self._folders or path.rpartition(b"/")[2] in (b".", b".."):
-            raise RootlessError("an entry whose folder is not there", where=ascii(path)[2:-1])
+            raise RootlessError("an entry whose folder is missing", where=ascii(path)[2:-1])
 
     def _make(self, path: bytes, entry: Entry) -> None:
-        """Make what an ordinary user can make; the helper makes the rest."""
+        """Create what an ordinary user can create; the helper creates the rest."""
         if entry.kind == FILE:
             fd = os.open(path, _NEW, 0o600, dir_fd=self._tree)
             with os.fdopen(fd, "wb", buffering=0) as file:
@@ -132,7 +132,7 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
 
 
 def remove_tree(place: Path, mode: Mode) -> None:
-    """Remove a folder with all that is in it, whoever owns it in the mode's namespace.
+    """Remove a folder and its content, whoever owns it in the mode's namespace.
 
     Raises:
         OSError: It cannot be removed.

@@ -1,4 +1,4 @@
-"""The tree that a script changes, and where its layers are."""
+"""The tree that a script changes, and its layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sifmake.rootless.plan import Plan
 
 TREE, NOTES = "tree", "owners.json"
-"""In the folder of an unpacked layer: its files, and what could not be given to them."""
+"""In the folder of an unpacked layer: its files, and notes on what could not be set."""
 
 
 class WorkTree:
@@ -27,7 +27,7 @@ class WorkTree:
 
     Attributes:
         root: Folder of the whole tree.
-        names: Names of files whose owners are noted.
+        names: Names of files with noted owners.
         owners: Owners of paths that could not be noted at the files.
     """
 
@@ -49,11 +49,11 @@ class WorkTree:
         if not os.path.isdir(self.root):
             os.mkdir(self.root)
         copy_layers(self._lowers, self.root)
-        # A mount of its own: it becomes the root of a mount namespace, and devices in it cannot be opened.
+        # A mount of its own, so that it can become the root of a mount namespace and devices in it cannot be opened.
         kernel.bind(self.root, self.root, flags=MS_NODEV)
 
     def changes(self, unwanted: Unwanted, find_owner: FindOwner) -> Changes:
-        """Return the changes in the tree; asked for before the script runs, and iterated over afterwards."""
+        """Return the changes in the tree; call it before the script runs, and iterate afterwards."""
         changes: Changes
         if self._copying:
             changes = CopyChanges(self.root, unwanted, find_owner)
@@ -70,7 +70,7 @@ class WorkTree:
         return True
 
     def owner_below(self, path: bytes) -> tuple[int, int] | None:
-        """Return the owner that a path was to have when the layers were unpacked, if it could not have it."""
+        """Return the owner that unpacking could not set for a path."""
         return self.owners.get(path.decode("latin-1"))
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class WorkTree:
 
 
 def _read_notes(lower: str) -> dict[str, Any]:
-    """Return what is noted beside an unpacked layer."""
+    """Return the notes next to an unpacked layer."""
     with open(f"{lower}/{NOTES}", "rb") as file:
         notes: dict[str, Any] = json.load(file)
     return notes

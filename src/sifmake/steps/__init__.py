@@ -1,1 +1,1 @@
-"""Steps of a build as layers: made once, found again by what went into them."""
+"""Steps of a build as layers: built once, and found again by their inputs."""

@@ -1,4 +1,4 @@
-"""What ``%files`` copies, as files of a layer."""
+"""The copies of ``%files`` as files of a layer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def copied_file(copy: Copy, folder: HostFolder, source: StageTree | None, epoch: int) -> LayerFile:
-    """Return one copied file with the way to its content.
+    """Return one copied file, with a function that opens its content.
 
     Args:
-        copy: What is copied where.
-        folder: What is copied from, if it is the host.
-        source: The tree of the stage that is copied from; None for the host.
-        epoch: Time stamp of what has none of its own.
+        copy: The file and its destination.
+        folder: The folder to copy from, for the host.
+        source: The tree of the stage to copy from; None for the host.
+        epoch: Time stamp for files without one of their own.
     """
     entry, found = copy.entry, copy.source
     entry.mtime = entry.mtime or epoch

@@ -1,4 +1,4 @@
-"""Layers of files that are copied or written into an image, with the folders that lead to them."""
+"""Layers of files that are copied or written into an image, with their parent folders."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class LayerFile:
     """One file or folder of a layer.
 
     Attributes:
-        entry: As it is to be in the image; its path leads through no link.
-        open: Gives the bytes of a regular file, from the beginning each time.
+        entry: The entry for the image; its path leads through no link.
+        open: Returns the bytes of a regular file, from the beginning at each call.
     """
 
     entry: Entry
@@ -32,11 +32,11 @@ class LayerFile:
 
 
 def layer_stream(files: Iterable[LayerFile], tree: Tree) -> Iterator[bytes]:
-    """Yield the tar stream of a layer: sorted, each folder on the way described as it is in the tree below.
+    """Yield the tar stream of a layer: sorted, with parent folders as they are in the tree below.
 
     Args:
-        files: What is new; of two of one path the last counts.
-        tree: What the layer will lie on.
+        files: The new files; if a path occurs twice, the last one wins.
+        tree: The tree below the layer.
 
     Raises:
         LayerError: A file changed while it was read.
@@ -64,5 +64,5 @@ def _folder(tree: Tree, path: bytes) -> Entry:
 
 
 def data_file(path: bytes, data: bytes, mode: int, mtime: int) -> LayerFile:
-    """Return a regular file of root's with this content."""
+    """Return a regular file with this content, owned by root."""
     return LayerFile(Entry(path, FILE, mode, 0, 0, mtime, size=len(data)), lambda: (data,))

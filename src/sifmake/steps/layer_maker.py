@@ -1,4 +1,4 @@
-"""From a tar stream that is made here to a layer pack in the store."""
+"""Turn a tar stream made by sifmake into a layer pack in the store."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _HEAD = 512
 
 
 class LayerMaker:
-    """Makes and finds packs of one codec in a store; close it when no more are wanted.
+    """Makes and finds packs of one codec in a store; close it after use.
 
     Args:
-        store: Where they are kept.
+        store: Where the packs are kept.
         compression: ``gzip`` or ``zstd``.
         limits: Bounds on a layer.
-        progress: Receives messages about what is made.
+        progress: Receives messages about new packs.
     """
 
     def __init__(self, store: Store, compression: str, limits: Limits, progress: Progress) -> None:
@@ -44,15 +44,15 @@ class LayerMaker:
         self._stored = PackFinder(store, self._codec, self._workers, progress)
 
     def find(self, diff_id: str) -> Pack | None:
-        """Return the pack of a layer that the store has; None where it has none."""
+        """Return the pack of a layer from the store; None if it has none."""
         return self._stored.find(diff_id)
 
     def make(self, stream: Iterable[bytes], label: str) -> Pack:
         """Make the pack of a tar stream.
 
         Args:
-            stream: The layer, not compressed.
-            label: What progress calls it.
+            stream: The uncompressed layer.
+            label: Its name in progress messages.
 
         Raises:
             LayerError: The stream is not a layer, or exceeds a limit.
@@ -65,14 +65,14 @@ class LayerMaker:
         """Make the pack of a tar stream that may be compressed.
 
         Args:
-            reader: Its bytes as they come.
-            head: The first of them.
-            label: What progress calls it.
+            reader: Its bytes.
+            head: Its first bytes.
+            label: Its name in progress messages.
             consumed: Returns how many bytes were read so far.
             size: Bytes of the stream as it comes: holes of sparse files in it are bounded by that.
 
         Raises:
-            LayerError: As :meth:`make`.
+            LayerError: Like :meth:`make`.
         """
         from sifmake.layers.pack_writer import write_passing
 
@@ -91,23 +91,23 @@ class LayerMaker:
         made = self._stored.find(facts.diff_id)
         if made is None:
             what = "the layer that was just written cannot be opened"
-            raise StoreError(what, where=str(self._store.root), hint="try again")
+            raise StoreError(what, where=str(self._store.root), hint="run the command again")
         return made
 
     def find_or_make(self, stream: Callable[[], Iterable[bytes]], label: str) -> Pack:
-        """Return the pack of a tar stream, which is read once to see whether the store has it, and again if not.
+        """Return the pack of a tar stream, which is read once to find the pack in the store, and else again.
 
         Args:
             stream: Starts the stream again.
-            label: What progress calls it.
+            label: Its name in progress messages.
 
         Raises:
-            LayerError: As :meth:`make`.
+            LayerError: Like :meth:`make`.
         """
         return self.find(_diff_id_of(stream())) or self.make(stream(), label)
 
     def close(self) -> None:
-        """End the threads that compress."""
+        """Stop the compressing threads."""
         self._workers.__exit__()
 
     def __enter__(self) -> Self:
@@ -126,7 +126,7 @@ def _diff_id_of(stream: Iterable[bytes]) -> str:
 
 
 class _StreamReader:
-    """Pieces of bytes as a reader."""
+    """Reads from pieces of bytes."""
 
     def __init__(self, stream: Iterable[bytes]) -> None:
         self._pieces = iter(stream)
@@ -134,13 +134,13 @@ class _StreamReader:
         self._count = 0
 
     def head(self, size: int) -> bytes:
-        """Return the first bytes; they are read again."""
+        """Return the first bytes without consuming them."""
         while len(self._rest) < size and (piece := next(self._pieces, b"")):
             self._rest += piece
         return self._rest[:size]
 
     def tell(self) -> int:
-        """Return how many bytes were read."""
+        """Return the number of bytes read so far."""
         return self._count
 
     def read(self, size: int, /) -> bytes:

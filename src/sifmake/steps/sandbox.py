@@ -1,4 +1,4 @@
-"""Writing a tree into a folder: a sandbox, as far as the rights of the user go."""
+"""Write a tree into a folder: a sandbox, as far as the user's rights allow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ZEROS = bytes(BLOCK_SIZE)
 _LATEST = (1 << 32) - 1
-"""Seconds: what squashfs holds, and every file system."""
+"""Range of times, in seconds, that squashfs and every file system can store."""
 _REFUSALS = frozenset({errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EACCES})
 
 
@@ -38,17 +38,17 @@ class Rights:
 
 
 def own_rights() -> Rights:
-    """Return what this process may do: everything as root, else neither."""
+    """Return the rights of this process: both as root, else none."""
     root = os.geteuid() == 0
     return Rights(root, root)
 
 
 @dataclass
 class LeftOut:
-    """What a folder does not have of a tree.
+    """The parts of a tree that a folder lacks.
 
     Attributes:
-        owners: Paths of files that belong to somebody else in the tree.
+        owners: Paths of files that have another owner in the tree.
         devices: Paths of device nodes.
         attributes: Paths of files that lost an extended attribute.
     """
@@ -59,19 +59,19 @@ class LeftOut:
 
 
 def write_folder(tree: StageTree, folder: Path, rights: Rights) -> LeftOut:
-    """Write a tree into an empty folder that nobody else enters.
+    """Write a tree into an empty folder that no one else can enter.
 
     Args:
         tree: The tree.
         folder: Path of the folder.
-        rights: What may be done.
+        rights: The writer's rights.
 
     Returns:
         What could not be written.
 
     Raises:
         PackDamagedError: A pack is damaged.
-        OSError: As writing does.
+        OSError: Writing failed.
     """
     return _Writer(tree, folder, rights).write()
 
@@ -142,7 +142,7 @@ class _Writer:
         return True
 
     def _describe(self, path: bytes, inode: Inode) -> None:
-        """Give a file its owner, mode, extended attributes and time, in the order in which none takes another away."""
+        """Set owner, mode, extended attributes and time of a file, in an order in which none resets another."""
         at = self._at(path)
         if inode.uid or inode.gid or self._rights.owners:
             self._give(at, path, inode)

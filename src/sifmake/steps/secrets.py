@@ -1,4 +1,4 @@
-"""Secrets of a step: not in what is printed, not in what is kept."""
+"""Keep the secrets of a step out of its output and out of its layer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")
 
 
 class SecretMask:
-    """Replaces secrets in what a script prints: ``sh -x`` prints what it expands.
+    """Replaces secrets in the output of a script, because ``sh -x`` prints expanded values.
 
     Args:
-        values: The secrets; each is looked for as it is, line by line, in base64 and as URLs have it.
+        values: The secrets; each is searched for literally, line by line, in base64 and URL-encoded.
     """
 
     def __init__(self, values: Iterable[bytes]) -> None:
@@ -46,7 +46,7 @@ def _forms(value: bytes) -> Iterable[bytes]:
 
 
 def proxy_passwords(environ: Mapping[str, str]) -> list[bytes]:
-    """Return the passwords in the addresses of proxies, as they are written and as they are meant."""
+    """Return the passwords in the URLs of proxies, as written and URL-decoded."""
     found = []
     for name, value in environ.items():
         if name.lower() in _PROXIES and "@" in value:
@@ -60,16 +60,16 @@ def proxy_passwords(environ: Mapping[str, str]) -> list[bytes]:
 
 
 def find_in_bytes(data: bytes, secrets: Mapping[str, bytes]) -> str:
-    """Return the id of a secret that some bytes hold; empty where they hold none."""
+    """Return the id of a secret that some bytes contain; empty if there is none."""
     return next((name for name, value in _searched(secrets) if value in data), "")
 
 
 def find_in_layer(pack: Pack, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Return the id of a secret that a layer holds, and the path where it does; nothing where it holds none.
+    """Return the id of a secret that a layer contains, and the path; nothing if there is none.
 
     Args:
         pack: The layer; names, targets of links, attributes and contents are searched.
-        secrets: Values by id; those of less than eight bytes are not looked for.
+        secrets: Values by id; values shorter than eight bytes are ignored.
 
     Raises:
         PackDamagedError: The pack is damaged.

@@ -1,4 +1,4 @@
-"""The tree of one stage of a build while it grows, layer by layer."""
+"""The tree of one stage of a build, which grows layer by layer."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class StageTree:
-    """Layers and files of sifmake's own, put one over the other.
+    """Layers and sifmake's own files, applied on top of each other.
 
     Attributes:
         packs: One per layer, lowest first; closed with the tree.
         epoch: Time stamp, in seconds, of everything that sifmake adds.
-        base_layers: How many of the layers are the base's.
-        base_files: Digest of the files of sifmake's own that lie on them.
+        base_layers: How many of the layers belong to the base.
+        base_files: Digest of sifmake's own files on top of them.
     """
 
     def __init__(self, epoch: int, limits: Limits, progress: Progress) -> None:
@@ -54,10 +54,10 @@ class StageTree:
         return tuple(pack.meta.diff_id for pack in self.packs)
 
     def apply(self, pack: Pack) -> None:
-        """Put a layer over the tree.
+        """Apply a layer to the tree.
 
         Raises:
-            FlattenError: It does not fit.
+            FlattenError: The layer does not fit.
             LimitError: See :func:`sifmake.flatten.flattened.merge`.
         """
         number = len(self.packs)
@@ -67,15 +67,15 @@ class StageTree:
             self._progress.warning(f"layer {short(pack.meta.diff_id)}: {warning}")
 
     def edit(self) -> Editor:
-        """Return what adds files of sifmake's own; end it with :meth:`keep`."""
+        """Return an editor for sifmake's own files; call :meth:`keep` afterwards."""
         return Editor(self.tree, self.epoch)
 
     def keep(self, editor: Editor) -> None:
-        """Remember the contents that an editor has added."""
+        """Keep the contents that an editor has added."""
         self._added |= {id(inode): (inode, data) for inode, data in editor.files}
 
     def end_base(self) -> None:
-        """Say that all layers from now on are made by steps."""
+        """Note that all further layers come from steps."""
         self.base_layers = len(self.packs)
         files = ((inode.path.hex(), inode.mode, hashlib.sha256(data).hexdigest()) for inode, data in self.added())
         self.base_files = digest_of([SIF_VERSION, *files])
@@ -89,7 +89,7 @@ class StageTree:
         return sum({id(inode): inode.size for _, inode in self.tree.walk()}.values())
 
     def added(self) -> list[tuple[Inode, bytes]]:
-        """Return the files of sifmake's own that are still in the tree, with their bytes."""
+        """Return sifmake's own files that are still in the tree, with their bytes."""
         alive = {id(inode) for _, inode in self.tree.walk() if inode.kind == FILE}
         return [one for key, one in self._added.items() if key in alive]
 
@@ -114,7 +114,7 @@ class StageTree:
         return pack.read_content(pack.contents[inode.content], size)
 
     def read_text(self, path: bytes, most: int) -> bytes | None:
-        """Return the first bytes of a file that stands at a path; None where none does, or only a link."""
+        """Return the first bytes of the file at a path; None if there is none or only a link."""
         inode = self.tree.resolve(path, follow_last=False)
         return self.read_head(inode, most) if inode is not None and inode.kind == FILE else None
 

@@ -1,4 +1,4 @@
-"""What a step is found by again: the digest of everything that goes into it."""
+"""The key of a step: the digest of everything that goes into it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import json
 from dataclasses import asdict, dataclass
 
 _STEP_FORMAT = 1
-"""Raise it when the same inputs would have to give another key or layer."""
+"""Increase this number when the same inputs must give another key or layer."""
 
 
 @dataclass(frozen=True)
 class StepInputs:
-    """What decides what a step of ``%post`` leaves.
+    """Everything that decides the layer of a step of ``%post``.
 
-    Not among them, because they may differ without making another layer: TERM, proxies, the host's name, the user,
-    values of secrets, sifmake's version.
+    TERM, proxies, the host's name, the user, values of secrets and sifmake's version are left out, because they may
+    differ without changing the layer.
 
     Attributes:
         below: DiffIDs of the layers below, lowest first; sifmake's own files of ``/.singularity.d`` are left out.
         text: The script after substitution.
         words: The command that runs it.
-        environment: Variables that the image's config sets, and those that the caller has chosen.
+        environment: Variables from the image's config, and those chosen by the caller.
         reads_scripts: Whether the scripts in ``/.singularity.d/env`` set variables.
-        architecture: Of the image.
+        architecture: Architecture of the image.
         network: ``host`` or ``none``.
         binds: Where host folders appear in the image, sorted.
         secrets: Ids of secrets, sorted.
         epoch: SOURCE_DATE_EPOCH, which is also the latest time of the layer's files.
-        clean: Patterns of what is left out of the layer, sorted.
-        snapshot: SHA-256 of the state of the shell that the step before has left; empty without one.
-        carries: Whether the step leaves such a state.
-        privileged: Whether it runs with more rights.
-        semantics: The runner's number.
+        clean: Patterns of paths left out of the layer, sorted.
+        snapshot: SHA-256 of the shell's state after the step before; empty if there is none.
+        carries: Whether the state of its shell is kept for the next step.
+        privileged: Whether it runs with all capabilities.
+        semantics: The runner's number for its behaviour.
     """
 
     below: tuple[str, ...]
@@ -53,7 +53,7 @@ class StepInputs:
 
     @property
     def key(self) -> str:
-        """The SHA-256 of canonical JSON of all this, hexadecimal."""
+        """The SHA-256 of all fields as canonical JSON, hexadecimal."""
         return digest_of({"format": _STEP_FORMAT, **asdict(self)})
 
 

@@ -1,7 +1,7 @@
-"""Notes in the store: which layer a step has given.
+"""Notes in the store that record the layer of a step.
 
-A key is made of what goes in, so nothing proves what came out. A note is believed for who wrote it: this user or a
-trusted owner; one of a step in which something was faked only this user.
+A key depends on the inputs of a step, so it cannot prove the output. A note is therefore trusted for its owner: this
+user or a trusted owner; if something was faked in the step, only this user.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from sifmake.store.items import Item
 
 _NOTE_BYTES = 4 << 20
-"""Largest note: it holds the variables of a shell."""
+"""Largest size of a note, which contains the variables of a shell."""
 _SHOWN = 100
 _BLANKS = re.compile(r"\s+")
 
 
 class StepNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a step has given.
+    """The result of a step.
 
     Attributes:
-        key: Of the step: a file may have been given another name.
-        diff_id: Of the layer.
+        key: Key of the step, because the file may have been renamed.
+        diff_id: DiffID of the layer.
         mode: How the step ran: ``root``, ``subuid`` or ``single``.
-        title: First line of its text, for people.
+        title: First line of its text, for display.
         labels: What it wrote into ``$APPTAINER_LABELS``.
         snapshot: State of the shell for the next step; empty without one.
-        ended: Whether the script said ``exit 0`` itself, so that no later step runs.
-        faked: What happened that the layer cannot hold.
+        ended: Whether the script called ``exit 0``, so that no later step runs.
+        faked: What the layer cannot store.
     """
 
     key: str
@@ -51,14 +51,14 @@ class StepNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def title_of(text: str) -> str:
-    """Return the first line of a script that says something, cut to what a list has room for."""
+    """Return the first meaningful line of a script, cut to the width of a list."""
     lines = (_BLANKS.sub(" ", line).strip() for line in text.removeprefix(READ_APPS).splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), "")
     return first if len(first) <= _SHOWN else f"{first[: _SHOWN - 3]}..."
 
 
 def find_note(store: Store, key: str) -> StepNote | None:
-    """Return what is noted of a step by somebody who is believed; None if nothing is."""
+    """Return the note of a step from a trusted owner; None if there is none."""
     found = store.steps.read(key, _NOTE_BYTES)
     if found is None:
         return None
@@ -71,7 +71,7 @@ def find_note(store: Store, key: str) -> StepNote | None:
 
 
 def title_in(item: Item) -> str:
-    """Return the title in a note that a store lists; empty where the note is damaged."""
+    """Return the title of a note in the store; empty if the note is damaged."""
     try:
         note = _parse_note(item.read(_NOTE_BYTES), item.name)
     except (OSError, StoreError):
@@ -80,17 +80,17 @@ def title_in(item: Item) -> str:
 
 
 def why_damaged(item: Item) -> str:
-    """Say what is wrong with a note that a store lists; empty where nothing is."""
+    """Return what is wrong with a note in the store; empty if nothing is."""
     return "" if _parse_note(item.read(_NOTE_BYTES + 1), item.name) else "it is not the note of that step"
 
 
 def keep_note(store: Store, note: StepNote) -> None:
-    """Keep what a step has given."""
+    """Write the note of a step."""
     store.steps.keep(note.key, msgspec.json.encode(note))
 
 
 def _parse_note(data: bytes, key: str) -> StepNote | None:
-    """Return a note, or None if these bytes are not the note of that step."""
+    """Parse the note of a step; None if the bytes are not that note."""
     try:
         note = msgspec.json.decode(data, type=StepNote)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -28,13 +28,13 @@ _KINDS = {
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PIECE = 1 << 20
 _MACHINES_OWN = ("security.selinux", "system.", "user.overlay.", "trusted.overlay.")
-"""Extended attributes that mean nothing in an image."""
+"""Extended attributes without a meaning in an image."""
 
 
 def folder_stream(folder: Path) -> Iterator[bytes]:
     """Yield a tar stream of a folder of the host; sockets are left out.
 
-    Owners are those of the files for root; for others everything is root's, because their own files would be.
+    As root, owners are those of the files; for other users, root owns everything, because all files would be their own.
 
     Raises:
         SourceError: A file changed while it was read.
@@ -92,7 +92,7 @@ def _read_file(at: Path, status: os.stat_result) -> Iterator[bytes]:
     with os.fdopen(os.open(at, _READ), "rb", buffering=0) as file:
         now = os.fstat(file.fileno())
         if not os.path.samestat(status, now):
-            raise SourceError("the file was replaced while it was read", where=str(at), hint="try again")
+            raise SourceError("the file was replaced while it was read", where=str(at), hint="run the command again")
         left = status.st_size
         while left and (piece := file.read(min(left, _PIECE))):
             left -= len(piece)

@@ -1,7 +1,7 @@
-"""Unpacked trees that steps run on, kept for the next build.
+"""Unpacked trees for steps to run on, kept for the next build.
 
-They are in a folder of the user alone, on a local disk and never in a store that others enter: a setuid file of an old
-image in a folder that everybody may enter would let them become root.
+They are in a private folder of the user on a local disk, never in a shared store: a setuid file of an old image in a
+folder open to everyone could make anyone root.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _TREES, _RUNS, _LOGS = "trees", "runs", "logs"
 _USE, _UNFINISHED = ".use", ".tmp-"
 _OTHERS = 0o077
 DAY = 86_400
-"""Seconds for which a tree is kept at least, unless somebody asks for less."""
+"""Seconds for which a tree is kept at least, unless less is requested."""
 _LARGEST_NOTE = 64
 
 
 @dataclass(frozen=True)
 class UnpackedTree:
-    """A tree that is kept.
+    """A cached tree.
 
     Attributes:
-        key: What it is found by.
+        key: The key by which it is found.
         place: Its folder.
         size: Bytes of its files.
         used: Seconds since 1970 of its last use.
@@ -48,19 +48,19 @@ class UnpackedTree:
 
 
 class UnpackedTrees:
-    """The folder with all of them.
+    """The folder with all unpacked trees.
 
     Attributes:
         folder: Its path.
-        logs: A folder for what failed steps have printed.
+        logs: A folder for the output of failed steps.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder, or use it if it is there.
+        """Create the folder, or use an existing one.
 
         Raises:
-            StoreError: It belongs to somebody else, or others can enter it.
-            OSError: It cannot be made.
+            StoreError: It belongs to another user, or others can enter it.
+            OSError: It cannot be created.
         """
         self.folder = folder
         self._runs = folder / _RUNS
@@ -71,26 +71,26 @@ class UnpackedTrees:
 
     @classmethod
     def usual_folder(cls, parent: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
-        """Return where they are: below ``parent``, ``$SIFMAKE_TMPDIR``, where temporary files go, or /var/tmp."""
+        """Return the folder: in ``parent``, ``$SIFMAKE_TMPDIR``, the folder for temporary files, or /var/tmp."""
         if parent is None:
             parent = next((Path(environ[name]) for name in _VARIABLES if environ.get(name)), _USUAL)
         return parent.absolute() / f"sifmake-{os.geteuid()}"
 
     def has(self, key: str) -> bool:
-        """Tell whether a tree is there; it may be removed before it is held."""
+        """Tell whether a tree exists; it may be removed until it is held."""
         return self._place(key).is_dir()
 
     @contextmanager
     def hold(
         self, key: str, make: Callable[[Path], int], remove: Callable[[Path], object], *, fresh: bool = False
     ) -> Iterator[Path]:
-        """Give the folder of a tree, made now if it is not there; nobody removes it while the block runs.
+        """Provide the folder of a tree, created if missing; it is not removed while the block runs.
 
         Args:
-            key: What it is found by.
+            key: The key by which it is found.
             make: Writes it into a folder that does not exist yet; returns the bytes of its files.
             remove: Removes a folder that was left unfinished.
-            fresh: Whether one that is there is made again.
+            fresh: Whether to create an existing tree again.
         """
         place, unfinished = self._place(key), self._place(f"{_UNFINISHED}{key}")
         fd = self._mark(key)
@@ -112,7 +112,7 @@ class UnpackedTrees:
 
     @contextmanager
     def scratch(self, remove: Callable[[Path], object]) -> Iterator[Path]:
-        """Give an empty folder on the same file system for what running steps write; it is removed when the block ends.
+        """Provide an empty folder on the same file system for running steps; it is removed when the block ends.
 
         Args:
             remove: Removes a folder.
@@ -131,7 +131,7 @@ class UnpackedTrees:
             os.close(fd)
 
     def sweep(self, remove: Callable[[Path], object]) -> None:
-        """Remove what killed builds left.
+        """Remove the remains of killed builds.
 
         Args:
             remove: Removes a folder, whatever its owners and modes.
@@ -141,7 +141,7 @@ class UnpackedTrees:
                 _remove_unheld(mark, [mark.with_name(mark.name.removesuffix(_USE))], remove)
 
     def _mark(self, key: str) -> int:
-        """Open the file that stands for the use of a tree, locked; one that was removed meanwhile is made again."""
+        """Open and lock the file that marks a tree as in use; create it again if it was removed meanwhile."""
         path = self._place(f"{key}{_USE}")
         while True:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -152,7 +152,7 @@ class UnpackedTrees:
             os.close(fd)
 
     def trees(self) -> list[UnpackedTree]:
-        """Return what is there, unfinished ones included."""
+        """Return all trees, including unfinished ones."""
         found = []
         for mark in sorted((self.folder / _TREES).glob(f"*{_USE}")):
             key = mark.name.removesuffix(_USE)
@@ -162,7 +162,7 @@ class UnpackedTrees:
         return found
 
     def remove_unused(self, age: float, remove: Callable[[Path], object]) -> list[UnpackedTree]:
-        """Remove trees that no build holds and none has used for that many seconds, and logs as old; return the trees.
+        """Remove trees and logs that were unused for ``age`` seconds and are not held; return the trees.
 
         Args:
             age: Seconds.
@@ -183,13 +183,13 @@ class UnpackedTrees:
 
 
 def list_trees() -> list[UnpackedTree]:
-    """Return the unpacked trees in the usual folder; none where there is no such folder."""
+    """Return the unpacked trees in the usual folder; none if there is no such folder."""
     folder = UnpackedTrees.usual_folder()
     return UnpackedTrees(folder).trees() if folder.is_dir() else []
 
 
 def _remove_unheld(mark: Path, places: list[Path], remove: Callable[[Path], object]) -> bool:
-    """Remove folders and the file that stands for their use, unless somebody has locked that; return whether."""
+    """Remove folders and the file that marks them as in use, unless it is locked; return whether that was done."""
     fd = os.open(mark, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -211,7 +211,7 @@ def _make_private(folder: Path) -> None:
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & _OTHERS:
             raise StoreError(
-                "this folder for unpacked trees belongs to somebody else, or others can enter it",
+                "this folder for unpacked trees belongs to another user, or others can enter it",
                 where=str(folder),
-                hint="name another one with SIFMAKE_TMPDIR",
+                hint="name another folder with SIFMAKE_TMPDIR",
             ) from None
