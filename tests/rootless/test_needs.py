@@ -19,8 +19,8 @@ from support.runtime import environment
     ("user/max_user_namespaces", 0, "sysctl -w user.max_user_namespaces=15000"),
     ("kernel/unprivileged_userns_clone", 0, "sysctl -w kernel.unprivileged_userns_clone=1"),
     ("kernel/apparmor_restrict_unprivileged_userns", 1, "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
-    ("user/max_user_namespaces", 100, "in a container"),
-    ("user/max_user_namespaces", "odd", "in a container"),
+    ("user/max_user_namespaces", 100, "if this is a container"),
+    ("user/max_user_namespaces", "odd", "if this is a container"),
 ])  # fmt: skip
 def test_the_line_that_helps_is_said(tmp_path, name, value, said):
     (tmp_path / name).parent.mkdir()
@@ -40,7 +40,7 @@ def test_where_namespaces_are_forbidden_it_is_said(tmp_path):
     if "unshare failed" in done.stderr:
         pytest.skip("this machine itself forbids user namespaces")
     assert done.stderr.splitlines()[-1] == (
-        "sifmake.rootless.errors.RootlessError: nothing can be run as root here: user namespaces are not allowed here: "
+        "sifmake.rootless.errors.RootlessError: scripts cannot run as root here: user namespaces are not allowed here: "
         "No space left on device; ask an administrator to run `sysctl -w user.max_user_namespaces=15000`"
     )
     assert list(tmp_path.iterdir()) == []

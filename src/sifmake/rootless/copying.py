@@ -28,7 +28,7 @@ def copy_layers(lowers: list[str], target: str) -> None:
 
 
 class _Copy:
-    """Copies one layer over the existing files. The current folder is not used: paths are relative to two open folders."""
+    """Copies one layer over the existing files. The current folder is not used: paths start at two open folders."""
 
     def __init__(self, source: str, target: str) -> None:
         self._source = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

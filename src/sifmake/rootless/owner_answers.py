@@ -183,7 +183,7 @@ class OwnerAnswers:
             self.notes.mount = self._files.mount(pid)
 
     def _target(self, call: Call) -> tuple[int, bytes, int, int, int]:
-        """Return what is to have another owner: folder, path, flags, user and group."""
+        """Return the arguments of a call that changes an owner: folder, path, flags, user and group."""
         arguments = call.arguments
         if call.name == "fchown":
             return signed(arguments[0]), b"", _EMPTY_PATH, arguments[1], arguments[2]

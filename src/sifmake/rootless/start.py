@@ -80,9 +80,9 @@ def start_script(plan: Plan, words: Sequence[str], tree: WorkTree, mounts: Mount
     Args:
         plan: What to run, and what it may do.
         words: Program and arguments.
-        tree: Where it runs.
-        mounts: What is mounted there.
-        supervise: Whether its calls can be answered, where they have to be.
+        tree: The tree in which it runs.
+        mounts: The mounts on the tree.
+        supervise: Whether its calls can be answered, if the mode needs it.
     """
     report, report_end = os.pipe()
     alive, alive_end = os.pipe()
