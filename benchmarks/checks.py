@@ -12,6 +12,7 @@ from benchmarks.bench import median
 from benchmarks.definitions import definition
 from benchmarks.image import CHANGED, FIRST
 from benchmarks.report import Figure
+from benchmarks.sif_update import sif_update
 from benchmarks.tool import make_project, snapshot
 
 if TYPE_CHECKING:
@@ -198,5 +199,6 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
     "exec": exec_start,
     "doit": up_to_date,
     "definition": definition,
+    "update": sif_update,
 }
 """Names for ``--only``, in the order of the table."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -178,3 +181,21 @@ def test_a_projects_prebuilt_image_moves_what_changed(registry, versions, tmp_pa
     assert moved(registry) < len(NEW) / 4
     assert main(["stage", "pull", "tool"]) == 0, capsys.readouterr().err
     assert moved(registry) < len(NEW) / 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_update_that_is_killed_leaves_the_older_version(registry, versions, tmp_path, number):
+    """And nothing beside it; after SIGKILL, which no program sees, the next update takes away what was left."""
+    uri, update = versions
+    (tmp_path / "x.sif").write_bytes(sif_version())
+    update()
+    command = [sys.executable, "-m", "sifmake", "-q", "pull", "-F", "--no-https", "x.sif", uri]
+    running: list[subprocess.Popen[bytes]] = []
+    registry.on("GET", digest_bytes(NEW), lambda _: running[0].send_signal(number), times=1)
+    running.append(subprocess.Popen(command, cwd=tmp_path))
+    assert running[0].wait() != 0
+    assert (tmp_path / "x.sif").read_bytes() == sif_version()
+    if number == signal.SIGKILL:
+        assert main(command[3:]) == 0
+        assert (tmp_path / "x.sif").read_bytes() == NEW
+    assert {path.name for path in tmp_path.iterdir()} - {"store"} == {"sifs", "x.sif"}

@@ -21,6 +21,7 @@ NAMES = (
     "yaml",
     "signatures",
     "packets",
+    "recipes",
     "words",
     "definitions",
     "archives",

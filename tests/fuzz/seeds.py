@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from sifmake.cli.main import main
@@ -19,10 +20,13 @@ from sifmake.project.lock_file import format_lock
 from sifmake.project.locks import Build, Lock, LockedLayer
 from sifmake.reference import parse_uri
 from sifmake.signing.armor import dearmored
+from sifmake.sources.recipe import MOST_GRAIN, make_recipe
+from sifmake.sources.recipe_cuts import cut_sif
 from support.corpus import CORPUS, SECURITY, SIF_BROKEN, SIF_FROM_PEERS, SIF_IMAGES
 from support.images import Blobs, write_layout, write_oci_archive
 from support.layers import file, folder, hardlink, make_pack, symlink, tar
 from support.sif_files import partition_of
+from support.sif_versions import sif_version
 from support.signing import pem_pair, pgp_pair, signed, write_sif
 
 SIGNED_TEXT = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n{}\n"
@@ -178,6 +182,25 @@ def packets() -> list[bytes]:
         for block in re.findall(rb"-----BEGIN PGP [A-Z ]*-----.*?-----END PGP [A-Z ]*-----", data, re.DOTALL):
             with contextlib.suppress(ValueError, IndexError):
                 found.append(dearmored(block))
+    return found
+
+
+@cache
+def older_sif() -> bytes:
+    """Return a SIF file from which recipes lead to a newer one."""
+    return sif_version(size=300_000)
+
+
+def recipes() -> list[bytes]:
+    """Return recipes of a SIF file that is much like the older one, with three grains."""
+    data = sif_version(newer=True, size=300_000)
+    found = []
+    for grain in (0, 1, MOST_GRAIN):
+        path = workplace() / "newer.sif"
+        path.write_bytes(data)
+        with path.open("rb") as file:
+            pieces = cut_sif(file.fileno(), grain)
+            found.append(make_recipe(grain, pieces, f"sha256:{sha256(data).hexdigest()}", 1 << 20).encode())
     return found
 
 

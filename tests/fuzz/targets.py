@@ -67,6 +67,9 @@ from sifmake.signing.key_forms import check_blocks, foreign_form
 from sifmake.signing.openpgp import verify as verify_text
 from sifmake.signing.trust import load_from_folder
 from sifmake.sources.base import LayerCandidate
+from sifmake.sources.recipe import HEADER as RECIPE_HEADER
+from sifmake.sources.recipe import MAGIC, MOST_GRAIN, ROW, parse_recipe
+from sifmake.sources.sif_update import plan_update
 from sifmake.squashfs.reader import FILE, SquashfsReader
 from sifmake.store import Store
 from sifmake.store.exchange import read_archive
@@ -264,6 +267,33 @@ def read_packets(data: bytes) -> None:
         verify_text(seeds.SIGNED_TEXT + armored(data), trust().certificates, frozenset())
 
 
+def read_recipe(data: bytes) -> None:
+    """Plan an update by a recipe; what is copied and fetched must be the new file from its first byte to its last."""
+    recipe = parse_recipe(data, SMALL)
+    with file_with(seeds.older_sif(), "older.sif").open("rb") as older:
+        update = plan_update(recipe, older.fileno())
+    if update is None:
+        return
+    end = 0
+    for step in update.steps:
+        if step.start != end or step.size <= 0:
+            raise AssertionError(step)
+        end = step.end
+    if end != recipe.size or sum(step.is_fetched for step in update.steps) > 64:
+        raise AssertionError(update)
+
+
+def repair_recipe(data: bytes) -> bytes:
+    """Make number and sum of the ranges fit, and the grain be one."""
+    if len(data) < RECIPE_HEADER.size:
+        return data
+    magic, grain, _, _, digest = RECIPE_HEADER.unpack_from(data)
+    count = (len(data) - RECIPE_HEADER.size) // ROW.size
+    rows = data[RECIPE_HEADER.size :][: count * ROW.size]
+    size = sum(size for size, _ in ROW.iter_unpack(rows))
+    return RECIPE_HEADER.pack(magic, grain % (MOST_GRAIN + 1), count, size, digest) + rows
+
+
 def read_words(data: bytes) -> None:
     """Evaluate a script, words and text in quotes."""
     text = data.decode(errors="surrogateescape")
@@ -385,6 +415,7 @@ TARGETS = {
         Target("yaml", seeds.yaml_files, read_yaml, tokens=YAML),
         Target("signatures", seeds.keys_and_signatures, read_signature, tokens=PGP + JSON, change=change_json),
         Target("packets", seeds.packets, read_packets, tokens=PACKETS),
+        Target("recipes", seeds.recipes, read_recipe, repair_recipe, (MAGIC, b"\xff\xff\xff\xff", bytes(4))),
         Target("words", seeds.scripts, read_words, tokens=SHELL),
         Target("definitions", seeds.definitions, read_definition_file, tokens=DEFINITION),
         Target("archives", seeds.archives, read_archive_of_store, repair_tar, TAR),

@@ -1,0 +1,73 @@
+"""A link with a rate and a delay before a server on this machine, as one to a registry far away has them."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHUNK = 64 * 1024
+_QUEUED = 64
+"""Chunks on their way, more than rate and delay need."""
+
+
+@contextmanager
+def throttled(address: str, rate: float, round_trip: float) -> Iterator[str]:
+    """Yield an address that leads to a server over a slow link; every connection has the rate for itself.
+
+    Args:
+        address: ``HOST:PORT`` of the server.
+        rate: Bytes per second in each direction.
+        round_trip: Seconds that a byte and its answer take.
+    """
+    host, _, port = address.rpartition(":")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serve = threading.Thread(
+            target=_serve, args=(listener, (host, int(port)), rate, round_trip / 2), daemon=True, name="link"
+        )
+        serve.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        serve.join()
+
+
+def _serve(listener: socket.socket, server: tuple[str, int], rate: float, delay: float) -> None:
+    with suppress(OSError):
+        while True:
+            near, _ = listener.accept()
+            far = socket.create_connection(server)
+            for source, target in ((near, far), (far, near)):
+                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                waiting: queue.Queue[tuple[float, bytes]] = queue.Queue(_QUEUED)
+                threading.Thread(target=_take, args=(source, waiting, delay), daemon=True).start()
+                threading.Thread(target=_give, args=(target, waiting, rate), daemon=True).start()
+
+
+def _take(source: socket.socket, waiting: queue.Queue[tuple[float, bytes]], delay: float) -> None:
+    """Note of each chunk when it arrives; the last one is empty."""
+    data = b"."
+    while data:
+        try:
+            data = source.recv(_CHUNK)
+        except OSError:
+            data = b""
+        waiting.put((time.monotonic() + delay, data))
+
+
+def _give(target: socket.socket, waiting: queue.Queue[tuple[float, bytes]], rate: float) -> None:
+    free = 0.0
+    with suppress(OSError):
+        while True:
+            arrives, data = waiting.get()
+            free = max(free, arrives) + len(data) / rate
+            time.sleep(max(0.0, free - time.monotonic()))
+            if not data:
+                break
+            target.sendall(data)
+    target.close()
