@@ -21,7 +21,7 @@ def test_what_the_processor_runs_is_fine(architecture):
 
 
 def test_others_need_an_emulator(registered):
-    with pytest.raises(StepError, match=r"x\.def:3: %post is for arm64, and this machine is amd64; .*qemu-user"):
+    with pytest.raises(StepError, match=r"x\.def:3: %post is for arm64, but this machine is amd64; .*qemu-user"):
         check_runnable("arm64", "%post", "x.def:3")
     (registered / "qemu-aarch64").touch()
     check_runnable("arm64", "%post", "x.def:3")

@@ -65,7 +65,7 @@ def test_a_file_for_another_machine_than_was_asked_for_is_refused(registry, tmp_
     for wanted, has in ((OTHER, HOST), (HOST, OTHER)):
         status = main(["pull", "-F", "--no-https", "--arch", wanted, "x.sif", uri_of(registry, scheme, has)])
         assert (status, target.read_bytes()) == (1, b"old")
-        assert f"the SIF file is for {has} and not for {wanted}" in capsys.readouterr().err
+        assert f"the SIF file is for {has}, not for {wanted}" in capsys.readouterr().err
     for wanted, has in (("", OTHER), (OTHER, OTHER), (OTHER, "unknown")):
         arch = ["--arch", wanted] if wanted else []
         assert main(["pull", "-F", "--no-https", *arch, "x.sif", uri_of(registry, scheme, has)]) == 0

@@ -1,4 +1,4 @@
-"""Builds from definition files and root file systems."""
+"""Build from definition files and root file systems."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _SECTIONS = frozenset(
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """What :func:`build` made; it can be used wherever a path can.
+    """The result of :func:`build`; it can be used in place of a path.
 
     Attributes:
         path: The SIF file, or the folder of the sandbox.
         size: Bytes of the SIF file; 0 for a sandbox.
         steps_run: How many scripts of the definition ran.
-        steps_cached: How many layers of scripts were in the store.
+        steps_cached: How many layers of scripts were taken from the store.
     """
 
     path: Path
@@ -46,27 +46,27 @@ class BuiltImage:
 
 
 class BuildOptions(TypedDict, total=False):
-    """Options of :func:`build`, as ``sifmake build`` has them; those that are left out have the defaults named here.
+    """Options of :func:`build`, the same as those of ``sifmake build``; the defaults are in parentheses.
 
     Attributes:
         build_args: Values for ``{{ NAME }}`` in the definition.
-        build_args_file: File with a ``NAME=VALUE`` a line; ``build_args`` win.
-        warn_unused_build_args: Whether an argument that nothing asks for is a warning and no error (no).
-        sections: Sections that count besides ``%post`` (all).
-        test: Whether ``%test`` runs before the target appears (yes).
-        binds: ``SRC[:DEST[:ro]]``: what ``%post`` sees of this machine.
-        network: ``host``, or ``none``: ``%post`` has no network.
-        secrets: Values by id: ``%post`` finds them in ``/run/secrets/ID``, and what it leaves is searched for them.
-        cache_steps: Whether steps that ran before are taken from the store (yes).
+        build_args_file: File with ``NAME=VALUE`` lines; ``build_args`` take precedence.
+        warn_unused_build_args: Whether an unused argument is a warning instead of an error (no).
+        sections: Sections to use besides ``%post`` (all).
+        test: Whether ``%test`` runs before the target is written (yes).
+        binds: ``SRC[:DEST[:ro]]``: files and folders of this machine that ``%post`` sees.
+        network: ``host``, or ``none`` for no network in ``%post``.
+        secrets: Values by id: ``%post`` finds them in ``/run/secrets/ID``, and its layer is searched for them.
+        cache_steps: Whether the layers of earlier runs are reused from the store (yes).
         allow_host_sections: Whether ``%pre`` and ``%setup`` may run, on this machine (no).
         privileged_post: Whether ``%post`` keeps all capabilities if root builds (no).
-        keep_failed: Whether the tree of a script that fails stays; the error says where (no).
+        keep_failed: Whether the tree of a failed script is kept; the error says where (no).
         clean: Profiles of what ``%post`` need not leave: ``apt``, ``dnf``, ``conda``, ``pip`` (none).
-        tmpdir: Folder on a local disk in which trees are unpacked (``$SIFMAKE_TMPDIR``, ``$TMPDIR``, ``/var/tmp``).
-        plain_http: Whether registries may be asked without TLS (no).
-        auth_file: Registry credentials in Docker's form, instead of the usual files.
-        credentials: User and password for the registry of the base, before all others.
-        output: Gets what scripts print, secrets masked (nothing).
+        tmpdir: Folder on a local disk for unpacked trees (``$SIFMAKE_TMPDIR``, ``$TMPDIR``, ``/var/tmp``).
+        plain_http: Whether to use plain HTTP for registries (no).
+        auth_file: File with registry credentials in Docker's format, instead of the usual files.
+        credentials: User name and password for the registry of the base; they take precedence over all others.
+        output: Gets the output of scripts, with secrets masked (ignored).
     """
 
     build_args: Mapping[str, str]
@@ -101,7 +101,7 @@ def build(
     progress: Progress | None = None,
     **options: Unpack[BuildOptions],
 ) -> BuiltImage:
-    """Build a SIF file or a sandbox, as ``sifmake build`` does; a SIF file is signed where ``root`` configures a key.
+    """Build a SIF file or a sandbox, as ``sifmake build`` does; a SIF file is signed if ``root`` configures a key.
 
     For example, from a definition file::
 
@@ -109,12 +109,12 @@ def build(
         print(image.steps_run, image.steps_cached)
 
     Args:
-        spec: A definition file; an image, as :func:`pull` takes it; a SIF file; a folder or tar archive with a root
+        spec: A definition file; an image, as for :func:`pull`; a SIF file; a folder or tar archive with a root
             file system; or ``bundle:FOLDER``, an OCI bundle.
         target: The SIF file or folder to write.
-        sandbox: Whether a folder is written, as far as the rights of the user go, and not a SIF file.
+        sandbox: Whether to write a folder, as far as the user's rights allow, instead of a SIF file.
         platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]``; empty for this machine's.
-        compression: Of the squashfs blocks.
+        compression: Compression of the squashfs blocks.
         force: Whether an existing target is replaced, once the new one is finished (a folder only if it is a sandbox),
             and help and labels of a definition replace those of its base.
         root: Folder whose ``sifmake.yaml`` says which store, registries, limits and key are used; it need not have one.
@@ -124,9 +124,9 @@ def build(
     Raises:
         TargetExistsError: The target exists and ``force`` is not set.
         OutputPathError: The target cannot be replaced.
-        DefinitionError: The definition cannot be understood; it names file, line and section.
+        DefinitionError: The definition is not valid; the message names file, line and section.
         StepError: A script failed, or left a secret.
-        SifmakeError: It cannot be built. An existing target is as it was.
+        SifmakeError: The build failed. An existing target is unchanged.
         OSError: A file cannot be read or written.
     """
     from sifmake.builder.build_spec import read_spec
@@ -147,7 +147,7 @@ def build(
 
 
 def _ignore(_: bytes) -> None:
-    """Let output go."""
+    """Ignore the output."""
 
 
 def _arguments(options: BuildOptions, configuration: Configuration, told: Progress) -> dict[str, str]:
@@ -159,13 +159,13 @@ def _arguments(options: BuildOptions, configuration: Configuration, told: Progre
 
 
 def _check(definition: Definition, path: Path, options: BuildOptions, told: Progress, *, force: bool) -> None:
-    """Look at what makes a build not worth beginning."""
+    """Check for errors before the build starts."""
     if os.path.lexists(path) and not force:
         raise TargetExistsError("build target already exists", where=str(path), hint=REPLACE_HINT)
     for warning in definition.warnings:
         told.warning(warning)
     if definition.unused:
-        what = f"no {{{{ }}}} of the definition asks for the build argument {definition.unused[0]}"
+        what = f"no {{{{ }}}} of the definition uses the build argument {definition.unused[0]}"
         if not options.get("warn_unused_build_args"):
             hint = "check the name, or use --warn-unused-build-args"
             raise UsageError(what, where=definition.source, hint=hint)
@@ -249,7 +249,7 @@ def _bind(text: str) -> HostBind:
     target, _, kind = rest.partition(":")
     target = target or source
     if not source or not target.startswith("/") or kind not in ("", "ro", "rw"):
-        raise UsageError(f"{text!r} is not a bind", hint="write SRC[:DEST[:ro]], with an absolute path as DEST")
+        raise UsageError(f"{text!r} is not a valid bind", hint="write SRC[:DEST[:ro]], with an absolute path as DEST")
     path = Path(source)
     if not path.exists():
         raise UsageError("there is nothing to bind", where=source, hint="check the path")

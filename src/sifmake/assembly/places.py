@@ -1,4 +1,4 @@
-"""Where an image has the content of each file, in columns: a layer may have a million of them."""
+"""Where each file's content is in an image, in columns, because a layer may have a million files."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 _NUMBER = 0xFFFFFFFF
 _BUCKET = 20_000
-"""Contents whose digests may be in memory as objects at the same time."""
+"""Most contents whose digests are in memory as objects at the same time."""
 
 
 class LayerPlaces:
-    """Where the image has the contents of one layer.
+    """Where the contents of one layer are in the image.
 
     Attributes:
-        contents: Of the layer.
-        wanted: Which of them are taken from here.
-        elsewhere: Where others are taken from: number of the layer, shifted left by 32, and of the content in it.
-        starts: Of the full blocks of each content that has any, by its number: offset from the start of the squashfs.
-        fragments: Number of the image's fragment block with the tail of each content; -1 where it is not known yet.
-        offsets: Of each tail in that block.
+        contents: Contents of the layer.
+        wanted: Which of them are copied from this layer.
+        elsewhere: Where the others come from: number of the layer, shifted left by 32, and number of the content in it.
+        starts: Offset of each content's full blocks, if any, from the start of the squashfs, by number.
+        fragments: Number of the image's fragment block with the tail of each content; -1 while unknown.
+        offsets: Offset of each tail in that block.
     """
 
     def __init__(self, contents: Contents, wanted: bytearray) -> None:
@@ -40,21 +40,21 @@ class LayerPlaces:
 
     @property
     def numbers(self) -> Iterable[int]:
-        """Numbers of the contents that are taken from here."""
+        """Numbers of the contents that are copied from this layer."""
         return compress(range(len(self.wanted)), self.wanted)
 
     def place_tail(self, number: int, fragment: int, offset: int) -> None:
-        """Say which fragment block of the image holds a content's tail."""
+        """Set the image's fragment block that holds a content's tail."""
         self.fragments[number], self.offsets[number] = fragment, offset
 
     def copy_place(self, number: int, other: LayerPlaces, other_number: int) -> None:
-        """Say that a content is where another layer's is, which has the same bytes."""
+        """Set the place of a content to that of another layer's content with the same bytes."""
         if other_number in other.starts:
             self.starts[number] = other.starts[other_number]
         self.place_tail(number, other.fragments[other_number], other.offsets[other_number])
 
     def placement(self, number: int) -> Placement | None:
-        """Return where a content is; None when it is not in the image."""
+        """Return where a content is; None if it is not in the image."""
         fragment = self.fragments[number]
         if number in self.contents.large:
             content = self.contents.large[number]
@@ -67,7 +67,7 @@ class LayerPlaces:
 
 
 def share(layers: Sequence[LayerPlaces]) -> None:
-    """Have each content taken from the lowest layer that is wanted to give it."""
+    """Let each content come from the lowest layer that has it."""
     if len(layers) < 2:
         return
     for some in _buckets(layers):
@@ -81,7 +81,7 @@ def share(layers: Sequence[LayerPlaces]) -> None:
 
 
 def _buckets(layers: Sequence[LayerPlaces]) -> Iterator[array[int]]:
-    """Yield layers and numbers of contents, lowest layers first: equal contents together, not all at the same time."""
+    """Yield layers and numbers of contents, lowest layers first: equal contents together, not all at once."""
     everything = array("Q", [layer << 32 | n for layer, places in enumerate(layers) for n in places.numbers])
     if len(everything) <= _BUCKET:
         yield everything
@@ -93,7 +93,7 @@ def _buckets(layers: Sequence[LayerPlaces]) -> Iterator[array[int]]:
 
 
 def find_wanted(layers: Sequence[LayerPlaces], digest: bytes) -> int | None:
-    """Return the layer and number, as in ``elsewhere``, of a content that is taken from somewhere, by its SHA-256."""
+    """Return the layer and number, as in ``elsewhere``, of a wanted content, by its SHA-256."""
     for layer, places in enumerate(layers):
         number = places.contents.find(digest)
         if number >= 0 and places.wanted[number]:

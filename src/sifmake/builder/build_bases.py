@@ -1,4 +1,4 @@
-"""What a stage of a definition file begins with: layers and settings of its base."""
+"""The base of a stage of a definition file: its layers and settings."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class OpenedBase:
 
     Attributes:
         packs: Its layers, lowest first; the caller owns them.
-        settings: Of the OCI image that it is; None for what has no image config.
-        is_prepared: Whether files of ``/.singularity.d`` that it has keep their content.
+        settings: Settings of the OCI image; None if there is no image config.
+        is_prepared: Whether its files in ``/.singularity.d`` keep their content.
         created: RFC 3339 time of the image; may be empty.
-        architecture: That its config says; may be empty.
+        architecture: The architecture in its config; may be empty.
         canonical: Full reference of an image in a registry; else empty.
-        digest: Of the platform's manifest of an OCI image; else empty.
-        oci_config: Members of ``oci-config.json``; None where the image gets none.
+        digest: Digest of the platform's manifest of an OCI image; else empty.
+        oci_config: Members of ``oci-config.json``; None if the image gets none.
     """
 
     packs: list[Pack] = field(default_factory=list)
@@ -54,11 +54,11 @@ class BaseOpener:
     """Opens bases for one build.
 
     Args:
-        builder: Has store and settings of sources.
-        maker: Makes layers of what has none.
-        platform: Of the images.
-        compression: Of the packs.
-        configuration: Has the trusted keys.
+        builder: Provides the store and the settings of sources.
+        maker: Makes layers of file systems without layers.
+        platform: Platform of the images.
+        compression: Compression of the packs.
+        configuration: Names the trusted keys.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class BaseOpener:
         self._configuration = configuration
 
     def open(self, base: Base) -> OpenedBase:
-        """Return the layers and settings of a base; what the store has is not fetched.
+        """Return the layers and settings of a base; only layers that the store lacks are downloaded.
 
         Raises:
-            SifmakeError: It cannot be read.
-            SigningError: It is not signed by the keys that the definition asks for.
+            SifmakeError: The base cannot be read.
+            SigningError: The base is not signed by the keys that the definition names.
         """
         if base.agent == SCRATCH:
             return OpenedBase()
@@ -134,7 +134,7 @@ class BaseOpener:
 
     @contextmanager
     def _sif_of(self, base: Base) -> Iterator[Path]:
-        """Give the path of a SIF file that a server has; one that has a digest is fetched once."""
+        """Provide the path of a SIF file from a server; a file with a digest is downloaded only once."""
         from sifmake.builder.run_cache import fetch_stored
         from sifmake.reference import parse_uri
 
@@ -153,7 +153,7 @@ class BaseOpener:
         return OpenedBase([pack], bundle.settings, oci_config=bundle.settings.document)
 
     def _check_signatures(self, path: Path, base: Base) -> None:
-        """Demand the fingerprints that a definition names; tell where a signature does not hold."""
+        """Check for signatures with the fingerprints in a definition; report invalid signatures."""
         from sifmake.project.keys import load_project_trust
         from sifmake.signing import verify_file
         from sifmake.signing.verdict import Verdict
@@ -163,14 +163,14 @@ class BaseOpener:
         except SifError:
             if base.fingerprints:
                 raise SigningError(
-                    "only SIF files are signed", where=base.reference, hint="leave out Fingerprints"
+                    "only SIF files can be signed", where=base.reference, hint="leave out Fingerprints"
                 ) from None
             return
         signed = {_plain(signer.fingerprint) for signer in found.signers} if not found.exit_code else set()
         missing = [wanted for wanted in base.fingerprints if _plain(wanted) not in signed]
         if missing:
             why = "; ".join(found.reasons[:5]) or "other keys have signed it"
-            hint = "get the file again, or the keys with `sifmake key import`"
+            hint = "download the file again, or import the keys with `sifmake key import`"
             raise SigningError(f"it does not verify with {missing[0]}: {why}", where=base.reference, hint=hint)
         if found.verdict not in (Verdict.VERIFIED, Verdict.UNSIGNED):
             why = "; ".join(found.reasons[:5])

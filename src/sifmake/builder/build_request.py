@@ -1,4 +1,4 @@
-"""What ``sifmake build`` is asked for."""
+"""The request of ``sifmake build``."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class StepSettings:
 
     Attributes:
         network: ``host`` or ``none``.
-        binds: What ``%post`` sees of the host.
-        secrets: Values by id; below /run/secrets while ``%post`` runs.
-        use_cache: Whether steps that ran before are taken from the store.
+        binds: Files and folders of the host that ``%post`` sees.
+        secrets: Values by id, available in /run/secrets while ``%post`` runs.
+        use_cache: Whether the layers of earlier runs are reused from the store.
         allow_host: Whether ``%pre`` and ``%setup`` may run.
         privileged: Whether ``%post`` keeps all capabilities.
-        keep_failed: Whether the tree of a failed step stays.
+        keep_failed: Whether the tree of a failed step is kept.
         clean: Patterns of paths that are left out of layers of ``%post``, sorted.
-        tmpdir: Folder in which trees are unpacked; None for what the environment says.
+        tmpdir: Folder in which trees are unpacked; None for the folder from the environment.
     """
 
     network: str = "host"
@@ -59,17 +59,17 @@ class StepSettings:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build where.
+    """What to build, and where.
 
     Attributes:
         definition: What to build.
         target: The SIF file or, for a sandbox, the folder; replaced when the new one is finished.
-        folder: What relative paths on the host start from.
-        platform: What the image is to run on.
+        folder: The folder for relative paths on the host.
+        platform: The platform of the image.
         compression: ``gzip`` or ``zstd``.
-        sandbox: Whether a folder is made.
+        sandbox: Whether to build a folder.
         force: Whether help and labels of the definition replace those of the base.
-        only: Sections that count; None for all.
+        only: Sections to use; None for all.
         test: Whether ``%test`` runs.
         steps: How steps run.
         access: How registries are reached.

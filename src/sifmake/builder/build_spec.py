@@ -1,4 +1,4 @@
-"""What the last word of ``sifmake build`` names."""
+"""The last argument of ``sifmake build``: what to build."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"\x04\x
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """What is to be built.
+    """What to build.
 
     Attributes:
-        definition: The definition; for an image the one that does no more than name it.
-        image: The image that a pull makes the same file of; None for everything else.
+        definition: The definition; for an image, one that only names it.
+        image: The image, if a pull gives the same file; else None.
     """
 
     definition: Definition
@@ -39,10 +39,10 @@ class BuildSpec:
 
 
 def read_spec(word: str, arguments: Mapping[str, str], limits: Limits) -> BuildSpec:
-    """Return what a word names: a definition file, a URI, a SIF file, a folder, a root file system as tar, a bundle.
+    """Return what a word stands for: a definition file, URI, SIF file, folder, tar archive or bundle.
 
     Args:
-        word: As it was typed.
+        word: The word as typed.
         arguments: Values of build arguments.
         limits: Bounds on a definition file.
 
@@ -84,7 +84,7 @@ def _head(path: Path) -> bytes:
 
 
 def _bare(word: str, agent: str, reference: str) -> Definition:
-    """Return the definition that only names a base; of a local one it tells the name, not the folder."""
+    """Return a definition that only names a base; for a local file, without its folder."""
     shown = reference if agent not in (LOCAL, BUNDLE) else Path(reference).absolute().name
     header = {"bootstrap": agent, "from": one_line(shown)}
     stage = BuildStage("", Base(agent, reference), header, {}, (), (), 1)

@@ -93,15 +93,15 @@ class Builder:
         """Write the unsigned SIF file of an image; the source is asked only for what the store lacks.
 
         Args:
-            source: Has the image.
-            manifest_digest: Which one.
+            source: Provides the image.
+            manifest_digest: The image to write.
             target: The file.
-            output: What it is to the user, who may know it by another name: it has to have room.
-            compression: Of the blocks.
+            output: The file as the user knows it, for the check of free space.
+            compression: Compression of the blocks.
 
         Raises:
-            NoRoomError: There is not enough; nothing was fetched.
-            SifmakeError: It cannot be written; the target is unchanged.
+            NoRoomError: There is not enough room; nothing was downloaded.
+            SifmakeError: The file cannot be written; the target is unchanged.
         """
         from sifmake.builder.damaged_packs import retry_damaged
         from sifmake.builder.image_packs import ImagePacks

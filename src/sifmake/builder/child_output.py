@@ -1,4 +1,4 @@
-"""Running a program and handing on what it prints, piece by piece: nobody knows how much that will be."""
+"""Run a program and pass on its output in pieces, because the amount is unknown."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def run_telling(
 
     Args:
         words: Program and arguments.
-        output: Gets what it prints on both streams.
-        environment: Its variables; None for those of this process.
+        output: Gets the output of both streams.
+        environment: Its environment; None for that of this process.
         folder: Its current folder; None for that of this process.
         seconds: Time limit.
 
     Raises:
-        TimeoutError: It took longer; it is killed.
-        OSError: It cannot be started.
+        TimeoutError: The program took longer and was killed.
+        OSError: The program cannot be started.
     """
     end = None if seconds is None else time.monotonic() + seconds
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A definition file, or a root file system, to a SIF file or a sandbox."""
+"""Build a definition file or a root file system into a SIF file or a sandbox."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def build_definition(
     configuration: Configuration | None = None,
     output: Callable[[bytes], None] = lambda _: None,
 ) -> tuple[int, int]:
-    """Build what a definition says; sign and verify a SIF file where a key is configured.
+    """Build a definition; sign and verify a SIF file if a key is configured.
 
-    Returns how many scripts ran, and how many layers of scripts the store had.
+    Returns the number of scripts that ran, and the number of layers taken from the store.
 
     Args:
-        request: What to build where.
-        progress: Where messages go.
-        configuration: Store, registries, limits and key; defaults without one.
-        output: Gets what scripts print.
+        request: What to build, and where.
+        progress: Receives messages.
+        configuration: Store, registries, limits and key; None for defaults.
+        output: Gets the output of scripts.
 
     Raises:
-        SifmakeError: It cannot be done; the target is as it was.
+        SifmakeError: The build failed; the target is unchanged.
     """
     options = configuration or Configuration()
     builder = make_builder(options, progress, request.access)
@@ -120,7 +120,7 @@ def _build_stages(workshop: Workshop, opened: ExitStack) -> BuiltStage:
 def _write_sif(
     workshop: Workshop, built: BuiltStage, store: Store, options: Configuration, output: Callable[[bytes], None]
 ) -> None:
-    """Write beside the target; the file gets its name when it is tested, signed and verified."""
+    """Write the file next to the target, and rename it after it was tested, signed and verified."""
     request, progress = workshop.request, workshop.progress
     with folder_beside(request.target) as folder:
         temporary = folder / request.target.name
@@ -138,7 +138,7 @@ def _write_sif(
 
 
 def _source_epoch() -> int | None:
-    """Return SOURCE_DATE_EPOCH (reproducible-builds.org); None without.
+    """Return SOURCE_DATE_EPOCH (reproducible-builds.org); None if it is not set.
 
     Raises:
         UsageError: It is not a number of seconds.
@@ -147,5 +147,7 @@ def _source_epoch() -> int | None:
     if not given:
         return None
     if not given.isascii() or not given.isdigit():
-        raise UsageError(f"{_EPOCH} is not a number of seconds: {given!r}", hint="unset it, or use date +%s")
+        raise UsageError(
+            f"{_EPOCH} is not a number of seconds: {given!r}", hint="unset it, or set it to the output of `date +%s`"
+        )
     return int(given)

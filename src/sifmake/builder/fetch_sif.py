@@ -28,7 +28,7 @@ def fetch_whole(
     outputs: Sequence[Place] = (),
     architecture: str = "",
 ) -> str:
-    """Write a finished SIF file to ``target``, which stays as it was unless table and objects are all there.
+    """Write a finished SIF file to ``target``, which stays unchanged unless the file is complete.
 
     The check is needed because a file that is truncated on its server has the length that the server announces, and
     often no digest is known.
@@ -38,15 +38,15 @@ def fetch_whole(
         target: The file to write.
         uri: Name of the file in messages.
         expected: SHA-256 that it must have, as ``sha256:...``; empty for any.
-        outputs: What the file is to the user, who may know it by another name: each has to have room for it.
-        architecture: Of the programs in it, as Go spells it; empty for any. A file that tells none passes.
+        outputs: The files as the user knows them, for the check of free space.
+        architecture: Required architecture, in Go's spelling; empty for any. A file that names none is accepted.
 
     Returns:
         The SHA-256 of the file.
 
     Raises:
-        NoRoomError: There is not enough; nothing was fetched.
-        SourceError: It cannot be fetched, or is for another architecture.
+        NoRoomError: There is not enough room; nothing was downloaded.
+        SourceError: The file cannot be downloaded, or is for another architecture.
         IntegrityError: It does not have the digest.
         SifError: It is truncated or damaged; ``where`` is ``uri``.
     """
@@ -66,5 +66,5 @@ def _check_whole(path: Path, uri: str, architecture: str) -> None:
         hint = "the copy on the server is damaged; get the file from elsewhere or build it from its image"
         raise SifError(error.what, where=uri, hint=hint) from None
     if architecture and found not in {architecture, "unknown"}:
-        hint = f"leave out --arch and --platform, or say --arch {found}, if this is the file you want"
-        raise SourceError(f"the SIF file is for {found} and not for {architecture}", where=uri, hint=hint)
+        hint = f"if this is the file you want, leave out --arch and --platform, or use --arch {found}"
+        raise SourceError(f"the SIF file is for {found}, not for {architecture}", where=uri, hint=hint)

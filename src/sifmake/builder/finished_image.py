@@ -1,4 +1,4 @@
-"""The last stage of a build as a file or as a folder."""
+"""Write the last stage of a build as a file or as a folder."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def write_stage_sif(
 
     Args:
         built: The stage.
-        text: The definition as it is recorded.
+        text: The definition as recorded in the image.
         target: The file.
         compression: ``gzip`` or ``zstd``.
-        store: Keeps what the next image on the same layers needs.
-        progress: Where messages go.
+        store: Keeps data for the next image with the same layers.
+        progress: Receives messages.
 
     Raises:
         SifmakeError: The image does not fit into squashfs or SIF, or a pack is damaged.
@@ -84,31 +84,31 @@ def _contents(built: BuiltStage, text: bytes, progress: Progress) -> SifContents
 
 
 def sandbox_place(target: Path) -> Place:
-    """Return the folder that a user asked for as a place."""
+    """Return the sandbox that a user named as a place."""
     return Place("the sandbox", target, "name a folder on another file system")
 
 
 def check_sandbox_target(target: Path, *, force: bool) -> None:
-    """Refuse to replace what is not a sandbox.
+    """Refuse to replace anything but a sandbox.
 
     Raises:
-        TargetExistsError: There is something, and ``force`` is not set.
-        OutputPathError: There is something else than a sandbox.
+        TargetExistsError: The target exists, and ``force`` is not set.
+        OutputPathError: The target is not a sandbox.
     """
     if not os.path.lexists(target):
         return
     if not force:
         raise TargetExistsError("build target already exists", where=str(target), hint="use --force to replace it")
     if target.is_symlink() or not (target / _MARK).is_dir():
-        what = "this is not a sandbox: it has no folder .singularity.d, so it is not removed"
+        what = "this folder is not a sandbox, because it has no folder .singularity.d, and is not replaced"
         raise OutputPathError(what, where=str(target), hint="name another folder")
 
 
 def write_sandbox(built: BuiltStage, target: Path, progress: Progress) -> None:
-    """Write a stage into a folder beside the target and rename it; an older sandbox goes then.
+    """Write a stage into a folder next to the target and rename it; then remove the older sandbox.
 
     Raises:
-        OSError: It cannot be written; the target is as it was.
+        OSError: The sandbox cannot be written; the target is unchanged.
     """
     folder = target.with_name(temporary_name(target.name))
     folder.mkdir(0o700)
@@ -119,13 +119,13 @@ def write_sandbox(built: BuiltStage, target: Path, progress: Progress) -> None:
         _remove_folder(folder)
         raise
     for paths, what in (
-        (left_out.owners, "belong to others in the image, and to you in the folder"),
-        (left_out.devices, "are device nodes, which only root can make; they are left out"),
+        (left_out.owners, "have other owners in the image, but belong to you in the folder"),
+        (left_out.devices, "are device nodes, which only root can create, and are left out"),
         (left_out.attributes, "have lost extended attributes"),
     ):
         if paths:
             first = paths[0].decode("ascii", "backslashreplace")
-            progress.warning(f"{target}: {len(paths)} file(s), /{first} first, {what}")
+            progress.warning(f"{target}: {len(paths)} file(s), first /{first}, {what}")
 
 
 def _replace_folder(folder: Path, target: Path) -> None:
@@ -137,7 +137,7 @@ def _replace_folder(folder: Path, target: Path) -> None:
 
 
 def _remove_folder(folder: Path) -> None:
-    """Remove a folder with all that is in it, whatever its modes are; what cannot be removed stays."""
+    """Remove a folder and its content, whatever their modes; what cannot be removed stays."""
     from sifmake.rootless.removal import empty_folder
 
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""``%pre`` and ``%setup``: they run on the host, so the user has to allow it."""
+"""``%pre`` and ``%setup``: they run on the host, so the user must allow them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TRUE = frozenset({"1", "true", "yes"})
 
 
 class HostSections:
-    """Runs them, every time again.
+    """Runs these sections, in every build.
 
     Args:
-        runner: Runs ``%setup`` where it can change the tree.
+        runner: Runs ``%setup`` so that it can change the tree.
         source: Name of the definition file, for messages.
-        output: Gets what they print.
+        output: Gets their output.
     """
 
     def __init__(self, runner: StepRunner, source: str, output: Callable[[bytes], None]) -> None:
@@ -41,8 +41,8 @@ class HostSections:
         """Run ``%pre``.
 
         Raises:
-            UsageError: It is not allowed.
-            StepError: It failed.
+            UsageError: The section is not allowed.
+            StepError: The script failed.
         """
         self._check_allowed(section)
         with TemporaryDirectory(prefix="sifmake-pre-") as folder:
@@ -53,7 +53,7 @@ class HostSections:
         self._check_status(section, status, 0)
 
     def set_up(self, section: Section, tree: StageTree, epoch: int) -> None:
-        """Run ``%setup`` and put the layer of what it changed over the tree; raises as :meth:`run_pre`."""
+        """Run ``%setup`` and apply the layer of its changes to the tree; raises like :meth:`run_pre`."""
         self._check_allowed(section)
         from sifmake.rootless.script import SCRIPT
 
@@ -69,7 +69,7 @@ class HostSections:
             return
         where = f"{self._place.source}:{section.line}"
         hint = f"read it, then allow it with --allow-host-sections, or {_ALLOWED}=1"
-        raise UsageError(f"%{section.name} runs commands on this machine, outside of the image", where=where, hint=hint)
+        raise UsageError(f"%{section.name} runs commands on this machine, outside the image", where=where, hint=hint)
 
     def _check_status(self, section: Section, status: int, line: int) -> None:
         if status:

@@ -81,7 +81,7 @@ def fetch_packs(
         layers = {layer.diff_id: layer for layer in image.layers}
         budget = ImageBudget(limits, sum(layer.descriptor.size for layer in layers.values()))
         make = _Maker(source, store, codec, workers, limits, progress, slots, budget).find_or_make
-        # The largest first: started last, it would run on alone after the others are done.
+        # Start the largest layer first: if it were started last, it would still run alone after the others are done.
         order = sorted(layers.values(), key=lambda layer: layer.descriptor.size, reverse=True)
         futures = {threads.submit(make, layer): layer.diff_id for layer in order}
         packs: dict[str, Pack] = {}
@@ -170,7 +170,7 @@ def flatten_packs(
 ) -> Flattened:
     """Merge the layers of an image into one tree, take its listing, and report warnings.
 
-    The tree file is written where a path is given.
+    The tree file is written if a path is given.
 
     Raises:
         FlattenError: They cannot be merged.

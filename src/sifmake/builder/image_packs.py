@@ -34,8 +34,8 @@ class ImagePacks:
         source: Provides what the store lacks.
         load: Returns the image.
         compression: Compression of the packs.
-        progress: Receives the progress of what is fetched on first use.
-        outputs: What gets the SIF file, as the user knows it.
+        progress: Receives the progress of downloads on first use.
+        outputs: The files that get the SIF image, as the user knows them.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class ImagePacks:
         return self.fetch(self._progress)
 
     def fetch(self, progress: Progress) -> list[Pack]:
-        """Return the layers' packs and tell of each, also of those that the store has.
+        """Return the layers' packs, and report each of them, including those in the store.
 
         Raises:
-            NoRoomError: There is not enough for them and the SIF file.
+            NoRoomError: There is not enough room for the packs and the SIF file.
             SifmakeError: See :func:`~sifmake.builder.image_build.fetch_packs`.
         """
         builder = self._builder
@@ -79,7 +79,7 @@ class ImagePacks:
         return packs
 
     def flatten(self, path: Path | None = None) -> Flattened:
-        """Merge the packs into one tree and take its listing, into a tree file where a path is given."""
+        """Merge the packs into one tree and take its listing, into a tree file if a path is given."""
         settings = self._builder.settings
         return image_build.flatten_packs(self.packs, self.image, settings.progress, settings.limits, path)
 

@@ -1,4 +1,4 @@
-"""What a SIF file of an image will say about itself, as far as manifest and config tell: no layer is fetched."""
+"""Preview the metadata of an image's SIF file from manifest and config, without downloading a layer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def preview(builder: Builder, uri: Uri, platform: Platform) -> dict[str, Any]:
-    """Return what manifest and config of an image tell, by the names that ``inspect`` has.
+    """Return the attributes that manifest and config of an image determine, with the names of ``inspect``.
 
-    The attributes are those of an image with the same config and no files: scripts that the layers bring, say a
-    runscript that an image was made with, take the place of these when the SIF file is built.
+    The attributes are those of an image with the same config and no files: when the SIF file is built, scripts in the
+    layers, such as a runscript, replace these.
 
     Raises:
-        SourceError: The image cannot be read, or the URI names a SIF file: that tells when it is there.
+        SourceError: The image cannot be read, or the URI names a SIF file, which has no preview.
     """
     from sifmake.builder.provenance import make_origin
     from sifmake.flatten.tree import Tree
@@ -28,7 +28,7 @@ def preview(builder: Builder, uri: Uri, platform: Platform) -> dict[str, Any]:
 
     if uri.is_sif:
         hint = f"run `sifmake pull {uri.given}`, then inspect the file"
-        raise SourceError("a SIF file has no manifest that tells about it", where=uri.given, hint=hint)
+        raise SourceError("a SIF file cannot be inspected before it is downloaded", where=uri.given, hint=hint)
     source = builder.open_source(uri)
     try:
         image = builder.load_image(source, builder.resolve(source, platform).manifest_digest)

@@ -1,8 +1,8 @@
-"""Whether there is room for an image, as far as its manifest tells: before its first layer is fetched.
+"""Check that there is room for an image, from its manifest, before its first layer is downloaded.
 
-A manifest has the compressed sizes of layers. A pack takes as much again, but files that a layer has twice are in it
-once; and what upper layers delete or repeat is not in the image (docs/adr/0022-room-before-bytes.md).
-So an image is refused when parts of the sizes do not fit, and a warning tells when the sizes themselves do not.
+A manifest has the compressed sizes of layers. A pack takes about as much, but stores duplicate files once, and the
+image leaves out what upper layers delete or repeat (docs/adr/0022-room-before-bytes.md). So an image is refused if a
+fraction of the sizes does not fit, and a warning is given if the full sizes do not.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ if TYPE_CHECKING:
     from sifmake.store import Store
 
 _PACKED = 0.75
-"""Part of a compressed layer that its pack takes at least: 0.97 to 1.5 was measured, 0.5 if it has every file twice."""
+"""Smallest size of a pack relative to its compressed layer: 0.97 to 1.5 was measured, 0.5 if every file is there twice.
+"""
 _KEPT = 0.5
-"""Part of the layers that an image keeps at least: `RUN chown -R` doubles what is below it."""
+"""Smallest size of an image relative to its layers: `RUN chown -R` doubles the files below it."""
 
 
 def check_image_room(image: Image, store: Store, outputs: Sequence[Place], progress: Progress) -> None:
-    """Do nothing if an image has room; what the store has of it needs none.
+    """Raise an error if there is no room for an image; packs in the store need none.
 
     Args:
         image: The image.
-        store: Takes its packs.
-        outputs: Each takes the SIF file.
-        progress: Told a warning if it may become scarce.
+        store: The store for its packs.
+        outputs: The files that get the SIF image.
+        progress: Gets a warning if there may not be enough room.
 
     Raises:
-        NoRoomError: There is surely not enough.
+        NoRoomError: There is certainly not enough room.
     """
-    # What is uncompressed may shrink to any size.
+    # Uncompressed data may shrink to any size.
     sizes = {layer.diff_id: layer.descriptor.size for layer in image.layers if layer.descriptor.digest != layer.diff_id}
     if find_shortage(_needs(sizes, set(sizes), store, outputs, 1, 1)) is None:
         return

@@ -1,4 +1,4 @@
-"""Tests in a finished image, before it gets its name: ``%test``, and ``test:`` of a project."""
+"""Test a finished image before it gets its final name: ``%test``, and ``test:`` of a project."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TERM", "TZ", "HOME", "TMPDIR", "SIFMAKE_TMPDIR")
-"""What the program that runs the test gets; the test itself gets none of it."""
+"""Environment of the program that runs the test; the test itself does not get it."""
 _OPTIONS = ("--runtime", "builtin", "--containall", "--no-home", "--cleanenv", "--net", "--network", "none")
 _SECONDS = 3600
-"""Longest time of a test."""
+"""Time limit of a test, seconds."""
 _HINT = "use --notest to leave it out"
 
 
 def run_test(sif: Path, where: str, output: Callable[[bytes], None], *, seconds: float = _SECONDS) -> None:
-    """Run the test script of a SIF file: no home, no folder of the host, no network, none of the caller's variables.
+    """Run the test script of a SIF file without home, host folders, network or the caller's variables.
 
     Args:
         sif: The file.
-        where: What messages call the script.
-        output: Gets what it prints.
+        where: The script's name in messages.
+        output: Gets its output.
         seconds: Time limit.
 
     Raises:
-        StepError: It failed, or took too long.
-        SifmakeError: It cannot be run here.
+        StepError: The test failed or took too long.
+        SifmakeError: The test cannot run here.
     """
     _run(["test", *_OPTIONS, "--", str(sif.absolute())], where, output, _HINT, seconds)
 
@@ -40,14 +40,14 @@ def run_test(sif: Path, where: str, output: Callable[[bytes], None], *, seconds:
 def run_command(
     sif: Path, command: str, where: str, output: Callable[[bytes], None], *, seconds: float = _SECONDS
 ) -> None:
-    """Run a command line by the image's shell in the same surroundings; arguments and errors as of :func:`run_test`."""
+    """Run a command line with the image's shell in the same environment; see :func:`run_test`."""
     words = ["exec", *_OPTIONS, "--", str(sif.absolute()), "/bin/sh", "-ec", command]
-    _run(words, where, output, "the old file stays; change 'test' in images.yaml, or the image", seconds)
+    _run(words, where, output, "the old file is kept; correct 'test' in images.yaml, or the image", seconds)
 
 
 def _run(words: list[str], where: str, output: Callable[[bytes], None], hint: str, seconds: float) -> None:
     if not sys.executable:
-        raise SifmakeError("this program does not know its Python, so that it cannot start another")
+        raise SifmakeError("cannot find the Python interpreter of this process")
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     program = [sys.executable, "-P", "-m", "sifmake", *words]
     try:

@@ -1,4 +1,4 @@
-"""A copy in the store of a SIF file that was pulled: it runs without a network, as an image with layers does."""
+"""Keep a copy of a pulled SIF file in the store, so that it runs without a network, like images with layers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def keep_copy(store: Store, uri: Uri, platform: Platform, path: Path, digest: str | None) -> None:
-    """Keep a copy of a SIF file that was just fetched; one for another machine cannot run here and is not kept.
+    """Keep a copy of a SIF file that was just downloaded, unless it is for another architecture and cannot run here.
 
     Args:
-        store: Gets the copy, sharing blocks where the file system can; if it cannot, that is said and nothing else.
+        store: Gets the copy, sharing blocks if the file system can; if copying fails, only a message says so.
         uri: Where the file came from.
-        platform: What was asked for.
+        platform: The requested platform.
         path: The file.
-        digest: What its source says of it; None if that says nothing.
+        digest: The digest given by its source; None if there is none.
     """
     if platform.architecture != host_platform().architecture:
         return

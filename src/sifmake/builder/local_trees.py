@@ -1,4 +1,4 @@
-"""Root file systems that are not images with layers, as one layer each: folders, tar archives, SIF files, squashfs."""
+"""Turn root file systems without layers into one layer each: folders, tar archives, SIF files, squashfs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEAD = 512
 _SQUASHFS = b"hsqs"
 _USED = slice(40, 48)
 _CONVERSION = 1
-"""Raise it when the same file would give another layer."""
+"""Increase this number when the same file gives another layer."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LocalTree:
 
     Attributes:
         pack: The layer; the caller owns it.
-        oci_config: What the SIF file says of the image's settings; None where it says nothing.
+        oci_config: The image's settings in the SIF file; None if it has none.
     """
 
     pack: Pack
@@ -49,8 +49,8 @@ def open_local_tree(path: Path, maker: LayerMaker, store: Store, limits: Limits)
     """Return the layer of a folder, a tar archive (perhaps compressed), a SIF file or a squashfs image.
 
     Raises:
-        SourceError: It is none of these, or there is nothing.
-        SifmakeError: It is damaged or beyond a limit.
+        SourceError: It is none of these, or does not exist.
+        SifmakeError: It is damaged or exceeds a limit.
     """
     if path.is_dir():
         from sifmake.steps.tree_streams import folder_stream
@@ -78,8 +78,8 @@ def _of_file(path: Path, fd: int, maker: LayerMaker, store: Store, limits: Limit
     sif = read_sif(fd, path)
     primary = sif.primary()
     if primary is None:
-        hint = "`sifmake sif list` shows what it has"
-        raise SifError("there is no root file system in it", where=str(path), hint=hint)
+        hint = "run `sifmake sif list` to see its objects"
+        raise SifError("the file has no root file system", where=str(path), hint=hint)
     pack = _of_squashfs(path, lambda size, at: sif.pread(primary, size, at), primary.size, maker, store, limits)
     config = sif.find(name="oci-config.json")
     try:
@@ -123,7 +123,7 @@ def _of_tar(path: Path, fd: int, head: bytes, maker: LayerMaker, store: Store, l
 
 
 def _noted(key: str, title: str, make: Callable[[], Pack], maker: LayerMaker, store: Store) -> Pack:
-    """Return the layer that was made of the same bytes before, or make it now."""
+    """Return the layer made from the same bytes before, or make it now."""
     note = find_note(store, key)
     found = maker.find(note.diff_id) if note else None
     if found is not None:
@@ -149,7 +149,7 @@ def _looks_like_tar(head: bytes) -> bool:
 
 @contextmanager
 def _open_stream(fd: int, head: bytes, limits: Limits) -> Iterator[tuple[Any, bytes, Callable[[], int]]]:
-    """Give a reader of an archive, its first bytes, and what counts the bytes of the file that were read."""
+    """Provide a reader of an archive, its first bytes, and a function that counts the bytes read from the file."""
     from sifmake.sources.compression import Inflated, begins_as_xz_or_bzip2
 
     with os.fdopen(os.dup(fd), "rb") as file:

@@ -1,4 +1,4 @@
-"""OCI runtime bundles: a root file system and the process that runs in it (OCI runtime spec, bundle.md, config.md)."""
+"""OCI runtime bundles: a root file system and the process to run in it (OCI runtime spec, bundle.md, config.md)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle says.
+    """The content of a bundle.
 
     Attributes:
         root: Folder of the root file system.
-        settings: Its process, as an image has it.
+        settings: Its process, as settings of an image.
     """
 
     root: Path
@@ -35,14 +35,14 @@ def read_bundle(folder: Path, limits: Limits) -> Bundle:
     """Read ``config.json`` of a bundle.
 
     Raises:
-        SourceError: There is none, or it is damaged, or its root file system is missing.
-        LimitError: It is too large.
+        SourceError: The file is missing or damaged, or the root file system is missing.
+        LimitError: The file is too large.
     """
     where = str(folder / _CONFIG)
     try:
         data = read_regular(folder / _CONFIG, limits.config_bytes + 1)
     except OSError:
-        hint = "bundle: takes the folder that config.json is in"
+        hint = "name the folder that contains config.json after bundle:"
         raise SourceError("this is not an OCI bundle: there is no config.json", where=str(folder), hint=hint) from None
     if len(data) > limits.config_bytes:
         raise LimitError(f"it has more than {limits.config_bytes} bytes (a limit)", where=where)
@@ -60,7 +60,7 @@ def read_bundle(folder: Path, limits: Limits) -> Bundle:
 
 
 def _settings(process: dict[str, Any]) -> dict[str, Any]:
-    """Return what an image config would say of a process; TypeError where a member has another type."""
+    """Return the image settings for a process; TypeError if a member has another type."""
     env, args, folder = process.get("env") or [], process.get("args") or [], process.get("cwd") or ""
     if not all(isinstance(item, str) for item in (*env, *args, folder)):
         raise TypeError

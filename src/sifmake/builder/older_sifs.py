@@ -1,4 +1,4 @@
-"""Older versions of a prebuilt SIF file at hand, from which an update takes what did not change; they are only read."""
+"""Older versions of a prebuilt SIF file, whose unchanged parts an update reuses; they are only read."""
 
 from __future__ import annotations
 

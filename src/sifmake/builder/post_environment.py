@@ -1,4 +1,4 @@
-"""The variables of ``%post``: those of Apptainer, of the image and of the caller's choice; no others of the caller."""
+"""The environment of ``%post``: variables of Apptainer, of the image, and those that the caller chose for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BOTH = {
     "ENVIRONMENT": "/.singularity.d/env/91-environment.sh",
     "LABELS": "/.build.labels",
 }
-"""Under the names of both peers; the text of a real folder of the builder would make each build another one."""
+"""Set under the names of both peers; the path of a real folder would make each build different."""
 _PASSED = ("TERM", "http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 _CHOSEN = ("SINGULARITYENV_", "APPTAINERENV_")
 
@@ -48,7 +48,7 @@ def post_environment(image: Sequence[str], environ: Mapping[str, str], epoch: in
 
 
 def chosen_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the variables that the caller sets for ``%post``; those for Apptainer come last and win."""
+    """Yield the variables that the caller sets for ``%post``; those with Apptainer's prefix come last and win."""
     for prefix in _CHOSEN:
         for name, value in sorted(environ.items()):
             if name.startswith(prefix) and len(name) > len(prefix):
@@ -56,6 +56,6 @@ def chosen_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _whole_path(path: str) -> str:
-    """Return a PATH with the usual folders that it lacks at its end."""
+    """Return a PATH with missing standard folders added at its end."""
     folders = [folder for folder in path.split(":") if folder]
     return ":".join([*folders, *(folder for folder in _USUAL_PATH if folder not in folders)])

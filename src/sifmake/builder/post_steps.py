@@ -1,4 +1,4 @@
-"""The steps of ``%post``: each is a layer that is found again by what went into it, or is made now."""
+"""The steps of ``%post``: each is a layer that is found again by its inputs, or made now."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _READ_ENVIRONMENT = (
     'for f in /.singularity.d/env/10-*.sh /.singularity.d/env/9*-environment.sh; do if [ -f "$f" ]; then . "$f"; fi; '
     "done; unset f"
 )
-"""Before a script on a base that was built by a tool like this: what its ``%environment`` sets is in effect."""
+"""Put before a script if the base has such files, so that the base's ``%environment`` is in effect."""
 
 
 @dataclass(frozen=True)
 class PostText:
-    """One step as the definition has it.
+    """One step in the definition.
 
     Attributes:
         text: The script.
-        lines: Where its lines stand in the file.
+        lines: Its line numbers in the file.
         words: The command that runs it.
     """
 
@@ -54,12 +54,12 @@ class PostText:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a step sees of its image besides the tree.
+    """The properties of the image that a step depends on, besides the tree.
 
     Attributes:
-        environment: Of the image's config, ``NAME=value``.
-        reads_scripts: Whether the environment is that of the scripts in the tree.
-        architecture: Of the image.
+        environment: Environment of the image's config, ``NAME=value``.
+        reads_scripts: Whether the scripts in the tree set the environment.
+        architecture: Architecture of the image.
         epoch: SOURCE_DATE_EPOCH.
     """
 
@@ -74,13 +74,13 @@ class PostSteps:
 
     Attributes:
         ran: How many ran.
-        cached: How many were in the store.
+        cached: How many were taken from the store.
 
     Args:
-        runner: Runs those that the store lacks.
-        store: Has notes and layers.
+        runner: Runs the steps that the store lacks.
+        store: Provides notes and layers.
         source: Name of the definition file, for messages.
-        output: Gets what scripts print.
+        output: Gets the output of scripts.
     """
 
     def __init__(self, runner: StepRunner, store: Store, source: str, output: Callable[[bytes], None]) -> None:
@@ -96,11 +96,11 @@ class PostSteps:
         self.cached = 0
 
     def apply(self, steps: Sequence[PostText], tree: StageTree, around: Surroundings) -> bytes:
-        """Put the layers of all steps over a tree; return what they wrote to ``$APPTAINER_LABELS``.
+        """Apply the layers of all steps to a tree; return what they wrote to ``$APPTAINER_LABELS``.
 
         Raises:
             StepError: A script failed.
-            SifmakeError: It cannot be run.
+            SifmakeError: A script cannot be run.
         """
         labels, snapshot = b"", b""
         for number, step in enumerate(steps):
@@ -203,14 +203,14 @@ class PostSteps:
         command = f" after `{one_line(shown)}`" if shown else ""
         full = ", and the disk is full" if result.full else ""
         what = f"the script ended with exit status {result.status}{command}{full}"
-        hint = f"what it printed is in {log}"
+        hint = f"its output is in {log}"
         if result.kept:
             root = "" if os.geteuid() == 0 else "unshare --user --map-root-user "
             hint += f"; a shell in its tree: {root}chroot {quote(str(result.kept))} /bin/sh"
         return StepError(what, where=f"{self._source}:{line}: %post", hint=hint)
 
     def _refuse_secrets(self, result: StepResult, pack: Pack) -> None:
-        """Fail if the layer, the labels or the state of the shell hold a secret; then nothing is kept."""
+        """Fail, and keep nothing, if the layer, the labels or the state of the shell contain a secret."""
         secrets = self._settings.secrets
         if not secrets:
             return
@@ -224,13 +224,13 @@ class PostSteps:
         key = pack_key(pack.meta.diff_id, pack.codec)
         pack.close()
         self._store.packs.drop(key)
-        hint = f"remove it in the same step, or do not write it: /run/secrets/{name} is there while %post runs"
-        what = f"%post has left the secret {name!r} in {where}; nothing is kept"
+        hint = f"remove it in the same step, or read it from /run/secrets/{name}, which exists only while %post runs"
+        what = f"%post left the secret {name!r} in {where}; nothing was kept"
         raise StepError(what, where=self._source, hint=hint)
 
 
 def _with_environment(text: str, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Return a script and its command so that the environment of the base is read first; no line moves."""
+    """Return a script and its command so that the environment of the base is read first, without moving lines."""
     from sifmake.rootless.script import is_shell
 
     if is_shell(words):

@@ -30,8 +30,8 @@ class PullRequest:
     Attributes:
         uri: The image.
         target: The SIF file; replaced when the new one is finished.
-        platform: What the image is to run on.
-        demanded: Whether somebody asked for this platform: then a finished SIF file of another one is refused.
+        platform: The platform of the image.
+        demanded: Whether the user asked for this platform, so that a SIF file for another one is refused.
         compression: ``gzip`` or ``zstd``.
         plain_http: Whether to use plain HTTP for the registry.
         auth_file: File with registry credentials in Docker's format.
@@ -87,7 +87,7 @@ def _pull_signed(builder: Builder, uri: Uri, request: PullRequest, configuration
 
 
 def _fetch(builder: Builder, uri: Uri, request: PullRequest) -> None:
-    """Fetch a prebuilt SIF file, and let the store have a copy for runs without a network."""
+    """Download a prebuilt SIF file, and keep a copy in the store for runs without a network."""
     from sifmake.builder.fetch_sif import fetch_whole
     from sifmake.builder.kept_copy import keep_copy
     from sifmake.builder.older_sifs import older_file, older_of_name
@@ -105,7 +105,7 @@ def _fetch(builder: Builder, uri: Uri, request: PullRequest) -> None:
 
 
 def _pull_layers(builder: Builder, uri: Uri, request: PullRequest, known_as: Path | None = None) -> SifSummary:
-    """Build the file of a request; messages name the one that the user asked for."""
+    """Build the file of a request; messages name the target that the user asked for."""
     from sifmake.builder.name_meanings import keep_meaning, sif_key
 
     source = builder.open_source(uri, request.compression)

@@ -67,7 +67,10 @@ def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configu
             return _at_hand(builder, uri)
         return fetch_stored(builder, uri, host_platform()) if uri.is_sif else _of_layers(builder, uri)
     except OSError as error:
-        from sifmake.places import store_place, tell_place  # only here: what is in the store starts at once
+        from sifmake.places import (
+            store_place,
+            tell_place,
+        )  # imported only here, because images in the store start without it
 
         tell_place(error, store_place(builder.store.root))
         raise
@@ -101,15 +104,15 @@ def _built(builder: Builder, source: Source, manifest_digest: str) -> Found:
 
 
 def fetch_stored(builder: Builder, uri: Uri, platform: Platform) -> Found:
-    """Return a prebuilt SIF file that a registry or server has; without a digest it is fetched every time.
+    """Return a prebuilt SIF file from a registry or server; without a digest it is downloaded every time.
 
     Args:
-        builder: Has the store.
+        builder: Provides the store.
         uri: The file.
-        platform: Which one of an index of SIF files.
+        platform: The platform to choose from an index of SIF files.
 
     Raises:
-        SourceError: It cannot be fetched.
+        SourceError: The file cannot be downloaded.
     """
     from sifmake.builder.fetch_sif import fetch_whole
     from sifmake.builder.older_sifs import older_of_name
@@ -130,7 +133,7 @@ def fetch_stored(builder: Builder, uri: Uri, platform: Platform) -> Found:
 
 
 def key_of_file(uri: Uri, digest: str | None) -> str:
-    """Return the key of a prebuilt SIF file: by what its source says of it, else by where it comes from."""
+    """Return the key of a prebuilt SIF file: from the digest given by its source, else from its URI."""
     return sif_key(digest or f"sha256:{hashlib.sha256(uri.given.encode()).hexdigest()}")
 
 

@@ -49,7 +49,7 @@ def _settings_name() -> str:
 
 
 def refuse_unsigned_kind(uri: Uri) -> None:
-    """Refuse an image that cannot be signed, before it is pulled: its SIF file would have no signature."""
+    """Refuse an image before it is pulled if its SIF file cannot be signed."""
     from sifmake.errors import SigningError
 
     if not uri.is_sif:
@@ -61,7 +61,7 @@ def refuse_unsigned_kind(uri: Uri) -> None:
 
 
 def open_verified(sif: str, configuration: Configuration, fd: int = -1) -> int:
-    """Open a SIF file, where it is not open yet, and verify it; returns its file descriptor.
+    """Open a SIF file unless it is open, and verify it; return its file descriptor.
 
     Raises:
         SigningError: It does not verify, does not match its lock in the project, or there are no keys.

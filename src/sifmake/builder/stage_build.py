@@ -1,4 +1,4 @@
-"""One stage of a definition file: its base, then layer by layer what its sections make of it."""
+"""Build one stage of a definition file: its base, then a layer for each of its sections."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ if TYPE_CHECKING:
 _LABELS = b".singularity.d/labels.json"
 _SCRIPT, _SHELL = "/.post.script", ("/bin/sh", "-ex")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+\Z")
-"""At the end of a script: a further section below it is not to make it another one."""
+"""Removed at the end of a script, so that a section added after it does not change it."""
 _TEXT_BYTES = 8 << 20
 _LATEST = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """What all stages of a build share.
+    """Data shared by all stages of a build.
 
     Attributes:
-        request: What is built.
+        request: What to build.
         bases: Opens bases.
         maker: Makes layers.
         post: Runs ``%post``.
         host: Runs ``%pre`` and ``%setup``.
-        limits: Bounds on what is read.
-        progress: Where messages go.
-        source_epoch: SOURCE_DATE_EPOCH of the caller; None without.
+        limits: Bounds on input.
+        progress: Receives messages.
+        source_epoch: SOURCE_DATE_EPOCH of the caller; None if it is not set.
     """
 
     request: BuildRequest
@@ -77,14 +77,14 @@ class Workshop:
 
 @dataclass
 class BuiltStage:
-    """A stage that is done.
+    """A finished stage.
 
     Attributes:
-        stage: What was asked for.
-        tree: What it has become.
-        architecture: Of its programs, in Go's spelling; empty where it has none.
+        stage: The stage in the definition.
+        tree: Its tree.
+        architecture: Architecture of its programs, in Go's spelling; empty if it has none.
         labels: All labels.
-        oci_config: Members of ``oci-config.json``; None where there is none.
+        oci_config: Members of ``oci-config.json``; None if there is none.
     """
 
     stage: BuildStage
@@ -100,14 +100,14 @@ def build_stage(
     """Build one stage.
 
     Args:
-        workshop: What all stages share.
+        workshop: Data shared by all stages.
         stage: The stage.
-        tree: Empty; what the stage becomes.
+        tree: An empty tree, which is filled.
         done: Earlier stages by name.
-        text: The definition as it is recorded.
+        text: The definition as recorded in the image.
 
     Raises:
-        SifmakeError: It cannot be built.
+        SifmakeError: The stage cannot be built.
     """
     return _StageBuild(workshop, stage, tree, done).run(text)
 
@@ -198,7 +198,7 @@ class _StageBuild:
         return {name: value for name, value in pairs if isinstance(value, str)}
 
     def _add_apps(self) -> None:
-        """Make a layer of the apps' folders and files, and one of what ``%appfiles`` copies."""
+        """Make a layer of the apps' folders and files, and one of the copies of ``%appfiles``."""
         if not self._stage.apps:
             return
         tree, epoch = self._tree.tree, self._tree.epoch
@@ -219,7 +219,7 @@ class _StageBuild:
         return self._tree.tree.resolve(path, follow_last=False) is not None
 
     def _copy_files(self, *, from_stages: bool) -> None:
-        """Make a layer of what each ``%files`` section copies, from stages or from the host."""
+        """Make a layer of the copies of each ``%files`` section, from stages or from the host."""
         for files in self._stage.files if self._choice.counts("files") else ():
             if bool(files.stage) != from_stages:
                 continue

@@ -1,4 +1,4 @@
-"""Running a step of ``%post`` on a tree, and ``%setup`` beside it: what it changes becomes a layer."""
+"""Run a step of ``%post`` on a tree, or ``%setup`` on the host; its changes become a layer."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from sifmake.steps.unpacked_trees import UnpackedTree
 
 _UNPACKING = 1
-"""Raise it when the same tree would be unpacked otherwise."""
+"""Increase this number when trees are unpacked differently."""
 _SHOWN = 16
 """Characters of a key in the name of a log."""
 _MOST_LAYERS = 30
-"""Layers over an unpacked tree; the kernel takes some hundreds, and each makes looking up slower."""
+"""Most layers over an unpacked tree; the kernel accepts some hundreds, but each makes lookups slower."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """What is to run.
+    """A script to run.
 
     Attributes:
         text: The script.
         words: The command that runs it.
-        environment: All variables that it gets.
+        environment: All its environment variables.
         epoch: Seconds since 1970 to which later times are set back.
-        snapshot: State of the shell that the step before has left.
+        snapshot: State of the shell after the step before.
         carries: Whether the next step needs the state of the shell.
-        on_host: Whether it sees the host and not the tree: ``%setup``.
+        on_host: Whether it sees the host instead of the tree, as ``%setup`` does.
     """
 
     text: str
@@ -60,19 +60,19 @@ class Script:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step has left.
+    """The result of a step.
 
     Attributes:
         pack: The layer; None if the script failed.
         status: Exit status of the script.
-        line: Number of the line in the script that ran last, from 1; 0 where nothing tells.
-        command: What ran last, as the shell has printed it.
+        line: Number of the line in the script that ran last, from 1; 0 if unknown.
+        command: The command that ran last, as printed by the shell.
         labels: What it wrote to ``$APPTAINER_LABELS``.
         snapshot: State of the shell at its end.
-        ended: Whether the script has ended itself.
-        faked: What happened that the layer cannot hold.
+        ended: Whether the script called ``exit 0``.
+        faked: What the layer cannot store.
         full: Whether the disk was full when it failed.
-        kept: Folder with the tree of a script that failed, if it was to stay.
+        kept: Folder with the tree of a failed script, if it is kept.
     """
 
     pack: Pack | None
@@ -89,12 +89,12 @@ class StepResult:
 
 @dataclass
 class StepRunner:
-    """Runs steps of one build.
+    """Runs the steps of one build.
 
     Attributes:
-        settings: How.
+        settings: How steps run.
         maker: Makes the layers.
-        progress: Where output and messages go.
+        progress: Receives output and messages.
     """
 
     settings: StepSettings
@@ -104,12 +104,12 @@ class StepRunner:
 
     @cached_property
     def trees(self) -> UnpackedTrees:
-        """Unpacked trees, in a folder that is made when the first step runs."""
+        """Unpacked trees, in a folder that is created when the first step runs."""
         return UnpackedTrees(UnpackedTrees.usual_folder(self.settings.tmpdir))
 
     @cached_property
     def scratch(self) -> Path:
-        """A folder for what running steps write."""
+        """A folder for the files of running steps."""
         return self._held.enter_context(self.trees.scratch(shutil.rmtree))
 
     @cached_property
@@ -134,15 +134,15 @@ class StepRunner:
         return self.choice.mode
 
     def run(self, script: Script, tree: StageTree, output: Callable[[bytes], None]) -> StepResult:
-        """Run a script and make a layer of what it changed.
+        """Run a script and make a layer of its changes.
 
         Args:
-            script: What runs.
-            tree: What it runs on; the layer is not put over it.
-            output: Gets what it prints.
+            script: The script.
+            tree: The tree to run on; the layer is not applied to it.
+            output: Gets its output.
 
         Raises:
-            SifmakeError: It cannot be run, or its layer cannot be made.
+            SifmakeError: The script cannot be run, or its layer cannot be made.
         """
         from sifmake.rootless.post import run_post
         from sifmake.rootless.request import Bind, PostRequest
@@ -180,16 +180,16 @@ class StepRunner:
         return StepResult(pack, 0, 0, "", labels, snapshot, ended, faked)
 
     def _keep(self, folder: Path) -> Path:
-        """Move the tree of a failed step out of what is removed with the build."""
+        """Move the tree of a failed step out of the folder that is removed after the build."""
         return folder.rename(self.trees.folder / folder.name)
 
     @contextmanager
     def logged(self, key: str, output: Callable[[bytes], None]) -> Iterator[tuple[Path, Callable[[bytes], None]]]:
-        """Give a log, and what writes to it and to ``output``; it stays if the block ends by an error.
+        """Provide a log, and a function that writes to it and to ``output``; the log is kept if the block fails.
 
         Args:
-            key: Of the step.
-            output: Gets the same.
+            key: Key of the step.
+            output: Gets the same output.
 
         Raises:
             OSError: The log cannot be written.
@@ -213,7 +213,7 @@ class StepRunner:
 
     @contextmanager
     def _unpacked(self, tree: StageTree) -> Iterator[list[Path]]:
-        """Give the folders that an overlay is made of, the highest first."""
+        """Provide the folders of an overlay, highest first."""
         with ExitStack() as held:
             count = self._known_below(tree)
             try:
@@ -227,7 +227,7 @@ class StepRunner:
             yield lowers
 
     def _known_below(self, tree: StageTree) -> int:
-        """Return how many layers, from below, are unpacked already; all of them if it is none, or too few."""
+        """Return how many of the lowest layers are unpacked already; all of them if none or too few are."""
         most = len(tree.packs)
         for count in range(most, max(tree.base_layers, most - _MOST_LAYERS) - 1, -1):
             if self.trees.has(self._key(tree, count)):
@@ -282,7 +282,7 @@ def unpacked_place() -> Place:
 
 
 def remove_unpacked(age: float) -> list[UnpackedTree]:
-    """Remove unpacked trees that no build uses and none has used for that many seconds; return them."""
+    """Remove unpacked trees that are not in use and were unused for that many seconds; return them."""
     from sifmake.rootless.request import Mode
     from sifmake.rootless.unpacking import remove_tree
 
@@ -296,7 +296,7 @@ def remove_unpacked(age: float) -> list[UnpackedTree]:
 
 
 class _GoneError(Exception):
-    """A tree that was there is not there any more."""
+    """A tree has disappeared."""
 
 
 def _hex(digest: str) -> str:

@@ -59,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-cache-steps", action="store_true", help="run every step of %%post again")
     parser.add_argument(
-        "--allow-host-sections", action="store_true", help="let %%pre and %%setup run, outside of the image"
+        "--allow-host-sections", action="store_true", help="let %%pre and %%setup run, outside the image"
     )
     parser.add_argument(
         "--clean", action="append", default=[], metavar="NAME[,...]", help="leave out caches of apt, dnf, conda, pip"

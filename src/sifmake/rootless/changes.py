@@ -39,7 +39,7 @@ class Change(NamedTuple):
         owner: User and group.
         xattrs: Extended attributes, sorted.
         opaque: Whether the folder hides everything that was below it.
-        device: What a file stands for that could not be made.
+        device: The device node that a file stands for, because it could not be created.
         noted: Whether the owner was noted, because it cannot be real.
     """
 
@@ -93,11 +93,11 @@ class Changes:
                 yield change
 
     def _was_there(self, path: bytes) -> bool:
-        """Whether there was something of that path before."""
+        """Whether the path existed before."""
         raise NotImplementedError
 
     def _with_group_of(self, folder: Change, change: Change) -> Change:
-        """Give what was made in a setgid folder the folder's group, where the kernel could not."""
+        """Give a new file in a setgid folder the folder's group, if the kernel could not."""
         mode = folder.status.st_mode if folder.status else 0
         inherits = self.inherits and mode & stat.S_ISGID and folder.owner[1]
         if not inherits or change.noted or not change.status or self._was_there(change.path):
