@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -490,3 +492,67 @@ def test_a_mirror_sends_what_it_has(rig, has):
             assert all("range" in request.headers for request in mirror.asked("GET", BLOB))
         if has == "no recipe":
             assert [request.headers.get("range") for request in mirror.asked("GET", BLOB)] == [None]
+
+
+class Crowd:
+    """Lets requests for parts take a moment, and counts how many there are at the same time."""
+
+    def __init__(self, ignored_from: int = 1000) -> None:
+        self.most = self._now = self._number = 0
+        self._ignored_from = ignored_from
+        self._lock = threading.Lock()
+
+    def __call__(self, request):
+        if "range" not in request.headers:
+            return None
+        with self._lock:
+            self._now += 1
+            self._number += 1
+            self.most = max(self.most, self._now)
+            ignored = self._number > self._ignored_from
+        time.sleep(0.02)
+        with self._lock:
+            self._now -= 1
+        return Answer(200, SCATTERED) if ignored else request.served()
+
+
+def scattered(data: bytes) -> bytes:
+    """Change a byte each 200 kB."""
+    changed = bytearray(data)
+    for place in range(300_000, len(data), 200_000):
+        changed[place] ^= 1
+    return bytes(changed)
+
+
+SCATTERED = scattered(OLD)
+
+
+@pytest.mark.parametrize("ignored_from", [1000, 1, 5])
+def test_small_parts_are_on_their_way_at_the_same_time_but_for_the_first(rig, ignored_from):
+    rig.registry.on("GET", digest_bytes(SCATTERED), crowd := Crowd(ignored_from), first=True)
+    (rig.folder / "new.sif").write_bytes(SCATTERED)
+    rig.push()
+    listener = Listener()
+    source = open_sif_source(f"oras://{rig.reference.familiar}", settings(progress=listener, older=(rig.open_old,)))
+    rig.registry.log.clear()
+    assert source.fetch(rig.folder / "out.sif") == digest_bytes(SCATTERED)
+    source.close()
+    asked = rig.registry.asked("GET", digest_bytes(SCATTERED))
+    if ignored_from == 1000:
+        assert len(asked) > 10
+        assert 1 < crowd.most <= 4
+    else:
+        assert len(asked) <= ignored_from + 4 + 1, "those under way, and the complete file"
+    assert listener.warnings == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("part")]
+
+
+def test_an_older_file_that_is_much_larger_is_not_read(rig):
+    rig.push()
+    with rig.target.open("ab") as file:
+        file.truncate(5 * len(NEW))
+    source = open_sif_source(f"oras://{rig.reference.familiar}", settings(older=(rig.open_old,)))
+    rig.registry.log.clear()
+    assert source.fetch(rig.folder / "out.sif") == BLOB
+    source.close()
+    assert [request.headers.get("range") for request in rig.registry.asked("GET", BLOB)] == [None]

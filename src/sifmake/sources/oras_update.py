@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LimitError, SifError, SifmakeError, SourceError
 from sifmake.registry.part_reader import NoPartsError
+from sifmake.sources.parts_ahead import AHEAD, PartsAhead
 from sifmake.sources.recipe_referrer import find_recipe
 from sifmake.sources.sif_file import write_sif
 from sifmake.sources.sif_update import plan_update
+from sifmake.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from sifmake.sources.sif_update import Update
 
 _WHOLE = "the complete file is fetched"
+_MOST_TIMES = 4
+"""How many times larger an older file may be: all of it is read, and only so much can be of use."""
 
 
 def update_sif(client: RegistryClient, settings: SourceSettings, layer: Descriptor, subject: str, path: Path) -> str:
@@ -65,6 +69,8 @@ def _plan(recipe: Recipe, older: Iterable[int]) -> Update | None:
     """Return an update from the first file from which one pays."""
     for fd in older:
         try:
+            if os.fstat(fd).st_size > _MOST_TIMES * recipe.size:
+                continue
             update = plan_update(recipe, fd)
         except (SifError, OSError):  # it need not be a SIF file, nor readable, to be replaced
             continue
@@ -75,11 +81,12 @@ def _plan(recipe: Recipe, older: Iterable[int]) -> Update | None:
 
 def _write(client: RegistryClient, settings: SourceSettings, layer: Descriptor, update: Update, path: Path) -> str:
     task = settings.progress.task(path.name, layer.size)
-    pieces = update.pieces(client.part_reader(layer))
     try:
-        written = write_sif(
-            path, lambda _: next(pieces, b""), task, limit=settings.limits.layer_bytes, expected=layer.digest
-        )
+        with Threads(AHEAD, "part", client.close) as threads:
+            parts = PartsAhead(client.part_reader(layer), update.parts, threads)
+            with closing(update.pieces(parts)) as pieces:
+                limit = settings.limits.layer_bytes
+                written = write_sif(path, lambda _: next(pieces, b""), task, limit=limit, expected=layer.digest)
     except NoPartsError as error:
         task.finish("no parts, fetched as a whole")
         settings.progress.info(f"{error}: {_WHOLE}")
@@ -90,7 +97,5 @@ def _write(client: RegistryClient, settings: SourceSettings, layer: Descriptor, 
         task.finish("wrong bytes, fetched again")
         settings.progress.warning(f"the update from an older version failed ({error}): {_WHOLE}")
         return ""
-    finally:
-        pieces.close()
     settings.progress.info(f"{path.name}: {update.fetched} of {layer.size} bytes fetched, the rest was at hand")
     return written

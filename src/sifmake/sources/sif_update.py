@@ -16,7 +16,7 @@ from sifmake.sources.recipe_cuts import cut_sif
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
-    from sifmake.registry.part_reader import PartReader
+    from sifmake.sources.parts_ahead import PartsAhead
     from sifmake.sources.recipe import Recipe
 
 _NEAR = 64 << 10
@@ -65,10 +65,18 @@ class Update(NamedTuple):
     @property
     def fetched(self) -> int:
         """Bytes that are fetched."""
-        return sum(step.size for step in self.steps if step.is_fetched)
+        return sum(size for _, size in self.parts)
 
-    def pieces(self, parts: PartReader) -> Generator[bytes]:
+    @property
+    def parts(self) -> list[tuple[int, int]]:
+        """Offset and size of what is fetched, in order."""
+        return [(step.start, step.size) for step in self.steps if step.is_fetched]
+
+    def pieces(self, parts: PartsAhead) -> Generator[bytes]:
         """Yield the bytes of the new file.
+
+        Args:
+            parts: Brings :attr:`parts`.
 
         Raises:
             IntegrityError: The older file became shorter or unreadable.
@@ -76,7 +84,7 @@ class Update(NamedTuple):
             RegistryError: There is no answer.
         """
         for step in self.steps:
-            yield from parts.read(step.start, step.size) if step.is_fetched else self._copied(step)
+            yield from parts.take() if step.is_fetched else self._copied(step)
 
     def _copied(self, step: Step) -> Iterator[bytes]:
         for done in range(0, step.size, READ_SIZE):
