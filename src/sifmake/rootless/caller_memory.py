@@ -19,6 +19,8 @@ _LONGEST = 4096
 _PAGE = 4096
 _FIRST_READ = 256
 _libc = ctypes.CDLL(None, use_errno=True)
+_read_memory = _libc.process_vm_readv
+_until_zero = ctypes.string_at
 
 
 class _Piece(ctypes.Structure):
@@ -31,7 +33,8 @@ class CallerMemory:
     """Reads and writes the memory of processes."""
 
     def __init__(self) -> None:
-        self._buffer = ctypes.create_string_buffer(_LONGEST)
+        self._buffer = ctypes.create_string_buffer(_LONGEST + 1)
+        self._start = ctypes.addressof(self._buffer)
         self._here, self._there = _Piece(ctypes.addressof(self._buffer), _LONGEST), _Piece(0, 0)
         self._here_pointer, self._there_pointer = ctypes.byref(self._here), ctypes.byref(self._there)
 
@@ -41,12 +44,13 @@ class CallerMemory:
         while len(found) < _LONGEST:
             size = min(_FIRST_READ if not found else _LONGEST, _PAGE - address % _PAGE)
             self._there.base, self._there.size = address, size
-            got = _libc.process_vm_readv(pid, self._here_pointer, 1, self._there_pointer, 1, 0)
-            part = self._buffer.raw[: check(got, "process_vm_readv")]
-            found, end, _ = (found + part).partition(b"\0")
-            if end:
+            got = check(_read_memory(pid, self._here_pointer, 1, self._there_pointer, 1, 0), "process_vm_readv")
+            self._buffer[got] = b"\0"
+            part = _until_zero(self._start)
+            found += part
+            if len(part) < got:
                 return found
-            address += len(part)
+            address += got
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
     def numbers(self, pid: int, address: int, count: int) -> tuple[int, ...]:
@@ -54,7 +58,7 @@ class CallerMemory:
         if not 0 <= count <= _LONGEST // 4:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._there.base, self._there.size = address, count * 4
-        got = _libc.process_vm_readv(pid, self._here_pointer, 1, self._there_pointer, 1, 0)
+        got = _read_memory(pid, self._here_pointer, 1, self._there_pointer, 1, 0)
         return struct.unpack(f"={count}I", self._buffer.raw[: check(got, "process_vm_readv")])
 
     def write(self, pid: int, address: int, data: bytes) -> None:

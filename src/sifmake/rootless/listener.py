@@ -76,8 +76,8 @@ class Listener:
         # Running both sides on one processor saves a third of the time (Linux 6.6).
         ctypes.CDLL(None).ioctl(fd, ctypes.c_ulong(_SET_FLAGS), ctypes.c_ulong(1))
 
-    def receive(self) -> Call | None:
-        """Return a waiting call; None if it no longer waits."""
+    def receive(self) -> tuple[int, ...] | None:
+        """Return a waiting call in the kernel's form; None if it no longer waits."""
         self._notice[:] = self._empty
         try:
             fcntl.ioctl(self._fd, _RECEIVE, self._notice)
@@ -85,18 +85,27 @@ class Listener:
             if error.errno in _GONE:
                 return None
             raise
-        number, pid, _, call, kind, _, *arguments = _NOTICE.unpack_from(self._notice)
+        return _NOTICE.unpack_from(self._notice)
+
+    def call(self, notice: tuple[int, ...]) -> Call:
+        """Return a call as a value with names."""
+        number, pid, _, call, kind, _, *arguments = notice
         names, table = self._kinds[kind]
         short = call in table.old_owners.values()
         return Call(number, pid, names.get(call, ""), arguments, short, table.stat_size, table.stat_owner)
 
     def reply(self, call: Call, answer: Answer) -> None:
         """Answer a call."""
-        if answer.sent:
-            return
-        data = _ANSWER.pack(call.number, answer.value, -answer.error, _GO_ON if answer.go_on else 0)
+        if not answer.sent:
+            self._send(_ANSWER.pack(call.number, answer.value, -answer.error, _GO_ON if answer.go_on else 0))
+
+    def go_on(self, notice: tuple[int, ...]) -> None:
+        """Let the kernel go on with a call."""
+        self._send(_ANSWER.pack(notice[0], 0, 0, _GO_ON))
+
+    def _send(self, data: bytes) -> None:
         try:
-            fcntl.ioctl(self._fd, _SEND, bytearray(data))
+            fcntl.ioctl(self._fd, _SEND, data)
         except OSError as error:
             if error.errno not in _GONE:
                 raise

@@ -27,6 +27,19 @@ _NOFOLLOW, _EMPTY_PATH, _SYNC = 0x100, 0x1000, 0x6000
 _EXCHANGE = 2
 _NOBODY, _NOBODY_16 = 0xFFFFFFFF, 0xFFFF
 _STATX_OWNER = 20
+_FIRST = 6
+"""Place of the first argument in a notice."""
+_PLACES = {
+    "stat": (_FIRST, 0),
+    "lstat": (_FIRST, 0),
+    "fstat": (-1, 0),
+    "newfstatat": (_FIRST + 1, _FIRST + 3),
+    "statx": (_FIRST + 1, _FIRST + 2),
+}
+"""Places of path and flags in a notice, for calls that ask for owners."""
+_MOST_FILES = 1 << 30
+"""Above, an argument is no file descriptor but AT_FDCWD."""
+_DELETED = b" (deleted)"
 _SPECIAL = (b"", b".", b"..")
 _ROOT = (0, 0)
 _MOST_FAKED = 100
@@ -79,6 +92,27 @@ class OwnerAnswers:
         self._memory = memory
         self._files = files
         self._names = _Names(names)
+        calls = tables()[0].calls
+        kind = tables()[0].word
+        self._places = {(kind, calls[name]): place for name, place in _PLACES.items() if name in calls}
+
+    def is_plain(self, notice: tuple[int, ...]) -> bool:
+        """Whether a call asks for the owner of a file whose name says that none is noted: nearly all do.
+
+        Says the same as :meth:`tell_state`, in a tenth of the time, of the calls that there are most of.
+        """
+        place = self._places.get((notice[4], notice[3]))
+        if place is None:
+            return False
+        path, flags = place
+        try:
+            if path < 0 or (flags and notice[flags] & _EMPTY_PATH and notice[_FIRST] < _MOST_FILES):
+                name = self._files.name_of(notice[1], notice[_FIRST])
+            else:
+                name = self._memory.text(notice[1], notice[path]).rpartition(b"/")[2]
+        except OSError:
+            return True  # the kernel fails, too
+        return name not in self._names and name not in _SPECIAL and not name.endswith(_DELETED)
 
     def note_new(self, pid: int, fd: int, name: bytes, owner: tuple[int, int]) -> None:
         """Note the owner of a file that was created here."""
@@ -235,7 +269,7 @@ def _plain_state(fd: int, size: int) -> bytes:
 
 def _last(path: bytes) -> bytes:
     """Return the last component of a path, without the kernel's suffix for deleted files."""
-    return path.rpartition(b"/")[2].removesuffix(b" (deleted)")
+    return path.rpartition(b"/")[2].removesuffix(_DELETED)
 
 
 def signed(number: int) -> int:

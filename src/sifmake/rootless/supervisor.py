@@ -53,10 +53,15 @@ class Supervisor:
         }
 
     def answer_one(self) -> None:
-        """Answer a waiting call."""
-        call = self._listener.receive()
-        if call:
-            self._listener.reply(call, self._answer(call))
+        """Answer a call that waits."""
+        notice = self._listener.receive()
+        if not notice:
+            return
+        if self._owners.is_plain(notice):
+            self._listener.go_on(notice)
+            return
+        call = self._listener.call(notice)
+        self._listener.reply(call, self._answer(call))
 
     def faked(self) -> list[str]:
         """Return what was reported as done but was not."""
