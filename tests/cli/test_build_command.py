@@ -1,6 +1,7 @@
 """The command line of `build`: words, secrets, and what is printed."""
 
 import json
+import shlex
 
 import pytest
 
@@ -30,13 +31,17 @@ def test_what_was_built_is_printed_as_json(tmp_path, monkeypatch, capfd):
         ("--secret id=a a.sif root.tar", "id=NAME,src=FILE"),
         ("there.sif root.tar", "already exists; use --force"),
         ("a.sif missing.def", "missing.def: there is no such file or folder"),
+        ("--force root.tar root.tar", "root.tar: the output file is what is built from"),
+        ("--force root.tar ./root.tar", "root.tar: the output file is what is built from"),
+        ("a.sif ''", "what to build from is an empty word"),
+        ("--force '' root.tar", "the output file is an empty word"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, monkeypatch, capfd, words, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "root.tar").write_bytes(root_tar("etc"))
     (tmp_path / "there.sif").touch()
-    assert main(["-q", "build", *words.split()]) in (1, 2)
+    assert main(["-q", "build", *shlex.split(words)]) in (1, 2)
     error = capfd.readouterr().err
     assert said in error
     assert error.count("\n") == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from sifmake.api.common import REPLACE_HINT, StrPath, as_names, as_path, registry_credentials
-from sifmake.errors import TargetExistsError, UsageError
+from sifmake.errors import OutputPathError, TargetExistsError, UsageError
 from sifmake.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -138,6 +138,9 @@ def build(
     arguments = _arguments(options, configuration, told)
     found = read_spec(os.fspath(spec), arguments, configuration.limits)
     _check(found.definition, path, options, told, force=force)
+    if found.image is None and path.is_file() and Path(spec).exists() and path.samefile(spec):
+        what = "the output file is what is built from, so it is not replaced"
+        raise OutputPathError(what, where=str(path), hint="name another output file")
     if found.image is not None and not sandbox:
         return _pulled(found, path, platform, compression, root, told, options)
     request = _request(found.definition, path, options, platform=platform, compression=compression)

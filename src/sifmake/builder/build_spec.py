@@ -47,10 +47,12 @@ def read_spec(word: str, arguments: Mapping[str, str], limits: Limits) -> BuildS
         limits: Bounds on a definition file.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, or the word is empty: that is not the current folder.
         BadReferenceError: It is neither a path nor an image URI.
         DefinitionError: The definition file cannot be understood.
     """
+    if not word:
+        raise UsageError("what to build from is an empty word", hint="is a variable of your script not set?")
     if word.startswith(_BUNDLE_PREFIX):
         return BuildSpec(_bare(word, BUNDLE, word.removeprefix(_BUNDLE_PREFIX)))
     path = Path(word)

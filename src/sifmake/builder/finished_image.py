@@ -99,7 +99,7 @@ def check_sandbox_target(target: Path, *, force: bool) -> None:
         return
     if not force:
         raise TargetExistsError("build target already exists", where=str(target), hint="use --force to replace it")
-    if target.is_symlink() or not (target / _MARK).is_dir():
+    if target.is_symlink() or (target / _MARK).is_symlink() or not (target / _MARK).is_dir():
         what = "this folder is not a sandbox, because it has no folder .singularity.d, and is not replaced"
         raise OutputPathError(what, where=str(target), hint="name another folder")
 

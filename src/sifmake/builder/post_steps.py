@@ -177,7 +177,8 @@ class PostSteps:
         from sifmake.rootless.request import PostRequest
 
         settings = self._settings
-        own = sorted((name, value) for name, _, value in (item.partition("=") for item in around.environment))
+        items = (item.partition("=") for item in around.environment)
+        own = sorted({name: value for name, equals, value in items if equals}.items())
         return StepInputs(
             below=tree.diff_ids,
             text=step.text,

@@ -130,6 +130,8 @@ def _words(words: list[str]) -> tuple[str, str]:
     if len(words) != 2:
         what = "the output file or what to build from is missing" if len(words) < 2 else "too many arguments"
         raise UsageError(what, hint="sifmake build [options] OUT.sif SPEC")
+    if not words[0]:
+        raise UsageError("the output file is an empty word", hint="is a variable of your script not set?")
     return words[0], words[1]
 
 
