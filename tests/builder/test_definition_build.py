@@ -100,6 +100,12 @@ def test_steps_are_found_one_by_one_and_hand_on_the_state_of_the_shell(works):
 
 
 @needs_scripts
+def test_a_shell_that_post_names_hands_on_its_state(works):
+    works.build('%post -c /bin/ash -e\n    A=one\n# sifmake: step\n    echo "$A" > /state\n')
+    assert text_in(works.folder / "out.sif", "/state") == "one\n"
+
+
+@needs_scripts
 def test_two_definitions_on_one_base_share_a_step(works):
     works.build(POST)
     assert counts(works.build(POST + "\n%labels\n    A b\n", "other.sif")) == (0, 1)
@@ -266,6 +272,9 @@ def test_only_a_sandbox_is_replaced(works):
     with pytest.raises(sifmake.SifmakeError, match="not a sandbox"):
         sifmake.build("r.tar", "plain", sandbox=True, force=True)
     assert (works.folder / "plain/mine").exists()
+    (works.folder / "plain/.singularity.d").symlink_to("/etc")
+    with pytest.raises(sifmake.SifmakeError, match="not a sandbox"):
+        sifmake.build("r.tar", "plain", sandbox=True, force=True)
     sifmake.build("r.tar", "boxed", sandbox=True)
     (works.folder / "boxed/etc/old").touch()
     sifmake.build("r.tar", "boxed", sandbox=True, force=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import suppress
 
 import pytest
 
@@ -71,6 +72,24 @@ def test_the_same_state_is_the_same_text(shell):
 
 def test_who_leaves_before_the_end_has_no_state(shell):
     assert shell(b"exit 0")[1] == b""
+
+
+def test_variables_that_were_unset_or_are_not_exported_any_more_do_not_come_back(shell):
+    state = read_state(shell(b"unset TERM HOME; HOME=/there")[1], ENVIRONMENT)
+    done, _ = shell(b'echo "${TERM-none} $HOME"; env', state, carry=False)
+    first, *exported = done.stdout.decode().splitlines()
+    assert first == "none /there"
+    assert [line for line in exported if line.startswith(("HOME", "TERM"))] == []
+
+
+def test_a_removed_folder_is_no_state(shell, tmp_path):
+    """Else the next piece would run in the top folder, perhaps with ``rm -rf *``."""
+    done, state = shell(f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone".encode())
+    assert done.returncode == 0
+    reached = b""
+    with suppress(RootlessError):
+        reached = shell(b"echo reached", read_state(state, ENVIRONMENT), carry=False)[0].stdout
+    assert reached == b""
 
 
 def test_arrays_are_refused():

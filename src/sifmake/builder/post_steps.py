@@ -234,6 +234,6 @@ def _with_environment(text: str, words: tuple[str, ...]) -> tuple[str, tuple[str
     """Return a script and its command so that the environment of the base is read first, without moving lines."""
     from sifmake.rootless.script import is_shell
 
-    if is_shell(words):
+    if is_shell(words) and "-c" not in words:
         return f"{{ set +x; {_READ_ENVIRONMENT}; set -x; }} 2>/dev/null; {text}", words
     return text, ("/bin/sh", "-c", f'{_READ_ENVIRONMENT}; exec "$@"', "sh", *words)

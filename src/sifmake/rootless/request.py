@@ -75,7 +75,7 @@ class PostRequest:
             a step.
     """
 
-    SEMANTICS: ClassVar[int] = 1
+    SEMANTICS: ClassVar[int] = 2
 
     mode: Mode
     lowers: tuple[Path, ...]

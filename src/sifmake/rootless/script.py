@@ -19,6 +19,8 @@ BEFORE, AFTER, LABELS = "/.post.before", "/.post.after", "/.build.labels"
 PARTS = b"----\n"
 """Separates the parts of the state."""
 _SHELLS = frozenset({"sh", "bash", "dash", "ash"})
+_STARTERS = frozenset({"env", "busybox"})
+"""Programs that a shell is started with."""
 _MARK = "{ PS4='+\2${LINENO-}\3 '; } 2>/dev/null;"
 _RESTORE = "{ set +x; } 2>/dev/null; . %s;"
 _STATE = (
@@ -30,8 +32,11 @@ _LONGEST_LINE = 1 << 16
 
 
 def is_shell(words: Sequence[str]) -> bool:
-    """Return whether the command runs a script directly with a shell of the Bourne family."""
-    return words[0].rpartition("/")[2] in _SHELLS and "-c" not in words[1:-1]
+    """Return whether the command runs a script with a shell of the Bourne family, directly or as ``-c "bash -x"``."""
+    if "-c" in words[1:-1]:
+        words = [word for word in words[-1].split()[:-1] if not word.startswith("-")]
+    names = (word.rpartition("/")[2] for word in words)
+    return next((name for name in names if name not in _STARTERS), "") in _SHELLS
 
 
 def with_marks(script: bytes, words: Sequence[str], *, restore: bool, carry: bool) -> bytes:

@@ -53,12 +53,21 @@ def read_state(printed: bytes, environment: Mapping[str, str]) -> bytes:
         raise RootlessError(
             "the shell's state at the end of a step cannot be read", hint="remove the line `# sifmake: step`"
         ) from None
+    if not folder.startswith("/"):
+        raise RootlessError(
+            "the current folder of the shell is removed at the end of a step",
+            hint="change to another one above the line `# sifmake: step`",
+        )
     lines += [f"cd {_quoted(folder[:-1])} || exit", _options(options, flags)]
     return "\n".join([*lines, ""]).encode("latin-1")
 
 
 def _lines(variables: str, exported: set[str], given: Mapping[str, str]) -> Iterator[str]:
-    for name, value in sorted(_assignments(variables)):
+    found = dict(_assignments(variables))
+    for name in sorted(given):  # it is in the environment of the next piece as well
+        if _NAME.fullmatch(name) and not _OWN.fullmatch(name) and not (name in found and name in exported):
+            yield f"unset {name}"
+    for name, value in sorted(found.items()):
         if _OWN.fullmatch(name) or (_FROM_OUTSIDE.fullmatch(name) and given.get(name) == value):
             continue
         if value is None:
