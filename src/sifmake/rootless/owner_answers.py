@@ -38,7 +38,7 @@ _PLACES = {
 }
 """Places of path and flags in a notice, for calls that ask for owners."""
 _MOST_FILES = 1 << 30
-"""Above, an argument is no file descriptor but AT_FDCWD."""
+"""From here on an argument is not a file descriptor but AT_FDCWD."""
 _DELETED = b" (deleted)"
 _SPECIAL = (b"", b".", b"..")
 _ROOT = (0, 0)
