@@ -136,7 +136,7 @@ def test_what_others_call_pulls(
     [
         ("build -u out {uri}", "--update is not supported; name a new target"),
         ("build out.sif recipe.def", "recipe.def: there is no such file or folder"),
-        ("build {uri}", "the output file or what to build from is missing"),
+        ("build {uri}", "the output file or the source is missing"),
         ("pull --docker-login x.sif {uri}", "cannot ask for the password: no terminal"),
         ("pull --docker-username me x.sif {uri}", "--docker-password is missing"),
         ("pull --docker-host tcp://x x.sif {uri}", "DOCKER_HOST"),

@@ -262,7 +262,7 @@ def test_a_server_that_does_not_send_parts_gets_one_whole_request(rig, name):
     asked = rig.registry.asked("GET", BLOB)
     assert len(asked) == (1 if name == "ignored" else 2), "an answer with the complete file is taken as it is"
     assert result.listener.warnings == []
-    assert any("the complete file is fetched" in text for text in result.listener.infos)
+    assert any("the complete file will be downloaded" in text for text in result.listener.infos)
 
 
 @pytest.mark.parametrize("cut", [0, 1000, 100_000])
@@ -382,7 +382,7 @@ def test_an_artifact_that_is_not_the_files_recipe_is_not_used(rig, change):
     result = rig.fetch()
     assert is_whole(result)
     assert result.parts == 0
-    assert any("the complete file is fetched" in text for text in result.listener.infos)
+    assert any("the complete file will be downloaded" in text for text in result.listener.infos)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class BuildOptions(TypedDict, total=False):
         allow_host_sections: Whether ``%pre`` and ``%setup`` may run, on this machine (no).
         privileged_post: Whether ``%post`` keeps all capabilities if root builds (no).
         keep_failed: Whether the tree of a failed script is kept; the error says where (no).
-        clean: Profiles of what ``%post`` need not leave: ``apt``, ``dnf``, ``conda``, ``pip`` (none).
+        clean: Profiles of files of ``%post`` to leave out: ``apt``, ``dnf``, ``conda``, ``pip`` (none).
         tmpdir: Folder on a local disk for unpacked trees (``$SIFMAKE_TMPDIR``, ``$TMPDIR``, ``/var/tmp``).
         plain_http: Whether to use plain HTTP for registries (no).
         auth_file: File with registry credentials in Docker's format, instead of the usual files.
@@ -117,7 +117,7 @@ def build(
         compression: Compression of the squashfs blocks.
         force: Whether an existing target is replaced, once the new one is finished (a folder only if it is a sandbox),
             and help and labels of a definition replace those of its base.
-        root: Folder whose ``sifmake.yaml`` says which store, registries, limits and key are used; it need not have one.
+        root: Folder whose ``sifmake.yaml``, if there is one, sets the store, registries, limits and key.
         progress: Gets messages and the progress of each layer.
         options: See :class:`BuildOptions`.
 
@@ -231,7 +231,7 @@ def _step_settings(options: BuildOptions) -> StepSettings:
 
     network = options.get("network", "host")
     if network not in ("host", "none"):
-        raise UsageError(f"there is no network {network!r}", hint="host or none")
+        raise UsageError(f"unknown network {network!r}", hint="host or none")
     return StepSettings(
         network=network,
         binds=tuple(_bind(text) for text in options.get("binds", ())),

@@ -1,4 +1,4 @@
-"""Definition files: what is wrong in them."""
+"""Find mistakes in definition files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def lint(path: StrPath, build_args: Mapping[str, str] | None = None) -> tuple[LintFinding, ...]:
-    """Return what is wrong in a definition file, and what would surprise its author, in the order of its lines.
+    """Return the errors of a definition file, and things that would surprise its author, in the order of its lines.
 
     Args:
         path: The file.
-        build_args: Values of variables, as ``--build-arg`` gives them.
+        build_args: Values of variables, as with ``--build-arg``.
 
     Raises:
         DefinitionError: The file cannot be read.

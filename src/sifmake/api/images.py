@@ -181,7 +181,7 @@ def push(
         uri: Destination: ``oras://REGISTRY/NAME[:TAG]``.
         plain_http: Whether to use plain HTTP for the registry.
         auth_file: File with registry credentials in Docker's format, instead of the usual files.
-        recipe: Whether to store a recipe beside the file, so that later pulls fetch only what changed.
+        recipe: Whether to store a recipe with the file, so that later pulls download only what changed.
         root: Folder whose ``sifmake.yaml`` sets registries and limits.
         progress: Gets messages and the progress of the upload.
 
@@ -267,16 +267,17 @@ def inspect_image(
     root: StrPath = ".",
     progress: Progress | None = None,
 ) -> Inspection:
-    """Return what a SIF file of an image will say about itself, from manifest and config: no layer is fetched.
+    """Preview the attributes of an image's SIF file from manifest and config, without downloading a layer.
 
-    What only files of the layers hold is missing: help text, apps, scripts of an image that was a SIF file before.
+    Attributes that come from files in the layers are missing: help text, apps, scripts of an image that was a SIF file
+    before.
 
     Args:
         uri: The image, as for :func:`pull`, but not a finished SIF file.
         platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]``; empty for this machine's.
-        plain_http: Whether the registry may be asked without TLS.
-        auth_file: Registry credentials in Docker's form, instead of the usual files.
-        root: Folder whose ``sifmake.yaml`` says which store, registries and limits are used.
+        plain_http: Whether to use plain HTTP for the registry.
+        auth_file: File with registry credentials in Docker's format, instead of the usual files.
+        root: Folder whose ``sifmake.yaml`` sets the store, registries and limits.
         progress: Gets messages.
 
     Raises:

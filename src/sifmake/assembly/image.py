@@ -1,4 +1,4 @@
-"""Writing a SIF file: small objects, superblock, copied data, tables; hashed on the way to the disk."""
+"""Write a SIF file: small objects, superblock, copied data, tables; hashed while it is written."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class SifSummary:
         size: Bytes of the file.
         objects: Hex SHA-256 of each object's data by its number.
         architecture: The architecture in the header.
-        warnings: Warnings about things that squashfs cannot hold and that were changed or left out.
+        warnings: Warnings about things that squashfs cannot store and that were changed or left out.
     """
 
     size: int
@@ -124,7 +124,7 @@ def write_sif(
         atomic_write(target, 0o777) as file,
         PatchMaker(codec, workers, spool, store) as patches,
         Threads(4) as threads,
-        naming(target),  # the last: patches, which are written meanwhile, would take its errors for theirs
+        naming(target),  # synced last, because patches written meanwhile would take its errors for theirs
     ):
         return _Writer(file, contents, codec, workers, threads, task).write(spool, patches)
 
@@ -144,7 +144,7 @@ class _Writer:
         contents, submit = self.contents, self.threads.submit
         at = _lay_out(contents, 0).offsets[len(contents.before)]
         data, tails = plan_packs(contents.tree, contents.packs)
-        # The places of the packs' bytes are known, so the kernel can copy them while we work on the rest.
+        # The places of the packs' bytes are known, so the kernel can copy them while the rest is prepared.
         end, taken = data.end, len(data.extents)
         check_open_file(self.file.fileno(), end)
         syncs = [BackgroundSync(self.workers, SYNC_BYTES) for _ in range(2)]

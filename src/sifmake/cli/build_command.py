@@ -1,4 +1,4 @@
-"""``sifmake build``: from definition files, folders, archives and images, with the words of ``apptainer build``."""
+"""``sifmake build``: build from definition files, folders, archives and images, as ``apptainer build`` does."""
 
 from __future__ import annotations
 
@@ -28,34 +28,39 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "sifmake build --sandbox tool/ docker://alpine:3.20",
         "sifmake build tool.sif rootfs.tar.zst           # or a folder, or bundle:FOLDER",
     )
-    parser.add_argument("words", metavar="OUT.sif SPEC", nargs="+", help="what to write, and what it is built from")
-    parser.add_argument("-F", "--force", action="store_true", help="replace an existing file, help and labels")
-    parser.add_argument("-s", "--sandbox", action="store_true", help="write a folder and no SIF file")
+    parser.add_argument(
+        "words", metavar="OUT.sif SPEC", nargs="+", help="file or folder to write, and what to build it from"
+    )
+    parser.add_argument("-F", "--force", action="store_true", help="replace an existing file, help text and labels")
+    parser.add_argument("-s", "--sandbox", action="store_true", help="write a folder instead of a SIF file")
     parser.add_argument("-T", "--notest", action="store_true", help="leave out %%test")
     parser.add_argument(
-        "--section", action="append", default=[], metavar="NAME[,...]", help="sections that count besides %%post"
+        "--section", action="append", default=[], metavar="NAME[,...]", help="sections to use besides %%post"
     )
     parser.add_argument(
         "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="value of {{ NAME }} in the definition"
     )
-    parser.add_argument("--build-arg-file", type=Path, metavar="FILE", help="file with a NAME=VALUE a line")
-    parser.add_argument("--warn-unused-build-args", action="store_true", help="warn of arguments that nothing asks for")
+    parser.add_argument("--build-arg-file", type=Path, metavar="FILE", help="file with NAME=VALUE lines")
+    parser.add_argument("--warn-unused-build-args", action="store_true", help="only warn about unused arguments")
     parser.add_argument(
-        "-B", "--bind", action="append", default=[], metavar="SRC[:DEST[:ro]]", help="what %%post sees of this machine"
+        "-B", "--bind", action="append", default=[], metavar="SRC[:DEST[:ro]]", help="file or folder that %%post sees"
     )
     parser.add_argument("--arch", metavar="ARCH", help="architecture of the image (default: this machine's)")
     parser.add_argument("--arch-variant", metavar="VARIANT", help="variant of the architecture, for example v7")
     parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image, instead of both")
     parser.add_argument(
-        "--compression", choices=("gzip", "zstd"), default="gzip", help="of the squashfs blocks (default: gzip)"
+        "--compression",
+        choices=("gzip", "zstd"),
+        default="gzip",
+        help="compression of the squashfs blocks (default: gzip)",
     )
-    parser.add_argument("--network", choices=("host", "none"), default="host", help="of %%post (default: host)")
+    parser.add_argument("--network", choices=("host", "none"), default="host", help="network of %%post (default: host)")
     parser.add_argument(
         "--secret",
         action="append",
         default=[],
         metavar="id=NAME,src=FILE|env=VAR",
-        help="let %%post read /run/secrets/NAME; it must leave it nowhere",
+        help="let %%post read /run/secrets/NAME; the image must not contain it",
     )
     parser.add_argument("--no-cache-steps", action="store_true", help="run every step of %%post again")
     parser.add_argument(
@@ -65,15 +70,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--clean", action="append", default=[], metavar="NAME[,...]", help="leave out caches of apt, dnf, conda, pip"
     )
     parser.add_argument("--json", action="store_true", help="print what was built as JSON")
-    parser.add_argument("--tmpdir", type=Path, metavar="DIR", help="where trees are unpacked (default: SIFMAKE_TMPDIR)")
-    parser.add_argument("--no-cleanup", action="store_true", help="keep the tree of a script that fails")
+    parser.add_argument(
+        "--tmpdir", type=Path, metavar="DIR", help="folder for unpacked trees (default: SIFMAKE_TMPDIR)"
+    )
+    parser.add_argument("--no-cleanup", action="store_true", help="keep the tree of a failed script")
     parser.add_argument("--privileged-post", action="store_true", help="let %%post keep all capabilities of root")
     add_registry_words(parser)
     add_build_words(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build; an existing target stays as it is unless the new one is finished."""
+    """Build; an existing target stays unchanged until the new one is finished."""
     from sifmake.api.building import build
     from sifmake.cli.console import Console
     from sifmake.cli.pull_command import platform_of
@@ -128,7 +135,7 @@ def _document(image: BuiltImage) -> dict[str, object]:
 
 def _words(words: list[str]) -> tuple[str, str]:
     if len(words) != 2:
-        what = "the output file or what to build from is missing" if len(words) < 2 else "too many arguments"
+        what = "the output file or the source is missing" if len(words) < 2 else "too many arguments"
         raise UsageError(what, hint="sifmake build [options] OUT.sif SPEC")
     if not words[0]:
         raise UsageError("the output file is an empty word", hint="is a variable of your script not set?")
@@ -151,6 +158,6 @@ def _names(texts: list[str]) -> list[str]:
 
 
 def _print_output(data: bytes) -> None:
-    """Show what a script prints, on standard error: the trace of its commands belongs to it."""
+    """Show the output of a script on standard error, with the trace of its commands."""
     sys.stderr.buffer.write(data)
     sys.stderr.buffer.flush()

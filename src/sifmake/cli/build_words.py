@@ -33,16 +33,16 @@ _REFUSED = {
     "--nv": "%post has no GPU; use `sifmake exec --nv` with the finished image",
     "--nvccli": "%post has no GPU; use `sifmake exec --nv` with the finished image",
     "--rocm": "%post has no GPU; use `sifmake exec --rocm` with the finished image",
-    "--writable-tmpfs": "%test finds the image as it is, read-only",
-    "--oci": "SIF files have one root file system here",
-    "--keep-layers": "SIF files have one root file system here",
-    "--data": "data containers are not made",
-    "--compat32": "SIF files are for machines with 64 bits",
+    "--writable-tmpfs": "%test runs in the read-only image",
+    "--oci": "sifmake writes SIF files with one root file system",
+    "--keep-layers": "sifmake writes SIF files with one root file system",
+    "--data": "sifmake does not build data containers",
+    "--compat32": "sifmake builds for 64-bit machines only",
 }
 _REFUSED_WITH_VALUE = {
-    "--pem-path": "encrypted images are not made",
-    "--builder": "builds run on this machine",
-    "--library": "library:// images are not fetched",
+    "--pem-path": "sifmake does not build encrypted images",
+    "--builder": "sifmake builds on this machine",
+    "--library": "sifmake does not support library:// images",
     "--mount": "use --bind SRC:DEST",
     "--mksquashfs-args": "sifmake writes squashfs itself; see --compression",
     "--buildkit-host": "build Dockerfiles with podman or docker, then use docker-daemon:NAME",
@@ -50,13 +50,15 @@ _REFUSED_WITH_VALUE = {
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 _LARGEST_SECRET = 500 << 10
-"""Bytes; as much as BuildKit takes."""
+"""Largest secret in bytes, as in BuildKit."""
 
 
 def add_build_words(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     group = parser.add_argument_group("options that apptainer and singularity have too")
-    group.add_argument("--disable-cache", action="store_true", help="no effect; SIFMAKE_CACHE=DIR is another store")
+    group.add_argument(
+        "--disable-cache", action="store_true", help="no effect; set SIFMAKE_CACHE=DIR to use another store"
+    )
     for words, why in _IDLE.items():
         group.add_argument(*words.split(), action="store_true", help=f"no effect: {_safe(why)}")
     for words, why in _REFUSED.items():
@@ -78,7 +80,7 @@ def as_secrets(texts: list[str], environ: Mapping[str, str]) -> dict[str, bytes]
 
     Args:
         texts: ``id=NAME,src=FILE`` or ``id=NAME,env=VAR``.
-        environ: Has the variables.
+        environ: The environment variables.
 
     Raises:
         UsageError: One is not of that form, or there is no such variable or file.
@@ -90,7 +92,7 @@ def _secret(text: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
     parts = dict(part.partition("=")[::2] for part in text.split(","))
     name, source, variable = parts.pop("id", ""), parts.pop("src", ""), parts.pop("env", "")
     if parts or not name or bool(source) == bool(variable) or not _NAME.fullmatch(name):
-        raise UsageError(f"{text!r} is not a secret", hint="write --secret id=NAME,src=FILE or id=NAME,env=VAR")
+        raise UsageError(f"{text!r} is not a valid secret", hint="write --secret id=NAME,src=FILE or id=NAME,env=VAR")
     if variable:
         if variable not in environ:
             raise UsageError("there is no such variable", where=variable, hint=f"set it, for the secret {name}")

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="value of a variable; may be repeated"
     )
-    parser.add_argument("--build-arg-file", type=Path, metavar="FILE", help="file with a line NAME=VALUE each")
+    parser.add_argument("--build-arg-file", type=Path, metavar="FILE", help="file with NAME=VALUE lines")
     parser.add_argument("--json", action="store_true", help="print a JSON document")
     parser.description = (
         "Find mistakes in definition files: errors that stop a build, and warnings. "

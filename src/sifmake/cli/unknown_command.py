@@ -1,4 +1,4 @@
-"""Words in the place of a command that are no command: those of Apptainer are refused with what to do instead."""
+"""Report unknown commands; for commands of Apptainer, say what to do instead."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _OF_PEERS = {
     "instance": "start the program in the background with `exec`, or run it with Apptainer",
     "keyserver": "import keys from files with `key import FILE`",
     "oci": _PEERS_OWN,
-    "overlay": "add `--writable-tmpfs` to `exec` for changes that may go, or make it with Apptainer",
+    "overlay": "add `--writable-tmpfs` to `exec` for temporary changes, or make the overlay with Apptainer",
     "plugin": _PEERS_OWN,
     "remote": "log in to a registry with `registry login HOST`; import keys with `key import FILE`",
     "search": "search on the web page of the registry",
 }
-"""Commands of Apptainer and SingularityCE that sifmake lacks, and what to do instead."""
+"""Commands of the peers that sifmake does not have, and what to do instead."""
 
 
 def unknown_command(word: str, commands: Iterable[str]) -> UsageError:
@@ -33,7 +33,7 @@ def unknown_command(word: str, commands: Iterable[str]) -> UsageError:
 
     Args:
         word: The word.
-        commands: What could be meant.
+        commands: The existing commands.
     """
     if word in _OF_PEERS:
         return UsageError("sifmake does not have this command of Apptainer", where=word, hint=_OF_PEERS[word])

@@ -8,8 +8,8 @@
     footer    size of the listing, CRC-32 of the origins
 
 The listing names contents by their SHA-256, not by where some pack keeps them, so it depends on the image alone. If
-several packs have a content, an image takes it from the lowest one that an entry of the tree came with. A tree that
-was read from a file must know that too, or the same lock would give other bytes.
+several packs have a content, an image copies it from the lowest one that an entry of the tree came from. A tree read
+from a file must know that too, or the same lock would give other bytes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FORMAT = b"sifmake tree %d\n" % TREE_VERSION
 """First bytes of a tree file; the digest covers them."""
 
 ROWS = 1024
-"""Rows that are encoded and decoded together."""
+"""Rows encoded and decoded together."""
 
 _Kind = Annotated[int, msgspec.Meta(ge=DIR, le=HARDLINK)]
 _Mode = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
@@ -52,7 +52,7 @@ _FOOTER = struct.Struct("<QI")
 
 
 class _Origins(msgspec.Struct, array_like=True):
-    """What stands behind the listing."""
+    """The part after the listing."""
 
     sizes: list[Number]
     layers: bytes
@@ -64,8 +64,8 @@ def write_tree(tree: Tree, packs: Sequence[Pack], file: BinaryIO | None) -> str:
 
     Args:
         tree: The finished tree.
-        packs: Have its contents.
-        file: What the tree file is written to; None when only its digest is wanted.
+        packs: The packs with its contents.
+        file: Where to write the tree file; None if only its digest is wanted.
 
     Returns:
         ``sha256:`` and the digest of the listing.
@@ -99,7 +99,7 @@ def _count(tree: Tree) -> int:
 
 
 def _little(numbers: array[int]) -> array[int]:
-    """Turn words between this machine's order of bytes and the file's."""
+    """Convert words between this machine's byte order and the file's."""
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
@@ -146,11 +146,11 @@ def read_tree(file: BinaryIO, packs: Sequence[Pack]) -> tuple[Tree, int, str]:
     """
     end = file.seek(0, os.SEEK_END) - _FOOTER.size
     if end < 0:
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     file.seek(end)
     size, crc = _FOOTER.unpack(file.read(_FOOTER.size))
     if size > end:
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     file.seek(size)
     raw = file.read(end - size)
     if crc32(raw) != crc:
@@ -191,7 +191,7 @@ class _Listing:
 
     @property
     def digest(self) -> str:
-        """Of what was read so far."""
+        """Digest of the rows read so far."""
         return f"sha256:{self._sha256.hexdigest()}"
 
     def __iter__(self) -> Iterator[_Row]:
@@ -251,9 +251,9 @@ def _linked(folders: _Folders, target: bytes) -> Inode:
 
 
 def _origin(packs: Sequence[Pack], origins: Iterator[tuple[int, int]], digest: bytes, size: int) -> tuple[int, int]:
-    """Return the pack and the content of the next file that has one, which must be as its row says."""
+    """Return the pack and content of the next file with a content, after comparing it with its row."""
     layer, number = next(origins, (len(packs), 0))
     contents = packs[layer].contents
     if contents.digest(number) != digest or contents.sizes[number] != size:
-        raise ValueError("a file of another content than its pack has")
+        raise ValueError("a file whose content differs from that in its pack")
     return layer, number

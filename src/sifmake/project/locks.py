@@ -39,19 +39,19 @@ class Build:
     test: str = ""
 
     def document(self) -> dict[str, Any]:
-        """Return the settings as the lock file has them: no test is not written."""
+        """Return the settings for the lock file, which leaves out an empty test."""
         return {key: value for key, value in asdict(self).items() if key != "test" or value}
 
 
 @dataclass(frozen=True)
 class _Locked(ABC):
-    """What all locks have.
+    """The common part of all locks.
 
     Attributes:
-        source: The ``from`` that was asked.
+        source: The ``from`` that was resolved.
         name: Normalised reference, or the file's name at its source.
-        digest: What the source calls it by: that of a registry's index or manifest, else of what is built.
-        platform: Which platform was chosen, or a SIF file has to be for.
+        digest: The digest at the source: that of a registry's index or manifest, else of the file or image.
+        platform: The chosen platform, or the required platform of a SIF file.
         build: Settings.
     """
 
@@ -82,12 +82,12 @@ class _Locked(ABC):
 
     @abstractmethod
     def _content(self) -> dict[str, Any]:
-        """Return what the file says of what is built."""
+        """Return the part of the file that describes the image."""
 
 
 @dataclass(frozen=True)
 class Lock(_Locked):
-    """The lock of an image with layers: everything that a build needs to know; no registry has to be asked.
+    """The lock of an image with layers: everything that a build needs to know without asking a registry.
 
     Attributes:
         manifest: Digest of that platform's manifest.
@@ -111,14 +111,14 @@ class Lock(_Locked):
 
 @dataclass(frozen=True)
 class PrebuiltLock(_Locked):
-    """The lock of a SIF file that others built, which is taken as it is.
+    """The lock of a prebuilt SIF file, which is used unchanged.
 
     In the lock file, ``manifest`` and the only layer are the SIF file, and ``config`` is the mark.
 
     Attributes:
         file: Its SHA-256, as ``sha256:...``.
         size: Its bytes.
-        mark: What its source says of it without sending it (a manifest's digest, a server's marks); empty for nothing.
+        mark: What its source says about it without sending it (a manifest's digest, a server's marks); may be empty.
     """
 
     file: str

@@ -1,4 +1,4 @@
-"""Reading parts of one blob by HTTP Range (RFC 9110, section 14), from servers that may ignore or misread it."""
+"""Read parts of one blob with HTTP Range (RFC 9110, section 14), from servers that may ignore or misread it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NoPartsError(RegistryError):
     """The server does not send parts of this blob.
 
     Attributes:
-        answer: Its answer, if it began to send the complete blob instead; whoever catches the error closes it.
+        answer: Its answer, if it began to send the complete blob instead; the caller that catches the error closes it.
     """
 
     answer: Response | None = None

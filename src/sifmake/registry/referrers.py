@@ -1,6 +1,6 @@
 """Artifacts that refer to a manifest: found by the referrers API, else by the fallback tag (OCI distribution spec 1.1).
 
-Nothing here is needed for an image, so a question is asked once, without the pauses and repetitions of a download.
+An image does not need any of this, so each request is sent once, without the pauses and retries of a download.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Referrers:
-    """What refers to the manifests of one repository, as one place has it."""
+    """Artifacts that refer to the manifests of one repository, at one server."""
 
     def __init__(self, place: Mirror, limit: int) -> None:
         """Set up; nothing is sent yet.
@@ -37,7 +37,7 @@ class Referrers:
         self._limit = limit
 
     def find(self, subject: str, artifact_type: str) -> list[Descriptor]:
-        """Return the manifests of a type that refer to a manifest; empty if there are none, or nobody knows.
+        """Return the manifests of a type that refer to a manifest; empty if there are none, or if that is unknown.
 
         Args:
             subject: Digest of the manifest.
@@ -71,17 +71,17 @@ class Referrers:
         return check_bytes(data, descriptor.digest, descriptor.size)
 
     def add(self, uploader: Uploader, manifest: bytes, subject: str, artifact_type: str) -> None:
-        """Upload a manifest that refers to another one; where the registry keeps no list of them, keep it by tag.
+        """Upload a manifest that refers to another one; without a referrers API, update the fallback tag.
 
         Args:
-            uploader: Writes the same repository.
-            manifest: The manifest; its blobs are there already.
+            uploader: Writes to the same repository.
+            manifest: The manifest; its blobs were uploaded before.
             subject: Digest of the manifest to which it refers.
             artifact_type: Its type.
 
         Raises:
             RegistryError: The registry refuses it.
-            IntegrityError: What has the name of the list is something else.
+            IntegrityError: The document under the fallback tag is not a list.
         """
         digest, listed = uploader.put_referrer(manifest, OCI_MANIFEST)
         if listed:
@@ -96,7 +96,7 @@ class Referrers:
         uploader.put_manifest(tag, json.dumps(index, separators=(",", ":")).encode(), OCI_INDEX)
 
     def _listed(self, tag: str) -> dict[str, Any]:
-        """Return the index of a fallback tag; a new one if there is none."""
+        """Return the index of a fallback tag; a new index if there is none."""
         try:
             index = load_json(self._get(f"manifests/{tag}", self._limit))
         except NotFoundError:
@@ -125,6 +125,6 @@ class Referrers:
 
 
 def _fallback_tag(subject: str) -> str:
-    """Return the tag of the list of referrers: algorithm and digest, of which a tag has room for 64 digits."""
+    """Return the tag of the list of referrers: algorithm and digest, cut to the length of a tag."""
     algorithm, _, encoded = subject.partition(":")
     return f"{algorithm}-{encoded[:64]}"

@@ -1,4 +1,4 @@
-"""What a sandbox says about itself, read from its files."""
+"""Read the attributes of a sandbox from its files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _META = ".singularity.d"
 _APPS = "scif"
 _TEXT_BYTES = 1 << 20
 _MOST = 10_000
-"""Files below these folders that are looked at."""
+"""Most files in these folders to read."""
 
 
 def inspect_sandbox(folder: Path) -> dict[str, Any]:
-    """Return the attributes of a sandbox, as ``inspect-metadata.json`` has them for a SIF file.
+    """Return the attributes of a sandbox, like those of a SIF file in ``inspect-metadata.json``.
 
     Raises:
         SifError: The folder is not a sandbox.
@@ -48,7 +48,7 @@ def inspect_sandbox(folder: Path) -> dict[str, Any]:
 
 
 def _add(tree: Tree, folder: Path, name: str, paths: dict[int, Path]) -> None:
-    """Put a folder of a sandbox into a tree; its links stay links."""
+    """Add a folder of a sandbox to a tree, without following links."""
     stack = [(folder / name, os.fsencode(name), tree.root)]
     while stack:
         path, inner, parent = stack.pop()

@@ -1,4 +1,4 @@
-"""Running this command once more, in a process that takes less memory."""
+"""Run this command once more, in a process that needs less memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sifmake.memory import environment_without_threads
 
 
 def run_again_without_threads() -> None:
-    """Replace this process by one that runs the same command without threads; return when this is that one.
+    """Replace this process by one that runs the same command without threads; return if this is that process.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: The process cannot be started.
     """
     environ = environment_without_threads()
     if environ is not None:

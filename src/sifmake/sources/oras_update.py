@@ -1,4 +1,4 @@
-"""Fetching a SIF file from a registry when an older version is at hand: only what changed is moved."""
+"""Download a SIF file from a registry, transferring only what differs from an older version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sifmake.sources.settings import SourceSettings
     from sifmake.sources.sif_update import Update
 
-_WHOLE = "the complete file is fetched"
+_WHOLE = "the complete file will be downloaded"
 _MOST_TIMES = 4
 """How many times larger an older file may be: all of it is read, and only so much can be of use."""
 
@@ -33,8 +33,8 @@ def update_sif(client: RegistryClient, settings: SourceSettings, layer: Descript
     """Write a SIF file from an older version and the ranges that changed.
 
     Args:
-        client: Of the file's repository.
-        settings: Opens the older versions, gives limits, gets messages.
+        client: Client of the file's repository.
+        settings: Opens the older versions, sets limits, receives messages.
         layer: The blob of the file.
         subject: Digest of the file's manifest.
         path: The target; unchanged unless the complete file has its digest.
@@ -66,7 +66,7 @@ def _find(client: RegistryClient, settings: SourceSettings, layer: Descriptor, s
 
 
 def _plan(recipe: Recipe, older: Iterable[int]) -> Update | None:
-    """Return an update from the first file from which one pays."""
+    """Return an update from the first older file that saves enough."""
     for fd in older:
         try:
             if os.fstat(fd).st_size > _MOST_TIMES * recipe.size:
@@ -88,14 +88,14 @@ def _write(client: RegistryClient, settings: SourceSettings, layer: Descriptor, 
                 limit = settings.limits.layer_bytes
                 written = write_sif(path, lambda _: next(pieces, b""), task, limit=limit, expected=layer.digest)
     except NoPartsError as error:
-        task.finish("no parts, fetched as a whole")
+        task.finish("no parts, downloading the whole file")
         settings.progress.info(f"{error}: {_WHOLE}")
         raise
     except LimitError:
         raise
     except SourceError as error:
-        task.finish("wrong bytes, fetched again")
+        task.finish("wrong bytes, downloading again")
         settings.progress.warning(f"the update from an older version failed ({error}): {_WHOLE}")
         return ""
-    settings.progress.info(f"{path.name}: {update.fetched} of {layer.size} bytes fetched, the rest was at hand")
+    settings.progress.info(f"{path.name}: {update.fetched} of {layer.size} bytes downloaded, the rest was in an older version")
     return written

@@ -1,7 +1,7 @@
-"""The recipe of a SIF file: size and SHA-256 of each of its ranges, so that an update fetches only what changed.
+"""The recipe of a SIF file: size and SHA-256 of each of its ranges, so that an update downloads only what changed.
 
-The format, byte by byte, is in docs/reference/formats.md. A recipe is a hint from a stranger: it says which bytes an
-older file may have, but only the SHA-256 of the complete file decides whether they are right.
+The format, byte by byte, is in docs/reference/formats.md. A recipe is an untrusted hint: it says which bytes an older
+file may have, but only the SHA-256 of the complete file decides whether they are right.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def make_recipe(grain: int, pieces: Iterable[memoryview], digest: str, limit: in
 
 
 def parse_recipe(data: bytes, limit: int) -> Recipe:
-    """Return a recipe from its bytes; overlaps and gaps cannot be written in the format.
+    """Return a recipe from its bytes; the format cannot express overlaps and gaps.
 
     Args:
         data: The bytes.
@@ -110,7 +110,7 @@ def parse_recipe(data: bytes, limit: int) -> Recipe:
     if len(rows) != count * ROW.size:
         raise IntegrityError(f"the recipe has {len(rows)} bytes for {count} ranges")
     if grain > MOST_GRAIN:
-        raise IntegrityError(f"the recipe has the grain {grain}, more than {MOST_GRAIN}")
+        raise IntegrityError(f"the recipe has grain {grain}, the largest is {MOST_GRAIN}")
     sizes = [size for size, _ in ROW.iter_unpack(rows)]
     if not all(0 < size <= LARGEST_RANGE for size in sizes):
         raise IntegrityError("the recipe has a range that is empty or too large")

@@ -1,7 +1,7 @@
-"""Where a SIF file is cut into ranges: at the borders of its parts, and inside them where three bytes say so.
+"""Cut a SIF file into ranges: at the borders of its parts, and inside them at marks of three bytes.
 
-A cut depends only on the bytes at it, so that bytes which moved in the file are cut as before: what was inserted or
-removed in front of them changes the ranges around it, and no others. This holds for SIF files of any tool.
+A cut depends only on the bytes at it, so moved bytes are cut as before: bytes inserted or removed before them change
+only the ranges around the edit. This holds for SIF files of any tool.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 _MARK = b"\xa7\x5c"
 _MARK_SIZE = 3
 _USUAL_FROM = 2 << 30
-"""Bytes of a file up to which it is cut as finely as possible."""
+"""Largest file that is cut as finely as possible, bytes."""
 _SUPERBLOCK = 96
-"""Bytes of a squashfs superblock, which changes with every build and lies before data that does not."""
+"""Bytes of a squashfs superblock, which changes with every build and precedes data that do not."""
 _WINDOW = 8 << 20
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """How the inside of a part is cut: before a mark, if the range is long enough, and where it would be too long.
+    """How the inside of a part is cut: before a mark if the range is long enough, or where it would be too long.
 
     Attributes:
         least: Bytes of a range before a mark counts.
@@ -59,7 +59,7 @@ def cut_sif(fd: int, grain: int) -> Iterator[memoryview]:
         grain: How finely to cut, 0 to 6.
 
     Raises:
-        SifError: It is not a SIF file, or became shorter meanwhile.
+        SifError: It is not a SIF file, or was truncated meanwhile.
         OSError: It cannot be read.
     """
     rule = _rule(grain)
@@ -92,7 +92,7 @@ def _cut(fd: int, start: int, end: int, rule: _Rule) -> Iterator[memoryview]:
         if base + len(window) < reach:
             window, base = memoryview(read_at(fd, min(end - start, max(_WINDOW, 2 * rule.most)), start)), start
             if base + len(window) < reach:
-                raise SifError("the file became shorter while it was read")
+                raise SifError("the file was truncated while it was read")
         found = rule.mark.search(window, start + rule.least - base, reach - base)
         stop = base + found.start() if found else min(end, start + rule.most)
         yield window[start - base : stop - base]

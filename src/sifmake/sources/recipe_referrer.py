@@ -1,4 +1,4 @@
-"""The recipe of a SIF file in a registry: an artifact that refers to the file's, which stays as the peers know it."""
+"""The recipe of a SIF file in a registry: an artifact that refers to the file's, which the peers still understand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def push_recipe(client: RegistryClient, fd: int, layer: Descriptor, subject: Des
     """Store the recipe of a SIF file that was just pushed.
 
     Args:
-        client: Of the file's repository.
+        client: Client of the file's repository.
         fd: The file, open for reading.
         layer: The blob of the file.
         subject: The manifest of the file.
@@ -63,13 +63,13 @@ def find_recipe(client: RegistryClient, subject: str, layer: Descriptor, limit: 
     """Return the recipe of a SIF file, or None if there is none.
 
     Args:
-        client: Of the file's repository.
+        client: Client of the file's repository.
         subject: Digest of the file's manifest.
         layer: The blob of the file.
         limit: Most bytes of a recipe.
 
     Raises:
-        SifmakeError: There is one that cannot be used.
+        SifmakeError: There is a recipe that cannot be used.
     """
     referrers = client.referrers()
     found = referrers.find(subject, RECIPE)

@@ -1,7 +1,7 @@
-"""A new SIF file from an older one: equal ranges are copied from it, the others are fetched by HTTP Range.
+"""Make a new SIF file from an older one: copy equal ranges, and download the others with HTTP Range.
 
-Which ranges are equal is found by cutting the older file as the recipe's was cut. Nothing here decides whether the
-bytes are right: whoever writes them checks the SHA-256 of the complete file.
+Equal ranges are found by cutting the older file like the recipe's file. This module does not check the bytes: the
+caller that writes them checks the SHA-256 of the complete file.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from sifmake.sources.recipe import Recipe
 
 _NEAR = 64 << 10
-"""Bytes between two missing ranges below which they are fetched together."""
+"""Missing ranges with fewer bytes between them are downloaded together."""
 _MOST_REQUESTS = 64
 _WORTHWHILE = 0.75
-"""Part of the file above which it is fetched as a whole."""
+"""If a larger part of the file is missing, the whole file is downloaded."""
 _FETCHED = -1
 
 
@@ -33,7 +33,7 @@ class Step(NamedTuple):
     Attributes:
         start: Offset in the new file.
         size: Bytes.
-        source: Offset in the older file; -1 if they are fetched.
+        source: Offset in the older file; -1 if they are downloaded.
     """
 
     start: int
@@ -42,21 +42,21 @@ class Step(NamedTuple):
 
     @property
     def is_fetched(self) -> bool:
-        """Whether the bytes are fetched."""
+        """Whether the bytes are downloaded."""
         return self.source == _FETCHED
 
     @property
     def end(self) -> int:
-        """Offset behind the last byte."""
+        """Offset after the last byte."""
         return self.start + self.size
 
 
 class Update(NamedTuple):
-    """How a new file is made from an older one.
+    """A plan to make a new file from an older one.
 
     Attributes:
         fd: The older file, open for reading.
-        steps: What is copied and fetched, in the order of the new file.
+        steps: What to copy and download, in the order of the new file.
     """
 
     fd: int
@@ -64,12 +64,12 @@ class Update(NamedTuple):
 
     @property
     def fetched(self) -> int:
-        """Bytes that are fetched."""
+        """Bytes to download."""
         return sum(size for _, size in self.parts)
 
     @property
     def parts(self) -> list[tuple[int, int]]:
-        """Offset and size of what is fetched, in order."""
+        """Offset and size of the ranges to download, in order."""
         return [(step.start, step.size) for step in self.steps if step.is_fetched]
 
     def pieces(self, parts: PartsAhead) -> Generator[bytes]:
@@ -79,7 +79,7 @@ class Update(NamedTuple):
             parts: Brings :attr:`parts`.
 
         Raises:
-            IntegrityError: The older file became shorter or unreadable.
+            IntegrityError: The older file was truncated or is unreadable.
             NoPartsError: The server does not send parts.
             RegistryError: There is no answer.
         """
@@ -94,15 +94,15 @@ class Update(NamedTuple):
             except OSError as error:
                 raise IntegrityError(f"the older file cannot be read ({error.strerror})") from None
             if len(data) != size:
-                raise IntegrityError("the older file became shorter while it was read")
+                raise IntegrityError("the older file was truncated while it was read")
             yield data
 
 
 def plan_update(recipe: Recipe, fd: int) -> Update | None:
-    """Return how to make a file from an older one; None if most of it would have to be fetched.
+    """Plan to make a file from an older one; None if most of it must be downloaded anyway.
 
     Args:
-        recipe: Of the new file.
+        recipe: Recipe of the new file.
         fd: The older file, open for reading.
 
     Raises:
@@ -132,9 +132,9 @@ def _find_ranges(wanted: set[bytes], pieces: Iterable[memoryview]) -> dict[bytes
 
 
 def _join(recipe: Recipe, places: Mapping[bytes, tuple[int, int]], near: int) -> list[Step]:
-    """Return the steps in which missing ranges with fewer than ``near`` bytes between them are fetched together."""
+    """Return steps that join missing ranges with fewer than ``near`` bytes between them."""
     steps: list[Step] = []
-    last = None  # index of the last step that is fetched
+    last = None  # index of the last download step
     for start, size, digest in recipe:
         source, known = places.get(digest, (_FETCHED, size))
         if known != size:  # a recipe that lies about a size

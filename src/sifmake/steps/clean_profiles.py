@@ -1,4 +1,4 @@
-"""Profiles of what a step need not leave: caches, logs and lists that differ by nature from build to build."""
+"""Profiles of files to leave out of a step's layer: caches, logs and lists that differ in every build."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _PROFILES = {
     "conda": ("*/pkgs/*.conda", "*/pkgs/*.tar.bz2", "*/pkgs/cache/*", "root/.conda", "root/.cache/mamba"),
     "pip": ("root/.cache/pip", "*/__pycache__"),
 }
-"""Patterns of fnmatch for paths without leading slash; a folder goes with all that is in it."""
+"""Patterns of fnmatch for paths without leading slash; a folder is left out with its content."""
 
 
 def clean_patterns(names: Iterable[str]) -> tuple[str, ...]:
     """Return the patterns of profiles, sorted.
 
     Raises:
-        UsageError: There is no profile of that name.
+        UsageError: There is no profile with that name.
     """
     found: set[str] = set()
     for name in names:

@@ -36,7 +36,7 @@ class StoredPacks(_NamedByKey):
         self._unplaced: dict[str, int] = {}
 
     def write(self, key: str, write: Callable[[BinaryIO], object]) -> Found:
-        """Have a pack written and move it into place; return the written file, open.
+        """Write a pack and move it into place; return the written file, open.
 
         Args:
             key: The key of the pack.
@@ -57,7 +57,7 @@ class StoredPacks(_NamedByKey):
         return Found(spot.under(self._files.own.path), fd)
 
     def write_temporary(self, write: Callable[[BinaryIO], _Result]) -> tuple[str, _Result]:
-        """Have a file written whose key is not known yet; return its name for :meth:`place`, and the result of writing.
+        """Write a file whose key is not known yet; return its name for :meth:`place`, and the result of writing.
 
         Raises:
             StoreError: The folder for it cannot be created.

@@ -28,7 +28,7 @@ class FinishedSifs(KeyedFiles):
     kind = SIFS
 
     def put(self, key: str, write: Callable[[Path], object]) -> Found:
-        """Have a finished SIF written, keep it with its SHA-256 in its name, and return it, open.
+        """Write a finished SIF, keep it with its SHA-256 in its name, and return it, open.
 
         Args:
             key: Its key; an earlier file with the same key is removed.

@@ -1,4 +1,4 @@
-"""Notes on what steps of builds have given."""
+"""Notes on the results of build steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sifmake.store.naming import STEPS
 
 
 class StepFiles(KeyedFiles):
-    """Small files by the key of a step; nothing proves them, so their writer has to be trusted."""
+    """Small files by the key of a step; nothing proves their content, so their owner must be trusted."""
 
     kind = STEPS
 
@@ -17,8 +17,8 @@ class StepFiles(KeyedFiles):
         """Return a note and the user who owns it, or None.
 
         Args:
-            key: Of the step.
-            largest: Bytes of the largest note; what is larger is none.
+            key: Key of the step.
+            largest: Most bytes of a note; a larger file is ignored.
         """
         found = self.open(key)
         if found is None:
@@ -28,5 +28,5 @@ class StepFiles(KeyedFiles):
             return (data, os.fstat(file.fileno()).st_uid) if len(data) <= largest else None
 
     def keep(self, key: str, data: bytes) -> None:
-        """Keep a note; a store that cannot be written is left alone with a warning."""
+        """Keep a note; if the store cannot be written, only warn."""
         self._files.keep(self._spot(key), data)
