@@ -135,7 +135,7 @@ def test_only_what_changed_is_moved(rig):
     assert (result.wholes, result.listener.warnings) == (0, [])
     assert CHANGED < result.moved < CHANGED + 400_000
     assert result.parts <= 4
-    assert any(f"{result.moved} of {len(NEW)} bytes fetched" in text for text in result.listener.infos)
+    assert any(f"{result.moved} of {len(NEW)} bytes downloaded" in text for text in result.listener.infos)
     assert len(rig.registry.log) == result.parts + 5, "manifest, referrers, fallback tag, recipe's manifest, recipe"
 
 
@@ -429,7 +429,7 @@ def test_an_older_file_that_shrinks_meanwhile(rig):
     source = open_sif_source(f"oras://{rig.reference.familiar}", settings(progress=listener, older=(rig.open_old,)))
     assert source.fetch(rig.folder / "out.sif") == BLOB
     source.close()
-    assert "became shorter" in listener.warnings[0]
+    assert "was truncated while" in listener.warnings[0]
 
 
 def test_the_whole_file_is_fetched_where_most_of_it_changed(rig):
