@@ -97,5 +97,7 @@ def _write(client: RegistryClient, settings: SourceSettings, layer: Descriptor, 
         task.finish("wrong bytes, downloading again")
         settings.progress.warning(f"the update from an older version failed ({error}): {_WHOLE}")
         return ""
-    settings.progress.info(f"{path.name}: {update.fetched} of {layer.size} bytes downloaded, the rest was in an older version")
+    settings.progress.info(
+        f"{path.name}: {update.fetched} of {layer.size} bytes downloaded, the rest was in an older version"
+    )
     return written
