@@ -7,6 +7,7 @@ import fcntl
 import os
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -174,3 +175,9 @@ def test_nameless_file_in_a_full_folder_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", full)
     with pytest.raises(OSError, match="No space left"):
         open_nameless(tmp_path)
+
+
+def test_f14_a_folder_that_takes_no_file_is_named_and_no_invented_name():
+    with pytest.raises(OSError, match=r"'/proc'$") as caught:
+        temporaries.open_nameless(Path("/proc"))
+    assert caught.value.filename == "/proc"

@@ -103,8 +103,11 @@ def read_regular(path: Path, most: int, *, pipes: bool = False) -> bytes:
     """
     waits = pipes and stat.S_ISFIFO(os.lstat(path).st_mode)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NOFOLLOW if waits else os.O_NONBLOCK))
-    with os.fdopen(fd, "rb") as file:
-        mode = os.fstat(fd).st_mode
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        os.close(fd)
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with naming(path), os.fdopen(fd, "rb") as file:
         if not (stat.S_ISREG(mode) or (waits and stat.S_ISFIFO(mode))):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         return file.read(most)

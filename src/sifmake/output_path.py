@@ -75,7 +75,7 @@ def open_output(path: Path, *, replace: bool, mode: int = 0o666) -> Iterator[Bin
     if str(path) == STANDARD_STREAM or _is_standard_output(path):
         yield from _standard_output()
     elif not why_irregular(path):
-        if path.exists() and not replace:
+        if os.path.lexists(path) and not replace:
             raise TargetExistsError(
                 "the file already exists", where=str(path), hint="use --force (force=True) to replace it"
             )

@@ -153,7 +153,10 @@ def open_nameless(folder: Path) -> BinaryIO:
             raise
         import tempfile
 
-        return cast("BinaryIO", tempfile.TemporaryFile(dir=folder))
+        try:
+            return cast("BinaryIO", tempfile.TemporaryFile(dir=folder))
+        except OSError as other:
+            raise OSError(other.errno, other.strerror, str(folder)) from None
 
 
 @contextmanager

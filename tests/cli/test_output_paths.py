@@ -208,7 +208,7 @@ class TestExportAndImport:
         other = {**os.environ, "SIFMAKE_CACHE": str(folder / "other")}
         done = run("cache", "import", "-", input=exported[:1500], env=other)
         assert done.returncode == 1
-        assert b"was truncated" in done.stderr
+        assert b"not an archive of a store, or truncated" in done.stderr
 
     def test_pipes_and_devices_are_written_into(self, exported: bytes, folder: Path) -> None:
         fifo = make_fifo(folder / "fifo")
@@ -265,3 +265,42 @@ def test_h32_targets_of_projects_are_files_only(folder: Path, capsys: pytest.Cap
     assert main(["stage", stage, "app"]) == 1
     assert "images/app.sif: this is a named pipe, which must not be replaced" in capsys.readouterr().err
     assert stat.S_ISFIFO(fifo.lstat().st_mode)
+
+
+@pytest.mark.parametrize("command", ["pull", "build"])
+def test_f14_an_output_that_no_force_replaces_is_not_said_to_need_it(folder: Path, command: str) -> None:
+    make_fifo(folder / "pipe")
+    for force in ([], ["-F"]):
+        done = run(command, *force, "pipe", "oci:app:1")
+        assert (
+            done.stderr
+            == b"sifmake: error: pipe: this is a named pipe, which must not be replaced; name a regular file\n"
+        )
+
+
+@pytest.mark.parametrize(
+    "words", [("pull", "OUT", "oci:app:1"), ("build", "OUT", "oci:app:1"), ("cache", "export", "OUT")]
+)
+def test_h30_a_link_to_nothing_is_not_replaced_unasked(folder: Path, words: tuple[str, ...]) -> None:
+    link = folder / "link"
+    link.symlink_to("nothing")
+    done = run(*(word.replace("OUT", "link") for word in words))
+    assert (done.returncode, link.is_symlink()) == (1, True)
+    assert b"link: " in done.stderr
+    assert b"already exists; use --force" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["pull", "build"])
+@pytest.mark.parametrize(
+    ("word", "what"), [("", b"the output file is an empty word"), ("-", b"cannot be written to standard")]
+)
+def test_f14_words_that_are_no_output(folder: Path, command: str, word: str, what: bytes) -> None:
+    before = sorted(folder.iterdir())
+    done = run(command, word, "oci:app:1")
+    assert (done.returncode, what in done.stderr) == (2, True)
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("words", [("lint", "app"), ("cache", "import", "app")], ids=" ".join)
+def test_f14_a_folder_in_place_of_a_file_is_named(words: tuple[str, ...]) -> None:
+    assert b": app: Is a directory; name a file\n" in run(*words).stderr

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sifmake.errors import ConfigError
+from sifmake.limits import Limits
 from sifmake.progress import Silent
 from sifmake.project.configuration import HANDED_ON, Configuration, hand_on, load_configuration
 from sifmake.registry.settings import HostSettings
@@ -147,3 +148,24 @@ def test_what_is_no_registry_or_mirror_says_how_it_is_written(tmp_path: Path, te
         load_configuration(path, tmp_path)
     assert f"{where} is not written as it should be; Write HOST" in str(caught.value)
     assert "plain-http" in str(caught.value)
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    ["", "# key: mine\n", "~\n", "store:\n#  path: x\n", "registries:\nlimits:\n", "registries:\n  a.example:\n"],
+)
+def test_f5_sections_whose_lines_are_all_comments_are_empty(tmp_path: Path, text: str, *, thorough: bool) -> None:
+    path = tmp_path / "sifmake.yaml"
+    path.write_text(text)
+    found = load_configuration(path, tmp_path, thorough=thorough)
+    assert (found.store, found.key, found.limits) == (None, "", Limits())
+    assert all(host == HostSettings() for host in found.registries.values())
+
+
+@pytest.mark.parametrize("key", ["key", "require-signature"])
+def test_f5_a_setting_without_a_value_is_not_ignored(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "sifmake.yaml"
+    path.write_text(f"{key}:\n")
+    with pytest.raises(ConfigError, match=f"{key}: the key has no value; write one, or delete the line"):
+        load_configuration(path, tmp_path)

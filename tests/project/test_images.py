@@ -88,3 +88,26 @@ def test_an_unknown_image_is_told_the_nearest(tmp_path: Path) -> None:
     images = load(tmp_path, "images: {lolcow: {from: 'docker://lolcow'}}")
     with pytest.raises(ConfigError, match=r"there is no image 'lolcwo'; did you mean 'lolcow'\?"):
         find_image(images, "lolcwo")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "~\n", "images:\n#  a: {from: x}\n", "defaults:\nimages:\n"])
+def test_f5_a_list_whose_lines_are_all_comments_is_empty(tmp_path, text):
+    path = tmp_path / "images.yaml"
+    path.write_text(text)
+    assert load_images(path) == {}
+
+
+def test_f5_labels_may_be_empty(tmp_path):
+    path = tmp_path / "images.yaml"
+    path.write_text("defaults:\n  labels:\nimages:\n  a:\n    from: docker://alpine\n    labels:\n")
+    assert load_images(path)["a"].labels == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("images:\n  a:\n", "images.a"), ("images:\n  a:\n    from:\n", "images.a.from")]
+)
+def test_f5_a_key_without_a_value_is_named(tmp_path, text, key):
+    path = tmp_path / "images.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"{key}: the key has no value; write one, or delete the line"):
+        load_images(path)

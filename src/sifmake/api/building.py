@@ -137,7 +137,7 @@ def build(
     configuration = Project(Path(root), progress=told).configuration
     arguments = _arguments(options, configuration, told)
     found = read_spec(os.fspath(spec), arguments, configuration.limits)
-    _check(found.definition, path, options, told, force=force)
+    _check(found.definition, path, options, told, sandbox=sandbox, force=force)
     if found.image is None and path.is_file() and Path(spec).exists() and path.samefile(spec):
         what = "the output file is what is built from, so it is not replaced"
         raise OutputPathError(what, where=str(path), hint="name another output file")
@@ -161,8 +161,14 @@ def _arguments(options: BuildOptions, configuration: Configuration, told: Progre
     return read_build_arguments(given, file, configuration.limits, told.warning)
 
 
-def _check(definition: Definition, path: Path, options: BuildOptions, told: Progress, *, force: bool) -> None:
+def _check(
+    definition: Definition, path: Path, options: BuildOptions, told: Progress, *, sandbox: bool, force: bool
+) -> None:
     """Check for errors before the build starts."""
+    from sifmake.output_path import check_output
+
+    if not sandbox:
+        check_output(path)
     if os.path.lexists(path) and not force:
         raise TargetExistsError("build target already exists", where=str(path), hint=REPLACE_HINT)
     for warning in definition.warnings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -151,7 +152,7 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     usual = default_sif_name(image)
     path = Path(folder, usual if target is None else target)
     check_output(path, usual)
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise TargetExistsError("the file already exists", where=str(path), hint=REPLACE_HINT)
     told = progress or Silent()
     if compression == "zstd":

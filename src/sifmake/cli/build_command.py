@@ -134,11 +134,12 @@ def _document(image: BuiltImage) -> dict[str, object]:
 
 
 def _words(words: list[str]) -> tuple[str, str]:
+    from sifmake.cli.pull_command import check_output_word
+
     if len(words) != 2:
         what = "the output file or the source is missing" if len(words) < 2 else "too many arguments"
         raise UsageError(what, hint="sifmake build [options] OUT.sif SPEC")
-    if not words[0]:
-        raise UsageError("the output file is an empty word", hint="is a variable of your script not set?")
+    check_output_word(words[0])
     return words[0], words[1]
 
 

@@ -92,17 +92,24 @@ def _words(words: list[str]) -> tuple[str, str]:
     if len(words) == 1:
         return "", words[0]
     output, uri = words
+    check_output_word(output)
     if _is_uri(output) and ":" not in uri:
         raise UsageError(
             "the output file must come before the image", hint=f"sifmake pull {quote(uri)} {quote(output)}"
         )
     if _is_uri(output):
         raise UsageError("this is an image, not an output file", where=output, hint="sifmake pull OUT.sif URI")
-    if output == STANDARD_STREAM:
-        raise UsageError("a SIF file cannot be written to standard output", hint="name a file (./- for one called -)")
     if output.endswith("/"):
         raise OutputPathError("the output file is a folder", where=output, hint="name a file in it, or use --dir")
     return output, uri
+
+
+def check_output_word(word: str) -> None:
+    """Raise UsageError for words that cannot be an output file: an empty one, and ``-`` for standard output."""
+    if not word:
+        raise UsageError("the output file is an empty word", hint="is a variable of your script not set?")
+    if word == STANDARD_STREAM:
+        raise UsageError("a SIF file cannot be written to standard output", hint="name a file (./- for one called -)")
 
 
 def _is_uri(word: str) -> bool:

@@ -212,7 +212,7 @@ def _stamp(path: Path) -> list[Any]:
 
 
 def _convert(given: dict[str, Any], root: Path) -> Configuration:
-    store = given.get("store", {})
+    store = given.get("store") or {}
     return Configuration(
         store=_path(store.get("path"), root),
         read_only_stores=_paths(store.get("read-only", ()), root),
@@ -222,9 +222,11 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
         key=_key(given.get("key", ""), root),
         trusted_keys=_paths(given.get("trusted-keys", ["config/keys"]), root),
         auth_file=_path(given.get("auth-file"), root),
-        registries=dict(_registry(host, options, root) for host, options in given.get("registries", {}).items()),
+        registries=dict(
+            _registry(host, options or {}, root) for host, options in (given.get("registries") or {}).items()
+        ),
         parallel_requests=int(given.get("parallel-requests", 16)),
-        limits=Limits(**{name.replace("-", "_"): int(value) for name, value in given.get("limits", {}).items()}),
+        limits=Limits(**{name.replace("-", "_"): int(value) for name, value in (given.get("limits") or {}).items()}),
         notify=tuple(given.get("notify", ())),
         require_signature=given.get("require-signature", False) or given.get("require_signature", False),
     )

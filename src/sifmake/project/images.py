@@ -54,10 +54,11 @@ def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageS
     """
     file = YamlFile.read(path, limits)
     file.validate("images")
-    defaults = file.value.get("defaults") or {}
+    content = file.value or {}
+    defaults = content.get("defaults") or {}
     images: dict[str, ImageSettings] = {}
     count = 0
-    for name, given in file.value["images"].items():
+    for name, given in (content.get("images") or {}).items():
         where = file.place(["images", name])
         check_name(name, where)
         count += len(given.get("tags", [0])) * len(given.get("platforms", [0]))
@@ -110,7 +111,7 @@ def _with_defaults(defaults: dict[str, Any], given: dict[str, Any], source: Uri)
     """Return an image's settings with the defaults, leaving out defaults that do not apply to a prebuilt SIF file."""
     if source.is_sif:
         return {**{key: defaults[key] for key in ("platform", "sign") if key in defaults}, **given, "labels": {}}
-    return {**defaults, **given, "labels": {**defaults.get("labels", {}), **given.get("labels", {})}}
+    return {**defaults, **given, "labels": {**(defaults.get("labels") or {}), **(given.get("labels") or {})}}
 
 
 def _expand(name: str, source: Uri, given: dict[str, Any], where: str) -> Iterator[ImageSettings]:

@@ -94,7 +94,7 @@ class YamlFile:
         return line, node
 
     def validate(self, schema_name: str) -> None:
-        """Check the content against a JSON Schema of this package.
+        """Check the content against a JSON Schema of this package; None is a valid section with nothing in it.
 
         Raises:
             ConfigError: The content is not valid; names file, line and key, and for an unknown key the nearest one.
@@ -103,6 +103,7 @@ class YamlFile:
 
         schema = YamlFile.read(SCHEMAS / f"{schema_name}.schema.yaml").value
         errors = jsonschema.Draft202012Validator(schema).iter_errors(self.value)
+        errors = (error for error in errors if not _is_empty_section(error))
         found = sorted(errors, key=lambda error: (-len(error.absolute_path), str(error.absolute_path)))
         if found:
             raise self._explain(found[0])
@@ -111,6 +112,8 @@ class YamlFile:
         keys = list(error.absolute_path)
         schema: dict[str, Any] = error.schema if isinstance(error.schema, dict) else {}
         allowed: Any = error.validator_value
+        if error.validator == "type" and error.instance is None and keys:
+            return ConfigError("the key has no value", where=self.place(keys), hint="write one, or delete the line")
         if error.validator == "additionalProperties" and isinstance(error.instance, dict):
             known = sorted(schema.get("properties", {}))
             key = next(str(key) for key in error.instance if key not in known)
@@ -130,6 +133,16 @@ class YamlFile:
         if error.validator == "type" and allowed == "string" and isinstance(error.instance, bool | int | float):
             hint = f"write {in_quotes(self._find(keys)[1].value)}"
         return ConfigError(_short(error.message), where=self.place(keys), hint=hint)
+
+
+def _is_empty_section(error: ValidationError) -> bool:
+    """Tell whether a section, or the whole file, is empty because all of its lines are comments."""
+    is_section = error.validator == "type" and error.validator_value == "object" and error.instance is None
+    return is_section and not (error.absolute_path and _needs_keys(error.schema))
+
+
+def _needs_keys(schema: Any) -> bool:
+    return bool(schema.get("required"))
 
 
 def _decode(path: Path, data: bytes) -> str:

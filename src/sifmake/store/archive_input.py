@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -37,6 +38,8 @@ def open_archive(source: Path, store: Store) -> Iterator[int]:
     with naming(source):
         fd = os.dup(0) if source in _STANDARD_INPUT else os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(source))
         if os.isatty(fd):
             raise StoreError("cannot read an archive from a terminal", hint="name a file, or use a pipe")
         if source not in _STANDARD_INPUT or not _is_stream(fd):
