@@ -52,6 +52,21 @@ def test_a_tree_that_is_used_stays(trees):
     assert trees.remove_unused(3600, shutil.rmtree) == []
 
 
+def test_a_folder_in_which_others_rename_is_refused(tmp_path):
+    """They could put a folder of theirs, or a link, in the place of one that was found to be private."""
+    place = tmp_path / "place"
+    place.mkdir()
+    for mode, owner in ((0o777, os.geteuid()), (0o755, 4201), (0o1777, 4201)):
+        if os.geteuid() == 0:
+            os.chown(place, owner, -1)
+        elif owner != os.geteuid():
+            continue
+        place.chmod(mode)
+        with pytest.raises(StoreError, match="SIFMAKE_TMPDIR"):
+            UnpackedTrees(place / "trees")
+        assert not (place / "trees").exists()
+
+
 def test_a_folder_that_others_enter_is_refused(tmp_path):
     (tmp_path / "open").mkdir(mode=0o755)
     with pytest.raises(StoreError, match="SIFMAKE_TMPDIR"):

@@ -59,7 +59,7 @@ class UnpackedTrees:
         """Create the folder, or use an existing one.
 
         Raises:
-            StoreError: It belongs to another user, or others can enter it.
+            StoreError: Others can rename it, it belongs to another user, or others can enter it.
             OSError: It cannot be created.
         """
         self.folder = folder
@@ -205,6 +205,13 @@ def _remove_unheld(mark: Path, places: list[Path], remove: Callable[[Path], obje
 
 
 def _make_private(folder: Path) -> None:
+    above = folder.parent.stat()
+    if above.st_uid not in (0, os.geteuid()) or above.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+        raise StoreError(
+            "in this folder others can put theirs in the place of yours, so no tree is unpacked there",
+            where=str(folder.parent),
+            hint="name another folder with SIFMAKE_TMPDIR",
+        )
     try:
         folder.mkdir(0o700)
     except FileExistsError:
