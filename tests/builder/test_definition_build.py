@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import sifmake
+from sifmake.builder.step_runner import remove_unpacked
 from sifmake.errors import LayerError, StepError, UsageError
+from sifmake.steps.unpacked_trees import DAY
 from support.building import Works, base_blobs, needs_scripts, root_tar
 from support.counting_registry import CountingRegistry
 from support.definition_golden import text_in, tree_of
@@ -286,3 +288,13 @@ def test_an_argument_that_nothing_asks_for_is_an_error(works):
         works.build("%labels\n    A b\n", build_args={"X": "1"})
     works.build("%labels\n    A {{ X }}\n", build_args={"X": "1"})
     assert sifmake.inspect(works.folder / "out.sif").labels["A"] == "1"
+
+
+@needs_scripts
+def test_gc_removes_what_a_killed_build_has_left(works):
+    works.build("%post\n    true\n")
+    runs = works.folder / f"sifmake-{os.geteuid()}" / "runs"
+    (runs / "dead/run-x/upper").mkdir(parents=True)
+    (runs / "dead.use").touch()
+    remove_unpacked(DAY)
+    assert list(runs.iterdir()) == []

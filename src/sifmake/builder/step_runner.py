@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self, cast
@@ -283,6 +283,8 @@ def unpacked_place() -> Place:
 
 def remove_unpacked(age: float) -> list[UnpackedTree]:
     """Remove unpacked trees that are not in use and were unused for that many seconds; return them."""
+    from sifmake.rootless.errors import RootlessError
+    from sifmake.rootless.modes import choose_mode
     from sifmake.rootless.request import Mode
     from sifmake.rootless.unpacking import remove_tree
 
@@ -290,7 +292,10 @@ def remove_unpacked(age: float) -> list[UnpackedTree]:
     if not folder.is_dir():
         return []
     modes = {mode.value: mode for mode in Mode}
-    return UnpackedTrees(folder).remove_unused(
+    trees = UnpackedTrees(folder)
+    with suppress(RootlessError):  # nothing runs here, so nothing could have been left
+        trees.sweep(lambda place: remove_tree(place, choose_mode(folder).mode))
+    return trees.remove_unused(
         age, lambda place: remove_tree(place, modes[place.name.removeprefix(".tmp-").partition("-")[0]])
     )
 
