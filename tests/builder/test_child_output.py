@@ -20,5 +20,5 @@ def test_everything_is_handed_on_in_pieces():
 def test_what_takes_too_long_is_killed(code):
     begin = time.monotonic()
     with pytest.raises(TimeoutError):
-        run_telling([sys.executable, "-c", code], lambda _: None, seconds=0.3)
+        run_telling([sys.executable, "-c", code], lambda _: None, environment={}, seconds=0.3)
     assert time.monotonic() - begin < 10

@@ -18,7 +18,7 @@ def run_telling(
     words: Sequence[str],
     output: Callable[[bytes], None],
     *,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str],
     folder: str | None = None,
     seconds: float | None = None,
 ) -> int:
@@ -27,7 +27,7 @@ def run_telling(
     Args:
         words: Program and arguments.
         output: Gets the output of both streams.
-        environment: Its environment; None for that of this process.
+        environment: Its environment.
         folder: Its current folder; None for that of this process.
         seconds: Time limit.
 
@@ -38,7 +38,7 @@ def run_telling(
     end = None if seconds is None else time.monotonic() + seconds
     with subprocess.Popen(
         words,
-        env=None if environment is None else dict(environment),
+        env=environment,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -12,6 +12,7 @@ from sifmake.builder.step_runner import Script, StepRunner
 from sifmake.definition.problems import Place
 from sifmake.definition.script_command import script_command
 from sifmake.errors import StepError, UsageError
+from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ class HostSections:
             script = Path(folder, "pre.script")
             script.write_bytes(section.text.encode("utf-8", "surrogateescape"))
             words = script_command(section, str(script), self._place)
-            status = run_telling(words, self._output)
+            status = run_telling(words, self._output, environment=without_secrets(os.environ))
         self._check_status(section, status, 0)
 
     def set_up(self, section: Section, tree: StageTree, epoch: int) -> None:
@@ -58,7 +59,7 @@ class HostSections:
         from sifmake.rootless.script import SCRIPT
 
         words = script_command(section, SCRIPT, self._place)
-        script = Script(section.text, words, dict(os.environ), epoch, on_host=True)
+        script = Script(section.text, words, without_secrets(os.environ), epoch, on_host=True)
         result = self._runner.run(script, tree, self._output)
         self._check_status(section, result.status, result.line)
         if result.pack is not None:

@@ -40,8 +40,14 @@ def start_program(
     # Without site packages and user settings, which are not needed, it starts in a third of the time.
     text = _PROGRAM.format(path=path, module=program.__module__, name=program.__qualname__)
     words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", text]
-    environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environ["PATH"] = f"{environ.get('PATH', '')}:/usr/bin:/bin:/usr/sbin:/sbin".lstrip(":")
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment["PATH"] = f"{environment.get('PATH', '')}:/usr/bin:/bin:/usr/sbin:/sbin".lstrip(":")
     return subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, pass_fds=keep, env=environ, start_new_session=True
+        words,
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=keep,
+        env=environment,
+        start_new_session=True,
     )
