@@ -2,10 +2,12 @@
 
 import errno
 import resource
+import sys
 
 import pytest
 
 from sifmake import memory
+from sifmake.cli import main
 from sifmake.threads import Threads
 
 MIB = 1 << 20
@@ -68,3 +70,14 @@ def test_a_future_whose_work_cannot_say_that_it_failed_ends(monkeypatch):
 )
 def test_what_counts_as_memory_that_ran_out(error, expected):
     assert memory.is_out_of_memory(error) is expected
+
+
+@pytest.mark.parametrize(("size", "expected"), [(100 * MIB, True), (resource.RLIM_INFINITY, False)])
+def test_an_error_inside_python_counts_where_memory_is_limited(monkeypatch, size, expected):
+    limited(monkeypatch, size)
+    assert memory.is_out_of_memory(SystemError("error return without exception set")) is expected
+
+
+def test_memory_is_lacking_when_not_even_that_can_be_looked_up(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sifmake.memory", None)
+    assert main._lacks_memory(ValueError())

@@ -43,6 +43,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     text = str(error)
+    if isinstance(error, SystemError):  # Python itself was not told why it got no object
+        return is_limited()
     return isinstance(error, MemoryError) or (
         isinstance(error, ImportError) and ("failed to map segment" in text or "allocate memory" in text)
     )

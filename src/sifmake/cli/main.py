@@ -154,8 +154,11 @@ def _run_parsed(args: argparse.Namespace, *, own: bool) -> int:
 
 
 def _lacks_memory(error: BaseException) -> bool:
-    from sifmake.memory import is_out_of_memory
-
+    """Tell whether memory ran out; then it may be too short to load even the module that tells."""
+    try:
+        from sifmake.memory import is_out_of_memory
+    except (MemoryError, ImportError):
+        return True
     return is_out_of_memory(error)
 
 
