@@ -188,6 +188,15 @@ def test_a_secret_is_masked_and_its_value_is_in_no_key(works):
 
 
 @needs_scripts
+def test_a_secret_is_masked_in_the_log_of_a_failed_step(works):
+    with pytest.raises(StepError) as failed:
+        works.build("%post\n    echo it is $(cat /run/secrets/t)\n    exit 3\n", secrets={"t": b"s3cr3t-value"})
+    log = Path(failed.value.hint.partition(" is in ")[2])
+    assert b"it is ***" in log.read_bytes()
+    assert b"s3cr3t" not in log.read_bytes()
+
+
+@needs_scripts
 def test_a_failing_test_keeps_the_old_file(works):
     target = works.folder / "out.sif"
     target.write_bytes(b"old")

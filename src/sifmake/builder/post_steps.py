@@ -89,9 +89,8 @@ class PostSteps:
         self._store = store
         self._source = source
         values = [*self._settings.secrets.values(), *proxy_passwords(os.environ)]
-        mask = SecretMask(values)
-        self._mask = mask
-        self._output = lambda data: output(mask(data))
+        self._mask = SecretMask(values)
+        self._output = output
         self.ran = 0
         self.cached = 0
 
@@ -152,8 +151,8 @@ class PostSteps:
         check_runnable(around.architecture, "%post", f"{self._source}:{step.lines.of(0)}")
         script = Script(text, words, environment, around.epoch, snapshot, carries)
         self._runner.progress.info(f"running: {one_line(title)}")
-        with self._runner.logged(key, self._output) as (log, output):
-            result = self._runner.run(script, tree, output)
+        with self._runner.logged(key, self._output) as (log, write):  # the log has no secret either
+            result = self._runner.run(script, tree, lambda data: write(self._mask(data)))
             self.ran += 1
             if result.pack is None:
                 raise self._failed(step, result, log)
