@@ -23,7 +23,7 @@ _Handler: TypeAlias = "Callable[[int, FrameType | None], Any] | int | signal.Han
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _USUAL = (signal.SIG_DFL, signal.default_int_handler)
 _IMPORTS = "<frozen importlib."
-"""How the names of the files begin that Python's imports are in."""
+"""Prefix of the file names of Python's import machinery."""
 _STARTS_THREADS = "ThreadPoolExecutor.submit"
 _MOMENT = 0.005
 """Seconds until a signal that had to wait is looked at again."""

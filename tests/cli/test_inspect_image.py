@@ -44,7 +44,7 @@ def test_no_layer_is_fetched_and_the_answers_are_those_of_the_built_file(registr
     asked = [path for method, path in registry.requests if method == "GET" and "/blobs/" in path]
     document = registry.blobs.document(registry.tags["a:1"])
     assert [path.rpartition("/")[2] for path in asked] == [document["config"]["digest"]]
-    assert f"what the layers hold is shown after `sifmake pull {uri}`" in err
+    assert f"run `sifmake pull {uri}` to see what the layers add" in err
     told = json.loads(out)["data"]["attributes"]
     sif = sifmake.pull(uri, tmp_path / "a.sif", plain_http=True)
     built = sifmake.inspect(sif).attributes

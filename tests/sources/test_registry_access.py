@@ -218,5 +218,5 @@ def test_redirects_in_a_circle_end(registry):
 def test_an_unknown_scheme_is_named(registry):
     for method in ("GET", "HEAD"):
         registry.on(method, "/v2/", error(401, "UNAUTHORIZED", **{"WWW-Authenticate": "Negotiate"}))
-    with pytest.raises(RegistryError, match="unsupported authentication: negotiate"):
+    with pytest.raises(RegistryError, match="unsupported kind of authentication: negotiate"):
         pull_from(registry)

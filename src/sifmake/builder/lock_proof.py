@@ -52,7 +52,9 @@ class _Unavailable(Exception):  # noqa: N818 - never leaves the module
 
 
 class _Documents(KeptDocuments):
-    """Documents from the store, else from the source; failures to fetch one are kept apart from faults in it."""
+    """Documents from the store, else from the source; failures to download a document are distinguished from faults in
+    it.
+    """
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         try:

@@ -90,7 +90,7 @@ def _foretold(args: argparse.Namespace, wanted: set[str], app: str) -> dict[str,
     try:
         plain_http = args.no_https or is_plain_http(os.environ)
         found = inspect_image(uri, platform=args.arch, plain_http=plain_http, auth_file=args.authfile, progress=console)
-        console.info(f"{uri}: from manifest and config; what the layers hold is shown after `{pull}`")
+        console.info(f"{uri}: shown from manifest and config; run `{pull}` to see what the layers add")
     finally:
         console.close()
     return choose_attributes(found.attributes, wanted)

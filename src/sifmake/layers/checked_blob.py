@@ -38,7 +38,7 @@ class Tally:
 
 
 class CheckedBlob:
-    """Reads a blob while counting and hashing it; :meth:`finish` checks size and digest.
+    """Reads a blob, counting and hashing its bytes; :meth:`finish` checks size and digest.
 
     Attributes:
         tally: Of the bytes read so far.

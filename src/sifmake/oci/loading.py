@@ -37,7 +37,7 @@ class Documents(Protocol):
 
 
 def find_manifest(root: Descriptor, platform: Platform, documents: Documents, limits: Limits) -> Descriptor:
-    """Return the manifest for a platform to which a document leads.
+    """Follow a document, perhaps through indexes, to the manifest for a platform.
 
     The config of a single manifest must be for the platform. Indexes may be nested; a loop ends the search.
 

@@ -201,7 +201,7 @@ def _digest(value: Any) -> str:
 
 def _size(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_SIZE:
-        raise ValueError(f"{str(value)[:40]!r} is not a size")
+        raise ValueError(f"{str(value)[:40]!r} is not a valid size")
     return value
 
 

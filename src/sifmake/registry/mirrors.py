@@ -124,7 +124,7 @@ class Places:
 
 
 def _locations(reference: Reference, settings: ClientSettings) -> list[Location]:
-    """Return where to read, from sifmake's configuration of the registry, else from ``registries.conf``."""
+    """Return the servers to read from, as set in sifmake's configuration, else in ``registries.conf``."""
     configured = settings.registries.get(reference.registry)
     found = [] if configured else find_locations(reference, settings.environ)
     if found:

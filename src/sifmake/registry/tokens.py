@@ -128,7 +128,7 @@ class Authorizer:
                 self._basic = _basic(credentials)
                 return True
             if challenges and not _SCHEMES & set(challenges):
-                what = f"the registry requires an unsupported authentication: {', '.join(challenges)}"
+                what = f"the registry requires an unsupported kind of authentication: {', '.join(challenges)}"
                 raise RegistryError(what, where=self._host, hint="ask its operator for Basic or Bearer")
             return False
 

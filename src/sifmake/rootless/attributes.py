@@ -19,7 +19,7 @@ from sifmake.rootless.removal import empty_folder
 _DIR, _FILE, _SYMLINK, _BLOCK, _CHAR, _FIFO, _SOCKET, _HARDLINK, _WHITEOUT, _OPAQUE = range(1, 11)
 """Same as in ``layers.entry``, which needs packages that this interpreter does not have."""
 _REFUSED = (b"user.overlay.", b"trusted.overlay.", b"user.sifmake.")
-"""Attributes that the kernel or sifmake would take for their own."""
+"""Attributes that the kernel or sifmake would treat as their own."""
 _Record = tuple[int, bytes, int, int, int, int, bytes, int, int, tuple[tuple[bytes, bytes], ...]]
 
 

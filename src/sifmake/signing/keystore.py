@@ -51,7 +51,7 @@ def config_folder() -> Path:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name a key."""
+    """Whether a text is a valid name for a key."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", text) is not None
 
 
