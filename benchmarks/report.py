@@ -20,10 +20,10 @@ class Figure:
     Attributes:
         name: What was measured.
         value: In ``unit``.
-        limit: What it may be; None where it only informs.
+        limit: What it may be; None for information only.
         unit: A key of :data:`UNITS`.
         at_least: Whether the limit is a lower one.
-        note: What it stands beside: the floor, a peer's figure.
+        note: What to compare it with: the floor, a peer's figure.
     """
 
     name: str

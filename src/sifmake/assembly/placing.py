@@ -53,7 +53,7 @@ class DataPlan:
     Attributes:
         extents: The sources of its bytes, in order, from offset 96 on.
         fragments: All fragment blocks by their number in the image.
-        end: Offset behind the last byte.
+        end: Offset after the last byte.
         layers: Where the image has the contents of each layer; those that it gets on top are the last one.
     """
 

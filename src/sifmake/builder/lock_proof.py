@@ -52,9 +52,7 @@ class _Unavailable(Exception):  # noqa: N818 - never leaves the module
 
 
 class _Documents(KeptDocuments):
-    """Documents from the store, else from the source; failures to download a document are distinguished from faults in
-    it.
-    """
+    """Documents from the store, else from the source; a failed download is not the same as a fault in one."""
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         try:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def make_origin(transport: str, name: str, manifest_digest: str) -> Origin:
     """Return the origin of an image with the name that its source gives it.
 
-    A digest behind a tag is left out. Without a tag it stays, because the image need not be what ``latest`` is.
+    A digest after a tag is left out. Without a tag it stays, because the image need not be what ``latest`` is.
     """
     from sifmake.reference import parse_reference
     from sifmake.rootfs import Origin

@@ -1,4 +1,4 @@
-"""The helper behind :mod:`sifmake.drivers.stage_client`: loads once, forks for each stage, ends with its parent.
+"""The helper used by :mod:`sifmake.drivers.stage_client`: loads once, forks for each stage, ends with its parent.
 
 It is started with a pipe as standard input, prints the variable with the path of its socket, and ends when the pipe is
 closed, so it never outlives the run. Each stage runs in a separate process, as it does without the helper.
