@@ -4,7 +4,7 @@ Only programs use this: the command line, doit's tasks and the stage helper. The
 
 The error of a signal is not raised where code cannot pass it on. While a module is imported, its C code may lose the
 error and go on half initialised (msgspec does, and then reads through a null pointer). While a pool starts a thread, an
-error makes it forget the thread, so that nobody waits until its files are removed. The signal is looked at again a
+error makes it forget the thread, so that nobody waits until its files are removed. The signal is checked again a
 moment later.
 """
 
@@ -26,7 +26,7 @@ _IMPORTS = "<frozen importlib."
 """Prefix of the file names of Python's import machinery."""
 _STARTS_THREADS = "ThreadPoolExecutor.submit"
 _MOMENT = 0.005
-"""Seconds until a signal that had to wait is looked at again."""
+"""Seconds until a delayed signal is checked again."""
 
 
 class _Ended(KeyboardInterrupt):

@@ -150,7 +150,7 @@ class StoreError(SifmakeError):
 
 
 class PackDamagedError(StoreError):
-    """A layer pack does not match its checksums; it has to be made again."""
+    """A layer pack does not match its checksums; it must be rebuilt."""
 
 
 class FlattenError(SifmakeError):

@@ -72,7 +72,7 @@ class Limits:
             arguments, bytes.
         definition_stages: Most stages in a definition file.
         definition_sections: Most sections in one stage of a definition file.
-        files_entries: Most files and folders that one ``%files`` section copies, and names that its patterns look at
+        files_entries: Most files and folders that one ``%files`` section copies, and names that its patterns read
             (700 bytes of memory each).
         definition_labels: Most labels that one definition file, or one ``%post``, sets.
         recipe_bytes: Largest recipe of a SIF file in a registry, bytes (36 for each range of 80 KiB or more).

@@ -73,7 +73,7 @@ class Threads(ThreadPoolExecutor):
 
 
 def _pass_on(done: Future[None], future: Future[T]) -> None:
-    """End a future whose work was cancelled, or could not even say that it failed: somebody waits for it."""
+    """End a future whose work was cancelled or could not report its failure, because another thread may wait for it."""
     if done.cancelled():
         future.cancel()
     elif not future.done() and (error := done.exception()) is not None:

@@ -14,6 +14,10 @@ HABITS = {
     "wholly": (r"\bwholly\b", "say 'completely'"),
     "the like of": (r"\bthe like of\b", "say 'such as'"),
     "nobody vouches": (r"\bnobody vouches\b", "say 'untrusted'"),
+    "and its like": (r"\band (its|the) like\b", "say 'and similar' or name them"),
+    "handed on": (r"\bhanded on\b", "say 'passed on'"),
+    "looked at": (r"\b(is|are|was|were) looked at\b", "say 'checked' or 'read'"),
+    "at hand": (r"\bat hand\b", "say where it is, or 'available'"),
     "a question as a hint": (r"hint\s*=\s*\(?\s*f?\"is (the|this|it|there)\b[^\"]*\?", "say 'check ...'"),
 }
 TEXTS = [

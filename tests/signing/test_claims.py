@@ -334,7 +334,7 @@ def test_damaged_keys_are_one_line(tmp_path, capsys, form):
 def test_thousands_of_signatures_are_a_limit_and_cost_nothing(tmp_path, world):
     begin = time.process_time()
     result = look(tmp_path / "a.sif", world, world.a, *[by(world.a)] * 2000)
-    assert result.reasons == ("signature 4: the file has 2000 signatures, at most 64 are looked at (limit signatures)",)
+    assert result.reasons == ("signature 4: the file has 2000 signatures, at most 64 are checked (limit signatures)",)
     assert result.verdict is Verdict.INVALID
     assert look(tmp_path / "a.sif", world, world.a, *[by(world.a)] * 64).verdict is Verdict.VERIFIED
     assert time.process_time() - begin < 3
@@ -414,7 +414,7 @@ def test_an_envelope_with_thousands_of_signatures(tmp_path, raw):
     begin = time.process_time()
     result = verify_file(path, raw.trust)
     assert result.verdict is Verdict.INVALID
-    assert "the file has 9000 signatures, at most 64 are looked at" in result.reasons[0]
+    assert "the file has 9000 signatures, at most 64 are checked" in result.reasons[0]
     assert time.process_time() - begin < 2
 
 
@@ -448,7 +448,7 @@ def test_signatures_count_for_the_whole_file(tmp_path):
     signed(signed(path, pair, group=1), pair, group=2)
     assert verify_file(path, pair.trust, group=1).verdict is Verdict.VERIFIED
     result = verify_file(path, pair.trust, limits=Limits(signatures=1))
-    assert result.reasons == ("the file has 2 signatures, at most 1 are looked at (limit signatures)",)
+    assert result.reasons == ("the file has 2 signatures, at most 1 are checked (limit signatures)",)
     result = verify_file(path, pair.trust, limits=Limits(signature_bytes=100))
     assert "at most 100 are read (limit signature-bytes)" in result.reasons[0]
     assert result.verdict is Verdict.INVALID

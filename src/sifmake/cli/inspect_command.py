@@ -74,7 +74,7 @@ def _names_image(word: str) -> bool:
 
 
 def _foretold(args: argparse.Namespace, wanted: set[str], app: str) -> dict[str, Any]:
-    """Return what is known of an image that is not pulled; say what is not."""
+    """Return the known attributes of an image before it is pulled, and report the unknown ones."""
     from sifmake.api.images import inspect_image
     from sifmake.cli.console import Console
     from sifmake.cli.pull_words import is_plain_http

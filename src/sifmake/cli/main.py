@@ -173,7 +173,7 @@ def _try_again() -> None:
 
 
 def _flushed(status: int) -> int:
-    """Write out what waits for standard output; return the status, or another one where that fails."""
+    """Flush standard output; return the status, or another one if that fails."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -183,7 +183,7 @@ def _flushed(status: int) -> int:
 
 
 def _output_lost(error: OSError) -> int:
-    """Say what went wrong with standard output, unless nobody reads it; return the exit status."""
+    """Report an error of standard output, unless its reader has gone; return the exit status."""
     from sifmake.printing import output_failed
 
     failure = output_failed(error)

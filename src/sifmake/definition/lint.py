@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 _MOST = 1000
-"""Most findings of one kind of check, because nobody reads more."""
+"""Most findings of one kind; nobody reads more."""
 _SECRET = ("secret-in-argument", "warning")
 _LOOKS = "looks like a secret: its value is recorded in the image"
 _ADVICE = "use --secret, which leaves nothing in the image"

@@ -93,7 +93,7 @@ def _modes(config: Mapping[str, Any]) -> Modes:
 
 
 def _check_targets(project: Project, names: list[str]) -> None:
-    """Refuse finished files that do not have the published bytes, because Snakemake only looks at their times.
+    """Refuse finished files that do not have the published bytes, because Snakemake checks only their times.
 
     Anyone who replaces a file can also replace its record, so the signature must prove that it is the image of its
     lock.

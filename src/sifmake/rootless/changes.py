@@ -213,7 +213,7 @@ class CopyChanges(Changes):
         self._folders: dict[bytes, tuple[Change, list[bytes]]] = {}
         os.chdir(root)
         folders = [b""]
-        for folder in folders:  # grows while it is walked
+        for folder in folders:  # grows during the loop
             folders += self._note(folder)
 
     def _was_there(self, path: bytes) -> bool:

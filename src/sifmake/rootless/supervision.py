@@ -48,7 +48,7 @@ class Supervision:
 
     Args:
         tree: Where the script runs.
-        possible: Whether calls can be answered; else they are told that they were done.
+        possible: Whether calls can be answered; else they are reported as done.
     """
 
     def __init__(self, tree: WorkTree, *, possible: bool) -> None:

@@ -200,7 +200,7 @@ class _Verifier:
         """Raise SifError if the file has too many signatures."""
         most = self.limits.signatures
         if number > most:
-            raise SifError(f"the file has {number} signatures, at most {most} are looked at (limit signatures)")
+            raise SifError(f"the file has {number} signatures, at most {most} are checked (limit signatures)")
 
     def compared(
         self, item: Descriptor, kind: str, signers: tuple[SignerCheck, ...], signed: Metadata

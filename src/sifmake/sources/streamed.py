@@ -46,7 +46,7 @@ class _ArchiveStream(Protocol):
         """Start at the first byte.
 
         Raises:
-            SourceError: It cannot be read, or not again.
+            SourceError: It cannot be read, or cannot be read a second time.
         """
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Making a lock: from the image that its source has now, or from a digest that somebody wrote into it."""
+"""Make a lock: from the image that its source has now, or from a digest that a person wrote into it."""
 
 from __future__ import annotations
 

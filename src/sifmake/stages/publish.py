@@ -45,7 +45,7 @@ def _run(context: StageContext) -> dict[str, Any]:
 
 
 def _test(context: StageContext, signed: Path, command: str) -> None:
-    """Run the test of an image in the verified file; what it prints is told.
+    """Run the test of an image in the verified file, and report its output.
 
     Raises:
         StepError: It failed; the published file stays as it is.
