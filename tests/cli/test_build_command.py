@@ -33,8 +33,8 @@ def test_what_was_built_is_printed_as_json(tmp_path, monkeypatch, capfd):
         ("a.sif missing.def", "missing.def: there is no such file or folder"),
         ("--force root.tar root.tar", "root.tar: the output file is what is built from"),
         ("--force root.tar ./root.tar", "root.tar: the output file is what is built from"),
-        ("a.sif ''", "what to build from is an empty word"),
-        ("--force '' root.tar", "the output file is an empty word"),
+        ("a.sif ''", "the source to build from is empty"),
+        ("--force '' root.tar", "the name of the output file is empty"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, monkeypatch, capfd, words, said):

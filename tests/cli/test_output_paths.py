@@ -292,7 +292,7 @@ def test_h30_a_link_to_nothing_is_not_replaced_unasked(folder: Path, words: tupl
 
 @pytest.mark.parametrize("command", ["pull", "build"])
 @pytest.mark.parametrize(
-    ("word", "what"), [("", b"the output file is an empty word"), ("-", b"cannot be written to standard")]
+    ("word", "what"), [("", b"the name of the output file is empty"), ("-", b"cannot be written to standard")]
 )
 def test_f14_words_that_are_no_output(folder: Path, command: str, word: str, what: bytes) -> None:
     before = sorted(folder.iterdir())

@@ -52,7 +52,9 @@ def read_spec(word: str, arguments: Mapping[str, str], limits: Limits) -> BuildS
         DefinitionError: The definition file cannot be understood.
     """
     if not word:
-        raise UsageError("what to build from is an empty word", hint="is a variable of your script not set?")
+        raise UsageError(
+            "the source to build from is empty", hint="set the variable in your script that should name it"
+        )
     if word.startswith(_BUNDLE_PREFIX):
         return BuildSpec(_bare(word, BUNDLE, word.removeprefix(_BUNDLE_PREFIX)))
     path = Path(word)

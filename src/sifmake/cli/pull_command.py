@@ -107,7 +107,9 @@ def _words(words: list[str]) -> tuple[str, str]:
 def check_output_word(word: str) -> None:
     """Raise UsageError for words that cannot be an output file: an empty one, and ``-`` for standard output."""
     if not word:
-        raise UsageError("the output file is an empty word", hint="is a variable of your script not set?")
+        raise UsageError(
+            "the name of the output file is empty", hint="set the variable in your script that should name it"
+        )
     if word == STANDARD_STREAM:
         raise UsageError("a SIF file cannot be written to standard output", hint="name a file (./- for one called -)")
 
