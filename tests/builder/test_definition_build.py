@@ -10,7 +10,8 @@ import pytest
 
 import sifmake
 from sifmake.builder.step_runner import remove_unpacked
-from sifmake.errors import LayerError, StepError, UsageError
+from sifmake.definition.host_folder import HostFolder
+from sifmake.errors import LayerError, SourceError, StepError, UsageError
 from sifmake.steps.unpacked_trees import DAY
 from support.building import Works, base_blobs, needs_scripts, root_tar
 from support.counting_registry import CountingRegistry
@@ -89,6 +90,16 @@ def test_a_changed_file_runs_what_comes_after_it(works):
     source.write_text("two")
     assert counts(works.build(definition)) == (1, 0)
     assert text_in(works.folder / "out.sif", "/copy") == "two"
+
+
+def test_a_file_that_cannot_be_read_after_all_is_named_with_its_line(works, monkeypatch):
+    def read(_, file):
+        raise SourceError(f"{file.path.decode()}: it has changed")
+
+    monkeypatch.setattr(HostFolder, "read", read)
+    (works.folder / "changing").write_text("x")
+    with pytest.raises(SourceError, match=r"tool\.def:5: .*changing"):
+        works.build("%files\n    changing /c\n", "other.sif")
 
 
 @needs_scripts
@@ -209,13 +220,15 @@ def test_a_failing_test_keeps_the_old_file(works):
 
 @needs_scripts
 def test_host_sections_run_only_where_they_are_allowed(works, monkeypatch):
-    text = f"%pre\n    echo > {works.folder}/marked\n\n%setup\n    echo set > $APPTAINER_ROOTFS/set\n"
+    monkeypatch.setenv("http_proxy", "http://u:p4ssw0rd@localhost:9")
+    text = f"%pre\n    echo $http_proxy > {works.folder}/marked\n\n%setup\n    echo set > $APPTAINER_ROOTFS/set\n"
     with pytest.raises(UsageError, match=r"tool\.def:4: %pre runs commands on this machine.*--allow-host-sections"):
         works.build(text)
     assert not (works.folder / "marked").exists()
     monkeypatch.setenv("SIFMAKE_ALLOW_HOST_SECTIONS", "1")
     works.build(text)
     assert (works.folder / "marked").exists()
+    assert b"http://u:***@localhost:9" in works.output
     assert text_in(works.folder / "out.sif", "/set") == "set\n"
 
 

@@ -12,6 +12,7 @@ from sifmake.builder.step_runner import Script, StepRunner
 from sifmake.definition.problems import Place
 from sifmake.definition.script_command import script_command
 from sifmake.errors import StepError, UsageError
+from sifmake.steps.secrets import SecretMask, proxy_passwords
 from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class HostSections:
     def __init__(self, runner: StepRunner, source: str, output: Callable[[bytes], None]) -> None:
         self._runner = runner
         self._place = Place(source)
-        self._output = output
+        mask = SecretMask(proxy_passwords(os.environ))
+        self._output = lambda data: output(mask(data))
 
     def run_pre(self, section: Section) -> None:
         """Run ``%pre``.

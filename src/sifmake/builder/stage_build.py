@@ -233,8 +233,8 @@ class _StageBuild:
 
     def _copy(self, copies: Sequence[Copy], source: StageTree | None, label: str) -> None:
         if copies:
-            files = [copied_file(copy, self._folder, source, self._tree.epoch) for copy in copies]
-            tree = self._tree.tree
+            tree, epoch, file = self._tree.tree, self._tree.epoch, self._place.source
+            files = [copied_file(copy, self._folder, source, epoch, f"{file}:{copy.line}") for copy in copies]
             self._apply(lambda: layer_stream(files, tree), label)
 
     def _apply(self, stream: Callable[[], Iterable[bytes]], label: str) -> None:
