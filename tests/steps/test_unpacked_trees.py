@@ -42,6 +42,21 @@ def test_what_was_left_unfinished_is_made_again(trees):
     assert len(list((trees.folder / "trees").iterdir())) == 2
 
 
+def test_a_tree_from_before_the_machine_was_started_is_made_again(trees):
+    """It was not synced: after a power failure its files may be empty."""
+    with trees.hold("k", make, shutil.rmtree) as place:
+        (place / "file").write_text("")
+    mark = trees.folder / "trees/k.use"
+    mark.write_text(mark.read_text().split()[0] + " 00000000-0000-0000-0000-000000000000")
+    for _ in range(2):
+        with trees.hold("k", make, shutil.rmtree) as place:
+            assert (place / "file").read_text() == "x"
+            (place / "file").chmod(0o600)
+    assert [tree.size for tree in trees.trees()] == [1]
+    with trees.hold("k", make, shutil.rmtree) as place:
+        assert place.joinpath("file").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_tree_that_is_used_stays(trees):
     with trees.hold("k", make, shutil.rmtree):
         assert trees.remove_unused(0, shutil.rmtree) == []

@@ -28,6 +28,7 @@ _OTHERS = 0o077
 DAY = 86_400
 """Seconds for which a tree is kept at least, unless less is requested."""
 _LARGEST_NOTE = 64
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,16 @@ class UnpackedTrees:
         place, unfinished = self._place(key), self._place(f"{_UNFINISHED}{key}")
         fd = self._mark(key)
         try:
-            if fresh or not place.is_dir():
+            if fresh or not place.is_dir() or _is_older(fd):
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                for old in (unfinished, *([place] if fresh else ())):
+                for old in (unfinished, *([place] if fresh or _is_older(fd) else ())):
                     if old.exists():
                         remove(old)
                 if not place.is_dir():
                     size = make(unfinished)
                     unfinished.rename(place)
-                    os.pwrite(fd, b"%d" % size, 0)
+                    os.ftruncate(fd, 0)
+                    os.pwrite(fd, b"%d %s" % (size, _boot()), 0)
                 fcntl.flock(fd, fcntl.LOCK_SH)
             os.utime(fd)
             yield place
@@ -156,7 +158,7 @@ class UnpackedTrees:
         found = []
         for mark in sorted((self.folder / _TREES).glob(f"*{_USE}")):
             key = mark.name.removesuffix(_USE)
-            text = mark.read_bytes()[:_LARGEST_NOTE]
+            text = mark.read_bytes()[:_LARGEST_NOTE].partition(b" ")[0]
             size = int(text) if text.isdigit() else 0
             found.append(UnpackedTree(key, self._place(key), size, mark.stat().st_mtime))
         return found
@@ -180,6 +182,19 @@ class UnpackedTrees:
 
     def _place(self, name: str) -> Path:
         return self.folder / _TREES / name
+
+
+def _boot() -> bytes:
+    """Return what the kernel calls this run of the machine; empty where it does not say (random(4))."""
+    try:
+        return _BOOT.read_bytes().strip()
+    except OSError:
+        return b""
+
+
+def _is_older(fd: int) -> bool:
+    """Tell whether a tree was unpacked before the machine was started: it is not synced, and may have lost files."""
+    return os.pread(fd, _LARGEST_NOTE, 0).partition(b" ")[2] != _boot()
 
 
 def list_trees() -> list[UnpackedTree]:
