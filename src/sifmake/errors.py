@@ -98,6 +98,10 @@ def describe_os_error(error: OSError) -> str:
         return one_line(str(error))
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
     hint = hints.get(error.errno)
+    transport, slash, rest = where.removesuffix(": ").partition(":/")
+    if error.errno == errno.ENOENT and slash and transport in {"docker", "oras", "http", "https"}:
+        uri = f"{transport}://{rest}"  # a path has lost one of the slashes
+        where, hint = f"{uri}: ", f"this command takes a SIF file: run `sifmake pull OUT.sif {uri}` first"
     return one_line(f"{where}{error.strerror}" + (f"; {hint}" if hint else ""))
 
 

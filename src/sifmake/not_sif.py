@@ -8,7 +8,7 @@ HEAD = 2048
 """Bytes at the beginning of a file that are enough to recognize its type."""
 _ARCHIVE = "if it is an image archive, write docker-archive:FILE or oci-archive:FILE"
 _BUILD = "build it: sifmake build OUT.sif FILE"
-_DOCKERFILE = "build it first (podman build -t NAME .), then pull docker-daemon:NAME or a saved docker-archive:FILE"
+DOCKERFILE_HINT = "build it first (podman build -t NAME .), then pull docker-daemon:NAME or a saved docker-archive:FILE"
 _OLD = "convert it with Apptainer: apptainer build NEW.sif OLD"
 _COMMENTS = rb"(?:\s|#[^\n]*\n)*"
 _KINDS = [
@@ -18,7 +18,7 @@ _KINDS = [
         (rb"version https://git-lfs", "this is a Git LFS pointer", "run `git lfs pull` in its repository"),
         (rb"\s*<", "this is a web page", "check the address, and whether it needs a login"),
         (_COMMENTS + rb"bootstrap\s*:", "this is a definition file", _BUILD),
-        (_COMMENTS + rb"(from|arg)[ \t]+\S", "this is a Dockerfile", _DOCKERFILE),
+        (_COMMENTS + rb"(from|arg)[ \t]+\S", "this is a Dockerfile", DOCKERFILE_HINT),
         (rb"(#![^\n]*\n\0*)?hsqs", "this is a squashfs image made by Singularity 2", _OLD),
         (rb"#!/usr/bin/env run-singularity|.{1080}\x53\xef", "this is a Singularity 2 image", _OLD),
         (rb"\x1f\x8b|\x28\xb5\x2f\xfd|\xfd7zXZ\0|BZh|.{257}ustar", "this is an archive", _ARCHIVE),
@@ -44,5 +44,5 @@ def describe_name(word: str) -> str:
     if name.endswith((".def", ".recipe")) or name == "singularity" or name.startswith("singularity."):
         return _BUILD
     if "dockerfile" in name or name == "containerfile":
-        return _DOCKERFILE
+        return DOCKERFILE_HINT
     return ""

@@ -304,3 +304,40 @@ def test_f14_words_that_are_no_output(folder: Path, command: str, word: str, wha
 @pytest.mark.parametrize("words", [("lint", "app"), ("cache", "import", "app")], ids=" ".join)
 def test_f14_a_folder_in_place_of_a_file_is_named(words: tuple[str, ...]) -> None:
     assert b": app: Is a directory; name a file\n" in run(*words).stderr
+
+
+def test_f15_an_image_is_not_its_own_output(folder: Path) -> None:
+    assert run("pull", "a.sif", "oci:app:1").returncode == 0
+    before = (folder / "a.sif").read_bytes()
+    for words in (["a.sif"], ["-F", "a.sif"], ["-F", "file://a.sif"], ["-F", "./a.sif", "a.sif"]):
+        assert (
+            b"a.sif: the output file is the image itself, so it is not replaced; name another"
+            in run("pull", *words).stderr
+        )
+    assert (folder / "a.sif").read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["verify"], ["sif", "list"], ["diff", "app"]], ids=" ".join)
+@pytest.mark.parametrize("uri", ["docker://alpine:3.20", "oras://h.example/a"])
+def test_f15_a_command_for_files_says_how_to_get_one(words: list[str], uri: str) -> None:
+    hint = f"this command takes a SIF file: run `sifmake pull OUT.sif {uri}` first"
+    wanted = f"sifmake: error: {uri}: No such file or directory; {hint}\n"
+    if words[0] == "diff":
+        assert run("pull", "app.sif", "oci:app:1").returncode == 0
+        words = ["diff", "app.sif"]
+    assert run(*words, uri).stderr.decode() == wanted
+
+
+@pytest.mark.parametrize("words", [["build", "a.sif"], ["lint"]], ids=" ".join)
+def test_f15_a_dockerfile_is_not_told_to_have_colons(folder: Path, words: list[str]) -> None:
+    (folder / "Dockerfile").write_text("# x\nFROM alpine:3.20 AS x\nRUN true\n")
+    done = run(*words, "Dockerfile")
+    assert b"this is a Dockerfile, not a definition file; build it first (podman build" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("words", [["lock"], ["rebuild"], ["seed"]], ids=" ".join)
+def test_f15_a_folder_that_is_not_a_project_says_how_to_begin(words: list[str]) -> None:
+    assert (
+        b"config/images.yaml: there is no such file, so this folder is not a project; run `sifmake init`"
+        in run(*words).stderr
+    )

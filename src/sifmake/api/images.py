@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sifmake.api.common import REPLACE_HINT, StrPath, as_path, registry_credentials
-from sifmake.errors import SifError, TargetExistsError, UsageError
+from sifmake.errors import OutputPathError, SifError, TargetExistsError, UsageError
 from sifmake.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -152,6 +152,9 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     usual = default_sif_name(image)
     path = Path(folder, usual if target is None else target)
     check_output(path, usual)
+    if image.transport == "file" and path.is_file() and Path(image.rest).exists() and path.samefile(image.rest):
+        what = "the output file is the image itself, so it is not replaced"
+        raise OutputPathError(what, where=str(path), hint="name another output file")
     if os.path.lexists(path) and not force:
         raise TargetExistsError("the file already exists", where=str(path), hint=REPLACE_HINT)
     told = progress or Silent()

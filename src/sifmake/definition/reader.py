@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from sifmake.definition.variables import Substitution, parse_arguments
 from sifmake.errors import describe_os_error
 from sifmake.files import read_regular
 from sifmake.limits import DEFAULT_LIMITS
+from sifmake.not_sif import DOCKERFILE_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -90,9 +92,15 @@ def read_definition(
     return Definition(source, stages, text, tuple(reader.warnings), unused)
 
 
+_DOCKERFILE = re.compile(rb"(?:\s|#[^\n]*\n)*(?:from|arg)[ \t]+[^\s:]", re.IGNORECASE)
+"""The first instruction; after it, a header would have a colon."""
+
+
 def _check_kind(data: bytes, place: Place) -> None:
     if b"\0" in data:
         raise place.error(0, "this is not a definition file: it has NUL bytes", "name a text file, or pull an image")
+    if _DOCKERFILE.match(data):
+        raise place.error(0, "this is a Dockerfile, not a definition file", DOCKERFILE_HINT)
     if data.startswith(b"\xef\xbb\xbf"):
         raise place.error(1, "the file begins with a byte order mark", "save it as UTF-8 without a byte order mark")
 

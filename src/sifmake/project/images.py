@@ -52,6 +52,9 @@ def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageS
     Raises:
         ConfigError: The file does not follow its schema, exceeds a limit, or gives two images the same target.
     """
+    if not path.exists():
+        what = "there is no such file, so this folder is not a project"
+        raise ConfigError(what, where=str(path), hint="run `sifmake init`, or name a project's folder with --root")
     file = YamlFile.read(path, limits)
     file.validate("images")
     content = file.value or {}
