@@ -56,6 +56,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     markers = REQUIRED & {marker.name for marker in item.iter_markers()}
     if "corpus" in {marker.name for marker in item.iter_markers()} and not CORPUS.is_dir():
         markers = set()  # the corpus is no tool; where it is absent, its tests are skipped
+    if report.skipped and "SIFMAKE_RELIABILITY=long" in str(report.longrepr):
+        markers = set()  # it runs on request
     if "peers" in {marker.name for marker in item.iter_markers()}:
         markers = set()  # Debian has neither of them
     if report.skipped and markers and os.environ.get("SIFMAKE_REQUIRE_TOOLS") and not hasattr(report, "wasxfail"):

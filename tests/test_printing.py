@@ -27,6 +27,8 @@ MAY_WRITE = {
     "drivers/stage_helper.py": "the name of its own socket",
     "cli/pull_words.py": "a prompt",
     "cli/registry_command.py": "a prompt",
+    "cli/build_command.py": "what a script prints, as it comes",
+    "rootless/probe.py": "the answer to the process that started it",
 }
 
 

@@ -261,7 +261,6 @@ def test_the_kernel_is_asked_in_a_form_that_it_knows(tmp_path):
 
 
 @needs_root
-@pytest.mark.kernel
 @pytest.mark.parametrize("system", ["ext4", "xfs"])
 def test_a_real_quota_is_seen(tmp_path, system):
     """A user with 1 MiB left on a file system with quotas; the kernel has to have them."""

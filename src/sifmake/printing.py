@@ -100,5 +100,5 @@ def _discard(stream: TextIO) -> None:
 
 def _write(stream: TextIO, text: str) -> None:
     """Write a text; characters that the stream's encoding lacks are escaped."""
-    encoding = stream.encoding or "utf-8"
+    encoding = getattr(stream, "encoding", None) or "utf-8"  # the streams that doit puts in the place have none
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -96,7 +96,7 @@ def test_bind_by_environment(place):
         (["--bind", "/tmp:/x:rw:y"], "cannot read the bind"),
         (["--bind", "/etc/hostname:/tmp/no/such/folder"], "create this path on the host first"),
         (["--bind", "/tmp:/bin/sh/x"], "cannot mount on /bin/sh/x"),
-        (["--pwd", "/no/such"], "not in the container"),
+        (["--pwd", "/no/such"], "does not exist in the container"),
         (["--overlay", "/x"], "--overlay needs apptainer or singularity"),
         (["--runtime", "docker"], "use one of apptainer, singularity, builtin"),
     ],

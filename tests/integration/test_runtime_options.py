@@ -209,7 +209,7 @@ def test_peers(place, name, peer):
         (["--scratch", "rel"], "rel: the path of a scratch folder must be absolute"),
         (["--scratch", "/s", "--workdir", "/no/such"], "the working directory cannot be used"),
         (["--mount", "type=tmpfs,dst=/q"], "write type=bind,src=SOURCE"),
-        (["--bind", "/tmp:/q:image-src=/x"], "needs apptainer or singularity"),
+        (["--bind", "/tmp:/q:image-src=/x"], "only apptainer and singularity can bind files inside an image"),
         (["--env", "A"], "not an assignment"),
         (["--writable"], "SIF files are read-only"),
         (["--app", "x"], "--app needs apptainer or singularity"),

@@ -164,7 +164,7 @@ BROKEN = {
     ),
     "UTF-16": (
         lambda project: (project / "config" / "config.yaml").write_text(CONFIGURATION, encoding="utf-16"),
-        "is not UTF-8",
+        "not UTF-8",
     ),
     "no SIF file": (lambda project: (project / "good.sif").write_text("#!/bin/sh\n"), "not a SIF file"),
 }

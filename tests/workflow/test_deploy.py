@@ -135,7 +135,7 @@ def test_a_file_that_is_not_valid_ends_a_rebuild_with_a_line(app: Folder, name: 
     (app.root / name).write_text("x: &x [*x]\n")
     said = rebuild(app, status=2)
     assert said.count("\n") == 1
-    assert f"{name}:1: the alias *x stands inside" in said
+    assert f"{name}:1: the alias *x is inside" in said
 
 
 def test_a_second_rebuild_ends_at_once(app: Folder, registry: CountingRegistry) -> None:

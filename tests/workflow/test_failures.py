@@ -165,7 +165,7 @@ def test_changed_key_signs_anew_and_failures_leave_the_old_file(
 
 def test_schedules_refuse_the_development_key(app: Folder) -> None:
     app.environ["SIFMAKE_REFUSE_DEVELOPMENT"] = "1"
-    assert "!! sign:app: app: the development key" in app.doit("pull_image", status=1)
+    assert "a scheduled run must not publish files signed with the development key" in app.doit("pull_image", status=1)
     assert not app.target("app").exists()
 
 
@@ -289,6 +289,6 @@ def test_a_damaged_pack_is_made_anew_in_the_run_that_finds_it(
 def test_a_damaged_configuration_is_one_line_for_doit_too(app: Folder, name: str, task: str) -> None:
     (app.root / name).write_text("images: [\n")
     text = app.doit(task, status=1)
-    assert f"{name}:2: is not YAML" in text
+    assert f"{name}:2: not valid YAML" in text
     assert "Traceback" not in text
     assert "bug in sifmake" not in text

@@ -30,7 +30,7 @@ def test_aliases_without_an_end_hang_nothing(project: Folder, name: str, program
         (project.root / "sifmake.yaml").unlink()
     (project.root / name).write_text("x: &x [*x]\n")
     said = run(project, program)
-    assert f"{name}:1: the alias *x stands inside" in said
+    assert f"{name}:1: the alias *x is inside" in said
     assert "Traceback" not in said
     assert "defect" not in said
 

@@ -257,7 +257,7 @@ def test_indexes_in_indexes_and_single_manifests(app: App) -> None:
     assert NOT_DERIVED in app.build("stage", status=1)
     app.project.run("sifmake", "lock")
     app.change(platform="linux/arm64")
-    assert "is for linux/arm64, and the image for linux/amd64" in app.build("stage", status=1)
+    assert "is for linux/arm64, but the image is for linux/amd64" in app.build("stage", status=1)
 
 
 def test_a_pinned_reference_counts_more_than_a_lock(app: App) -> None:

@@ -164,4 +164,4 @@ def test_snakemakes_container_cache_is_seeded(project: Folder, registry: Countin
     broken = project.target("app")
     broken.write_bytes(broken.read_bytes()[:-1] + b"x")
     text = project.run("sifmake", "seed", "--snakemake-prefix", str(prefix), status=1)
-    assert "is not the file that was published" in text
+    assert "not the file that was published" in text

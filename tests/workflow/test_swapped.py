@@ -35,9 +35,9 @@ LABELS = {"org.example.site": "A", "org.opencontainers.image.title": "hello"}
 REASONS = {
     "old": "its manifest is sha256:",
     "renamed": "its definition names ",
-    "relabelled": "label org.example.site is 'B' and not 'A'",
-    "unlabelled": "label org.example.site is missing and not 'A'",
-    "more labels": "label org.example.more is 'x' and not missing",
+    "relabelled": "label org.example.site is 'B' instead of 'A'",
+    "unlabelled": "label org.example.site is missing instead of 'A'",
+    "more labels": "label org.example.more is 'x' instead of missing",
     "other compression": "it is compressed with zstd, the lock says gzip",
     "other signer": "it is signed by SHA256:",
     "two groups": "it has the object groups 1, 2, only group 1 was expected",

@@ -138,7 +138,7 @@ def _manifest_of(word: str, project: Path) -> str:
             lock = read_lock(path)
             if isinstance(lock, PrebuiltLock):
                 hint = f"copy the file itself: {lock.source.given}"
-                raise UsageError("is a finished SIF file, which archives do not hold", where=word, hint=hint)
+                raise UsageError("this image is a prebuilt SIF file, which archives cannot hold", where=word, hint=hint)
             return lock.manifest
     raise UsageError(
         "not a digest, a lock file or an image with a lock", where=word, hint="write sha256: and 64 hex digits"
