@@ -330,7 +330,7 @@ def test_group_and_object_selectors(tmp_path):
     assert verify_file(path, pair.trust, object_id=4).verdict is Verdict.VERIFIED
     assert verify_file(path, pair.trust, object_id=1).verdict is Verdict.UNSIGNED
     for options in ({"group": 5}, {"object_id": 77}, {"object_id": 1, "group": 2}):
-        with pytest.raises(SifError, match="no group has an object 77"):
+        with pytest.raises(SifError, match=r"no group has an object|there is no object group"):
             verify_file(path, pair.trust, **options)
 
 

@@ -33,10 +33,11 @@ def why_stale(project: Project, stage_name: str, image: str, lock: AnyLock) -> s
     changed = differences(record["key"], stage_key(project, stage_name, lock))
     if changed:
         return "; ".join(changed)
-    return "" if stage.temporary else _why_big_stale(project, stage, image, record["result"])
+    return "" if stage.temporary else why_big_stale(project, stage, image, record["result"])
 
 
-def _why_big_stale(project: Project, stage: Stage, image: str, result: dict[str, Any]) -> str:
+def why_big_stale(project: Project, stage: Stage, image: str, result: dict[str, Any]) -> str:
+    """Return in words why the big outputs of a stage are not those of its result; empty if they are."""
     if TARGET in stage.big and project.path(SIGNED, image).exists():
         return "a signed file is waiting to be published"
     for pattern in stage.big:

@@ -56,7 +56,7 @@ def _test(context: StageContext, signed: Path, command: str) -> None:
         for line in output.decode(errors="replace").splitlines():
             context.project.progress.info(one_line(line))
 
-    run_command(signed, command, f"{context.image}: test", tell)
+    run_command(signed, command, "test", tell)
 
 
 def _signed_and_verified(context: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:

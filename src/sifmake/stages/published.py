@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sifmake.files import sha256_of
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import TARGET
-from sifmake.stages.freshness import stage_key
+from sifmake.stages.freshness import stage_key, why_big_stale
+from sifmake.stages.stage import find_stage
 
 if TYPE_CHECKING:
     from sifmake.stages.context import StageContext
@@ -27,5 +28,6 @@ def find_published(context: StageContext) -> dict[str, Any] | None:
     if {**before, _TEST: ""} != {**now, _TEST: ""}:
         return None
     result: dict[str, Any] = record["result"]
-    target = context.path(TARGET)
-    return result if target.is_file() and f"sha256:{sha256_of(target)}" == result["sha256"] else None
+    if why_big_stale(context.project, find_stage("publish"), context.image, result):
+        return None
+    return result if f"sha256:{sha256_of(context.path(TARGET))}" == result["sha256"] else None
