@@ -33,7 +33,7 @@ def build(project, **settings):
 @needs_scripts
 def test_what_fails_its_test_is_not_published(project):
     target = project / "images/it.sif"
-    with pytest.raises(StepError, match="^it: test: the test ended with exit status 3; the old file is kept"):
+    with pytest.raises(StepError, match=r"^it: test: the test ended with exit status 3; the old file is kept"):
         build(project, test="exit 3")
     assert not target.exists()
     assert build(project, test="test -x /bin/busybox; ! test -e /root/.bashrc") == ["publish"]
