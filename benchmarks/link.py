@@ -41,12 +41,22 @@ def _serve(listener: socket.socket, server: tuple[str, int], rate: float, delay:
     with suppress(OSError):
         while True:
             near, _ = listener.accept()
-            far = socket.create_connection(server)
-            for source, target in ((near, far), (far, near)):
-                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                waiting: queue.Queue[tuple[float, bytes]] = queue.Queue(_QUEUED)
-                threading.Thread(target=_take, args=(source, waiting, delay), daemon=True).start()
-                threading.Thread(target=_give, args=(target, waiting, rate), daemon=True).start()
+            threading.Thread(target=_lead, args=(near, server, rate, delay), daemon=True).start()
+
+
+def _lead(near: socket.socket, server: tuple[str, int], rate: float, delay: float) -> None:
+    """Lead one connection to its end in both directions."""
+    with near, socket.create_connection(server) as far:
+        threads = []
+        for source, target in ((near, far), (far, near)):
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            waiting: queue.Queue[tuple[float, bytes]] = queue.Queue(_QUEUED)
+            threads.append(threading.Thread(target=_take, args=(source, waiting, delay), daemon=True))
+            threads.append(threading.Thread(target=_give, args=(target, waiting, rate), daemon=True))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 def _take(source: socket.socket, waiting: queue.Queue[tuple[float, bytes]], delay: float) -> None:
@@ -70,4 +80,4 @@ def _give(target: socket.socket, waiting: queue.Queue[tuple[float, bytes]], rate
             if not data:
                 break
             target.sendall(data)
-    target.close()
+        target.shutdown(socket.SHUT_WR)  # a close would not reach the other side while a thread waits for it here

@@ -7,9 +7,12 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import floor, image, measure, one_process, readback  # noqa: E402
 from benchmarks.layerfile import LayerFile  # noqa: E402
+from benchmarks.link import throttled  # noqa: E402
 from benchmarks.report import Figure, Report  # noqa: E402
 from benchmarks.scale import MIB, Scale  # noqa: E402
 from support.runtime import open_folder  # noqa: E402
@@ -212,3 +216,22 @@ def test_every_way_of_a_child_builds_and_signs(layered):
     seconds = one_process.measure(f"oci:{layered.layout}:first", 1)
     assert set(seconds) == {"one process", "fork", "fresh interpreter"}
     assert min(seconds.values()) > 0
+
+
+def test_a_throttled_link_has_its_rate_and_its_delay():
+    data = os.urandom(100_000)
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1)
+            connection.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        with throttled(f"127.0.0.1:{listener.getsockname()[1]}", 1e6, 0.1) as address:
+            began = time.monotonic()
+            with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 10) as client:
+                client.sendall(b"x")
+                assert b"".join(iter(lambda: client.recv(1 << 16), b"")) == data
+            assert time.monotonic() - began > 0.19

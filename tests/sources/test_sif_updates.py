@@ -248,6 +248,7 @@ BAD_RANGES = {
     "another total": other_total,
     "no Content-Range": no_content_range,
     "too long": too_long,
+    "short": lambda request: request.served(body=request.served().body[:-1]),
     "not satisfiable": not_satisfiable,
     "refused": lambda _: error(400, "BAD"),
     "multipart": lambda _: Answer(206, b"--x", {"Content-Type": "multipart/byteranges; boundary=x"}),
@@ -273,6 +274,14 @@ def test_a_part_that_breaks_off_goes_on(rig, cut):
     assert result.wholes == 0
     first, second = (request.headers["range"] for request in rig.registry.asked("GET", BLOB)[:2])
     assert int(second[6:].split("-")[0]) >= int(first[6:].split("-")[0])
+
+
+@pytest.mark.parametrize("change", [{"unsized": True}, {"unsized": True, "cut": 500}])
+def test_a_part_of_unknown_length_is_taken_and_goes_on_if_it_is_short(rig, change):
+    rig.push()
+    rig.registry.on("GET", BLOB, lambda request: request.served(**change), times=1)
+    result = rig.fetch()
+    assert (result.wholes, result.listener.warnings) == (0, [])
 
 
 def test_parts_that_always_break_off_are_given_up(rig):
