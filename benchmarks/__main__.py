@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure everything in one run, print the table, fail where a limit is missed."""
+"""``python -m benchmarks``: measure everything in one run, print the table, fail if a limit is exceeded."""
 
 from __future__ import annotations
 

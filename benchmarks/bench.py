@@ -1,4 +1,4 @@
-"""What all checks share: the images, the store, results that several of them need."""
+"""State that all checks share: the images, the store, and results that several checks need."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ class Bench:
 
     @property
     def tool(self) -> Tool:
-        """Sifmake with this run's store."""
+        """Return sifmake with this run's store."""
         return Tool(self.work / "store")
 
     @property
     def sif(self) -> Path:
-        """Where pulls go."""
+        """Return the folder for pulled images."""
         return self.work / "first.sif"
 
     @property
     def bundle(self) -> Path:
-        """Where umoci unpacks."""
+        """Return the folder into which umoci unpacks."""
         return self.work / "bundle"
 
     @property
     def squashed(self) -> Path:
-        """What mksquashfs makes of the unpacked tree at its default level."""
+        """Return the path of the image that mksquashfs makes of the unpacked tree at its default level."""
         return Path(self.image.layout) / "default.squashfs"
 
     def floor(self) -> None:
@@ -76,7 +76,7 @@ class Bench:
         self.floors.append(Run(found["seconds"], found["cpu"], 0))
 
     def first_pulls(self, reference: str) -> list[Run]:
-        """Pull into an empty store as often as the scale says, the floor before each."""
+        """Pull into an empty store as often as the scale says; run the floor program before each pull."""
         runs = []
         for _ in range(self.scale.repeat):
             self.floor()
@@ -107,5 +107,5 @@ class Bench:
 
 
 def median(runs: list[Run], value: Callable[[Run], float] = lambda run: run.seconds) -> float:
-    """Return the median of one value of some runs."""
+    """Return the median of one value over several runs."""
     return statistics.median(value(run) for run in runs)

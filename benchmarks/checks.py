@@ -1,4 +1,4 @@
-"""The checks: each measures one promise of the README and says what the limit is."""
+"""The checks: each measures one promise of the README and states its limit."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FIXED_MEMORY, MEMORY_PER_ENTRY = 150 * MIB, 1536
 SIZE_FACTOR, READ_FACTOR = 1.005, 1.1
 EXEC_FACTOR, EXEC_RUNS = 1.5, 10
 EXEC_COMMANDS = {"sh -c :": EXEC_FACTOR, "python3 -c pass": EXEC_FACTOR, "busybox true": None}
-"""Against which limit; a static program starts in less time than Python, in which sifmake is written."""
+"""The limit for each program; a static program starts in less time than Python, in which sifmake is written."""
 HELP_SECONDS, DOIT_SECONDS, DOIT_IMAGES = 0.15, 2.0, 100
 
 
 def first_pull(bench: Bench) -> None:
-    """First pull from a layout, against the floor and against umoci with mksquashfs."""
+    """First pull from a layout, compared with the floor and with umoci and mksquashfs."""
     runs = bench.first_pulls(bench.layout_reference(FIRST))
     _against_floor(bench, "first pull from a layout", runs, LAYOUT_FACTOR)
     _memory(bench, "peak anonymous memory, first pull", runs, bench.image.entries)
@@ -51,7 +51,7 @@ def first_pull(bench: Bench) -> None:
 
 
 def registry_pull(bench: Bench) -> None:
-    """First pull through docker-registry on the same cores, and what an unchanged image asks of it."""
+    """First pull through docker-registry on the same cores, and the requests for an unchanged image."""
     if not peers.available("docker-registry", "skopeo"):
         bench.report.skip("registry", "docker-registry or skopeo is missing")
         return
@@ -80,7 +80,7 @@ def _unchanged(bench: Bench, server: peers.Registry, reference: str) -> None:
 
 
 def incremental(bench: Bench) -> None:
-    """One small top layer changed, against copying the SIF and hashing it once."""
+    """Rebuild after a change of one small top layer, compared with copying the SIF and hashing it once."""
     bench.ensure_sif()
     target = bench.work / "changed.sif"
     packs = bench.work / "store-changed"
@@ -100,13 +100,13 @@ def incremental(bench: Bench) -> None:
 
 
 def _clone_store(source: Path, target: Path) -> None:
-    """Make a store with the same files as hard links, so that the changed layer is new each time."""
+    """Copy a store with hard links, so that the changed layer is new to each copy."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, copy_function=os.link)
 
 
 def memory(bench: Bench) -> None:
-    """Peak anonymous memory with ten times the bytes in a few large files."""
+    """Peak anonymous memory for an image with ten times the bytes in a few large files."""
     big = image.few_large_files(bench.work, bench.scale)
     bench.tool.forget()
     target = bench.work / "big.sif"
@@ -119,7 +119,7 @@ def memory(bench: Bench) -> None:
 
 
 def size(bench: Bench) -> None:
-    """Size of the SIF against mksquashfs at its default, gzip level 9."""
+    """Size of the SIF, compared with mksquashfs at its default, gzip level 9."""
     if not peers.available("umoci", "mksquashfs"):
         bench.report.skip("size of the SIF", "umoci or mksquashfs is missing")
         return
@@ -129,7 +129,7 @@ def size(bench: Bench) -> None:
 
 
 def read_back(bench: Bench) -> None:
-    """Reading the mounted image with tar from a cold cache, against mksquashfs's image."""
+    """Time of reading the mounted image with tar from a cold cache, compared with mksquashfs's image."""
     if not readback.possible() or not peers.available("umoci", "mksquashfs"):
         bench.report.skip("reading back", "needs root, drop_caches, umoci and mksquashfs")
         return
@@ -142,12 +142,12 @@ def read_back(bench: Bench) -> None:
 
 
 def start_up(bench: Bench) -> None:
-    """How long ``sifmake --help`` takes."""
+    """Time of ``sifmake --help``."""
     bench.report.add(Figure("sifmake --help", median([bench.tool.help() for _ in range(11)]), HELP_SECONDS))
 
 
 def exec_start(bench: Bench) -> None:
-    """Start-up of ``sifmake exec`` on a SIF file, against bwrap and squashfuse by hand."""
+    """Start-up of ``sifmake exec`` on a SIF file, compared with bwrap and squashfuse by hand."""
     if not peers.available("bwrap", "squashfuse", "fusermount"):
         bench.report.skip("exec", "bwrap, squashfuse or fusermount is missing")
         return
@@ -161,7 +161,7 @@ def exec_start(bench: Bench) -> None:
 
 
 def up_to_date(bench: Bench) -> None:
-    """``doit pull_image`` with a hundred images of which none has changed."""
+    """Time of ``doit pull_image`` with a hundred unchanged images."""
     layout = bench.work / "hello"
     shutil.rmtree(layout, ignore_errors=True)
     shutil.copytree(Path(__file__).parents[1] / "examples" / "hello" / "layout", layout)

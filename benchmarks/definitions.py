@@ -1,4 +1,4 @@
-"""Builds from a definition file on the layered image: the first, an unchanged one, changed metadata, one more step."""
+"""Builds from a definition file on the layered image: first build, unchanged, changed metadata, one more step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RUNS = 5
 
 
 def definition(bench: Bench) -> None:
-    """A definition file with a light %post on the layered image; beside Apptainer where it is installed."""
+    """Build a definition file with a short %post on the layered image; also with Apptainer if it is installed."""
     shell = shutil.which("busybox")
     if shell is None:
         bench.report.skip("definition", "busybox is missing, the shell of %post")
@@ -57,13 +57,13 @@ class _Works:
         self._target = self.folder / "out.sif"
 
     def build(self, script: str = "echo hello > /hello", metadata: str = "") -> Run:
-        """Build a definition with this %post and %environment."""
+        """Build a definition that has this %post and %environment."""
         self._write(script, metadata)
         os.sync()
         return run([*COMMAND, "build", "-F", self._target, self.folder / "tool.def"], self._environ(), self.folder)
 
     def build_by_peer(self) -> Run | None:
-        """Build the same by Apptainer, in a namespace with its own /tmp; None where it is not installed."""
+        """Build the same with Apptainer, in a namespace with its own /tmp; return None if it is not installed."""
         if not peers.available("apptainer", "unshare"):
             return None
         self._write("echo hello > /hello", "")
@@ -73,7 +73,7 @@ class _Works:
         return run(["unshare", "-m", "sh", "-c", private], os.environ, self.folder)
 
     def steps_elsewhere(self) -> int:
-        """Return how many steps run where another machine's store can be read."""
+        """Return how many steps run if another machine's store is readable."""
         self._write("echo hello > /hello", "")
         own = {"SIFMAKE_CACHE": str(self.folder / "empty"), "SIFMAKE_READONLY_CACHE": str(self._bench.tool.store)}
         shutil.rmtree(self.folder / "empty", ignore_errors=True)

@@ -1,8 +1,9 @@
-"""The least that any builder of this kind has to do, as fast as it can be made: the floor of all figures.
+"""The minimum work of any builder of this kind, as fast as possible: the floor for all figures.
 
-Per layer: inflate the blob, SHA-256 of its compressed and its uncompressed bytes, SHA-256 of every file, and libdeflate
-level 6 of the files' bytes in blocks of 128 KiB (tails of files gathered into blocks, small files that were there
-already left out, blocks of zeros too). No tar is read (the places of the files are handed in), nothing is written.
+For each layer, the program inflates the blob, computes the SHA-256 of its compressed and its uncompressed bytes and of
+every file, and compresses the files' bytes with libdeflate at level 6 in blocks of 128 KiB. It collects tails of files
+into blocks, and skips repeated small files and blocks of zeros. It does not read tar headers, because the caller passes
+the positions of the files, and it writes nothing.
 
 ``python -m benchmarks.floor THREADS BLOB EXTENTS [BLOB EXTENTS ...]`` prints JSON.
 """
@@ -28,10 +29,10 @@ AHEAD = 64
 
 
 class Compressor:
-    """Threads that compress blocks and forget them.
+    """Threads that compress blocks and discard the result.
 
     Attributes:
-        stored: Compressed bytes, of all blocks.
+        stored: Compressed bytes of all blocks.
     """
 
     def __init__(self, threads: int) -> None:
@@ -43,12 +44,12 @@ class Compressor:
             thread.start()
 
     def put(self, block: bytes | memoryview) -> None:
-        """Hand in a block."""
+        """Queue a block."""
         self._room.acquire()
         self._queue.put(block)
 
     def finish(self) -> None:
-        """Wait until all is done."""
+        """Wait until all blocks are compressed."""
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -63,7 +64,7 @@ class Compressor:
 
 
 class Files:
-    """Cuts the uncompressed stream into files, hashes each, and hands out blocks."""
+    """Cuts the uncompressed stream into files, hashes each file, and queues blocks."""
 
     def __init__(self, extents: array[int], compressor: Compressor) -> None:
         self._extents = iter(zip(extents[::2], extents[1::2], strict=True))
@@ -76,7 +77,7 @@ class Files:
         self._next()
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes of the stream."""
+        """Process the next bytes of the stream."""
         if self._rest:
             piece = self._rest + piece
             self._rest = b""
@@ -97,7 +98,7 @@ class Files:
             self._base = end
 
     def finish(self) -> None:
-        """Hand out the last tails."""
+        """Queue the last tails."""
         if self._tails:
             self._put(bytes(self._tails))
 
@@ -112,7 +113,7 @@ class Files:
             self._tail(data)
 
     def _large(self, view: memoryview) -> bool:
-        """Take what there is of a large file; return whether that was its end."""
+        """Process the available bytes of a large file; return whether the file is complete."""
         assert self._hash is not None
         ready = min(len(view) // BLOCK, self._size // BLOCK) * BLOCK
         self._hash.update(view[:ready])
@@ -138,7 +139,7 @@ class Files:
 
 
 def run(layers: list[tuple[Path, Path]], threads: int) -> dict[str, object]:
-    """Do the work once; return seconds, the digests of both sides and the compressed size."""
+    """Do the work once; return the seconds, the compressed and uncompressed digests, and the compressed size."""
     listed = [(blob, array("Q", extents.read_bytes())) for blob, extents in layers]
     begin, cpu = time.perf_counter(), time.process_time()
     compressor = Compressor(threads)

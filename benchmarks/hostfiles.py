@@ -1,4 +1,4 @@
-"""Files of this machine that make a realistic image: those of installed packages, and more where these are few."""
+"""Files of this machine for a realistic image: those of installed packages, and others if these are too few."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILL = (sys.base_prefix, "/usr/local", "/usr/lib", "/usr/share", "/opt")
 
 
 def choose(scale: Scale) -> list[list[str]]:
-    """Return groups of absolute paths of regular files and symlinks, enough of them for the scale.
+    """Return groups of absolute paths of regular files and symlinks, as many as the scale needs.
 
     Raises:
         SystemExit: This machine has too few files.
@@ -42,13 +42,13 @@ def choose(scale: Scale) -> list[list[str]]:
 
 
 def of_packages(names: tuple[str, ...]) -> list[str]:
-    """Return absolute paths of the regular files and symlinks of those of these Debian packages that are installed."""
+    """Return absolute paths of the regular files and symlinks in those of these Debian packages that are installed."""
     listings = [path for name in names for path in PACKAGE_LISTS.glob(f"{name}*.list") if _names(path) == name]
     return sorted({path for listing in listings for path in _usable(listing.read_text().splitlines())})
 
 
 def _names(listing: Path) -> str:
-    """Return the package that a list is of: ``NAME.list`` or ``NAME:ARCHITECTURE.list``."""
+    """Return the package to which a list belongs: ``NAME.list`` or ``NAME:ARCHITECTURE.list``."""
     return listing.name.removesuffix(".list").partition(":")[0]
 
 
@@ -61,7 +61,7 @@ def _groups() -> Iterator[list[str]]:
 
 
 def _usable(paths: Iterator[str] | list[str]) -> list[str]:
-    """Return files that can be read, named without symlinks in their folders."""
+    """Return the readable files, with symlinks in their folders resolved."""
     usable = []
     for path in paths:
         real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))  # noqa: PTH118, PTH120, PTH119

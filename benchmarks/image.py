@@ -1,4 +1,4 @@
-"""Images to measure with: a layered one from this machine's packages, and one of few large files."""
+"""Images for the measurements: a layered one from this machine's packages, and one of a few large files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MERGED = ("/bin", "/lib", "/lib64", "/sbin")
 
 @dataclass(frozen=True)
 class Image:
-    """One OCI layout with what is known about its images.
+    """One OCI layout, and facts about its images.
 
     Attributes:
         layout: Its folder.
@@ -71,7 +71,7 @@ def layered(work: Path, scale: Scale) -> Image:
 
 
 def few_large_files(work: Path, scale: Scale) -> Image:
-    """Return the image of few large files; kept from run to run."""
+    """Return the image of a few large files; kept from run to run."""
     return _kept(work / "big", lambda layout: _build_big(layout, scale))
 
 
@@ -133,7 +133,7 @@ def _build_layered(layout: Path, scale: Scale) -> Image:
 
 
 def _write_middle(layer: LayerFile, upgraded: list[str], new: list[str], gone: list[str]) -> dict[str, Any]:
-    """Write a layer that brings packages, replaces files of the base and removes folders of it."""
+    """Write a layer that adds packages, replaces files of the base and removes folders of the base."""
     changed = set(upgraded)
     markers = {f"{os.path.dirname(path)}/.wh.{os.path.basename(path)}" for path in gone}  # noqa: PTH120, PTH119
     for path in sorted(_with_folders(new) | _with_folders(upgraded) | markers):
@@ -146,7 +146,7 @@ def _write_middle(layer: LayerFile, upgraded: list[str], new: list[str], gone: l
 
 
 def _write_top(layer: LayerFile, gone: list[str], seed: int) -> dict[str, Any]:
-    """Write a small layer: an application of 40 files and a megabyte, and five files removed."""
+    """Write a small layer that adds an application of 40 files and one megabyte, and removes five files."""
     chance = random.Random(seed)
     words = [bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 11))) for _ in range(5000)]
     layer.add("opt", None)
@@ -160,9 +160,9 @@ def _write_top(layer: LayerFile, gone: list[str], seed: int) -> dict[str, Any]:
 
 
 def _build_big(layout: Path, scale: Scale) -> Image:
-    """Build one layer of equal large files from a stock of megabytes, each compressed once, in changing order.
+    """Build one layer of large files of equal size from a set of megabytes, each compressed once, in varying order.
 
-    A gzip stream may have many members (RFC 1952), so twelve gigabytes are there in seconds.
+    A gzip stream may have many members (RFC 1952), so making twelve gigabytes takes only seconds.
     """
     stock = [_text(number) for number in range(61)]
     packed = [_gzip(piece) for piece in stock]
@@ -203,7 +203,7 @@ def _build_big(layout: Path, scale: Scale) -> Image:
 
 
 def _text(seed: int) -> bytes:
-    """Return a megabyte that compresses to a fifth, quickly: the bytes matter here, not what they say."""
+    """Return a megabyte that compresses quickly to a fifth of its size; its content does not matter."""
     chance = random.Random(seed)
     words = [chance.randbytes(chance.randint(100, 200)) for _ in range(100)]
     return b"".join(chance.choices(words, k=MIB // 100))[:MIB]
@@ -227,7 +227,7 @@ def _flat(groups: list[list[str]]) -> list[str]:
 
 
 def _with_folders(paths: list[str]) -> set[str]:
-    """Return the paths with all their parents, without the root."""
+    """Return the paths and all their parents, except the root."""
     found = set(paths)
     for path in paths:
         while (path := path.rpartition("/")[0]) and path not in found:
@@ -236,7 +236,7 @@ def _with_folders(paths: list[str]) -> set[str]:
 
 
 def _removals(base: list[str], middle: list[str]) -> list[str]:
-    """Return some documentation folders of the base, for the middle layer to remove."""
+    """Return some documentation folders of the base that the middle layer will remove."""
     kept = _with_folders(middle) | _with_folders(base[::25])
     folders = {path.rpartition("/")[0] for path in base if path.startswith("/usr/share/doc/")}
     return [path for path in sorted(folders - kept)[::10] if path.count("/") == 4]

@@ -1,4 +1,4 @@
-"""Writing one layer: tar, gzip as Docker does it, both digests, and where the files' bytes lie."""
+"""Writing one layer: tar, gzip as Docker does it, both digests, and the positions of the files' bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXTENTS = ".extents"
 
 
 class LayerFile:
-    """A layer that grows entry by entry.
+    """A layer that is written entry by entry.
 
     Attributes:
         entries: Tar entries so far.
@@ -34,13 +34,13 @@ class LayerFile:
         self._tar = tarfile.open(fileobj=self, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20)  # noqa: SIM115
 
     def write(self, data: bytes) -> int:
-        """Take bytes from the tar writer."""
+        """Compress and hash bytes from the tar writer."""
         self._plain.update(data)
         self._put(self._deflate.compress(data))
         return len(data)
 
     def add_host(self, path: str, suffix: bytes = b"") -> None:
-        """Add a file, symlink or folder of this machine; ``suffix`` is put behind a file's bytes."""
+        """Add a file, symlink or folder of this machine; append ``suffix`` to a file's bytes."""
         info = self._tar.gettarinfo(path, path.lstrip("/"))
         info.uname = info.gname = ""
         info.mtime = int(info.mtime)
@@ -49,7 +49,7 @@ class LayerFile:
         self._add(info, data)
 
     def add(self, name: str, data: bytes | None) -> None:
-        """Add a file of these bytes, or a folder."""
+        """Add a file with these bytes, or a folder."""
         info = tarfile.TarInfo(name)
         info.mtime = TIME
         if data is None:
@@ -58,7 +58,7 @@ class LayerFile:
         self._add(info, data or b"")
 
     def finish(self) -> dict[str, Any]:
-        """End the layer; return its descriptor, with the DiffID as ``diff_id`` beside."""
+        """Finish the layer; return its descriptor, with the DiffID added as ``diff_id``."""
         self._tar.close()
         self._put(self._deflate.flush())
         size = self._file.tell()

@@ -1,4 +1,4 @@
-"""A link with a rate and a delay before a server on this machine, as one to a registry far away has them."""
+"""A slow link to a server on this machine, with the rate and delay of a link to a distant registry."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 _CHUNK = 64 * 1024
 _QUEUED = 64
-"""Chunks on their way, more than rate and delay need."""
+"""The number of chunks in flight; more than rate and delay need."""
 
 
 @contextmanager
 def throttled(address: str, rate: float, round_trip: float) -> Iterator[str]:
-    """Yield an address that leads to a server over a slow link; every connection has the rate for itself.
+    """Yield an address that leads to a server over a slow link; every connection gets the full rate.
 
     Args:
         address: ``HOST:PORT`` of the server.
         rate: Bytes per second in each direction.
-        round_trip: Seconds that a byte and its answer take.
+        round_trip: Seconds from a byte to its answer.
     """
     host, _, port = address.rpartition(":")
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -45,7 +45,7 @@ def _serve(listener: socket.socket, server: tuple[str, int], rate: float, delay:
 
 
 def _lead(near: socket.socket, server: tuple[str, int], rate: float, delay: float) -> None:
-    """Lead one connection to its end in both directions."""
+    """Forward one connection in both directions until it ends."""
     with near, socket.create_connection(server) as far:
         threads = []
         for source, target in ((near, far), (far, near)):
@@ -60,7 +60,7 @@ def _lead(near: socket.socket, server: tuple[str, int], rate: float, delay: floa
 
 
 def _take(source: socket.socket, waiting: queue.Queue[tuple[float, bytes]], delay: float) -> None:
-    """Note of each chunk when it arrives; the last one is empty."""
+    """Queue each chunk with the time at which to forward it; the last chunk is empty."""
     data = b"."
     while data:
         try:

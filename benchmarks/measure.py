@@ -1,4 +1,4 @@
-"""Running a program and watching its time and its anonymous memory."""
+"""Running a program and measuring its time and its anonymous memory."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KEYS = ("RssAnon:", "RssShmem:", "VmSwap:")
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of a program took.
+    """Time and memory of one run of a program.
 
     Attributes:
         seconds: Wall clock.
-        cpu: User and system seconds, waited-for children included.
+        cpu: User and system seconds, including children that were waited for.
         anonymous: Highest sampled sum of anonymous, shared and swapped bytes of it and all its children.
     """
 
@@ -33,7 +33,7 @@ class Run:
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Run:
-    """Run a program to its end.
+    """Run a program until it ends.
 
     Raises:
         SystemExit: It failed; its output is in the message.
@@ -52,7 +52,7 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd
 
 
 class _Watch:
-    """A thread that looks at a process and its children a hundred times a second."""
+    """A thread that samples a process and its children a hundred times a second."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

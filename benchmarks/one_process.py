@@ -1,4 +1,4 @@
-"""What a child process for fetching and packing would cost: the figures of docs/adr/0015-one-process.md.
+"""The cost of a child process for fetching and packing: the figures in docs/adr/0015-one-process.md.
 
     python -m benchmarks.one_process oci:LAYOUT:TAG [RUNS]
 
@@ -28,7 +28,7 @@ WAYS = {
     "status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n",
     "fresh interpreter": "status = subprocess.call([sys.executable, '-m', 'sifmake', *pull])\n",
 }
-"""Names and what each does up to the signature."""
+"""The name of each way, and its code up to the signature."""
 _END = "sys.exit(status or main(sign))\n"
 
 

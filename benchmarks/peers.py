@@ -1,4 +1,4 @@
-"""What sifmake is compared with: umoci and mksquashfs, cp, Debian's docker-registry."""
+"""Programs with which sifmake is compared: umoci and mksquashfs, cp, Debian's docker-registry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ http: {{addr: "127.0.0.1:{port}"}}
 
 
 def available(*programs: str) -> bool:
-    """Tell whether all programs are installed."""
+    """Return whether all programs are installed."""
     return all(shutil.which(program) for program in programs)
 
 
@@ -41,13 +41,13 @@ def unpack(image: Image, tag: str, bundle: Path) -> Run:
 
 
 def squash(tree: Path, target: Path, *options: str) -> Run:
-    """Make a squashfs of a tree with mksquashfs, gzip."""
+    """Make a gzip squashfs of a tree with mksquashfs."""
     target.unlink(missing_ok=True)
     return run(["mksquashfs", tree, target, "-comp", "gzip", "-no-progress", *options])
 
 
 def copy_and_hash(source: Path, target: Path) -> float:
-    """Return the seconds that a plain copy to the disk and one SHA-256 pass of a file take."""
+    """Return the seconds that a plain copy to the disk and one SHA-256 pass over a file take."""
     target.unlink(missing_ok=True)
     os.sync()
     begin = time.perf_counter()
@@ -60,7 +60,7 @@ def copy_and_hash(source: Path, target: Path) -> float:
 
 @dataclass
 class Registry:
-    """A docker-registry that is running.
+    """A running docker-registry.
 
     Attributes:
         address: Host and port.
@@ -71,7 +71,7 @@ class Registry:
     log: Path
 
     def push(self, image: Image, tag: str, name: str) -> str:
-        """Push an image of a layout; return its reference."""
+        """Push an image from a layout; return its reference."""
         reference = f"{self.address}/{name}:{tag}"
         source, target = f"oci:{image.layout}:{tag}", f"docker://{reference}"
         subprocess.run(
@@ -80,19 +80,19 @@ class Registry:
         return reference
 
     def requests(self, since: int = 0) -> list[tuple[str, str]]:
-        """Return methods and paths of all requests from a position in the log on."""
+        """Return methods and paths of all requests after a position in the log."""
         time.sleep(0.2)
         return REQUEST.findall(self.log.read_bytes()[since:].decode(errors="replace"))
 
     def position(self) -> int:
-        """Return where the log ends now."""
+        """Return the current end of the log."""
         time.sleep(0.2)
         return self.log.stat().st_size
 
 
 @contextmanager
 def registry(work: Path) -> Iterator[Registry]:
-    """Run a docker-registry on a free port of this machine; what is pushed stays for the next run."""
+    """Run a docker-registry on a free port of this machine; pushed images stay for the next run."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -21,12 +21,12 @@ PARTITION = 0x4004
 
 
 def possible() -> bool:
-    """Tell whether this user can mount and drop caches."""
+    """Return whether this user can mount and drop caches."""
     return os.geteuid() == 0 and os.access(DROP, os.W_OK)
 
 
 def partition_offset(sif: Path) -> int:
-    """Return where the squashfs of a SIF begins (SIF 1.0: header, descriptors)."""
+    """Return the offset of the squashfs in a SIF (SIF 1.0: header, descriptors)."""
     with sif.open("rb") as file:
         header = HEADER.unpack(file.read(HEADER.size))
         file.seek(header[9])
@@ -38,12 +38,12 @@ def partition_offset(sif: Path) -> int:
 
 
 def compare(images: dict[str, tuple[Path, int]], mountpoint: Path, times: int) -> dict[str, float]:
-    """Return the median seconds of reading each image; they take turns.
+    """Return the median seconds of reading each image; the images take turns.
 
     Args:
         images: Names to files and offsets of the squashfs in them.
         mountpoint: An empty folder.
-        times: How often each is read.
+        times: How often to read each image.
     """
     seconds: dict[str, list[float]] = {name: [] for name in images}
     for _ in range(times):

@@ -1,4 +1,4 @@
-"""Figures, their limits, and the table that shows both."""
+"""Figures, their limits, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Figure:
     Attributes:
         name: What was measured.
         value: In ``unit``.
-        limit: What it may be; None for information only.
+        limit: The limit of the value; None for information only.
         unit: A key of :data:`UNITS`.
-        at_least: Whether the limit is a lower one.
-        note: What to compare it with: the floor, a peer's figure.
+        at_least: Whether the limit is a lower bound.
+        note: What to compare the value with: the floor, a peer's figure.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """PASS or FAIL; empty without a limit."""
+        """Return PASS or FAIL; empty without a limit."""
         if self.limit is None:
             return ""
         return "PASS" if (self.value >= self.limit if self.at_least else self.value <= self.limit) else "FAIL"
@@ -50,23 +50,23 @@ class Report:
     broken: dict[str, str] = field(default_factory=dict)
 
     def add(self, figure: Figure) -> None:
-        """Take a figure and show its line at once."""
+        """Add a figure and print its line immediately."""
         self.figures.append(figure)
         print(_line(figure), flush=True)
 
     def skip(self, name: str, why: str) -> None:
-        """Say that something was not measured."""
+        """Report that something was not measured."""
         self.skipped[name] = why
         print(f"{name:<46} not measured: {why}", flush=True)
 
     def fail(self, name: str, why: str) -> None:
-        """Say that a check ended with an error."""
+        """Report that a check ended with an error."""
         self.broken[name] = why.strip().splitlines()[-1]
         print(f"{name:<46} FAIL\n{why}", flush=True)
 
     @property
     def failed(self) -> bool:
-        """Whether a limit was missed or a check ended with an error."""
+        """Return whether a figure exceeds its limit or a check ended with an error."""
         return bool(self.broken) or any(figure.verdict == "FAIL" for figure in self.figures)
 
     def table(self) -> str:
@@ -94,7 +94,7 @@ class Report:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
+    """Return the properties of the machine on which the figures depend."""
     cpu = ""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""How big a run is."""
+"""The size of a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Scale:
     """Sizes of one run.
 
     Attributes:
-        name: Names the folder in which images are kept.
-        content: Bytes of files in the layered image, at least.
-        files: Files in it, at least.
-        big: Bytes in the image of few large files.
+        name: Name of the folder in which images are kept.
+        content: Minimum bytes of files in the layered image.
+        files: Minimum number of files in it.
+        big: Bytes in the image of a few large files.
         repeat: How often a figure is measured; the median counts.
         readings: How often an image is read back; the median counts.
     """

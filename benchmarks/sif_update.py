@@ -1,4 +1,4 @@
-"""A newer version of a SIF file from a registry, over a link as a cluster has it, with the older version at hand."""
+"""Pulling a newer version of a SIF file over a cluster's link when the older version is on the disk."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 RATE, ROUND_TRIP = 20e6, 0.05
 _SENT = re.compile(r'"GET /v2/bench/sif/\S+ HTTP/1.1" \d+ (\d+)')
 _FIXED_SECONDS, _COPIES, _PART_MOVED = 1.0, 2, 1 / 20
-"""The file and the copy that the store keeps of it are written; of the image, a small top layer changed."""
+"""The pull writes the file and the store's copy of it; only a small top layer of the image changed."""
 
 
 def sif_update(bench: Bench) -> None:
-    """One small top layer changed, SIF file to SIF file: bytes that move, and seconds at 20 MB/s and 50 ms."""
+    """Update a SIF file after a change of one small top layer: bytes sent, and seconds at 20 MB/s and 50 ms."""
     if not peers.available("docker-registry"):
         bench.report.skip("SIF update", "docker-registry is missing")
         return
@@ -58,14 +58,14 @@ def sif_update(bench: Bench) -> None:
 
 
 def _pull(user: Tool, reference: str, target: Path) -> Run:
-    """Pull over what is there, with an empty store."""
+    """Pull over the existing file, with an empty store."""
     user.forget()
     os.sync()
     return run([*COMMAND, "pull", "--force", target, reference], user.environ, target.parent)
 
 
 def _sent(server: peers.Registry, since: int) -> int:
-    """Return the bytes of all answers from a position in the log on, documents included."""
+    """Return the bytes of all answers after a position in the log, including documents."""
     time.sleep(0.2)
     log = server.log.read_bytes()[since:].decode(errors="replace")
     return sum(int(size) for size in _SENT.findall(log))

@@ -1,4 +1,4 @@
-"""Cost of signing and verifying a large SIF file against one SHA-256 pass over it.
+"""Cost of signing and verifying a large SIF file, compared with one SHA-256 pass over it.
 
     python benchmarks/sign_verify.py [--size MIB] [--folder FOLDER]
 
@@ -41,7 +41,7 @@ print(time.perf_counter() - start, re.search("VmHWM:[^0-9]+([0-9]+)", Path("/pro
 
 
 def make_sif(path: Path, size: int) -> int:
-    """Write an unsigned SIF with a partition of ``size`` bytes; returns the size of the file."""
+    """Write an unsigned SIF with a partition of ``size`` bytes; return the size of the file."""
     extra = partition_extra(FsType.SQUASHFS, PartType.PRIMARY_SYSTEM, "amd64")
     item = NewObject(DataType.PARTITION, size, alignment=PARTITION_ALIGNMENT, extra=extra)
     layout = plan([item], arch="amd64")
@@ -57,7 +57,7 @@ def make_sif(path: Path, size: int) -> int:
 
 
 def measure(step: str, arguments: list[str]) -> tuple[float, float]:
-    """Run one step; returns seconds and peak memory in MiB."""
+    """Run one step; return seconds and peak memory in MiB."""
     script = PRELUDE + STEPS[step] + REPORT
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     seconds, kib = done.stdout.split()
@@ -65,7 +65,7 @@ def measure(step: str, arguments: list[str]) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Print the table; returns 1 if a limit is broken."""
+    """Print the table; return 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1024, metavar="MIB")
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where the file is made")

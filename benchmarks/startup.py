@@ -1,8 +1,8 @@
-"""Start-up of ``sifmake exec`` on a SIF file against bwrap and squashfuse by hand, and against the peers, in turns.
+"""Start-up of ``sifmake exec`` on a SIF file, compared with bwrap and squashfuse by hand and with the peers, in turns.
 
 By hand means a shell script as a person writes it: a mount point, squashfuse at the partition's offset, bwrap with the
-mounts that ``sifmake`` makes too (but the home directory, for which an image has no mount point), then unmounting.
-All run the same command of the image.
+mounts that ``sifmake`` makes too (except the home directory, because the image has no mount point for it), then
+unmounting. All ways run the same command of the image.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def compare(script: str, sif: Path, command: list[str], runs: int) -> dict[str, 
 
     Args:
         script: The program ``sifmake``.
-        sif: The image; the folder that it lies in takes the script that does it by hand.
+        sif: The image; the script that does it by hand is written to its folder.
         command: The program and its arguments.
         runs: How often each; the median counts.
 
@@ -60,7 +60,7 @@ def compare(script: str, sif: Path, command: list[str], runs: int) -> dict[str, 
 
 
 def _take_turns(ways: dict[str, list[str]], runs: int) -> dict[str, list[float]]:
-    """Return the seconds of each run; the first of each is not counted, for it may compile or read from disk."""
+    """Return the seconds of each run except the first, because that may compile or read from the disk."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     able = {name: way for name, way in ways.items() if _seconds(way, env, check=name not in PEERS) is not None}
     times: dict[str, list[float]] = {name: [] for name in able}
@@ -71,7 +71,7 @@ def _take_turns(ways: dict[str, list[str]], runs: int) -> dict[str, list[float]]
 
 
 def _seconds(way: list[str], env: dict[str, str], *, check: bool) -> float | None:
-    """Run a command once and return the seconds that it took, None if it failed."""
+    """Run a command once and return the seconds that it took, or None if it failed."""
     start = time.perf_counter()
     result = subprocess.run(
         way, env=env, cwd="/tmp", stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False

@@ -1,4 +1,4 @@
-"""Calling sifmake as a user does, with a store of its own."""
+"""Calling sifmake as a user does, with a separate store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMAND = [sys.executable, "-m", "sifmake"]
 
 @dataclass(frozen=True)
 class Tool:
-    """sifmake with the folder of a store.
+    """The sifmake command with the folder of a store.
 
     Attributes:
         store: ``$SIFMAKE_CACHE``.
@@ -26,7 +26,7 @@ class Tool:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of its runs; ``CI`` would forbid to ask registries."""
+        """Return the environment of its runs, without ``CI``, which would forbid requests to registries."""
         names = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("SIFMAKE_")}
         return {**names, "SIFMAKE_CACHE": str(self.store)}
 
@@ -36,7 +36,7 @@ class Tool:
         os.sync()
 
     def pull(self, reference: str, target: Path) -> Run:
-        """Pull a reference into an unsigned SIF file that is not there yet."""
+        """Pull a reference into a new unsigned SIF file."""
         target.unlink(missing_ok=True)
         # Nobody's earlier writes and deletions are to be paid for by this run.
         os.sync()
@@ -44,11 +44,11 @@ class Tool:
         return run([*COMMAND, "pull", target, reference], self.environ, target.parent)
 
     def help(self) -> Run:
-        """Ask for help."""
+        """Run ``sifmake --help``."""
         return run([self.script(), "--help"], self.environ)
 
     def script(self) -> str:
-        """Return the installed command beside this Python, else the one on the path."""
+        """Return the command installed beside this Python, or else the one on the path."""
         beside = Path(sys.executable).with_name("sifmake")
         return str(beside) if beside.exists() else shutil.which("sifmake") or "sifmake"
 
@@ -69,7 +69,7 @@ def make_project(folder: Path, images: dict[str, str]) -> Path:
 
 
 def snapshot(*folders: Path) -> dict[str, tuple[int, int]]:
-    """Return inode and change time of all files but logs and doit's own database."""
+    """Return inode and change time of all files except logs and doit's database."""
     found = {}
     for folder in folders:
         for path in folder.rglob("*"):
@@ -80,5 +80,5 @@ def snapshot(*folders: Path) -> dict[str, tuple[int, int]]:
 
 
 def is_installed() -> bool:
-    """Tell whether ``sifmake pull`` is there."""
+    """Return whether ``sifmake pull`` exists."""
     return subprocess.run([*COMMAND, "pull", "--help"], capture_output=True, check=False).returncode == 0
