@@ -19,6 +19,8 @@ LONG = os.environ.get("SIFMAKE_RELIABILITY") == "long"
 LAYERS = 4
 SMALL, LARGE = 20_000, 50_000
 MOST = 512
+GRAIN = 40
+"""What one MiB more or less, as memory comes from the system, makes for each file here."""
 MIB = 1 << 20
 COMMANDS = {
     "pull": ("pull", "-q", "-F", "one.sif", "oci:layout"),
@@ -66,7 +68,7 @@ def peaks(folder, count, layers=LAYERS):
 def test_one_more_file_takes_at_most_half_a_kib(tmp_path):
     small, large = (peaks(tmp_path / str(count), count) for count in (SMALL, LARGE))
     slopes = {name: (large[name] - small[name]) // (LARGE - SMALL) for name in COMMANDS}
-    assert {name: slope for name, slope in slopes.items() if slope > MOST} == {}
+    assert {name: slope for name, slope in slopes.items() if slope > MOST + GRAIN} == {}
 
 
 @pytest.mark.skipif(not LONG, reason="takes two minutes; SIFMAKE_RELIABILITY=long")

@@ -29,7 +29,7 @@ def parse_inspection(data: bytes) -> Attributes:
         attributes = document["data"]["attributes"]
     except (ValueError, LookupError, TypeError) as error:
         if isinstance(error, BeyondLimitError) and not isinstance(error, NestingError):
-            raise SifError(f"inspect-metadata.json cannot be read: it has {error} (a limit)") from None
+            raise SifError(f"inspect-metadata.json is not read: it has {error} (a limit)") from None
         raise _malformed("not such a JSON document") from None
     found = _attributes(attributes, ATTRIBUTES)
     apps = attributes.get("apps") or {}
