@@ -51,7 +51,7 @@ def test_groups_change_by_the_rights_of_the_user():
 
 def test_children_inherit():
     """A process whose parent believes to be Joe does so too, and a later one of its number does not."""
-    parent = subprocess.Popen(["sh", "-c", "read x & cat; wait"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    parent = subprocess.Popen(["sh", "-c", "cat; :"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     proc = os.open("/proc", os.O_RDONLY)
     try:
         identities = Identities(proc)

@@ -33,6 +33,8 @@ class Works:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.output = b""
+        if not _BASE.is_dir():
+            pytest.skip("../shared/corpus is not on this machine")
         shutil.copytree(_BASE, folder / "base", copy_function=shutil.copyfile)
 
     def build(self, sections: str, target: str = "out.sif", *, base: str = "oci", **options: Any) -> BuiltImage:
