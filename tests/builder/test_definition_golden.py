@@ -24,6 +24,7 @@ COPIED_HERE = {"29-files-trailing": ["/x3"]}
 OF_THE_RUNNER = {
     ("01-post", "/mounts"): "more of /dev and /proc is covered, /etc/hosts and resolv.conf are the same",
     ("01-post", "/post-env"): "no host name, mounts or terminal of the builder; SOURCE_DATE_EPOCH is set",
+    ("01-post", "/post-files"): "its own pipeline makes the file before or after `ls` lists the folder",
     ("04-environment-post", "/vars"): "the same",
     ("10-multistage", "/listing"): "it shows times",
     ("22-rich-base", "/.singularity.d/runscript"): "our own script for Entrypoint and Cmd (ADR 6)",
