@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from sifmake.errors import LockError
-from sifmake.project.lock_file import checksum, format_lock, read_lock, write_lock
+from sifmake.project.lock_file import format_lock, read_lock, write_lock
+from sifmake.project.lock_text import checksum
 from sifmake.project.locks import Build, Lock, LockedLayer
 from sifmake.reference import Uri, parse_uri
 

@@ -14,7 +14,8 @@ import pytest
 from sifmake.errors import ConfigError, LockError, SifmakeError
 from sifmake.project.configuration import HANDED_ON, hand_on, load_configuration
 from sifmake.project.images import load_images
-from sifmake.project.lock_file import checksum, format_lock, read_lock
+from sifmake.project.lock_file import format_lock, read_lock
+from sifmake.project.lock_text import checksum
 from sifmake.project.locks import Build, Lock
 from sifmake.reference import parse_uri
 from support.measured import run_measured

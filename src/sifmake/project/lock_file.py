@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import BadReferenceError, ConfigError, LockError
 from sifmake.files import read_regular, write_atomic
-from sifmake.json_text import parse_json
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.project.lock_source import refused
+from sifmake.project.lock_text import checksum, nested, yaml_lines
 from sifmake.project.locks import AnyLock, Build, Lock, LockedLayer, PrebuiltLock
 from sifmake.reference.uri import parse_uri
 
@@ -29,16 +27,10 @@ class DisprovedLockError(LockError):
     """The checksum of a lock is valid, but its parts contradict each other."""
 
 
-def checksum(document: dict[str, Any]) -> str:
-    """Return the checksum that reveals an edited lock; the layout of the YAML does not matter."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def format_lock(lock: AnyLock) -> bytes:
     """Return the bytes of the lock file, which are always the same for the same lock."""
     document = lock.document()
-    return (_HEAD + "\n".join(_lines({**document, "checksum": checksum(document)}, "")) + "\n").encode()
+    return (_HEAD + "\n".join(yaml_lines({**document, "checksum": checksum(document)})) + "\n").encode()
 
 
 def write_lock(path: Path, lock: AnyLock) -> bool:
@@ -109,47 +101,11 @@ def _read_written(data: bytes) -> Lock | None:
     Importing the parser would take half of the time of a process that runs one stage.
     """
     try:
-        document = _nested(data.decode().splitlines()[1:])
+        document = nested(data.decode().splitlines()[1:])
         lock = _parse(document)
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
         return None
     return lock if format_lock(lock) == data else None
-
-
-def _nested(lines: list[str]) -> dict[str, Any]:
-    """Return the mappings in lines that are indented by two blanks per level; lists contain flat mappings."""
-    document: dict[str, Any] = {}
-    levels: list[dict[str, Any]] = [document]
-    items: list[dict[str, Any]] = []
-    for line in lines:
-        text = line.lstrip(" ")
-        del levels[(len(line) - len(text)) // 2 + 1 :]
-        if text.startswith("- {"):
-            pairs = (pair.split(": ", 1) for pair in text[3:-1].split(", "))
-            items.append({key: _value(value) for key, value in pairs})
-            continue
-        key, value = _key_and_rest(text)
-        if value:
-            levels[-1][key] = _value(value)
-        elif key == "layers":
-            levels[-1][key] = items
-            levels.append({})
-        else:
-            levels.append({})
-            levels[-2][key] = levels[-1]
-    return document
-
-
-def _key_and_rest(text: str) -> tuple[str, str]:
-    if not text.startswith('"'):
-        key, _, rest = text.partition(":")
-        return key, rest.removeprefix(" ")
-    key, end = json.JSONDecoder().raw_decode(text)
-    return key, text[end + 1 :].removeprefix(" ")
-
-
-def _value(text: str) -> Any:
-    return parse_json(text) if text[0] in '"{[' or text.isdigit() else text
 
 
 def _parse(document: dict[str, Any]) -> Lock:
@@ -224,34 +180,3 @@ def _formats(build: dict[str, Any]) -> dict[str, int | str]:
     if not all(isinstance(name, str) and isinstance(value, int | str) for name, value in values.items()):
         raise ValueError("'formats' has something that is neither a number nor text")
     return values
-
-
-def _lines(value: dict[str, Any], indent: str) -> list[str]:
-    """Return YAML lines for nested mappings and lists of flat mappings; scalars are written as in JSON."""
-    lines = []
-    for key, item in value.items():
-        name = _scalar(key)
-        if isinstance(item, dict) and item:
-            lines += [f"{indent}{name}:", *_lines(dict(item), indent + "  ")]
-        elif isinstance(item, list) and item:
-            lines.append(f"{indent}{name}:")
-            lines += [f"{indent}  - {{{', '.join(f'{k}: {_scalar(v)}' for k, v in part.items())}}}" for part in item]
-        else:
-            lines.append(f"{indent}{name}: {_scalar(item)}")
-    return lines
-
-
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/:@")
-
-
-def _scalar(value: Any) -> str:
-    """Return a plain scalar if YAML cannot misread it, else a double-quoted one."""
-    if isinstance(value, str) and value and value[0].isalpha() and set(value) <= _PLAIN and _reads_as_text(value):
-        return value
-    return json.dumps(value, ensure_ascii=True)
-
-
-def _reads_as_text(value: str) -> bool:
-    return not value.endswith(":") and value.lower() not in {
-        "true", "false", "yes", "no", "on", "off", "null", "y", "n",
-    }  # fmt: skip
