@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import json
 import shutil
 import threading
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -35,7 +37,7 @@ def as_written(path):
     """Return what a lock file says, whatever it is the lock of and whether it contradicts itself or not."""
     document = yaml.safe_load(path.read_text())
     name, _, digest = document["image"].rpartition("@")
-    layers = tuple(LockedLayer(**layer) for layer in document["layers"])
+    layers = tuple(LockedLayer(*layer.values()) for layer in document["layers"])
     texts = (document["platform"], document["manifest"], document["config"])
     return Lock(parse_uri(document["from"]), name, digest, *texts, layers, build=Build(**document["build"]))
 
@@ -114,6 +116,25 @@ def test_indexes_of_layouts(project, tmp_path, capsys, kind, store):
     check_refused(capsys)
     assert main(["lock"]) == 0
     assert main(["stage", "pull", "app"]) == 0
+
+
+def test_diff_ids_of_a_lock_follow_from_its_config(project, tmp_path, capsys):
+    """A lock of before 0.3 has none, and stays as it is until the image changes."""
+    blobs = Blobs()
+    write_layout(tmp_path / "image", blobs, {"1": image(blobs, b"a"), "2": image(blobs, b"b")})
+    project.configure(app="oci:image:1", other="oci:image:2")
+    (layer,), (other,) = project.lock().layers, project.lock("other").layers
+    assert layer.diff_id == f"sha256:{hashlib.sha256(tar(file('x', b'a' * 100))).hexdigest()}"
+    project.change(layers=(replace(layer, diff_id=other.diff_id),))
+    capsys.readouterr()
+    assert main(["stage", "--force", "pull", "app"]) == 1
+    assert "has other DiffIDs than its config" in capsys.readouterr().err
+    project.change(layers=(replace(layer, diff_id=""),))
+    old = project.path("app").read_bytes()
+    assert b"diff-id" not in old
+    assert main(["lock"]) == 0
+    assert main(["stage", "pull", "app"]) == 0
+    assert project.path("app").read_bytes() == old
 
 
 def test_docker_archives_have_one_digest(project, tmp_path, capsys):

@@ -39,6 +39,7 @@ def lock(**changes: object) -> Lock:
     [
         lock(),
         lock(layers=(), build=Build("zstd", {}, "", {})),
+        lock(layers=(LockedLayer(LAYER, 1, OTHER), LockedLayer(CONFIG, 2), LockedLayer(INDEX, 3, MANIFEST))),
         lock(name="127.0.0.1:5000/x:1.0", source=parse_uri("oci:a b/c: d # e")),
         lock(name="localhost:5000/a/b:on", build=Build("gzip", {"on": "1e3", "~": "0x10"}, "no", {"pull": 1})),
     ],
@@ -48,6 +49,10 @@ def test_what_is_written_is_read(tmp_path: Path, value: Lock) -> None:
     assert write_lock(path, value)
     assert read_lock(path) == value
     assert not write_lock(path, value)
+
+
+def test_a_lock_without_diff_ids_has_the_bytes_of_before() -> None:
+    assert f"  - {{digest: {LAYER}, size: 123}}\n".encode() in format_lock(lock())
 
 
 def test_the_reference_stands_in_the_form_that_bots_edit() -> None:

@@ -185,6 +185,8 @@ class LockProof(_Proof[Lock]):
         """
         self.check_manifest(image.manifest)
         lock = self._lock
+        if any(told.diff_id not in ("", layer.diff_id) for told, layer in zip(lock.layers, image.layers, strict=True)):
+            raise self._refuse("has other DiffIDs than its config")
         if lock.digest == lock.manifest and not is_served_by(image.config.platform, self._platform):
             raise self._refuse(f"is for {lock.platform}, but the image is for {image.config.platform}")
 

@@ -118,7 +118,7 @@ def _parse(document: dict[str, Any]) -> Lock:
         platform=_text(document, "platform"),
         manifest=_digest(document["manifest"]),
         config=_text(document, "config"),
-        layers=tuple(LockedLayer(_digest(layer["digest"]), _size(layer["size"])) for layer in document["layers"]),
+        layers=tuple(_layer(layer) for layer in document["layers"]),
         build=Build(
             _compression(build),
             _texts(build, "labels"),
@@ -127,6 +127,11 @@ def _parse(document: dict[str, Any]) -> Lock:
             _text(build, "test") if "test" in build else "",
         ),
     )
+
+
+def _layer(value: dict[str, Any]) -> LockedLayer:
+    diff_id = _digest(value["diff-id"]) if "diff-id" in value else ""
+    return LockedLayer(_digest(value["digest"]), _size(value["size"]), diff_id)
 
 
 def _of_its_kind(lock: Lock, path: Path) -> AnyLock:

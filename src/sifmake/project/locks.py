@@ -14,10 +14,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LockedLayer:
-    """A layer blob, as described by the manifest."""
+    """A layer.
+
+    Attributes:
+        digest: Digest of the blob, as the manifest gives it.
+        size: Bytes of the blob.
+        diff_id: Digest of the uncompressed layer, as the config gives it; empty in locks of before 0.3.
+    """
 
     digest: str
     size: int
+    diff_id: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Return the layer for the lock file, which leaves out an unknown DiffID."""
+        known = {"diff-id": self.diff_id} if self.diff_id else {}
+        return {"digest": self.digest, "size": self.size, **known}
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,7 @@ class Lock(_Locked):
         return self.manifest
 
     def _content(self) -> dict[str, Any]:
-        layers = [asdict(layer) for layer in self.layers]
+        layers = [layer.document() for layer in self.layers]
         return {"manifest": self.manifest, "config": self.config, "layers": layers}
 
 

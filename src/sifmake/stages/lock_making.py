@@ -143,7 +143,9 @@ class LockMaker:
             platform=image.platform,
             manifest=resolved.manifest_digest,
             config=loaded.config_descriptor.digest,
-            layers=tuple(LockedLayer(layer.descriptor.digest, layer.descriptor.size) for layer in loaded.layers),
+            layers=tuple(
+                LockedLayer(layer.descriptor.digest, layer.descriptor.size, layer.diff_id) for layer in loaded.layers
+            ),
             build=build,
         )
 
