@@ -12,7 +12,10 @@ import sifmake
 from sifmake.builder.step_runner import remove_unpacked
 from sifmake.definition.host_folder import HostFolder
 from sifmake.errors import LayerError, SourceError, StepError, UsageError
+from sifmake.rootless import modes
+from sifmake.rootless.errors import RootlessError
 from sifmake.steps.unpacked_trees import DAY
+from sifmake.store.packs import StoredPacks
 from support.building import Works, base_blobs, needs_scripts, root_tar
 from support.counting_registry import CountingRegistry
 from support.definition_golden import text_in, tree_of
@@ -190,6 +193,24 @@ def test_a_secret_that_is_left_fails_the_build(works, where):
 
 
 @needs_scripts
+def test_a_layer_with_a_secret_never_gets_a_name(works, monkeypatch):
+    named = []
+    monkeypatch.setattr(StoredPacks, "place", lambda _, name, key: named.append((name, key)))
+    with pytest.raises(StepError, match="secret 'token' in /leaked"):
+        works.build("%post\n    cp /run/secrets/token /leaked\n", secrets={"token": b"s3cr3t-value" * 9})
+    assert not named
+    assert not list(works.folder.glob("store/tmp/*layer*"))
+
+
+@needs_scripts
+def test_a_secret_in_a_line_without_end_is_masked(works):
+    secret = b"0123456789abcdefghijklmnopqrstuvwxyz"
+    text = "%post\n    set +x\n    head -c 65520 /dev/zero | tr '\\000' x\n    cat /run/secrets/t\n"
+    works.build(text + "    head -c 100 /dev/zero | tr '\\000' y\n", secrets={"t": secret})
+    assert b"x***y" in works.output
+
+
+@needs_scripts
 def test_a_secret_is_masked_and_its_value_is_in_no_key(works):
     text = '%post\n    T=$(cat /run/secrets/token)\n    echo "$T" | wc -c > /size\n    echo "value $T"\n    unset T\n'
     assert counts(works.build(text, secrets={"token": b"s3cr3t-value"})) == (1, 0)
@@ -285,6 +306,57 @@ def test_a_sandbox_is_inspected_and_run_as_the_file_is(works):
     sifmake.execute(box, action="test", options=options, check=True)
     with pytest.raises(sifmake.SifmakeError, match="not a sandbox"):
         sifmake.inspect(works.folder)
+
+
+def test_a_test_that_nobody_could_find_is_refused(works):
+    (works.folder / "hostile.tar").write_bytes(root_tar("tmp", ".singularity.d->../../../tmp/x"))
+    with pytest.raises(StepError, match=r"tool\.def:4: %test: /\.singularity\.d of the base is a link to /tmp/x, "):
+        works.build("%test\n    exit 3\n", base="localimage", name="hostile.tar")
+
+
+def test_without_namespaces_no_layer_is_fetched(works, monkeypatch):
+    def refuse(_):
+        raise RootlessError("scripts cannot run as root here", hint="ask an administrator")
+
+    monkeypatch.setattr(modes, "choose_mode", refuse)
+    monkeypatch.setenv("SIFMAKE_CACHE", str(works.folder / "empty"))
+    blobs, manifest = base_blobs()
+    definition = works.folder / "remote.def"
+    with CountingRegistry(blobs) as registry:
+        registry.tags["app:1"] = manifest
+        definition.write_text(f"Bootstrap: docker\nFrom: {registry.host}/app:1\n\n{POST}")
+        with pytest.raises(RootlessError, match="ask an administrator"):
+            sifmake.build(definition, "remote.sif", force=True, plain_http=True)
+        assert registry.counts()["GET blob"] == 1  # the config
+        definition.write_text(f"Bootstrap: docker\nFrom: {registry.host}/app:1\n\n%labels\n    A b\n")
+        sifmake.build(definition, "remote.sif", force=True, plain_http=True)
+        assert registry.counts()["GET blob"] == 2
+
+
+@needs_scripts
+@pytest.mark.parametrize("place", ["/proc", "/", "/.post.script"])
+def test_a_bind_that_cannot_be_is_named(works, place):
+    source = works.folder / "base/index.json"
+    with pytest.raises(RootlessError, match=rf"%post: {source} cannot be bound to {place}: ") as failed:
+        works.build("%post\n    true\n", binds=[f"{source}:{place}"])
+    assert "run-" not in str(failed.value)
+
+
+@needs_scripts
+def test_what_is_in_the_way_is_named_as_in_the_image(works):
+    (works.folder / "hostile.tar").write_bytes(root_tar(".post.script"))
+    with pytest.raises(RootlessError, match=r"%post: /\.post\.script in the image: "):
+        works.build("%post\n    true\n", base="localimage", name="hostile.tar")
+
+
+@needs_scripts
+def test_a_script_that_did_not_start_leaves_no_log(works):
+    logs = works.folder / f"sifmake-{os.geteuid()}/logs"
+    before = set(logs.iterdir()) if logs.is_dir() else set()
+    (works.folder / "hostile.tar").write_bytes(root_tar("etc"))
+    with pytest.raises(RootlessError):
+        works.build("%post\n    true\n", base="localimage", name="hostile.tar")
+    assert set(logs.iterdir()) == before
 
 
 def test_only_a_sandbox_is_replaced(works):

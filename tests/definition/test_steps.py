@@ -160,7 +160,7 @@ def test_shells_take_markers(arguments):
 
 def test_bash_reads_its_own_redirections():
     assert len(steps(f"a &>/x\n{STEP}b\n", " -c bash")) == 2
-    with pytest.raises(DefinitionError, match="a job does not carry over"):
+    with pytest.raises(DefinitionError, match="a job cannot be carried over"):
         steps(f"a &>/x\n{STEP}b\n")
 
 

@@ -1,12 +1,13 @@
 """Secrets: masked in every form in which a shell may print them, found in a layer wherever they are."""
 
 import base64
-import contextlib
+import subprocess
 
 import pytest
 
-from sifmake.steps.secrets import SecretMask, find_in_bytes, find_in_layer, proxy_passwords
-from support.layers import entry, file, make_pack, symlink, tar
+from sifmake.errors import StepError
+from sifmake.layers.entry import DIR, FILE, SYMLINK, Entry
+from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords, refuse_secrets, refusing_secrets
 
 SECRET = "p@ss w\u00f6rd/1".encode()
 
@@ -40,25 +41,72 @@ def test_passwords_of_proxies_are_secrets():
     assert found == [b"pa%20ss", b"pa ss"]
 
 
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_what_a_shell_traces_is_masked(shell):
+    secret = b"it's a-secret's"
+    traced = subprocess.run(
+        [shell, "-xc", ': "$S" "${S}x"'], env={"S": secret.decode()}, capture_output=True, check=True
+    )
+    masked = SecretMask([secret])(traced.stderr)
+    assert masked.count(b"***") == 2
+    assert b"secret" not in masked
+
+
+@pytest.mark.parametrize("before", [b"u:", b"us:", b"use:"])
+def test_a_secret_is_masked_in_a_longer_text_in_base64(before):
+    printed = base64.b64encode(before + b"0123456789abcdef" + b"...")
+    masked = SecretMask([b"0123456789abcdef"])(printed)
+    assert b"***" in masked
+    assert len(masked) < 17
+
+
+@pytest.mark.parametrize("cut", range(1, 30))
+def test_a_secret_in_two_pieces_is_masked(cut):
+    shown = []
+    masked = MaskedOutput(SecretMask([b"0123456789abcdef"]), shown.append)
+    text = b"x" * 9 + b"0123456789abcdef" + b"y" * 9
+    masked.write(text[:cut])
+    masked.write(text[cut:])
+    masked.end()
+    assert b"".join(shown) == b"xxxxxxxxx***yyyyyyyyy"
+
+
+def test_whole_lines_are_shown_at_once():
+    shown = []
+    MaskedOutput(SecretMask([b"0123456789abcdef"]), shown.append).write(b"a line\n")
+    assert shown == [b"a line\n"]
+
+
 VALUES = {"token": b"0123456789abcdef\n", "short": b"abc"}
+SECRET_ATTRIBUTE = ((b"user.a", b"0123456789abcdef"),)
 PLACES = {
-    "small file": [file("etc/x", b"a 0123456789abcdef b")],
-    "over blocks": [file("etc/x", b"x" * (131072 - 7) + b"0123456789abcdef" + b"y" * 200_000)],
-    "name": [file("etc/0123456789abcdef", b"")],
-    "link": [symlink("etc/x", "0123456789abcdef")],
-    "attribute": [entry("etc/x", pax_headers={"SCHILY.xattr.user.a": "0123456789abcdef"})],
+    "file": (Entry(b"etc/x", FILE, 0o644, 0, 0, 0, 20), [b"a 0123456789abcdef b"]),
+    "over pieces": (Entry(b"etc/x", FILE, 0o644, 0, 0, 0, 18), [b"a 012", b"3456789", b"abcdef"]),
+    "name": (Entry(b"etc/0123456789abcdef", DIR, 0o755, 0, 0, 0), []),
+    "link": (Entry(b"etc/x", SYMLINK, 0o777, 0, 0, 0, target=b"0123456789abcdef"), []),
+    "attribute": (Entry(b"etc/x", FILE, 0o644, 0, 0, 0, xattrs=SECRET_ATTRIBUTE), []),
 }
 
 
+def pass_on(*changes):
+    return [(entry.path, b"".join(content)) for entry, content in refusing_secrets(changes, VALUES)]
+
+
 @pytest.mark.parametrize("place", PLACES)
-def test_a_secret_in_a_layer_is_found(tmp_path, place):
-    with contextlib.closing(make_pack(tmp_path / "pack", tar(*PLACES[place]))) as pack:
-        name, path = find_in_layer(pack, VALUES)
-    assert name == "token"
-    assert path.startswith(b"etc/")
+def test_a_secret_in_a_layer_is_refused(place):
+    with pytest.raises(StepError, match="left the secret 'token' in /etc/") as failed:
+        pass_on(PLACES[place])
+    assert "0123456789abcdef" not in str(failed.value)
 
 
-def test_a_layer_without_secrets_is_none_of_theirs(tmp_path):
-    with contextlib.closing(make_pack(tmp_path / "pack", tar(file("a", b"abc 0123456789")))) as pack:
-        assert find_in_layer(pack, VALUES) == ("", b"")
-    assert find_in_bytes(b"abc 0123456789abcdef", VALUES) == "token"
+def test_a_layer_without_secrets_is_none_of_theirs():
+    assert pass_on((Entry(b"a", FILE, 0o644, 0, 0, 0, 14), [b"abc 0123", b"456789"])) == [(b"a", b"abc 0123456789")]
+
+
+def test_a_secret_in_labels_and_variables_is_refused():
+    secrets = {"token": b"it's-a-secret"}
+    with pytest.raises(StepError, match="LABELS"):
+        refuse_secrets(b"A it's-a-secret\n", b"", secrets)
+    with pytest.raises(StepError, match="variable"):
+        refuse_secrets(b"", b"export T='it'\\''s-a-secret'\n", secrets)
+    refuse_secrets(b"A b\n", b"T='x'\n", secrets)

@@ -37,10 +37,12 @@ class Works:
             pytest.skip("../shared/corpus is not on this machine")
         shutil.copytree(_BASE, folder / "base", copy_function=shutil.copyfile)
 
-    def build(self, sections: str, target: str = "out.sif", *, base: str = "oci", **options: Any) -> BuiltImage:
+    def build(
+        self, sections: str, target: str = "out.sif", *, base: str = "oci", name: str = "base", **options: Any
+    ) -> BuiltImage:
         """Build a definition with these sections over an existing target."""
         definition = self.folder / "tool.def"
-        definition.write_text(f"Bootstrap: {base}\nFrom: {self.folder / 'base'}\n\n{sections}")
+        definition.write_text(f"Bootstrap: {base}\nFrom: {self.folder / name}\n\n{sections}")
         printed: list[bytes] = []
         try:
             return sifmake.build(definition, self.folder / target, force=True, output=printed.append, **options)
@@ -49,13 +51,15 @@ class Works:
 
 
 def root_tar(*names: str) -> bytes:
-    """Return a tar archive with empty folders, and files where a name has ``=text``."""
+    """Return a tar archive with empty folders, files (``NAME=TEXT``), and links (``NAME->TARGET``)."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in names:
             path, equals, text = name.partition("=")
+            path, arrow, link = path.partition("->")
             info = tarfile.TarInfo(path)
-            info.type = tarfile.REGTYPE if equals else tarfile.DIRTYPE
+            info.type = tarfile.REGTYPE if equals else tarfile.SYMTYPE if arrow else tarfile.DIRTYPE
+            info.linkname = link
             info.mode, info.size = 0o644 if equals else 0o755, len(text)
             archive.addfile(info, io.BytesIO(text.encode()))
     return buffer.getvalue()

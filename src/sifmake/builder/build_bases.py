@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sifmake.errors import SifError, SigningError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sifmake.builder.builder import Builder
     from sifmake.definition.model import Base
@@ -59,6 +59,7 @@ class BaseOpener:
         platform: Platform of the images.
         compression: Compression of the packs.
         configuration: Names the trusted keys.
+        before_fetching: Called before anything big is downloaded; may raise.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class BaseOpener:
         platform: Platform,
         compression: str,
         configuration: Configuration,
+        before_fetching: Callable[[], object],
     ) -> None:
         self._builder = builder
         self._maker = maker
         self._platform = platform
         self._compression = compression
         self._configuration = configuration
+        self._before_fetching = before_fetching
 
     def open(self, base: Base) -> OpenedBase:
         """Return the layers and settings of a base; only layers that the store lacks are downloaded.
@@ -95,6 +98,7 @@ class BaseOpener:
     def _layers(self, base: Base) -> OpenedBase:
         from sifmake.builder.image_build import fetch_packs
         from sifmake.builder.provenance import make_origin
+        from sifmake.layers.pack_format import pack_key_prefix
         from sifmake.reference import parse_uri
         from sifmake.rootfs.settings import read_settings
 
@@ -105,6 +109,8 @@ class BaseOpener:
             image = builder.load_image(source, resolved.manifest_digest)
             origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
             settings = read_settings(image.config)
+            if not all(builder.store.packs.keys(pack_key_prefix(layer.diff_id)) for layer in image.layers):
+                self._before_fetching()
             limits, progress = builder.settings.limits, builder.settings.progress
             packs = fetch_packs(source, image, builder.store, self._compression, limits, progress)
         finally:
@@ -138,6 +144,7 @@ class BaseOpener:
         from sifmake.builder.run_cache import fetch_stored
         from sifmake.reference import parse_uri
 
+        self._before_fetching()
         found = fetch_stored(self._builder, parse_uri(base.uri), self._platform)
         try:
             yield Path(f"/proc/self/fd/{found.fd}")

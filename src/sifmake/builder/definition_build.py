@@ -16,11 +16,13 @@ from sifmake.builder.image_test import run_test
 from sifmake.builder.post_steps import PostSteps
 from sifmake.builder.stage_build import BuiltStage, Workshop, build_stage
 from sifmake.builder.step_runner import StepRunner, unpacked_place
-from sifmake.errors import UsageError
+from sifmake.errors import StepError, UsageError
 from sifmake.files import make_folders, replace_file
 from sifmake.output_path import check_output
 from sifmake.places import output_place, store_place, telling_places
 from sifmake.project.configuration import Configuration
+from sifmake.rootfs.editing import Editor
+from sifmake.rootfs.places import META
 from sifmake.steps.layer_maker import LayerMaker
 from sifmake.steps.stage_tree import StageTree
 from sifmake.temporaries import folder_beside
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
 
     from sifmake.builder.build_request import BuildRequest
     from sifmake.builder.builder import Builder
+    from sifmake.definition.model import BuildStage
     from sifmake.progress import Progress
     from sifmake.store import Store
 
 _EPOCH = "SOURCE_DATE_EPOCH"
+_COVERED = frozenset({b"tmp", b"dev", b"proc", b"sys"})
+"""Folders at the top of an image that are not its own while a program runs."""
 
 
 def build_definition(
@@ -93,9 +98,14 @@ def _workshop(
     output: Callable[[bytes], None],
 ) -> Workshop:
     source, maker = request.definition.source, runner.maker
+    has_scripts = any(_has_scripts(stage) for stage in request.definition.stages)
+
+    def before_fetching() -> object:
+        return has_scripts and runner.choice
+
     return Workshop(
         request=request,
-        bases=BaseOpener(builder, maker, request.platform, request.compression, options),
+        bases=BaseOpener(builder, maker, request.platform, request.compression, options, before_fetching),
         maker=maker,
         post=PostSteps(runner, builder.store, source, output),
         host=HostSections(runner, source, output),
@@ -103,6 +113,11 @@ def _workshop(
         progress=builder.settings.progress,
         source_epoch=_source_epoch(),
     )
+
+
+def _has_scripts(stage: BuildStage) -> bool:
+    """Whether building a stage may run something as root."""
+    return bool({"post", "setup"} & stage.sections.keys() or stage.apps)
 
 
 def _build_stages(workshop: Workshop, opened: ExitStack) -> BuiltStage:
@@ -131,10 +146,19 @@ def _write_sif(
             progress.info("running the test")
             where = f"{request.definition.source}:{test.line}: %test"
             check_runnable(built.architecture, "the test", where)
+            _check_reach(built, where)
             run_test(temporary, where, output)
         if options.key:
             sign_and_verify(options, temporary, digests, progress)
         replace_file(temporary, request.target)
+
+
+def _check_reach(built: BuiltStage, where: str) -> None:
+    """Refuse a test that nobody could find: a link leads to a folder that is another one while a program runs."""
+    path = Editor(built.tree.tree, 0).directory(META).path
+    if path.partition(b"/")[0] in _COVERED or path.startswith(b"var/tmp"):
+        what = f"/.singularity.d of the base is a link to /{path.decode(errors='replace')}, where no test can be found"
+        raise StepError(what, where=where, hint="remove the link from the base")
 
 
 def _source_epoch() -> int | None:

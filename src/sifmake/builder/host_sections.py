@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -12,11 +13,11 @@ from sifmake.builder.step_runner import Script, StepRunner
 from sifmake.definition.problems import Place
 from sifmake.definition.script_command import script_command
 from sifmake.errors import StepError, UsageError
-from sifmake.steps.secrets import SecretMask, proxy_passwords
+from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
 from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sifmake.definition.model import Section
     from sifmake.steps.stage_tree import StageTree
@@ -37,8 +38,8 @@ class HostSections:
     def __init__(self, runner: StepRunner, source: str, output: Callable[[bytes], None]) -> None:
         self._runner = runner
         self._place = Place(source)
-        mask = SecretMask(proxy_passwords(os.environ))
-        self._output = lambda data: output(mask(data))
+        self._mask = SecretMask(proxy_passwords(os.environ))
+        self._output = output
 
     def run_pre(self, section: Section) -> None:
         """Run ``%pre``.
@@ -52,7 +53,8 @@ class HostSections:
             script = Path(folder, "pre.script")
             script.write_bytes(section.text.encode("utf-8", "surrogateescape"))
             words = script_command(section, str(script), self._place)
-            status = run_telling(words, self._output, environment=without_secrets(os.environ))
+            with self._masked() as write:
+                status = run_telling(words, write, environment=without_secrets(os.environ))
         self._check_status(section, status, 0)
 
     def set_up(self, section: Section, tree: StageTree, epoch: int) -> None:
@@ -62,10 +64,20 @@ class HostSections:
 
         words = script_command(section, SCRIPT, self._place)
         script = Script(section.text, words, without_secrets(os.environ), epoch, on_host=True)
-        result = self._runner.run(script, tree, self._output)
+        with self._masked() as write:
+            result = self._runner.run(script, tree, write)
         self._check_status(section, result.status, result.line)
         if result.pack is not None:
             tree.apply(result.pack)
+
+    @contextmanager
+    def _masked(self) -> Iterator[Callable[[bytes], None]]:
+        """Provide a function that passes output on without passwords."""
+        masked = MaskedOutput(self._mask, self._output)
+        try:
+            yield masked.write
+        finally:
+            masked.end()
 
     def _check_allowed(self, section: Section) -> None:
         if self._runner.settings.allow_host or os.environ.get(_ALLOWED, "").lower() in _TRUE:

@@ -13,8 +13,7 @@ from sifmake.builder.foreign_programs import check_runnable
 from sifmake.builder.post_environment import chosen_variables, post_environment
 from sifmake.builder.step_runner import Script, StepResult
 from sifmake.errors import StepError, one_line
-from sifmake.layers.pack_format import pack_key
-from sifmake.steps.secrets import SecretMask, find_in_bytes, find_in_layer, proxy_passwords
+from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
 from sifmake.steps.step_key import StepInputs
 from sifmake.steps.step_notes import StepNote, find_note, keep_note, title_of
 
@@ -144,6 +143,8 @@ class PostSteps:
         *,
         carries: bool,
     ) -> tuple[StepNote, Pack]:
+        from sifmake.rootless.errors import RootlessError
+
         environment = post_environment(around.environment, os.environ, around.epoch)
         text, words = step.text, step.words
         if around.reads_scripts and not snapshot:
@@ -152,11 +153,16 @@ class PostSteps:
         script = Script(text, words, environment, around.epoch, snapshot, carries)
         self._runner.progress.info(f"running: {one_line(title)}")
         with self._runner.logged(key, self._output) as (log, write):  # the log has no secret either
-            result = self._runner.run(script, tree, lambda data: write(self._mask(data)))
+            masked = MaskedOutput(self._mask, write)
+            try:
+                result = self._runner.run(script, tree, masked.write)
+            except (StepError, RootlessError) as error:
+                raise error.within(f"{self._source}:{step.lines.of(0)}: %post") from None
+            finally:
+                masked.end()
             self.ran += 1
             if result.pack is None:
                 raise self._failed(step, result, log)
-        self._refuse_secrets(result, result.pack)
         note = StepNote(
             key,
             result.pack.meta.diff_id,
@@ -208,25 +214,6 @@ class PostSteps:
             root = "" if os.geteuid() == 0 else "unshare --user --map-root-user "
             hint += f"; a shell in its tree: {root}chroot {quote(str(result.kept))} /bin/sh"
         return StepError(what, where=f"{self._source}:{line}: %post", hint=hint)
-
-    def _refuse_secrets(self, result: StepResult, pack: Pack) -> None:
-        """Fail, and keep nothing, if the layer, the labels or the state of the shell contain a secret."""
-        secrets = self._settings.secrets
-        if not secrets:
-            return
-        name, path = find_in_layer(pack, secrets)
-        where = f"/{path.decode(errors='replace')}" if name else ""
-        for data, what in ((result.labels, "$APPTAINER_LABELS"), (result.snapshot, "a variable of the shell")):
-            if not name and (name := find_in_bytes(data, secrets)):
-                where = what
-        if not name:
-            return
-        key = pack_key(pack.meta.diff_id, pack.codec)
-        pack.close()
-        self._store.packs.drop(key)
-        hint = f"remove it in the same step, or read it from /run/secrets/{name}, which exists only while %post runs"
-        what = f"%post left the secret {name!r} in {where}; nothing was kept"
-        raise StepError(what, where=self._source, hint=hint)
 
 
 def _with_environment(text: str, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:

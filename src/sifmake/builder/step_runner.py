@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self, cast
 
+from sifmake.layers.tar_writer import tar_stream
 from sifmake.places import Place
+from sifmake.steps.secrets import refuse_secrets, refusing_secrets
 from sifmake.steps.step_key import digest_of
 from sifmake.steps.unpacked_trees import UnpackedTrees
 
@@ -142,6 +144,7 @@ class StepRunner:
             output: Gets its output.
 
         Raises:
+            StepError: It has left a secret in its layer, its labels, or the variables of its shell.
             SifmakeError: The script cannot be run, or its layer cannot be made.
         """
         from sifmake.rootless.post import run_post
@@ -174,7 +177,10 @@ class StepRunner:
             if result.status:
                 kept = self._keep(result.kept) if result.kept else None
                 return StepResult(None, result.status, result.line, result.command, full=result.full, kept=kept)
-            pack = self.maker.make(result.layer(), "layer of %setup" if script.on_host else "layer of %post")
+            secrets = request.secrets
+            refuse_secrets(result.labels, result.snapshot, secrets)
+            stream = tar_stream(refusing_secrets(result.changes(), secrets))
+            pack = self.maker.make(stream, "layer of %setup" if script.on_host else "layer of %post")
             ended = not result.reached_end
             labels, snapshot, faked = result.labels, result.snapshot, tuple(result.faked)
         return StepResult(pack, 0, 0, "", labels, snapshot, ended, faked)
@@ -185,7 +191,9 @@ class StepRunner:
 
     @contextmanager
     def logged(self, key: str, output: Callable[[bytes], None]) -> Iterator[tuple[Path, Callable[[bytes], None]]]:
-        """Provide a log, and a function that writes to it and to ``output``; the log is kept if the block fails.
+        """Provide a log, and a function that writes to it and to ``output``.
+
+        The log is kept if the block fails, unless it is empty.
 
         Args:
             key: Key of the step.
@@ -208,7 +216,7 @@ class StepRunner:
                 failed = True
                 raise
             finally:
-                if not failed:
+                if not failed or not file.tell():
                     log.unlink()
 
     @contextmanager

@@ -156,7 +156,7 @@ def _check(post: Section, markers: list[_Marker], place: Place) -> None:
     for command in scan.commands:
         if command.line < last and (lost := _lost(command)):
             hint = f"move it below line {post.lines.of(last)}, or remove the marker there"
-            what = f"{lost} does not carry over to the next step"
+            what = f"{lost} cannot be carried over to the next step"
             raise place.error(post.lines.of(command.line), what, hint, section="post")
 
 

@@ -52,7 +52,7 @@ def keep() -> None:
                 keeper.write_layer()
                 _send_report(Report(0))
     except Exception as error:  # noqa: BLE001 - the caller would not learn why this process has ended
-        _send_report(failure(error))
+        _send_report(failure(error, f"{plan.place}/root"))
     finally:
         empty_folder(plan.place)
 

@@ -11,7 +11,8 @@ import stat
 
 from sifmake.rootless import kernel
 from sifmake.rootless.errors import RootlessError
-from sifmake.runtime.container_paths import ContainerPaths, mode_of
+from sifmake.rootless.script import AFTER, BEFORE, LABELS, SCRIPT
+from sifmake.runtime.container_paths import ContainerPaths, is_below, mode_of
 from sifmake.runtime.system import MS_NODEV, MS_NOSUID, MS_RDONLY, mount
 
 TYPE_CHECKING = False
@@ -25,6 +26,8 @@ _FIXED = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 _HIDDEN = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "acpi", "scsi")
 """Files that reveal too much about the host."""
 _NONE = MS_NOSUID | MS_NODEV
+_NEEDED = ("/", SCRIPT, BEFORE, AFTER, LABELS)
+"""Paths at which nothing can be bound."""
 _QUIET = MS_NOSUID | MS_NODEV | kernel.MS_NOEXEC
 _GROUP_TTY = 5
 _STICKY = stat.S_ISVTX | stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
@@ -61,7 +64,7 @@ class Mounts:
         for name in ("resolv.conf", "hosts"):
             self._target(f"/etc/{name}", folder=False)
         for source, target, _ in self._plan.binds:
-            self._target(target, folder=os.path.isdir(source))
+            self._bind_target(source, target)
         if self._plan.secrets:
             self._target("/run/secrets", folder=True)
         if self._quiets_apt():
@@ -81,10 +84,31 @@ class Mounts:
         if self._quiets_apt():
             kernel.bind(self._file("apt", _APT), self._target(_APT_FILE, folder=False), flags=_NONE, read_only=True)
         for source, target, read_only in self._plan.binds:
-            folder = os.path.isdir(source)
-            kernel.bind(source, self._target(target, folder=folder), flags=_NONE, read_only=read_only)
+            self._bind(source, target, read_only=read_only)
         if self._plan.secrets:
             self._secrets(self._target("/run/secrets", folder=True))
+
+    def _bind(self, source: str, target: str, *, read_only: bool) -> None:
+        path = self._bind_target(source, target)
+        try:
+            kernel.bind(source, path, flags=_NONE, read_only=read_only)
+        except OSError as error:
+            raise _refused(source, target, error.strerror or str(error)) from None
+
+    def _bind_target(self, source: str, target: str) -> str:
+        """Return the host's path of the mount point of a bind, which is created if it is missing.
+
+        Raises:
+            RootlessError: It cannot be created, or a script cannot run with something else there.
+        """
+        try:
+            path = self._target(target, folder=os.path.isdir(source))
+        except OSError as error:
+            raise _refused(source, target, error.strerror or str(error)) from None
+        inside = os.path.normpath(path.removeprefix(self._root) or "/")
+        if inside in _NEEDED or is_below(inside, "/proc"):
+            raise _refused(source, target, "the script could not run")
+        return path
 
     def _quiets_apt(self) -> bool:
         return not self._sandboxes and os.path.isdir(self._root + _APT_FOLDER)
@@ -193,6 +217,10 @@ class Mounts:
         os.chmod(path, 0o755 if folder else 0o644)
         os.utime(above, ns=(status.st_atime_ns, status.st_mtime_ns))
         self.made.append(name)
+
+
+def _refused(source: str, target: str, why: str) -> RootlessError:
+    return RootlessError(f"{source} cannot be bound to {target}: {why}", hint="name another path in --bind")
 
 
 def _touch(path: str) -> None:

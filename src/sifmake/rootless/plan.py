@@ -104,13 +104,20 @@ def read_report(line: bytes) -> Report:
     return report._replace(labels=_bytes(report.labels), snapshot=_bytes(report.snapshot))
 
 
-def failure(error: Exception) -> Report:
-    """Return a report that the script could not be run."""
+def failure(error: Exception, root: str) -> Report:
+    """Return a report that the script could not be run.
+
+    Args:
+        error: What happened.
+        root: Folder of the tree: paths below it are reported as the image has them.
+    """
     if isinstance(error, SifmakeError):
         return Report(1, error=(error.what, error.where, error.hint))
     if isinstance(error, OSError):
         where = error.filename if isinstance(error.filename, str | bytes) else ""
-        return Report(1, error=(error.strerror or str(error), os.fsdecode(where), ""))
+        path = os.fsdecode(where)
+        inside = f"{path.removeprefix(root) or '/'} in the image" if f"{path}/".startswith(f"{root}/") else path
+        return Report(1, error=(error.strerror or str(error), inside, ""))
     return Report(1, error=(f"{type(error).__name__}: {error}", "", "please report this"))
 
 

@@ -129,7 +129,7 @@ def _be_first(first: _First, alive: int) -> NoReturn:
             _enter_tree(first)
             report = Report(_run(first))
     except Exception as error:  # noqa: BLE001 - the keeper would not learn why this process has ended
-        report = failure(error)
+        report = failure(error, first.root)
     finally:
         os.write(first.report, report.encode())
         os._exit(0)
