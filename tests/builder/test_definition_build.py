@@ -392,3 +392,13 @@ def test_gc_removes_what_a_killed_build_has_left(works):
     (runs / "dead.use").touch()
     remove_unpacked(DAY)
     assert list(runs.iterdir()) == []
+
+
+@needs_scripts
+def test_a_build_that_runs_nothing_removes_what_a_killed_one_has_left(works):
+    works.build(POST)
+    runs = works.folder / f"sifmake-{os.geteuid()}" / "runs"
+    (runs / "dead/run-x/upper").mkdir(parents=True)
+    (runs / "dead.use").touch()
+    assert counts(works.build(POST)) == (0, 1)
+    assert list(runs.iterdir()) == []

@@ -1,11 +1,14 @@
 """Unpacked trees: made once, held while they are used, removed when nobody needs them."""
 
+import errno
+import fcntl
 import os
 import shutil
 
 import pytest
 
 from sifmake.errors import StoreError
+from sifmake.rootless.errors import RootlessError
 from sifmake.steps.unpacked_trees import UnpackedTrees
 
 
@@ -89,3 +92,72 @@ def test_a_folder_that_others_enter_is_refused(tmp_path):
     os.symlink(tmp_path, tmp_path / "link")
     with pytest.raises(StoreError, match="SIFMAKE_TMPDIR"):
         UnpackedTrees(tmp_path / "link")
+
+
+def leave_run(trees, name="dead"):
+    """Leave what a killed build leaves; return its folder."""
+    runs = trees.folder / "runs"
+    (runs / name / "run-x").mkdir(parents=True)
+    (runs / f"{name}.use").touch()
+    return runs / name
+
+
+def test_what_a_killed_build_left_is_removed(trees):
+    leave_run(trees)
+    with trees.scratch(shutil.rmtree) as folder:
+        trees.sweep(shutil.rmtree)
+        assert folder.is_dir()
+        assert len(list(folder.parent.iterdir())) == 2
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_the_last_process_of_a_killed_build_is_waited_for(trees):
+    """It keeps its folder locked and may write to it, so that the folder cannot be removed at first."""
+    folder = leave_run(trees)
+    lock = os.open(folder / "run-x", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    tries = []
+
+    def remove(place):
+        tries.append(place)
+        if len(tries) < 3:
+            raise OSError(errno.ENOTEMPTY, "made again")
+        os.close(lock)
+        shutil.rmtree(place)
+
+    trees.sweep(remove)
+    assert tries == [folder] * 3
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_what_cannot_be_removed_stays_and_stops_no_build(trees):
+    folder = leave_run(trees)
+    leave_run(trees, "other")
+    tries = []
+
+    def remove(place):
+        tries.append(place)
+        if place == folder:
+            raise RootlessError("the system grants this user no ids")
+        shutil.rmtree(place)
+
+    trees.sweep(remove)
+    assert sorted(tries) == [folder, folder.with_name("other")]
+    assert sorted(folder.parent.iterdir()) == [folder, folder.with_name("dead.use")]
+
+
+def test_a_run_that_was_swept_before_it_was_locked_takes_another_name(trees, monkeypatch):
+    real, opened = os.open, []
+
+    def open_and_sweep(path, *words, **named):
+        fd = real(path, *words, **named)
+        opened.append(path)
+        if len(opened) == 1:
+            trees.sweep(shutil.rmtree)
+        return fd
+
+    monkeypatch.setattr(os, "open", open_and_sweep)
+    with trees.scratch(shutil.rmtree) as folder:
+        assert len({path for path in opened if str(path).endswith(".use")}) == 2
+        assert folder.is_dir()
+    assert list(folder.parent.iterdir()) == []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self, cast
 
+from sifmake.errors import SifmakeError
 from sifmake.layers.tar_writer import tar_stream
 from sifmake.places import Place
 from sifmake.steps.secrets import refuse_secrets, refusing_secrets
@@ -118,17 +119,17 @@ class StepRunner:
     def choice(self) -> Choice:
         """How steps run here. Raises RootlessError if they cannot."""
         from sifmake.rootless.modes import choose_mode
-        from sifmake.rootless.unpacking import remove_tree
 
-        choice = choose_mode(self.scratch)
-        self.trees.sweep(lambda place: remove_tree(place, choice.mode))
-        return choice
+        self.trees.sweep(_remove_left)  # first, because it takes room
+        return choose_mode(self.scratch)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._held.close()
+        with suppress(SifmakeError, OSError):
+            _sweep(UnpackedTrees.usual_folder(self.settings.tmpdir))
 
     @property
     def mode(self) -> Mode:
@@ -291,21 +292,33 @@ def unpacked_place() -> Place:
 
 def remove_unpacked(age: float) -> list[UnpackedTree]:
     """Remove unpacked trees that are not in use and were unused for that many seconds; return them."""
-    from sifmake.rootless.errors import RootlessError
-    from sifmake.rootless.modes import choose_mode
     from sifmake.rootless.request import Mode
     from sifmake.rootless.unpacking import remove_tree
 
-    folder = UnpackedTrees.usual_folder()
-    if not folder.is_dir():
+    trees = _sweep(UnpackedTrees.usual_folder())
+    if trees is None:
         return []
     modes = {mode.value: mode for mode in Mode}
-    trees = UnpackedTrees(folder)
-    with suppress(RootlessError):  # nothing runs here, so nothing could have been left
-        trees.sweep(lambda place: remove_tree(place, choose_mode(folder).mode))
     return trees.remove_unused(
         age, lambda place: remove_tree(place, modes[place.name.removeprefix(".tmp-").partition("-")[0]])
     )
+
+
+def _sweep(folder: Path) -> UnpackedTrees | None:
+    """Remove what killed builds have left in a folder for unpacked trees; return the trees, None without a folder."""
+    if not folder.is_dir():
+        return None
+    trees = UnpackedTrees(folder)
+    trees.sweep(_remove_left)
+    return trees
+
+
+def _remove_left(place: Path) -> None:
+    """Remove a folder of a build that ran in whatever mode: it belongs to this user, or to ids granted to this user."""
+    from sifmake.rootless.request import Mode
+    from sifmake.rootless.unpacking import remove_tree
+
+    remove_tree(place, Mode.SUBUID)
 
 
 class _GoneError(Exception):

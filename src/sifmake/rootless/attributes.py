@@ -1,6 +1,7 @@
 """The helper that sets owners, modes and attributes of unpacked files, inside the mode's namespace.
 
-Standard input carries marshalled records, as :mod:`~sifmake.rootless.unpacking` writes them.
+Standard input carries marshalled records, as :mod:`~sifmake.rootless.unpacking` writes them. The first one names the
+mode, its ids and the tree's file descriptor, or ``remove``, the ids and the path of a folder to empty.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ _Record = tuple[int, bytes, int, int, int, int, bytes, int, int, tuple[tuple[byt
 def give_attributes() -> None:
     """Apply the records from standard input."""
     records = os.fdopen(0, "rb")
-    mode, users, groups, place = marshal.load(records)  # noqa: S302 - our own process wrote it
+    mode, users, groups, where = marshal.load(records)  # noqa: S302 - our own process wrote it
     try:
         become_root(users, groups)
         if mode == "remove":
-            empty_folder(place)
+            empty_folder(where)
             return
         os.umask(0)
-        os.chdir(f"{place}/tree")
+        os.fchdir(where)  # a path could lead to the tree of the next build, if this one was killed
         attributes = _Attributes(mode)
         while record := marshal.load(records):  # noqa: S302 - likewise
             attributes.apply(record)
-        attributes.finish(place)
+        attributes.finish()
     except SifmakeError as error:
         sys.exit(str(error))
     except OSError as error:
@@ -80,8 +81,8 @@ class _Attributes:
             self._links.append((path.rpartition(b"/")[2], target.rstrip(b"/").rpartition(b"/")[2]))
         self._give(record)
 
-    def finish(self, place: str) -> None:
-        """Apply what is left, and write the notes."""
+    def finish(self) -> None:
+        """Apply what is left, and write the notes beside the tree."""
         for record in reversed(self._folders):
             self._give(record)
         for path in self._opaque:
@@ -94,7 +95,7 @@ class _Attributes:
             "owners": self._owners,
             "names": sorted(name.decode("latin-1") for name in self._names),
         }
-        with open(f"{place}/owners.json", "w") as file:
+        with open("../owners.json", "w") as file:
             json.dump(notes, file)
 
     def _make_device(self, path: bytes, kind: int, device: int) -> bool:

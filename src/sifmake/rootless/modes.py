@@ -18,6 +18,7 @@ from sifmake.rootless.needs import check_room, explain_refusal
 from sifmake.rootless.probe import probe
 from sifmake.rootless.request import Mode
 from sifmake.rootless.unpacking import remove_tree
+from sifmake.temporaries import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,8 +72,10 @@ def _try(mode: Mode, folder: Path) -> tuple[bool, str]:
     """Return whether a mode has overlays, and the reason if it does not work at all."""
     users, groups = mapped_words(mode.value)
     place = Path(tempfile.mkdtemp(prefix="probe-", dir=folder))
+    lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        process = start_program(probe, subprocess.PIPE, subprocess.DEVNULL)
+        hold(lock)
+        process = start_program(probe, subprocess.PIPE, subprocess.DEVNULL, [lock])
         asked = json.dumps([mode.value, users, groups, str(place)]).encode()
         with suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as words:
             words.write(asked)
@@ -80,5 +83,6 @@ def _try(mode: Mode, folder: Path) -> tuple[bool, str]:
             said = answer.read(4096)
         process.wait()
     finally:
+        os.close(lock)
         remove_tree(place, mode)
     return (False, "the process that tried it was killed") if not said else tuple(json.loads(said))

@@ -53,7 +53,7 @@ def unpack(
         (place / TREE).mkdir(0o700)
         tree = os.open(place / TREE, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _unpack_to(_Unpacking(tree, read), walk, place, mode)
+            _unpack_to(_Unpacking(tree, read), tree, walk, place, mode)
         finally:
             os.close(tree)
     except BaseException:
@@ -61,12 +61,12 @@ def unpack(
         raise
 
 
-def _unpack_to(unpacking: _Unpacking, walk: Iterable[tuple[bytes, Entry]], place: Path, mode: Mode) -> None:
+def _unpack_to(unpacking: _Unpacking, tree: int, walk: Iterable[tuple[bytes, Entry]], place: Path, mode: Mode) -> None:
     users, groups = mapped_words(mode.value)
-    helper = start_program(give_attributes, subprocess.DEVNULL, subprocess.PIPE)
+    helper = start_program(give_attributes, subprocess.DEVNULL, subprocess.PIPE, [tree])
     try:
         with cast("IO[bytes]", helper.stdin) as records:
-            marshal.dump((mode.value, users, groups, str(place.absolute())), records)
+            marshal.dump((mode.value, users, groups, tree), records)
             for path, entry in walk:
                 marshal.dump(unpacking.write(path, entry), records)
             marshal.dump(None, records)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.errors import StoreError
+from sifmake.errors import SifmakeError, StoreError
+from sifmake.temporaries import claim, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,8 @@ _OTHERS = 0o077
 DAY = 86_400
 """Seconds for which a tree is kept at least, unless less is requested."""
 _LARGEST_NOTE = 64
+_PATIENCE, _PAUSE = 5.0, 0.02
+"""Seconds to wait for the last processes of a killed build, and between two looks at them."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -119,11 +122,9 @@ class UnpackedTrees:
         Args:
             remove: Removes a folder.
         """
-        name = os.urandom(8).hex()
-        folder, mark = self._runs / name, self._runs / f"{name}{_USE}"
-        fd = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        mark, fd = self._new_mark()
+        folder = _run_of(mark)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
             folder.mkdir(0o700)
             yield folder
         finally:
@@ -132,15 +133,23 @@ class UnpackedTrees:
             mark.unlink()
             os.close(fd)
 
+    def _new_mark(self) -> tuple[Path, int]:
+        """Create a locked file for a new run. Another build may sweep it before it is locked; then take another."""
+        while True:
+            mark = self._runs / f"{os.urandom(8).hex()}{_USE}"
+            fd = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            if claim(fd, str(mark)):
+                return mark, fd
+            os.close(fd)
+
     def sweep(self, remove: Callable[[Path], object]) -> None:
-        """Remove the remains of killed builds.
+        """Remove what killed builds have left. What cannot be removed stays for the next build.
 
         Args:
             remove: Removes a folder, whatever its owners and modes.
         """
         for mark in self._runs.glob(f"*{_USE}"):
-            with suppress(FileNotFoundError):
-                _remove_unheld(mark, [mark.with_name(mark.name.removesuffix(_USE))], remove)
+            _remove_left(mark, remove)
 
     def _mark(self, key: str) -> int:
         """Open and lock the file that marks a tree as in use; create it again if it was removed meanwhile."""
@@ -201,6 +210,44 @@ def list_trees() -> list[UnpackedTree]:
     """Return the unpacked trees in the usual folder; none if there is no such folder."""
     folder = UnpackedTrees.usual_folder()
     return UnpackedTrees(folder).trees() if folder.is_dir() else []
+
+
+def _run_of(mark: Path) -> Path:
+    """Return the folder of a run."""
+    return mark.with_name(mark.name.removesuffix(_USE))
+
+
+def _remove_left(mark: Path, remove: Callable[[Path], object]) -> None:
+    """Remove the folder of a run that has ended, and the file that marks it as in use.
+
+    The processes that a killed build had started end after it. Until then they may write to the folder.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    folder = _run_of(mark)
+    while True:
+        with suppress(OSError, SifmakeError):
+            _remove_unheld(mark, [folder], remove)
+            return
+        if not _is_worked_in(folder) or time.monotonic() > deadline:
+            return
+        time.sleep(_PAUSE)
+
+
+def _is_worked_in(folder: Path) -> bool:
+    """Whether a process has locked a folder in this one, as all do that a build starts."""
+    with suppress(OSError):
+        return any(_is_locked(one) for one in folder.iterdir())
+    return False
+
+
+def _is_locked(folder: Path) -> bool:
+    with suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return try_lock(fd) is False
+        finally:
+            os.close(fd)
+    return False
 
 
 def _remove_unheld(mark: Path, places: list[Path], remove: Callable[[Path], object]) -> bool:
