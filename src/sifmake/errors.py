@@ -189,6 +189,17 @@ class LockError(SifmakeError):
     """A lock file is missing, stale or damaged."""
 
 
+class StepsDifferError(LockError):
+    """A step gave something else than its lock says.
+
+    Attributes:
+        changes: ``PATH: WHAT`` for each file that differs, if the list of the locked files is in the store.
+    """
+
+    exit_code = 4
+    changes: tuple[str, ...] = ()
+
+
 class TargetExistsError(SifmakeError):
     """The output file exists and may not be replaced."""
 

@@ -12,6 +12,7 @@ import msgspec
 from sifmake import formats
 from sifmake.assembly import patch_file
 from sifmake.layers import entry, pack_format
+from sifmake.project.steps_lock import format_steps_lock, read_steps_lock
 from sifmake.sources import recipe
 from support.project import REPOSITORY, Folder
 
@@ -41,6 +42,16 @@ def test_recipe() -> None:
 def test_names_of_all_fields() -> None:
     structs = (entry.Entry, entry.Content, pack_format.Meta, patch_file.Index, patch_file.Group)
     names = {field.name for struct in structs for field in msgspec.structs.fields(struct)}
+    assert sorted(name for name in names if f"`{name}`" not in PAGE) == []
+
+
+def test_the_lock_of_steps_on_the_page_is_one(tmp_path) -> None:
+    example = re.search(r"^```yaml\n(# Written by sifmake: .*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert example is not None
+    (tmp_path / "x.yaml").write_text(example[1])
+    lock = read_steps_lock(tmp_path / "x.yaml")
+    assert format_steps_lock(lock).decode() == example[1]
+    names = {"run", "layer", "files", "mode", "snapshot", "labels", "ended"}
     assert sorted(name for name in names if f"`{name}`" not in PAGE) == []
 
 

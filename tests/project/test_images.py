@@ -103,6 +103,11 @@ def test_f5_labels_may_be_empty(tmp_path):
     assert load_images(path)["a"].labels == {}
 
 
+def test_a_name_cannot_be_that_of_a_lock_of_steps(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'a\.steps' ends in '\.steps'.*try 'a-steps'"):
+        load(tmp_path, "images: {a.steps: {from: 'oci:x:1'}}")
+
+
 @pytest.mark.parametrize(
     ("text", "key"), [("images:\n  a:\n", "images.a"), ("images:\n  a:\n    from:\n", "images.a.from")]
 )

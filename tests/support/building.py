@@ -12,14 +12,29 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sifmake
+from sifmake.builder.build_request import BuildRequest, StepSettings
+from sifmake.builder.definition_build import build_definition
+from sifmake.definition import load_definition
 from sifmake.errors import SifmakeError
+from sifmake.progress import Silent
 from support.corpus import CORPUS
 
 if TYPE_CHECKING:
     from sifmake.api.building import BuiltImage
+    from sifmake.project.steps_lock import StepsLockUse
     from support.images import Blobs, Descriptor
 
 _BASE = CORPUS / "definition/base"
+
+
+class Warnings(Silent):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.said.append(message)
 
 
 class Works:
@@ -28,11 +43,13 @@ class Works:
     Attributes:
         folder: Its path.
         output: What the scripts of the last build printed.
+        told: Warnings of the last build with a lock of its steps.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.output = b""
+        self.told = Warnings()
         if not _BASE.is_dir():
             pytest.skip("../shared/corpus is not on this machine")
         shutil.copytree(_BASE, folder / "base", copy_function=shutil.copyfile)
@@ -48,6 +65,16 @@ class Works:
             return sifmake.build(definition, self.folder / target, force=True, output=printed.append, **options)
         finally:
             self.output = b"".join(printed)
+
+    def build_with_lock(self, sections: str, use: StepsLockUse, **settings: Any) -> tuple[int, int]:
+        """Build a definition whose steps have a lock; return how many ran, and how many were found."""
+        definition = self.folder / "locked.def"
+        definition.write_text(f"Bootstrap: oci\nFrom: {self.folder / 'base'}\n\n{sections}")
+        request = BuildRequest(
+            load_definition(definition), self.folder / "out.sif", steps=StepSettings(**settings), steps_lock=use
+        )
+        self.told = Warnings()
+        return build_definition(request, self.told)
 
 
 def root_tar(*names: str) -> bytes:

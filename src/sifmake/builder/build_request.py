@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sifmake.definition.model import Definition
+    from sifmake.project.steps_lock import StepsLockUse
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class BuildRequest:
         test: Whether ``%test`` runs.
         steps: How steps run.
         access: How registries are reached.
+        steps_lock: The lock of what its steps gave; None for none.
     """
 
     definition: Definition
@@ -86,3 +88,4 @@ class BuildRequest:
     test: bool = True
     steps: StepSettings = field(default_factory=StepSettings)
     access: RegistryAccess = field(default_factory=RegistryAccess)
+    steps_lock: StepsLockUse | None = None

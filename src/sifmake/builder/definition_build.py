@@ -16,6 +16,7 @@ from sifmake.builder.image_test import run_test
 from sifmake.builder.post_steps import PostSteps
 from sifmake.builder.stage_build import BuiltStage, Workshop, build_stage
 from sifmake.builder.step_runner import StepRunner, unpacked_place
+from sifmake.builder.steps_check import StepsCheck
 from sifmake.errors import StepError, UsageError
 from sifmake.files import make_folders, replace_file
 from sifmake.output_path import check_output
@@ -83,6 +84,7 @@ def _build(
     ):
         workshop = _workshop(request, builder, runner, options, output)
         built = _build_stages(workshop, opened)
+        workshop.post.finish()
         if request.sandbox:
             write_sandbox(built, request.target, builder.settings.progress)
         else:
@@ -97,7 +99,8 @@ def _workshop(
     options: Configuration,
     output: Callable[[bytes], None],
 ) -> Workshop:
-    source, maker = request.definition.source, runner.maker
+    source, maker, progress = request.definition.source, runner.maker, builder.settings.progress
+    check = StepsCheck(request.steps_lock, builder.store, maker.find, progress, options.limits)
     has_scripts = any(_has_scripts(stage) for stage in request.definition.stages)
 
     def before_fetching() -> object:
@@ -107,10 +110,10 @@ def _workshop(
         request=request,
         bases=BaseOpener(builder, maker, request.platform, request.compression, options, before_fetching),
         maker=maker,
-        post=PostSteps(runner, builder.store, source, output),
+        post=PostSteps(runner, builder.store, source, output, check),
         host=HostSections(runner, source, output),
         limits=options.limits,
-        progress=builder.settings.progress,
+        progress=progress,
         source_epoch=_source_epoch(),
     )
 

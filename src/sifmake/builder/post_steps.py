@@ -15,13 +15,14 @@ from sifmake.builder.step_runner import Script, StepResult
 from sifmake.errors import StepError, one_line
 from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
 from sifmake.steps.step_key import StepInputs
-from sifmake.steps.step_notes import StepNote, find_note, keep_note, title_of
+from sifmake.steps.step_notes import StepNote, keep_note, title_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from sifmake.builder.step_runner import StepRunner
+    from sifmake.builder.steps_check import StepsCheck
     from sifmake.definition.model import Lines
     from sifmake.layers.pack_reader import Pack
     from sifmake.steps.stage_tree import StageTree
@@ -80,16 +81,29 @@ class PostSteps:
         store: Provides notes and layers.
         source: Name of the definition file, for messages.
         output: Gets the output of scripts.
+        check: Compares their results with a lock.
+        environ: The caller's variables.
     """
 
-    def __init__(self, runner: StepRunner, store: Store, source: str, output: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        runner: StepRunner,
+        store: Store,
+        source: str,
+        output: Callable[[bytes], None],
+        check: StepsCheck,
+        *,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self._runner = runner
         self._settings = runner.settings
         self._store = store
         self._source = source
-        values = [*self._settings.secrets.values(), *proxy_passwords(os.environ)]
+        values = [*self._settings.secrets.values(), *proxy_passwords(environ)]
         self._mask = SecretMask(values)
         self._output = output
+        self._check = check
+        self._environ = environ
         self.ran = 0
         self.cached = 0
 
@@ -98,6 +112,7 @@ class PostSteps:
 
         Raises:
             StepError: A script failed.
+            StepsDifferError: A step gave something else than its lock says.
             SifmakeError: A script cannot be run.
         """
         labels, snapshot = b"", b""
@@ -105,10 +120,15 @@ class PostSteps:
             carries = number + 1 < len(steps)
             note, pack = self._find_or_make(step, tree, around, snapshot, carries=carries)
             tree.apply(pack)
+            self._check.compare(note, pack)
             labels, snapshot = labels + note.labels, note.snapshot
             if note.ended:
                 break
         return labels
+
+    def finish(self) -> None:
+        """Write the lock of what the steps gave, if that is due; call it after the last stage."""
+        self._check.finish()
 
     def _find_or_make(
         self, step: PostText, tree: StageTree, around: Surroundings, snapshot: bytes, *, carries: bool
@@ -116,21 +136,22 @@ class PostSteps:
         key = self._inputs(step, tree, around, snapshot, carries=carries).key
         title = title_of(step.text)
         if self._settings.use_cache and (found := self._find(key)):
-            self.cached += 1
             self._runner.progress.info(f"cached: {one_line(title)}")
             return found
+        self._check.before_run(key, title)
         with ExitStack() as held:
             if self._settings.use_cache:
                 held.enter_context(self._store.lock(f"step-{key}"))
                 if found := self._find(key):  # another process made it meanwhile
-                    self.cached += 1
                     return found
             return self._make(key, title, step, tree, around, snapshot, carries=carries)
 
     def _find(self, key: str) -> tuple[StepNote, Pack] | None:
-        note = find_note(self._store, key)
-        pack = self._runner.maker.find(note.diff_id) if note else None
-        return (note, pack) if note and pack else None
+        for note in self._check.notes(key):
+            if pack := self._runner.maker.find(note.diff_id):
+                self.cached += 1
+                return note, pack
+        return None
 
     def _make(
         self,
@@ -145,7 +166,7 @@ class PostSteps:
     ) -> tuple[StepNote, Pack]:
         from sifmake.rootless.errors import RootlessError
 
-        environment = post_environment(around.environment, os.environ, around.epoch)
+        environment = post_environment(around.environment, self._environ, around.epoch)
         text, words = step.text, step.words
         if around.reads_scripts and not snapshot:
             text, words = _with_environment(text, words)
@@ -188,7 +209,7 @@ class PostSteps:
             below=tree.diff_ids,
             text=step.text,
             words=step.words,
-            environment=(*own, *chosen_variables(os.environ)),
+            environment=(*own, *chosen_variables(self._environ)),
             reads_scripts=around.reads_scripts and not snapshot,
             architecture=around.architecture,
             network=settings.network,

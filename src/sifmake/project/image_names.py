@@ -9,6 +9,7 @@ from sifmake.errors import ConfigError
 PATTERN = "[a-z0-9][a-z0-9._-]*"
 """doit does not accept ``=``; shells and paths have problems with the rest."""
 _LONGEST = 120
+_OF_STEPS = ".steps"
 
 _NAME = re.compile(PATTERN)
 
@@ -19,6 +20,9 @@ def check_name(name: str, where: str) -> None:
     Raises:
         ConfigError: The name is not valid; the hint suggests one that is.
     """
+    if name.endswith(_OF_STEPS):
+        what = f"the name {name!r} ends in {_OF_STEPS!r}, like the locks of what steps gave (NAME.steps.yaml)"
+        raise ConfigError(what, where=where, hint=f"try {name.replace('.', '-')!r}")
     if _NAME.fullmatch(name) and len(name) <= _LONGEST:
         return
     what = f"the name {name!r} does not match {PATTERN}" if len(name) <= _LONGEST else f"the name {name!r} is too long"

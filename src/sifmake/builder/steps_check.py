@@ -1,0 +1,223 @@
+"""Compare what steps give with what is locked, and write the lock if that is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sifmake.errors import LockError, PackDamagedError, StepsDifferError, one_line
+from sifmake.limits import DEFAULT_LIMITS
+from sifmake.oci.digest import digest_bytes
+from sifmake.project.steps_lock import LockedStep, StepsLock, StepsLockUse, read_steps_lock, write_steps_lock
+from sifmake.steps.file_list import compare_lists, list_files
+from sifmake.steps.step_notes import find_note, other_notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sifmake.layers.pack_reader import Pack
+    from sifmake.limits import Limits
+    from sifmake.progress import Progress
+    from sifmake.steps.step_notes import StepNote
+    from sifmake.store import Store
+
+_SHOWN = 100
+"""Most files to name; the others are counted."""
+_NAMED = 3
+"""Most files to name in the error itself."""
+_HINT = "if that is right, build again with accept-steps, which writes the new results into the lock"
+
+
+@dataclass
+class StepsCheck:
+    """The check of one build.
+
+    Attributes:
+        use: How the steps lock is used; None if there is none, so that nothing is compared or written.
+        store: Where notes and lists are.
+        find_pack: Returns the pack of a DiffID from the store.
+        progress: Receives messages.
+        limits: Bounds on the lock.
+    """
+
+    use: StepsLockUse | None
+    store: Store
+    find_pack: Callable[[str], Pack | None]
+    progress: Progress
+    limits: Limits = DEFAULT_LIMITS
+    _lock: StepsLock | None = field(default=None, init=False)
+    _made: dict[str, LockedStep] = field(default_factory=dict, init=False)
+    _differs: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        """Read the lock.
+
+        Raises:
+            LockError: It is damaged, and this build does not write it again.
+        """
+        if self.use is None:
+            return
+        try:
+            self._lock = read_steps_lock(self.use.path, self.limits)
+        except LockError:
+            if not self.use.rewrites:
+                raise
+
+    def notes(self, key: str) -> Iterator[StepNote]:
+        """Yield the notes of a step that may be used, the best first.
+
+        Raises:
+            LockError: The build is bound to its lock, which is for other inputs.
+        """
+        wanted = self._wanted(key)
+        own = find_note(self.store, key)
+        if own is not None and not self._may_use(own, wanted):
+            own = None
+        if own is not None and self.use is not None and self.use.rewrites:
+            yield own
+        if wanted is not None:
+            yield from (note for note in other_notes(self.store, key) if wanted.gave_the_same(_result(note)))
+        if own is not None:
+            yield own
+
+    def _may_use(self, note: StepNote, wanted: LockedStep | None) -> bool:
+        bound = self.use is not None and self.use.is_bound
+        return wanted is None or not bound or wanted.gave_the_same(_result(note))
+
+    def before_run(self, key: str, title: str) -> None:
+        """Refuse to run a step if the build may not.
+
+        Raises:
+            LockError: The settings forbid it, or the build is bound to its lock, which is for other inputs.
+        """
+        self._wanted(key)
+        use = self.use
+        if use is not None and use.refuse and use.is_bound:
+            what = f"the layer of the step `{one_line(title)}` is not here, and `steps: refuse` forbids to run it"
+            hint = "import the layer with `sifmake cache import`, or set `steps: rerun` in sifmake.yaml"
+            raise LockError(what, where=f"{use.path}: {key[:12]}", hint=hint)
+
+    def compare(self, note: StepNote, pack: Pack) -> None:
+        """Compare the result of a step with the lock.
+
+        Args:
+            note: Its note.
+            pack: Its layer.
+
+        Raises:
+            StepsDifferError: They differ, and the build is bound to its lock.
+        """
+        if self.use is None:
+            return
+        wanted = self._wanted(note.key)
+        if wanted is not None and wanted.gave_the_same(_result(note)):
+            self._made[note.key] = wanted
+            self._keep_list(pack, wanted.files)
+            return
+        self._made[note.key] = _result(note, self._keep_list(pack))
+        if wanted is not None:
+            self._differs = True
+            self._tell(self.use, wanted, note, pack)
+
+    def finish(self) -> None:
+        """Write the lock if it is absent, or if this build replaces it; call it after the last step."""
+        use = self.use
+        if use is None:
+            return
+        lock = StepsLock(tuple(self._made.values()))
+        if use.is_bound:
+            if self._made and self._lock is None:
+                self.progress.warning(f"{use.path}: there is no lock of what the steps gave, so nothing was compared")
+        elif not lock.steps:
+            use.path.unlink(missing_ok=True)
+        elif use.rewrites or not self._differs:
+            write_steps_lock(use.path, lock)
+
+    def _wanted(self, key: str) -> LockedStep | None:
+        """Return what is locked for a step.
+
+        Raises:
+            LockError: Nothing is, and the build is bound to its lock.
+        """
+        if self._lock is None or self.use is None:
+            return None
+        wanted = self._lock.find(key)
+        if wanted is None and self.use.is_bound:
+            what = "has no step with these inputs, so it belongs to another definition, base or copied file"
+            hint = "build once without locked=1, and commit the lock"
+            raise LockError(what, where=f"{self.use.path}: {key[:12]}", hint=hint)
+        return wanted
+
+    def _keep_list(self, pack: Pack, known: str = "") -> str:
+        """Keep the list of a layer's files in the store; return its digest, or an empty text if it is too long."""
+        if known and self.store.blobs.get(known) is not None:
+            return known
+        data = list_files(pack)
+        if len(data) > DEFAULT_LIMITS.config_bytes:
+            return ""
+        digest = digest_bytes(data)
+        self.store.blobs.put(digest, data)
+        return digest
+
+    def _tell(self, use: StepsLockUse, wanted: LockedStep, note: StepNote, pack: Pack) -> None:
+        changes = self._changes(wanted, pack) if wanted.layer != note.diff_id else []
+        title = f"the step `{one_line(note.title)}`"
+        for change in changes[:_SHOWN] if changes else ():
+            self.progress.warning(f"{title}: {one_line(change)}")
+        if changes and len(changes) > _SHOWN:
+            self.progress.warning(f"{title}: and {len(changes) - _SHOWN} more files")
+        what = f"{title} gave {_summary(wanted, note, changes)}"
+        if use.is_bound:
+            error = StepsDifferError(what, where=str(use.path), hint=_HINT)
+            error.changes = tuple(changes or ())
+            raise error
+        if not use.rewrites:
+            self.progress.warning(f"{use.path}: {what}; the lock was not changed: write it again with update-steps")
+
+    def _changes(self, wanted: LockedStep, pack: Pack) -> list[str] | None:
+        """Return the files that differ; None if the list of the locked files is not in the store."""
+        old = self.store.blobs.get(wanted.files) if wanted.files else None
+        if old is None:
+            old = self._list_of(wanted.layer)
+        if old is None:
+            return None
+        return [f"{path}: {what}" for path, what in compare_lists(old, list_files(pack))]
+
+    def _list_of(self, diff_id: str) -> bytes | None:
+        pack = self.find_pack(diff_id)
+        if pack is None:
+            return None
+        with pack:
+            try:
+                return list_files(pack)
+            except PackDamagedError:
+                return None
+
+
+def _result(note: StepNote, files: str = "") -> LockedStep:
+    """Return a note as it stands in a lock."""
+    return LockedStep(
+        key=note.key,
+        title=note.title,
+        layer=note.diff_id,
+        mode=note.mode,
+        files=files,
+        snapshot=digest_bytes(note.snapshot) if note.snapshot else "",
+        labels=digest_bytes(note.labels) if note.labels else "",
+        ended=note.ended,
+    )
+
+
+def _summary(wanted: LockedStep, note: StepNote, changes: list[str] | None) -> str:
+    """Return in words how the result of a step differs from the lock."""
+    made = _result(note)
+    if wanted.layer == made.layer:
+        parts = ((wanted.snapshot, made.snapshot, "variables of its shell"), (wanted.labels, made.labels, "labels"))
+        return f"other {' and '.join(name for old, new, name in parts if old != new) or 'steps after it'}"
+    if changes is None:
+        return "another layer than the lock says; the list of the locked files is not in the store"
+    if not changes:
+        return "another layer than the lock says, with the same files in another order or form"
+    named = "; ".join(changes[:_NAMED])
+    more = f"; and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+    return f"{len(changes)} file(s) that differ from the lock ({named}{more})"
