@@ -1,4 +1,4 @@
-"""Encoding and strict decoding of DSSE envelopes (Dead Simple Signing Envelope) with SIF metadata."""
+"""Encoding and strict decoding of DSSE envelopes (Dead Simple Signing Envelope)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PAYLOAD_TYPE: Final = "application/vnd.sylabs.sif-metadata+json"
+"""Type of the metadata of SIF files, which all functions here assume if no other is given."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,23 @@ class DsseSignature:
 
 @dataclass(frozen=True)
 class Envelope:
-    """A signed payload."""
+    """A signed payload and its type."""
 
     payload: bytes
     signatures: tuple[DsseSignature, ...]
+    payload_type: str = PAYLOAD_TYPE
 
 
-def pre_authentication(payload: bytes) -> bytes:
+def pre_authentication(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
     """Return the bytes to sign: DSSE's pre-authentication encoding (PAE) of type and payload."""
-    kind = PAYLOAD_TYPE.encode()
+    kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def encode(payload: bytes, signatures: Sequence[DsseSignature]) -> bytes:
+def encode(payload: bytes, signatures: Sequence[DsseSignature], payload_type: str = PAYLOAD_TYPE) -> bytes:
     """Return the envelope as compact JSON with the keys in the order of the reference library."""
     document = {
-        "payloadType": PAYLOAD_TYPE,
+        "payloadType": payload_type,
         "payload": base64.b64encode(payload).decode(),
         "signatures": [
             {"keyid": signature.key_id, "sig": base64.b64encode(signature.value).decode()} for signature in signatures
@@ -55,22 +57,23 @@ def looks_like_envelope(data: bytes) -> bool:
     return data.lstrip()[:1] == b"{"
 
 
-def decode(data: bytes) -> Envelope:
+def decode(data: bytes, payload_type: str = PAYLOAD_TYPE) -> Envelope:
     """Read an envelope; unknown members are refused because they are not signed.
 
     Raises:
-        MetadataError: The data is not a DSSE envelope with SIF metadata.
+        MetadataError: The data is not a DSSE envelope with a payload of this type.
     """
+    name = "SIF metadata" if payload_type == PAYLOAD_TYPE else payload_type
     try:
         document = json.loads(data.decode(), object_pairs_hook=_no_duplicates)
         signatures = tuple(_read_signature(item) for item in document["signatures"])
         payload = _strict_base64(document["payload"])
-        known = set(document) == {"payloadType", "payload", "signatures"} and document["payloadType"] == PAYLOAD_TYPE
+        known = set(document) == {"payloadType", "payload", "signatures"} and document["payloadType"] == payload_type
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise MetadataError("not a DSSE envelope with SIF metadata") from None
+        raise MetadataError(f"not a DSSE envelope with {name}") from None
     if not known or not signatures:
-        raise MetadataError("the DSSE envelope holds no signature of SIF metadata")
-    return Envelope(payload, signatures)
+        raise MetadataError(f"the DSSE envelope holds no signature of {name}")
+    return Envelope(payload, signatures, payload_type)
 
 
 def _read_signature(item: Any) -> DsseSignature:

@@ -37,7 +37,7 @@ def judge_envelope(envelope: dsse.Envelope, trust: TrustStore) -> tuple[SignerCh
     The name of a key in an envelope is not signed. It is only a hint about which key to try first; the deny list
     applies to the key that made the signature, whatever the envelope calls it.
     """
-    message = dsse.pre_authentication(envelope.payload)
+    message = dsse.pre_authentication(envelope.payload, envelope.payload_type)
     return tuple(_judge_raw(signature, message, trust) for signature in envelope.signatures)
 
 

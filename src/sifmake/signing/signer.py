@@ -86,7 +86,7 @@ def load_signer(spec: str | Sequence[str], passphrase: Passphrase) -> Signer:
         return _pem_signer([(path, read_key_file(path))], passphrase)
     if len(specs) == 1 and specs[0].startswith("gpg:"):
         return _gpg_signer(specs[0].removeprefix("gpg:"), passphrase)
-    paths = [_key_path(item) for item in specs]
+    paths = [key_path(item) for item in specs]
     files = [(path, read_key_file(path)) for path in paths]  # read once, because one may be a pipe
     if all(is_pem(data) for _, data in files):
         return _pem_signer(files, passphrase)
@@ -99,7 +99,7 @@ def load_signer(spec: str | Sequence[str], passphrase: Passphrase) -> Signer:
     return pgp_signer.load_signer(files[0][1], str(paths[0]), passphrase)
 
 
-def _key_path(spec: str) -> Path:
+def key_path(spec: str) -> Path:
     """Return the file of a private key, given as a path or as the name of one of the user's keys."""
     path = Path(spec)
     if path.exists():

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from sifmake.errors import BadReferenceError, IntegrityError, RegistryError, SifmakeError
 from sifmake.reference.address import shown_address
-from sifmake.registry.blob_reader import BlobReader
-from sifmake.registry.credentials import CredentialStore
-from sifmake.registry.endpoint import Endpoint, RegistryRequest
+from sifmake.registry.endpoint import RegistryRequest
 from sifmake.registry.error_responses import error_from_response
-from sifmake.registry.mirrors import PAST_CACHES, BlobRoute, Step, may_change
+from sifmake.registry.mirrors import PAST_CACHES, may_change
 from sifmake.registry.proxies import is_loopback
-from sifmake.registry.settings import HostSettings
-from sifmake.registry.shared import Connections
 from sifmake.registry.transport import BROKEN
 from sifmake.sources.base import no_matter
 from sifmake.sources.sif_file import write_sif
+from sifmake.sources.web_server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from sifmake.reference import Uri
-    from sifmake.registry.settings import Credentials
     from sifmake.registry.transport import Response
     from sifmake.sources.settings import SourceSettings
 
@@ -68,21 +63,8 @@ class HttpSif:
         self._url = url
         self._pin = pin
         self._settings = settings
-        self._own = Connections()
-        transport = (settings.shared or self._own).transport(settings.environ, settings.policy)
-        configured = settings.registries.get(parts.netloc, HostSettings())
-        host_settings = replace(configured, plain_http=parts.scheme == "http")
-        self._endpoint = Endpoint(
-            parts.netloc,
-            host_settings,
-            transport,
-            settings.policy,
-            settings.progress,
-            self._credentials,
-        )
-        self._endpoint.authorizer.schemes = frozenset(
-            {"basic"}
-        )  # a web server must not name another server for the password
+        self._server = WebServer(url, settings)
+        self._endpoint = self._server.endpoint
 
     def resolve(self) -> str | None:
         """Return the pinned digest, else a digest of what the server says about the file without sending it."""
@@ -112,23 +94,7 @@ class HttpSif:
 
     def close(self) -> None:
         """Close all connections."""
-        self._endpoint.close()
-        self._own.close()
-
-    def _credentials(self) -> Credentials | None:
-        """Return the credentials for the server; none without TLS, unless it is this machine."""
-        parts = urlsplit(self._url)
-        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-            return None
-        settings = self._settings
-        store = CredentialStore(
-            settings.environ,
-            settings.progress,
-            auth_file=settings.auth_file,
-            explicit=settings.credentials,
-            typed=settings.typed,
-        )
-        return store.find(parts.netloc, unquote(parts.path).strip("/"))
+        self._server.close()
 
     def _placed(self, error: SifmakeError) -> SifmakeError:
         error.what = error.what.replace("the image is private", "the file is private")
@@ -159,15 +125,10 @@ class HttpSif:
             first.close()
 
     def _reader(self, first: Response) -> Callable[[int], bytes]:
-        if first.length is None:
-            return first.read
-        way = BlobRoute([Step(self._endpoint, self._ask)], lambda *_: None, repeats=False)
-        reader = BlobReader(way, first.length, self._settings.policy)
-        reader.take(first)
-        return reader.read
+        return first.read if first.length is None else self._server.reader(self._url, first, first.length).read
 
     def _ask(self, headers: Mapping[str, str]) -> Response:
-        return self._endpoint.request(RegistryRequest("GET", self._url, "", headers))
+        return self._server.get(self._url, headers)
 
 
 def _refused(error: RegistryError, status: int) -> RegistryError:
