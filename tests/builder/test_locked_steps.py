@@ -176,3 +176,13 @@ def test_a_variable_that_differs_is_a_difference(works, monkeypatch):
     machine(works, monkeypatch, "other")
     with pytest.raises(StepsDifferError, match="other variables of its shell"):
         works.build_with_lock(text, use(works, locked=True))
+
+
+@needs_scripts
+def test_a_new_date_in_the_lock_runs_its_step_again_and_no_other(works):
+    text = "%post\n    echo one > /one\n# sifmake: step\n# sifmake: expires 7d\n    echo two > /two\n"
+    step = "    echo two > /two\n"
+    assert works.build_with_lock(text, None) == (2, 0)
+    assert works.build_with_lock(text, None, {step: "2026-11-30T00:00:00Z"}) == (1, 1)
+    assert works.build_with_lock(text, None, {step: "2026-11-30T00:00:00Z"}) == (0, 2)
+    assert works.build_with_lock(text, None, {step: "2026-12-07T00:00:00Z"}) == (1, 1)

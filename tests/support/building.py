@@ -17,9 +17,12 @@ from sifmake.builder.definition_build import build_definition
 from sifmake.definition import load_definition
 from sifmake.errors import SifmakeError
 from sifmake.progress import Silent
+from sifmake.steps.renewals import text_digest
 from support.corpus import CORPUS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sifmake.api.building import BuiltImage
     from sifmake.project.steps_lock import StepsLockUse
     from support.images import Blobs, Descriptor
@@ -66,13 +69,16 @@ class Works:
         finally:
             self.output = b"".join(printed)
 
-    def build_with_lock(self, sections: str, use: StepsLockUse, **settings: Any) -> tuple[int, int]:
-        """Build a definition whose steps have a lock; return how many ran, and how many were found."""
+    def build_with_lock(
+        self, sections: str, use: StepsLockUse | None, renewed: Mapping[str, str] | None = None, **settings: Any
+    ) -> tuple[int, int]:
+        """Build a definition whose steps have a lock, and dates by text; return how many ran and were found."""
         definition = self.folder / "locked.def"
         definition.write_text(f"Bootstrap: oci\nFrom: {self.folder / 'base'}\n\n{sections}")
-        request = BuildRequest(
-            load_definition(definition), self.folder / "out.sif", steps=StepSettings(**settings), steps_lock=use
-        )
+        loaded = load_definition(definition)
+        dates = {text_digest(text): date for text, date in (renewed or {}).items()}
+        steps = StepSettings(**settings)
+        request = BuildRequest(loaded, self.folder / "out.sif", steps=steps, renewed=dates, steps_lock=use)
         self.told = Warnings()
         return build_definition(request, self.told)
 

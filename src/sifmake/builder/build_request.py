@@ -74,6 +74,7 @@ class BuildRequest:
         test: Whether ``%test`` runs.
         steps: How steps run.
         access: How registries are reached.
+        renewed: Dates on which a lock had steps run again, by the digest of their text.
         steps_lock: The lock of what its steps gave; None for none.
     """
 
@@ -88,4 +89,5 @@ class BuildRequest:
     test: bool = True
     steps: StepSettings = field(default_factory=StepSettings)
     access: RegistryAccess = field(default_factory=RegistryAccess)
+    renewed: Mapping[str, str] = field(default_factory=dict)
     steps_lock: StepsLockUse | None = None

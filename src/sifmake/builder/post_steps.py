@@ -45,11 +45,13 @@ class PostText:
         text: The script.
         lines: Its line numbers in the file.
         words: The command that runs it.
+        renewed: The date on which its lock had it run again; empty if it does not expire.
     """
 
     text: str
     lines: Lines
     words: tuple[str, ...]
+    renewed: str = ""
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,7 @@ class PostSteps:
             carries=carries,
             privileged=settings.privileged,
             semantics=PostRequest.SEMANTICS,
+            renewed=step.renewed,
         )
 
     def _failed(self, step: PostText, result: StepResult, log: Path) -> StepError:

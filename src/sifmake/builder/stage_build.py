@@ -27,6 +27,7 @@ from sifmake.rootfs.places import add_image_scripts, add_places, add_plain_scrip
 from sifmake.rootfs.prepare import choose_architecture
 from sifmake.steps.copied_files import copied_file
 from sifmake.steps.copy_layer import LayerFile, data_file, layer_stream
+from sifmake.steps.renewals import text_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -248,8 +249,15 @@ class _StageBuild:
     def _steps(self) -> list[PostText]:
         post = self._stage.sections.get("post")
         words = script_command(post, _SCRIPT, self._place) if post else (*_SHELL, _SCRIPT)
-        steps = post_steps(self._stage, self._place)
-        return [PostText(_BLANK_LINES.sub("\n", step.text), step.lines, words) for step in steps]
+        return [
+            PostText(_BLANK_LINES.sub("\n", step.text), step.lines, words, self._renewed(step.text))
+            for step in post_steps(self._stage, self._place)
+        ]
+
+    def _renewed(self, text: str) -> str:
+        """Return the date on which a step was renewed; empty if it does not expire."""
+        dates = self._request.renewed
+        return dates.get(text_digest(text), "") if dates else ""
 
     def _surroundings(self, base: OpenedBase, architecture: str) -> Surroundings:
         environment = base.settings.env if base.settings is not None else ()

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from sifmake.definition.shell_scan import Command
 
 _MARKER = re.compile(r"[ \t]*#[ \t]*sifmake[ \t]*:(?P<text>.*)")
-_EXPIRES = re.compile(r"expires[ \t]+([1-9][0-9]{0,5})([smhdw])", re.ASCII)
+_EXPIRES = re.compile(r"expires[ \t]+(.*)", re.ASCII)
+_AGE = re.compile(r"([1-9][0-9]{0,5})([smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SHELLS = frozenset(("sh", "dash", "bash", "ash"))
 _LOST = {
@@ -126,10 +127,16 @@ def _markers(lines: list[str]) -> list[tuple[int, re.Match[str]]]:
 def _parsed(index: int, text: str, post: Section, place: Place) -> _Marker:
     if text == "step":
         return _Marker(index, None)
-    if match := _EXPIRES.fullmatch(text):
-        return _Marker(index, int(match[1]) * _SECONDS[match[2]])
+    if (match := _EXPIRES.fullmatch(text)) and (seconds := parse_expiry(match[1])):
+        return _Marker(index, seconds)
     hint = "write `# sifmake: step` or `# sifmake: expires 7d` (s, m, h, d, w)"
     raise place.error(post.lines.of(index), f"unknown marker {text[:40]!r}", hint, section="post")
+
+
+def parse_expiry(text: str) -> int | None:
+    """Return the seconds in a text such as ``7d`` (s, m, h, d, w); None if it is not of that form."""
+    match = _AGE.fullmatch(text)
+    return int(match[1]) * _SECONDS[match[2]] if match else None
 
 
 def _check(post: Section, markers: list[_Marker], place: Place) -> None:

@@ -33,6 +33,7 @@ class StepInputs:
         carries: Whether the state of its shell is kept for the next step.
         privileged: Whether it runs with all capabilities.
         semantics: The runner's number for its behaviour.
+        renewed: The date on which its lock had it run again; empty if it does not expire.
     """
 
     below: tuple[str, ...]
@@ -50,11 +51,15 @@ class StepInputs:
     carries: bool
     privileged: bool
     semantics: int
+    renewed: str = ""
 
     @property
     def key(self) -> str:
-        """The SHA-256 of all fields as canonical JSON, hexadecimal."""
-        return digest_of({"format": _STEP_FORMAT, **asdict(self)})
+        """The SHA-256 of all fields as canonical JSON, hexadecimal; an empty date is left out."""
+        fields = asdict(self)
+        if not self.renewed:
+            del fields["renewed"]
+        return digest_of({"format": _STEP_FORMAT, **fields})
 
 
 def digest_of(value: object) -> str:
