@@ -240,6 +240,58 @@ def test_a_failing_test_keeps_the_old_file(works):
 
 
 @needs_scripts
+def test_a_test_that_passed_runs_again_only_when_something_has_changed(works):
+    def ran(text, **options):
+        works.build(text, **options)
+        return b"tested" in works.output
+
+    assert ran("%test\n    echo tested\n")
+    assert not ran("%test\n    echo tested\n")
+    assert ran("%test\n    echo tested\n", cache_steps=False)
+    assert ran("%test\n    echo tested\n", network="host")
+    assert ran("%test\n    echo tested; true\n")
+    assert ran("%labels\n    A b\n\n%test\n    echo tested\n")
+    for _ in range(2):
+        with pytest.raises(StepError):
+            works.build("%test\n    exit 3\n")
+
+
+@needs_scripts
+def test_a_sandbox_is_tested_before_it_replaces_the_old_one(works):
+    works.build("%labels\n    A b\n", "tested", sandbox=True)
+    with pytest.raises(StepError, match=r"tool\.def:4: %test"):
+        works.build("%test\n    exit 3\n", "tested", sandbox=True)
+    assert sifmake.inspect(works.folder / "tested").labels["A"] == "b"
+    assert not [path.name for path in works.folder.iterdir() if "tested" in path.name and path.name != "tested"]
+
+
+HARMLESS = """
+%test
+    set +e
+    PATH=/bin
+    chmod 666 /dev/null && echo changed a device
+    for file in /proc/sys/kernel/domainname /proc/sysrq-trigger /sys/kernel/mm/ksm/run; do
+        if [ -e $file ] && { true >> $file; } 2>/dev/null; then echo can write $file; fi
+    done
+    mount -t tmpfs x /tmp && echo mounted
+    mknod /tmp/null c 1 3 && echo made a device
+    ls /sys/class/net /sys/devices/virtual/net | grep -v :
+    { true < /dev/tty; } 2>/dev/null && echo has the terminal
+    env | grep -i pass
+    echo end
+"""
+
+
+@needs_scripts
+def test_a_test_changes_nothing_of_the_host_and_sees_no_network(works, monkeypatch):
+    monkeypatch.setenv("SIFMAKE_PASSPHRASE", "pass")
+    monkeypatch.setenv("APPTAINERENV_PASS", "pass")
+    works.build(HARMLESS)
+    said = [line for line in works.output.decode().splitlines() if not line.startswith(("chmod", "mount", "mknod"))]
+    assert [line for line in said if line] == ["end"]
+
+
+@needs_scripts
 def test_host_sections_run_only_where_they_are_allowed(works, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://u:p4ssw0rd@localhost:9")
     text = f"%pre\n    echo $http_proxy > {works.folder}/marked\n\n%setup\n    echo set > $APPTAINER_ROOTFS/set\n"

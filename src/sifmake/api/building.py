@@ -55,7 +55,7 @@ class BuildOptions(TypedDict, total=False):
         sections: Sections to use besides ``%post`` (all).
         test: Whether ``%test`` runs before the target is written (yes).
         binds: ``SRC[:DEST[:ro]]``: files and folders of this machine that ``%post`` sees.
-        network: ``host``, or ``none`` for no network in ``%post``.
+        network: ``host`` or ``none``; if it is empty, ``%post`` has the host's network and ``%test`` has none.
         secrets: Values by id: ``%post`` finds them in ``/run/secrets/ID``, and its layer is searched for them.
         cache_steps: Whether the layers of earlier runs are reused from the store (yes).
         allow_host_sections: Whether ``%pre`` and ``%setup`` may run, on this machine (no).
@@ -226,6 +226,7 @@ def _request(
         compression=compression,
         only=sections,
         test=options.get("test", True),
+        test_network=options.get("network") == "host",
         steps=_step_settings(options),
         access=RegistryAccess(options.get("plain_http", False), as_path(options.get("auth_file")), user),
     )
@@ -235,7 +236,7 @@ def _step_settings(options: BuildOptions) -> StepSettings:
     from sifmake.builder.build_request import StepSettings
     from sifmake.steps.clean_profiles import clean_patterns
 
-    network = options.get("network", "host")
+    network = options.get("network") or "host"
     if network not in ("host", "none"):
         raise UsageError(f"unknown network {network!r}", hint="host or none")
     return StepSettings(

@@ -72,6 +72,7 @@ class BuildRequest:
         force: Whether help and labels of the definition replace those of the base.
         only: Sections to use; None for all.
         test: Whether ``%test`` runs.
+        test_network: Whether ``%test`` has the host's network.
         steps: How steps run.
         access: How registries are reached.
         renewed: Dates on which a lock had steps run again, by the digest of their text.
@@ -87,6 +88,7 @@ class BuildRequest:
     force: bool = False
     only: frozenset[str] | None = None
     test: bool = True
+    test_network: bool = False
     steps: StepSettings = field(default_factory=StepSettings)
     access: RegistryAccess = field(default_factory=RegistryAccess)
     renewed: Mapping[str, str] = field(default_factory=dict)

@@ -12,7 +12,8 @@ from sifmake.builder.finished_image import check_sandbox_target, sandbox_place, 
 from sifmake.builder.foreign_programs import check_runnable
 from sifmake.builder.host_sections import HostSections
 from sifmake.builder.image_signing import sign_and_verify
-from sifmake.builder.image_test import run_test
+from sifmake.builder.image_test import ImageTest
+from sifmake.builder.passed_tests import has_passed, keep_passed, passed_key
 from sifmake.builder.post_steps import PostSteps
 from sifmake.builder.stage_build import BuiltStage, Workshop, build_stage
 from sifmake.builder.step_runner import StepRunner, unpacked_place
@@ -30,6 +31,7 @@ from sifmake.temporaries import folder_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sifmake.builder.build_request import BuildRequest
     from sifmake.builder.builder import Builder
@@ -86,7 +88,13 @@ def _build(
         built = _build_stages(workshop, opened)
         workshop.post.finish()
         if request.sandbox:
-            write_sandbox(built, request.target, builder.settings.progress)
+            progress = builder.settings.progress
+
+            def check(folder: Path) -> None:
+                if _has_test(request, built):
+                    _test(request, built, folder, progress, output)
+
+            write_sandbox(built, request.target, progress, check)
         else:
             _write_sif(workshop, built, builder.store, options, output)
         return workshop.post.ran, workshop.post.cached
@@ -144,16 +152,29 @@ def _write_sif(
         temporary = folder / request.target.name
         text = request.definition.text
         digests = write_stage_sif(built, text, temporary, request.compression, store, progress)
-        test = built.stage.sections.get("test")
-        if request.test and test and (request.only is None or "test" in request.only):
-            progress.info("running the test")
-            where = f"{request.definition.source}:{test.line}: %test"
-            check_runnable(built.architecture, "the test", where)
-            _check_reach(built, where)
-            run_test(temporary, where, output)
+        key = passed_key(digests, "%test", network=request.test_network)
+        if _has_test(request, built) and not (request.steps.use_cache and has_passed(store, key)):
+            _test(request, built, temporary, progress, output)
+            keep_passed(store, key, built.stage.text("test"))
         if options.key:
             sign_and_verify(options, temporary, digests, progress)
         replace_file(temporary, request.target)
+
+
+def _has_test(request: BuildRequest, built: BuiltStage) -> bool:
+    """Whether there is a test to run."""
+    return request.test and "test" in built.stage.sections and (request.only is None or "test" in request.only)
+
+
+def _test(
+    request: BuildRequest, built: BuiltStage, image: Path, progress: Progress, output: Callable[[bytes], None]
+) -> None:
+    """Run ``%test``. Raises StepError if it fails."""
+    progress.info("running the test")
+    where = f"{request.definition.source}:{built.stage.sections['test'].line}: %test"
+    check_runnable(built.architecture, "the test", where)
+    _check_reach(built, where)
+    ImageTest(image, where, output, network=request.test_network).run_script()
 
 
 def _check_reach(built: BuiltStage, where: str) -> None:

@@ -15,6 +15,7 @@ from sifmake.steps.sandbox import own_rights, write_folder
 from sifmake.temporaries import temporary_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sifmake.assembly.image import SifContents
@@ -104,8 +105,14 @@ def check_sandbox_target(target: Path, *, force: bool) -> None:
         raise OutputPathError(what, where=str(target), hint="name another folder")
 
 
-def write_sandbox(built: BuiltStage, target: Path, progress: Progress) -> None:
+def write_sandbox(built: BuiltStage, target: Path, progress: Progress, check: Callable[[Path], None]) -> None:
     """Write a stage into a folder next to the target and rename it; then remove the older sandbox.
+
+    Args:
+        built: The stage.
+        target: The sandbox.
+        progress: Receives messages.
+        check: Called with the folder before that is renamed; may raise.
 
     Raises:
         OSError: The sandbox cannot be written; the target is unchanged.
@@ -114,6 +121,7 @@ def write_sandbox(built: BuiltStage, target: Path, progress: Progress) -> None:
     folder.mkdir(0o700)
     try:
         left_out = write_folder(built.tree, folder, own_rights())
+        check(folder)
         _replace_folder(folder, target)
     except BaseException:
         _remove_folder(folder)

@@ -54,7 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="gzip",
         help="compression of the squashfs blocks (default: gzip)",
     )
-    parser.add_argument("--network", choices=("host", "none"), default="host", help="network of %%post (default: host)")
+    parser.add_argument(
+        "--network", choices=("host", "none"), default="", help="network of %%post and %%test (default: host, none)"
+    )
     parser.add_argument(
         "--secret",
         action="append",

@@ -6,11 +6,11 @@ import ctypes
 import os
 import struct
 
-from sifmake.runtime.system import MS_BIND, MS_RDONLY, MS_REC, mount
+from sifmake.runtime.system import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, mount
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
-MS_NOEXEC, MS_REMOUNT, MS_PRIVATE = 8, 32, 1 << 18
+MS_NOEXEC, MS_PRIVATE = 8, 1 << 18
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 _LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC
 """Flags that a remount in a user namespace must not drop; ``MS_`` has the same numbers."""

@@ -13,13 +13,13 @@ from sifmake.rootless import kernel
 from sifmake.rootless.errors import RootlessError
 from sifmake.rootless.script import AFTER, BEFORE, LABELS, SCRIPT
 from sifmake.runtime.container_paths import ContainerPaths, is_below, mode_of
+from sifmake.runtime.rootfs import DEVICES
 from sifmake.runtime.system import MS_NODEV, MS_NOSUID, MS_RDONLY, mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.rootless.plan import Plan
 
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 _FIXED = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 """Files in /proc that must not be written: the host's root could do so even without capabilities."""
@@ -144,7 +144,7 @@ class Mounts:
 
     def _devices(self, target: str) -> None:
         mount("tmpfs", target, "tmpfs", _NONE | kernel.MS_NOEXEC, "mode=0755,size=1m")
-        for name in _DEVICES:
+        for name in DEVICES:
             if os.path.exists(f"/dev/{name}"):
                 _touch(f"{target}/{name}")
                 # They are the host's own: root of the host could give them other modes, owners and times.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sifmake.runtime.errors import RunError
-from sifmake.runtime.rootfs import mount_points, own_namespace
+from sifmake.runtime.rootfs import guard_devices, mount_points, own_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class ImageMount:
             binds = (bind.source for bind in self.request.binds)
             sources = [*binds, self.request.workdir or "/", self.image.folder or "/"]
             self.point, self.cover = mount_points([self.caller.cwd, self.caller.home, *sources])
+            if self.request.no_privs and self.caller.uid == 0:
+                guard_devices()
 
     def begin(self) -> None:
         """Mount the image with the kernel, or start to mount it with squashfuse."""

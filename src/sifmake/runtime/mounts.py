@@ -21,6 +21,10 @@ _SYSTEM_FOLDERS = frozenset({"/", "/etc", "/bin", "/mnt", "/usr", "/var", "/opt"
 _HOST_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/localtime")
 _UNMOUNTABLE = frozenset({"proc", "sys", "dev", "devpts", "tmp", "home", "cwd", "hostfs", "bind-paths"})
 """The words that ``--no-mount`` accepts, besides paths."""
+_GUARDED = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
+"""Files in /proc that change the host."""
+_NETWORKS = ("/sys/class/net", "/sys/devices/virtual/net")
+"""The host's network devices, which a container with a network of its own does not have."""
 _MAX_HOST_FILE = 1 << 20
 """Most bytes of a file of /etc."""
 _TEMPORARY = (("/tmp", "tmp"), ("/var/tmp", "var_tmp"))  # noqa: S108 - mount points, not files
@@ -41,6 +45,12 @@ def lay_out(request: Request, layout: BwrapPlan, caller: Caller) -> str:
     """
     layout.warnings += [f"there is no mount named {name}" for name in request.no_mount if not _is_mount(name)]
     _kernel_mounts(request, layout)
+    if request.no_privs and caller.uid == 0:
+        _guard_kernel(request, layout)
+    if request.net and "sys" not in request.no_mount:
+        for path in _NETWORKS:
+            if os.path.isdir(path):
+                layout.step("--tmpfs", path)
     _temporary_mounts(request, layout)
     _home_mount(request, layout, caller.home, caller.home_inside)
     _scratch_mounts(request, layout)
@@ -75,6 +85,15 @@ def _kernel_mounts(request: Request, layout: BwrapPlan) -> None:
         layout.steps.append(steps[path])
     if request.contain and "devpts" in request.no_mount and "dev" not in request.no_mount:
         layout.steps.append(["--tmpfs", "/dev/pts"])
+
+
+def _guard_kernel(request: Request, layout: BwrapPlan) -> None:
+    """Keep root, to whom the kernel's files belong even without capabilities, from writing to them."""
+    paths = ["/sys"] if "sys" not in request.no_mount else []
+    paths += [f"/proc/{name}" for name in _GUARDED] if "proc" not in request.no_mount else []
+    for path in paths:
+        if os.path.exists(path):
+            layout.step("--ro-bind", path, path)
 
 
 def _temporary_mounts(request: Request, layout: BwrapPlan) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/var/empty", "/boot", "/home")
 """Folders that exist nearly everywhere; one that this run does not need is covered in a private mount namespace."""
 PREFIX = "sifmake-run-"
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+"""Devices in every container."""
 
 
 def find_program(*names: str) -> str:
@@ -48,6 +50,16 @@ def mount_points(needed: Iterable[str]) -> tuple[str, str]:
         f"all but {len(found)} of {', '.join(MOUNT_POINTS)} are in use or missing",
         hint="create two of them as empty folders, to mount the image on",
     )
+
+
+def guard_devices() -> None:
+    """Keep programs from changing modes, owners and times of the host's devices, which belong to root."""
+    for name in DEVICES:
+        path = f"/dev/{name}"
+        if os.path.exists(path):
+            system.mount(path, path, "", system.MS_BIND)
+            flags = os.statvfs(path).f_flag & (os.ST_NOSUID | os.ST_NOEXEC)
+            system.mount("", path, "", system.MS_BIND | system.MS_REMOUNT | system.MS_RDONLY | flags)
 
 
 _FEWER = ["-f", "-processors", "1", "-data-queue", "8", "-frag-queue", "8"]

@@ -50,13 +50,13 @@ def _test(context: StageContext, signed: Path, command: str) -> None:
     Raises:
         StepError: It failed; the published file stays as it is.
     """
-    from sifmake.builder.image_test import run_command
+    from sifmake.builder.image_test import ImageTest
 
     def tell(output: bytes) -> None:
         for line in output.decode(errors="replace").splitlines():
             context.project.progress.info(one_line(line))
 
-    run_command(signed, command, "test", tell)
+    ImageTest(signed, "test", tell).run_command(command)
 
 
 def _signed_and_verified(context: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
