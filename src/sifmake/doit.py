@@ -66,6 +66,8 @@ def _tasks() -> DoitTasks:
         offline=get_var("offline"),
         check=get_var("check"),
         trust_lock=get_var("trust_lock"),
+        update_steps=get_var("update_steps"),
+        accept_steps=get_var("accept_steps"),
     )
     return DoitTasks(Project(Path(), modes, Console()), sys.argv[1:])
 

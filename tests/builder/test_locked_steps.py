@@ -72,7 +72,9 @@ def test_a_difference_ends_a_locked_build_with_its_own_status_and_keeps_the_targ
     good = (works.folder / "out.sif").read_bytes()
     lock = (works.folder / "tool.steps.yaml").read_bytes()
     machine(works, monkeypatch, "other")
-    with pytest.raises(StepsDifferError, match=r"list of the locked files is not in the store.*accept-steps") as raised:
+    with pytest.raises(
+        StepsDifferError, match=r"list of the locked files is not in the store.*SIFMAKE_ACCEPT_STEPS=1"
+    ) as raised:
         works.build_with_lock(RANDOM, use(works, locked=True))
     assert raised.value.exit_code == 4
     assert str(works.folder / "tool.steps.yaml") in str(raised.value)
@@ -109,7 +111,7 @@ def test_a_build_without_lock_mode_only_warns_of_a_difference(works, monkeypatch
     works.build_with_lock(RANDOM, use(works))
     old = layers(works)
     assert works.build_with_lock(RANDOM, use(works), use_cache=False) == (1, 0)
-    assert "update-steps" in works.told.said[-1]
+    assert "SIFMAKE_UPDATE_STEPS=1" in works.told.said[-1]
     assert layers(works) == old
     assert works.build_with_lock(RANDOM, use(works, update=True), use_cache=False) == (1, 0)
     assert layers(works) != old

@@ -8,9 +8,11 @@ import yaml
 from sifmake.errors import LockError
 from sifmake.limits import Limits
 from sifmake.project.lock_text import checksum
+from sifmake.project.project import Modes, Project
 from sifmake.project.steps_lock import (
     LockedStep,
     StepsLock,
+    StepsLockUse,
     format_steps_lock,
     read_steps_lock,
     write_steps_lock,
@@ -69,7 +71,7 @@ def test_another_layout_of_the_yaml_is_the_same_lock(path):
 
 def test_an_edited_lock_is_refused(path):
     path.write_bytes(format_steps_lock(LOCK).replace(b"1" * 64, b"9" * 64))
-    with pytest.raises(LockError, match=r"was edited.*--update-steps"):
+    with pytest.raises(LockError, match=r"was edited.*SIFMAKE_UPDATE_STEPS=1"):
         read_steps_lock(path)
 
 
@@ -140,3 +142,26 @@ def test_a_pipe_is_not_read(path):
     os.mkfifo(path)
     with pytest.raises(LockError):
         read_steps_lock(path)
+
+
+def test_a_project_says_how_its_locks_of_steps_are_used(tmp_path):
+    (tmp_path / "sifmake.yaml").write_text("steps: refuse\n")
+    use = Project(tmp_path, Modes.find({"CI": "true", "SIFMAKE_ACCEPT_STEPS": "1"})).steps_lock("tool_3.12")
+    assert use == StepsLockUse(tmp_path / "config/locks/tool_3.12.steps.yaml", locked=True, refuse=True, accept=True)
+    assert (use.rewrites, use.is_bound) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("how", "rewrites", "bound"),
+    [
+        ({}, False, False),
+        ({"update": True}, True, False),
+        ({"locked": True}, False, True),
+        ({"locked": True, "update": True}, False, True),
+        ({"locked": True, "accept": True}, True, False),
+        ({"accept": True}, True, False),
+    ],
+)
+def test_only_accepting_changes_the_lock_of_a_locked_build(path, how, rewrites, bound):
+    use = StepsLockUse(path, **how)
+    assert (use.rewrites, use.is_bound) == (rewrites, bound)

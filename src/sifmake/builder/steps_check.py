@@ -25,7 +25,7 @@ _SHOWN = 100
 """Most files to name; the others are counted."""
 _NAMED = 3
 """Most files to name in the error itself."""
-_HINT = "if that is right, build again with accept-steps, which writes the new results into the lock"
+_HINT = "if it is right, build again with SIFMAKE_ACCEPT_STEPS=1, which writes it into the lock"
 
 
 @dataclass
@@ -172,7 +172,9 @@ class StepsCheck:
             error.changes = tuple(changes or ())
             raise error
         if not use.rewrites:
-            self.progress.warning(f"{use.path}: {what}; the lock was not changed: write it again with update-steps")
+            self.progress.warning(
+                f"{use.path}: {what}; the lock was not changed: write it again with SIFMAKE_UPDATE_STEPS=1"
+            )
 
     def _changes(self, wanted: LockedStep, pack: Pack) -> list[str] | None:
         """Return the files that differ; None if the list of the locked files is not in the store."""

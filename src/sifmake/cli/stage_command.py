@@ -21,6 +21,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust-lock", action="store_true", help="accept a lock that the store can neither prove nor disprove"
     )
+    parser.add_argument(
+        "--update-steps", action="store_true", help="write the lock of what the steps of a definition gave again"
+    )
+    parser.add_argument(
+        "--accept-steps", action="store_true", help="the same in locked mode: accept what differs from that lock"
+    )
     parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
 
 
@@ -29,6 +35,7 @@ class _PlainOptions:
 
     def __init__(self, root: str, stage: str, image: str) -> None:
         self.__dict__.update(command="stage", quiet=False, debug=False, force=False, trust_lock=False)
+        self.update_steps = self.accept_steps = False
         self.root = Path(root)
         self.stage = stage
         self.image = image
@@ -49,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.stages.runner import open_runner
 
     console = Console(quiet=args.quiet)
-    modes = Modes.find(trust_lock="1" if args.trust_lock else None)
+    given = {name: "1" for name in ("trust_lock", "update_steps", "accept_steps") if getattr(args, name)}
+    modes = Modes.find(**given)
     project = Project(args.root, modes, console, thorough=False)
     with open_runner(project) as runner:
         if not runner.run(args.stage, args.image, force=args.force):

@@ -23,7 +23,7 @@ from sifmake.withheld import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MODES = ("locked", "offline", "check", "trust_lock")
+_MODES = ("locked", "offline", "check", "trust_lock", "update_steps", "accept_steps")
 """Keys of Snakemake's config that sifmake reads, besides ``root``."""
 
 
@@ -83,13 +83,7 @@ def _inside(project: Project, root: Path) -> list[Path]:
 
 
 def _modes(config: Mapping[str, Any]) -> Modes:
-    given = {key: str(config[key]) for key in _MODES if key in config}
-    return Modes.find(
-        locked=given.get("locked"),
-        offline=given.get("offline"),
-        check=given.get("check"),
-        trust_lock=given.get("trust_lock"),
-    )
+    return Modes.find(**{key: str(config[key]) for key in _MODES if key in config})
 
 
 def _check_targets(project: Project, names: list[str]) -> None:
@@ -127,10 +121,8 @@ def _pass_on(modes: Modes) -> None:
     folder = str(Path(sys.executable).parent)
     if os.environ.get("PATH", "").split(os.pathsep)[0] != folder:
         os.environ["PATH"] = folder + os.pathsep + os.environ.get("PATH", os.defpath)
-    os.environ["SIFMAKE_LOCKED"] = str(int(modes.locked))
-    os.environ["SIFMAKE_OFFLINE"] = str(int(modes.offline))
-    os.environ["SIFMAKE_CHECK"] = str(int(modes.check))
-    os.environ["SIFMAKE_TRUST_LOCK"] = str(int(modes.trust_lock))
+    for mode in _MODES:
+        os.environ[f"SIFMAKE_{mode.upper()}"] = str(int(getattr(modes, mode)))
 
 
 def project_root(path: str) -> str:

@@ -31,7 +31,7 @@ _FORMER_SETTINGS = "config/config.yaml"
 KEYS = frozenset(
     {
         *("store", "key", "trusted-keys", "auth-file", "require-signature", "require_signature", "registries"),
-        *("parallel-requests", "limits", "notify"),
+        *("parallel-requests", "limits", "notify", "steps"),
     }
 )
 """Top-level keys of the file; a test compares them with the schema."""
@@ -57,6 +57,7 @@ class Configuration:
         parallel_requests: Most requests to registries at the same time.
         limits: Bounds on input from outside.
         require_signature: Whether ``run``, ``exec``, ``shell`` and ``test`` refuse a SIF that does not verify.
+        refuse_steps: Whether a locked build refuses to run a step whose layer is missing, instead of comparing it.
         notify: Command that receives a summary of scheduled rebuilds.
         ask: Asks the user for a passphrase; None if there is no user to ask. Not a setting of the file.
     """
@@ -74,6 +75,7 @@ class Configuration:
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
     require_signature: bool = False
+    refuse_steps: bool = False
     ask: Callable[[str], str] | None = field(default=None, compare=False, repr=False)
 
     def open_store(self, progress: Progress) -> Store:
@@ -228,6 +230,7 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
         parallel_requests=int(given.get("parallel-requests", 16)),
         limits=Limits(**{name.replace("-", "_"): int(value) for name, value in (given.get("limits") or {}).items()}),
         notify=tuple(given.get("notify", ())),
+        refuse_steps=given.get("steps") == "refuse",
         require_signature=given.get("require-signature", False) or given.get("require_signature", False),
     )
 

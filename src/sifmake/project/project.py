@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sifmake.project.images import ImageSettings
     from sifmake.project.locks import AnyLock, Build
+    from sifmake.project.steps_lock import StepsLockUse
     from sifmake.registry.shared import Connections
     from sifmake.store import Store
 
@@ -33,6 +34,8 @@ class Modes:
         offline: Ask no registry at all; locks may still be rewritten for changed settings.
         check: A finished file is up to date only if it has the published bytes; otherwise only its size is compared.
         trust_lock: Build from a lock that cannot be proven; a lock that is disproved is still refused.
+        update_steps: Write the locks of what steps gave again.
+        accept_steps: Do the same in a locked run, in which a difference ends the build otherwise.
         scheduled: The run is unattended, so the development key must not sign anything.
     """
 
@@ -40,25 +43,35 @@ class Modes:
     offline: bool = False
     check: bool = False
     trust_lock: bool = False
+    update_steps: bool = False
+    accept_steps: bool = False
     scheduled: bool = False
 
     @classmethod
     def find(
         cls,
         environ: Mapping[str, str] = os.environ,
+        /,
         *,
         locked: str | None = None,
         offline: str | None = None,
         check: str | None = None,
         trust_lock: str | None = None,
+        update_steps: str | None = None,
+        accept_steps: str | None = None,
     ) -> Modes:
         """Return the modes from the arguments, else from variables such as ``SIFMAKE_LOCKED`` and ``CI``."""
-        in_ci = environ.get("CI", "")
+
+        def find(name: str, given: str | None, otherwise: str = "") -> bool:
+            return _is_yes(environ.get(name, otherwise) if given is None else given)
+
         return cls(
-            locked=_is_yes(environ.get("SIFMAKE_LOCKED", in_ci) if locked is None else locked),
-            offline=_is_yes(environ.get("SIFMAKE_OFFLINE", "") if offline is None else offline),
-            check=_is_yes(environ.get("SIFMAKE_CHECK", "") if check is None else check),
-            trust_lock=_is_yes(environ.get("SIFMAKE_TRUST_LOCK", "") if trust_lock is None else trust_lock),
+            locked=find("SIFMAKE_LOCKED", locked, environ.get("CI", "")),
+            offline=find("SIFMAKE_OFFLINE", offline),
+            check=find("SIFMAKE_CHECK", check),
+            trust_lock=find("SIFMAKE_TRUST_LOCK", trust_lock),
+            update_steps=find("SIFMAKE_UPDATE_STEPS", update_steps),
+            accept_steps=find("SIFMAKE_ACCEPT_STEPS", accept_steps),
         )
 
 
@@ -152,6 +165,19 @@ class Project:
     def lock_path(self, image: str) -> Path:
         """Return the path of an image's lock."""
         return self.path(LOCK, image)
+
+    def steps_lock(self, image: str) -> StepsLockUse:
+        """Return where the lock of what the steps of an image gave is, and how this run uses it."""
+        from sifmake.project.steps_lock import StepsLockUse
+
+        modes = self.modes
+        return StepsLockUse(
+            self.lock_path(image).with_suffix(".steps.yaml"),
+            locked=modes.locked,
+            refuse=self.configuration.refuse_steps,
+            update=modes.update_steps,
+            accept=modes.accept_steps,
+        )
 
     def lock(self, image: str) -> AnyLock:
         """Return the lock of an image; see :func:`read_lock`. It is kept because six stages need it in turn."""

@@ -19,7 +19,7 @@ from sifmake.project.yaml_file import YamlFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-_HEAD = "# Written by sifmake: what the steps of this image gave. Commit it. To take new results, use --accept-steps.\n"
+_HEAD = "# Written by sifmake: what the steps of an image gave. Commit it. SIFMAKE_ACCEPT_STEPS=1 takes new results.\n"
 _FORMAT = 1
 _KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -133,7 +133,7 @@ def read_steps_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> StepsLock | 
     Raises:
         LockError: It is damaged, exceeds a limit, or was edited.
     """
-    hint = "restore it from version control, or write it again with --update-steps"
+    hint = "restore it from version control, or write it again with SIFMAKE_UPDATE_STEPS=1"
     if not path.exists():
         return None
     try:
