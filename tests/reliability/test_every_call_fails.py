@@ -465,8 +465,10 @@ class Trial:
                 self._check(scenario, (fault, other), good)
 
     def _check(self, scenario: Scenario, faults: tuple[Fault, ...], good: dict[str, object]) -> Injector:
-        injector, bad = check(scenario, self._sources, self._room(), faults, good)
+        folder = self._room()
+        injector, bad = check(scenario, self._sources, folder, faults, good)
         self.bad += bad
+        shutil.rmtree(folder)  # a thousand of them would fill a file system in memory
         return injector
 
     def _take(self, injector: Injector) -> None:
