@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -43,12 +44,16 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
 
 @pytest.fixture(autouse=True)
 def _own_handlers() -> Iterator[None]:
-    """Give back what signals did before the test: commands that are called as functions end with the process."""
+    """Give back what commands change that are called as functions here and otherwise end with their process.
+
+    These are the handlers of signals, and whether Python looks for reference cycles.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         if handler is not None:
             signal.signal(number, handler)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

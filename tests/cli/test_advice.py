@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from sifmake.builder.run_cache import ImageToRun, find_or_build
 from sifmake.cli.main import main
 from sifmake.not_sif import HEAD, describe
+from sifmake.progress import Silent
 from support.images import Blobs, write_docker_archive, write_layout
 from support.layers import file, tar
 from support.registry import Answer, FakeRegistry
@@ -179,3 +182,84 @@ def test_an_empty_lock_is_called_empty_and_made_again(folder: Path, complaint, t
     assert "config/locks/app.yaml: the lock is empty; run `sifmake lock app`\n" in complaint("stage", "pull", "app")
     assert main(["lock", "app"]) == 0
     assert main(["stage", "pull", "app"]) == 0
+
+
+ARCHIVES = ("docker-archive", "oci-archive", "oci")
+
+
+@pytest.mark.parametrize("transport", ARCHIVES)
+def test_a_sif_file_in_place_of_an_archive_is_called_one(folder: Path, complaint, transport: str) -> None:
+    write_sif(folder / "a.sif")
+    error = complaint("pull", "o.sif", f"{transport}:a.sif")
+    assert f"{transport}:a.sif: this is a SIF file, not a" in error
+    assert error.endswith("; write ./a.sif\n")
+    assert main(["-q", "pull", "o.sif", "./a.sif"]) == 0
+
+
+@pytest.mark.parametrize("name", ["app.def", "Dockerfile", "lfs.sif", "page.sif", "empty.sif", "old.img"])
+def test_other_files_in_place_of_an_archive_are_called_what_they_are(folder: Path, complaint, name: str) -> None:
+    data, what, hint = FILES[name]
+    (folder / name).write_bytes(data)
+    for transport in ARCHIVES:
+        error = complaint("pull", "o.sif", f"{transport}:{name}")
+        assert f"{what}, not a" in error
+        assert hint in error
+        assert "copy it again" not in error
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("app", "write oci:app for the OCI layout"),
+        ("box", "build the folder: sifmake build OUT.sif box"),
+        ("saved.tar", "write docker-archive:saved.tar or oci-archive:saved.tar for the archive"),
+        ("tool.bin", "write ./tool.bin for the SIF file"),
+        ("recipe", "build it: sifmake build OUT.sif recipe"),
+        ("absent", "write docker://absent for an image in a registry"),
+    ],
+)
+def test_what_a_word_without_a_transport_names_here_decides_the_hint(
+    folder: Path, complaint, name: str, hint: str
+) -> None:
+    blobs = Blobs()
+    write_layout(folder / "app", blobs, {"1": blobs.image([tar(file("a", b"a"))])})
+    (folder / "box").mkdir()
+    (folder / "saved.tar").write_bytes(_archive())
+    write_sif(folder / "a.sif").rename(folder / "tool.bin")
+    (folder / "recipe").write_bytes(FILES["app.def"][0])
+    assert hint in complaint("pull", "o.sif", name, status=2)
+
+
+def test_a_layout_given_to_exec_and_inspect_is_called_one(folder: Path, complaint) -> None:
+    blobs = Blobs()
+    write_layout(folder / "app", blobs, {"1": blobs.image([tar(file("a", b"a"))])})
+    assert "write oci:app for the OCI layout" in complaint("inspect", "app")
+    assert "write oci:app for the OCI layout" in complaint("exec", "--runtime=builtin", "app", "true", status=255)
+
+
+@pytest.mark.parametrize("host", ["ghcr.io", "ghcr.io:443", "localhost", "localhost:5000"])
+def test_a_registry_without_an_image_is_no_name_on_docker_hub(folder: Path, complaint, host: str) -> None:
+    write_sif(folder / "a.sif")
+    for words in (
+        ["push", "a.sif", f"oras://{host}"],
+        ["pull", "o.sif", f"oras://{host}"],
+        ["pull", f"docker://{host}"],
+    ):
+        error = complaint(*words, status=2)
+        assert f"//{host}: this names a registry, but no image in it; write {words[-1]}/NAME:TAG\n" in error
+
+
+@pytest.mark.parametrize("transport", ["oci", "docker-archive", "oci-archive"])
+def test_offline_advice_fits_the_transport(folder: Path, complaint, transport: str) -> None:
+    """What is read from a local file needs no network, so being offline does not keep it away."""
+    blobs = Blobs()
+    image = blobs.image([tar(file("a", b"a"))])
+    write_layout(folder / "app", blobs, {"1": image})
+    write_docker_archive(folder / "saved.tar", blobs, {"app:1": image})
+    tar_of_layout = shutil.make_archive("layout", "tar", "app")
+    path = {"oci": "app", "docker-archive": "saved.tar", "oci-archive": tar_of_layout}[transport]
+    found = find_or_build(ImageToRun(f"{transport}:{path}", offline=True), Silent())
+    found.close()
+    assert found.path.read_bytes()[32:41] == b"SIF_MAGIC"
+    error = complaint("exec", "--runtime=builtin", "--offline", f"{transport}:missing", "true", status=255)
+    assert error.endswith("the image is not in the store, and the run is offline; check the path\n")

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from sifmake.builder.build_bases import BUNDLE, LOCAL
 from sifmake.definition.model import Base, BuildStage, Definition
 from sifmake.errors import UsageError, one_line
-from sifmake.reference import parse_uri
+from sifmake.reference import Uri, parse_uri
 from sifmake.reference.uri import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sifmake.limits import Limits
-    from sifmake.reference import Uri
 
 _BUNDLE_PREFIX = f"{BUNDLE}:"
 _HEAD = 512
@@ -64,7 +63,7 @@ def read_spec(word: str, arguments: Mapping[str, str], limits: Limits) -> BuildS
         return _of_uri(word)
     head = _head(path)
     if head[_SIF_AT:].startswith(_SIF_MAGIC):
-        return BuildSpec(_bare(word, LOCAL, word), parse_uri(str(path.absolute())))
+        return BuildSpec(_bare(word, LOCAL, word), Uri(FILE, str(path.absolute()), word))
     if head.startswith((b"hsqs", *_COMPRESSED)) or head[_TAR_AT:].startswith(_TAR_MAGIC):
         return BuildSpec(_bare(word, LOCAL, word))
     from sifmake.definition import load_definition

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import SifError, SourceError
 from sifmake.files import replace_file
+from sifmake.reference.uri import FILE
 from sifmake.room import Need, check_room
 from sifmake.sif import open_sif
 from sifmake.sif.format import arch_name
@@ -53,17 +54,18 @@ def fetch_whole(
     with folder_beside(target) as folder:
         temporary = folder / target.name
         digest = source.fetch(temporary, expected, lambda size: check_room(Need(place, size) for place in outputs))
-        _check_whole(temporary, uri, architecture)
+        _check_whole(temporary, uri, architecture, of_server=source.transport != FILE)
         replace_file(temporary, target)
     return digest
 
 
-def _check_whole(path: Path, uri: str, architecture: str) -> None:
+def _check_whole(path: Path, uri: str, architecture: str, *, of_server: bool) -> None:
     try:
         with open_sif(path) as sif:
             found = arch_name(sif.header.arch)
     except SifError as error:
-        hint = "the copy on the server is damaged; get the file from elsewhere or build it from its image"
+        hint = "get the file from elsewhere or build it from its image"
+        hint = f"the copy on the server is damaged; {hint}" if of_server else hint
         raise SifError(error.what, where=uri, hint=hint) from None
     if architecture and found not in {architecture, "unknown"}:
         hint = f"if this is the file you want, leave out --arch and --platform, or use --arch {found}"

@@ -15,7 +15,8 @@ from sifmake.builder.checked_sif import add_checked, find_checked
 from sifmake.builder.name_meanings import digest_of_key, find_meaning, keep_meaning, sif_key
 from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
-from sifmake.reference.uri import as_uri
+from sifmake.reference import split_local
+from sifmake.reference.uri import FILE, as_uri
 
 if TYPE_CHECKING:
     from sifmake.builder.builder import Builder
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from sifmake.reference import Uri
     from sifmake.sources.base import Source
     from sifmake.store.stored_files import Found
+
+_LOCAL = frozenset({"oci", "oci-archive", "docker-archive", FILE})
+"""Transports of files and folders."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configu
     options, uri = configuration or Project(Path.cwd()).configuration, as_uri(wanted.uri)
     builder = make_builder(options, progress, RegistryAccess(wanted.plain_http, wanted.auth_file))
     try:
-        if wanted.offline:
+        if wanted.offline and not _is_here(uri):
             return _at_hand(builder, uri)
         return fetch_stored(builder, uri, host_platform()) if uri.is_sif else _of_layers(builder, uri)
     except OSError as error:
@@ -74,6 +78,11 @@ def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configu
 
         tell_place(error, store_place(builder.store.root))
         raise
+
+
+def _is_here(uri: Uri) -> bool:
+    """Tell whether an image is read from a file or folder, which needs no network."""
+    return uri.transport in _LOCAL and split_local(uri.rest).path.exists()
 
 
 def _of_layers(builder: Builder, uri: Uri) -> Found:
@@ -178,6 +187,8 @@ class _StoreOnly:
     def lacking(self) -> SourceError:
         """Return the error for an image that the store lacks."""
         hint = "run the command once with a network"
+        if self.transport in _LOCAL or self.transport == "docker-daemon":
+            hint = "check the path" if self.transport in _LOCAL else "run the command once without --offline"
         return SourceError("the image is not in the store, and the run is offline", where=self._uri.given, hint=hint)
 
     def _refuse(self, *_: object) -> NoReturn:

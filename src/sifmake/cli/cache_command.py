@@ -130,11 +130,12 @@ def _clean_all(cache: Cache, args: argparse.Namespace, console: Console) -> int:
 
 def _export(cache: Cache, args: argparse.Namespace, console: Console) -> int:
     """Write an archive of some images, or of all."""
-    from sifmake.output_path import open_output
+    from sifmake.output_path import STANDARD_STREAM, open_output
 
     with open_output(args.file, replace=args.force) as file:
         done = cache.export_archive(file, args.images)
-    console.info(f"{args.file}: {done.files} file(s), {human_size(done.size)}")
+    shown = "standard output" if str(args.file) == STANDARD_STREAM else args.file
+    console.info(f"{shown}: {done.files} file(s), {human_size(done.size)}")
     return 0
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from sifmake.api.keys import PublicKeyFile
+    from sifmake.api.keys import KeyImport, PublicKeyFile
 
 _STANDARD_INPUT = Path("/dev/stdin")
 
@@ -114,11 +114,21 @@ def _end(key: PublicKeyFile) -> str:
 
 def _import_keys(args: argparse.Namespace) -> None:
     """Trust the keys in a file, or keep a private PEM key."""
-    done = Keyring().import_file(_STANDARD_INPUT if str(args.file) == STANDARD_STREAM else args.file)
+    done = _import_from(args.file)
     if done.private is not None:
         _say(args, f"private key: {done.private}")
     for label in done.trusted:
         _say(args, f"now trusted: {label}")
+
+
+def _import_from(file: Path) -> KeyImport:
+    if str(file) != STANDARD_STREAM:
+        return Keyring().import_file(file)
+    try:
+        return Keyring().import_file(_STANDARD_INPUT)
+    except KeyFileError as error:
+        error.where = "standard input"
+        raise
 
 
 def _export_key(args: argparse.Namespace) -> None:

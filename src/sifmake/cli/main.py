@@ -150,7 +150,18 @@ def _run_parsed(args: argparse.Namespace, *, own: bool) -> int:
         message, status = _in_words(error)
         if args.command in _RUNNING and not isinstance(error, KeyboardInterrupt):
             status = _OWN_FAILURE
-        return _complain(message, status)
+        return _complain(_with_lost_folder(message), status)
+
+
+def _with_lost_folder(message: str) -> str:
+    """Return a message; it also says if the current folder was removed, because then no relative path exists."""
+    from pathlib import Path
+
+    try:
+        Path.cwd()
+    except OSError:
+        return f"{message.removesuffix('; check the path')}; the current folder was removed: change to another one"
+    return message
 
 
 def _lacks_memory(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ import sys
 
 from sifmake.cli.running_image import opened_image
 from sifmake.cli.running_parse import WRAPPED, Options, configure, parse_plain, read_variables
+from sifmake.errors import SifmakeError
 from sifmake.runtime import choose_runtime
 
 TYPE_CHECKING = False
@@ -27,8 +28,14 @@ def run(args: argparse.Namespace, action: str) -> int:
         raise UsageError("the command is missing", hint=WRAPPED["exec"])
     options = args if isinstance(args, Options) else _adopted(args)
     backend = choose_runtime(options.runtime)
-    request = (_builtin_request if backend.name == "builtin" else _peer_request)(options)
-    return _leave(backend.run(request))
+    try:
+        request = (_builtin_request if backend.name == "builtin" else _peer_request)(options)
+        return _leave(backend.run(request))
+    except (OSError, SifmakeError) as error:
+        from sifmake.cli.typed_paths import name_as_typed
+
+        name_as_typed(error, options.image, getattr(options, "workdir", ""))
+        raise
 
 
 def _builtin_request(options: Options) -> Request:

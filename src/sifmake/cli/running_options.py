@@ -115,7 +115,7 @@ PEERS: tuple[Row, ...] = (
 
 OWN: tuple[Row, ...] = (
     ("runtime", "--runtime", VALUE, "", "apptainer|singularity|builtin", "back end that runs the program"),
-    ("offline", "--offline", FLAG, "", "", "ask no registry; the image must be in the store"),
+    ("offline", "--offline", FLAG, "", "", "ask no registry: the image must be in the store or a local file"),
     ("no_https", "--nohttps --no-https", FLAG, "NOHTTPS NO_HTTPS", "", "use plain HTTP for the registry"),
     ("authfile", "--authfile", VALUE, "AUTH_FILE", "FILE", "registry credentials in Docker's format"),
     (

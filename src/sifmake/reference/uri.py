@@ -102,17 +102,25 @@ def _known(text: str, transport: str, rest: str) -> Uri:
         raise BadReferenceError("nothing follows the transport", where=text)
     uri = Uri(transport, rest, text)
     if transport in REGISTRY_TRANSPORTS:
-        _ = uri.reference
+        _refuse_only_host(uri)
     if transport in {"http", "https"} and not whole_address("", f"{transport}://{rest}"):
         where = shown_address(text)
         raise BadReferenceError("not the address of a file", where=where, hint="write https://HOST/PATH")
     return uri
 
 
-def _suggest(text: str) -> str:
-    from sifmake.not_sif import describe_name
+def _refuse_only_host(uri: Uri) -> None:
+    """Raise BadReferenceError where a registry stands without an image, although it could be a name on Docker Hub."""
+    name = uri.reference.repository.removeprefix("library/")
+    if "/" not in uri.rest and ("." in name or name == "localhost"):
+        hint = f"write {uri.transport}://{uri.rest.partition('@')[0]}/NAME:TAG"
+        raise BadReferenceError("this names a registry, but no image in it", where=uri.given, hint=hint)
 
-    if advice := describe_name(text):
+
+def _suggest(text: str) -> str:
+    from sifmake.not_sif import describe_name, describe_path
+
+    if advice := describe_path(text) or describe_name(text):
         return advice
     try:
         parse_reference(text)

@@ -32,7 +32,10 @@ def inspect_sandbox(folder: Path) -> dict[str, Any]:
         OSError: It cannot be read.
     """
     if not (folder / _META).is_dir():
-        raise SifError(f"this folder is not a sandbox: it has no {_META}", where=str(folder))
+        from sifmake.not_sif import advise_folder
+
+        what = f"this folder is not a sandbox: it has no {_META}"
+        raise SifError(what, where=str(folder), hint=advise_folder(str(folder)))
     tree, paths = Tree(), dict[int, Path]()
     for name in (_META, _APPS):
         if (folder / name).is_dir() and not (folder / name).is_symlink():

@@ -23,6 +23,7 @@ class Bind:
 
     Attributes:
         source: Absolute path on the host.
+        given: The same as the user wrote it.
         target: Path in the container, as the user wrote it.
         readonly: Whether to mount it read-only.
         data: Whether the source is an image whose files to mount.
@@ -30,6 +31,7 @@ class Bind:
 
     def __init__(self, source: str, target: str, options: Iterable[str] = ()) -> None:
         names = [option.partition("=")[0] for option in options]
+        self.given = source
         self.source = os.path.abspath(source)
         self.target = target or self.source
         self.readonly = "ro" in names

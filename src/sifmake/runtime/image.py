@@ -74,8 +74,10 @@ def open_image(path: str, fd: int = -1) -> Image:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         if not os.path.isdir(f"{path}/{_MARK}"):
-            hint = "name a SIF file, or a folder that `sifmake build --sandbox` made"
-            raise RunError(f"this folder is not a sandbox: it has no {_MARK}", where=path, hint=hint)
+            from sifmake.not_sif import advise_folder
+
+            what = f"this folder is not a sandbox: it has no {_MARK}"
+            raise RunError(what, where=path, hint=advise_folder(path))
         return Image(fd, 0, 0, b"", os.path.realpath(path))
     try:
         table = read_table(fd)

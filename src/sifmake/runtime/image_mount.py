@@ -157,7 +157,11 @@ class ImageMount:
                 hint="install squashfuse (and let users open /dev/fuse), or leave out --no-tmp-sandbox",
             )
         self.folder = f"{self.temporary()}/root"
-        unpack(self.image, self.folder)
+        try:
+            unpack(self.image, self.folder)
+        except RunError as error:
+            error.what = error.what.replace(self.image.name, "it")
+            raise error.within(self.request.sif) from None
 
     def temporary(self) -> str:
         """Return the path of this run's temporary folder."""

@@ -213,11 +213,11 @@ def _user_mount(layout: BwrapPlan, bind: Bind, bound: set[str]) -> None:
     if bind.data:
         raise RunError(
             "only apptainer and singularity can bind files inside an image",
-            where=bind.source,
+            where=bind.given,
             hint="unpack it, and bind the folder",
         )
     if not os.path.exists(source):
-        raise RunError("the path to bind does not exist", where=source, hint="create it first, or correct --bind")
+        raise RunError("the path to bind does not exist", where=bind.given, hint="create it first, or correct --bind")
     if target in bound:
         layout.warnings.append(f"{source} is not mounted on {target}, because another path is")
         return

@@ -19,6 +19,7 @@ from sifmake.sources.embedded import open_embedded
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from sifmake.oci.model import Image, Layer, Platform
     from sifmake.reference import LocalReference
@@ -40,9 +41,20 @@ def open_layout(reference: LocalReference, settings: SourceSettings) -> LayoutSo
         SourceError: There is no such folder.
     """
     if not reference.path.is_dir():
-        hint = "use oci-archive: for a tar archive" if reference.path.is_file() else "check the path"
-        raise SourceError("there is no such folder", where=f"oci:{reference.path}", hint=hint)
+        raise _no_folder(reference.path)
     return LayoutSource("oci", reference, Folder(reference.path), settings.limits)
+
+
+def _no_folder(path: Path) -> SourceError:
+    """Return the error for a path that is not a folder; it says what a file at that path is."""
+    what, hint = "there is no such folder", "check the path"
+    if path.is_file():
+        from sifmake.not_sif import HEAD, describe_other
+
+        with path.open("rb") as file:
+            told = describe_other(str(path), file.read(HEAD), "a layout")
+        what, hint = told if told[0] else ("this is a file, not a folder", "use oci-archive: for a tar archive")
+    return SourceError(what, where=f"oci:{path}", hint=hint)
 
 
 def open_layout_archive(reference: LocalReference, settings: SourceSettings) -> LayoutSource:

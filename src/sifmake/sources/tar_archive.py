@@ -6,13 +6,13 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from sifmake.errors import IntegrityError, SourceError
+from sifmake.errors import SourceError
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.ranges import read_at
 from sifmake.sources.archive import advised
 from sifmake.sources.compression import is_compressed
 from sifmake.sources.content import Member, RandomAccess
-from sifmake.sources.tar_members import follow, walk
+from sifmake.sources.tar_members import BLOCK, follow, is_header, walk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,20 +98,30 @@ def _open(path: Path, settings: SourceSettings) -> Content:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise SourceError(f"the archive cannot be opened ({error.strerror})") from None
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISREG(mode) and not _is_compressed(fd):
+    try:
+        streamed = _is_streamed(path, fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    if not streamed:
         return TarArchive(fd, settings.limits)
     from sifmake.sources.streamed import FileStream, StreamedArchive
 
-    if stat.S_ISDIR(mode):
-        os.close(fd)
-        raise SourceError("this is a folder, not an archive", hint="use oci: for a layout")
     return StreamedArchive(FileStream(fd, settings.limits), settings.sink, settings.limits)
 
 
-def _is_compressed(fd: int) -> bool:
-    try:
-        return is_compressed(read_at(fd, 8, 0))
-    except IntegrityError:
-        os.close(fd)
-        raise
+def _is_streamed(path: Path, fd: int) -> bool:
+    """Tell whether an archive has to be read as a stream; raise SourceError for what certainly is not one."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        raise SourceError("this is a folder, not an archive", hint="use oci: for a layout")
+    if not stat.S_ISREG(mode) or is_compressed(read_at(fd, 8, 0)):
+        return True
+    head = read_at(fd, BLOCK, 0)
+    if len(head) < BLOCK or not is_header(head):
+        from sifmake.not_sif import HEAD, describe_other
+
+        what, hint = describe_other(str(path), read_at(fd, HEAD, 0), "an image archive")
+        if what:
+            raise SourceError(what, hint=hint)
+    return False

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _STANDARD_INPUT = (Path("-"), Path("/dev/stdin"), Path("/dev/fd/0"))
 
 
+def shown_source(source: Path) -> str:
+    """Return an archive's name for messages."""
+    return "standard input" if source in _STANDARD_INPUT else str(source)
+
+
 @contextmanager
 def open_archive(source: Path, store: Store) -> Iterator[int]:
     """Open an archive for reading by position.
@@ -35,11 +40,11 @@ def open_archive(source: Path, store: Store) -> Iterator[int]:
         StoreError: It is a terminal.
         OSError: From opening, reading or writing.
     """
-    with naming(source):
+    with naming(Path(shown_source(source))):
         fd = os.dup(0) if source in _STANDARD_INPUT else os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(source))
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), shown_source(source))
         if os.isatty(fd):
             raise StoreError("cannot read an archive from a terminal", hint="name a file, or use a pipe")
         if source not in _STANDARD_INPUT or not _is_stream(fd):

@@ -19,7 +19,7 @@ from sifmake.ranges import read_at
 from sifmake.room import Need, check_room, find_shortage
 from sifmake.sources.tar_archive import FileBytes
 from sifmake.sources.tar_members import entries_of
-from sifmake.store.archive_input import open_archive
+from sifmake.store.archive_input import open_archive, shown_source
 from sifmake.store.naming import Spot
 
 if TYPE_CHECKING:
@@ -111,11 +111,11 @@ def read_archive(
             taking.check_room(limits)
             return taking.take_all(limits)
     except LimitError as error:
-        raise StoreError(error.what, where=str(source), hint=error.hint) from None
+        raise StoreError(error.what, where=shown_source(source), hint=error.hint) from None
     except IntegrityError as error:
-        raise StoreError(f"not an archive of a store ({error})", where=str(source)) from None
+        raise StoreError(f"not an archive of a store ({error})", where=shown_source(source)) from None
     except StoreError as error:
-        raise error.within(str(source)) from None
+        raise error.within(shown_source(source)) from None
 
 
 def _demand_end(fd: int) -> None:
