@@ -58,6 +58,16 @@ def test_secrets_come_from_files_and_variables(tmp_path):
 
 
 @needs_scripts
+@pytest.mark.parametrize("section", ["post", "test"])
+def test_a_script_that_fails_is_an_error_like_any_other(tmp_path, monkeypatch, capfd, section):
+    monkeypatch.chdir(tmp_path)
+    works = Works(tmp_path)
+    (tmp_path / "tool.def").write_text(f"Bootstrap: oci\nFrom: {works.folder}/base\n%{section}\n    exit 77\n")
+    assert main(["-q", "build", "--tmpdir", ".", "a.sif", "tool.def"]) == 1
+    assert "ended with exit status 77" in capfd.readouterr().err.splitlines()[-1]
+
+
+@needs_scripts
 def test_output_of_scripts_is_on_standard_error_without_secrets(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TOKEN", "s3cr3t-value")

@@ -33,7 +33,8 @@ def shell(request, tmp_path, monkeypatch):
 
     def run(text, before=b"", *, carry=True):
         (tmp_path / "before").write_bytes(before)
-        (tmp_path / "script").write_bytes(with_marks(text, ["sh", "x"], restore=bool(before), carry=carry))
+        marked = with_marks(text, ["sh", "x"], restore=bool(before), carry=carry, asked=["greet", "ls", "if"])
+        (tmp_path / "script").write_bytes(marked)
         words = [*request.param, "-ex", str(tmp_path / "script")]
         done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, check=False)
         after = tmp_path / "after"
@@ -70,6 +71,17 @@ def test_the_same_state_is_the_same_text(shell):
     assert again == first
 
 
+def test_a_function_of_an_earlier_piece_says_that_it_is_missing(shell, tmp_path):
+    (tmp_path / "file").write_text("greet() { echo hello; }\n")
+    state = read_state(shell(b". %s/file; greet" % bytes(tmp_path))[1], ENVIRONMENT)
+    done, _ = shell(b"greet; echo not reached", state, carry=False)
+    assert done.returncode == 1
+    assert b"the function or alias greet of an earlier step does not carry over: make it again" in done.stderr
+    assert done.stdout == b""
+    done, _ = shell(b". %s/file; greet; ls /" % bytes(tmp_path), state, carry=False)
+    assert (done.returncode, done.stdout[:6]) == (0, b"hello\n")
+
+
 def test_who_leaves_before_the_end_has_no_state(shell):
     assert shell(b"exit 0")[1] == b""
 
@@ -93,7 +105,7 @@ def test_a_removed_folder_is_no_state(shell, tmp_path):
 
 
 def test_arrays_are_refused():
-    printed = b'ex\n0022\n/\n----\n----\n----\nA=([0]="x" [1]="y")\nB=1\n'
+    printed = b'ex\n0022\n/\n----\n----\n----\n----\nA=([0]="x" [1]="y")\nB=1\n'
     with pytest.raises(RootlessError, match="the array A cannot be carried over"):
         read_state(printed, {})
 

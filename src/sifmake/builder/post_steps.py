@@ -46,12 +46,14 @@ class PostText:
         lines: Its line numbers in the file.
         words: The command that runs it.
         renewed: The date on which its lock had it run again; empty if it does not expire.
+        asked: Words of later steps that may be functions of this one; not part of the key.
     """
 
     text: str
     lines: Lines
     words: tuple[str, ...]
     renewed: str = ""
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class PostSteps:
         if around.reads_scripts and not snapshot:
             text, words = _with_environment(text, words)
         check_runnable(around.architecture, "%post", f"{self._source}:{step.lines.of(0)}")
-        script = Script(text, words, environment, around.epoch, snapshot, carries)
+        script = Script(text, words, environment, around.epoch, snapshot, carries, step.asked)
         self._runner.progress.info(f"running: {one_line(title)}")
         with self._runner.logged(key, self._output) as (log, write):  # the log has no secret either
             masked = MaskedOutput(self._mask, write)

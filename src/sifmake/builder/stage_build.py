@@ -48,6 +48,8 @@ _SCRIPT, _SHELL = "/.post.script", ("/bin/sh", "-ex")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+\Z")
 """Removed at the end of a script, so that a section added after it does not change it."""
 _TEXT_BYTES = 8 << 20
+_WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_MOST_WORDS = 2000
 _LATEST = (1 << 32) - 1
 
 
@@ -249,9 +251,11 @@ class _StageBuild:
     def _steps(self) -> list[PostText]:
         post = self._stage.sections.get("post")
         words = script_command(post, _SCRIPT, self._place) if post else (*_SHELL, _SCRIPT)
+        steps = post_steps(self._stage, self._place)
+        texts = [_BLANK_LINES.sub("\n", step.text) for step in steps]
         return [
-            PostText(_BLANK_LINES.sub("\n", step.text), step.lines, words, self._renewed(step.text))
-            for step in post_steps(self._stage, self._place)
+            PostText(text, step.lines, words, self._renewed(step.text), _words_in(texts[number:]))
+            for number, (step, text) in enumerate(zip(steps, texts, strict=True), 1)
         ]
 
     def _renewed(self, text: str) -> str:
@@ -271,3 +275,8 @@ class _StageBuild:
     def _warn(self, warnings: Iterable[str]) -> None:
         for warning in warnings:
             self._workshop.progress.warning(warning)
+
+
+def _words_in(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of scripts that may be names of functions, as many as a command can have."""
+    return tuple(sorted({word for text in texts for word in _WORD.findall(text)})[:_MOST_WORDS])

@@ -49,6 +49,7 @@ class Script:
         epoch: Seconds since 1970 to which later times are set back.
         snapshot: State of the shell after the step before.
         carries: Whether the next step needs the state of the shell.
+        asked: Words of later steps that may be functions of this one.
         on_host: Whether it sees the host instead of the tree, as ``%setup`` does.
     """
 
@@ -58,6 +59,7 @@ class Script:
     epoch: int
     snapshot: bytes = b""
     carries: bool = False
+    asked: tuple[str, ...] = ()
     on_host: bool = False
 
 
@@ -168,6 +170,7 @@ class StepRunner:
                 output=output,
                 snapshot=script.snapshot,
                 carry=script.carries,
+                asked=script.asked,
                 privileged=settings.privileged,
                 setup=script.on_host,
                 keep=settings.keep_failed,

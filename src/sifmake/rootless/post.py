@@ -118,7 +118,9 @@ def _plan(request: PostRequest, place: Path, layer: int, kept: Path | None) -> P
         groups=groups,
         lowers=[str(lower.absolute()) for lower in request.lowers],
         place=str(place.absolute()),
-        script=with_marks(request.script, request.words, restore=bool(request.snapshot), carry=request.carry),
+        script=with_marks(
+            request.script, request.words, restore=bool(request.snapshot), carry=request.carry, asked=request.asked
+        ),
         words=list(request.words),
         environment=environment,
         binds=[(str(bind.source.absolute()), bind.target, bind.read_only) for bind in request.binds],

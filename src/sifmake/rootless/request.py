@@ -66,6 +66,7 @@ class PostRequest:
         output: Gets its output, line by line (long lines in pieces).
         snapshot: State of the shell that an earlier piece of the same script left.
         carry: Whether to return the state of the shell at the end.
+        asked: Words of later pieces that may be functions of this one.
         privileged: Whether it keeps all capabilities.
         leave_out: Patterns (fnmatch) of paths, without leading slash, to leave out of the layer.
         setup: Whether it sees the host instead of the tree, which is below ``APPTAINER_ROOTFS``.
@@ -90,6 +91,7 @@ class PostRequest:
     output: Callable[[bytes], None] = _ignore
     snapshot: bytes = b""
     carry: bool = False
+    asked: tuple[str, ...] = ()
     privileged: bool = False
     leave_out: tuple[str, ...] = ()
     setup: bool = False

@@ -25,8 +25,10 @@ _MARK = "{ PS4='+\2${LINENO-}\3 '; } 2>/dev/null;"
 _RESTORE = "{ set +x; } 2>/dev/null; . %s;"
 _STATE = (
     'set -- "$-"; set +exuf; { echo "$1"; umask; pwd; echo ----; set +o; echo ----; export -p; echo ----; '
+    "if (declare -F) >/dev/null; then declare -F; else type %s; fi; echo ----; "
     "if (set -o posix); then set -o posix; fi; set; } >|%s;"
 )
+"""Bash lists its functions; other shells can only tell whether a word is one."""
 _TRACED = re.compile(rb"(\++)\x02(\d*|\$\{LINENO-\})\x03 ")
 _LONGEST_LINE = 1 << 16
 
@@ -39,7 +41,7 @@ def is_shell(words: Sequence[str]) -> bool:
     return next((name for name in names if name not in _STARTERS), "") in _SHELLS
 
 
-def with_marks(script: bytes, words: Sequence[str], *, restore: bool, carry: bool) -> bytes:
+def with_marks(script: bytes, words: Sequence[str], *, restore: bool, carry: bool, asked: Sequence[str] = ()) -> bytes:
     """Return the script with the commands needed to trace it.
 
     Args:
@@ -47,12 +49,13 @@ def with_marks(script: bytes, words: Sequence[str], *, restore: bool, carry: boo
         words: The command that runs it; if that is not a shell, the text is unchanged.
         restore: Whether to begin with the state in ``BEFORE``.
         carry: Whether to write the state to ``AFTER`` in the end.
+        asked: Words that may be functions; without special characters.
     """
     if not is_shell(words):
         return script
     first = _MARK + (_RESTORE % BEFORE if restore else "")
     end = b"" if script.endswith(b"\n") or not script else b"\n"
-    last = "{ %s } 2>/dev/null\n" % (_STATE % AFTER) if carry else ""
+    last = "{ %s } 2>/dev/null\n" % (_STATE % (" ".join(["type", *asked]), AFTER)) if carry else ""
     return first.encode() + b" " + script + end + last.encode()
 
 

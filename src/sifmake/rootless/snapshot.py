@@ -1,7 +1,8 @@
 """The state of a shell between two pieces of one script, as text that restores it.
 
 The current folder, umask, options, and all variables with their export flag carry over. A shell's own description is
-parsed and rewritten, so that equal states give equal texts for every shell.
+parsed and rewritten, so that equal states give equal texts for every shell. Functions do not carry over. In the place
+of each that is known, there is one that says so, because another program with this name might run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ _FROM_OUTSIDE = re.compile(r"TERM|\w+_(proxy|PROXY)")
 """Variables from the environment that are not in any key: left out unless the script changed them."""
 _OPTIONS = ("allexport", "noclobber", "noglob", "nounset", "pipefail", "verbose")
 _LETTERS = {"allexport": "a", "noclobber": "C", "noglob": "f", "nounset": "u", "verbose": "v"}
+_FUNCTION = re.compile(
+    r"^(?:declare -f\w* ([A-Za-z_]\w*)|([A-Za-z_]\w*) is (?:a (?:shell )?function|an alias|aliased)\b.*)$",
+    re.MULTILINE | re.ASCII,
+)
+_LOST = (
+    '%s() { echo "sifmake: the function or alias %s of an earlier step does not carry over: '
+    'make it again in this step" >&2; exit 1; }'
+)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _WORD = re.compile(r"'([^']*)'|\"((?:[^\"\\]|\\.)*)\"|\$'((?:[^'\\]|\\.)*)'|\\(.)|([^\s'\"\\$()]+|\$)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
@@ -44,7 +53,7 @@ def read_state(printed: bytes, environment: Mapping[str, str]) -> bytes:
         RootlessError: The state cannot be carried over or is not valid.
     """
     try:
-        head, options, exports, variables = printed.decode("latin-1").split(PARTS.decode(), 3)
+        head, options, exports, functions, variables = printed.decode("latin-1").split(PARTS.decode(), 4)
         flags, umask, folder = head.split("\n", 2)
         exported = {name for name, _ in _assignments(_without_command(exports))}
         given = {name: os.fsencode(value).decode("latin-1") for name, value in environment.items()}
@@ -58,6 +67,8 @@ def read_state(printed: bytes, environment: Mapping[str, str]) -> bytes:
             "the current folder of the shell is removed at the end of a step",
             hint="change to another one above the line `# sifmake: step`",
         )
+    lost = {listed or asked for listed, asked in _FUNCTION.findall(functions)}
+    lines += [_LOST % (name, name) for name in sorted(lost)]
     lines += [f"cd {_quoted(folder[:-1])} || exit", _options(options, flags)]
     return "\n".join([*lines, ""]).encode("latin-1")
 
