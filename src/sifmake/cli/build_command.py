@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.build_words import add_build_words, as_secrets, refuse_foreign
+from sifmake.cli.image_words import add_image_words, check_output_word, platform_of, writing_image
 from sifmake.cli.pull_words import add_registry_words, credentials_of, is_plain_http
 from sifmake.cli.subcommands import examples
-from sifmake.errors import TargetExistsError, UsageError
+from sifmake.errors import UsageError
 from sifmake.printing import print_json
 
 if TYPE_CHECKING:
@@ -45,15 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-B", "--bind", action="append", default=[], metavar="SRC[:DEST[:ro]]", help="file or folder that %%post sees"
     )
-    parser.add_argument("--arch", metavar="ARCH", help="architecture of the image (default: this machine's)")
-    parser.add_argument("--arch-variant", metavar="VARIANT", help="variant of the architecture, for example v7")
-    parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image, instead of both")
-    parser.add_argument(
-        "--compression",
-        choices=("gzip", "zstd"),
-        default="gzip",
-        help="compression of the squashfs blocks (default: gzip)",
-    )
+    add_image_words(parser)
     parser.add_argument(
         "--network", choices=("host", "none"), default="", help="network of %%post and %%test (default: host, none)"
     )
@@ -84,13 +77,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build; an existing target stays unchanged until the new one is finished."""
     from sifmake.api.building import build
-    from sifmake.cli.console import Console
-    from sifmake.cli.pull_command import platform_of
 
     refuse_foreign(args)
     target, spec = _words(args.words)
-    console = Console(quiet=args.quiet)
-    try:
+    with writing_image(args) as console:
         image = build(
             spec,
             target,
@@ -122,11 +112,6 @@ def run(args: argparse.Namespace) -> int:
             print_json(_document(image))
         else:
             console.info(f"{image.path}: " + (f"{image.size} bytes" if image.size else "a sandbox"))
-    except TargetExistsError as error:
-        error.hint = "use --force to replace it"
-        raise
-    finally:
-        console.close()
     return 0
 
 
@@ -136,8 +121,6 @@ def _document(image: BuiltImage) -> dict[str, object]:
 
 
 def _words(words: list[str]) -> tuple[str, str]:
-    from sifmake.cli.pull_command import check_output_word
-
     if len(words) != 2:
         what = "the output file or the source is missing" if len(words) < 2 else "too many arguments"
         raise UsageError(what, hint="sifmake build [options] OUT.sif SPEC")

@@ -7,10 +7,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from sifmake.cli.image_words import add_image_words, check_output_word, platform_of, writing_image
 from sifmake.cli.pull_words import add_words, credentials_of, folder_of, is_plain_http
 from sifmake.cli.subcommands import examples
-from sifmake.errors import BadReferenceError, OutputPathError, TargetExistsError, UsageError
-from sifmake.output_path import STANDARD_STREAM
+from sifmake.errors import BadReferenceError, OutputPathError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -31,17 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dir", type=Path, default=None, metavar="DIR", help="folder of the output file (default: here)"
     )
-    parser.add_argument(
-        "--arch", metavar="ARCH", help="architecture of the image, for example arm64 (default: this machine's)"
-    )
-    parser.add_argument("--arch-variant", metavar="VARIANT", help="variant of the architecture, for example v7")
-    parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image, instead of both")
-    parser.add_argument(
-        "--compression",
-        choices=("gzip", "zstd"),
-        default="gzip",
-        help="compression of the squashfs blocks (default: gzip)",
-    )
+    add_image_words(parser)
     parser.add_argument(
         "--reproducible", action="store_true", help="no effect: every SIF file is reproducible, to the byte"
     )
@@ -54,17 +44,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build the SIF file; an existing file is replaced only when the new one is complete."""
     from sifmake.api.images import pull
-    from sifmake.cli.console import Console
 
     output, uri = _words(args.words)
     if args.name and output:
         raise UsageError("--name and an output file are both given", hint="leave one of them out")
-    console = Console(quiet=args.quiet)
-    if args.disable_cache:
-        from sifmake.cli.running_image import NO_CACHE
+    with writing_image(args) as console:
+        if args.disable_cache:
+            from sifmake.cli.running_image import NO_CACHE
 
-        console.warning(f"--disable-cache: {NO_CACHE}")
-    try:
+            console.warning(f"--disable-cache: {NO_CACHE}")
         sif = pull(
             uri,
             args.name or output or None,
@@ -78,11 +66,6 @@ def run(args: argparse.Namespace) -> int:
             progress=console,
         )
         console.info(f"{sif.path}: {sif.size} bytes")
-    except TargetExistsError as error:
-        error.hint = "use --force to replace it"
-        raise
-    finally:
-        console.close()
     return 0
 
 
@@ -104,16 +87,6 @@ def _words(words: list[str]) -> tuple[str, str]:
     return output, uri
 
 
-def check_output_word(word: str) -> None:
-    """Raise UsageError for words that cannot be an output file: an empty one, and ``-`` for standard output."""
-    if not word:
-        raise UsageError(
-            "the name of the output file is empty", hint="set the variable in your script that should name it"
-        )
-    if word == STANDARD_STREAM:
-        raise UsageError("a SIF file cannot be written to standard output", hint="name a file (./- for one called -)")
-
-
 def _is_uri(word: str) -> bool:
     """Tell whether a word names an image, even one that cannot be fetched."""
     from sifmake.reference import parse_uri
@@ -123,18 +96,3 @@ def _is_uri(word: str) -> bool:
         return parse_uri(word).transport != FILE
     except BadReferenceError:
         return "://" in word
-
-
-def platform_of(args: argparse.Namespace) -> str:
-    """Return the platform that the options name; empty for this machine's.
-
-    Raises:
-        UsageError: It is named twice.
-    """
-    from sifmake.oci.platform import host_platform
-
-    if args.platform and (args.arch or args.arch_variant):
-        raise UsageError("--arch and --platform are both given", hint="leave out --arch and --arch-variant")
-    if args.arch_variant:
-        return f"{args.arch or host_platform().architecture}/{args.arch_variant}"
-    return args.platform or args.arch or ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sifmake.flatten.tree import follow, parts_of
 from sifmake.layers.entry import DIR, HARDLINK, SYMLINK, Entry
 
 if TYPE_CHECKING:
@@ -95,25 +96,10 @@ class CopyPlan:
         Raises:
             DefinitionError: Links form a loop.
         """
-        stack = [At(b"", self._root, self._root)]
-        todo = _parts(path)
-        followed = 0
-        while todo:
-            part = todo.pop()
-            if part == b"..":
-                del stack[max(1, len(stack) - 1) :]
-                continue
-            child = self.child(stack[-1], part)
-            if child.entry is not None and child.entry.kind == SYMLINK:
-                followed += 1
-                if followed > _MOST_LINKS:
-                    raise self.error(f"links in the image form a loop at {shown(path)}")
-                if child.entry.target.startswith(b"/"):
-                    del stack[1:]
-                todo += _parts(child.entry.target)
-                continue
-            stack.append(child)
-        return stack[-1]
+        at = follow(path, At(b"", self._root, self._root), self.child, _target, _MOST_LINKS)
+        if at is None:
+            raise self.error(f"links in the image form a loop at {shown(path)}")
+        return at
 
     def child(self, folder: At, name: bytes) -> At:
         """Return the place of a name in a folder; no link is followed."""
@@ -132,7 +118,7 @@ class CopyPlan:
             DefinitionError: Something that is not a folder is in the way.
         """
         at = At(b"", self._root, self._root)
-        for part in reversed(_parts(path)):
+        for part in reversed(parts_of(path)):
             at = self.child(at, part)
             if at.entry is None:
                 at = self.put(at, Entry(at.path, DIR, 0o755, 0, 0, 0))
@@ -181,6 +167,5 @@ def shown(path: bytes) -> str:
     return "/" + path.decode("utf-8", "backslashreplace").lstrip("/")
 
 
-def _parts(path: bytes) -> list[bytes]:
-    """Return the components of a path, the last one first."""
-    return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+def _target(at: At) -> bytes | None:
+    return at.entry.target if at.entry is not None and at.entry.kind == SYMLINK else None

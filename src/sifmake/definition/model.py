@@ -115,8 +115,19 @@ class Files:
     line: int
 
 
+class _Sectioned:
+    """Something with sections."""
+
+    sections: Mapping[str, Section]
+
+    def text(self, name: str) -> str:
+        """Return the text of a section; empty if there is none."""
+        section = self.sections.get(name)
+        return section.text if section else ""
+
+
 @dataclass(frozen=True)
-class App:
+class App(_Sectioned):
     """All sections of one SCIF app (https://sci-f.github.io).
 
     Attributes:
@@ -128,14 +139,9 @@ class App:
     name: str
     sections: Mapping[str, Section]
 
-    def text(self, name: str) -> str:
-        """Return the text of a section; empty if there is none."""
-        section = self.sections.get(name)
-        return section.text if section else ""
-
 
 @dataclass(frozen=True)
-class BuildStage:
+class BuildStage(_Sectioned):
     """A header and its sections.
 
     Attributes:
@@ -156,11 +162,6 @@ class BuildStage:
     files: tuple[Files, ...]
     apps: tuple[App, ...]
     line: int
-
-    def text(self, name: str) -> str:
-        """Return the text of a section; empty if there is none."""
-        section = self.sections.get(name)
-        return section.text if section else ""
 
 
 @dataclass(frozen=True)

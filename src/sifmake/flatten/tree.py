@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sifmake.layers.entry import DIR, SYMLINK, Inode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+_At = TypeVar("_At")
 
 MAX_LINKS = 40
 """Most symlinks to follow in one path; more are a loop, as in Linux."""
@@ -16,6 +18,44 @@ MAX_LINKS = 40
 def join(path: bytes, name: bytes) -> bytes:
     """Return the path of a name in a directory."""
     return path + b"/" + name if path else name
+
+
+def parts_of(path: bytes) -> list[bytes]:
+    """Return the components of a path, the last one first."""
+    return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+
+
+def follow(
+    path: bytes, root: _At, child: Callable[[_At, bytes], _At], link: Callable[[_At], bytes | None], most: int
+) -> _At | None:
+    """Follow a path and the symlinks on it, which never lead out of the root; None if there are too many.
+
+    Args:
+        path: The path.
+        root: Where it begins.
+        child: Returns what a name in a folder stands for.
+        link: Returns the target of a symlink; None for anything else.
+        most: Most symlinks to follow.
+    """
+    above = [root]
+    todo = parts_of(path)
+    while todo:
+        part = todo.pop()
+        if part == b"..":
+            del above[max(1, len(above) - 1) :]
+            continue
+        at = child(above[-1], part)
+        target = link(at)
+        if target is None:
+            above.append(at)
+            continue
+        most -= 1
+        if most < 0:
+            return None
+        if target.startswith(b"/"):
+            del above[1:]
+        todo += parts_of(target)
+    return above[-1]
 
 
 def new_directory(path: bytes, *, mtime: int, layer: int = 0) -> Inode:

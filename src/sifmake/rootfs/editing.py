@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SourceError
-from sifmake.flatten.tree import MAX_LINKS, join, new_directory
+from sifmake.flatten.tree import MAX_LINKS, follow, join, new_directory
 from sifmake.layers.entry import DIR, FILE, SYMLINK, Inode
 
 if TYPE_CHECKING:
@@ -33,29 +33,19 @@ class Editor:
         Raises:
             SourceError: Something other than a directory is in the way, or symlinks form a loop.
         """
-        stack = [self.tree.root]
-        todo = _parts(path)
-        followed = 0
-        while todo:
-            part = todo.pop()
-            if part == b"..":
-                del stack[max(1, len(stack) - 1) :]
-                continue
-            child = self._children(stack[-1], path).get(part)
-            if child is None:
-                child = new_directory(join(stack[-1].path, part), mtime=self._epoch)
-                self._add(stack[-1], part, child)
-            if child.kind == SYMLINK:
-                followed += 1
-                if followed > MAX_LINKS:
-                    raise _in_the_way(path, "a loop of symlinks is")
-                if child.target.startswith(b"/"):
-                    del stack[1:]
-                todo += _parts(child.target)
-                continue
-            stack.append(child)
-        self._children(stack[-1], path)
-        return stack[-1]
+
+        def child(folder: Inode, name: bytes) -> Inode:
+            found = self._children(folder, path).get(name)
+            if found is None:
+                found = new_directory(join(folder.path, name), mtime=self._epoch)
+                self._add(folder, name, found)
+            return found
+
+        found = follow(path, self.tree.root, child, _target, MAX_LINKS)
+        if found is None:
+            raise _in_the_way(path, "a loop of symlinks is")
+        self._children(found, path)
+        return found
 
     def mount_point(self, path: bytes) -> bool:
         """Create a directory unless the name exists; return whether the name exists at the end."""
@@ -121,9 +111,8 @@ class Editor:
         return inode.children
 
 
-def _parts(path: bytes) -> list[bytes]:
-    """Return the components of a path, the last one first."""
-    return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+def _target(inode: Inode) -> bytes | None:
+    return inode.target if inode.kind == SYMLINK else None
 
 
 def _in_the_way(path: bytes, what: str) -> SourceError:

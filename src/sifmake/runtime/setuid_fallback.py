@@ -60,11 +60,7 @@ def check_bwrap(bwrap: str, refused: str) -> None:
 
 def _setting(name: str) -> str:
     """Return the value of a setting; empty if the kernel does not have it."""
-    try:
-        with open(f"/proc/sys/{name.replace('.', '/')}") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    return _text_of(f"/proc/sys/{name.replace('.', '/')}")
 
 
 class OutsideMount(FuseMount):
@@ -113,8 +109,13 @@ def outside_mount(image: Image, temporary: str) -> OutsideMount | None:
 
 def _name_of(pid: int) -> str:
     """Return the name of a process; empty if it has ended."""
+    return _text_of(f"/proc/{pid}/comm")
+
+
+def _text_of(path: str) -> str:
+    """Return the text of one of the kernel's files; empty if it does not exist."""
     try:
-        with open(f"/proc/{pid}/comm") as file:
+        with open(path) as file:
             return file.read().strip()
     except OSError:
         return ""

@@ -8,7 +8,6 @@ from sifmake.errors import IntegrityError, RegistryError, SifmakeError, SourceEr
 from sifmake.oci import Descriptor, find_manifest, load_image
 from sifmake.oci.documents import looks_like_config
 from sifmake.registry.client import RegistryClient
-from sifmake.registry.credentials import CredentialStore
 from sifmake.registry.settings import ClientSettings
 from sifmake.sources.base import Resolved, name_note_key
 from sifmake.sources.documents import FetchedDocuments
@@ -145,17 +144,10 @@ class RegistryImage:
 
 def client_settings(settings: SourceSettings) -> ClientSettings:
     """Return what a registry client needs of the settings."""
-    credentials = CredentialStore(
-        settings.environ,
-        settings.progress,
-        auth_file=settings.auth_file,
-        explicit=settings.credentials,
-        typed=settings.typed,
-    )
     return ClientSettings(
         settings.limits,
         settings.registries,
-        credentials,
+        settings.credential_store(),
         settings.no_https,
         settings.environ,
         settings.progress,

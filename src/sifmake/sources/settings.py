@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.oci.model import Platform
+    from sifmake.registry.credentials import CredentialStore
     from sifmake.registry.shared import Connections
     from sifmake.sources.base import LayerSink
 
@@ -58,3 +59,11 @@ class SourceSettings:
     def policy(self) -> RetryPolicy:
         """When requests are repeated."""
         return self.retry or patience(self.limits)
+
+    def credential_store(self) -> CredentialStore:
+        """Return where credentials are looked up."""
+        from sifmake.registry.credentials import CredentialStore
+
+        return CredentialStore(
+            self.environ, self.progress, auth_file=self.auth_file, explicit=self.credentials, typed=self.typed
+        )

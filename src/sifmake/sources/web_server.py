@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from sifmake.registry.blob_reader import BlobReader
-from sifmake.registry.credentials import CredentialStore
 from sifmake.registry.endpoint import Endpoint, RegistryRequest
 from sifmake.registry.mirrors import BlobRoute, Step
 from sifmake.registry.proxies import is_loopback
@@ -81,12 +80,5 @@ class WebServer:
         parts = urlsplit(self._url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             return None
-        settings = self._settings
-        store = CredentialStore(
-            settings.environ,
-            settings.progress,
-            auth_file=settings.auth_file,
-            explicit=settings.credentials,
-            typed=settings.typed,
-        )
+        store = self._settings.credential_store()
         return store.find(parts.netloc, unquote(parts.path).strip("/"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from sifmake.errors import StoreError
 from sifmake.store.naming import SCRATCH, STAMP
@@ -13,13 +13,15 @@ from sifmake.store.trust import DAY, SKEW, renew
 from sifmake.temporaries import hold, sweep_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sifmake.progress import Progress
     from sifmake.store.folder import Folder
     from sifmake.store.naming import Spot
     from sifmake.store.root import Root
+
+_Listed = TypeVar("_Listed")
 
 
 class Found(NamedTuple):
@@ -106,20 +108,16 @@ class StoredFiles:
 
     def entries(self, root: Root, folders: Sequence[str]) -> list[tuple[str, os.stat_result]]:
         """Return names and status of the files in a folder of one store; empty if it is missing or unreadable."""
-        try:
-            with root.reach(folders) as folder:
-                return folder.entries()
-        except StoreError as error:
-            self._warn_once(str(error))
-        except OSError:
-            pass
-        return []
+        return self._listed(root, folders, lambda folder: folder.entries())
 
     def names(self, root: Root, folders: Sequence[str]) -> list[str]:
         """Return the names in a folder of one store; see :meth:`entries`."""
+        return self._listed(root, folders, lambda folder: folder.names())
+
+    def _listed(self, root: Root, folders: Sequence[str], list_of: Callable[[Folder], list[_Listed]]) -> list[_Listed]:
         try:
             with root.reach(folders) as folder:
-                return folder.names()
+                return list_of(folder)
         except StoreError as error:
             self._warn_once(str(error))
         except OSError:

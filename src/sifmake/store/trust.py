@@ -6,9 +6,12 @@ import os
 import stat
 import time
 from functools import cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sifmake import temporaries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _RENEW_AFTER = 3600
 """Seconds after which use renews a time stamp; more often would load the file server."""
@@ -87,25 +90,24 @@ class Trust(NamedTuple):
 @cache
 def _user_id(word: int | str) -> int:
     """Return the id of a user; -1 if there is no user with that name."""
-    if isinstance(word, int) or word.isdecimal():
-        return int(word)
     import pwd
 
-    try:
-        return pwd.getpwnam(word).pw_uid
-    except KeyError:
-        return -1
+    return _id_of(word, lambda name: pwd.getpwnam(name).pw_uid)
 
 
 @cache
 def _group_id(word: int | str) -> int:
     """Return the id of a group; -1 if there is no group with that name."""
-    if isinstance(word, int) or word.isdecimal():
-        return int(word)
     import grp
 
+    return _id_of(word, lambda name: grp.getgrnam(name).gr_gid)
+
+
+def _id_of(word: int | str, find: Callable[[str], int]) -> int:
+    if isinstance(word, int) or word.isdecimal():
+        return int(word)
     try:
-        return grp.getgrnam(word).gr_gid
+        return find(word)
     except KeyError:
         return -1
 
