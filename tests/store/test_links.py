@@ -22,6 +22,7 @@ from support.layers import file, make_pack, tar
 from support.stores import add_sif, find_named, pack_path
 
 KEY = "ab" * 32 + "-gzip6-128k-v1-0123456789abcdef"
+STEP = KEY[:64]
 DATA = b"{}"
 DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
 LONG_AGO = (1, 1)
@@ -52,7 +53,7 @@ def fill(store):
         file.write(b"patch")
     store.blobs.remember_manifest(DIGEST, Platform(), DIGEST)
     store.sifs.keep_name("docker://a", KEY)
-    keep_note(store, StepNote(KEY, DIGEST, "root", "make"))
+    keep_note(store, StepNote(STEP, DIGEST, "root", "make"))
     with store.lock(KEY):
         pass
     return store
@@ -75,8 +76,8 @@ def use(store):
         lambda: store.blobs.find_manifest(DIGEST, Platform()),
         lambda: store.sifs.keep_name("docker://a", KEY),
         lambda: find_named(store, "docker://a"),
-        lambda: keep_note(store, StepNote(KEY, DIGEST, "root", "make install")),
-        lambda: find_note(store, KEY),
+        lambda: keep_note(store, StepNote(STEP, DIGEST, "root", "make install")),
+        lambda: find_note(store, STEP),
         lambda: store.packs.place(store.packs.write_temporary(lambda file: file.write(b"x"))[0], KEY),
         lambda: store.lock(KEY).__enter__(),
         store.sweep,
