@@ -7,7 +7,16 @@ import msgspec
 import pytest
 
 from sifmake.progress import Silent
-from sifmake.steps.step_notes import StepNote, find_note, keep_note, title_of
+from sifmake.steps.step_notes import (
+    StepNote,
+    find_note,
+    keep_foreign,
+    keep_note,
+    note_bytes,
+    other_notes,
+    signed_notes,
+    title_of,
+)
 from sifmake.store import Store
 
 KEY = "ab" * 32
@@ -75,6 +84,61 @@ def test_what_is_no_note_is_not_used(store, data):
     keep_note(store, NOTE)
     place(store).write_bytes(data)
     assert find_note(store, KEY) is None
+
+
+OTHER = msgspec.structs.replace(NOTE, diff_id=f"sha256:{'2' * 64}")
+
+
+def test_a_note_on_another_result_does_not_replace_the_first(store):
+    keep_note(store, NOTE)
+    keep_note(store, OTHER)
+    assert find_note(store, KEY) == OTHER
+    assert list(other_notes(store, KEY)) == [OTHER, NOTE]
+
+
+def test_a_note_from_elsewhere_is_kept_but_not_believed(store):
+    assert keep_foreign(store, KEY, note_bytes(NOTE))
+    assert find_note(store, KEY) is None
+    assert list(other_notes(store, KEY)) == [NOTE]
+    assert [path.name for path in place(store).parent.iterdir()] == [f"{KEY}-{'1' * 32}"]
+
+
+def test_a_signed_note_has_a_name_of_its_own(store):
+    envelope = msgspec.json.encode({"payload": note_bytes(NOTE), "payloadType": "x", "signatures": []})
+    assert keep_foreign(store, KEY, envelope)
+    assert [path.name for path in place(store).parent.iterdir()] == [f"{KEY}-{'1' * 32}.signed"]
+    assert list(other_notes(store, KEY)) == [NOTE]
+    assert list(signed_notes(store, KEY)) == [envelope]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b'{"payload": "AAAA"}',
+        b'{"payload": "!"}',
+        b'{"payload": 1}',
+        b'{"payload": ' + b"[" * 100_000,
+        note_bytes(NOTE) + b" " * (7 << 20),
+        note_bytes(msgspec.structs.replace(NOTE, key="cd" * 32)),
+        note_bytes(msgspec.structs.replace(NOTE, diff_id="sha256:../../x")),
+    ],
+)
+def test_what_comes_from_elsewhere_has_to_be_a_note_of_that_step(store, data):
+    assert not keep_foreign(store, KEY, data)
+    assert not place(store).parent.exists()
+
+
+def test_a_note_of_somebody_else_with_something_faked_proves_nothing(store):
+    keep_foreign(store, KEY, note_bytes(msgspec.structs.replace(NOTE, faked=("/dev/x",))))
+    assert list(other_notes(store, KEY)) == []
+
+
+def test_a_crowd_of_notes_is_bounded(store):
+    for number in range(40):
+        keep_foreign(store, KEY, note_bytes(msgspec.structs.replace(NOTE, diff_id=f"sha256:{number:064}"[:71])))
+        place(store).with_name(f"{KEY}-{number}").write_bytes(b"x")
+    assert len(list(other_notes(store, KEY))) <= 16
 
 
 def test_a_title_is_the_first_line_that_says_something():

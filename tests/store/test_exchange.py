@@ -114,6 +114,48 @@ def test_what_is_not_right_stays_out(empty, tmp_path, member, said):
     assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
 
 
+STEP = "ef" * 32
+STEP_PLACE = f"steps/ef/{STEP}"
+
+
+def note_name(key, note):
+    """Keep a note under a name that says that nothing proves it."""
+    return f"{key}-{'1' * 32}" if note == b"note of " + key.encode() else ""
+
+
+@pytest.mark.parametrize("more", ["", f"-{'1' * 32}", f"-{'2' * 32}.signed"])
+def test_a_note_on_a_step_gets_the_name_that_it_has_here(empty, tmp_path, more):
+    path = archive(tmp_path / "a.tar", (STEP_PLACE + more, b"note of " + STEP.encode()))
+    done = read_archive(empty, path, check_pack, note_name=note_name)
+    assert (done.new, done.known, done.steps) == ([f"{STEP_PLACE}-{'1' * 32}"], 0, 1)
+    assert read_archive(empty, path, check_pack, note_name=note_name).known == 1
+    assert not (empty.root / STEP_PLACE).exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        ((STEP_PLACE, b"nonsense"), "does not match its name"),
+        ((f"steps/ee/{STEP}", b"note of " + STEP.encode()), "does not match its name"),
+        ((f"{STEP_PLACE}-x", b""), "does not belong"),
+        ((f"{STEP_PLACE}-{'1' * 32}.signed.x", b""), "does not belong"),
+        ((f"steps/ef/{STEP[:60]}", b""), "does not belong"),
+        ((STEP_PLACE, b"", tarfile.SYMTYPE), "does not belong"),
+    ],
+)
+def test_a_note_that_is_not_right_stays_out(empty, tmp_path, member, said):
+    path = archive(tmp_path / "bad.tar", member)
+    with pytest.raises(StoreError, match=said):
+        read_archive(empty, path, check_pack, note_name=note_name)
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+
+
+def test_notes_on_steps_stay_out_where_nobody_reads_them(empty, tmp_path):
+    path = archive(tmp_path / "a.tar", (STEP_PLACE, b"note of " + STEP.encode()))
+    with pytest.raises(StoreError, match="does not match"):
+        read_archive(empty, path, check_pack)
+
+
 def test_what_came_before_the_bad_member_is_kept(empty, tmp_path):
     path = archive(tmp_path / "bad.tar", (BLOB_PLACE, DATA), ("evil", b""))
     with pytest.raises(StoreError):

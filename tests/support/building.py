@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sifmake.api.building import BuiltImage
+    from sifmake.project.configuration import Configuration
     from sifmake.project.steps_lock import StepsLockUse
     from support.images import Blobs, Descriptor
 
@@ -70,7 +71,12 @@ class Works:
             self.output = b"".join(printed)
 
     def build_with_lock(
-        self, sections: str, use: StepsLockUse | None, renewed: Mapping[str, str] | None = None, **settings: Any
+        self,
+        sections: str,
+        use: StepsLockUse | None,
+        renewed: Mapping[str, str] | None = None,
+        configuration: Configuration | None = None,
+        **settings: Any,
     ) -> tuple[int, int]:
         """Build a definition whose steps have a lock, and dates by text; return how many ran and were found."""
         definition = self.folder / "locked.def"
@@ -80,7 +86,7 @@ class Works:
         steps = StepSettings(**settings)
         request = BuildRequest(loaded, self.folder / "out.sif", steps=steps, renewed=dates, steps_lock=use)
         self.told = Warnings()
-        return build_definition(request, self.told)
+        return build_definition(request, self.told, configuration)
 
 
 def root_tar(*names: str) -> bytes:

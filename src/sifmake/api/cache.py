@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -105,11 +106,13 @@ class CacheImport:
         new: Files that were added.
         known: How many the store had already.
         left_out: Notes on indexes that cannot be proven, because those indexes are missing.
+        steps: How many of the new files are notes on steps of builds.
     """
 
     new: tuple[str, ...]
     known: int
     left_out: tuple[str, ...]
+    steps: int = 0
 
 
 class Cache:
@@ -271,11 +274,13 @@ class Cache:
                 return CacheExport(*write_archive(items, file))
         return CacheExport(*write_archive(items, target))
 
-    def import_archive(self, source: StrPath) -> CacheImport:
+    def import_archive(self, source: StrPath, *, trust_steps: bool = False) -> CacheImport:
         """Check each file of an exported archive and add it to the store.
 
         Args:
             source: The archive; it need not be trusted.
+            trust_steps: Whether its notes on steps count as your own; otherwise, they count only if a trusted key
+                signed them, or if the project's lock of steps names the same layers.
 
         Raises:
             StoreError: The archive is damaged, or holds a file that does not belong in a store.
@@ -283,11 +288,18 @@ class Cache:
         """
         from sifmake.builder.cache_exchange import check_pack
         from sifmake.places import store_place, telling_places
+        from sifmake.steps.step_notes import foreign_name
         from sifmake.store.exchange import read_archive
 
         with telling_places(store_place(self.folder)):
-            done = read_archive(self._store, Path(source), lambda path: check_pack(path, self._limits), self._limits)
-        return CacheImport(tuple(done.new), done.known, tuple(done.left_out))
+            done = read_archive(
+                self._store,
+                Path(source),
+                lambda path: check_pack(path, self._limits),
+                self._limits,
+                note_name=partial(foreign_name, trusted=trust_steps),
+            )
+        return CacheImport(tuple(done.new), done.known, tuple(done.left_out), done.steps)
 
     def _items(self) -> list[Item]:
         from sifmake.store.items import list_items

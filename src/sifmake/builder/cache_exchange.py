@@ -164,8 +164,13 @@ def select(store: Store, digests: Sequence[str]) -> list[Item]:
 
 
 def everything(store: Store) -> list[Item]:
-    """Return all files of all stores except finished SIF files and their names; the writable store comes first."""
-    return [item for _, item in sorted(_by_place(store).items())]
+    """Return all files of all stores that an archive may contain; the writable store comes first.
+
+    Notes on steps in which something was faked stay: they count for nobody else.
+    """
+    from sifmake.steps.step_notes import is_shared
+
+    return [item for _, item in sorted(_by_place(store).items()) if item.kind != "step" or is_shared(item)]
 
 
 def _by_place(store: Store) -> dict[str, Item]:

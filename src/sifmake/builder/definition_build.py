@@ -15,6 +15,7 @@ from sifmake.builder.image_signing import sign_and_verify
 from sifmake.builder.image_test import ImageTest
 from sifmake.builder.passed_tests import has_passed, keep_passed, passed_key
 from sifmake.builder.post_steps import PostSteps
+from sifmake.builder.signed_notes import NoteSignatures
 from sifmake.builder.stage_build import BuiltStage, Workshop, build_stage
 from sifmake.builder.step_runner import StepRunner, unpacked_place
 from sifmake.builder.steps_check import StepsCheck
@@ -108,7 +109,8 @@ def _workshop(
     output: Callable[[bytes], None],
 ) -> Workshop:
     source, maker, progress = request.definition.source, runner.maker, builder.settings.progress
-    check = StepsCheck(request.steps_lock, builder.store, maker.find, progress, options.limits)
+    signatures = NoteSignatures(options, builder.store)
+    check = StepsCheck(request.steps_lock, builder.store, maker.find, progress, options.limits, signatures)
     has_scripts = any(_has_scripts(stage) for stage in request.definition.stages)
 
     def before_fetching() -> object:

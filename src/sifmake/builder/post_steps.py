@@ -15,7 +15,7 @@ from sifmake.builder.step_runner import Script, StepResult
 from sifmake.errors import StepError, one_line
 from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
 from sifmake.steps.step_key import StepInputs
-from sifmake.steps.step_notes import StepNote, keep_note, title_of
+from sifmake.steps.step_notes import StepNote, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -198,7 +198,7 @@ class PostSteps:
             result.ended,
             result.faked,
         )
-        keep_note(self._store, note)
+        self._check.keep(note)
         return note, result.pack
 
     def _inputs(

@@ -10,11 +10,12 @@ from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.digest import digest_bytes
 from sifmake.project.steps_lock import LockedStep, StepsLock, StepsLockUse, read_steps_lock, write_steps_lock
 from sifmake.steps.file_list import compare_lists, list_files
-from sifmake.steps.step_notes import find_note, other_notes
+from sifmake.steps.step_notes import find_note, keep_note, other_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sifmake.builder.signed_notes import NoteSignatures
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
     from sifmake.progress import Progress
@@ -38,6 +39,7 @@ class StepsCheck:
         find_pack: Returns the pack of a DiffID from the store.
         progress: Receives messages.
         limits: Bounds on the lock.
+        signatures: Signs notes, and finds signed ones; None if that is not done.
     """
 
     use: StepsLockUse | None
@@ -45,6 +47,7 @@ class StepsCheck:
     find_pack: Callable[[str], Pack | None]
     progress: Progress
     limits: Limits = DEFAULT_LIMITS
+    signatures: NoteSignatures | None = None
     _lock: StepsLock | None = field(default=None, init=False)
     _made: dict[str, LockedStep] = field(default_factory=dict, init=False)
     _differs: bool = field(default=False, init=False)
@@ -79,6 +82,14 @@ class StepsCheck:
             yield from (note for note in other_notes(self.store, key) if wanted.gave_the_same(_result(note)))
         if own is not None:
             yield own
+        if self.signatures is not None:
+            yield from (note for note in self.signatures.notes(key) if self._may_use(note, wanted))
+
+    def keep(self, note: StepNote) -> None:
+        """Keep the note of a step that ran."""
+        keep_note(self.store, note)
+        if self.signatures is not None:
+            self.signatures.sign(note)
 
     def _may_use(self, note: StepNote, wanted: LockedStep | None) -> bool:
         bound = self.use is not None and self.use.is_bound

@@ -61,6 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     into = add_action(actions, "import", "check each file of an exported archive and add it to the store")
     into.add_argument("file", type=Path, metavar="FILE", help="the archive; - is standard input")
+    into.add_argument(
+        "--trust-steps", action="store_true", help="use its layers of build steps without a signature or a lock"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -141,8 +144,11 @@ def _export(cache: Cache, args: argparse.Namespace, console: Console) -> int:
 
 def _take_in(cache: Cache, args: argparse.Namespace, console: Console) -> int:
     """Add the files of an archive to the store."""
-    done = cache.import_archive(args.file)
+    done = cache.import_archive(args.file, trust_steps=args.trust_steps)
     console.info(f"{len(done.new)} file(s) added, {done.known} already in the store")
+    if done.steps and not args.trust_steps:
+        hint = "they count if a trusted key signed them or the lock of steps names their layers (--trust-steps: always)"
+        console.info(f"{done.steps} note(s) on steps of builds added; {hint}")
     if done.left_out:
         console.info(f"{len(done.left_out)} note(s) on indexes left out: the archive lacks the indexes that prove them")
     return 0

@@ -7,6 +7,7 @@ caller asks for: a signature, or a lock that names the same result.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from typing import TYPE_CHECKING
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 _NOTE_BYTES = 4 << 20
 """Largest size of a note, which contains the variables of a shell."""
+_SIGNED_BYTES = 6 << 20
+"""Largest size of a signed note, which contains the note in base64."""
+NOTE_TYPE = "application/vnd.sifmake.step+json"
+"""Media type of signed notes."""
+_SIGNED = ".signed"
 _SHOWN = 100
 _DIGITS = 32
 """Digits of a DiffID in the name of an unproven note."""
@@ -55,6 +61,12 @@ class StepNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faked: tuple[str, ...] = ()
 
 
+class _Envelope(msgspec.Struct):
+    """The part of a DSSE envelope that contains the note."""
+
+    payload: str
+
+
 def title_of(text: str) -> str:
     """Return the first meaningful line of a script, cut to the width of a list."""
     lines = (_BLANKS.sub(" ", line).strip() for line in text.removeprefix(READ_APPS).splitlines())
@@ -68,7 +80,7 @@ def find_note(store: Store, key: str) -> StepNote | None:
     if found is None:
         return None
     data, owner = found
-    note = _parse_note(data, key)
+    note = parse_note(data, key)
     if note is None:
         store.progress.warning(f"the note of the step {key[:12]} in the store is damaged and is not used")
         return None
@@ -77,38 +89,98 @@ def find_note(store: Store, key: str) -> StepNote | None:
 
 def other_notes(store: Store, key: str) -> Iterator[StepNote]:
     """Yield all notes of a step, whoever wrote them; the caller must have another reason to believe one."""
-    for data in store.steps.read_all(key, _NOTE_BYTES):
-        note = _parse_note(data, key)
+    for _, data in store.steps.read_all(key, _SIGNED_BYTES):
+        note = _find_in(data, key)
         if note is not None and not note.faked:
             yield note
 
 
+def signed_notes(store: Store, key: str) -> Iterator[bytes]:
+    """Yield the signed notes of a step as they are; their signatures are not checked."""
+    return (data for name, data in store.steps.read_all(key, _SIGNED_BYTES) if name.endswith(_SIGNED))
+
+
 def title_in(item: Item) -> str:
     """Return the title of a note in the store; empty if the note is damaged."""
-    try:
-        note = _parse_note(item.read(_NOTE_BYTES), _key_in(item.name))
-    except (OSError, StoreError):
-        return ""
+    note = _read(item)
     return note.title if note else ""
+
+
+def is_shared(item: Item) -> bool:
+    """Tell whether a note in the store may count for other users, because nothing was faked in its step."""
+    note = _read(item)
+    return note is not None and not note.faked
+
+
+def _read(item: Item) -> StepNote | None:
+    try:
+        return _find_in(item.read(_SIGNED_BYTES), _key_in(item.name))
+    except (OSError, StoreError):
+        return None
 
 
 def why_damaged(item: Item) -> str:
     """Return what is wrong with a note in the store; empty if nothing is."""
-    return "" if _parse_note(item.read(_NOTE_BYTES + 1), _key_in(item.name)) else "it is not the note of that step"
+    return "" if _find_in(item.read(_SIGNED_BYTES + 1), _key_in(item.name)) else "it is not the note of that step"
 
 
 def keep_note(store: Store, note: StepNote) -> None:
     """Write the note of a step; a note on another result stays under another name, because a lock may name it."""
     found = store.steps.read(note.key, _NOTE_BYTES)
-    earlier = _parse_note(found[0], note.key) if found else None
+    earlier = parse_note(found[0], note.key) if found else None
     if earlier is not None and earlier.diff_id != note.diff_id:
-        _keep_unproven(store, earlier)
-    store.steps.keep(note.key, msgspec.json.encode(note))
+        store.steps.keep(_unproven_name(earlier), note_bytes(earlier))
+    store.steps.keep(note.key, note_bytes(note))
 
 
-def _keep_unproven(store: Store, note: StepNote) -> None:
-    """Write a note that is used only if something else proves it."""
-    store.steps.keep(f"{note.key}-{note.diff_id.partition(':')[2][:_DIGITS]}", msgspec.json.encode(note))
+def keep_signed(store: Store, note: StepNote, envelope: bytes) -> None:
+    """Write a note with its signature.
+
+    Args:
+        store: The store.
+        note: The note.
+        envelope: A DSSE envelope of type :data:`NOTE_TYPE`.
+    """
+    store.steps.keep(_unproven_name(note) + _SIGNED, envelope)
+
+
+def keep_foreign(store: Store, key: str, data: bytes) -> bool:
+    """Keep a note from elsewhere, which is used only if something proves it; return whether it is one of that step.
+
+    Args:
+        store: The store.
+        key: Key of the step.
+        data: A note, or a signed one.
+    """
+    name = foreign_name(key, data)
+    if name:
+        store.steps.keep(name, data)
+    return bool(name)
+
+
+def foreign_name(key: str, data: bytes, *, trusted: bool = False) -> str:
+    """Return the name under which a note from elsewhere is kept; empty if it is not a note of that step.
+
+    Args:
+        key: Key of the step.
+        data: A note, or a signed one; what is signed is not checked.
+        trusted: Whether a note without signature counts as one of this user, if nothing was faked in the step.
+    """
+    if len(data) > _SIGNED_BYTES:
+        return ""
+    if (note := parse_note(data, key)) is not None:
+        return key if trusted and not note.faked else _unproven_name(note)
+    signed = _find_in(data, key)
+    return _unproven_name(signed) + _SIGNED if signed is not None else ""
+
+
+def note_bytes(note: StepNote) -> bytes:
+    """Return the content of a note's file."""
+    return msgspec.json.encode(note)
+
+
+def _unproven_name(note: StepNote) -> str:
+    return f"{note.key}-{note.diff_id.partition(':')[2][:_DIGITS]}"
 
 
 def _key_in(name: str) -> str:
@@ -116,7 +188,19 @@ def _key_in(name: str) -> str:
     return name.partition("-")[0]
 
 
-def _parse_note(data: bytes, key: str) -> StepNote | None:
+def _find_in(data: bytes, key: str) -> StepNote | None:
+    """Return the note in a file, signed or not; what is signed is not checked."""
+    note = parse_note(data, key)
+    if note is not None:
+        return note
+    try:
+        payload = base64.b64decode(msgspec.json.decode(data, type=_Envelope).payload, validate=True)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return parse_note(payload, key)
+
+
+def parse_note(data: bytes, key: str) -> StepNote | None:
     """Parse the note of a step; None if the bytes are not that note."""
     try:
         note = msgspec.json.decode(data, type=StepNote)

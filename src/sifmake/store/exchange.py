@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "blob": re.compile(r"blobs/(sha256/[0-9a-f]{2}/[0-9a-f]{64}|sha512/[0-9a-f]{2}/[0-9a-f]{128})\Z"),
     "pack": re.compile(r"packs/[A-Za-z0-9]{2}/[A-Za-z0-9][A-Za-z0-9._+-]{2,199}\Z"),
+    "step": re.compile(r"steps/[0-9a-f]{2}/[0-9a-f]{64}(?:-[0-9a-f]{32}(?:\.signed)?)?\Z"),
     "index": re.compile(r"indexes/[0-9a-f]{2}/(?:[0-9a-f]{64}|[0-9a-f]{128})-[A-Za-z0-9%._-]{1,100}\Z"),
 }
 EXCHANGED = frozenset(_NAMES)
@@ -42,7 +43,8 @@ _END = bytes(1024)
 """Two blocks of zeros end every tar archive (POSIX pax)."""
 
 _MANIFEST = re.compile(rb"sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})\n?\Z")
-_LARGEST = {"blob": DEFAULT_LIMITS.config_bytes, "pack": 2 * DEFAULT_LIMITS.layer_bytes, "index": 256}
+_LARGEST = {"blob": DEFAULT_LIMITS.config_bytes, "pack": 2 * DEFAULT_LIMITS.layer_bytes, "index": 256, "step": 6 << 20}
+_KEY_DIGITS = 64
 
 
 _PIECE = 1 << 20
@@ -58,18 +60,20 @@ class Imported:
         new: Names of the files that were added.
         known: How many the store had already.
         left_out: Names of notes on indexes that are neither in the archive nor in the store, so they are unproven.
+        steps: How many notes on steps were added.
     """
 
     new: list[str]
     known: int
     left_out: list[str]
+    steps: int = 0
 
 
 def write_archive(items: Iterable[Item], target: BinaryIO) -> tuple[int, int]:
     """Write files of a store to a tar archive; the same files give the same bytes.
 
     Args:
-        items: Blobs, packs and indexes.
+        items: Blobs, packs, indexes and notes on steps.
         target: The archive; it is written in order, so it may be a pipe.
 
     Returns:
@@ -88,7 +92,12 @@ def write_archive(items: Iterable[Item], target: BinaryIO) -> tuple[int, int]:
 
 
 def read_archive(
-    store: Store, source: Path, check_pack: Callable[[Path], str], limits: Limits = DEFAULT_LIMITS
+    store: Store,
+    source: Path,
+    check_pack: Callable[[Path], str],
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    note_name: Callable[[str, bytes], str] = lambda *_: "",
 ) -> Imported:
     """Check each file of an archive and add it to the writable store.
 
@@ -98,6 +107,8 @@ def read_archive(
         check_pack: Checks all of a pack file and returns its key; raises
             :class:`~sifmake.errors.PackDamagedError`.
         limits: Provides ``archive_members``, ``archive_headers_bytes`` and ``pax_bytes``.
+        note_name: Gets the key of a step and a note, and returns the name under which it is kept; empty if it is not a
+            note of that step.
 
     Raises:
         NoRoomError: The store does not have enough room for the new files; nothing was added.
@@ -107,7 +118,7 @@ def read_archive(
     try:
         with open_archive(source, store) as fd:
             _demand_end(fd)
-            taking = _Import(store, fd, check_pack)
+            taking = _Import(store, fd, check_pack, note_name)
             taking.check_room(limits)
             return taking.take_all(limits)
     except LimitError as error:
@@ -129,11 +140,15 @@ def _demand_end(fd: int) -> None:
 class _Import:
     """The import of one archive into a store."""
 
-    def __init__(self, store: Store, fd: int, check_pack: Callable[[Path], str]) -> None:
+    def __init__(
+        self, store: Store, fd: int, check_pack: Callable[[Path], str], note_name: Callable[[str, bytes], str]
+    ) -> None:
         self._store = store
         self._fd = fd
         self._size = os.fstat(fd).st_size
         self._check_pack = check_pack
+        self._note_name = note_name
+        self._steps = 0
         self._seen: set[str] = set()
         self._notes: dict[str, bytes] = {}
         self._new: list[str] = []
@@ -157,7 +172,9 @@ class _Import:
     def take_all(self, limits: Limits) -> Imported:
         for entry in entries_of(FileBytes(self._fd), limits):
             kind = self._kind_of(entry)
-            if self._store.has(_spot_of(entry.name)):
+            if kind == "step":
+                self._take_step(entry)
+            elif self._store.has(_spot_of(entry.name)):
                 self._known += 1
             elif kind == "index":
                 # The index that proves it may come later in the archive.
@@ -165,7 +182,20 @@ class _Import:
             else:
                 self._take(entry.name, kind, _pieces(self._fd, entry.offset, entry.size))
         left_out = [name for name, note in self._notes.items() if not self._take_note(name, note)]
-        return Imported(self._new, self._known, left_out)
+        return Imported(self._new, self._known, left_out, self._steps)
+
+    def _take_step(self, entry: ArchiveEntry) -> None:
+        """Add a note on a step under the name that it gets here, because nothing proves what it says."""
+        folder, _, own = entry.name.rpartition("/")
+        note = read_at(self._fd, entry.size, entry.offset)
+        name = self._note_name(own[:_KEY_DIGITS], note)
+        if not name:
+            raise StoreError("this step does not match its name", where=entry.name)
+        if self._store.has(_spot_of(f"{folder}/{name}")):
+            self._known += 1
+        else:
+            self._take(f"{folder}/{name}", "step", [note])
+            self._steps += 1
 
     def _kind_of(self, entry: ArchiveEntry) -> str:
         """Return the kind of an entry; other names are refused, because they could lead out of the store."""
@@ -214,6 +244,8 @@ class _Import:
             raise StoreError(f"this {kind} does not match its name", where=path.name)
 
     def _is_right(self, file: Path, path: Path, kind: str) -> bool:
+        if kind == "step":
+            return True
         if kind == "index":
             return is_index_note(file.read_bytes())
         if kind == "blob":

@@ -20,7 +20,7 @@ class StepFiles(KeyedFiles):
     """Small files by the key of a step; nothing proves their content.
 
     The file named like the key is believed if its owner is trusted. Files named ``KEY-MORE`` are notes that need
-    another proof: a signature, or a lock that names the same result.
+    another proof: a signature, or a lock that names the same result. What follows the key is not read.
     """
 
     kind = STEPS
@@ -39,8 +39,8 @@ class StepFiles(KeyedFiles):
             data = file.read(largest + 1)
             return (data, os.fstat(file.fileno()).st_uid) if len(data) <= largest else None
 
-    def read_all(self, key: str, largest: int) -> Iterator[bytes]:
-        """Yield all notes of a step in all stores, of whatever owner, in the order of the stores and of their names.
+    def read_all(self, key: str, largest: int) -> Iterator[tuple[str, bytes]]:
+        """Yield names and bytes of all notes of a step, of whatever owner, by store and then by name.
 
         Args:
             key: Key of the step.
@@ -52,7 +52,7 @@ class StepFiles(KeyedFiles):
             for name in names[:_MOST]:
                 data = self._files.read(root, spot._replace(name=name), largest, anyone=True)
                 if data is not None and len(data) <= largest:
-                    yield data
+                    yield name, data
 
     def keep(self, key: str, data: bytes) -> None:
         """Keep a note; if the store cannot be written, only warn."""
