@@ -5,8 +5,8 @@ Raise the number of a stage when it makes different bytes from the same input. L
 
 from __future__ import annotations
 
-PACK_VERSION = 1
-"""Raise it if a pack of the same layer would have different bytes."""
+PACK_VERSION = 2
+"""Raise it if a pack of the same layer would have different data or a different index."""
 
 TREE_VERSION = 1
 """Raise it if the same layers would give a different tree."""

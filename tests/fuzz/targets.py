@@ -35,10 +35,11 @@ from sifmake.errors import SifmakeError
 from sifmake.flatten.flattened import flatten
 from sifmake.flatten.tree import Tree
 from sifmake.layers.blocks import Workers
-from sifmake.layers.codec import make_codec
+from sifmake.layers.codec import make_codec, zstd_module
 from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.pack_audit import check_pack
 from sifmake.layers.pack_format import FOOTER
+from sifmake.layers.pack_proof import prove_pack
 from sifmake.layers.pack_reader import open_pack
 from sifmake.layers.pack_writer import write_passing
 from sifmake.limits import DEFAULT_LIMITS
@@ -154,6 +155,8 @@ def read_layer(data: bytes) -> None:
     with ExitStack() as stack:
         packs = [stack.enter_context(open_pack(path)) for _ in range(2)]
         flatten(packs, 0)
+        if packs[0].has_residue:
+            prove_pack(packs[0], DEFAULT_LIMITS)
 
 
 def repair_tar(data: bytes) -> bytes:
@@ -173,6 +176,8 @@ def read_pack(data: bytes) -> None:
         with tolerant():
             check_pack(pack, DEFAULT_LIMITS)
         with tolerant():
+            prove_pack(pack, DEFAULT_LIMITS)
+        with tolerant():
             flatten([pack, pack], 0)
         for content in pack.contents[:50]:
             with tolerant():
@@ -182,33 +187,35 @@ def read_pack(data: bytes) -> None:
 def repair_pack(data: bytes) -> bytes:
     """Make footer, sizes and checksums of a pack fit, as far as the sizes leave something."""
     body, footer = data[: -FOOTER.size], data[-FOOTER.size :]
-    magic, version, _, _, entries, contents, fragments, meta, _, _ = FOOTER.unpack(footer)
-    sizes = [entries, contents, fragments, meta]
-    index = sum(sizes)
-    if index > len(body):
+    magic, version, _, _, *sizes, _, _, _ = FOOTER.unpack(footer)
+    parts = sum(sizes)
+    if parts > len(body):
         return data
-    at = len(body) - index
-    fields = (magic, version, crc32(body[:at]), at, *sizes, crc32(body[at:]), 0)
+    at, end = len(body) - parts, len(body) - sizes[-1]
+    fields = (magic, version, crc32(body[:at]), at, *sizes, crc32(body[at:end]), crc32(body[end:]), 0)
     packed = FOOTER.pack(*fields)[:-4]
     return body + packed + struct.pack("<I", crc32(packed))
 
 
 def change_pack(data: bytes, choose: random.Random) -> bytes:
-    """Change a value in one part of a pack's index."""
+    """Change a value in one part of a pack's index, or the records of its residue."""
     footer = FOOTER.unpack(data[-FOOTER.size :])
-    sizes = list(footer[4:8])
+    sizes = list(footer[4:9])
     at = len(data) - FOOTER.size - sum(sizes)
     parts = []
     for size in sizes:
         parts.append(data[at : at + size])
         at += size
-    number = choose.choice((0, 0, 1, 1, 2, 3))
+    number = choose.choice((0, 0, 1, 1, 2, 3, 4, 4))
     if number == 2:
         parts[2] = mutate(parts[2], parts[2], (), choose)
+    elif number == 4:
+        records = zstd_module().decompress(parts[4])
+        parts[4] = zstd_module().compress(mutate(records, records, (b"\1", b"\0\0\1", b"\3\0"), choose))
     else:
         parts[number] = msgspec.msgpack.encode(mutate_value(msgspec.msgpack.decode(parts[number]), choose))
     body = data[: footer[3]] + b"".join(parts)
-    fields = (*footer[:2], 0, footer[3], *map(len, parts), *footer[8:])
+    fields = (*footer[:2], 0, footer[3], *map(len, parts), *footer[9:])
     return repair_pack(body + FOOTER.pack(*fields))
 
 
@@ -409,6 +416,7 @@ TARGETS = {
             read_pack,
             repair_pack,
             (b"\x90", b"\xc4\0", b"\xdd\xff\xff\xff\xff", b"\xcf"),
+            change_pack,
         ),
         Target("squashfs", seeds.squashfs_files, read_squashfs, tokens=SQUASHFS),
         Target("json", seeds.documents, read_documents, tokens=JSON + KEYS, change=change_json),

@@ -14,7 +14,7 @@ from sifmake.layers.pack_format import FRAGMENT, pack_key
 from sifmake.layers.pack_reader import open_pack
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from support.layers import diff_id_of, file, folder, hardlink, make_pack, symlink, tar
-from support.packs import parts_of, tamper, write_parts
+from support.packs import PARTS, parts_of, tamper, write_parts
 
 NOISE = random.Random(7).randbytes(3 * BLOCK_SIZE + 50)
 RAW = tar(
@@ -254,5 +254,5 @@ def test_random_bytes_in_an_index_are_damage_or_nothing(path):
 def split(path):
     """Return the parts of a pack as bytes."""
     with open_pack(path, KEY) as pack:
-        index = {name: pack._raw(name) for name in pack._index}
-        return {"data": pack.read(0, pack.footer.data_size), **index}
+        index = {name: pack.raw_part(name) for name in PARTS[:-1]}
+        return {"data": pack.read(0, pack.footer.data_size), **index, "residue": b"".join(pack.residue())}

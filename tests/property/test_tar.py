@@ -2,12 +2,18 @@
 
 import hashlib
 import tarfile
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sifmake.errors import LayerError
+from sifmake.layers.pack_proof import prove_pack
+from sifmake.layers.rebuild import tar_of
+from sifmake.limits import DEFAULT_LIMITS
+from support.layers import make_pack
 from support.tars import END, by_go, by_tarfile, chunked, needs_go, ours, read
 
 TYPES = [tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE]
@@ -119,3 +125,27 @@ def test_bytes_that_are_no_tar(raw):
     seen, message = ours(raw)
     assert not seen
     assert bool(message) == bool(raw and not (raw.startswith(END) or raw == bytes(512)))
+
+
+def _packs_itself(raw):
+    """Pack a stream if it can be packed; then the pack must prove itself and give the stream back."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            pack = make_pack(Path(folder) / "p", raw)
+        except LayerError:
+            return
+        with pack:
+            prove_pack(pack, DEFAULT_LIMITS)
+            assert b"".join(tar_of(pack, DEFAULT_LIMITS)) == raw
+
+
+@settings(max_examples=50, deadline=None)
+@given(streams(), st.binary(max_size=700))
+def test_packs_give_back_what_tarfile_writes(made, junk):
+    _packs_itself(made[1] + junk)
+
+
+@settings(max_examples=100, deadline=None)
+@given(damaged())
+def test_packs_give_back_damaged_streams_that_can_be_read(raw):
+    _packs_itself(raw)

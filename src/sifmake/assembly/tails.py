@@ -94,7 +94,7 @@ class LiveTails:
 
     def key_prefix(self, codec: Codec) -> str:
         """Return the common prefix of the names of all patches of this pack."""
-        return f"{pack_key(self.pack.meta.diff_id, codec)}-{PATCH_VERSION}."
+        return f"{pack_key(self.pack.meta.diff_id, codec, self.pack.footer.version)}-{PATCH_VERSION}."
 
 
 def group_tails(pack: Pack, layer: int, half_dead: Sequence[HalfDead]) -> LiveTails:

@@ -48,7 +48,7 @@ def _checked_key(pack: Pack, limits: Limits) -> str:
 
     with pack:
         check_whole(pack, limits)
-        return pack.meta.key
+        return pack.key
 
 
 def why_damaged(store: Store, item: Item) -> str:

@@ -114,13 +114,13 @@ class _Maker:
     def find_or_make(self, layer: Layer) -> Pack:
         key = pack_key(layer.diff_id, self.codec)
         stored = PackFinder(self.store, self.codec, self.workers, self.progress)
-        found = stored.open(key)
+        found = stored.find_encoded(layer.diff_id)
         if found is None:
             with self.store.lock(key):
                 # Another process may have made it while we waited for the lock.
-                found = stored.open(key)
+                found = stored.find_encoded(layer.diff_id)
                 if found is None:
-                    return stored.repack(layer.diff_id, key) or self._make(layer, key)
+                    return stored.repack(layer.diff_id) or self._make(layer, key)
         label = short(layer.descriptor.digest)
         self.progress.task(label, layer.descriptor.size).finish("in store")
         return found

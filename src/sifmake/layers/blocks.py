@@ -108,6 +108,7 @@ class BlockWriter:
         self.fragments: list[tuple[int, int, int]] = []
         self.position = 0
         self.crc = 0
+        self._crc_before = 0
         self._file = file
         self._compress = codec.compress
         self._workers = workers
@@ -141,7 +142,7 @@ class BlockWriter:
         content.sha256 = digest.digest()
         known = self._seen.get(content.sha256)
         if known is not None:
-            # Its blocks are already in the pack and stay there as dead data; no image copies them.
+            self._take_back(content)
             return known
         if rest:
             content.fragment, content.offset = self.add_tail(rest)
@@ -171,6 +172,14 @@ class BlockWriter:
         while self._pending:
             self._write_next()
         self._syncing.wait()
+
+    def _take_back(self, content: Content) -> None:
+        """Remove the blocks of a file whose content is in the pack already; no others come after them."""
+        self._words.pop(id(content), None)  # those that are still pending will not be written
+        if content.start >= 0:
+            self.position, self.crc = content.start, self._crc_before
+            self._file.seek(self.position)
+            self._file.truncate()
 
     def _register(self, content: Content) -> int:
         index = len(self.contents)
@@ -214,8 +223,10 @@ class BlockWriter:
         for (content, block), (word, data) in zip(batch, future.result(), strict=True):
             if content is None:
                 self.fragments.append((self.position, word, len(memoryview(block))))
-            else:
+            elif id(content) in self._words:
                 self._note_block(content, word, len(data))
+            else:
+                continue  # taken back
             self._file.write(data)
             self.crc = crc32(data, self.crc)
             self.position += len(data)
@@ -227,7 +238,7 @@ class BlockWriter:
         words = self._words[id(content)]
         words += _WORD.pack(word)
         if content.start < 0:
-            content.start = self.position
+            content.start, self._crc_before = self.position, self.crc
         content.stored += stored
         if not word:
             content.sparse += BLOCK_SIZE

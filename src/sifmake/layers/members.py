@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sifmake.errors import LayerError
 from sifmake.layers.array_part import ArrayPart
@@ -12,9 +12,8 @@ from sifmake.layers.pack_format import MOST_WARNINGS
 from sifmake.layers.tar_paths import marker, normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from sifmake.layers.blocks import BlockWriter
     from sifmake.layers.image_budget import ImageBudget
     from sifmake.layers.tar import Member, TarReader
     from sifmake.limits import Limits
@@ -24,13 +23,23 @@ _MACHINES_OWN = frozenset((b"security.selinux", b"system.nfs4_acl"))
 """Extended attributes that have no meaning on another machine."""
 
 
+class ContentSink(Protocol):
+    """Takes the contents of files, each distinct one once."""
+
+    def add_small(self, data: bytes) -> int:
+        """Take the whole content of a file of 1 byte to less than a block; return its content's number."""
+
+    def add_large(self, size: int, pieces: Iterable[memoryview]) -> int:
+        """Take the content of a file of at least one block; return its content's number."""
+
+
 def most_bytes(size: int, limits: Limits) -> int:
     """Return the most bytes that the files of a layer may have: holes of sparse files take time, but no bytes."""
     return min(limits.layer_bytes, max(limits.inflate_ratio_from, limits.inflate_ratio * size))
 
 
 def store_members(
-    tar: TarReader, blocks: BlockWriter, most_bytes: int, budget: ImageBudget
+    tar: TarReader, blocks: ContentSink, most_bytes: int, budget: ImageBudget
 ) -> tuple[ArrayPart, list[str]]:
     """Store all members' contents; return their encoded entries, and warnings.
 
@@ -42,7 +51,7 @@ def store_members(
     return entries, _shorten(odd)
 
 
-def _entries_of(tar: TarReader, blocks: BlockWriter, most_bytes: int, odd: list[str]) -> Iterator[Entry]:
+def _entries_of(tar: TarReader, blocks: ContentSink, most_bytes: int, odd: list[str]) -> Iterator[Entry]:
     total = 0
     for member in tar:
         path = normalise(member.name)
@@ -59,6 +68,7 @@ def _entries_of(tar: TarReader, blocks: BlockWriter, most_bytes: int, odd: list[
             if size:
                 small = size < BLOCK_SIZE
                 entry.content = blocks.add_small(tar.take_all()) if small else blocks.add_large(size, tar.data())
+                tar.refer(entry.content)
         elif kind != DIR:
             _point(entry, member)
         if member.xattrs:

@@ -65,7 +65,7 @@ def check_index(pack: Pack, limits: Limits) -> None:
         _check_entries(pack.stored_entries(), limits)
         large = contents.large.values()
         for content in large:
-            _check_words(content)
+            check_words(content)
         blocks = [(content.start, content.start + content.stored) for content in large if content.stored]
         blocks += [(start, start + stored_size(word)) for start, word, _ in fragments]
         _check_disjoint(sorted(blocks), "blocks")
@@ -97,8 +97,12 @@ def _is_path(path: bytes) -> bool:
     return b"\0" not in path and normalise(path) == path
 
 
-def _check_words(content: Content) -> None:
-    """Check the block words of a content against its size."""
+def check_words(content: Content) -> None:
+    """Check the block words of a content against its size.
+
+    Raises:
+        PackDamagedError: They do not match it.
+    """
     stored = zeros = 0
     for word in memoryview(content.blocks).cast("I"):
         if word and not is_block_word(word):

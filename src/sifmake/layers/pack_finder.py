@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
-from sifmake.layers.pack_format import pack_key, pack_key_prefix
+from sifmake.layers.pack_format import FIRST_VERSION, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack
 
 if TYPE_CHECKING:
@@ -36,8 +36,11 @@ class PackFinder:
 
     def find(self, diff_id: str) -> Pack | None:
         """Return the pack of a layer, made from one with another codec if necessary; None if there is neither."""
-        key = pack_key(diff_id, self._codec)
-        return self.open(key) or self.repack(diff_id, key)
+        return self.find_encoded(diff_id) or self.repack(diff_id)
+
+    def find_encoded(self, diff_id: str) -> Pack | None:
+        """Return the pack of a layer with the wanted codec, of the present or an earlier format; None if none."""
+        return self.open(pack_key(diff_id, self._codec)) or self.open(pack_key(diff_id, self._codec, FIRST_VERSION))
 
     def open(self, key: str) -> Pack | None:
         """Return the pack with a key, or None; a damaged pack is removed from the store."""
@@ -51,8 +54,9 @@ class PackFinder:
             self._store.packs.drop(key)
             return None
 
-    def repack(self, diff_id: str, key: str) -> Pack | None:
+    def repack(self, diff_id: str) -> Pack | None:
         """Make the pack of a layer from one of another codec or encoder, so that nothing has to be downloaded."""
+        key = pack_key(diff_id, self._codec)
         for other in self._store.packs.keys(pack_key_prefix(diff_id)):
             old = self.open(other) if other != key else None
             if old is None:

@@ -1,10 +1,13 @@
-"""The file format of layer packs: data blocks, an index, a footer with checksums.
+"""The file format of layer packs: data blocks, an index, the residue of the tar stream, a footer with checksums.
 
 ::
 
     data      blocks of files and fragment blocks, in tar order, no gaps
     index     entries, contents (msgpack); fragments (struct array); meta (msgpack)
+    residue   what else the layer's tar stream holds (:mod:`~sifmake.layers.residue`); may be missing
     footer    sizes of the parts and checksums, fixed length, at the end of the file
+
+Packs of format 1, which sifmake 0.2 wrote, have no residue and a shorter footer; they are still read.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ from sifmake.formats import PACK_VERSION
 from sifmake.layers.codec import BLOCK_SIZE, Codec, Compression
 
 _MAGIC = b"SIFMPACK"
-FOOTER = struct.Struct("<8sIIQQQQQII")
+FOOTER = struct.Struct("<8sIIQQQQQQIII")
+FIRST_FOOTER = struct.Struct("<8sIIQQQQQII")
+"""The footer of format 1."""
+FIRST_VERSION = 1
 FRAGMENT = struct.Struct("<QII")
 
 LARGEST_INDEX = 1 << 30
@@ -50,10 +56,9 @@ class Meta(msgspec.Struct):
     block_size: int
     warnings: Annotated[list[str], msgspec.Meta(max_length=MOST_WARNINGS + 1)]
 
-    @property
-    def key(self) -> str:
-        """The key of this pack according to its own meta part; see :func:`pack_key`."""
-        return _key(self.diff_id, f"{self.codec}{self.level}", self.block_size, self.fingerprint)
+    def key(self, version: int) -> str:
+        """Return the key of a pack of this format according to its own meta part; see :func:`pack_key`."""
+        return _key(self.diff_id, f"{self.codec}{self.level}", self.block_size, version, self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,9 @@ class Footer:
         contents_size: Bytes of the contents.
         fragments_size: Bytes of the fragments.
         meta_size: Bytes of the meta.
+        residue_size: Bytes of the residue; 0 if the pack has none.
+        residue_crc: CRC-32 of the residue.
+        version: Format number of the pack.
     """
 
     data_crc: int
@@ -77,36 +85,56 @@ class Footer:
     contents_size: int
     fragments_size: int
     meta_size: int
+    residue_size: int = 0
+    residue_crc: int = 0
+    version: int = PACK_VERSION
 
     @property
     def index_size(self) -> int:
         """Bytes of the index."""
         return self.entries_size + self.contents_size + self.fragments_size + self.meta_size
 
+    @property
+    def file_size(self) -> int:
+        """Bytes of the complete pack."""
+        footer = FIRST_FOOTER if self.version == FIRST_VERSION else FOOTER
+        return self.data_size + self.index_size + self.residue_size + footer.size
+
     def encode(self) -> bytes:
-        """Return the footer's bytes; the last four are a CRC-32 of the rest."""
+        """Return the footer's bytes in the present format; the last four are a CRC-32 of the rest."""
         sizes = (self.data_size, self.entries_size, self.contents_size, self.fragments_size, self.meta_size)
-        body = FOOTER.pack(_MAGIC, PACK_VERSION, self.data_crc, *sizes, self.index_crc, 0)[:-4]
+        checksums = (self.index_crc, self.residue_crc, 0)
+        body = FOOTER.pack(_MAGIC, PACK_VERSION, self.data_crc, *sizes, self.residue_size, *checksums)[:-4]
         return body + struct.pack("<I", crc32(body))
 
     @classmethod
     def decode(cls, raw: bytes) -> Footer | None:
-        """Return the footer, or None if these bytes are not a footer of this version."""
-        if len(raw) != FOOTER.size or struct.unpack("<I", raw[-4:])[0] != crc32(raw[:-4]):
-            return None
-        magic, version, data_crc, data, entries, contents, fragments, meta, index_crc, _ = FOOTER.unpack(raw)
-        if magic != _MAGIC or version != PACK_VERSION:
-            return None
-        return cls(data_crc, index_crc, data, entries, contents, fragments, meta)
+        """Return the footer at the end of these bytes, or None if there is no footer of a known format."""
+        if fields := _fields(raw, FOOTER, PACK_VERSION):
+            data_crc, data, entries, contents, fragments, meta, residue, index_crc, residue_crc, _ = fields
+            return cls(data_crc, index_crc, data, entries, contents, fragments, meta, residue, residue_crc)
+        if fields := _fields(raw, FIRST_FOOTER, FIRST_VERSION):
+            data_crc, data, entries, contents, fragments, meta, index_crc, _ = fields
+            return cls(data_crc, index_crc, data, entries, contents, fragments, meta, version=FIRST_VERSION)
+        return None
 
 
-def pack_key(diff_id: str, codec: Codec) -> str:
-    """Return the name of a layer's pack in the store: everything that decides its bytes."""
-    return _key(diff_id, f"{codec.name}{codec.level}", BLOCK_SIZE, codec.fingerprint)
+def _fields(raw: bytes, footer: struct.Struct, version: int) -> tuple[int, ...]:
+    """Return the fields behind the format number; none if this is not such a footer."""
+    end = raw[-footer.size :]
+    if len(end) < footer.size or struct.unpack("<I", end[-4:])[0] != crc32(end[:-4]):
+        return ()
+    magic, found, *fields = footer.unpack(end)
+    return tuple(fields) if (magic, found) == (_MAGIC, version) else ()
 
 
-def _key(diff_id: str, codec: str, block_size: int, fingerprint: str) -> str:
-    return f"{pack_key_prefix(diff_id)}{codec}-{block_size >> 10}k-v{PACK_VERSION}-{fingerprint}"
+def pack_key(diff_id: str, codec: Codec, version: int = PACK_VERSION) -> str:
+    """Return the name of a layer's pack in the store: everything that decides its data and its index."""
+    return _key(diff_id, f"{codec.name}{codec.level}", BLOCK_SIZE, version, codec.fingerprint)
+
+
+def _key(diff_id: str, codec: str, block_size: int, version: int, fingerprint: str) -> str:
+    return f"{pack_key_prefix(diff_id)}{codec}-{block_size >> 10}k-v{version}-{fingerprint}"
 
 
 def pack_key_prefix(diff_id: str) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _READ_SIZE = 1 << 20
+_RESIDUE_PIECE = 64 << 10
 
 
 class _Part(NamedTuple):
@@ -81,14 +82,19 @@ class Pack:
     @cached_property
     def fragments(self) -> list[tuple[int, int, int]]:
         """Start, squashfs block word and uncompressed size of each fragment block."""
-        fragments = list(FRAGMENT.iter_unpack(self._raw("fragments")))
+        fragments = list(FRAGMENT.iter_unpack(self.raw_part("fragments")))
         self._checked(check_fragments, fragments, self.footer.data_size)
         return fragments
 
     def _decoded(self, part: str, kind: Any) -> Any:
-        return decode(self._raw(part), kind, "index of the layer pack", str(self.path))
+        return decode(self.raw_part(part), kind, "index of the layer pack", str(self.path))
 
-    def _raw(self, name: str) -> bytes:
+    def raw_part(self, name: str) -> bytes:
+        """Return the bytes of ``entries``, ``contents``, ``fragments`` or ``meta``, as they are in the file.
+
+        Raises:
+            PackDamagedError: They changed since the pack was opened.
+        """
         return _read_part(self.path, self.fd, self._index[name])
 
     def _checked(self, check: Callable[..., None], *parts: object) -> None:
@@ -98,12 +104,39 @@ class Pack:
             raise error.within(str(self.path)) from None
 
     @property
+    def key(self) -> str:
+        """The key that the pack says it belongs to; see :func:`~sifmake.layers.pack_format.pack_key`."""
+        return self.meta.key(self.footer.version)
+
+    @property
+    def has_residue(self) -> bool:
+        """Whether the layer's tar stream can be rebuilt from the pack."""
+        return self.footer.residue_size > 0
+
+    def residue(self) -> Iterator[bytes]:
+        """Yield the compressed residue in pieces.
+
+        Raises:
+            PackDamagedError: Its checksum is wrong; this comes after the last piece.
+        """
+        footer = self.footer
+        at = footer.data_size + footer.index_size
+        end, crc = at + footer.residue_size, 0
+        while at < end:
+            piece = self.read(at, min(_RESIDUE_PIECE, end - at))
+            crc = crc32(piece, crc)
+            at += len(piece)
+            yield piece
+        if crc != footer.residue_crc:
+            raise PackDamagedError("residue of the layer pack is damaged", where=str(self.path))
+
+    @property
     def codec(self) -> Codec:
         """The codec of the pack's blocks."""
         return Codec(self.meta.codec, self.meta.level)
 
     def read(self, start: int, size: int) -> bytes:
-        """Return bytes of the data region.
+        """Return bytes of the file.
 
         Raises:
             PackDamagedError: The file is too short.
@@ -175,7 +208,7 @@ def open_pack(path: Path, key: str | None = None) -> Pack:
             caller compares :attr:`Meta.key` itself.
 
     Raises:
-        PackDamagedError: The file is not a complete pack of this version, or is the pack of another layer.
+        PackDamagedError: The file is not a complete pack of a known format, or is the pack of another layer.
         OSError: It cannot be read.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -200,15 +233,16 @@ def load_pack(path: Path, fd: int, key: str | None) -> Pack:
 def _demand_key(pack: Pack, key: str | None) -> None:
     """Refuse the pack of another layer, codec, level or encoder, whatever name it has."""
     meta = pack.meta
-    if not is_digest(meta.diff_id) or meta.block_size != BLOCK_SIZE or key not in (None, meta.key):
+    if not is_digest(meta.diff_id) or meta.block_size != BLOCK_SIZE or key not in (None, pack.key):
         raise PackDamagedError("this is the pack of another layer", where=str(pack.path))
 
 
 def _load(path: Path, fd: int) -> Pack:
     status = os.fstat(fd)
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    footer = Footer.decode(read_at(fd, FOOTER.size, size - FOOTER.size)) if size >= FOOTER.size else None
-    if footer is None or footer.data_size + footer.index_size + FOOTER.size != size:
+    end = min(size, FOOTER.size)
+    footer = Footer.decode(read_at(fd, end, size - end)) if end else None
+    if footer is None or footer.file_size != size:
         raise PackDamagedError("not a complete layer pack", where=str(path))
     if footer.index_size > LARGEST_INDEX:
         raise PackDamagedError(f"layer pack with an index of more than {LARGEST_INDEX} bytes", where=str(path))

@@ -16,6 +16,7 @@ from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.inflate import HEAD_BYTES, inflate
 from sifmake.layers.members import most_bytes, store_members
 from sifmake.layers.pack_format import FRAGMENT, Footer, Meta
+from sifmake.layers.residue import ResidueWriter
 from sifmake.layers.tar import TarReader
 from sifmake.sources.base import LayerFacts
 from sifmake.sources.compression import begins_compressed
@@ -61,9 +62,10 @@ def write_pack(
     blocks = BlockWriter(file, codec, workers)
     size = layer.descriptor.size
     budget = budget or ImageBudget(limits, size)
+    residue = ResidueWriter()
     try:
         plain, chunks = _tallied(blob, layer, limits)
-        tar = TarReader(budget.inflating(chunks), limits)
+        tar = TarReader(budget.inflating(chunks), limits, residue)
         entries, warnings = store_members(tar, blocks, most_bytes(size, limits), budget)
     except LayerError:
         # A wrong blob is the better explanation for garbage in it, so it is reported first.
@@ -73,7 +75,7 @@ def write_pack(
     check_digest(plain, layer.diff_id, "uncompressed layer")
     blocks.finish()
     meta = Meta(layer.diff_id, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
-    write_index(file, blocks, entries.pieces(), meta)
+    write_index(file, blocks, entries.pieces(), meta, [residue.finish(plain.size)])
 
 
 def _tallied(blob: CheckedBlob, layer: Layer, limits: Limits) -> tuple[Tally, Iterator[bytes]]:
@@ -118,31 +120,48 @@ def write_passing(
 
     blocks = BlockWriter(file, codec, workers)
     budget.follow(candidate.consumed)
-    tar = TarReader(budget.inflating(map(plain.add, inflate(read, limits))), limits)
+    residue = ResidueWriter()
+    tar = TarReader(budget.inflating(map(plain.add, inflate(read, limits))), limits, residue)
     entries, warnings = store_members(tar, blocks, most_bytes(candidate.size, limits), budget)
     blocks.finish()
     meta = Meta(plain.digest, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
-    write_index(file, blocks, entries.pieces(), meta)
+    write_index(file, blocks, entries.pieces(), meta, [residue.finish(plain.size)])
     outer = blob if compressed else plain
     return LayerFacts(outer.size, outer.digest, plain.size, plain.digest)
 
 
-def write_index(file: BinaryIO, blocks: BlockWriter, entries: Iterable[bytes | bytearray], meta: Meta) -> None:
-    """Write the index and the footer after the blocks.
+def write_index(
+    file: BinaryIO,
+    blocks: BlockWriter,
+    entries: Iterable[bytes | bytearray],
+    meta: Meta,
+    residue: Iterable[bytes],
+) -> None:
+    """Write the index, the residue and the footer after the blocks.
 
     Args:
         file: Open for writing.
         blocks: The finished blocks.
         entries: Bytes of the encoded entries.
         meta: The pack's description of itself.
+        residue: Bytes of the residue; none if the pack has none.
     """
     fragments = (FRAGMENT.pack(*fragment) for fragment in blocks.fragments)
     sizes = []
     index_crc = 0
     for pieces in (entries, encoded_array(blocks.contents), fragments, [msgspec.msgpack.encode(meta)]):
-        sizes.append(0)
-        for piece in pieces:
-            file.write(piece)
-            index_crc = crc32(piece, index_crc)
-            sizes[-1] += len(piece)
-    file.write(Footer(blocks.crc, index_crc, blocks.position, *sizes).encode())
+        size, index_crc = _write_part(file, pieces, index_crc)
+        sizes.append(size)
+    size, crc = _write_part(file, residue, 0)
+    footer = Footer(blocks.crc, index_crc, blocks.position, *sizes, residue_size=size, residue_crc=crc)
+    file.write(footer.encode())
+
+
+def _write_part(file: BinaryIO, pieces: Iterable[bytes | bytearray], crc: int) -> tuple[int, int]:
+    """Write bytes and return their number, and the CRC-32 continued with them."""
+    size = 0
+    for piece in pieces:
+        file.write(piece)
+        crc = crc32(piece, crc)
+        size += len(piece)
+    return size, crc

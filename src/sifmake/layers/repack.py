@@ -45,7 +45,7 @@ def repack(file: BinaryIO, pack: Pack, codec: Codec, workers: Workers, task: Tas
     blocks.finish()
     old = pack.meta
     meta = Meta(old.diff_id, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, old.warnings)
-    write_index(file, blocks, encoded_array(pack.stored_entries()), meta)
+    write_index(file, blocks, encoded_array(pack.stored_entries()), meta, pack.residue())
 
 
 def _copy_content(contents: ContentReader, content: Content, blocks: BlockWriter) -> int:

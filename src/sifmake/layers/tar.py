@@ -13,7 +13,7 @@ import msgspec
 from sifmake.errors import LayerError
 from sifmake.layers import pax
 from sifmake.layers.pax import printable
-from sifmake.layers.sparse import SparseMap, check_map, expand, old_gnu_map, pax_map
+from sifmake.layers.sparse import Region, SparseMap, check_map, expand, old_gnu_map, pax_map
 from sifmake.layers.tarblocks import BLOCK, Blocks
 from sifmake.layers.tarheader import (
     BLOCK_DEVICE,
@@ -37,8 +37,9 @@ from sifmake.layers.tarheader import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from sifmake.layers.residue import ResidueWriter
     from sifmake.limits import Limits
 
 _ZERO_BLOCK = bytes(BLOCK)
@@ -100,14 +101,17 @@ class TarReader:
         chunks: The uncompressed stream. It is read to its end, beyond the tar's end marker.
         limits: ``file_bytes``, ``layer_entries``, ``pax_bytes``, ``pax_records``, ``name_bytes``,
             ``sparse_regions`` and ``xattr_bytes`` apply.
+        residue: Receives everything of the stream that :meth:`data` and :meth:`take_all` did not return.
 
     Raises:
         LayerError: While iterating or reading data: the stream is malformed, truncated or beyond a limit. ``where``
             names the entry.
     """
 
-    def __init__(self, chunks: Iterator[bytes], limits: Limits) -> None:
-        self._blocks = Blocks(chunks)
+    def __init__(self, chunks: Iterator[bytes], limits: Limits, residue: ResidueWriter | None = None) -> None:
+        self._blocks = Blocks(chunks, residue.add_literal if residue else None)
+        self._residue = residue
+        self._regions: Sequence[Region] | None = None
         self._limits = limits
         self._left = 0
         self._padding = 0
@@ -116,6 +120,7 @@ class TarReader:
         self._inside = False
         self._count = 0
         self._records = 0
+        self._data_offset = -1
 
     def __iter__(self) -> Iterator[Member]:
         try:
@@ -132,22 +137,42 @@ class TarReader:
         It can be read once, before the next member is read. Data that are not read are skipped.
         """
         sparse, self._sparse = self._sparse, None
+        self._begin_content(sparse)
         try:
             yield from expand(sparse, self._pieces) if sparse else self._pieces(self._left)
         except LayerError as error:
             self._place(error)
             raise
+        self._blocks.end_content()
 
     def take_all(self) -> bytes:
         """Return the whole content of the current member at once, for small members."""
         if self._sparse:
             return b"".join(self.data())
         size, self._left = self._left, 0
+        self._begin_content(None)
         try:
-            return self._blocks.take(size)
+            data = self._blocks.take(size)
         except LayerError as error:
             self._place(error)
             raise
+        self._blocks.end_content()
+        return data
+
+    def refer(self, content: int) -> None:
+        """Let the residue say that what was just read is a content of the pack."""
+        if self._residue:
+            self._residue.refer(content, self._regions)
+
+    @property
+    def data_offset(self) -> int:
+        """Where in the stream the content begins that was read last; -1 if it was sparse, so that it is in pieces."""
+        return self._data_offset
+
+    def _begin_content(self, sparse: SparseMap | None) -> None:
+        self._regions = sparse.regions if sparse else None
+        self._data_offset = -1 if sparse else self._blocks.offset
+        self._blocks.begin_content()
 
     def _place(self, error: LayerError) -> None:
         if not error.where:

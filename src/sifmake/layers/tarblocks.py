@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING
 from sifmake.errors import LayerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BLOCK = 512
+_WITHHELD = -1
 
 
 class Blocks:
-    """Reads forward through chunks of any size; copies only bytes that span two chunks."""
+    """Reads forward through chunks of any size; copies only bytes that span two chunks.
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    Args:
+        chunks: The stream.
+        keep: Called with all bytes of the stream in order, except those between :meth:`begin_content` and
+            :meth:`end_content`.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], keep: Callable[[bytes], None] | None = None) -> None:
         self._chunks = chunks
+        self._keep = keep
+        self._kept = 0  # where the bytes of the chunk begin that ``keep`` does not have yet
         self._chunk = b""
         self._at = 0
         self._before = 0
@@ -82,10 +91,20 @@ class Blocks:
             for _ in self._up_to(size):
                 pass
 
+    def begin_content(self) -> None:
+        """Withhold what is read from here on from ``keep``."""
+        if self._keep and self._kept < self._at:
+            self._keep(self._chunk[self._kept : self._at])
+        self._kept = _WITHHELD
+
+    def end_content(self) -> None:
+        """Give ``keep`` what is read from here on."""
+        self._kept = self._at
+
     def drain(self) -> None:
         """Read all remaining chunks, so that checksums cover them."""
-        for chunk in self._chunks:
-            self._before += len(chunk)
+        while self._advance():
+            pass
 
     def _up_to(self, size: int) -> Iterator[memoryview]:
         while size:
@@ -98,6 +117,9 @@ class Blocks:
             yield piece
 
     def _advance(self) -> bool:
+        if self._keep and self._kept != _WITHHELD:
+            self._keep(self._chunk[self._kept :])
+            self._kept = 0
         self._before += len(self._chunk)
         self._chunk, self._at = b"", 0
         for chunk in self._chunks:
