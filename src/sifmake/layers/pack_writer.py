@@ -147,17 +147,15 @@ def write_index(
         residue: Bytes of the residue; none if the pack has none.
     """
     fragments = (FRAGMENT.pack(*fragment) for fragment in blocks.fragments)
-    sizes = []
-    index_crc = 0
-    for pieces in (entries, encoded_array(blocks.contents), fragments, [msgspec.msgpack.encode(meta)]):
-        size, index_crc = _write_part(file, pieces, index_crc)
-        sizes.append(size)
-    size, crc = _write_part(file, residue, 0)
-    footer = Footer(blocks.crc, index_crc, blocks.position, *sizes, residue_size=size, residue_crc=crc)
-    file.write(footer.encode())
+    entries_size, crc = _write_part(file, entries)
+    contents_size, crc = _write_part(file, encoded_array(blocks.contents), crc)
+    fragments_size, crc = _write_part(file, fragments, crc)
+    meta_size, crc = _write_part(file, [msgspec.msgpack.encode(meta)], crc)
+    sizes = (entries_size, contents_size, fragments_size, meta_size)
+    file.write(Footer(blocks.crc, crc, blocks.position, *sizes, *_write_part(file, residue)).encode())
 
 
-def _write_part(file: BinaryIO, pieces: Iterable[bytes | bytearray], crc: int) -> tuple[int, int]:
+def _write_part(file: BinaryIO, pieces: Iterable[bytes | bytearray], crc: int = 0) -> tuple[int, int]:
     """Write bytes and return their number, and the CRC-32 continued with them."""
     size = 0
     for piece in pieces:
