@@ -35,7 +35,7 @@ _NOTE_BYTES = 256
 
 
 def check_pack(path: Path, limits: Limits = DEFAULT_LIMITS) -> str:
-    """Check everything of a pack that can be checked without its layer, and return the key that it should have.
+    """Prove a pack, or check what can be checked if it has no residue; return the key that it should have.
 
     Raises:
         PackDamagedError: The pack is damaged.
@@ -44,10 +44,10 @@ def check_pack(path: Path, limits: Limits = DEFAULT_LIMITS) -> str:
 
 
 def _checked_key(pack: Pack, limits: Limits) -> str:
-    from sifmake.layers.pack_audit import check_pack as check_whole
+    from sifmake.layers.pack_proof import verify_pack
 
     with pack:
-        check_whole(pack, limits)
+        verify_pack(pack, limits)
         return pack.key
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from sifmake.errors import SifmakeError
     from sifmake.layers.pack_reader import Pack
+    from sifmake.limits import Limits
     from sifmake.progress import Progress
     from sifmake.store import Store
 
@@ -44,9 +45,12 @@ def drop_damaged(packs: Sequence[Pack], store: Store, error: SifmakeError | None
         store: The store that they come from.
         error: The error that occurred; data blocks are inflated only if they can have caused it.
     """
-    from sifmake.layers.pack_audit import STORED_LIMITS, check_index, check_pack
+    from sifmake.layers.pack_audit import STORED_LIMITS, check_index
+    from sifmake.layers.pack_proof import verify_pack
 
-    check = check_index if isinstance(error, FlattenError | SquashfsError) else check_pack
+    check: Callable[[Pack, Limits], object] = verify_pack
+    if isinstance(error, FlattenError | SquashfsError):
+        check = check_index
     damaged = False
     for pack in packs:
         try:

@@ -45,13 +45,22 @@ def check_pack(pack: Pack, limits: Limits) -> None:
     """
     pack.check_data()
     check_index(pack, limits)
-    most = most_bytes(pack.footer.data_size + pack.footer.index_size, limits)
+    check_total(pack, limits)
+    _check_files(pack)
+
+
+def check_total(pack: Pack, limits: Limits) -> None:
+    """Check that the files are not far larger than those that a pack of this size can hold.
+
+    Raises:
+        PackDamagedError: They are.
+    """
+    most = most_bytes(pack.footer.file_size, limits)
     if sum(pack.contents.sizes) > most:
         what = f"files of more than {most} bytes in all, far more than a layer pack of this size may hold"
         raise PackDamagedError(
             what, where=str(pack.path), hint="raise inflate-ratio or inflate-ratio-from (limits: in sifmake.yaml)"
         )
-    _check_files(pack)
 
 
 def check_index(pack: Pack, limits: Limits) -> None:

@@ -19,7 +19,7 @@ from sifmake.layers.checked_blob import Tally
 from sifmake.layers.codec import BLOCK_SIZE
 from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.members import most_bytes, store_members
-from sifmake.layers.pack_audit import check_words
+from sifmake.layers.pack_audit import check_index, check_pack, check_total, check_words
 from sifmake.layers.pack_checks import stored_size
 from sifmake.layers.rebuild import ExactContents, RebuiltTar
 from sifmake.layers.tar import TarReader
@@ -59,7 +59,23 @@ def prove_pack(pack: Pack, limits: Limits) -> None:
         raise PackDamagedError(what, where=str(pack.path)) from None
 
 
+def verify_pack(pack: Pack, limits: Limits) -> bool:
+    """Prove a pack if it has a residue, else check what can be checked without its layer; return whether it is proven.
+
+    Raises:
+        PackDamagedError: Something is wrong or beyond a limit.
+    """
+    if not pack.has_residue:
+        check_pack(pack, limits)
+        return False
+    check_index(pack, limits)  # the proof finds all of this too, but cannot say so clearly what is wrong
+    prove_pack(pack, limits)
+    return True
+
+
 def _prove(pack: Pack, limits: Limits) -> None:
+    pack.check_data()
+    check_total(pack, limits)
     size = pack.footer.file_size
     budget = ImageBudget(limits, size)
     rebuilt, tally = RebuiltTar(pack, limits), Tally(pack.meta.diff_id.partition(":")[0])
