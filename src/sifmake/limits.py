@@ -72,6 +72,7 @@ class Limits:
             arguments, bytes.
         definition_stages: Most stages in a definition file.
         definition_sections: Most sections in one stage of a definition file.
+        definition_steps: Most steps of one ``%post``; each becomes a layer.
         files_entries: Most files and folders that one ``%files`` section copies, and names that its patterns read
             (700 bytes of memory each).
         definition_labels: Most labels that one definition file, or one ``%post``, sets.
@@ -123,6 +124,7 @@ class Limits:
     definition_bytes: int = 512 * KIB
     definition_stages: int = 100
     definition_sections: int = 1_000
+    definition_steps: int = 200
     files_entries: int = 300_000
     definition_labels: int = 10_000
     recipe_bytes: int = 8 * MIB

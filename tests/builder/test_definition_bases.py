@@ -1,9 +1,11 @@
 """Bases of definition files: their apps, and those that are missing."""
 
+import os
+
 import pytest
 
 import sifmake
-from sifmake.errors import SifmakeError
+from sifmake.errors import LayerError, SifmakeError, SourceError
 from support.building import Works, needs_scripts
 from support.definition_golden import text_in
 
@@ -37,3 +39,24 @@ def test_a_base_that_is_missing_names_its_line(works, monkeypatch):
     with pytest.raises(SifmakeError) as error:
         sifmake.build(definition, works.folder / "out.sif", force=True)
     assert str(error.value).startswith(f"{definition}:3: oci:missing-layout: ")
+
+
+@pytest.mark.parametrize("path", ["fifo", "/proc/self/mem", "/dev/null", "loop"])
+def test_what_cannot_be_a_base_names_its_line(works, monkeypatch, path):
+    monkeypatch.setenv("SIFMAKE_CACHE", str(works.folder / "store"))
+    if not (works.folder / "fifo").exists():
+        os.mkfifo(works.folder / "fifo")
+        (works.folder / "loop").symlink_to("loop")
+    with pytest.raises(SourceError, match=rf"tool\.def:2: .*{path[-4:]}"):
+        works.build("%labels\n    A b\n", base="localimage", name=path)
+
+
+@pytest.mark.parametrize("source", ["a /.wh.b", "folder /x"])
+def test_files_that_a_layer_cannot_hold_are_refused(works, monkeypatch, source):
+    monkeypatch.setenv("SIFMAKE_CACHE", str(works.folder / "store"))
+    monkeypatch.chdir(works.folder)
+    (works.folder / "a").touch()
+    (works.folder / "folder").mkdir(exist_ok=True)
+    (works.folder / "folder/.wh.x").touch()
+    with pytest.raises(LayerError, match=r"a layer cannot hold a name that begins with \.wh\."):
+        works.build(f"%files\n    {source}\n")

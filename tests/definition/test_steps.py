@@ -7,6 +7,7 @@ import pytest
 from sifmake.definition.problems import Place
 from sifmake.definition.steps import post_steps
 from sifmake.errors import DefinitionError
+from sifmake.limits import Limits
 from support.definitions import stage
 
 STEP = "# sifmake: step\n"
@@ -277,3 +278,10 @@ def test_hostile_scripts_take_linear_time(unit):
     with suppress(DefinitionError):
         steps(text)
     assert time.process_time() - begin < 4
+
+
+def test_the_number_of_steps_is_limited():
+    one = stage("%post\n" + "true\n# sifmake: step\n" * 3)
+    assert len(post_steps(one, PLACE, Limits(definition_steps=3))) == 3
+    with pytest.raises(DefinitionError, match=r"x\.def:8: %post has more than 2 steps \(limit definition-steps\)"):
+        post_steps(one, PLACE, Limits(definition_steps=2))

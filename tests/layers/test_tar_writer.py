@@ -54,6 +54,12 @@ def test_the_same_entries_give_the_same_bytes():
     assert len(stream()) % 512 == 0
 
 
+@pytest.mark.parametrize("path", [b".wh.x", b"etc/.wh..wh..opq", b"a/.wh.b/c"])
+def test_names_that_would_delete_something_are_refused(path):
+    with pytest.raises(LayerError, match=r"\.wh\..*cannot hold a name that begins with \.wh\."):
+        stream([(Entry(path, FILE, 0o644, 0, 0, 0), b"")])
+
+
 def test_markers_are_those_of_the_image_specification():
     entries = [(Entry(b"d/gone", WHITEOUT, 0, 0, 0, 0), b""), (Entry(b"d", OPAQUE, 0, 0, 0, 0), b"")]
     with tarfile.open(fileobj=io.BytesIO(stream(entries))) as archive:

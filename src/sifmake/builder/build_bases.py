@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sifmake.errors import SifError, SigningError
+from sifmake.errors import SifError, SigningError, SourceError, describe_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 SCRATCH, LOCAL = "scratch", "localimage"
 BUNDLE = "bundle"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of the disk to which a layer is written; others are about the base."""
 _SIF_AGENTS = frozenset({"oras", "http", "https"})
 
 
@@ -128,10 +131,15 @@ class BaseOpener:
     def _local(self, path: Path, base: Base) -> OpenedBase:
         from sifmake.builder.local_trees import open_local_tree
 
-        if path.is_file():
-            self._check_signatures(path, base)
         builder = self._builder
-        found = open_local_tree(path, self._maker, builder.store, builder.settings.limits)
+        try:
+            if path.is_file():
+                self._check_signatures(path, base)
+            found = open_local_tree(path, self._maker, builder.store, builder.settings.limits)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            raise SourceError(describe_os_error(error)) from None
         return OpenedBase([found.pack], is_prepared=True, oci_config=found.oci_config)
 
     def _fetched(self, base: Base) -> OpenedBase:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,9 @@ def open_local_tree(path: Path, maker: LayerMaker, store: Store, limits: Limits)
     except FileNotFoundError:
         raise SourceError("there is no such file or folder", where=str(path), hint="check the path") from None
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            hint = "name a folder, a SIF file, or an archive on disk"
+            raise SourceError("this is neither a folder nor a regular file", where=str(path), hint=hint)
         return _of_file(path, fd, maker, store, limits)
     finally:
         os.close(fd)

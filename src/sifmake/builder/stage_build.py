@@ -251,7 +251,7 @@ class _StageBuild:
     def _steps(self) -> list[PostText]:
         post = self._stage.sections.get("post")
         words = script_command(post, _SCRIPT, self._place) if post else (*_SHELL, _SCRIPT)
-        steps = post_steps(self._stage, self._place)
+        steps = post_steps(self._stage, self._place, self._workshop.limits)
         texts = [_BLANK_LINES.sub("\n", step.text) for step in steps]
         return [
             PostText(text, step.lines, words, self._renewed(step.text), _words_in(texts[number:]))

@@ -17,6 +17,7 @@ from sifmake.definition.model import Lines
 from sifmake.definition.script_command import interpreter_words
 from sifmake.definition.shell_scan import ShellScan
 from sifmake.definition.shell_words import UnclearError
+from sifmake.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,18 +67,22 @@ class _Marker:
     expires: int | None
 
 
-def post_steps(stage: BuildStage, place: Place) -> tuple[PostStep, ...]:
+def post_steps(stage: BuildStage, place: Place, limits: Limits = DEFAULT_LIMITS) -> tuple[PostStep, ...]:
     """Return the steps of ``%post``, with ``%appinstall`` of all apps at the end; none if there is nothing to run.
 
     Args:
         stage: The stage with its sections.
         place: For messages.
+        limits: Bounds on the number of steps.
 
     Raises:
-        DefinitionError: A marker is in the wrong place, or something before it would be lost.
+        DefinitionError: A marker is in the wrong place, or something before it would be lost; or there are too many.
     """
     post = stage.sections.get("post")
     steps = _cut(post, place) if post else []
+    if post and len(steps) > limits.definition_steps:
+        what = f"%post has more than {limits.definition_steps} steps (limit definition-steps)"
+        raise place.error(steps[limits.definition_steps].lines.of(0), what, "join some of them")
     installs = any(app.text("appinstall") for app in stage.apps)
     if not steps and not installs:
         return ()

@@ -31,9 +31,15 @@ def tar_stream(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[byt
         entries: Each with the bytes of its content, which are used for regular files only.
 
     Raises:
-        LayerError: A file has more or fewer bytes than its entry says: it was modified while it was read.
+        LayerError: A file has more or fewer bytes than its entry says, because it was modified while it was read; or a
+            name begins with ``.wh.``, which would delete a file.
     """
     for entry, content in entries:
+        if b"/.wh." in b"/" + entry.path:
+            hint = "give the file another name"
+            raise LayerError(
+                "a layer cannot hold a name that begins with .wh.", where=ascii(entry.path)[2:-1], hint=hint
+            )
         yield from _head(entry)
         if entry.kind == FILE and entry.size:
             yield from _body(entry, content)
