@@ -1,7 +1,9 @@
 """How many threads a limit leaves room for, and what counts as memory that ran out."""
 
 import errno
+import re
 import resource
+import subprocess
 import sys
 
 import pytest
@@ -81,3 +83,24 @@ def test_an_error_inside_python_counts_where_memory_is_limited(monkeypatch, size
 def test_memory_is_lacking_when_not_even_that_can_be_looked_up(monkeypatch):
     monkeypatch.setitem(sys.modules, "sifmake.memory", None)
     assert main._lacks_memory(ValueError())
+
+
+@pytest.mark.parametrize(("words", "status"), [("version", 1), ("pull x.sif oci:x", 1), ("exec x.sif true", 255)])
+@pytest.mark.parametrize(("kind", "column"), [("AS", 0), ("DATA", 5)])
+def test_no_command_starts_in_less_memory_than_it_needs(words, status, kind, column):
+    """Python 3.11 may loop for ever if memory runs out while it imports modules, so it must not come to that."""
+    code = (
+        "import os, resource, sys; from sifmake.cli.main import main;"
+        f"used = int(open('/proc/self/statm').read().split()[{column}]) * os.sysconf('SC_PAGE_SIZE');"
+        "most = used + (int(sys.argv.pop(1)) << 20);"
+        f"resource.setrlimit(resource.RLIMIT_{kind}, (most, most)); sys.exit(main())"
+    )
+    for more, says in (
+        (7, "not enough memory: the limit is [0-9]+ MiB, and sifmake needs at least [0-9]+ MiB"),
+        (3, "not enough memory"),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-c", code, str(more), *words.split()], capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == status
+        assert re.fullmatch(f"sifmake: error: {says}; raise the limit [^\n]*\n", ran.stderr)

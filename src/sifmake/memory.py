@@ -12,6 +12,8 @@ import os
 import resource
 from pathlib import Path
 
+from sifmake.errors import NO_MEMORY
+
 _ALONE = 256 << 20
 """Bytes of address space that sifmake takes with one thread."""
 _FOR_A_THREAD = 144 << 20
@@ -62,6 +64,18 @@ def demand_room() -> None:
         mmap.mmap(-1, _ROOM).close()
     except OSError:
         raise MemoryError from None
+
+
+def describe_shortage(size: int) -> str:
+    """Return the message for a limit of this process that leaves less than ``size`` bytes."""
+    page, used = os.sysconf("SC_PAGE_SIZE"), Path("/proc/self/statm").read_bytes().split()
+    tight = []
+    for kind, at in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
+        limit, least = resource.getrlimit(kind)[0], int(used[at]) * page + size
+        if limit != resource.RLIM_INFINITY and limit < least:
+            tight.append(f"the limit is {limit >> 20} MiB, and sifmake needs at least {-(-least >> 20)} MiB")
+    what, _, hint = NO_MEMORY.partition("; ")
+    return f"{what}: {tight[0]}; {hint}" if tight else NO_MEMORY
 
 
 def _limit() -> int | None:

@@ -52,8 +52,12 @@ _RUNNING = frozenset({"run", "exec", "shell", "test"})
 """Commands that start programs in images; they avoid argparse, which would take half of their time."""
 _THREADED = frozenset({"pull", "build", "stage"})
 """Commands that take much less memory without threads."""
-_OWN_FAILURE = 255
+OWN_FAILURE = 255
 """Exit status of these commands if sifmake itself fails, as with Apptainer; other numbers come from the program."""
+_LEAST_TO_RUN, LEAST_TO_WORK = 8 << 20, 32 << 20
+"""Bytes of addresses that commands which run programs, and all others, take in addition to the interpreter's."""
+_LEAST_TO_TELL = 6 << 20
+"""Bytes of addresses that it takes to find out and tell how many are missing."""
 _UNREAD = 141
 """Exit status when the reader of standard output is gone, as a shell has it for SIGPIPE."""
 
@@ -95,12 +99,38 @@ def build_parser(chosen: str | None, *, alone: bool = False) -> argparse.Argumen
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        is_running = _chosen_command(arguments) in _RUNNING
+        demand_memory(_LEAST_TO_RUN if is_running else LEAST_TO_WORK, OWN_FAILURE if is_running else 1)
     if argv is None and arguments[:1] == ["stage"]:
         _leave(_run_single_stage(arguments))
     if argv is None and _chosen_command(arguments) == "pull":
         gc.disable()  # see parse() for the reason
         _leave(run(arguments, own=True))
     return run(arguments, own=argv is None)
+
+
+def demand_memory(size: int, status: int) -> None:
+    """End with a line and a status if the limits of memory leave less than ``size`` bytes of addresses.
+
+    If memory runs out while Python imports modules, Python 3.11 may loop for ever. So this imports nothing, and only
+    asks the system for addresses, which it gives back.
+    """
+    if _has_addresses(size):
+        return
+    if _has_addresses(_LEAST_TO_TELL):
+        from sifmake.memory import describe_shortage
+
+        raise SystemExit(_complain(describe_shortage(size), status))
+    os.write(2, f"sifmake: error: {NO_MEMORY}\n".encode())
+    raise SystemExit(status)
+
+
+def _has_addresses(size: int) -> bool:
+    try:
+        return len(bytes(size)) == size  # zeros, which take no memory until they are read
+    except MemoryError:
+        return False
 
 
 def _chosen_command(arguments: list[str]) -> str | None:
@@ -149,7 +179,7 @@ def _run_parsed(args: argparse.Namespace, *, own: bool) -> int:
             error.at_root(str(getattr(args, "root", ".")))
         message, status = _in_words(error)
         if args.command in _RUNNING and not isinstance(error, KeyboardInterrupt):
-            status = _OWN_FAILURE
+            status = OWN_FAILURE
         return _complain(_with_lost_folder(message), status)
 
 
@@ -211,7 +241,7 @@ def _parse_or_leave(arguments: list[str]) -> argparse.Namespace:
         raise SystemExit(_complain(*_in_words(error))) from None
     except SystemExit as end:
         if end.code and _chosen_command(arguments) in _RUNNING:
-            raise SystemExit(_OWN_FAILURE) from None
+            raise SystemExit(OWN_FAILURE) from None
         raise
 
 

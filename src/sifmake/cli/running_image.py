@@ -32,6 +32,9 @@ def _stored_sif(options: Options, uri: Uri, configuration: Configuration | None)
     """Return the SIF file in the store for the URI of an image; build it if it is not there."""
     from pathlib import Path
 
+    from sifmake.cli.main import LEAST_TO_WORK, OWN_FAILURE, demand_memory
+
+    demand_memory(LEAST_TO_WORK, OWN_FAILURE)
     from sifmake.builder.run_cache import ImageToRun, find_or_build
     from sifmake.cli.console import Console
     from sifmake.end_signals import interrupting
