@@ -53,6 +53,18 @@ def test_a_second_signature_is_warned_about(tmp_path, capsys):
     assert "verifiers now need the keys of all its signatures" in capsys.readouterr().err
 
 
+def test_a_key_that_is_not_encrypted_says_so_if_nobody_was_asked(tmp_path, capsys, monkeypatch):
+    (tmp_path / "pass").write_text("sesame\n")
+    assert main(["key", "newpair", "bare"]) == 0
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if "warning" in line)
+    assert "the private key is not encrypted, because there is no terminal" in said
+    assert "--passphrase-file FILE" in said
+    assert main(["key", "newpair", "given", "--passphrase-file", str(tmp_path / "pass")]) == 0
+    monkeypatch.setenv("SIFMAKE_PASSPHRASE", "sesame")
+    assert main(["key", "newpair", "set"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_passphrase_from_file_and_variable_but_not_from_nowhere(tmp_path, capsys, monkeypatch):
     (tmp_path / "pass").write_text("sesame\n")
     assert main(["key", "newpair", "work", "--passphrase-file", str(tmp_path / "pass")]) == 0
