@@ -136,6 +136,34 @@ class Builder:
         assert self.close() == 0
 
 
+def run_as(mode: str, folder: Path, *words: str, umask: int = 0o022, **environ: str) -> str:
+    """Run Python as the user of a mode, in a folder of that user; return what it printed.
+
+    Args:
+        mode: How the user becomes root in a build.
+        folder: The folder; made here, and given to the user.
+        words: Arguments of Python.
+        umask: Its umask.
+        environ: Further variables.
+    """
+    folder.mkdir(mode=0o700)
+    os.chown(folder, USERS[mode], USERS[mode])
+    system = folder.with_name(f"{folder.name}-system")
+    write_accounts(system, USERS[mode], granted=mode == "subuid")
+    places = {"SYSTEM": str(system), "FILES": "", "FOLDER": str(folder), "PREFIX": sys.base_prefix}
+    command = ["sh", "-c", 'umask $0; exec "$@"', f"{umask:o}", sys.executable, *words]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", _PRIVATE, "sh", str(USERS[mode]), *command],
+        env=environment(**places, HOME="/nonexistent", **environ),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def write_accounts(folder: Path, uid: int, *, granted: bool) -> None:
     """Write what stands in /etc for a user, as far as it is to be other than it is."""
     folder.mkdir()
