@@ -13,7 +13,7 @@ from sifmake.runtime import rootfs, supervisor
 from sifmake.runtime.caller import Caller
 from sifmake.runtime.container_paths import ContainerPaths
 from sifmake.runtime.errors import RunError
-from sifmake.runtime.image import Image, check_machine, open_image
+from sifmake.runtime.image import OpenImage, check_machine, open_image
 from sifmake.runtime.request import Request
 from support.corpus import SIF_BROKEN, SIF_FROM_PEERS, needs_corpus
 from support.runtime import environment, run
@@ -73,7 +73,7 @@ def test_missing_tools_are_named(monkeypatch, tmp_path, missing, message):
     real = rootfs.find_program
     for module in (rootfs, supervisor):
         monkeypatch.setattr(module, "find_program", lambda *names: "" if missing in names else real(*names))
-    image = Image(0, 4096, 4096, b"02")
+    image = OpenImage(0, 4096, 4096, b"02")
     request = Request("exec", "x.sif", arguments=["true"])
     with pytest.raises(RunError, match=message):
         supervisor.run_kept(request, image) if missing == "bwrap" else rootfs.unpack(image, str(tmp_path / "root"))
@@ -98,10 +98,10 @@ def test_other_files_are_refused(tmp_path):
 def test_architecture(monkeypatch, arch, good):
     monkeypatch.setattr("os.uname", lambda: struct_uname("x86_64"))
     if good:
-        check_machine("x.sif", Image(-1, 0, 0, arch))
+        check_machine("x.sif", OpenImage(-1, 0, 0, arch))
     else:
         with pytest.raises(RunError, match="s390x, this machine is x86_64"):
-            check_machine("x.sif", Image(-1, 0, 0, arch))
+            check_machine("x.sif", OpenImage(-1, 0, 0, arch))
 
 
 def struct_uname(machine):

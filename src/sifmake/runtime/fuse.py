@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 
-    from sifmake.runtime.image import Image
+    from sifmake.runtime.image import OpenImage
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
@@ -44,7 +44,7 @@ class FuseMount:
         owner: Process that has to end it.
     """
 
-    def __init__(self, program: str, image: Image, folder: str, options: str) -> None:
+    def __init__(self, program: str, image: OpenImage, folder: str, options: str) -> None:
         """Describe a mount.
 
         Args:

@@ -32,7 +32,7 @@ _EMULATORS = {b"01": "i386", b"02": "x86_64", b"03": "arm", b"04": "aarch64", b"
 _EMULATORS |= {b"11": "s390x", b"12": "riscv64", b"13": "loongarch64"}
 
 
-class Image:
+class OpenImage:
     """An open SIF file and the place of its root file system.
 
     It is opened only once: the file whose table was read is the one that is mounted, even if its path is replaced.
@@ -58,7 +58,7 @@ class Image:
         return f"/proc/self/fd/{self.fd}"
 
 
-def open_image(path: str, fd: int = -1) -> Image:
+def open_image(path: str, fd: int = -1) -> OpenImage:
     """Return a SIF file, open, with the place of its primary squashfs partition, or a sandbox.
 
     Args:
@@ -78,7 +78,7 @@ def open_image(path: str, fd: int = -1) -> Image:
 
             what = f"this folder is not a sandbox: it has no {_MARK}"
             raise RunError(what, where=path, hint=advise_folder(path))
-        return Image(fd, 0, 0, b"", os.path.realpath(path))
+        return OpenImage(fd, 0, 0, b"", os.path.realpath(path))
     try:
         table = read_table(fd)
     except SifError as error:
@@ -92,7 +92,7 @@ def open_image(path: str, fd: int = -1) -> Image:
             where=path,
             hint="use --runtime apptainer or --runtime singularity",
         )
-    return Image(fd, row[OFFSET], row[SIZE], row[EXTRA][8:10])
+    return OpenImage(fd, row[OFFSET], row[SIZE], row[EXTRA][8:10])
 
 
 def _refusal(path: str, table: Table) -> RunError:
@@ -102,7 +102,7 @@ def _refusal(path: str, table: Table) -> RunError:
     return RunError("the SIF file has no root file system", where=path)
 
 
-def check_machine(path: str, image: Image) -> None:
+def check_machine(path: str, image: OpenImage) -> None:
     """Refuse an image for another processor, unless the kernel has an emulator for it."""
     machines = _MACHINES.get(image.arch)
     here = os.uname().machine

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake.runtime.caller import Caller
     from sifmake.runtime.fuse import FuseMount
-    from sifmake.runtime.image import Image
+    from sifmake.runtime.image import OpenImage
     from sifmake.runtime.request import Request
     from sifmake.runtime.scratch import Scratch
 
@@ -32,7 +32,7 @@ class ImageMount:
         by_fuse: Whether squashfuse serves it, or will soon; that process can read while this one continues.
     """
 
-    def __init__(self, request: Request, image: Image, caller: Caller) -> None:
+    def __init__(self, request: Request, image: OpenImage, caller: Caller) -> None:
         self.request = request
         self.image = image
         self.caller = caller

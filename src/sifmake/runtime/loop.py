@@ -10,7 +10,7 @@ from sifmake.runtime import system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sifmake.runtime.image import Image
+    from sifmake.runtime.image import OpenImage
 
 _CONTROL = "/dev/loop-control"
 LOOP_CTL_GET_FREE, LOOP_CONFIGURE = 0x4C82, 0x4C0A
@@ -20,7 +20,7 @@ _ATTEMPTS = 256
 """How often to try again if another process takes the free device first."""
 
 
-def mount_loop(image: Image, folder: str) -> None:
+def mount_loop(image: OpenImage, folder: str) -> None:
     """Mount the image's partition on a folder; OSError if this user or the kernel (5.8 or newer) cannot."""
     device, name = _attach(image)
     try:
@@ -29,7 +29,7 @@ def mount_loop(image: Image, folder: str) -> None:
         os.close(device)
 
 
-def _attach(image: Image) -> tuple[int, str]:
+def _attach(image: OpenImage) -> tuple[int, str]:
     """Attach the partition to a loop device; return its descriptor and path. Closing it frees the device."""
     control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -50,7 +50,7 @@ def _attach(image: Image) -> tuple[int, str]:
     raise OSError(errno.EBUSY, "all loop devices are in use", _CONTROL)
 
 
-def _configuration(image: Image) -> bytes:
+def _configuration(image: OpenImage) -> bytes:
     """Return a ``struct loop_config`` (linux/loop.h)."""
     place = bytes(24) + _number(image.offset, 8) + _number(image.size, 8)
     flags = bytes(12) + _number(LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR, 4)

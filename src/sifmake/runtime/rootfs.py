@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sifmake.runtime.image import Image
+    from sifmake.runtime.image import OpenImage
 
 MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/var/empty", "/boot", "/home")
 """Folders that exist nearly everywhere; one that this run does not need is covered in a private mount namespace."""
@@ -68,7 +68,7 @@ _SCARCE = ("create thread", "out of memory")
 _NOT_STARTED = 127
 
 
-def unpack(image: Image, folder: str) -> None:
+def unpack(image: OpenImage, folder: str) -> None:
     """Unpack the image into a new folder, leaving out files that only root could create."""
     program = find_program("unsquashfs")
     if not program:

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 
-    from sifmake.runtime.image import Image
+    from sifmake.runtime.image import OpenImage
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
 
@@ -97,7 +97,7 @@ def detach(folder: str) -> None:
         os.close(log)
 
 
-def outside_mount(image: Image, temporary: str) -> OutsideMount | None:
+def outside_mount(image: OpenImage, temporary: str) -> OutsideMount | None:
     """Return a mount for a temporary folder; None if users cannot mount."""
     program = fuse_program()
     if not program or not find_program(*_UNMOUNTERS):

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 
-    from sifmake.runtime.image import Image
+    from sifmake.runtime.image import OpenImage
     from sifmake.runtime.request import Request
 else:
     import _signal as signal  # without the enums of the module signal, whose import costs 5 ms
@@ -46,7 +46,7 @@ class Run:
         self.ignored = ignored
 
 
-def run_kept(request: Request, image: Image) -> int:
+def run_kept(request: Request, image: OpenImage) -> int:
     """Run a program under a keeper and return its exit status.
 
     Raises:
