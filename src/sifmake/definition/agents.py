@@ -9,7 +9,7 @@ from sifmake.definition.model import Base
 from sifmake.errors import BadReferenceError
 
 if TYPE_CHECKING:
-    from sifmake.definition.header import Header
+    from sifmake.definition.header import StageHeader
     from sifmake.definition.problems import Place
 
 _AGENTS = (
@@ -48,7 +48,7 @@ _REFUSED = {
 _REFUSED["buildkit"] = _REFUSED["dockerfile"]
 
 
-def base_of(header: Header, place: Place, line: int) -> Base:
+def base_of(header: StageHeader, place: Place, line: int) -> Base:
     """Return the base of a stage.
 
     Args:
@@ -92,7 +92,7 @@ def _why_not(agent: str) -> tuple[str, str]:
     return f"unknown agent {shown!r}", f"use {', '.join(_AGENTS)}"
 
 
-def _reference(agent: str, header: Header) -> str:
+def _reference(agent: str, header: StageHeader) -> str:
     reference = header.values.get("from", "")
     if agent == "scratch":
         return ""
@@ -102,5 +102,5 @@ def _reference(agent: str, header: Header) -> str:
     return reference.removeprefix("//") if agent in {"http", "https"} else reference
 
 
-def _fingerprints(header: Header) -> tuple[str, ...]:
+def _fingerprints(header: StageHeader) -> tuple[str, ...]:
     return tuple(filter(None, map(trimmed, header.values.get("fingerprints", "").split(","))))

@@ -27,7 +27,7 @@ _OTHER_URL = re.compile(r"otherurl[0-9]+", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Header:
+class StageHeader:
     """Keys and values of a stage.
 
     Attributes:
@@ -48,13 +48,13 @@ class _Continued:
     line: int
 
 
-def parse_header(lines: Sequence[str], numbers: Lines, place: Place) -> Header:
+def parse_header(lines: Sequence[str], numbers: Lines, place: Place) -> StageHeader:
     """Return the keys of a stage's first lines; ``#`` begins a comment wherever it is.
 
     Raises:
         DefinitionError: A line has no colon or an unknown key, or the line that continues a value is missing.
     """
-    header = Header({}, {})
+    header = StageHeader({}, {})
     open_: _Continued | None = None
     for index, raw in enumerate(lines):
         line = trimmed(raw)

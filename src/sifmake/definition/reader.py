@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.definition.agents import base_of
 from sifmake.definition.file_lines import parse_files
-from sifmake.definition.header import Header, parse_header
+from sifmake.definition.header import StageHeader, parse_header
 from sifmake.definition.label_lines import parse_labels
 from sifmake.definition.model import App, BuildStage, Definition, Lines, Section
 from sifmake.definition.problems import Place
@@ -203,7 +203,7 @@ class _Raw:
     """The text of a stage, cut into sections."""
 
     piece: Piece
-    header: Header
+    header: StageHeader
     blocks: list[Block]
 
     @classmethod
