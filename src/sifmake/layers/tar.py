@@ -31,7 +31,7 @@ from sifmake.layers.tarheader import (
     PAX_LOCAL,
     REGULAR,
     SYMLINK,
-    Header,
+    TarHeader,
     parse_header,
     text,
 )
@@ -224,7 +224,7 @@ class TarReader:
             raise LayerError("a block of zeros in the middle of the tar stream")
         return b""
 
-    def _read_extended(self, header: Header, extended: _Extended) -> None:
+    def _read_extended(self, header: TarHeader, extended: _Extended) -> None:
         data = self._meta_data(header)
         if header.type == PAX_LOCAL:
             extended.records = self._parse_records(data)
@@ -233,7 +233,7 @@ class TarReader:
         else:
             extended.link = text(data)
 
-    def _pass_global(self, header: Header, extended: _Extended | None) -> None:
+    def _pass_global(self, header: TarHeader, extended: _Extended | None) -> None:
         """Check a global header and ignore it, as all engines that unpack images do."""
         if extended:  # Go would forget the content of ``extended`` too
             raise LayerError("a global extended header between an extended header and its entry")
@@ -245,7 +245,7 @@ class TarReader:
         self._records += count
         return records
 
-    def _meta_data(self, header: Header) -> bytes:
+    def _meta_data(self, header: TarHeader) -> bytes:
         if not 0 <= header.size <= self._limits.pax_bytes:
             raise LayerError(
                 f"an extended header has {header.size} bytes; {self._limits.pax_bytes} are allowed",
@@ -254,7 +254,7 @@ class TarReader:
         self._padding = -header.size % BLOCK
         return self._blocks.take(header.size)
 
-    def _member(self, header: Header, block: bytes, extended: _Extended | None) -> Member:
+    def _member(self, header: TarHeader, block: bytes, extended: _Extended | None) -> Member:
         self._count += 1
         if self._count > self._limits.layer_entries:
             raise LayerError(
@@ -287,7 +287,7 @@ class TarReader:
         _check_member(member, self._limits)
         return member
 
-    def _open_data(self, header: Header, kind: bytes, block: bytes, extended: _Extended | None) -> tuple[bytes, int]:
+    def _open_data(self, header: TarHeader, kind: bytes, block: bytes, extended: _Extended | None) -> tuple[bytes, int]:
         """Make the data section ready to be read; return the member's name and logical size."""
         stored = 0 if kind in NO_DATA else header.size
         if not 0 <= stored <= self._limits.file_bytes:
@@ -315,14 +315,14 @@ class TarReader:
         return sparse.name or header.name, sparse.size
 
 
-def _merged(header: Header, extended: _Extended) -> Header:
+def _merged(header: TarHeader, extended: _Extended) -> TarHeader:
     """Apply extended headers to a header; GNU's long names win over PAX's, as in Go."""
     records: Mapping[bytes, bytes] = extended.records
     pax.seconds(records, b"atime")
     pax.seconds(records, b"ctime")
     uid, gid = pax.integer(records, b"uid"), pax.integer(records, b"gid")
     size, mtime = pax.integer(records, b"size"), pax.seconds(records, b"mtime")
-    return Header(
+    return TarHeader(
         extended.name or records.get(b"path") or header.name,
         header.mode,
         header.uid if uid is None else uid,

@@ -27,7 +27,7 @@ _BLANK_CHECKSUM_SUM = 8 * 0x20
 _EMPTY_REST = bytes(167)
 
 
-class Header(NamedTuple):
+class TarHeader(NamedTuple):
     """The fields of a header block, not yet corrected by extended headers."""
 
     name: bytes
@@ -42,7 +42,7 @@ class Header(NamedTuple):
     minor: int
 
 
-def parse_header(block: bytes) -> Header:
+def parse_header(block: bytes) -> TarHeader:
     """Parse a block of 512 bytes that is not all zeros.
 
     Raises:
@@ -61,7 +61,7 @@ def parse_header(block: bytes) -> Header:
         if rest != _EMPTY_REST and (directory := _prefix(rest, magic)):
             name = directory + b"/" + name
     mode, uid, gid = _numbers(owner)
-    return Header(name, mode, uid, gid, number(size), number(mtime), kind, text(link), major, minor)
+    return TarHeader(name, mode, uid, gid, number(size), number(mtime), kind, text(link), major, minor)
 
 
 def is_gnu(block: bytes) -> bool:
