@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sifmake.squashfs.stored import StoredImage
 
 
-class Entry(NamedTuple):
+class DirectoryEntry(NamedTuple):
     """One name in a directory.
 
     Attributes:
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
     kind: int
 
 
-def read_entries(image: StoredImage, folder: Node) -> Iterator[Entry]:
+def read_entries(image: StoredImage, folder: Node) -> Iterator[DirectoryEntry]:
     """Yield the entries of a directory in ascending order of their names.
 
     Linux searches names by the directory's index and stops at the first greater one, so with a listing out of order, a
@@ -65,7 +65,7 @@ def read_entries(image: StoredImage, folder: Node) -> Iterator[Entry]:
                 )
             if not number:
                 index.check(*here, name)
-            yield Entry(name, start << 16 | offset, base + relative, kind)
+            yield DirectoryEntry(name, start << 16 | offset, base + relative, kind)
             last = name
     index.finish()
 
