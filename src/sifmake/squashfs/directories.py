@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sifmake.squashfs.survey import Directory
 
 
-class Listing(NamedTuple):
+class WrittenListing(NamedTuple):
     """Where a directory's listing is and how to jump into it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Listing(NamedTuple):
     jump_records: bytes
 
 
-_EMPTY = Listing(0, 0, 0, 0, b"")
+_EMPTY = WrittenListing(0, 0, 0, 0, b"")
 
 
 class DirectoryTable:
@@ -64,7 +64,7 @@ class DirectoryTable:
         self._writers = writers
         self._references = references
 
-    def write(self, directory: Directory) -> Listing:
+    def write(self, directory: Directory) -> WrittenListing:
         """Append the listing of one directory, and the inodes of its children that are not written yet.
 
         A run ends after 256 entries, where the next inode is in another metadata block or its number is too far away,
@@ -102,7 +102,7 @@ class DirectoryTable:
         pack_header(listing, head, count - 1, run_block, base)
         return self._append(listing, jumps)
 
-    def _append(self, listing: bytearray, jumps: list[tuple[int, bytes]]) -> Listing:
+    def _append(self, listing: bytearray, jumps: list[tuple[int, bytes]]) -> WrittenListing:
         stream = self.stream
         position = stream.position
         reference = stream.append(listing)
@@ -112,4 +112,4 @@ class DirectoryTable:
             DIRECTORY_INDEX.pack(offset, starts[(position + offset) // METADATA_SIZE], len(name) - 1) + name
             for offset, name in jumps
         )
-        return Listing(reference >> 16, reference & 0xFFFF, len(listing), len(jumps), records)
+        return WrittenListing(reference >> 16, reference & 0xFFFF, len(listing), len(jumps), records)

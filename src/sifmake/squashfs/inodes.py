@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sifmake.layers.entry import Inode
-    from sifmake.squashfs.directories import Listing
+    from sifmake.squashfs.directories import WrittenListing
 
 
 class Placement(NamedTuple):
@@ -54,7 +54,7 @@ class InodeTable:
     ) -> None:
         self.stream = MetadataStream(compress)
         self.xattrs = XattrTable(compress)
-        self.listings: dict[int, tuple[Listing, int]] = {}
+        self.listings: dict[int, tuple[WrittenListing, int]] = {}
         """Listings of directories whose inodes are not written yet, with the parents' numbers, by inode number."""
         self._append = self.stream.append
         self._place = place
