@@ -125,7 +125,7 @@ class RandomAccess:
         """Nothing went by."""
 
 
-class Folder(RandomAccess):
+class FolderContent(RandomAccess):
     """The files in a folder of the file system."""
 
     def __init__(self, path: Path) -> None:

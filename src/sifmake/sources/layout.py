@@ -13,7 +13,7 @@ from sifmake.oci.loading import choose_leaf
 from sifmake.oci.model import Descriptor
 from sifmake.sources.archive import ArchiveSource
 from sifmake.sources.base import Resolved
-from sifmake.sources.content import Folder, read_small
+from sifmake.sources.content import FolderContent, read_small
 from sifmake.sources.embedded import open_embedded
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def open_layout(reference: LocalReference, settings: SourceSettings) -> LayoutSo
     """
     if not reference.path.is_dir():
         raise _no_folder(reference.path)
-    return LayoutSource("oci", reference, Folder(reference.path), settings.limits)
+    return LayoutSource("oci", reference, FolderContent(reference.path), settings.limits)
 
 
 def _no_folder(path: Path) -> SourceError:
