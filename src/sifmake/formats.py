@@ -15,6 +15,15 @@ SIF_VERSION = 2
 """Raise it if the same tree would give a different SIF file."""
 
 
+_STEPS_VERSION = 1
+"""Raise it if the same definition would give other layers; see also ``STEP_FORMAT`` and ``SEMANTICS``."""
+
+
 def format_versions() -> dict[str, int]:
-    """Return the format number of each stage."""
+    """Return the format number of each stage that images with layers depend on."""
     return {"pull": PACK_VERSION, "flatten": TREE_VERSION, "sif": SIF_VERSION}
+
+
+def build_format_versions() -> dict[str, int]:
+    """Return the format number of each stage that images built from a definition depend on."""
+    return {"pull": PACK_VERSION, "steps": _STEPS_VERSION, "flatten": TREE_VERSION, "sif": SIF_VERSION}

@@ -64,7 +64,7 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 class QuietServer(ThreadingHTTPServer):
     def handle_error(self, *_):
-        """Do not report a client that is refused."""
+        """A client that is refused is no news."""
 
 
 def run(server):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import sifmake.stages
-from sifmake.formats import format_versions
+from sifmake.formats import build_format_versions
 from sifmake.project.stage_table import STAGE_NAMES
 from sifmake.stages.stage import Stage, all_stages, find_stage
 
@@ -33,7 +33,7 @@ def test_a_stage_cannot_be_changed() -> None:
 
 
 def test_every_format_is_a_stage_s() -> None:
-    assert {stage.name: stage.format for stage in all_stages() if stage.format is not None} == format_versions()
+    assert {stage.name: stage.format for stage in all_stages() if stage.format is not None} == build_format_versions()
 
 
 def test_a_stage_reads_what_earlier_ones_make() -> None:

@@ -53,7 +53,7 @@ class CountingRegistry:
         self._server.server_close()
 
     def forget(self) -> None:
-        """Start to count from zero."""
+        """Begin to count anew."""
         self.requests.clear()
         self.blob_started.clear()
 

@@ -30,7 +30,7 @@ class Folder:
 
     Attributes:
         root: The project.
-        home: Store, keys and similar files.
+        home: Store, keys and the like.
         config: Content of sifmake.yaml.
         images: ``images:`` of images.yaml.
         environ: More variables for the programs.

@@ -18,10 +18,32 @@ rule pull:
         "sifmake stage --root {params.root:q} pull {wildcards.image:q} > {log:q} 2>&1"
 
 
-rule flatten:
+# What a definition file does to its base. For a pulled image it only writes a record, in the job of the next two rules.
+rule steps:
     input:
         lock="config/locks/{image}.yaml",
         record="results/{image}/pull.json",
+        bases=lambda wildcards: project.bases_of(wildcards.image),
+    output:
+        record="results/{image}/steps.json",
+    log:
+        "logs/{image}/steps.log",
+    params:
+        root=lambda wildcards, input: project_root(input.lock),
+    group:
+        "image"
+    resources:
+        mem_mb=lambda wildcards: project.memory_of_steps(wildcards.image),
+    conda:
+        "../../envs/sifmake.yaml"
+    shell:
+        "sifmake stage --root {params.root:q} steps {wildcards.image:q} > {log:q} 2>&1"
+
+
+rule flatten:
+    input:
+        lock="config/locks/{image}.yaml",
+        record="results/{image}/steps.json",
     output:
         tree=temp("results/{image}/tree"),
         record="results/{image}/flatten.json",

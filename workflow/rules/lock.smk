@@ -3,6 +3,8 @@
 
 
 rule lock:
+    input:
+        lambda wildcards: project.missing_locks(wildcards.image),
     output:
         "config/locks/{image}.yaml",
     log:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from sifmake.builder.builder import Builder
     from sifmake.definition.model import Base
     from sifmake.layers.pack_reader import Pack
-    from sifmake.oci.model import Platform
+    from sifmake.oci.model import Image, Platform
     from sifmake.project.configuration import Configuration
     from sifmake.rootfs.settings import Settings
+    from sifmake.sources.base import Source
     from sifmake.steps.layer_maker import LayerMaker
 
 SCRATCH, LOCAL = "scratch", "localimage"
@@ -91,7 +92,7 @@ class BaseOpener:
         if base.agent == SCRATCH:
             return OpenedBase()
         if base.agent == LOCAL:
-            return self._local(Path(base.reference), base)
+            return self.open_local(Path(base.reference), base)
         if base.agent == BUNDLE:
             return self._bundle(Path(base.reference))
         if base.agent in _SIF_AGENTS:
@@ -99,25 +100,40 @@ class BaseOpener:
         return self._layers(base)
 
     def _layers(self, base: Base) -> OpenedBase:
+        from sifmake.reference import parse_uri
+
+        source = self._builder.open_source(parse_uri(base.uri), self._compression)
+        try:
+            resolved = self._builder.resolve(source, self._platform)
+            image = self._builder.load_image(source, resolved.manifest_digest)
+            return self.open_image(source, image, source.transport, source.name)
+        finally:
+            source.close()
+
+    def open_image(self, source: Source, image: Image, transport: str, name: str) -> OpenedBase:
+        """Return the layers and settings of an image.
+
+        Args:
+            source: Provides the layers that the store lacks.
+            image: Manifest and config.
+            transport: Transport of its URI.
+            name: Name that its source gives it.
+
+        Raises:
+            SifmakeError: A layer cannot be read.
+        """
         from sifmake.builder.image_build import fetch_packs
         from sifmake.builder.provenance import make_origin
         from sifmake.layers.pack_format import pack_key_prefix
-        from sifmake.reference import parse_uri
         from sifmake.rootfs.settings import read_settings
 
         builder = self._builder
-        source = builder.open_source(parse_uri(base.uri), self._compression)
-        try:
-            resolved = builder.resolve(source, self._platform)
-            image = builder.load_image(source, resolved.manifest_digest)
-            origin = make_origin(source.transport, source.name.partition("@")[0], image.digest)
-            settings = read_settings(image.config)
-            if not all(builder.store.packs.keys(pack_key_prefix(layer.diff_id)) for layer in image.layers):
-                self._before_fetching()
-            limits, progress = builder.settings.limits, builder.settings.progress
-            packs = fetch_packs(source, image, builder.store, self._compression, limits, progress)
-        finally:
-            source.close()
+        origin = make_origin(transport, name.partition("@")[0], image.digest)
+        settings = read_settings(image.config)
+        if not all(builder.store.packs.keys(pack_key_prefix(layer.diff_id)) for layer in image.layers):
+            self._before_fetching()
+        limits, progress = builder.settings.limits, builder.settings.progress
+        packs = fetch_packs(source, image, builder.store, self._compression, limits, progress)
         return OpenedBase(
             packs,
             settings,
@@ -128,7 +144,13 @@ class BaseOpener:
             oci_config=settings.document,
         )
 
-    def _local(self, path: Path, base: Base) -> OpenedBase:
+    def open_local(self, path: Path, base: Base) -> OpenedBase:
+        """Return the root file system of a SIF file, folder, archive or squashfs image.
+
+        Raises:
+            SifmakeError: It cannot be read.
+            SigningError: It is not signed by the keys that the definition names.
+        """
         from sifmake.builder.local_trees import open_local_tree
 
         builder = self._builder
@@ -144,7 +166,7 @@ class BaseOpener:
 
     def _fetched(self, base: Base) -> OpenedBase:
         with self._sif_of(base) as path:
-            return self._local(path, base)
+            return self.open_local(path, base)
 
     @contextmanager
     def _sif_of(self, base: Base) -> Iterator[Path]:

@@ -77,6 +77,8 @@ class BuildRequest:
         access: How registries are reached.
         renewed: Dates on which a lock had steps run again, by the digest of their text.
         steps_lock: The lock of what its steps gave; None for none.
+        allowed: Folders from which ``%files`` may copy, with links resolved; none for everywhere.
+        labels: Labels to add to those of the definition.
     """
 
     definition: Definition
@@ -93,3 +95,5 @@ class BuildRequest:
     access: RegistryAccess = field(default_factory=RegistryAccess)
     renewed: Mapping[str, str] = field(default_factory=dict)
     steps_lock: StepsLockUse | None = None
+    allowed: tuple[Path, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)

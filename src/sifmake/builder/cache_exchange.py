@@ -128,7 +128,7 @@ def manifests_of(words: Iterable[str], project: Path) -> list[str]:
 
 def _manifest_of(word: str, project: Path) -> str:
     from sifmake.project.lock_file import read_lock
-    from sifmake.project.locks import PrebuiltLock
+    from sifmake.project.locks import BuildLock, PrebuiltLock
 
     name, _, digest = word.rpartition("@")
     if digest.startswith(("sha256:", "sha512:")):
@@ -139,6 +139,11 @@ def _manifest_of(word: str, project: Path) -> str:
             if isinstance(lock, PrebuiltLock):
                 hint = f"copy the file itself: {lock.source.given}"
                 raise UsageError("this image is a prebuilt SIF file, which archives cannot hold", where=word, hint=hint)
+            if isinstance(lock, BuildLock):
+                hint = "name its bases (they stand in its lock), or copy the finished file"
+                raise UsageError(
+                    "this image is built here, and archives hold only images with layers", where=word, hint=hint
+                )
             return lock.manifest
     raise UsageError(
         "not a digest, a lock file or an image with a lock", where=word, hint="write sha256: and 64 hex digits"

@@ -86,7 +86,9 @@ def _build(
         ExitStack() as opened,
     ):
         workshop = _workshop(request, builder, runner, options, output)
-        built = _build_stages(workshop, opened)
+        trees: list[StageTree] = []
+        opened.callback(_close, trees)
+        built = build_stages(workshop, trees)
         workshop.post.finish()
         if request.sandbox:
             progress = builder.settings.progress
@@ -133,13 +135,26 @@ def _has_scripts(stage: BuildStage) -> bool:
     return bool({"post", "setup"} & stage.sections.keys() or stage.apps)
 
 
-def _build_stages(workshop: Workshop, opened: ExitStack) -> BuiltStage:
-    """Build all stages in the order of the file; return the last one."""
+def _close(trees: list[StageTree]) -> None:
+    for tree in trees:
+        tree.close()
+
+
+def build_stages(workshop: Workshop, trees: list[StageTree]) -> BuiltStage:
+    """Build all stages in the order of the file; return the last one.
+
+    Args:
+        workshop: Data shared by all stages.
+        trees: Gets the tree of each stage, which the caller closes, even after an error.
+
+    Raises:
+        SifmakeError: A stage cannot be built.
+    """
     done: dict[str, BuiltStage] = {}
     definition = workshop.request.definition
     for stage in definition.stages:
         tree = StageTree(0, workshop.limits, workshop.progress)
-        opened.callback(tree.close)
+        trees.append(tree)
         built = build_stage(workshop, stage, tree, done, definition.text)
         done[stage.name] = built
     return built
@@ -153,7 +168,7 @@ def _write_sif(
     with folder_beside(request.target) as folder:
         temporary = folder / request.target.name
         text = request.definition.text
-        digests = write_stage_sif(built, text, temporary, request.compression, store, progress)
+        digests = write_stage_sif(built, text, temporary, request.compression, store, progress).objects
         key = passed_key(digests, "%test", network=request.test_network)
         if _has_test(request, built) and not (request.steps.use_cache and has_passed(store, key)):
             _test(request, built, temporary, progress, output)
@@ -175,12 +190,20 @@ def _test(
     progress.info("running the test")
     where = f"{request.definition.source}:{built.stage.sections['test'].line}: %test"
     check_runnable(built.architecture, "the test", where)
-    _check_reach(built, where)
+    check_reach(built, where)
     ImageTest(image, where, output, network=request.test_network).run_script()
 
 
-def _check_reach(built: BuiltStage, where: str) -> None:
-    """Refuse a test that nobody could find: a link leads to a folder that is another one while a program runs."""
+def check_reach(built: BuiltStage, where: str) -> None:
+    """Refuse a test that nobody could find: a link leads to a folder that is another one while a program runs.
+
+    Args:
+        built: The stage that has the test.
+        where: The section, for messages.
+
+    Raises:
+        StepError: The test cannot be found.
+    """
     path = Editor(built.tree.tree, 0).directory(META).path
     if path.partition(b"/")[0] in _COVERED or path.startswith(b"var/tmp"):
         what = f"/.singularity.d of the base is a link to /{path.decode(errors='replace')}, where no test can be found"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sifmake.builder.image_build import ZSTD_WARNING
+from sifmake.builder.lock_match import BUILD_INPUTS
 from sifmake.errors import OutputPathError, TargetExistsError
 from sifmake.places import Place
 from sifmake.rootfs.gojson import clean, compact
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sifmake.assembly.image import SifContents
+    from sifmake.assembly.image import SifContents, SifSummary
     from sifmake.builder.stage_build import BuiltStage
     from sifmake.progress import Progress
     from sifmake.store import Store
@@ -27,9 +28,15 @@ _MARK = ".singularity.d"
 
 
 def write_stage_sif(
-    built: BuiltStage, text: bytes, target: Path, compression: str, store: Store, progress: Progress
-) -> dict[int, str]:
-    """Write the unsigned SIF file of a stage; return the hex SHA-256 of its objects by number.
+    built: BuiltStage,
+    text: bytes,
+    target: Path,
+    compression: str,
+    store: Store,
+    progress: Progress,
+    inputs: bytes = b"",
+) -> SifSummary:
+    """Write the unsigned SIF file of a stage; this consumes its tree.
 
     Args:
         built: The stage.
@@ -38,6 +45,7 @@ def write_stage_sif(
         compression: ``gzip`` or ``zstd``.
         store: Keeps data for the next image with the same layers.
         progress: Receives messages.
+        inputs: What it was built from, for an object of the file; empty for none.
 
     Raises:
         SifmakeError: The image does not fit into squashfs or SIF, or a pack is damaged.
@@ -48,17 +56,17 @@ def write_stage_sif(
 
     if compression == "zstd":
         progress.warning(ZSTD_WARNING)
-    contents = _contents(built, text, progress)
+    contents = _contents(built, text, inputs, progress)
     task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in built.tree.packs))
     with Workers() as workers:
         summary = write_sif(target, contents, make_codec(compression), workers, task, store)
     task.finish()
     for warning in summary.warnings:
         progress.warning(warning)
-    return summary.objects
+    return summary
 
 
-def _contents(built: BuiltStage, text: bytes, progress: Progress) -> SifContents:
+def _contents(built: BuiltStage, text: bytes, inputs: bytes, progress: Progress) -> SifContents:
     from sifmake.assembly.image import Document, SifContents
     from sifmake.sif import DataType
 
@@ -75,7 +83,7 @@ def _contents(built: BuiltStage, text: bytes, progress: Progress) -> SifContents
         before.append(Document(DataType.GENERIC_JSON, "oci-config.json", compact(built.oci_config)))
     return SifContents(
         before=before,
-        after=[],
+        after=[Document(DataType.GENERIC_JSON, BUILD_INPUTS, inputs)] if inputs else [],
         tree=tree.tree,
         files=tree.added(),
         packs=tree.packs,

@@ -14,7 +14,8 @@ from sifmake.builder.provenance import source_origin
 from sifmake.errors import SifError, SigningError
 from sifmake.json_text import parse_json
 from sifmake.project.configuration import DEVELOPMENT
-from sifmake.project.locks import PrebuiltLock
+from sifmake.project.locks import BuildLock, PrebuiltLock
+from sifmake.rootfs.report import parse_inspection
 from sifmake.sif import DataType
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from sifmake.sif import Descriptor, Sif
     from sifmake.signing import Verification
 
+BUILD_INPUTS = "sifmake-inputs.json"
+"""Name of the object with the inputs of an image that was built from a definition."""
 _TIMES = frozenset({"org.opencontainers.image.created", "org.label-schema.build-date"})
 """Labels that come from ``created`` in the image config, which the SIF file does not store elsewhere."""
 _COMPRESSIONS = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
@@ -46,6 +49,8 @@ def check_match(sif: Sif, found: Verification, lock: AnyLock, header: bytes = b"
     """
     if isinstance(lock, PrebuiltLock):
         different = list(_other_file(sif, found, lock, header))
+    elif isinstance(lock, BuildLock):
+        different = list(_other_built(sif, found, lock))
     else:
         different = list(_differences(sif, found, lock))
     if different:
@@ -54,13 +59,34 @@ def check_match(sif: Sif, found: Verification, lock: AnyLock, header: bytes = b"
 
 
 def _differences(sif: Sif, found: Verification, lock: Lock) -> Iterator[str]:
-    groups = sorted({item.linked_group or item.group_id for item in sif.objects})
-    if groups != [1]:
-        # The signed header has no UUID, so someone could combine signed groups of several files.
-        yield f"it has the object groups {', '.join(map(str, groups))}, only group 1 was expected"
+    if groups := _other_groups(sif):
+        yield groups
         return
     yield from _other_image(sif, lock)
     yield from _other_labels(sif, lock)
+    yield from _other_build(sif, found, lock)
+
+
+def _other_groups(sif: Sif) -> str:
+    groups = sorted({item.linked_group or item.group_id for item in sif.objects})
+    # The signed header has no UUID, so someone could combine signed groups of several files.
+    return "" if groups == [1] else f"it has the object groups {', '.join(map(str, groups))}, only group 1 was expected"
+
+
+def _other_built(sif: Sif, found: Verification, lock: BuildLock) -> Iterator[str]:
+    """Yield what differs from a file that was built from a definition: the file contains what it was built from."""
+    if groups := _other_groups(sif):
+        yield groups
+        return
+    if _data(sif, BUILD_INPUTS) != lock.inputs.text:
+        yield f"it was built from other inputs than {lock.digest}"
+    definition = sif.read(_only(sif, sif.find(DataType.DEFINITION), "definition"))
+    if f"sha256:{hashlib.sha256(definition).hexdigest()}" != lock.inputs.definition:
+        yield "its definition is another one"
+    labels = parse_inspection(_data(sif, "inspect-metadata.json")).get("labels", {})
+    for name, value in sorted(lock.build.labels.items()):
+        if labels.get(name) != value:
+            yield f"label {name} is {_shown(labels, name)} instead of {value[:60]!r}"
     yield from _other_build(sif, found, lock)
 
 
@@ -91,7 +117,6 @@ def _named(definition: bytes) -> str:
 
 def _other_labels(sif: Sif, lock: Lock) -> Iterator[str]:
     from sifmake.rootfs.labels import make_labels
-    from sifmake.rootfs.report import parse_inspection
 
     labels = parse_inspection(_data(sif, "inspect-metadata.json")).get("labels", {})
     wanted = make_labels(_own_labels(sif), lock.build.labels, source_origin(lock), "", _found_architecture(sif))
@@ -133,7 +158,7 @@ def _shown(labels: dict[str, str], name: str) -> str:
     return repr(labels[name][:60]) if name in labels else "missing"
 
 
-def _other_build(sif: Sif, found: Verification, lock: Lock) -> Iterator[str]:
+def _other_build(sif: Sif, found: Verification, lock: Lock | BuildLock) -> Iterator[str]:
     main = sif.primary()
     head = sif.pread(main, _COMPRESSION_PLACE + 2) if main is not None else b""
     number = int.from_bytes(head[_COMPRESSION_PLACE:], "little")

@@ -17,7 +17,7 @@ from sifmake.oci.membership import UNKNOWN_SIZE, find_candidates
 from sifmake.oci.model import Descriptor
 from sifmake.oci.platform import is_served_by, parse_platform
 from sifmake.project.lock_source import check_source, not_derived, refused
-from sifmake.project.locks import Lock, PrebuiltLock
+from sifmake.project.locks import BaseLock, Lock, PrebuiltLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,6 +172,8 @@ class LockProof(_Proof[Lock]):
         document = parse_document(data)
         if not isinstance(document, Manifest):
             raise self._not_derived()
+        if isinstance(self._lock, BaseLock):
+            return
         config, layers = document.config.digest, [(layer.digest, layer.size) for layer in document.layers]
         lock = self._lock
         if (lock.config, [(layer.digest, layer.size) for layer in lock.layers]) != (config, layers):
@@ -185,7 +187,8 @@ class LockProof(_Proof[Lock]):
         """
         self.check_manifest(image.manifest)
         lock = self._lock
-        if any(told.diff_id not in ("", layer.diff_id) for told, layer in zip(lock.layers, image.layers, strict=True)):
+        told = () if isinstance(lock, BaseLock) else zip(lock.layers, image.layers, strict=True)
+        if any(locked.diff_id not in ("", layer.diff_id) for locked, layer in told):
             raise self._refuse("has other DiffIDs than its config")
         if lock.digest == lock.manifest and not is_served_by(image.config.platform, self._platform):
             raise self._refuse(f"is for {lock.platform}, but the image is for {image.config.platform}")

@@ -43,8 +43,17 @@ def post_environment(image: Sequence[str], environ: Mapping[str, str], epoch: in
         found |= {prefix + name: value for name, value in _BOTH.items()}
     found["PATH"] = _whole_path(own.get("PATH", ""))
     found["LD_LIBRARY_PATH"] = ":".join(part for part in (own.get("LD_LIBRARY_PATH", ""), _LIBRARIES) if part)
-    found |= {name: value for name, value in environ.items() if name.lower() in _PASSED or name in _PASSED}
+    found |= passed_variables(environ)
     return found | dict(chosen_variables(environ))
+
+
+def passed_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the caller that reach ``%post`` of a project's images: proxies and TERM, in no key."""
+    return {name: value for name, value in environ.items() if _is_passed(name)}
+
+
+def _is_passed(name: str) -> bool:
+    return name.lower() in _PASSED or name in _PASSED
 
 
 def chosen_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

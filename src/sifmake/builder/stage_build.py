@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sifmake.builder.post_steps import PostText, Surroundings
 from sifmake.definition.apps import app_edits
@@ -32,12 +32,12 @@ from sifmake.steps.renewals import text_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sifmake.builder.build_bases import BaseOpener, OpenedBase
+    from sifmake.builder.build_bases import OpenedBase
     from sifmake.builder.build_request import BuildRequest
     from sifmake.builder.host_sections import HostSections
     from sifmake.builder.post_steps import PostSteps
     from sifmake.definition.copies import Copy
-    from sifmake.definition.model import BuildStage
+    from sifmake.definition.model import Base, BuildStage
     from sifmake.limits import Limits
     from sifmake.progress import Progress
     from sifmake.steps.layer_maker import LayerMaker
@@ -53,13 +53,20 @@ _MOST_WORDS = 2000
 _LATEST = (1 << 32) - 1
 
 
+class Bases(Protocol):
+    """Opens the bases of a definition."""
+
+    def open(self, base: Base) -> OpenedBase:
+        """Return the layers and settings of a base."""
+
+
 @dataclass(frozen=True)
 class Workshop:
     """Data shared by all stages of a build.
 
     Attributes:
         request: What to build.
-        bases: Opens bases.
+        bases: Opens bases: a :class:`~sifmake.builder.build_bases.BaseOpener`, or one that knows their digests.
         maker: Makes layers.
         post: Runs ``%post``.
         host: Runs ``%pre`` and ``%setup``.
@@ -69,7 +76,7 @@ class Workshop:
     """
 
     request: BuildRequest
-    bases: BaseOpener
+    bases: Bases
     maker: LayerMaker
     post: PostSteps
     host: HostSections
@@ -124,7 +131,7 @@ class _StageBuild:
         self._done = done
         self._choice = SectionChoice(self._request.force, self._request.only)
         self._place = Place(self._request.definition.source)
-        self._folder = HostFolder(self._request.folder.absolute(), allowed=())
+        self._folder = HostFolder(self._request.folder.absolute(), allowed=self._request.allowed)
 
     def run(self, text: bytes) -> BuiltStage:
         if self._choice.text(self._stage, "pre"):
@@ -143,6 +150,9 @@ class _StageBuild:
         below = Below(lambda path: self._tree.read_text(path, _TEXT_BYTES), labels, post_labels)
         limits = self._workshop.limits
         all_labels, warnings = apply_sections(editor, self._stage, text, below, about, self._choice, limits)
+        if self._request.labels:
+            all_labels = dict(sorted({**all_labels, **self._request.labels}.items()))
+            editor.write(_LABELS, indented(all_labels), 0o644, keep_mode=True)
         self._tree.keep(editor)
         self._warn(warnings)
         return BuiltStage(self._stage, self._tree, architecture, all_labels, base.oci_config)

@@ -6,22 +6,23 @@ folder; otherwise it gets the destination's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 from sifmake.definition.blanks import before_comment, trimmed
 from sifmake.definition.copies import At, Copy, CopyPlan, shown
 from sifmake.definition.globbing import expand_paths
 from sifmake.definition.host_folder import HostError
-from sifmake.definition.model import CopyLine
+from sifmake.definition.model import CopyLine, Files
 from sifmake.definition.patterns import PatternError, unescaped
+from sifmake.flatten.tree import Tree
 from sifmake.layers.entry import DIR, FILE, SYMLINK, Entry
 
 if TYPE_CHECKING:
     from sifmake.definition.host_folder import HostFile, HostFolder
-    from sifmake.definition.model import App, Files
+    from sifmake.definition.model import App, BuildStage
     from sifmake.definition.problems import Place
-    from sifmake.flatten.tree import Tree
     from sifmake.limits import Limits
 
 _KEPT = 0o775
@@ -67,6 +68,39 @@ def plan_app_copies(app: App, folder: HostFolder, tree: Tree, place: Place, limi
     for line in _app_lines(app):
         copying.copy_into_app(app, line)
     return copying.plan.finished()
+
+
+def sources_of(stage: BuildStage) -> list[CopyLine]:
+    """Return all lines of a stage that copy from the host: those of ``%files``, then those of ``%appfiles``."""
+    lines = [line for files in stage.files if not files.stage for line in files.copies]
+    apps = [line for app in stage.apps for line in _app_lines(app)]
+    return lines + [replace(line, source=_escaped(line.source)) for line in apps]
+
+
+def describe_sources(line: CopyLine, folder: HostFolder, place: Place, limits: Limits) -> str:
+    """Return the SHA-256, hexadecimal, of everything that a line copies: paths, types, masked modes and contents.
+
+    Args:
+        line: One of :func:`sources_of`.
+        folder: Where its sources are.
+        place: For messages.
+        limits: As for :func:`plan_host_copies`.
+
+    Raises:
+        DefinitionError: A source is missing or not readable.
+        SourceError: One changed while it was read.
+    """
+    destination = f"{line.destination.rstrip('/')}/" if line.destination else ""
+    files = Files("", (replace(line, destination=destination),), line.line)
+    total = hashlib.sha256()
+    for copy in plan_host_copies(files, folder, Tree(), place, limits):
+        entry, content = copy.entry, hashlib.sha256()
+        if copy.source is not None:
+            for piece in folder.read(cast("HostFile", copy.source)):
+                content.update(piece)
+        facts = (entry.kind, entry.mode, entry.size, len(entry.path))
+        total.update(f"{facts} {content.hexdigest()} ".encode() + entry.path)
+    return total.hexdigest()
 
 
 def _app_lines(app: App) -> list[CopyLine]:

@@ -12,7 +12,9 @@ from doit.exceptions import InvalidDodoFile, TaskFailed
 
 from sifmake.errors import NO_MEMORY, LockError, SifmakeError, SourceError, describe_os_error
 from sifmake.project.stage_table import STAGE_NAMES, TARGET
+from sifmake.stages.build_order import bases_or_none, with_bases
 from sifmake.stages.freshness import renew, why_stale
+from sifmake.stages.lock_check import check_lock
 from sifmake.stages.lock_refresh import CHANGED, FAILED, LockOutcome, LockRefresher, describe, summarize
 from sifmake.stages.runner import Runner
 
@@ -57,6 +59,7 @@ class DoitTasks:
                     "basename": basename,
                     "name": name,
                     "actions": [(action, [name])],
+                    "task_dep": [f"{basename}:{base}" for base in bases_or_none(self.project, name)],
                     "verbosity": 2,
                     "io": {"capture": False},
                 }
@@ -67,12 +70,13 @@ class DoitTasks:
         before = ("_lock", *STAGE_NAMES)[STAGE_NAMES.index(stage.name)]
         for name in self.project.images:
             lasting = stage.outputs[-1:] if stage.temporary else stage.outputs
+            bases = bases_or_none(self.project, name) if stage.name == "steps" else ()
             yield {
                 "basename": stage.name,
                 "name": name,
                 "actions": [(self.run_stage, [stage.name, name])],
                 "uptodate": [(self.is_current, [stage.name, name])],
-                "task_dep": [f"{before}:{name}"],
+                "task_dep": [f"{before}:{name}", *(f"publish:{base}" for base in bases)],
                 "targets": [str(self.project.path(pattern, name)) for pattern in lasting],
                 "clean": True,
                 "verbosity": 2,
@@ -126,7 +130,7 @@ class DoitTasks:
         if failure is None or self.project.modes.locked or not isinstance(error, SourceError):
             return failure
         try:
-            self.project.check_lock(self.project.image(name))
+            check_lock(self.project, name)
         except LockError:
             return failure
         self.project.progress.warning(f"{error}; building from the lock")
@@ -199,14 +203,15 @@ class DoitTasks:
             return self._check(name)
         if not self._asked and multiprocessing.parent_process() is None:
             self._asked = True
-            for _ in self._refresher.refresh_all(selected_images(self.arguments, list(self.project.images))):
+            names = selected_images(self.arguments, list(self.project.images))
+            for _ in self._refresher.refresh_all(with_bases(self.project, names)):
                 pass
         return self._refresher.refresh(name)
 
     def _check(self, name: str) -> LockOutcome:
         path = self.project.lock_path(name)
         try:
-            lock = self.project.check_lock(self.project.image(name))
+            lock = check_lock(self.project, name)
         except SifmakeError as error:
             return LockOutcome(name, FAILED, path, error=error)
         return LockOutcome(name, "unchanged", path, lock.name, lock.digest, lock.digest)

@@ -25,6 +25,7 @@ from sifmake.places import results_place, telling_places
 from sifmake.project.project import Project
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import STAGE_NAMES
+from sifmake.stages.build_order import in_order
 from sifmake.stages.lock_refresh import CHANGED, LockOutcome, LockRefresher, summarize
 from sifmake.stages.runner import open_runner
 from sifmake.threads import Threads
@@ -139,16 +140,18 @@ def _refresh(project: Project, names: list[str]) -> dict[str, LockOutcome]:
 def _build_all(
     project: Project, jobs: int, outcomes: Mapping[str, LockOutcome], published: Mapping[str, str]
 ) -> tuple[ImageState, ...]:
-    """Build all images; an interrupt ends those that are being built, and begins no other."""
+    """Build all images, those from which others are built first; an interrupt ends them, and begins no other."""
     progress = CancellableProgress(project.progress)
     building = Project(project.root, project.modes, progress)
     with Threads(jobs) as threads:
         try:
-            return tuple(
-                threads.map(
-                    lambda name: _build(building, name, outcomes.get(name), published.get(name, "")), project.images
+            states: dict[str, ImageState] = {}
+            for names in in_order(project):
+                builds = threads.map(
+                    lambda name: _build(building, name, outcomes.get(name), published.get(name, "")), names
                 )
-            )
+                states |= {state.name: state for state in builds}
+            return tuple(states[name] for name in project.images)
         except BaseException:
             progress.stop()
             threads.shutdown(wait=False, cancel_futures=True)

@@ -16,13 +16,16 @@ from sifmake.project.configuration import KEYS, find_settings, hand_on
 from sifmake.project.keys import trusted_files
 from sifmake.project.project import Modes, Project
 from sifmake.project.records import read_record
-from sifmake.project.stage_table import TARGET
+from sifmake.project.stage_table import LOCK, TARGET, record_pattern
 from sifmake.project.yaml_file import YamlFile
+from sifmake.stages.lock_check import check_lock
 from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_MEMORY, _STEPS_MEMORY = 500, 4000
+"""Megabytes."""
 _MODES = ("locked", "offline", "check", "trust_lock", "update_steps", "accept_steps")
 """Keys of Snakemake's config that sifmake reads, besides ``root``."""
 
@@ -52,17 +55,32 @@ class Workflow:
             settings = find_settings(root)
             _check_config(given, settings)
             self.images = list(project.images)
+            self._built = {name for name in self.images if project.images[name].definition is not None}
             self.missing = [name for name in self.images if not project.lock_path(name).exists()]
             for name in self.images:
                 if name not in self.missing or project.modes.locked:
-                    project.check_lock(project.images[name])
+                    check_lock(project, name)
             if project.modes.check:
                 _check_targets(project, self.images)
+            self._bases = {name: _bases(project, name) for name in self.images}
             self.trusted = [str(path.relative_to(root)) for path in _inside(project, root)]
         except SifmakeError as error:
             raise WorkflowError(str(error)) from None
         _pass_on(project.modes)
         hand_on(settings)
+
+    def bases_of(self, image: str) -> list[str]:
+        """Return the files of the images of the project from which an image is built."""
+        patterns = (TARGET, record_pattern("publish"))
+        return [pattern.format(image=base) for base in self._bases.get(image, ()) for pattern in patterns]
+
+    def missing_locks(self, image: str) -> list[str]:
+        """Return the locks that have to be made before that of an image."""
+        return [LOCK.format(image=base) for base in self._bases.get(image, ()) if base in self.missing]
+
+    def memory_of_steps(self, image: str) -> int:
+        """Return the megabytes that stage ``steps`` of an image may need; installing packages needs most."""
+        return _STEPS_MEMORY if image in self._built else _MEMORY
 
     def start_helper(self) -> None:
         """Start the helper process that runs the stages of this run; it ends with this process.
@@ -76,6 +94,14 @@ class Workflow:
         if self._helper.stdout is not None:
             name, _, value = self._helper.stdout.readline().strip().partition("=")
             os.environ[name or "SIFMAKE_NO_HELPER"] = value
+
+
+def _bases(project: Project, name: str) -> tuple[str, ...]:
+    if project.images[name].definition is None:
+        return ()
+    from sifmake.stages.definition_inputs import base_images
+
+    return base_images(project, name)
 
 
 def _inside(project: Project, root: Path) -> list[Path]:

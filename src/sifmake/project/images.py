@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import BadReferenceError, ConfigError, UsageError
@@ -12,9 +13,10 @@ from sifmake.project.image_names import check_name
 from sifmake.project.yaml_file import YamlFile, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from sifmake.project.definition_settings import DefinitionSettings
     from sifmake.reference import Uri
 
 _DEFAULT_PLATFORM = "linux/amd64"
@@ -34,6 +36,7 @@ class ImageSettings:
         labels: Labels to add.
         test: Command that has to succeed in the image before it is published; empty for none.
         where: File, line and key of its declaration.
+        definition: How it is built; None for an image that is pulled, and for a prebuilt SIF file.
     """
 
     name: str
@@ -44,6 +47,7 @@ class ImageSettings:
     labels: dict[str, str] = field(default_factory=dict)
     test: str = ""
     where: str = ""
+    definition: DefinitionSettings | None = None
 
 
 def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageSettings]:
@@ -64,11 +68,11 @@ def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageS
     for name, given in (content.get("images") or {}).items():
         where = file.place(["images", name])
         check_name(name, where)
-        count += len(given.get("tags", [0])) * len(given.get("platforms", [0]))
+        count += _count(given)
         if count > limits.images:
             what = f"the file declares more than {limits.images} images (limit images)"
             raise ConfigError(what, where=where, hint="split the project, or raise the limit in sifmake.yaml")
-        source = _source(given, where)
+        source = _source(given, where, path.parent.parent)
         for image in _expand(name, source, _with_defaults(defaults, given, source), where):
             check_name(image.name, where)
             if image.name in images:
@@ -76,6 +80,12 @@ def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageS
                 raise ConfigError(f"the target images/{image.name}.sif is already used by {other}", where=where)
             images[image.name] = image
     return images
+
+
+def _count(given: dict[str, Any]) -> int:
+    """Return the number of images that an entry declares."""
+    lists = [values for values in (given.get("build-args") or {}).values() if isinstance(values, list)]
+    return prod(len(values) for values in (given.get("tags", [0]), given.get("platforms", [0]), *lists))
 
 
 def find_image(images: dict[str, ImageSettings], name: str) -> ImageSettings:
@@ -98,10 +108,20 @@ def _parsed(text: str, where: str) -> Uri:
         raise ConfigError(f"{error.where}: {error.what}", where=where, hint=error.hint) from error
 
 
-def _source(given: dict[str, Any], where: str) -> Uri:
+def _source(given: dict[str, Any], where: str, root: Path) -> Uri:
+    from sifmake.project.definition_settings import KEYS, built_source
     from sifmake.reference.uri import FILE
 
+    built = built_source(given["from"], root)
+    if built is not None:
+        if "tags" in given:
+            what = f"'tags' has no effect on what is built: {given['from']}"
+            raise ConfigError(what, where=where, hint="give 'build-args' lists of values instead")
+        return built
     parsed = _parsed(given["from"], where)
+    if found := [key for key in KEYS if key in given]:
+        what = f"{found[0]!r} has no effect on an image that is not built here: {given['from']}"
+        raise ConfigError(what, where=where, hint="leave it out, or name a definition file, for example ./tool.def")
     if parsed.is_sif:
         meaningless = ("labels", "compression", "platforms", *(("tags",) if parsed.transport == FILE else ()))
         if found := [key for key in meaningless if key in given]:
@@ -123,18 +143,27 @@ def _expand(name: str, source: Uri, given: dict[str, Any], where: str) -> Iterat
         raise ConfigError(f"'from' already has a tag or digest, and 'tags' is given too: {source.given}", where=where)
     for tag in tags or [""]:
         tagged = _parsed(f"{source.given}:{tag}", where) if tag else source
-        for platform in given.get("platforms") or [""]:
-            parts = [name, tag.lower(), _short(platform)]
-            yield ImageSettings(
-                name="_".join(part for part in parts if part),
-                source=tagged,
-                platform=_normalise(platform or given.get("platform", _DEFAULT_PLATFORM), where),
-                compression=given.get("compression", "gzip"),
-                sign=given.get("sign", True),
-                labels=given["labels"],
-                test=given.get("test", ""),
-                where=where,
-            )
+        for values, definition in _definitions(source, given):
+            for platform in given.get("platforms") or [""]:
+                parts = [name, tag.lower(), *values, _short(platform)]
+                yield ImageSettings(
+                    name="_".join(part for part in parts if part),
+                    source=tagged,
+                    platform=_normalise(platform or given.get("platform", _DEFAULT_PLATFORM), where),
+                    compression=given.get("compression", "gzip"),
+                    sign=given.get("sign", True),
+                    labels=given["labels"],
+                    test=given.get("test", ""),
+                    where=where,
+                    definition=definition,
+                )
+
+
+def _definitions(source: Uri, given: dict[str, Any]) -> Iterable[tuple[tuple[str, ...], DefinitionSettings | None]]:
+    """Return how the images of an entry are built, and the parts that their names get."""
+    from sifmake.project.definition_settings import BUILT, definition_settings
+
+    return definition_settings(given) if source.transport == BUILT else (((), None),)
 
 
 def _has_tag(source: str) -> bool:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import BadReferenceError, ConfigError, LockError
 from sifmake.files import read_regular, write_atomic
 from sifmake.limits import DEFAULT_LIMITS, Limits
+from sifmake.project.definition_settings import BUILT
+from sifmake.project.lock_parts import compression_of, digest_of, formats_of, size_of, text_of, texts_of
 from sifmake.project.lock_source import refused
 from sifmake.project.lock_text import checksum, nested, yaml_lines
-from sifmake.project.locks import AnyLock, Build, Lock, LockedLayer, PrebuiltLock
-from sifmake.reference.uri import parse_uri
+from sifmake.project.locks import (
+    AnyLock,
+    Build,
+    BuildInputs,
+    BuildLock,
+    Lock,
+    LockedBase,
+    LockedFiles,
+    LockedLayer,
+    PrebuiltLock,
+)
+from sifmake.reference.uri import Uri, parse_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-_LARGEST_SIZE = 1 << 62
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 _HEAD = '# Written by "sifmake lock". Commit it. After editing the digest in "image", run "sifmake lock".\n'
 
@@ -67,7 +74,7 @@ def _disproved(what: str, path: Path) -> DisprovedLockError:
     return DisprovedLockError(refusal.what, where=refusal.where, hint=refusal.hint)
 
 
-def _read_edited(path: Path, limits: Limits, hint: str) -> Lock:
+def _read_edited(path: Path, limits: Limits, hint: str) -> Lock | BuildLock:
     """Return the lock of a file that people or other tools have written."""
     from sifmake.project.yaml_file import YamlFile
 
@@ -95,7 +102,7 @@ def _read_edited(path: Path, limits: Limits, hint: str) -> Lock:
     return lock
 
 
-def _read_written(data: bytes) -> Lock | None:
+def _read_written(data: bytes) -> Lock | BuildLock | None:
     """Return the lock of a file that is byte for byte what :func:`format_lock` writes, without a YAML parser.
 
     Importing the parser would take half of the time of a process that runs one stage.
@@ -108,80 +115,80 @@ def _read_written(data: bytes) -> Lock | None:
     return lock if format_lock(lock) == data else None
 
 
-def _parse(document: dict[str, Any]) -> Lock:
-    name, _, digest = _text(document, "image").rpartition("@")
-    source, build = parse_uri(_text(document, "from")), document["build"]
+def _parse(document: dict[str, Any]) -> Lock | BuildLock:
+    return _parse_build(document) if "definition" in document else _parse_layers(document)
+
+
+def _parse_layers(document: dict[str, Any]) -> Lock:
+    name, _, digest = text_of(document, "image").rpartition("@")
     return Lock(
-        source=source,
+        source=parse_uri(text_of(document, "from")),
         name=name,
-        digest=_digest(digest),
-        platform=_text(document, "platform"),
-        manifest=_digest(document["manifest"]),
-        config=_text(document, "config"),
+        digest=digest_of(digest),
+        platform=text_of(document, "platform"),
+        manifest=digest_of(document["manifest"]),
+        config=text_of(document, "config"),
         layers=tuple(_layer(layer) for layer in document["layers"]),
-        build=Build(
-            _compression(build),
-            _texts(build, "labels"),
-            _text(build, "key"),
-            _formats(build),
-            _text(build, "test") if "test" in build else "",
-        ),
+        build=_parse_settings(document["build"]),
+    )
+
+
+def _parse_build(document: dict[str, Any]) -> BuildLock:
+    name, _, digest = text_of(document, "image").rpartition("@")
+    source, platform = text_of(document, "from"), text_of(document, "platform")
+    inputs = BuildInputs(
+        definition=digest_of(document["definition"]),
+        platform=platform,
+        arguments=texts_of(document, "arguments") if "arguments" in document else {},
+        network=text_of(document, "network"),
+        clean=tuple(text_of(document, "clean").split(",")) if "clean" in document else (),
+        bases=tuple(map(_parse_base, document.get("bases", ()))),
+        files=tuple(LockedFiles(text_of(one, "source"), digest_of(one["digest"])) for one in document.get("files", ())),
+        renewed=texts_of(document, "renewed") if "renewed" in document else {},
+    )
+    build = _parse_settings(document["build"])
+    return BuildLock(Uri(BUILT, source, source), name, digest_of(digest), platform, inputs, build=build)
+
+
+def _parse_base(entry: dict[str, Any]) -> LockedBase:
+    name, _, digest = text_of(entry, "image").rpartition("@")
+    return LockedBase(
+        image=f"{name}@{digest_of(digest)}",
+        source=text_of(entry, "from"),
+        manifest=digest_of(entry["manifest"]),
+        size=size_of(entry.get("size", 0)),
+        mark=text_of(entry, "mark") if "mark" in entry else "",
+    )
+
+
+def _parse_settings(build: dict[str, Any]) -> Build:
+    return Build(
+        compression_of(build),
+        texts_of(build, "labels"),
+        text_of(build, "key"),
+        formats_of(build),
+        text_of(build, "test") if "test" in build else "",
     )
 
 
 def _layer(value: dict[str, Any]) -> LockedLayer:
-    diff_id = _digest(value["diff-id"]) if "diff-id" in value else ""
-    return LockedLayer(_digest(value["digest"]), _size(value["size"]), diff_id)
+    diff_id = digest_of(value["diff-id"]) if "diff-id" in value else ""
+    return LockedLayer(digest_of(value["digest"]), size_of(value["size"]), diff_id)
 
 
-def _of_its_kind(lock: Lock, path: Path) -> AnyLock:
+def _of_its_kind(lock: Lock | BuildLock, path: Path) -> AnyLock:
     """Return the lock as one of a prebuilt SIF file if its source is one.
 
     Raises:
-        DisprovedLockError: It lists layers that are not that file.
+        DisprovedLockError: It lists layers that are not that file, or its digest is not that of its inputs.
     """
+    if isinstance(lock, BuildLock):
+        if lock.digest != lock.inputs.digest:
+            raise _disproved(f"has the digest {lock.digest}, but that of its inputs is {lock.inputs.digest}", path)
+        return lock
     if not lock.source.is_sif:
         return lock
     if [layer.digest for layer in lock.layers] != [lock.manifest]:
         raise _disproved("lists layers that are not the file that it names", path)
     head = (lock.source, lock.name, lock.digest, lock.platform)
     return PrebuiltLock(*head, file=lock.manifest, size=lock.layers[0].size, mark=lock.config, build=lock.build)
-
-
-def _text(document: dict[str, Any], key: str) -> str:
-    if isinstance(document[key], str):
-        return str(document[key])
-    raise ValueError(f"{key!r} is not text")
-
-
-def _digest(value: Any) -> str:
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise ValueError(f"{str(value)[:80]!r} is not a digest")
-    return value
-
-
-def _size(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_SIZE:
-        raise ValueError(f"{str(value)[:40]!r} is not a valid size")
-    return value
-
-
-def _compression(build: dict[str, Any]) -> str:
-    value = _text(build, "compression")
-    if value not in {"gzip", "zstd"}:
-        raise ValueError(f"{value[:40]!r} is not a compression")
-    return value
-
-
-def _texts(build: dict[str, Any], key: str) -> dict[str, str]:
-    values: dict[Any, Any] = build[key]
-    if not all(isinstance(value, str) for value in [*values.keys(), *values.values()]):
-        raise ValueError(f"{key!r} has something that is not text")
-    return values
-
-
-def _formats(build: dict[str, Any]) -> dict[str, int | str]:
-    values: dict[Any, Any] = build["formats"]
-    if not all(isinstance(name, str) and isinstance(value, int | str) for name, value in values.items()):
-        raise ValueError("'formats' has something that is neither a number nor text")
-    return values

@@ -21,21 +21,20 @@ def nested(lines: list[str]) -> dict[str, Any]:
     """Return the mappings in lines that are indented by two blanks per level; lists contain flat mappings."""
     document: dict[str, Any] = {}
     levels: list[dict[str, Any]] = [document]
-    items: list[dict[str, Any]] = []
+    last = ""
     for line in lines:
         text = line.lstrip(" ")
         del levels[(len(line) - len(text)) // 2 + 1 :]
         if text.startswith("- {"):
             pairs = (pair.split(": ", 1) for pair in text[3:-1].split(", "))
-            items.append({key: _value(value) for key, value in pairs})
+            levels[-2][last] = levels[-2][last] or []
+            levels[-2][last].append({key: _value(value) for key, value in pairs})
             continue
         key, value = _key_and_rest(text)
         if value:
             levels[-1][key] = _value(value)
-        elif key == "layers":
-            levels[-1][key] = items
-            levels.append({})
         else:
+            last = key
             levels.append({})
             levels[-2][key] = levels[-1]
     return document

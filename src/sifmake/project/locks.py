@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -56,7 +58,7 @@ class Build:
 
 
 @dataclass(frozen=True)
-class _Locked(ABC):
+class CommonLock(ABC):
     """The common part of all locks.
 
     Attributes:
@@ -98,7 +100,7 @@ class _Locked(ABC):
 
 
 @dataclass(frozen=True)
-class Lock(_Locked):
+class Lock(CommonLock):
     """The lock of an image with layers: everything that a build needs to know without asking a registry.
 
     Attributes:
@@ -122,7 +124,12 @@ class Lock(_Locked):
 
 
 @dataclass(frozen=True)
-class PrebuiltLock(_Locked):
+class BaseLock(Lock):
+    """The lock of a base of a definition; config and layers are left out because they follow from the manifest."""
+
+
+@dataclass(frozen=True)
+class PrebuiltLock(CommonLock):
     """The lock of a prebuilt SIF file, which is used unchanged.
 
     In the lock file, ``manifest`` and the only layer are the SIF file, and ``config`` is the mark.
@@ -147,4 +154,116 @@ class PrebuiltLock(_Locked):
         return {"manifest": self.file, "config": self.mark, "layers": layers}
 
 
-AnyLock = Lock | PrebuiltLock
+@dataclass(frozen=True)
+class LockedBase:
+    """A base from which a definition file builds.
+
+    Attributes:
+        image: ``NAME@DIGEST``, as in the lock of an image.
+        source: URI or path in the definition.
+        manifest: Digest of what is used: the platform's manifest, a file, or a tree.
+        size: Bytes of a file from a server; else 0.
+        mark: What a server says about a file without sending it; may be empty.
+    """
+
+    image: str
+    source: str
+    manifest: str
+    size: int = 0
+    mark: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Return the entry of the lock file, which leaves out what is empty."""
+        return {key: value for key, value in {**self.inputs(), "size": self.size, "mark": self.mark}.items() if value}
+
+    def inputs(self) -> dict[str, str]:
+        """Return the part that decides what is built."""
+        return {"image": self.image, "from": self.source, "manifest": self.manifest}
+
+
+@dataclass(frozen=True)
+class LockedFiles:
+    """What one line of ``%files`` copies.
+
+    Attributes:
+        source: The source as written.
+        digest: Digest of paths, types, modes and contents.
+    """
+
+    source: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """Everything that a build depends on, besides the settings in ``build:``.
+
+    Attributes:
+        definition: Digest of the definition after substitution.
+        platform: The platform.
+        arguments: Values of build arguments.
+        network: ``host`` or ``none``.
+        clean: Profiles of files that are left out.
+        bases: In the order of the stages.
+        files: In the order of the definition.
+        renewed: Since when each expiring step is valid, by the digest of its text.
+    """
+
+    definition: str
+    platform: str
+    arguments: dict[str, str]
+    network: str
+    clean: tuple[str, ...]
+    bases: tuple[LockedBase, ...]
+    files: tuple[LockedFiles, ...]
+    renewed: dict[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Return the part of the lock file that describes the inputs."""
+        bases = [base.document() for base in self.bases]
+        return self._members(bases)
+
+    def _members(self, bases: list[dict[str, Any]]) -> dict[str, Any]:
+        found = {
+            "definition": self.definition,
+            "arguments": self.arguments,
+            "network": self.network,
+            "clean": ",".join(self.clean),
+            "renewed": self.renewed,
+            "bases": bases,
+            "files": [vars(one) for one in self.files],
+        }
+        return {key: value for key, value in found.items() if value}
+
+    @property
+    def text(self) -> bytes:
+        """The inputs as canonical JSON, which the SIF file contains; a line."""
+        content = {"format": 1, "platform": self.platform, **self._members([base.inputs() for base in self.bases])}
+        return (json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True) + "\n").encode()
+
+    @property
+    def digest(self) -> str:
+        """The digest of :attr:`text`."""
+        return f"sha256:{hashlib.sha256(self.text).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class BuildLock(CommonLock):
+    """The lock of an image that is built from a definition file or a root file system; its digest is the inputs'.
+
+    Attributes:
+        inputs: What it is built from.
+    """
+
+    inputs: BuildInputs
+
+    @property
+    def built_from(self) -> str:
+        """Digest of the inputs."""
+        return self.digest
+
+    def _content(self) -> dict[str, Any]:
+        return self.inputs.document()
+
+
+AnyLock = Lock | PrebuiltLock | BuildLock

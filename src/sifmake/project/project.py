@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError
@@ -14,7 +15,6 @@ from sifmake.project.stage_table import LOCK, path_of, record_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from sifmake.project.images import ImageSettings
     from sifmake.project.locks import AnyLock, Build
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sifmake.registry.shared import Connections
     from sifmake.store import Store
 
+_ALLOW_FILES = "SIFMAKE_ALLOW_FILES"
 _NO = frozenset({"", "0", "no", "false", "off"})
 
 
@@ -37,6 +38,7 @@ class Modes:
         update_steps: Write the locks of what steps gave again.
         accept_steps: Do the same in a locked run, in which a difference ends the build otherwise.
         scheduled: The run is unattended, so the development key must not sign anything.
+        allow_files: Folders outside the project that definitions may read, with links resolved.
     """
 
     locked: bool = False
@@ -46,6 +48,7 @@ class Modes:
     update_steps: bool = False
     accept_steps: bool = False
     scheduled: bool = False
+    allow_files: tuple[Path, ...] = ()
 
     @classmethod
     def find(
@@ -59,6 +62,7 @@ class Modes:
         trust_lock: str | None = None,
         update_steps: str | None = None,
         accept_steps: str | None = None,
+        allow_files: str | None = None,
     ) -> Modes:
         """Return the modes from the arguments, else from variables such as ``SIFMAKE_LOCKED`` and ``CI``."""
 
@@ -72,7 +76,13 @@ class Modes:
             trust_lock=find("SIFMAKE_TRUST_LOCK", trust_lock),
             update_steps=find("SIFMAKE_UPDATE_STEPS", update_steps),
             accept_steps=find("SIFMAKE_ACCEPT_STEPS", accept_steps),
+            allow_files=_folders(environ.get(_ALLOW_FILES, "") if allow_files is None else allow_files),
         )
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    """Return the folders of a list like PATH, with links resolved."""
+    return tuple(Path(part).resolve() for part in text.split(os.pathsep) if part)
 
 
 def _stamp(path: Path) -> object:
@@ -193,11 +203,12 @@ class Project:
 
     def wanted_build(self, image: ImageSettings) -> Build:
         """Return the build settings that follow from the configuration and this version of sifmake."""
-        from sifmake.formats import format_versions
+        from sifmake.formats import build_format_versions, format_versions
         from sifmake.project.locks import Build
 
         key = self.key_identity if image.sign else ""
-        return Build(image.compression, image.labels, key, dict(format_versions()), image.test)
+        formats = format_versions() if image.definition is None else build_format_versions()
+        return Build(image.compression, image.labels, key, dict(formats), image.test)
 
     def check_lock(self, image: ImageSettings) -> AnyLock:
         """Return the image's lock if it matches the configuration.

@@ -14,7 +14,7 @@ UNSIGNED = "results/{image}/unsigned.sif"
 SIGNED = "results/{image}/signed.sif"
 TARGET = "images/{image}.sif"
 
-STAGE_NAMES = ("pull", "flatten", "sif", "sign", "verify", "publish")
+STAGE_NAMES = ("pull", "steps", "flatten", "sif", "sign", "verify", "publish")
 """In the order in which they run."""
 
 

@@ -130,7 +130,8 @@ class YamlFile:
             what = f"{error.instance!r} is not written as it should be"
             return ConfigError(what, where=self.place(keys), hint=schema["description"])
         hint = schema.get("description", "")
-        if error.validator == "type" and allowed == "string" and isinstance(error.instance, bool | int | float):
+        wants_text = error.validator == "type" and allowed in ("string", ["string", "array"])
+        if wants_text and isinstance(error.instance, bool | int | float):
             hint = f"write {in_quotes(self._find(keys)[1].value)}"
         return ConfigError(_short(error.message), where=self.place(keys), hint=hint)
 

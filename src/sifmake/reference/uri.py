@@ -32,7 +32,8 @@ _FOREIGN_TRANSPORTS = {
     "dockerfile": "Dockerfiles",
 }
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(//)?(.*)\Z", re.DOTALL)
-_SIF_SUFFIXES = (".sif", ".simg", ".img")
+SIF_SUFFIXES = (".sif", ".simg", ".img")
+"""Ends of names that stand for SIF files."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def parse_uri(text: str) -> Uri:
         raise BadReferenceError(
             f"{_FOREIGN_TRANSPORTS[match[1].lower()]} cannot be a source", where=text, hint=f"use {_list()}"
         )
-    if text.startswith(("/", "./", "../")) or text.endswith(_SIF_SUFFIXES):
+    if text.startswith(("/", "./", "../")) or text.endswith(SIF_SUFFIXES):
         return Uri(FILE, text, text)
     if match and match[2]:
         raise BadReferenceError(f"the transport {match[1]!r} is not known", where=text, hint=f"use {_list()}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sifmake.project.project import Project
 
 
-class _LateTasks:
+class LateTasks:
     """A progress whose tasks appear only when they advance."""
 
     def __init__(self, progress: Progress) -> None:
@@ -72,7 +72,7 @@ class BuildSession:
         compression, uri = lock.build.compression, lock.source
         self._source = LazySource(lock.name, lambda: self._builder.open_source(uri, compression))
         # Report only layers that are fetched.
-        late = _LateTasks(project.progress)
+        late = LateTasks(project.progress)
         self._packs = ImagePacks(
             self._builder, self._source, self._proven, compression, late, (results_place(project.path(UNSIGNED, name)),)
         )

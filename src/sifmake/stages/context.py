@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sifmake.project.locks import Lock, PrebuiltLock
+from sifmake.project.locks import BuildLock, Lock, PrebuiltLock
 from sifmake.project.records import read_record, write_record
 from sifmake.stages.freshness import stage_key, why_stale
 from sifmake.stages.stage import find_stage
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.build_session import BuildSession
+    from sifmake.stages.definition_session import DefinitionSession
     from sifmake.stages.made_files import Seen
     from sifmake.stages.runner import Runner
 
@@ -43,6 +44,13 @@ class StageContext:
             raise TypeError(self.lock)
         return self._runner.session(self.image, self.lock)
 
+    @property
+    def definition_session(self) -> DefinitionSession:
+        """Data that the stages of an image share that is built from a definition."""
+        if not isinstance(self.lock, BuildLock):
+            raise TypeError(self.lock)
+        return self._runner.definition_session(self.image, self.lock)
+
     def path(self, pattern: str) -> Path:
         """Return the path of a pattern for the image."""
         return self.project.path(pattern, self.image)
@@ -70,6 +78,8 @@ class StageContext:
         stage = find_stage(name)
         if stage.run_prebuilt is not None and isinstance(self.lock, PrebuiltLock):
             result = stage.run_prebuilt(self, self.lock)
+        elif stage.run_build is not None and isinstance(self.lock, BuildLock):
+            result = stage.run_build(self, self.lock)
         else:
             result = stage.run(self)
         record, key = self.project.record(name, self.image), stage_key(self.project, name, self.lock)

@@ -11,13 +11,15 @@ from sifmake.builder.lock_proof import LockProof, UnprovenError
 from sifmake.errors import LockError, SourceError
 from sifmake.oci.platform import parse_platform
 from sifmake.project.lock_source import is_for, pinned_digest
-from sifmake.project.locks import AnyLock, Lock, LockedLayer, PrebuiltLock
+from sifmake.project.locks import AnyLock, BuildLock, Lock, LockedLayer, PrebuiltLock
 from sifmake.reference.uri import REGISTRY_TRANSPORTS
 from sifmake.sources.base import Resolved, name_note_key
 from sifmake.stages.once import Answers
 from sifmake.stages.prebuilt_images import lock_prebuilt, prove_finished
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sifmake.builder.builder import Builder
     from sifmake.oci.model import Platform
     from sifmake.progress import Progress
@@ -59,12 +61,22 @@ class LockMaker:
     Args:
         project: Provides settings and store.
         progress: Receives the progress of transfers.
+        lock_of: Returns the lock of another image, as it should be, for images that are built from it.
         check: Whether locks are only checked; if so, an inconsistent lock is an error instead of being made again.
         building: Whether builds follow, which prove locks; if so, nothing is fetched to prove a lock that is current.
     """
 
-    def __init__(self, project: Project, progress: Progress, *, check: bool = False, building: bool = False) -> None:
+    def __init__(
+        self,
+        project: Project,
+        progress: Progress,
+        lock_of: Callable[[str], AnyLock],
+        *,
+        check: bool = False,
+        building: bool = False,
+    ) -> None:
         self._project = project
+        self._lock_of = lock_of
         self._progress = progress
         self._check = check
         self._building = building
@@ -78,6 +90,8 @@ class LockMaker:
             SourceError: The source has no such image.
         """
         path = self._project.lock_path(image.name)
+        if image.definition is not None:
+            return self._make_build(image, found)
         if self._project.modes.offline:
             return self._make_offline(image, found, str(path))
         if found.disproved and self._check:
@@ -101,6 +115,22 @@ class LockMaker:
         if image.source.is_sif:
             return self._ask_prebuilt(image, usable if isinstance(usable, PrebuiltLock) else None, uri)
         return self._ask(image, usable if isinstance(usable, Lock) else None, uri)
+
+    def _make_build(self, image: ImageSettings, found: FoundLock) -> AnyLock:
+        """Return the lock of an image that is built; only its bases have sources to ask."""
+        from sifmake.stages.build_locking import BuildLocker
+
+        def ask(base: ImageSettings, old: Lock | PrebuiltLock | None) -> AnyLock:
+            if not self._project.modes.offline:
+                return self._make(base, old, "")
+            if old is None:
+                hint = f"run `sifmake lock {image.name}` with a network"
+                what = f"the lock does not have the base {base.source.given}, and the run is offline"
+                raise LockError(what, where=str(self._project.lock_path(image.name)), hint=hint)
+            return old
+
+        usable = found.lock if found.lock is not None and is_for(found.lock, image) else None
+        return BuildLocker(self._project, ask, self._lock_of).make(image, usable)
 
     def _make_offline(self, image: ImageSettings, found: FoundLock, where: str) -> AnyLock:
         old, hint = found.lock, f"run `sifmake lock {image.name}` with a network"
@@ -218,6 +248,8 @@ class LockMaker:
         if isinstance(lock, PrebuiltLock):
             prove_finished(project, image.name, lock)
             return
+        if isinstance(lock, BuildLock):
+            return  # its bases are proven one by one
         builder, uri = project_builder(project), lock.source
         own = LazySource(lock.name, lambda: builder.open_source(uri, lock.build.compression))
         proof = LockProof(project, image.name, lock)

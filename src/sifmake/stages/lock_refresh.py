@@ -10,8 +10,10 @@ from sifmake.errors import LockError, SifmakeError
 from sifmake.os_errors import path_in
 from sifmake.project.lock_edits import find_lock
 from sifmake.project.lock_file import write_lock
-from sifmake.project.locks import AnyLock, PrebuiltLock
+from sifmake.project.locks import AnyLock, BuildLock, Lock, PrebuiltLock
+from sifmake.stages.lock_check import check_lock
 from sifmake.stages.lock_making import LockMaker
+from sifmake.stages.once import Answers
 from sifmake.threads import Threads
 
 if TYPE_CHECKING:
@@ -73,18 +75,38 @@ class LockRefresher:
         self.project = project
         self.check = check
         self._outcomes: dict[str, LockOutcome] = {}
+        self._locks: dict[str, AnyLock] = {}
+        self._wanted: set[str] = set()
+        self._answers = Answers()
         self._progress = CancellableProgress(project.progress)
-        self._maker = LockMaker(project, self._progress, check=check, building=building)
+        self._maker = LockMaker(project, self._progress, self._lock_of, check=check, building=building)
 
     def refresh(self, name: str) -> LockOutcome:
         """Refresh one lock; a failure is an outcome, not an exception."""
-        if name not in self._outcomes:
-            self._outcomes[name] = self._refresh(name)
-        return self._outcomes[name]
+        with self._answers.turn(name):
+            if name not in self._outcomes:
+                self._outcomes[name] = self._refresh(name)
+            return self._outcomes[name]
+
+    def _lock_of(self, name: str) -> AnyLock:
+        """Return the lock of an image from which another one is built.
+
+        It is refreshed first if this run refreshes it, or if there is no lock that could be used.
+        """
+        if name not in self._wanted:
+            try:
+                return check_lock(self.project, name)
+            except LockError:
+                pass
+        outcome = self.refresh(name)
+        if outcome.error is not None:
+            raise outcome.error.within(name)
+        return self._locks[name]
 
     def refresh_all(self, names: Iterable[str]) -> Iterator[LockOutcome]:
         """Refresh many locks at the same time, bounded; yield the outcomes in order."""
-        project = self.project
+        project, names = self.project, list(names)
+        self._wanted.update(names)
         _ = project.images, project.configuration, project.store  # read once, before threads start
         with Threads(project.configuration.parallel_requests) as threads:
             try:
@@ -108,6 +130,7 @@ class LockRefresher:
 
     def _settle(self, image: ImageSettings, found: FoundLock, new: AnyLock) -> LockOutcome:
         path, old = self.project.lock_path(image.name), found.lock
+        self._locks[image.name] = new
         before = old.digest if old else found.digest
         if old == new:
             return LockOutcome(image.name, UNCHANGED, path, new.name, before, new.digest)
@@ -122,6 +145,10 @@ def _what(found: FoundLock, new: AnyLock) -> str:
         return "what follows from the edited digest" if found.digest else found.why
     if old.digest == new.digest and _contents(old) != _contents(new):
         return "what did not follow from the digest"
+    if isinstance(old, BuildLock) and isinstance(new, BuildLock) and old.inputs != new.inputs:
+        from sifmake.stages.build_locking import what_changed
+
+        return what_changed(old.inputs, new.inputs)
     if old.built_from != new.built_from:
         return _new_content(old, new)
     if (old.source, old.platform) == (new.source, new.platform) and old.digest != new.digest:
@@ -131,12 +158,12 @@ def _what(found: FoundLock, new: AnyLock) -> str:
 
 def _contents(lock: AnyLock) -> list[object]:
     document = lock.document()
-    return [document[name] for name in ("manifest", "config", "layers")]
+    return [document.get(name) for name in ("manifest", "config", "layers")]
 
 
 def _new_content(old: AnyLock, new: AnyLock) -> str:
-    if isinstance(old, PrebuiltLock) or isinstance(new, PrebuiltLock):
-        return "the file is another one"
+    if not (isinstance(old, Lock) and isinstance(new, Lock)):
+        return "the file is another one" if isinstance(new, PrebuiltLock) else "it is made in another way"
     kept = {layer.digest for layer in old.layers}
     fresh = sum(layer.digest not in kept for layer in new.layers)
     return f"{fresh} of {len(new.layers)} layers are new"

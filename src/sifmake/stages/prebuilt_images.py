@@ -145,7 +145,7 @@ def have_locked(project: Project, name: str, lock: PrebuiltLock) -> None:
     """
     prove_finished(project, name, lock)
     if _local_path(project, lock.source) is None:
-        _stored(project, name, lock)
+        stored_file(project, name, lock)
     else:
         _open(project, lock.source, lock.platform).close()
 
@@ -170,13 +170,13 @@ def _copy_locked(project: Project, name: str, lock: PrebuiltLock, target: Path) 
     if local is not None:
         _copy(project, local, target, lock.file)
         return
-    path = _stored(project, name, lock)
+    path = stored_file(project, name, lock)
     try:
         _copy(project, path, target, lock.file)
     except (SourceError, SifError):
         project.progress.warning(f"{path} is damaged; it will be downloaded again")
         project.store.sifs.drop(path)
-        _copy(project, _stored(project, name, lock), target, lock.file)
+        _copy(project, stored_file(project, name, lock), target, lock.file)
 
 
 def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
@@ -189,8 +189,13 @@ def _copy(project: Project, path: Path, target: Path, digest: str) -> None:
         source.close()
 
 
-def _stored(project: Project, name: str, lock: PrebuiltLock) -> Path:
-    """Return the file in the store; fetched now if it is not there and there is room for it and its copy."""
+def stored_file(project: Project, name: str, lock: PrebuiltLock) -> Path:
+    """Return the path of the file in the store; fetched now if it is not there and there is room for it and its copy.
+
+    Raises:
+        SourceError: It is not available.
+        IntegrityError: It is not the file that was locked.
+    """
     found = find_checked(project.store, _key(lock.file))
     if found is not None:
         found.close()

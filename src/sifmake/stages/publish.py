@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import one_line
 from sifmake.files import make_folders, replace_file, sha256_of
+from sifmake.project.locks import BuildLock
 from sifmake.project.records import digest_of
 from sifmake.project.stage_table import LOCK, SIGNED, TARGET, TREE, record_pattern
 from sifmake.stages.sign import sign_key
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sifmake.project.locks import AnyLock
@@ -30,6 +32,8 @@ def _run(context: StageContext) -> dict[str, Any]:
 
     signed_by, verified = _signed_and_verified(context)
     target, signed = context.path(TARGET), context.path(SIGNED)
+    if isinstance(context.lock, BuildLock):
+        _run_test_section(context, signed)
     if command := context.lock.build.test:
         _test(context, signed, command)
     make_folders(target.parent)
@@ -44,6 +48,43 @@ def _run(context: StageContext) -> dict[str, Any]:
     return sizes | kept_header(signed_by)
 
 
+def _run_test_section(context: StageContext, signed: Path) -> None:
+    """Run ``%test`` of the definition in the verified file.
+
+    Raises:
+        StepError: It failed; the published file stays as it is.
+    """
+    from sifmake.builder.foreign_programs import check_runnable
+    from sifmake.builder.image_test import ImageTest
+    from sifmake.builder.passed_tests import has_passed, keep_passed, passed_key
+    from sifmake.stages.definition_inputs import read_inputs
+
+    definition = read_inputs(context.project, context.project.image(context.image)).definition
+    section = definition.last.sections.get("test")
+    if section is None:
+        return
+    built, store = context.result("sif") or {}, context.project.store
+    objects = {int(number): digest.removeprefix("sha256:") for number, digest in built.get("objects", {}).items()}
+    key = passed_key(objects, "%test", network=False)
+    if objects and has_passed(store, key):
+        return
+    where = f"{definition.source}:{section.line}: %test"
+    check_runnable(built.get("architecture", ""), "the test", where)
+    ImageTest(signed, where, _teller(context)).run_script()
+    if objects:
+        keep_passed(store, key, section.text)
+
+
+def _teller(context: StageContext) -> Callable[[bytes], None]:
+    """Return a function that reports the output of a program."""
+
+    def tell(output: bytes) -> None:
+        for line in output.decode(errors="replace").splitlines():
+            context.project.progress.info(one_line(line))
+
+    return tell
+
+
 def _test(context: StageContext, signed: Path, command: str) -> None:
     """Run the test of an image in the verified file, and report its output.
 
@@ -52,11 +93,7 @@ def _test(context: StageContext, signed: Path, command: str) -> None:
     """
     from sifmake.builder.image_test import ImageTest
 
-    def tell(output: bytes) -> None:
-        for line in output.decode(errors="replace").splitlines():
-            context.project.progress.info(one_line(line))
-
-    ImageTest(signed, "test", tell).run_command(command)
+    ImageTest(signed, "test", _teller(context)).run_command(command)
 
 
 def _signed_and_verified(context: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:

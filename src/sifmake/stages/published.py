@@ -11,6 +11,8 @@ from sifmake.stages.freshness import stage_key, why_big_stale
 from sifmake.stages.stage import find_stage
 
 if TYPE_CHECKING:
+    from sifmake.project.locks import AnyLock
+    from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
 _TEST = "test"
@@ -21,13 +23,18 @@ def find_published(context: StageContext) -> dict[str, Any] | None:
 
     Another test of the image does not matter here: the file is the same.
     """
-    record = read_record(context.project.record("publish", context.image))
+    return published_result(context.project, context.image, context.lock)
+
+
+def published_result(project: Project, image: str, lock: AnyLock) -> dict[str, Any] | None:
+    """Return the result of publishing an image with this lock, as :func:`find_published` does."""
+    record = read_record(project.record("publish", image))
     if record is None:
         return None
-    before, now = record["key"], stage_key(context.project, "publish", context.lock)
+    before, now = record["key"], stage_key(project, "publish", lock)
     if {**before, _TEST: ""} != {**now, _TEST: ""}:
         return None
     result: dict[str, Any] = record["result"]
-    if why_big_stale(context.project, find_stage("publish"), context.image, result):
+    if why_big_stale(project, find_stage("publish"), image, result):
         return None
-    return result if f"sha256:{sha256_of(context.path(TARGET))}" == result["sha256"] else None
+    return result if f"sha256:{sha256_of(project.path(TARGET, image))}" == result["sha256"] else None

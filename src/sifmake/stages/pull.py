@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sifmake.project.locks import BuildLock
 from sifmake.project.stage_table import LOCK
 from sifmake.stages.stage import Stage
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 def _key(_project: Project, lock: AnyLock) -> dict[str, Any]:
     """The key with every part of the lock that pulling proves, so that changes in them are proven, too."""
+    if isinstance(lock, BuildLock):
+        bases = [base.inputs() for base in lock.inputs.bases]
+        settings = {"compression": lock.build.compression, "format": lock.build.formats["pull"]}
+        return {"bases": bases, "platform": lock.platform, **settings}
     proven = lock.document()
     del proven["build"]
     return {**proven, "compression": lock.build.compression, "format": lock.build.formats["pull"]}
@@ -34,6 +39,11 @@ def _run_prebuilt(context: StageContext, lock: PrebuiltLock) -> dict[str, Any]:
     return {"manifest": lock.file, "diff_ids": [], "packs": 0}
 
 
+def _run_build(context: StageContext, lock: BuildLock) -> dict[str, Any]:
+    diff_ids, packs = context.definition_session.fetch()
+    return {"manifest": lock.built_from, "diff_ids": diff_ids, "packs": packs}
+
+
 STAGE = Stage(
     name="pull",
     doc="fetch the layers that the store lacks and pack them",
@@ -41,4 +51,5 @@ STAGE = Stage(
     key=_key,
     run=_run,
     run_prebuilt=_run_prebuilt,
+    run_build=_run_build,
 )

@@ -9,7 +9,7 @@ from sifmake.builder.damaged_packs import retry_damaged
 from sifmake.errors import LockError, SifmakeError
 from sifmake.files import refuse_irregular
 from sifmake.places import Place, output_place, results_place, store_place, telling_places
-from sifmake.project.locks import Lock
+from sifmake.project.locks import BuildLock, Lock
 from sifmake.project.stage_table import TARGET
 from sifmake.stages.context import StageContext
 from sifmake.stages.freshness import renew, why_stale
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.build_session import BuildSession
+    from sifmake.stages.definition_session import DefinitionSession
 
 
 class Runner:
@@ -35,7 +36,7 @@ class Runner:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.seen = Seen()
-        self._session: BuildSession | None = None
+        self._session: BuildSession | DefinitionSession | None = None
 
     def run(self, stage: str, image: str, *, force: bool = False) -> bool:
         """Run one stage unless its record is up to date; return whether it was run.
@@ -65,10 +66,23 @@ class Runner:
         """Return the session of an image; the session of another image is closed."""
         from sifmake.stages.build_session import BuildSession
 
-        if self._session is None or (self._session.name, self._session.lock) != (image, lock):
-            self.close()
-            self._session = BuildSession(self.project, image, lock)
-        return self._session
+        known = self._session
+        if isinstance(known, BuildSession) and (known.name, known.lock) == (image, lock):
+            return known
+        self.close()
+        self._session = made = BuildSession(self.project, image, lock)
+        return made
+
+    def definition_session(self, image: str, lock: BuildLock) -> DefinitionSession:
+        """Return the session of an image that is built from a definition; the session of another image is closed."""
+        from sifmake.stages.definition_session import DefinitionSession
+
+        known = self._session
+        if isinstance(known, DefinitionSession) and (known.name, known.lock) == (image, lock):
+            return known
+        self.close()
+        self._session = made = DefinitionSession(self.project, image, lock)
+        return made
 
     def _places(self, image: str) -> tuple[Place, ...]:
         """Return the places that stages read and write."""
@@ -91,6 +105,8 @@ class Runner:
         context = StageContext(self, image, lock)
 
         def drop(error: SifmakeError) -> bool:
+            if isinstance(lock, BuildLock):
+                return context.definition_session.drop_damaged(error)
             return isinstance(lock, Lock) and context.session.drop_damaged(error)
 
         retry_damaged(lambda: context.make(stage), drop, self.project.progress)

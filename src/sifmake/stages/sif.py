@@ -8,7 +8,8 @@ from sifmake.project.stage_table import LOCK, TREE, UNSIGNED, record_pattern
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
-    from sifmake.project.locks import AnyLock, PrebuiltLock
+    from sifmake.assembly.image import SifSummary
+    from sifmake.project.locks import AnyLock, BuildLock, PrebuiltLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
@@ -26,13 +27,24 @@ def sif_key(_project: Project, lock: AnyLock) -> dict[str, Any]:
 
 def _run(context: StageContext) -> dict[str, Any]:
     from sifmake.builder.image_build import ZSTD_WARNING
-    from sifmake.stages.made_files import frame_of
 
     if context.lock.build.compression == "zstd":
         context.project.progress.warning(ZSTD_WARNING)
     session = context.session
     flattened = session.take_flattened()
-    summary = session.write_sif(flattened)
+    return _noted(context, session.write_sif(flattened), flattened.digest)
+
+
+def _run_build(context: StageContext, _lock: BuildLock) -> dict[str, Any]:
+    session = context.definition_session
+    tree = session.tree_digest()
+    return _noted(context, session.write_sif(), tree)
+
+
+def _noted(context: StageContext, summary: SifSummary, tree: str) -> dict[str, Any]:
+    """Return the result of the stage, and remember the file."""
+    from sifmake.stages.made_files import frame_of
+
     unsigned = context.path(UNSIGNED)
     context.seen.note(unsigned)
     return {
@@ -40,7 +52,7 @@ def _run(context: StageContext) -> dict[str, Any]:
         "frame": frame_of(unsigned),
         "objects": {str(number): f"sha256:{digest}" for number, digest in summary.objects.items()},
         "size": summary.size,
-        "tree": flattened.digest,
+        "tree": tree,
     }
 
 
@@ -71,6 +83,7 @@ STAGE = Stage(
     key=sif_key,
     run=_run,
     run_prebuilt=_run_prebuilt,
+    run_build=_run_build,
     big=(UNSIGNED,),
     temporary=True,
 )

@@ -14,7 +14,7 @@ from sifmake.project.stage_table import STAGE_NAMES, record_pattern
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sifmake.project.locks import AnyLock, PrebuiltLock
+    from sifmake.project.locks import AnyLock, BuildLock, PrebuiltLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
 
@@ -30,6 +30,7 @@ class Stage:
         key: Returns everything that the result depends on; it goes into the record.
         run: Makes the outputs except the record, and returns the record's result.
         run_prebuilt: The same for prebuilt SIF files, if it differs.
+        run_build: The same for images that are built from a definition, if it differs.
         big: Patterns of the outputs except the record.
         temporary: Whether the big outputs are removed when the next stages have used them.
     """
@@ -40,15 +41,16 @@ class Stage:
     key: Callable[[Project, AnyLock], dict[str, Any]]
     run: Callable[[StageContext], dict[str, Any]]
     run_prebuilt: Callable[[StageContext, PrebuiltLock], dict[str, Any]] | None = None
+    run_build: Callable[[StageContext, BuildLock], dict[str, Any]] | None = None
     big: tuple[str, ...] = ()
     temporary: bool = False
 
     @property
     def format(self) -> int | None:
         """Its format number, which locks contain; see :mod:`sifmake.formats`. None if it has none."""
-        from sifmake.formats import format_versions
+        from sifmake.formats import build_format_versions
 
-        return format_versions().get(self.name)
+        return build_format_versions().get(self.name)
 
     @property
     def record(self) -> str:

@@ -40,10 +40,29 @@ def folder_stream(folder: Path) -> Iterator[bytes]:
         SourceError: A file changed while it was read.
         OSError: One cannot be read.
     """
-    return tar_stream(_host_entries(folder))
+    root = os.geteuid() == 0
+    return tar_stream(_host_entries(folder, owners=root))
 
 
-def _host_entries(folder: Path) -> Iterator[tuple[Entry, Iterable[bytes]]]:
+def locked_folder_stream(folder: Path) -> Iterator[bytes]:
+    """Yield a tar stream of a folder of a project, which depends neither on times nor on who checked the project out.
+
+    Owners are those of the files if root reads a folder that belongs to root, else root; all times are 1970.
+
+    Raises:
+        SourceError: Like :func:`folder_stream`.
+    """
+    owners = os.geteuid() == 0 and folder.stat().st_uid == 0
+    return tar_stream(_timeless(_host_entries(folder, owners=owners)))
+
+
+def _timeless(found: Iterator[tuple[Entry, Iterable[bytes]]]) -> Iterator[tuple[Entry, Iterable[bytes]]]:
+    for entry, content in found:
+        entry.mtime = 0
+        yield entry, content
+
+
+def _host_entries(folder: Path, *, owners: bool) -> Iterator[tuple[Entry, Iterable[bytes]]]:
     first: dict[tuple[int, int], bytes] = {}
     stack = [b""]
     while stack:
@@ -57,17 +76,16 @@ def _host_entries(folder: Path) -> Iterator[tuple[Entry, Iterable[bytes]]]:
         if kind != DIR and known != path:
             yield Entry(path, HARDLINK, 0, 0, 0, 0, target=known), ()
             continue
-        yield _host_entry(at, path, kind, status), _read_file(at, status) if kind == FILE else ()
+        yield _host_entry(at, path, kind, status, owners=owners), _read_file(at, status) if kind == FILE else ()
         if kind == DIR:
             prefix = path + b"/" if path else b""
             names = sorted((os.fsencode(one.name) for one in at.iterdir()), reverse=True)
             stack.extend(prefix + name for name in names)
 
 
-def _host_entry(at: Path, path: bytes, kind: int, status: os.stat_result) -> Entry:
-    root = os.geteuid() == 0
+def _host_entry(at: Path, path: bytes, kind: int, status: os.stat_result, *, owners: bool) -> Entry:
     entry = Entry(path, kind, stat.S_IMODE(status.st_mode), 0, 0, int(status.st_mtime))
-    if root:
+    if owners:
         entry.uid, entry.gid = status.st_uid, status.st_gid
     if kind == FILE:
         entry.size = status.st_size

@@ -1,0 +1,225 @@
+"""What an image that is built depends on: its definition, its bases, and the files that it copies.
+
+Anyone who can propose a change to a project can edit its definitions, so these read only below the project's folder,
+and in folders that the user allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.builder.build_bases import BUNDLE, LOCAL, SCRATCH
+from sifmake.builder.build_spec import read_spec
+from sifmake.builder.oci_bundle import read_bundle
+from sifmake.definition.host_copying import describe_sources, sources_of
+from sifmake.definition.host_folder import HostFolder
+from sifmake.definition.problems import Place
+from sifmake.errors import ConfigError, SourceError
+from sifmake.files import sha256_of
+from sifmake.project.definition_settings import path_of_source
+from sifmake.project.images import find_image
+from sifmake.project.locks import LockedFiles
+from sifmake.project.records import digest_of
+from sifmake.reference.local import split_local
+from sifmake.steps.tree_streams import locked_folder_stream
+
+if TYPE_CHECKING:
+    from sifmake.definition.model import Base, Definition
+    from sifmake.project.images import ImageSettings
+    from sifmake.project.project import Project
+
+_LOCAL_AGENTS = ("oci", "oci-archive", "docker-archive")
+
+
+@dataclass(frozen=True)
+class ProjectBase:
+    """A base of an image of a project.
+
+    Attributes:
+        base: In the definition.
+        name: As in the definition; ``from:`` of the image for a root file system.
+        path: The file or folder on this machine; None if the base is somewhere else.
+        image: The image of the project whose finished file it is; empty if it is none.
+    """
+
+    base: Base
+    name: str
+    path: Path | None = None
+    image: str = ""
+
+
+class DefinitionInputs:
+    """The definition of one image and what it reads.
+
+    Attributes:
+        definition: The definition after substitution; for a root file system, one that only names it.
+        folder: The folder from which files are copied.
+    """
+
+    def __init__(self, project: Project, image: ImageSettings) -> None:
+        """Read the definition.
+
+        Raises:
+            DefinitionError: It is not valid.
+            ConfigError: A build argument is not used, or a section runs on this machine and is not allowed.
+            SourceError: It is outside the project's folder.
+        """
+        self._project = project
+        self._image = image
+        self.folder = HostFolder(project.root.absolute(), allowed=allowed_folders(project))
+        self.definition = self._read()
+
+    def _read(self) -> Definition:
+        project, image = self._project, self._image
+        path = path_of_source(image.source, project.root)
+        if path is None or image.definition is None:
+            raise TypeError(image.source)
+        _check_inside(project, path, image.where)
+        word = f"bundle:{path}" if image.source.rest.startswith("bundle:") else _with_folder(path)
+        found = read_spec(word, image.definition.arguments, project.configuration.limits).definition
+        if found.unused:
+            what = f"no {{{{ }}}} of {image.source.given} uses the build argument {found.unused[0]}"
+            raise ConfigError(what, where=image.where, hint="check the name, or leave it out")
+        for stage in found.stages:
+            for name in ("pre", "setup"):
+                if section := stage.sections.get(name):
+                    what = f"%{name} runs commands on this machine, so its result cannot be locked"
+                    hint = f"do it before the build and copy the result with %files, or run `sifmake build OUT {word}`"
+                    raise ConfigError(what, where=f"{found.source}:{section.line}", hint=hint)
+        return found
+
+    def bases(self) -> list[ProjectBase]:
+        """Return the bases of all stages except ``scratch``, each once.
+
+        Raises:
+            SourceError: One is outside the project's folder.
+        """
+        found = {}
+        for stage in self.definition.stages:
+            base = stage.base
+            if base.agent != SCRATCH and base.uri not in found:
+                found[base.uri] = self._located(base)
+        return list(found.values())
+
+    def _located(self, base: Base) -> ProjectBase:
+        project, where = self._project, f"{self.definition.source}:{base.line}"
+        if not base.line:  # a root file system, already below the project's folder
+            return ProjectBase(base, self._image.source.given, Path(base.reference))
+        if base.agent == LOCAL:
+            path = project.root / base.reference
+            if name := _image_of_target(project, base.reference):
+                return ProjectBase(base, base.reference, path, name)
+            _check_inside(project, path, where)
+            return ProjectBase(base, base.reference, path)
+        if base.agent in _LOCAL_AGENTS:
+            _check_inside(project, split_local(str(project.root / base.reference)).path, where)
+        return ProjectBase(base, base.uri)
+
+    def files(self) -> tuple[LockedFiles, ...]:
+        """Return what each line of ``%files`` and ``%appfiles`` copies from the project; this reads all sources.
+
+        Raises:
+            DefinitionError: A source is missing, not readable, or outside the project's folder.
+        """
+        place, limits = Place(self.definition.source), self._project.configuration.limits
+        lines = (line for stage in self.definition.stages for line in sources_of(stage))
+        return tuple(
+            LockedFiles(line.source, f"sha256:{describe_sources(line, self.folder, place, limits)}") for line in lines
+        )
+
+    def tree_digest(self, base: ProjectBase) -> str:
+        """Return the digest of a base on this machine: of a file, of the files of a folder, or of a bundle.
+
+        Raises:
+            SourceError: There is no such file or folder.
+        """
+        path = base.path or Path(base.base.reference)
+        if base.base.agent == BUNDLE:
+            root = read_bundle(path, self._project.configuration.limits).root
+            _check_inside(self._project, root, base.name)
+            return digest_of([sha256_of(path / "config.json"), _folder_digest(root)])
+        if path.is_dir():
+            return _folder_digest(path)
+        try:
+            return f"sha256:{sha256_of(path)}"
+        except FileNotFoundError:
+            raise SourceError("there is no such file or folder", where=str(path), hint="check the path") from None
+
+    @property
+    def text_digest(self) -> str:
+        """The digest of the definition after substitution."""
+        return f"sha256:{hashlib.sha256(self.definition.text).hexdigest()}"
+
+
+def _with_folder(path: Path) -> str:
+    """Return a path that cannot be mistaken for the URI of an image."""
+    return str(path) if path.is_absolute() else os.path.join(".", path)  # noqa: PTH118 - pathlib drops the dot
+
+
+def read_inputs(project: Project, image: ImageSettings) -> DefinitionInputs:
+    """Return the definition of an image and what it reads; see :class:`DefinitionInputs`."""
+    return DefinitionInputs(project, image)
+
+
+def allowed_folders(project: Project) -> tuple[Path, ...]:
+    """Return the folders that definitions of a project may read: its own, and those that the user allows."""
+    return (project.root.resolve(), *project.modes.allow_files)
+
+
+def _check_inside(project: Project, path: Path, where: str) -> None:
+    """Refuse a file or folder outside the project.
+
+    Raises:
+        SourceError: It is outside, after all links are resolved, and the user has not allowed its folder.
+    """
+    real = path.resolve()
+    if not any(real.is_relative_to(folder) for folder in allowed_folders(project)):
+        hint = f"move it into the project, or allow it with --allow-files {real.parent}"
+        raise SourceError(f"{path} is outside the project's folder: it is {real}", where=where, hint=hint)
+
+
+def _image_of_target(project: Project, path: str) -> str:
+    """Return the image of the project whose finished file is at a path; empty if there is none."""
+    folder = os.path.abspath(project.root)  # noqa: PTH100 - links stay: the target is named, not what it leads to
+    relative = os.path.relpath(os.path.join(folder, path), folder)  # noqa: PTH118
+    name = relative.removeprefix("images/").removesuffix(".sif")
+    return name if relative == f"images/{name}.sif" and name in project.images else ""
+
+
+def base_images(project: Project, name: str) -> tuple[str, ...]:
+    """Return the images of the project from which an image is built, each once.
+
+    Raises:
+        SifmakeError: The definition cannot be read.
+    """
+    image = find_image(project.images, name)
+    if image.definition is None:
+        return ()
+    return tuple(base.image for base in read_inputs(project, image).bases() if base.image)
+
+
+def check_order(project: Project, image: ImageSettings, base: str) -> None:
+    """Refuse an image that is built from itself, perhaps through others.
+
+    Raises:
+        ConfigError: It is.
+    """
+    waiting, seen = [base], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name == image.name:
+            raise ConfigError(f"the image {name} is built from itself, through {base}", where=image.where)
+        if name not in seen:
+            seen.add(name)
+            waiting += base_images(project, name)
+
+
+def _folder_digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for piece in locked_folder_stream(folder):
+        total.update(piece)
+    return f"sha256:{total.hexdigest()}"

@@ -1,0 +1,369 @@
+"""Images of a project that are built: what each change runs again, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import sifmake
+from sifmake.errors import LockError, SifmakeError, SigningError
+from sifmake.project.stage_table import STAGE_NAMES
+from sifmake.stages.lock_check import check_lock
+from support.building import needs_scripts, root_tar
+from support.definition_projects import Definitions
+
+LATER = ["flatten", "sif", "sign", "verify", "publish"]
+SCRATCH = "Bootstrap: scratch"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project without scripts: its images are made of copied files."""
+    made = Definitions(tmp_path / "p")
+    (made.root / "src").mkdir()
+    (made.root / "src/tool").write_text("one\n")
+    (made.root / "src/tool").chmod(0o755)
+    made.define("tool", "%files\n    src /opt\n%labels\n    a b", SCRATCH, sign=False)
+    return made
+
+
+def ready(project, *names):
+    assert "" not in (changed := project.lock(*names)).values(), changed
+    project.build(*names)
+    return project
+
+
+def test_an_image_is_built_locked_and_published(project):
+    ready(project)
+    assert project.build("tool") == []
+    assert set(project.lock().values()) == {""}
+    text = project.lock_text("tool")
+    assert "\ndefinition: sha256:" in text
+    assert "\n  - {source: src, digest: sha256:" in text
+    shown = sifmake.inspect(project.root / "images/tool.sif")
+    assert shown.labels["a"] == "b"
+
+
+def test_what_is_pulled_has_an_empty_stage_steps_and_the_lock_that_it_had(project):
+    layout = os.path.join(os.path.dirname(__file__), "../../examples/hello/layout")
+    project.declare("hello", f"oci:{layout}:latest", sign=False)
+    ready(project, "hello")
+    assert "steps" not in project.lock_text("hello")
+    record = json.loads((project.root / "results/hello/steps.json").read_bytes())
+    assert (record["key"], record["result"]) == ({}, {"layers": []})
+    modules = "import sys; print(*[m for m in sys.modules if m.startswith(('sifmake.definition', 'sifmake.rootless'))])"
+    code = f"import sys\nfrom sifmake.doit import *\nfrom sifmake.doit import _tasks\n{modules}"
+    one = {"images": {"hello": project.images["hello"]}}
+    (project.root / "config/images.yaml").write_text(json.dumps(one))
+    run = [
+        sys.executable,
+        "-c",
+        f"{code}; list(task_images()); [_tasks().is_current(s, 'hello') for s in {STAGE_NAMES}]",
+    ]
+    done = subprocess.run(
+        [*run[:2], f"{run[2]}; {modules}"], cwd=project.root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        (lambda p: (p.root / "tool.def").write_text(f"{SCRATCH}\n\n%files\n    src /opt\n"), ["steps", *LATER]),
+        (lambda p: (p.root / "src/tool").write_text("two\n"), ["steps", *LATER]),
+        (lambda p: (p.root / "src/tool").chmod(0o644), ["steps", *LATER]),
+        (lambda p: (p.root / "src/new").write_text(""), ["steps", *LATER]),
+        (lambda p: os.utime(p.root / "src/tool", (1, 1)), []),
+        (lambda p: p.declare("tool", "./tool.def", sign=False, labels={"x": "y"}), LATER),
+        (lambda p: p.declare("tool", "./tool.def", sign=False, network="none"), ["steps", *LATER]),
+    ],
+)
+def test_each_change_runs_what_it_must(project, change, stages):
+    ready(project)
+    change(project)
+    project.lock()
+    assert project.build("tool") == stages
+    assert project.build("tool") == []
+
+
+def test_a_changed_input_in_a_locked_run_asks_for_a_new_lock(project):
+    ready(project)
+    good = project.sif("tool")
+    where = r"config/locks/tool.yaml: the lock is out of date: %s; run `sifmake lock tool`"
+    for path, text, what in (
+        (project.root / "src/tool", "two\n", "the files src changed"),
+        (project.root / "tool.def", f"{SCRATCH}\n%files\n    src /opt\n", "the definition, the files src changed"),
+    ):
+        path.write_text(text)
+        with pytest.raises(LockError, match=where % what):
+            check_lock(project.open(locked=True), "tool")
+        (project.root / "results/tool/steps.json").unlink(missing_ok=True)
+        with pytest.raises(LockError, match=where % what):
+            project.build("tool", stages=("steps",), locked=True)
+    assert project.sif("tool") == good
+    assert project.lock()["tool"] == "the definition, the files src changed"
+
+
+def test_a_file_that_changes_during_the_build_fails_it(project, monkeypatch):
+    from sifmake.stages import definition_session
+
+    project.lock()
+    real = definition_session.build_stages
+
+    def build_stages(*args):
+        built = real(*args)
+        (project.root / "src/tool").write_text("changed\n")
+        return built
+
+    monkeypatch.setattr(definition_session, "build_stages", build_stages)
+    with pytest.raises(LockError, match="a file that the definition copies changed while it was copied"):
+        project.build("tool")
+    assert not (project.root / "results/tool/steps.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("header", "sections"),
+    [
+        (SCRATCH, "%files\n    ../secret /x"),
+        (SCRATCH, "%files\n    link /x"),
+        (SCRATCH, "%files\n    {outside}/secret /x"),
+        (SCRATCH, "%files\n    ~/secret /x"),
+        (SCRATCH, "%files\n    folder/* /x"),
+        ("Bootstrap: localimage\nFrom: ../secret", ""),
+        ("Bootstrap: localimage\nFrom: link", ""),
+        ("Bootstrap: oci\nFrom: ../layout:tag", ""),
+        ("Bootstrap: docker-archive\nFrom: link", ""),
+    ],
+)
+def test_definitions_read_nothing_outside_the_project(project, monkeypatch, header, sections):
+    outside = project.root.parent
+    (outside / "secret").write_text("secret")
+    (project.root / "link").symlink_to("../secret")
+    (project.root / "folder").mkdir()
+    (project.root / "folder/link").symlink_to("../../secret")
+    monkeypatch.setenv("HOME", str(outside))
+    project.define("tool", sections.format(outside=outside), header, sign=False)
+    error = project.lock("tool")["tool"]
+    assert "outside the" in error, error
+    assert "tool.def:" in error
+    assert not (project.root / "config/locks/tool.yaml").exists()
+    if SCRATCH in header:
+        assert "outside" not in project.lock("tool", allow_files=(outside,))["tool"]
+
+
+@pytest.mark.parametrize("source", ["../out.def", "./link.def", "../tree/", "bundle:../tree", "bundle:inner"])
+def test_what_is_built_from_is_below_the_project(project, source):
+    shutil.copy(project.root / "tool.def", project.root.parent / "out.def")
+    (project.root.parent / "tree").mkdir()
+    (project.root / "link.def").symlink_to("../out.def")
+    (project.root / "inner").mkdir()
+    (project.root / "inner/config.json").write_text(json.dumps({"root": {"path": "../../tree"}}))
+    project.declare("x", source, sign=False)
+    assert "is outside the project's folder" in project.lock("x")["x"]
+
+
+@pytest.mark.parametrize("section", ["pre", "setup"])
+def test_sections_that_run_on_this_machine_are_refused(project, section):
+    project.define("tool", f"%{section}\n    touch {project.root}/ran", SCRATCH)
+    error = project.lock("tool")["tool"]
+    assert f"tool.def:3: %{section} runs commands on this machine, so its result cannot be locked" in error
+    assert not (project.root / "ran").exists()
+
+
+def test_a_matrix_makes_images_of_one_definition(project):
+    del project.images["tool"]
+    settings = {"sign": False, "build-args": {"DEST": ["opt", "srv"]}}
+    project.define("tool", "%files\n    src /{{ DEST }}/", SCRATCH, **settings)
+    ready(project)
+    assert project.sif("tool_opt") != project.sif("tool_srv")
+    assert "arguments:\n  DEST: srv\n" in project.lock_text("tool_srv")
+    project.images["tool"]["build-args"]["OTHER"] = "x"
+    project.declare("last", "./tool.def", **{"build-args": {"DEST": "x", "OTHER": "y"}})
+    error = project.lock("tool_opt")["tool_opt"]
+    assert "config/images.yaml:1: images.tool: no {{ }} of ./tool.def uses the build argument OTHER" in error
+
+
+def test_root_file_systems_are_bases_whatever_their_times(project):
+    tree = project.root / "tree"
+    (tree / "etc").mkdir(parents=True)
+    (tree / "etc/motd").write_text("hi\n")
+    (project.root / "root.tar").write_bytes(root_tar("etc", "etc/motd=hi\n"))
+    shutil.copytree(tree, project.root / "b/rootfs")
+    (project.root / "b/config.json").write_text(json.dumps({"root": {"path": "rootfs"}, "process": {"args": ["/x"]}}))
+    for name, source in (("tree", "./tree/"), ("archive", "./root.tar"), ("bundle", "bundle:b")):
+        project.declare(name, source, sign=False)
+    names = ("tree", "archive", "bundle")
+    ready(project, *names)
+    before = [project.sif(name) for name in names]
+    for path in (tree / "etc/motd", tree, project.root / "b/rootfs/etc"):
+        os.utime(path, (5, 5))
+    assert set(project.lock(*names).values()) == {""}
+    for name in names:
+        shutil.rmtree(project.root / "results" / name)
+    shutil.rmtree(project.root.parent / "store")
+    project.build(*names)
+    assert [project.sif(name) for name in names] == before
+    (tree / "etc/motd").write_text("ho\n")
+    assert project.lock("tree")["tree"] == "the base ./tree/ changed"
+
+
+def test_a_base_of_the_project_is_locked_by_its_lock(project):
+    project.define("top", "%labels\n    c d", "Bootstrap: localimage\nFrom: images/tool.sif", sign=False)
+    project.lock()
+    what = r"^top: .*top.def:2: .*tool.sif: the image tool, from which it is built, is not finished; build it first"
+    with pytest.raises(LockError, match=what):
+        project.build("top")
+    ready_at = project.build("tool", "top")
+    assert [word for word in ready_at if word.startswith("publish")] == ["publish:tool", "publish:top"]
+    shown = sifmake.inspect(project.root / "images/top.sif")
+    assert (shown.labels["a"], shown.labels["c"]) == ("b", "d")
+    assert project.lock("top") == {"top": ""}
+    (project.root / "src/tool").write_text("two\n")
+    assert project.lock("top", "tool") == {"top": "the base images/tool.sif changed", "tool": "the files src changed"}
+    assert project.build("tool", "top")[-1] == "publish:top"
+
+
+def test_an_image_is_not_built_from_itself(project):
+    for name, base in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")):
+        project.define(name, "", f"Bootstrap: localimage\nFrom: ./images/{base}.sif", sign=False)
+    found = project.lock("d", "a", "b", "c")
+    assert all("is built from itself" in error for error in found.values()), found
+
+
+def test_a_signed_file_must_be_that_of_its_lock(project, tmp_path):
+    (project.root / "sifmake.yaml").write_text(
+        json.dumps({"store": {"path": str(tmp_path / "s")}, "key": "development"})
+    )
+    project.declare("tool", "./tool.def")
+    ready(project)
+    old = project.sif("tool")
+    (project.root / "src/tool").write_text("two\n")
+    project.lock()
+    project.build("tool")
+    target = project.root / "images/tool.sif"
+    assert sifmake.verify(target).verdict.name == "VERIFIED"
+    target.write_bytes(old)
+    record = project.root / "results/tool/publish.json"
+    content = json.loads(record.read_bytes())
+    from sifmake.builder.image_signing import check_published
+
+    assert content["result"]["size"]
+    with pytest.raises(
+        SigningError, match=r"is not the image of its lock: it was built from other inputs than sha256:"
+    ):
+        check_published(project.open(), "tool")
+
+
+def test_a_damaged_layer_between_stages_is_made_again_in_the_same_run(project):
+    ready(project)
+    good = project.sif("tool")
+    shutil.rmtree(project.root / "results")
+    (project.root / "images/tool.sif").unlink()
+    project.build("tool", stages=("pull", "steps", "flatten"))
+    for pack in (project.root.parent / "store/packs").rglob("*"):
+        if pack.is_file():
+            data = bytearray(pack.read_bytes())
+            data[: len(data) // 2] = bytes(len(data) // 2)
+            pack.chmod(0o644)
+            pack.write_bytes(data)
+    assert project.build("tool", stages=("sif", "sign", "verify", "publish"))[-1] == "publish"
+    assert project.sif("tool") == good
+
+
+@needs_scripts
+class TestScripts:
+    """With a shell."""
+
+    @pytest.fixture
+    def tools(self, tmp_path):
+        made = Definitions(tmp_path / "p").with_busybox()
+        (made.root / "data").write_text("1\n")
+        steps = "%files\n    data /data\n%post\n    cat /data > /a\n# sifmake: step\n    date +%N > /b\n"
+        made.define("tool", f"{steps}%environment\n    export A=1\n", sign=False)
+        return made
+
+    def test_each_change_runs_the_steps_it_must(self, tools):
+        ready(tools)
+        assert tools.scripts == ["cat /data > /a", "date +%N > /b"]
+        path = tools.root / "tool.def"
+        text = path.read_text()
+        for old, new, ran in (
+            ("export A=1", "export A=2", []),
+            ("date +%N", "date +%s", ["date +%s > /b"]),
+            (
+                "cat /data >",
+                "cat  /data >",
+                ["cat /data > /a"],
+            ),  # the layer is the same, so the next step's key is, too
+            ("cat  /data", "cat /data /data", ["cat /data /data > /a", "date +%s > /b"]),
+        ):
+            path.write_text(text := text.replace(old, new))
+            tools.lock()
+            assert tools.build("tool") == ["steps", *LATER]
+            assert tools.scripts == ran
+        (tools.root / "data").write_text("2\n")
+        tools.lock()
+        tools.build("tool")
+        assert tools.scripts == ["cat /data /data > /a", "date +%s > /b"]
+
+    def test_a_second_machine_with_the_store_runs_no_step(self, tools):
+        ready(tools)
+        shutil.rmtree(tools.root / "results")
+        good = tools.sif("tool")
+        assert tools.build("tool", locked=True) == [*STAGE_NAMES]
+        assert tools.scripts == []
+        assert tools.sif("tool") == good
+
+    def test_every_stage_in_a_process_of_its_own_makes_the_same_file(self, tools):
+        ready(tools)
+        good = tools.sif("tool")
+        shutil.rmtree(tools.root / "results")
+        for stage in STAGE_NAMES:
+            tools.build("tool", stages=(stage,))
+            assert tools.scripts == []
+        assert tools.sif("tool") == good
+
+    def test_a_step_that_the_store_has_lost_is_run_again_between_stages(self, tools):
+        tools.lock()
+        tools.build("tool", stages=("pull", "steps", "flatten"))
+        shutil.rmtree(tools.root.parent / "store/packs")
+        assert tools.build("tool", stages=("sif", "sign", "verify", "publish"))[-1] == "publish"
+        assert tools.scripts == ["cat /data > /a", "date +%N > /b"]
+
+    def test_the_callers_variables_do_not_reach_the_script(self, tools, monkeypatch):
+        monkeypatch.setenv("APPTAINERENV_LEAK", "leaked")
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", "12345")
+        monkeypatch.setenv("GITHUB_TOKEN", "token")
+        tools.define("env", "%post\n    env\n", sign=False)
+        ready(tools, "env")
+        said = "\n".join(tools.told.lines)
+        assert "APPTAINER_CONTAINER" in said
+        assert not any(word in said for word in ("leaked", "12345", "token"))
+
+    def test_a_failing_step_leaves_the_old_file(self, tools):
+        ready(tools)
+        good = tools.sif("tool")
+        path = tools.root / "tool.def"
+        path.write_text(path.read_text().replace("cat /data", "false"))
+        tools.lock()
+        with pytest.raises(SifmakeError, match=r"^tool: .*tool.def:7: %post: the script ended with exit status 1"):
+            tools.build("tool")
+        assert tools.sif("tool") == good
+
+    def test_the_test_section_must_succeed_before_publishing(self, tools):
+        path = tools.root / "tool.def"
+        ready(tools)
+        good = tools.sif("tool")
+        path.write_text(path.read_text() + "%test\n    grep -q 2 /data\n")
+        tools.lock()
+        with pytest.raises(SifmakeError, match=r"tool.def:\d+: %test: the test ended with exit status 1"):
+            tools.build("tool")
+        assert tools.sif("tool") == good
+        (tools.root / "data").write_text("2\n")
+        tools.lock()
+        assert tools.build("tool")[-1] == "publish"
