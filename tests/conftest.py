@@ -70,7 +70,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     markers = REQUIRED & {marker.name for marker in item.iter_markers()}
     if "corpus" in {marker.name for marker in item.iter_markers()} and not CORPUS.is_dir():
-        markers = set()  # the corpus is no tool; where it is absent, its tests are skipped
+        markers = set()  # the corpus is not a tool; where it is absent, its tests are skipped
     if report.skipped and not CORPUS.is_dir() and "shared/corpus" in str(report.longrepr):
         markers = set()
     if report.skipped and "SIFMAKE_RELIABILITY=long" in str(report.longrepr):

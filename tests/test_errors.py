@@ -67,7 +67,7 @@ def test_a_hint_names_the_folder_of_the_project(root: str, hint: str, want: str)
     assert SifmakeError("x", hint=hint).at_root(root).hint == want
 
 
-def test_want_of_memory_is_no_defect(monkeypatch, capsys):
+def test_lack_of_memory_is_not_a_defect(monkeypatch, capsys):
     def run_command(_):
         raise MemoryError
 

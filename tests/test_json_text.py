@@ -149,7 +149,7 @@ def test_a_record_that_is_a_device_is_none(tmp_path: Path) -> None:
     assert read_record(tmp_path / "record.json") is None
 
 
-def test_the_stage_helper_takes_no_line_that_is_no_request(data: bytes) -> None:
+def test_the_stage_helper_takes_no_line_that_is_not_a_request(data: bytes) -> None:
     here, there = socket.socketpair()
     here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
     writer = threading.Thread(target=lambda: (here.sendall(data + b"\n"), here.close()))

@@ -32,7 +32,7 @@ def test_without_a_limit_there_are_as_many_threads_as_asked_for(monkeypatch):
     assert memory.most_threads() is None
 
 
-def test_a_second_attempt_uses_none_and_there_is_no_third(monkeypatch):
+def test_a_second_attempt_uses_none_and_there_is_not_a_third(monkeypatch):
     monkeypatch.delenv("SIFMAKE_WITHOUT_THREADS", raising=False)
     environ = memory.environment_without_threads()
     monkeypatch.setenv("SIFMAKE_WITHOUT_THREADS", environ["SIFMAKE_WITHOUT_THREADS"])

@@ -1,4 +1,4 @@
-"""Room is looked at before the first byte: what does not fit is refused with figures, roles, and what helps."""
+"""Room is checked before the first byte: what does not fit is refused with figures, roles, and what helps."""
 
 from __future__ import annotations
 

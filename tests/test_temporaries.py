@@ -121,7 +121,7 @@ def test_what_only_looks_like_a_temporary_stays(tmp_path):
     assert left(tmp_path) == before
 
 
-def test_what_is_taken_for_left_over_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+def test_what_is_taken_for_left_over_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
     def try_lock(fd):
         monkeypatch.setattr(temporaries, "try_lock", real)
         sweep_folder(tmp_path)

@@ -73,7 +73,7 @@ def test_a_failure_in_one_thread_is_its_own(tmp_path: Path) -> None:
         assert list(threads.map(pull, range(4))) == ["SourceError", "1.sif", "SourceError", "3.sif"]
 
 
-def test_a_running_event_loop_is_no_obstacle() -> None:
+def test_a_running_event_loop_is_not_an_obstacle() -> None:
     async def work() -> tuple[sifmake.SifFile, sifmake.SifFile]:
         return sifmake.pull(HELLO, "one.sif"), await asyncio.to_thread(sifmake.pull, HELLO, "two.sif")
 

@@ -102,7 +102,7 @@ def test_the_bytes_are_the_same_with_and_without_what_the_store_keeps(packs, sto
     assert len(compressed) == 2 * GROUPS
 
 
-def test_another_top_layer_compresses_nothing_of_the_others_anew(packs, store, compressed, tmp_path):
+def test_another_top_layer_compresses_nothing_of_the_others_again(packs, store, compressed, tmp_path):
     build([packs(LOWER), packs(EVERY_OTHER), packs(tar(file("top", b"1")))], tmp_path / "x.sif", store)
     compressed.clear()
     changed = [packs(LOWER), packs(EVERY_OTHER), packs(tar(file("top", b"2")))]
@@ -221,7 +221,7 @@ def test_a_tampered_patch_is_made_again(which, packs, store, compressed, tmp_pat
     assert path.read_bytes() == whole
 
 
-def test_a_fifo_is_no_patch(packs, store, compressed, tmp_path):
+def test_a_fifo_is_not_a_patch(packs, store, compressed, tmp_path):
     paths = [packs(LOWER), packs(EVERY_OTHER)]
     good = build(paths, tmp_path / "x.sif", store)
     (path,) = kept(store)
@@ -239,7 +239,7 @@ def test_patches_of_a_read_only_store_are_used(packs, store, compressed, tmp_pat
     assert compressed == kept(own) == []
 
 
-def test_a_store_that_takes_nothing_is_no_obstacle(packs, store, tmp_path, monkeypatch):
+def test_a_store_that_takes_nothing_is_not_an_obstacle(packs, store, tmp_path, monkeypatch):
     paths = [packs(LOWER), packs(EVERY_OTHER)]
     good = build(paths, tmp_path / "x.sif", None)
     (tmp_path / "file").touch()
@@ -256,7 +256,7 @@ def test_a_store_that_takes_nothing_is_no_obstacle(packs, store, tmp_path, monke
     assert [path for path in (store.root / "patches").rglob("*") if path.is_file()] == []
 
 
-def test_a_full_disk_at_the_last_moment_is_no_obstacle(packs, store, tmp_path, monkeypatch):
+def test_a_full_disk_at_the_last_moment_is_not_an_obstacle(packs, store, tmp_path, monkeypatch):
     paths = [packs(LOWER), packs(EVERY_OTHER)]
     good = build(paths, tmp_path / "x.sif", None)
     real = os.fsync

@@ -56,7 +56,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hashed(monkeypatch):
-    """The files that were read wholly."""
+    """The files that were read completely."""
     paths = []
     real = checked_sif._is_whole
 
@@ -90,7 +90,7 @@ def test_49_damages_are_found_and_mended(image):
         assert any("is damaged and is not used" in text for text in warnings), (kind, at)
 
 
-def test_a_file_is_read_wholly_once_and_again_when_it_was_changed(image, hashed):
+def test_a_file_is_read_completely_once_and_again_when_it_was_changed(image, hashed):
     path, _ = find(image)
     assert hashed == [], "a fresh build counts as checked"
     find(image)
@@ -102,7 +102,7 @@ def test_a_file_is_read_wholly_once_and_again_when_it_was_changed(image, hashed)
     assert hashed == [path.name]
 
 
-def test_renewing_the_time_stamp_is_no_change(image, hashed):
+def test_renewing_the_time_stamp_is_not_a_change(image, hashed):
     path, _ = find(image)
     old = time.time() - 7200
     os.utime(path, (old, old))

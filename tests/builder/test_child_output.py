@@ -1,4 +1,4 @@
-"""Programs whose output is handed on: all of it, in pieces, and none runs longer than it may."""
+"""Programs whose output is passed on: all of it, in pieces, and none runs longer than it may."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ import pytest
 from sifmake.builder.child_output import run_telling
 
 
-def test_everything_is_handed_on_in_pieces():
+def test_everything_is_passed_on_in_pieces():
     pieces = []
     code = "import sys; sys.stdout.write('x' * 300_000); sys.stdout.flush(); sys.stderr.write('end'); sys.exit(3)"
     assert run_telling([sys.executable, "-c", code], pieces.append, environment={}) == 3

@@ -125,7 +125,7 @@ def test_indexes_of_layouts_are_kept_too(store, tmp_path, kind):
     assert store.blobs.get(index["digest"]) == blobs[index["digest"]]
 
 
-def test_a_note_on_an_archive_whose_image_is_not_there_is_read_anew(store, tmp_path):
+def test_a_note_on_an_archive_whose_image_is_not_there_is_read_again(store, tmp_path):
     """A compressed archive is known by its place and time; a damaged note on it must not stay in the way."""
     blobs = Blobs()
     image = blobs.image([tar(file("x", b"x" * 1000))])

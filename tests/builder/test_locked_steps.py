@@ -155,7 +155,7 @@ def test_nothing_is_written_by_a_locked_build_without_a_lock(works):
 
 
 @needs_scripts
-def test_a_damaged_lock_is_an_error_unless_it_is_written_anew(works):
+def test_a_damaged_lock_is_an_error_unless_it_is_written_again(works):
     path = works.folder / "tool.steps.yaml"
     path.write_text("<<<<<<< HEAD\n")
     with pytest.raises(LockError, match=r"tool\.steps\.yaml"):

@@ -97,7 +97,7 @@ def test_a_file_for_another_machine_is_not_kept(registry, tmp_path):
         find_or_build(ImageToRun(uri, offline=True), Listener())
 
 
-def test_a_store_that_takes_no_copy_is_no_obstacle(registry, tmp_path, monkeypatch):
+def test_a_store_that_takes_no_copy_is_not_an_obstacle(registry, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "file"))
     sif = sifmake.pull(uri_of(registry, "oras", HOST), tmp_path / "x.sif", plain_http=True)

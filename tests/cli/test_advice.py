@@ -95,7 +95,7 @@ def test_h37_every_command_says_what_a_file_is(folder: Path, complaint, name: st
 @pytest.mark.parametrize(
     "word", ["app.def", "Dockerfile", "web.Dockerfile", "Containerfile", "Singularity", "x/Singularity.2"]
 )
-def test_what_images_are_made_of_is_no_name_of_an_image(complaint, word: str) -> None:
+def test_what_images_are_made_of_is_not_a_name_of_an_image(complaint, word: str) -> None:
     error = complaint("pull", "o.sif", word, status=2)
     assert "docker://" not in error
     assert "sifmake build" in error or "podman build" in error
@@ -238,7 +238,7 @@ def test_a_layout_given_to_exec_and_inspect_is_called_one(folder: Path, complain
 
 
 @pytest.mark.parametrize("host", ["ghcr.io", "ghcr.io:443", "localhost", "localhost:5000"])
-def test_a_registry_without_an_image_is_no_name_on_docker_hub(folder: Path, complaint, host: str) -> None:
+def test_a_registry_without_an_image_is_not_a_name_on_docker_hub(folder: Path, complaint, host: str) -> None:
     write_sif(folder / "a.sif")
     for words in (
         ["push", "a.sif", f"oras://{host}"],

@@ -70,7 +70,7 @@ def test_the_summary_reads_like_apptainers(store, tmp_path, capsys):
     assert second.startswith("Total space used: 3.0")
 
 
-def test_an_empty_store_is_no_error(store, capsys):
+def test_an_empty_store_is_not_an_error(store, capsys):
     assert main(["cache", "list", "-v"]) == 0
     assert main(["cache", "verify"]) == 0
     assert main(["cache", "clean", "-f"]) == 0
@@ -224,7 +224,7 @@ def test_clean_asks_first(store, tmp_path, capsys, monkeypatch):
         assert len(packs(store)) == left
 
 
-def test_no_answer_is_no_yes(store, capsys, monkeypatch):
+def test_no_answer_is_not_a_yes(store, capsys, monkeypatch):
     put_image(store, b"one")
 
     def end_of_input(_):
@@ -302,7 +302,7 @@ def test_the_digest_of_another_document_is_told_from_a_manifests(store, tmp_path
 
 
 @pytest.mark.parametrize("digest", ["sha256:x", "sha512:../../x", "sha256:", f"sha256:{'A' * 64}"])
-def test_what_is_no_digest_is_not_in_the_store(store, capsys, digest):
+def test_what_is_not_a_digest_is_not_in_the_store(store, capsys, digest):
     assert main(["cache", "export", "x.tar", f"alpine@{digest}"]) == 1
     assert "the store does not have this image" in capsys.readouterr().err
 

@@ -194,7 +194,7 @@ def test_without_the_document_only_the_definition_can_be_shown(tmp_path, capsysb
 
 
 @needs_corpus
-def test_an_oci_sif_is_no_such_file(capsysbinary):
+def test_an_oci_sif_is_not_such_a_file(capsysbinary):
     assert main(["inspect", str(SIF_FROM_PEERS / "busybox-musl.oci.sif")]) == 1
     assert b"inspect-metadata.json" in capsysbinary.readouterr().err
 

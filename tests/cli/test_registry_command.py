@@ -44,7 +44,7 @@ def test_a_password_among_the_arguments_is_refused_and_not_repeated(run, tmp_pat
 
 
 @pytest.mark.parametrize("host", ["docker://", "", "quay io", "-", "quay.io:port", "://"])
-def test_what_is_no_registry_is_not_asked(run, host):
+def test_what_is_not_a_registry_is_not_asked(run, host):
     status, said = run("login", "-u", "alice", "--password-stdin", "--", host, typed=SECRET)
     assert (status, said.count("\n")) == (2, 1)
     assert "not the name of a registry; write its host name" in said

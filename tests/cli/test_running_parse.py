@@ -140,7 +140,7 @@ def test_a_given_option_beats_its_variable():
 
 
 @pytest.mark.parametrize("row", PEERS, ids=lambda row: row[0])
-def test_what_only_peers_know_is_handed_on_and_else_refused(row):
+def test_what_only_peers_know_is_passed_on_and_else_refused(row):
     word = long_word(row)
     line = f"exec {word} x.sif y" if row[2] is FLAG else f"exec {word} 7 x.sif y"
     options = parse_plain(line.split())
@@ -154,14 +154,14 @@ def test_what_only_peers_know_is_handed_on_and_else_refused(row):
 
 
 @pytest.mark.parametrize("row", SHARED, ids=lambda row: row[0])
-def test_what_all_know_is_handed_on_as_it_was_given(row):
+def test_what_all_know_is_passed_on_as_it_was_given(row):
     value = {FLAG: [], VALUE: ["7"]}.get(row[2], ["A=1,2"])
     for word in row[1].split():
         options = parse_plain(["exec", word, *value, "x.sif", "y"])
         assert peer_words(options) == [long_word(row), *value]
 
 
-def test_a_flag_that_is_turned_off_is_handed_on():
+def test_a_flag_that_is_turned_off_is_passed_on():
     assert peer_words(parse_plain(["run", "--nv=false", "-e", "x.sif"])) == ["--cleanenv", "--nv=false"]
 
 

@@ -246,7 +246,7 @@ def test_only_what_lies_below_an_allowed_folder_is_read(files):
     assert HostFolder(files / "sub", (files / "sub", files)).look(b"out").size == 3
 
 
-def test_what_was_looked_at_is_what_is_read(files):
+def test_what_was_checked_is_what_is_read(files):
     folder = HostFolder(files)
     file = folder.look(b"l")
     assert b"".join(folder.read(file)) == b"abc"
@@ -281,7 +281,7 @@ def test_home_is_what_a_tilde_stands_for(files, monkeypatch):
     assert shown(host([("~/f", "/x"), ("~/d", "/y")], files / "d", Tree())) == {"x": "0o644", "y": "d", "y/g": "0o644"}
 
 
-def test_limits_count_what_is_looked_at(files):
+def test_limits_count_what_is_checked(files):
     for copies in ([("d", "/x")] * 5, [("*", "/x/")], [("d", "/")] * 9):
         with pytest.raises(
             DefinitionError, match=r"%files reads more than 6 files and folders \(limit files-entries\)"

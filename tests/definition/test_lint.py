@@ -82,7 +82,7 @@ def test_a_default_that_is_a_token_is_found_by_its_value():
     assert [rule for _, _, rule, _ in found(text)] == ["secret-in-text", "secret-in-argument"]
 
 
-def test_values_of_the_command_line_are_looked_at():
+def test_values_of_the_command_line_are_checked():
     text = f"{PINNED}%post\necho {{{{ API_KEY }}}} {{{{ TOKENIZER }}}} {{{{ A }}}}\n"
     values = {"API_KEY": "x", "TOKENIZER": "y", "A": "glpat-0123456789"}
     assert found(text, **values) == [(4, "", "secret-in-argument", "warning")] * 2

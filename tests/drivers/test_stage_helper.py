@@ -88,7 +88,7 @@ def test_another_sifmake_is_refused_and_does_the_stage_itself(
     assert stage_client.ask(["stage", "--root", ".", "pull", "hello"]) is None
 
 
-def test_without_a_helper_there_is_no_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_helper_there_is_not_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(stage_client.VARIABLE, raising=False)
     assert stage_client.ask(["stage"]) is None
     monkeypatch.setenv(stage_client.VARIABLE, str(tmp_path / "gone"))
@@ -146,7 +146,7 @@ def test_the_client_writes_json_without_loading_it(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("line", [b"", b"{}\n", b"[1]\n", b'{"sender": ', b"\xff\n"])
-def test_what_is_no_request_is_a_failed_stage(line: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_a_request_is_a_failed_stage(line: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     here, there = socket.socketpair()
     with here, there:
         here.sendall(line)

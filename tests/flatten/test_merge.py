@@ -160,7 +160,7 @@ CASES = {
         {"a": "f 644 1", "b": "f 644 1"},
     ),
     "b37 a link to itself changes nothing": ([[file("q", b"1")], [hardlink("q", "q")]], {"q": "f 644 1"}),
-    "whiteout of a folder that the layer makes anew": (
+    "whiteout of a folder that the layer makes again": (
         [[folder("d", mode=0o700), file("d/old")], [folder("d"), file("d/new"), file(".wh.d")]],
         {"d": "d 755", "d/new": "f 644 "},
     ),

@@ -27,7 +27,7 @@ def folders_that_nothing_describes() -> list[bytes]:
 
 
 def links_that_lead_a_long_way() -> list[bytes]:
-    """Two symlinks in turn, so that the way is looked up anew for each name."""
+    """Two symlinks in turn, so that the path is looked up again for each name."""
     links = [gnu_long(b"K", LONG) + block(b"l%d" % n, b"2") for n in range(2)]
     names = [block(b"l%d/%d" % (n % 2, n)) for n in range(60_000)]
     return [b"".join((gnu_long(b"L", LONG), block(b"x", b"5"), *links, *names))]

@@ -301,7 +301,7 @@ class Upload(io.BytesIO):
 
 
 def test_a_registry_that_dies_in_the_middle_of_an_upload_and_comes_back(tmp_path):
-    """The half that came is no beginning for a second try: docker-registry refuses to go on with it."""
+    """A second try cannot begin with the half that came, because docker-registry refuses to continue it."""
     data = random.Random(5).randbytes(8_000_000)
     with running(tmp_path / "r") as registry:
         back = threading.Timer(0.5, registry.start)

@@ -87,7 +87,7 @@ AT_ONCE = {
     "entries are no msgpack": raw_part("entries", b"\xc1"),
     "entries are nested for ever": raw_part("entries", b"\x91" * 200_000),
     "entries are said to be 4 billion": raw_part("entries", b"\xdd\xff\xff\xff\xff"),
-    "text that is no UTF-8": raw_part("meta", b"\xd9\x02\xff\xff"),
+    "text that is not UTF-8": raw_part("meta", b"\xd9\x02\xff\xff"),
     "meta is a list": raw_part("meta", b"\x90"),
     "a fragment truncated": raw_part("fragments", bytes(FRAGMENT.size + 1)),
     "kind 0": entry(1, KIND, 0),
@@ -219,7 +219,7 @@ def test_a_limit_is_called_a_limit(tmp_path, limits, said):
     assert "is damaged" not in str(caught.value)
 
 
-def test_a_fifo_is_no_pack(tmp_path):
+def test_a_fifo_is_not_a_pack(tmp_path):
     os.mkfifo(tmp_path / "p")
     with pytest.raises(PackDamagedError, match="complete layer pack"):
         open_pack(tmp_path / "p", KEY)

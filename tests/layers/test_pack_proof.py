@@ -302,7 +302,7 @@ def test_a_pack_of_another_layer(pack):
     assert is_refused(pack, "holds another layer")
 
 
-def test_a_stream_that_is_no_layer(pack):
+def test_a_stream_that_is_not_a_layer(pack):
     tamper(pack, lambda parts: parts.__setitem__("residue", residue((b"junk" * 128,))))
     assert is_refused(pack, "does not hold a layer")
 

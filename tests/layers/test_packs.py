@@ -113,7 +113,7 @@ def test_a_changed_byte_is_noticed(place, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 10, 50_000, -1])
-def test_a_cut_pack_is_no_pack(size, tmp_path):
+def test_a_cut_pack_is_not_a_pack(size, tmp_path):
     path = tmp_path / "p"
     make_pack(path, layer()).close()
     path.write_bytes(path.read_bytes()[:size])
@@ -153,7 +153,7 @@ def test_wrong_diff_id_digest_and_size_are_refused(tmp_path):
             write_pack(out, io.BytesIO(blob), described, make_codec("gzip"), workers, DEFAULT_LIMITS, Silent().task(""))
 
 
-def test_what_is_no_tar_is_refused(tmp_path):
+def test_what_is_not_a_tar_is_refused(tmp_path):
     page = b"<Error><Code>InvalidArgument</Code></Error>" * 100
     with pytest.raises(LayerError):
         make_pack(tmp_path / "p", page)
@@ -183,7 +183,7 @@ def test_holes_are_bounded_by_what_the_blob_can_hold(tmp_path):
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 @pytest.mark.parametrize("data", [b"", b"noise", "cut", "longer than said"])
-def test_a_block_that_is_no_such_stream_is_damage(compression, data):
+def test_a_block_that_is_not_such_a_stream_is_damage(compression, data):
     codec = make_codec(compression)
     good = bytes(codec.compress(b"words " * 1000))
     bad = {"cut": good[:-3], "longer than said": good}.get(data, data)

@@ -81,7 +81,7 @@ STREAMS = {
     "cut in data": block(b"a", size=2000) + bytes(1500),
     "bad checksum amid": file(b"a") + block(b"b", checksum=b"000001\0 ") + END,
     "checksum no number": block(b"a", checksum=b"zzzzzz\0 ") + END,
-    "no tar": b"#!/bin/sh\necho this is no tar\n" * 40,
+    "no tar": b"#!/bin/sh\necho this is not a tar\n" * 40,
     "v7": block(b"a", b"\0", size=3, magic=V7) + padded(b"abc") + END,
     "v7 directory": block(b"a/", b"\0", size=3, magic=V7) + file(b"b") + END,
     "v7 has no prefix": block(b"a", b"\0", magic=V7, rest=b"prefix") + END,

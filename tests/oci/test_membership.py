@@ -16,7 +16,7 @@ AMD64, ARM64 = parse_platform("linux/amd64"), parse_platform("linux/arm64")
 
 
 class Documents:
-    """Indexes at hand; nothing else may be asked for."""
+    """The available indexes; nothing else may be requested."""
 
     def __init__(self, blobs):
         self._blobs = blobs
@@ -55,7 +55,7 @@ def test_a_manifest_proves_itself_alone(blobs):
     assert not is_member(blobs[good["digest"]], old["digest"], blobs.data.get)
 
 
-def test_an_index_in_an_index_proves_as_far_as_it_is_at_hand(blobs):
+def test_an_index_in_an_index_proves_as_far_as_it_is_available(blobs):
     good = image(blobs, b"good")
     inner = blobs.index([good])
     data = blobs[blobs.index([inner])["digest"]]
@@ -69,7 +69,7 @@ def test_damaged_documents_prove_nothing(data):
     assert not is_member(data, f"sha256:{'1' * 64}", lambda _: None)
 
 
-def test_what_an_attestation_names_is_no_image(blobs):
+def test_what_an_attestation_names_is_not_an_image(blobs):
     good = image(blobs, b"good")
     attestation = blobs.attestation(good)
     assert not is_member(blobs[blobs.index([good, attestation])["digest"]], attestation["digest"], blobs.data.get)
@@ -99,7 +99,7 @@ def test_no_image_for_the_platform_is_an_error(blobs):
         find_candidates(index["digest"], AMD64, Documents(blobs), DEFAULT_LIMITS)
 
 
-def test_what_is_not_at_hand_goes_through_and_damage_is_named(blobs):
+def test_what_is_not_available_goes_through_and_damage_is_named(blobs):
     with pytest.raises(KeyError):
         find_candidates(f"sha256:{'1' * 64}", AMD64, Documents(blobs), DEFAULT_LIMITS)
     bad = blobs.put(b"{}", "")

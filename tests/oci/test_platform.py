@@ -39,7 +39,7 @@ def test_names(text, expected):
 
 
 @pytest.mark.parametrize("text", ["", "windows/amd64", "linux", "linux/pdp11", "a/b/c/d", "linux/arm/x!", "../x"])
-def test_what_is_no_platform(text):
+def test_what_is_not_a_platform(text):
     with pytest.raises(UsageError):
         parse_platform(text)
 

@@ -69,7 +69,7 @@ def test_a_missing_file_means_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["development", "gpg:ABCD", "mykey"])
-def test_a_key_that_is_no_path_stays_as_it_is(tmp_path: Path, word: str) -> None:
+def test_a_key_that_is_not_a_path_stays_as_it_is(tmp_path: Path, word: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"key: {word}\n")
     assert load_configuration(path, tmp_path).key == word
@@ -94,7 +94,7 @@ def test_errors_are_the_same_when_the_schema_is_checked_late(
     assert message in str(caught.value)
 
 
-def test_a_checked_configuration_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checked_configuration_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(FULL)
     monkeypatch.setenv(HANDED_ON, "null")
@@ -107,7 +107,7 @@ def test_a_checked_configuration_is_handed_on(tmp_path: Path, monkeypatch: pytes
     assert load_configuration(path, tmp_path, thorough=False).key == "other.pem"
 
 
-def test_a_home_that_is_not_there_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_is_not_there_is_not_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "c.yaml").write_text("key: ~/key.pem\n")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
@@ -141,7 +141,7 @@ def test_a21_registries_and_mirrors_are_copied_with_their_scheme(tmp_path: Path,
         ("{a.io/org: {}}", "registries: 'a.io/org'"),
     ],
 )
-def test_what_is_no_registry_or_mirror_says_how_it_is_written(tmp_path: Path, text: str, where: str) -> None:
+def test_what_is_not_a_registry_or_mirror_says_how_it_is_written(tmp_path: Path, text: str, where: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"registries: {text}\n")
     with pytest.raises(ConfigError) as caught:

@@ -68,7 +68,7 @@ def test_a_hand_edited_digest_is_noticed(tmp_path: Path) -> None:
     assert caught.value.hint == "run `sifmake lock lolcow`"
 
 
-def test_reformatting_by_other_tools_is_no_edit(tmp_path: Path) -> None:
+def test_reformatting_by_other_tools_is_not_an_edit(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(format_lock(lock()))))
     assert read_lock(path) == lock()

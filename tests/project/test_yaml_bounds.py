@@ -262,7 +262,7 @@ def test_a_lock_that_looks_as_written_is_bounded_too(tmp_path: Path) -> None:
     "left",
     ["[" * 100_000, "{", "[]", "5", '{"stamp": 1}', '{"value": {}}', "NaN", f'{{"stamp": {"1" * 5000}}}', "\ufeff{}"],
 )
-def test_what_a_variable_holds_that_nobody_handed_on_is_not_used(
+def test_what_a_variable_holds_that_nobody_passed_on_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
     (tmp_path / "c.yaml").write_text("key: development\n")
@@ -270,7 +270,7 @@ def test_what_a_variable_holds_that_nobody_handed_on_is_not_used(
     assert load_configuration(tmp_path / "c.yaml", tmp_path, thorough=False).key == "development"
 
 
-def test_a_configuration_too_large_for_a_variable_is_not_handed_on(tmp_path: Path) -> None:
+def test_a_configuration_too_large_for_a_variable_is_not_passed_on(tmp_path: Path) -> None:
     """A variable of 128 KiB lets no program start."""
     (tmp_path / "c.yaml").write_text(f"key: development\nnotify: [{'x' * 130_000}]\n")
     environ: dict[str, str] = {}

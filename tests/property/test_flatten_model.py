@@ -1,4 +1,4 @@
-"""Random layer stacks, merged by us and by a slow model that looks up every path anew in one flat table.
+"""Random layer stacks, merged by us and by a slow model that looks up every path again in one flat table.
 
 CI merges 300 stacks; ``SIFMAKE_RELIABILITY=long`` 50,000. What the model does is ADR 2, step by step.
 """

@@ -90,7 +90,7 @@ def test_familiar_names(text, familiar):
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_no_reference(text):
+def test_what_is_not_a_reference(text):
     with pytest.raises(BadReferenceError):
         parse_reference(text)
 
@@ -108,7 +108,7 @@ def test_errors_say_what_to_do():
 
 
 @pytest.mark.parametrize("text", ["http://localhost:5000/ns/img:tag", "https://quay.io/x", "docker://alpine", "://x"])
-def test_a17_a_scheme_is_no_part_of_a_name(text):
+def test_a17_a_scheme_is_not_a_part_of_a_name(text):
     with pytest.raises(
         BadReferenceError, match=r"must not have a scheme; leave out everything up to ://; .*--no-https"
     ):

@@ -52,7 +52,7 @@ def test_transports(text, transport, rest):
         ("", "no transport"),
     ],
 )
-def test_what_is_no_uri(text, words):
+def test_what_is_not_a_uri(text, words):
     with pytest.raises(BadReferenceError, match=words):
         parse_uri(text)
 

@@ -80,7 +80,7 @@ def test_a17_a_host_that_may_be_plain_is_asked_by_tls_first():
     assert (status, urls) == (200, ["https://localhost:5000/v2/"])
 
 
-def test_an_untrusted_certificate_is_no_reason_for_plain_http():
+def test_an_untrusted_certificate_is_not_a_reason_for_plain_http():
     untrusted = TransportError("not trusted", may_recover=False, reached=True)
     status, urls, _ = ask({"https://localhost/v2/": untrusted}, "localhost", may_be_plain=True)
     assert status is untrusted

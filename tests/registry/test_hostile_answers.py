@@ -97,7 +97,7 @@ def test_times_to_come_back_that_are_none(registry, header):
 
 
 @pytest.mark.parametrize("proxy", ["http://user:hunter2@[bad", "http://a:port", "http://a:99999"])
-def test_a_proxy_that_is_no_address(registry, proxy):
+def test_a_proxy_that_is_not_an_address(registry, proxy):
     plain = {"registry.example": HostSettings(plain_http=True)}
     with pytest.raises(RegistryError, match=r"the proxy .* is not a valid address; write http://PROXY:PORT") as caught:
         pull("docker://registry.example/org/image:1", registries=plain, environ={"HTTP_PROXY": proxy})

@@ -147,7 +147,7 @@ def test_a_name_that_changes_its_address_meanwhile_is_found_out(away, monkeypatc
             assert connection.recv(10) == b""
 
 
-def test_a_connection_that_is_there_already_is_no_way_in(away):
+def test_a_connection_that_is_there_already_is_not_a_way_in(away):
     """A registry on this machine was asked before; nobody elsewhere may use what is left of that."""
     with FakeRegistry() as own:
         transport = Transport({})

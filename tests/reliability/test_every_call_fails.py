@@ -120,7 +120,7 @@ class Sources:
         self.small = write_small_sif(folder / "small.sif")
         self.finished = folder / "finished.sif"
         pull(PullRequest(self.image, self.finished), Silent(), Configuration(store=folder / "store"))
-        # What is loaded on first use is loaded now: reading a module is no call that fails.
+        # What is loaded on first use is loaded now: reading a module is not a call that fails.
         sifmake.build(self.finished, folder / "box", sandbox=True, root=folder)
 
     def pull(self, folder: Path) -> None:
@@ -412,7 +412,7 @@ def check(
     for name, content in state(folder, scenario).items():
         if content != good[name] and not (error is not None and content == old[name]):
             bad.append(f"{name} is wrong")
-    # What cannot be removed stays; removing a tree opens folders, too, and is no reason for an error.
+    # What cannot be removed stays; removing a tree opens folders, too, and is not a reason for an error.
     removing = any(fault.site.call in ("unlink", "rmdir") for fault in faults) or error is None
     # What a scenario puts there as if a killed run had left it goes with a run that gets that far.
     if not removing and (left := [path for path in left_behind(folder) if f"{TEMP_PREFIX}killed-" not in path]):

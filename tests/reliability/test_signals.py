@@ -54,7 +54,7 @@ class Job:
 
     @cached_property
     def calm(self) -> tuple[bytes, float]:
-        """What it makes, and the seconds that it takes when all is made anew."""
+        """What it makes, and the seconds that it takes when everything is made again."""
         self.finish()
         self.forget()
         begun = time.monotonic()

@@ -105,7 +105,7 @@ def test_h49_tar_streams_that_end_early_or_late(tmp_path, name):
     assert contents(tmp_path, STREAMS[name]) == b"x" * 700
 
 
-def test_h49_a_size_on_a_link_is_no_content(tmp_path):
+def test_h49_a_size_on_a_link_is_not_content(tmp_path):
     """Old tars say the size of the target in the header of a hard link, and no content follows."""
     link = entry("b", tarfile.LNKTYPE, linkname="a")
     raw = bytearray(tar(file("a", b"x"), link, file("c", b"y"), form=tarfile.USTAR_FORMAT))

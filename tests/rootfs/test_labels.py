@@ -96,7 +96,7 @@ def test_a_registry_image_names_its_reference():
     assert "org.opencontainers.image.base.name" not in make_labels(own, {}, LOCAL, CREATED, "amd64")
 
 
-def test_without_a_creation_time_there_is_no_date():
+def test_without_a_creation_time_there_is_not_a_date():
     labels = make_labels({}, {}, LOCAL, "", "amd64")
     assert not {"org.label-schema.build-date", "org.opencontainers.image.created"} & labels.keys()
     assert (

@@ -286,7 +286,7 @@ def test_what_the_user_should_know():
     )
 
 
-def test_go_s_zero_time_says_nothing_and_is_no_reason_to_warn():
+def test_go_s_zero_time_says_nothing_and_is_not_a_reason_to_warn():
     built = Built(created="0001-01-01T00:00:00Z")
     assert built.warnings == ()
     assert "build-date" not in built.text(".singularity.d/labels.json")

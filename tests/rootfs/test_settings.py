@@ -55,7 +55,7 @@ def test_members_of_a_wrong_type_are_refused(member, value, where):
     assert caught.value.hint
 
 
-def test_a_config_that_is_no_object_is_refused():
+def test_a_config_that_is_not_an_object_is_refused():
     with pytest.raises(SourceError, match="config of the image config is not an object"):
         read_settings(config({"config": ["A=b"]}))
 

@@ -113,7 +113,7 @@ def test_state_carries_over_to_the_next_piece(anyone):
     assert second.line == 1
 
 
-def test_leaving_early_is_no_end(anyone):
+def test_leaving_early_is_not_the_end(anyone):
     assert not anyone.run("exit 0", carry=True).reached_end
 
 

@@ -94,7 +94,7 @@ def test_variables_that_were_unset_or_are_not_exported_any_more_do_not_come_back
     assert [line for line in exported if line.startswith(("HOME", "TERM"))] == []
 
 
-def test_a_removed_folder_is_no_state(shell, tmp_path):
+def test_a_removed_folder_is_not_a_state(shell, tmp_path):
     """Else the next piece would run in the top folder, perhaps with ``rm -rf *``."""
     done, state = shell(f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone".encode())
     assert done.returncode == 0
@@ -111,6 +111,6 @@ def test_arrays_are_refused():
 
 
 @pytest.mark.parametrize("printed", [b"", b"x\n----\n----\n----\n", b"ex\n0022\n/\n----\n----\n----\n?=1\n"])
-def test_what_is_no_state_is_an_error(printed):
+def test_what_is_not_a_state_is_an_error(printed):
     with pytest.raises(RootlessError, match="cannot be read"):
         read_state(printed, {})

@@ -94,7 +94,7 @@ def put_id(data, slot, number):
 @needs_runtime
 @pytest.mark.parametrize("case", OVERLAPPING)
 def test_exec_refuses_what_verify_cannot_read(tmp_path, case):
-    """Each of these files was run: only the descriptor of the root file system was looked at."""
+    """Each of these files was run: only the descriptor of the root file system was read."""
     path = write_sif(tmp_path / "a.sif")
     data = bytearray(path.read_bytes())
     OVERLAPPING[case](data)

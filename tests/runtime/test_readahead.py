@@ -37,7 +37,7 @@ def test_the_loader_and_the_c_library_are_those_that_ldd_shows(program):
 
 
 @pytest.mark.parametrize("name", ["absent", "folder", "link/to/itself", "pipe"])
-def test_what_is_no_file_is_not_opened(tmp_path, name):
+def test_what_is_not_a_file_is_not_opened(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("link")
     os.mkfifo(tmp_path / "pipe")

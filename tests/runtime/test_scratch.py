@@ -18,7 +18,7 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("when", ["mkdir", "open"])
-def test_one_that_others_sweep_before_it_is_locked_is_made_anew(tmp_path, monkeypatch, when):
+def test_one_that_others_sweep_before_it_is_locked_is_made_again(tmp_path, monkeypatch, when):
     real = getattr(os, when)
 
     def function(path, *arguments, **options):

@@ -92,7 +92,7 @@ def test_broken_files_give_one_clear_line_or_the_list_that_the_peers_give(name, 
 
 
 @needs_corpus
-def test_all_47_broken_files_are_looked_at():
+def test_all_47_broken_files_are_read():
     assert len(list(observed())) == len(list(SIF_BROKEN.glob("*.sif"))) == 47
 
 
@@ -152,7 +152,7 @@ def test_a_file_that_shrinks_while_open_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo"])
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, kind):
     path = tmp_path / "x"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     with pytest.raises(NotSifError, match="not a regular file"), open_sif(path):

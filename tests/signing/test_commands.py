@@ -53,6 +53,18 @@ def test_a_second_signature_is_warned_about(tmp_path, capsys):
     assert "verifiers now need the keys of all its signatures" in capsys.readouterr().err
 
 
+def test_a_key_that_is_not_encrypted_says_so_if_nobody_was_asked(tmp_path, capsys, monkeypatch):
+    (tmp_path / "pass").write_text("sesame\n")
+    assert main(["key", "newpair", "bare"]) == 0
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if "warning" in line)
+    assert "the private key is not encrypted, because there is no terminal" in said
+    assert "--passphrase-file FILE" in said
+    assert main(["key", "newpair", "given", "--passphrase-file", str(tmp_path / "pass")]) == 0
+    monkeypatch.setenv("SIFMAKE_PASSPHRASE", "sesame")
+    assert main(["key", "newpair", "set"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_passphrase_from_file_and_variable_but_not_from_nowhere(tmp_path, capsys, monkeypatch):
     (tmp_path / "pass").write_text("sesame\n")
     assert main(["key", "newpair", "work", "--passphrase-file", str(tmp_path / "pass")]) == 0
@@ -334,7 +346,7 @@ def test_bytes_that_are_no_text_are_no_traceback(tmp_path, capsys):
         subprocess.run(["openssl", "pkey", "-in", secret, "-passin", f"file:{tmp_path}/first", "-noout"], check=True)
 
 
-def test_a_passphrase_is_no_reason_to_read_for_ever(tmp_path, capsys):
+def test_a_passphrase_is_not_a_reason_to_read_for_ever(tmp_path, capsys):
     pair = [str(tmp_path / "config" / "keys" / "secret" / "work.pem"), str(write_sif(tmp_path / "a.sif"))]
     (tmp_path / "pass").write_text("sesame")
     assert main(["-q", "key", "newpair", "work", "--passphrase-file", str(tmp_path / "pass")]) == 0
@@ -379,7 +391,7 @@ def with_pipe(content, run):
         os.close(read)
 
 
-def test_what_is_no_file_and_names_that_are_taken(tmp_path, capsys):
+def test_what_is_not_a_file_and_names_that_are_taken(tmp_path, capsys):
     sif = str(write_sif(tmp_path / "a.sif"))
     (tmp_path / "empty.pem").touch()
     for words, text in [
@@ -396,7 +408,7 @@ def test_what_is_no_file_and_names_that_are_taken(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("words", [["sign", "--key", "work", "a.sif"], ["key", "newpair", "other"]])
-def test_the_end_of_the_terminals_input_is_no_traceback(tmp_path, monkeypatch, words):
+def test_the_end_of_the_terminals_input_gives_no_traceback(tmp_path, monkeypatch, words):
     write_sif(tmp_path / "a.sif")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIFMAKE_PASSPHRASE", "sesame")

@@ -77,6 +77,6 @@ def test_other_documents_are_refused(change, words):
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"[" * 100_000, b"\xff", "{}".encode("utf-16"), b"1" * 5000])
-def test_what_is_no_document_is_refused(data):
+def test_what_is_not_a_document_is_refused(data):
     with pytest.raises(MetadataError, match="not in the form"):
         metadata.decode(data)

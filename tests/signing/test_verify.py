@@ -212,7 +212,7 @@ def test_an_altered_file_by_an_unknown_key_is_altered_first_of_all(tmp_path):
 
 
 def rewrite_signature(path, change):
-    """Sign a file anew with ``change`` applied to the data of the signature."""
+    """Sign a file again with ``change`` applied to the data of the signature."""
 
     class Changed:
         def __init__(self, signer):

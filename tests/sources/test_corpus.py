@@ -18,7 +18,7 @@ needs_skopeo = pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo
 BEYOND_SKOPEO = {"hello-world-cosign-manifest", "hello-world-cosign-manifest-list"}
 """Layouts of several entries of which one is an image: skopeo wants to be told which."""
 OTHER_REFUSALS = {"overlayfs-docker-v2-manifest": "squashfs", "aufs-docker-v2-manifest": "525 were announced"}
-"""Images that skopeo passes on without looking: a layer that is no tar, a config of another size."""
+"""Images that skopeo passes on without looking: a layer that is not a tar, a config of another size."""
 
 
 def name_of(uri):

@@ -64,7 +64,7 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 class QuietServer(ThreadingHTTPServer):
     def handle_error(self, *_):
-        """A client that is refused is no news."""
+        """Do not report a client that is refused."""
 
 
 def run(server):

@@ -164,7 +164,7 @@ def test_a_config_digest_is_explained(tmp_path, blobs, image):
         ("docker-archive:{0}/lz4", "compressed with lz4"),
     ],
 )
-def test_what_is_no_layout(tmp_path, uri, words):
+def test_what_is_not_a_layout(tmp_path, uri, words):
     for folder in ("empty", "saved", "broken"):
         (tmp_path / folder).mkdir()
     (tmp_path / "file").write_bytes(b"x" * 2000)

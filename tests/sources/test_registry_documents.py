@@ -49,7 +49,7 @@ def test_a1_no_document_is_fetched_twice(registry, blobs):
     assert len(paths) == len(set(paths)) == 4
 
 
-def test_a1_a_name_that_was_never_asked_for_is_no_head(registry, blobs):
+def test_a1_a_name_that_was_never_asked_for_takes_no_head(registry, blobs):
     """It could spare nothing: with or without it, one manifest is fetched, which is what quotas count."""
     registry.tag("org/image", "1", blobs.image([b"x"]))
     memory = Memory()

@@ -162,7 +162,7 @@ def test_a24_a_blob_whose_etag_changed_comes_whole(registry, image, layer):
     assert len(gets(registry, layer)) == 2
 
 
-def test_a24_a_weak_etag_is_no_condition(registry, image, layer):
+def test_a24_a_weak_etag_is_not_a_condition(registry, image, layer):
     registry.on("GET", layer, lambda r: r.served(cut=150_000, headers={"ETag": 'W/"x"'}), times=1)
     pull_from(registry)
     assert "if-range" not in gets(registry, layer)[1].headers
@@ -248,7 +248,7 @@ BREAKS = [{"trickle": 0.05}, {"cut": 3}, {"cut": 3, "stall": 20}]
 
 @pytest.mark.parametrize("change", BREAKS, ids=["trickles", "cut", "stalls"])
 def test_a_manifest_that_breaks_off_or_trickles_is_asked_for_again(registry, image, change):
-    """A byte now and then is no time-out: at one a minute a manifest would take a night."""
+    """A byte now and then prevents the time-out: at one a minute a manifest would take a night."""
     registry.on("GET", "/manifests/1", lambda request: request.served(**change), times=1)
     began = time.monotonic()
     pull_from(registry, retry=replace(FAST, answer_timeout=0.3))

@@ -178,7 +178,7 @@ def test_transports_are_not_mixed_up(tmp_path):
         open_sif_source("docker://x", settings())
 
 
-def test_what_is_no_sif_is_not_pushed(tmp_path):
+def test_what_is_not_a_sif_is_not_pushed(tmp_path):
     (tmp_path / "x").write_bytes(b"text")
     with pytest.raises(SourceError, match="not a SIF file"):
         push_sif(tmp_path / "x", parse_reference("localhost:1/x"), settings(progress=Silent()))

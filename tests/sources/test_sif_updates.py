@@ -292,7 +292,7 @@ def test_parts_that_always_break_off_are_given_up(rig):
 
 
 def wrong_bytes(request):
-    """Change every part but the first, which is looked at as soon as it comes."""
+    """Change every part but the first, which is checked as soon as it comes."""
     answer, start = request.served(), request.headers.get("range", "bytes=0-")[6:].split("-")[0]
     return None if start == "0" else replace(answer, body=bytes(len(answer.body)))
 
@@ -416,7 +416,7 @@ def test_a_strange_list_of_referrers_is_passed_over_at_once(rig, answer):
 
 
 @pytest.mark.parametrize("old", [b"", b"text" * 100_000, OLD[:100_000], bytes(2_000_000)])
-def test_an_older_file_that_is_no_sif_file_is_no_help_and_no_harm(rig, old):
+def test_an_older_file_that_is_not_a_sif_file_does_not_help_and_does_no_harm(rig, old):
     rig.push()
     target = rig.folder / "x.sif"
     target.write_bytes(old)

@@ -127,7 +127,7 @@ def test_what_is_damaged_is_refused(tmp_path: Path, saved: bytes, way: str, faul
         pull(f"docker-archive:{tmp_path}/x.tar")
 
 
-def test_a_small_file_with_the_name_of_bzip2_is_no_archive(tmp_path: Path, blobs: Blobs) -> None:
+def test_a_small_file_with_the_name_of_bzip2_is_not_an_archive(tmp_path: Path, blobs: Blobs) -> None:
     """A tar's first member may well be called BZh91, and a layer's, too."""
     layer = tar(file("BZh91AX", b"x"))
     write_docker_archive(tmp_path / "x.tar", blobs, {"x:1": blobs.image([layer])})

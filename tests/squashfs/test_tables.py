@@ -159,7 +159,7 @@ def test_place_is_asked_once_for_a_file_with_several_names():
     assert asked == [file]
 
 
-def test_a_tree_deeper_than_python_recurses_is_no_problem():
+def test_a_tree_deeper_than_python_recurses_is_not_a_problem():
     root = here = Inode(b"", DIR, 0o755, 0, 0, 0, children={})
     for _ in range(5000):
         below = Inode(b"d", DIR, 0o755, 0, 0, 0, children={})

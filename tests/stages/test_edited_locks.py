@@ -112,7 +112,7 @@ def test_h57_what_cannot_be_locked_is_refused_with_the_reason(project, edit, wor
     assert project.lock.read_text() == text
 
 
-def test_h57_a_digest_that_was_removed_is_asked_for_anew(project, capsys):
+def test_h57_a_digest_that_was_removed_is_asked_for_again(project, capsys):
     project.edit("@sha256:[0-9a-f]{64}", "")
     assert main(["stage", "pull", "app"]) == 1
     assert "run `sifmake lock app`" in capsys.readouterr().err
@@ -121,14 +121,14 @@ def test_h57_a_digest_that_was_removed_is_asked_for_anew(project, capsys):
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "{}"])
-def test_h57_an_empty_lock_is_made_anew(project, text):
+def test_h57_an_empty_lock_is_made_again(project, text):
     project.lock.write_text(text)
     assert main(["stage", "pull", "app"]) == 1
     assert main(["lock"]) == 0
     assert read_lock(project.lock).digest == project.new["digest"]
 
 
-def test_h57_a_line_that_is_gone_is_made_anew(project):
+def test_h57_a_line_that_is_gone_is_made_again(project):
     project.edit("image: .*\n", "")
     assert main(["stage", "pull", "app"]) == 1
     assert main(["lock"]) == 0

@@ -55,7 +55,7 @@ def test_a_date_that_cannot_be_right_is_replaced(date):
     assert dates(WEEKLY + FETCH, {FETCH: date}) == {text_digest(FETCH): DATE}
 
 
-def test_the_longest_time_is_no_overflow():
+def test_the_longest_time_does_not_overflow():
     assert dates("# sifmake: expires 999999w\n" + FETCH, {FETCH: DATE}, days=7000) == {text_digest(FETCH): DATE}
 
 

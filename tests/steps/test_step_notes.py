@@ -62,7 +62,7 @@ def test_a_note_of_a_step_with_something_faked_is_its_users_alone(store, tmp_pat
     keep_note(store, NOTE)
 
 
-def test_a_note_under_another_name_is_no_note(store):
+def test_a_note_under_another_name_is_not_a_note(store):
     keep_note(store, NOTE)
     other = f"ab{'c' * 62}"
     place(store).rename(place(store, other))
@@ -80,7 +80,7 @@ def test_a_note_under_another_name_is_no_note(store):
         b"x" * (5 << 20),
     ],
 )
-def test_what_is_no_note_is_not_used(store, data):
+def test_what_is_not_a_note_is_not_used(store, data):
     keep_note(store, NOTE)
     place(store).write_bytes(data)
     assert find_note(store, KEY) is None

@@ -89,7 +89,7 @@ def test_a_lock_whose_file_was_removed_is_asked_for_again(store, monkeypatch):
     assert second == [False]
 
 
-def test_a_scratch_folder_that_is_swept_before_it_is_locked_is_made_anew(store, monkeypatch):
+def test_a_scratch_folder_that_is_swept_before_it_is_locked_is_made_again(store, monkeypatch):
     real = os.mkdir
 
     def mkdir(name, *arguments, **options):

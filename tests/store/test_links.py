@@ -151,7 +151,7 @@ def test_a_link_in_the_place_of_a_folder_further_down_is_not_followed(store, tmp
 
 
 @pytest.mark.parametrize("make", ["link", "dangling", "fifo", "folder"])
-def test_what_is_no_file_is_neither_read_nor_written_through_nor_waited_for(store, tmp_path, make):
+def test_what_is_not_a_file_is_neither_read_nor_written_through_nor_waited_for(store, tmp_path, make):
     target = tmp_path / "target"
     if make == "link":
         target.write_bytes(b"mine")
@@ -263,7 +263,7 @@ def test_verify_finds_a_link_in_the_place_of_a_folder(store, tmp_path, capsys, f
 
 
 @pytest.mark.parametrize("make", ["link", "fifo"])
-def test_verify_finds_what_is_no_file(store, tmp_path, capsys, make):
+def test_verify_finds_what_is_not_a_file(store, tmp_path, capsys, make):
     fill_with_real_files(store)
     files = [path for path in store.root.rglob("*") if path.is_file()]
     assert len(files) == 8, "a file of each kind but patches, a lock and the stamp of sweeping"

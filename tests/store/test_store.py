@@ -145,7 +145,7 @@ def test_a_blob_must_have_its_digest(store):
 @pytest.mark.parametrize(
     "bad", ["", "sha256:", "sha256:" + "g" * 64, "md5:" + "0" * 32, "sha256:../../../etc/passwd", DIGEST + "\n"]
 )
-def test_what_is_no_digest_reaches_no_file(store, bad):
+def test_what_is_not_a_digest_reaches_no_file(store, bad):
     for call in (
         lambda: store.blobs.get(bad),
         lambda: store.blobs.find_manifest(bad, Platform()),
@@ -156,7 +156,7 @@ def test_what_is_no_digest_reaches_no_file(store, bad):
 
 
 @pytest.mark.parametrize("bad", ["", "a", "../x", "a/b", ".tmp-x", "a" * 300, "ab\n", "\0ab"])
-def test_what_is_no_file_name_is_no_key(store, bad):
+def test_what_is_not_a_file_name_is_not_a_key(store, bad):
     for call in (
         lambda key: store.packs.write(key, bool),
         store.patches.drop,

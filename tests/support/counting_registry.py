@@ -53,7 +53,7 @@ class CountingRegistry:
         self._server.server_close()
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Start to count from zero."""
         self.requests.clear()
         self.blob_started.clear()
 

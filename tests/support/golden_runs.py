@@ -26,7 +26,7 @@ DIFFERENCES: dict[tuple[str, str, str], str] = {
     ("env-readonly", "env rich", "env EUID"): "the host's EUID comes through as its UID and GID do; A and S disagree",
     ("env-readonly", "env rich, injected with --env", "env EUID"): "likewise",
 }
-"""(image, run, what) with ``*`` for all: why we are not as Apptainer; each was looked at."""
+"""(image, run, what) with ``*`` for all: why we are not as Apptainer; each was reviewed."""
 
 
 class Run(NamedTuple):

@@ -30,7 +30,7 @@ class Folder:
 
     Attributes:
         root: The project.
-        home: Store, keys and the like.
+        home: Store, keys and similar files.
         config: Content of sifmake.yaml.
         images: ``images:`` of images.yaml.
         environ: More variables for the programs.

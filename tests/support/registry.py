@@ -339,7 +339,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request, client_address) -> None:
-        """A client that goes away is no news."""
+        """Do not report a client that goes away."""
 
     def server_close(self) -> None:
         super().server_close()

@@ -187,7 +187,7 @@ def test_no_token_that_can_write_is_where_packages_are_installed(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["locks.yml", "build.yml"])
-def test_text_of_registries_is_no_command_of_the_runner(name: str) -> None:
+def test_text_of_registries_is_not_a_command_of_the_runner(name: str) -> None:
     for _, steps in jobs_of(name):
         for step in steps:
             run = step.get("run", "")

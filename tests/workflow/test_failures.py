@@ -130,7 +130,7 @@ def own_key(project: Folder, name: str, passphrase: str = "", *, trusted: bool =
 
 
 @pytest.mark.parametrize(("first", "second"), [ENGINES, ENGINES[::-1]])
-def test_changed_key_signs_anew_and_failures_leave_the_old_file(
+def test_changed_key_signs_again_and_failures_leave_the_old_file(
     app: Folder, registry: CountingRegistry, first: str, second: str
 ) -> None:
     app.build(first)
@@ -267,7 +267,7 @@ def test_an_interrupted_pull_ends_at_once_and_cleans_up(app: Folder, registry: C
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_damaged_pack_is_made_anew_in_the_run_that_finds_it(
+def test_a_damaged_pack_is_made_again_in_the_run_that_finds_it(
     app: Folder, registry: CountingRegistry, engine: str
 ) -> None:
     push(registry, "app:1", BASE, BIG)

@@ -155,7 +155,7 @@ def test_what_is_lost_is_made_again(app: Folder, registry: CountingRegistry, eng
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_lost_store_is_no_work_until_it_is_needed(app: Folder, registry: CountingRegistry, engine: str) -> None:
+def test_a_lost_store_causes_no_work_until_it_is_needed(app: Folder, registry: CountingRegistry, engine: str) -> None:
     app.build(engine)
     before = state(app)
     shutil.rmtree(app.home / "store")

@@ -132,7 +132,7 @@ def digest_of(path: Path) -> str:
 
 
 def forge(project: Folder, stage: str, **result: object) -> None:
-    """Write a record anew with other results and a checksum that fits."""
+    """Write a record again with other results and a checksum that fits."""
     path = project.root / f"results/app/{stage}.json"
     record = read_record(path)
     assert record is not None

@@ -67,16 +67,28 @@ def run(args: argparse.Namespace) -> int:
 
 def _new_pair(args: argparse.Namespace) -> None:
     """Make a key pair."""
-    pair = Keyring().new_pair(args.name, _new_passphrase(args.passphrase_file))
+    passphrase = _new_passphrase(args.passphrase_file)
+    pair = Keyring().new_pair(args.name, passphrase or "")
+    if passphrase is None:
+        _warn_unencrypted(args)
     _say(args, f"private key: {pair.private}")
     _say(args, f"public key, to give to others: {pair.public}")
 
 
-def _new_passphrase(file: Path | None) -> str:
-    """Return the passphrase for a new key: a given one, one that is asked for twice on the terminal, or none."""
+def _warn_unencrypted(args: argparse.Namespace) -> None:
+    from sifmake.cli.console import Console
+
+    Console(quiet=args.quiet).warning(
+        "the private key is not encrypted, because there is no terminal to ask for a passphrase (remove both keys and"
+        " make them again with --passphrase-file FILE, or set SIFMAKE_PASSPHRASE)"
+    )
+
+
+def _new_passphrase(file: Path | None) -> str | None:
+    """Return the passphrase for a new key: a given one or one that is typed twice; None if nobody can be asked."""
     known = Passphrase(file).known()
     if known is not None or terminal() is None:
-        return known or ""
+        return known
     first = ask("New passphrase (empty for none): ")
     if first != ask("Again: "):
         raise KeyFileError("the two passphrases differ")
