@@ -7,7 +7,7 @@ import pytest
 from sifmake.definition.host_copying import plan_app_copies, plan_host_copies
 from sifmake.definition.host_folder import HostError, HostFile, HostFolder
 from sifmake.definition.model import CopyLine, Files
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.stage_copying import plan_stage_copies
 from sifmake.errors import DefinitionError, SourceError
 from sifmake.flatten.tree import Tree
@@ -16,7 +16,7 @@ from sifmake.limits import Limits
 from support.corpus import needs_corpus
 from support.definitions import DEFINITIONS, HEADER, good, parsed, recorded, stage
 
-PLACE = Place("x.def")
+PLACE = DefinitionPlace("x.def")
 LETTERS = {DIR: "d", FILE: "f", SYMLINK: "l"}
 
 

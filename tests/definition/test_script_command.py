@@ -1,6 +1,6 @@
 import pytest
 
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.script_command import interpreter_words, script_command
 from support.definitions import stage
 
@@ -16,5 +16,5 @@ from support.definitions import stage
 )
 def test_arguments_go_to_the_shell(arguments, command, interpreter):
     section = stage(f"%post{arguments}\ntrue\n").sections["post"]
-    assert script_command(section, "/s", Place("x")) == command
+    assert script_command(section, "/s", DefinitionPlace("x")) == command
     assert interpreter_words(section) == interpreter

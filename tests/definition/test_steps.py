@@ -4,14 +4,14 @@ from contextlib import suppress
 
 import pytest
 
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.steps import post_steps
 from sifmake.errors import DefinitionError
 from sifmake.limits import Limits
 from support.definitions import stage
 
 STEP = "# sifmake: step\n"
-PLACE = Place("x.def")
+PLACE = DefinitionPlace("x.def")
 
 
 def steps(post, arguments=""):

@@ -26,7 +26,7 @@ from sifmake.definition.build_labels import About
 from sifmake.definition.host_copying import plan_app_copies, plan_host_copies
 from sifmake.definition.host_folder import HostFolder
 from sifmake.definition.lint import lint_definition
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.section_choice import SectionChoice
 from sifmake.definition.section_files import Below, apply_sections
 from sifmake.definition.stage_copying import plan_stage_copies
@@ -319,7 +319,7 @@ def read_definition_file(data: bytes) -> None:
     lint_definition(data, "x.def")
     definition = read_definition(data, "x.def", on_missing=lambda name, *_: name)
     limits = replace(DEFAULT_LIMITS, files_entries=2000)
-    place = Place("x.def")
+    place = DefinitionPlace("x.def")
     tree = Tree()
     for stage in definition.stages:
         editor = Editor(tree, 0)

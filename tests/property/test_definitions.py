@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sifmake.definition import read_definition
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.steps import post_steps
 from sifmake.errors import DefinitionError
 
@@ -98,7 +98,7 @@ def test_steps_are_whole_scripts(first, second, at):
     assume(not re.search(r"^\s*%|^bootstrap:", script, re.MULTILINE | re.IGNORECASE))
     stage = read_definition(f"{HEADER}%post\n{script}".encode(), "x.def").last
     try:
-        steps = post_steps(stage, Place("x.def"))
+        steps = post_steps(stage, DefinitionPlace("x.def"))
     except DefinitionError:
         return
     assert is_script(script)
@@ -110,5 +110,5 @@ def test_steps_are_whole_scripts(first, second, at):
 @given(SCRIPTS, SCRIPTS)
 def test_a_marker_between_two_scripts_always_counts(first, second):
     script = f"a\n{first}{MARKER}\n{second}b\n"
-    steps = post_steps(read_definition(f"{HEADER}%post\n{script}".encode(), "x.def").last, Place("x.def"))
+    steps = post_steps(read_definition(f"{HEADER}%post\n{script}".encode(), "x.def").last, DefinitionPlace("x.def"))
     assert "".join(step.text for step in steps) == script.replace(f"{MARKER}\n", "")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.builder.child_output import run_telling
 from sifmake.builder.step_runner import Script, StepRunner
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.script_command import script_command
 from sifmake.errors import StepError, UsageError
 from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
@@ -37,7 +37,7 @@ class HostSections:
 
     def __init__(self, runner: StepRunner, source: str, output: Callable[[bytes], None]) -> None:
         self._runner = runner
-        self._place = Place(source)
+        self._place = DefinitionPlace(source)
         self._mask = SecretMask(proxy_passwords(os.environ))
         self._output = output
 

@@ -12,7 +12,7 @@ from sifmake.definition.apps import app_edits
 from sifmake.definition.build_labels import About
 from sifmake.definition.host_copying import plan_app_copies, plan_host_copies
 from sifmake.definition.host_folder import HostFolder
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.script_command import script_command
 from sifmake.definition.section_choice import SectionChoice
 from sifmake.definition.section_files import Below, apply_sections
@@ -130,7 +130,7 @@ class _StageBuild:
         self._tree = tree
         self._done = done
         self._choice = SectionChoice(self._request.force, self._request.only)
-        self._place = Place(self._request.definition.source)
+        self._place = DefinitionPlace(self._request.definition.source)
         self._folder = HostFolder(self._request.folder.absolute(), allowed=self._request.allowed)
 
     def run(self, text: bytes) -> BuiltStage:

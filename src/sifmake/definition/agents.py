@@ -10,7 +10,7 @@ from sifmake.errors import BadReferenceError
 
 if TYPE_CHECKING:
     from sifmake.definition.header import StageHeader
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
 
 _AGENTS = (
     "docker",
@@ -48,7 +48,7 @@ _REFUSED = {
 _REFUSED["buildkit"] = _REFUSED["dockerfile"]
 
 
-def base_of(header: StageHeader, place: Place, line: int) -> Base:
+def base_of(header: StageHeader, place: DefinitionPlace, line: int) -> Base:
     """Return the base of a stage.
 
     Args:
@@ -74,7 +74,7 @@ def base_of(header: StageHeader, place: Place, line: int) -> Base:
     return base
 
 
-def _check_address(base: Base, place: Place) -> None:
+def _check_address(base: Base, place: DefinitionPlace) -> None:
     from sifmake.reference import parse_uri
 
     try:

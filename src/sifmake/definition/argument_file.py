@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.definition.blanks import trimmed
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.variables import pair_of
 from sifmake.errors import describe_os_error
 from sifmake.files import read_regular
@@ -39,17 +39,17 @@ def read_build_arguments(
     for text in given:
         pair = pair_of(text)
         if pair is None:
-            raise Place("").error(0, f"the build argument {trimmed(text)[:60]!r} is not NAME=VALUE")
+            raise DefinitionPlace("").error(0, f"the build argument {trimmed(text)[:60]!r} is not NAME=VALUE")
         values[pair[0]] = pair[1]
     return values
 
 
 def _of_file(path: Path, limits: Limits, warn: Callable[[str], None]) -> dict[str, str]:
-    place = Place(str(path))
+    place = DefinitionPlace(str(path))
     try:
         data = read_regular(path, limits.definition_bytes + 1, pipes=True)
     except OSError as error:
-        raise Place("").error(0, describe_os_error(error)) from None
+        raise DefinitionPlace("").error(0, describe_os_error(error)) from None
     if len(data) > limits.definition_bytes:
         raise place.error(0, f"the file has more than {limits.definition_bytes} bytes (limit definition-bytes)")
     values: dict[str, str] = {}

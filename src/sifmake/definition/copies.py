@@ -13,7 +13,7 @@ from sifmake.layers.entry import DIR, HARDLINK, SYMLINK, Entry
 
 if TYPE_CHECKING:
     from sifmake.definition.host_folder import HostFile
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
     from sifmake.flatten.tree import Tree
     from sifmake.layers.entry import Inode
 
@@ -65,7 +65,7 @@ class CopyPlan:
         line: The definition's current line, for messages.
     """
 
-    def __init__(self, tree: Tree, place: Place, most: int, section: str = "files") -> None:
+    def __init__(self, tree: Tree, place: DefinitionPlace, most: int, section: str = "files") -> None:
         self.line = 0
         self._root = tree.root
         self._place = place

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sifmake.definition.model import Section
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
 
 _WORD = re.compile(r'"(?P<quoted>[^"]*)"|(?P<plain>[^\t\n\f\r "]+)')
 
 
-def parse_files(sections: Iterable[Section], place: Place) -> tuple[Files, ...]:
+def parse_files(sections: Iterable[Section], place: DefinitionPlace) -> tuple[Files, ...]:
     """Return the copies, those from stages first, in the order in which the peers copy.
 
     Raises:
@@ -33,7 +33,7 @@ def parse_files(sections: Iterable[Section], place: Place) -> tuple[Files, ...]:
     return tuple(sorted(found, key=lambda files: not files.stage))
 
 
-def _stage(section: Section, place: Place) -> str:
+def _stage(section: Section, place: DefinitionPlace) -> str:
     """Return the stage to copy from; empty for the host. Blanks or a comment after the name are ignored."""
     words = section.words
     if not words:
@@ -45,7 +45,7 @@ def _stage(section: Section, place: Place) -> str:
     return words[1]
 
 
-def _copies(section: Section, place: Place) -> Iterable[CopyLine]:
+def _copies(section: Section, place: DefinitionPlace) -> Iterable[CopyLine]:
     for index, raw in enumerate(section.text.split("\n")):
         line = trimmed(raw)
         if line and not line.startswith("#"):
@@ -56,7 +56,7 @@ def _copies(section: Section, place: Place) -> Iterable[CopyLine]:
             yield CopyLine(words[0], words[1], number, words[2])
 
 
-def _words(line: str, number: int, place: Place) -> list[str]:
+def _words(line: str, number: int, place: DefinitionPlace) -> list[str]:
     """Return the first two words, and the rest. Only double quotes protect blanks."""
     words: list[str] = []
     end = -1

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sifmake.definition.model import Lines
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
 
 _KEYS = frozenset(
     (
@@ -48,7 +48,7 @@ class _Continued:
     line: int
 
 
-def parse_header(lines: Sequence[str], numbers: Lines, place: Place) -> StageHeader:
+def parse_header(lines: Sequence[str], numbers: Lines, place: DefinitionPlace) -> StageHeader:
     """Return the keys of a stage's first lines; ``#`` begins a comment wherever it is.
 
     Raises:
@@ -74,7 +74,7 @@ def parse_header(lines: Sequence[str], numbers: Lines, place: Place) -> StageHea
     return header
 
 
-def _key_and_value(text: str, open_: _Continued | None, number: int, place: Place) -> tuple[str, str, int]:
+def _key_and_value(text: str, open_: _Continued | None, number: int, place: DefinitionPlace) -> tuple[str, str, int]:
     if open_:
         return open_.key, open_.value + text, open_.line
     key, colon, value = text.partition(":")
@@ -88,7 +88,7 @@ def _without_mark(value: str) -> str:
     return value[:-2] + "\n" if value.endswith("\\n") else value
 
 
-def _check_key(key: str, number: int, place: Place) -> None:
+def _check_key(key: str, number: int, place: DefinitionPlace) -> None:
     if key in _KEYS or _OTHER_URL.fullmatch(key):
         return
     from difflib import get_close_matches
@@ -98,6 +98,6 @@ def _check_key(key: str, number: int, place: Place) -> None:
     raise place.error(number, f"unknown header key {key[:40]!r}", hint)
 
 
-def _ends_early(open_: _Continued, place: Place) -> Exception:
+def _ends_early(open_: _Continued, place: DefinitionPlace) -> Exception:
     what = f"the value of {open_.key.capitalize()}: ends with \\ and no line follows"
     return place.error(open_.line, what, "remove the \\, or write the rest on the next line")

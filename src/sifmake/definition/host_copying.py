@@ -22,7 +22,7 @@ from sifmake.layers.entry import DIR, FILE, SYMLINK, Entry
 if TYPE_CHECKING:
     from sifmake.definition.host_folder import HostFile, HostFolder
     from sifmake.definition.model import App, BuildStage
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
     from sifmake.limits import Limits
 
 _KEPT = 0o775
@@ -32,7 +32,9 @@ _DEEPEST = 500
 """Most nested folders on the host."""
 
 
-def plan_host_copies(files: Files, folder: HostFolder, tree: Tree, place: Place, limits: Limits) -> list[Copy]:
+def plan_host_copies(
+    files: Files, folder: HostFolder, tree: Tree, place: DefinitionPlace, limits: Limits
+) -> list[Copy]:
     """Return the copies from the host for the lines of ``%files``, parents first.
 
     Args:
@@ -51,7 +53,7 @@ def plan_host_copies(files: Files, folder: HostFolder, tree: Tree, place: Place,
     return copying.plan.finished()
 
 
-def plan_app_copies(app: App, folder: HostFolder, tree: Tree, place: Place, limits: Limits) -> list[Copy]:
+def plan_app_copies(app: App, folder: HostFolder, tree: Tree, place: DefinitionPlace, limits: Limits) -> list[Copy]:
     """Return the copies for an app's ``%appfiles``: without patterns, and without creating folders.
 
     Args:
@@ -77,7 +79,7 @@ def sources_of(stage: BuildStage) -> list[CopyLine]:
     return lines + [replace(line, source=_escaped(line.source)) for line in apps]
 
 
-def describe_sources(line: CopyLine, folder: HostFolder, place: Place, limits: Limits) -> str:
+def describe_sources(line: CopyLine, folder: HostFolder, place: DefinitionPlace, limits: Limits) -> str:
     """Return the SHA-256, hexadecimal, of everything that a line copies: paths, types, masked modes and contents.
 
     Args:

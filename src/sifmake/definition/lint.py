@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.definition.blanks import before_comment, trimmed, words_of
 from sifmake.definition.lint_rules import check_stages, has_secret, is_secret
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.reader import read_definition
 from sifmake.definition.sectioning import APP_SECTIONS, SECTIONS
 from sifmake.definition.steps import post_steps
@@ -74,7 +74,7 @@ def lint_definition(
     try:
         definition = read_definition(data, source, arguments, limits, on_missing=on_missing)
         for stage in definition.stages:
-            post_steps(stage, Place(source))
+            post_steps(stage, DefinitionPlace(source))
     except DefinitionError as error:
         if not any(finding.severity == "error" for finding in found):
             found.append(LintFinding(error.line, error.section, "invalid", "error", error.what, error.hint))

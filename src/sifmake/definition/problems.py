@@ -8,7 +8,7 @@ from sifmake.errors import DefinitionError
 
 
 @dataclass(frozen=True)
-class Place:
+class DefinitionPlace:
     """The file that is being read, for messages.
 
     Attributes:

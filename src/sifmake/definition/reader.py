@@ -12,7 +12,7 @@ from sifmake.definition.file_lines import parse_files
 from sifmake.definition.header import StageHeader, parse_header
 from sifmake.definition.label_lines import parse_labels
 from sifmake.definition.model import App, BuildStage, Definition, Lines, Section
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.script_command import script_command
 from sifmake.definition.sectioning import APP_SECTIONS, Piece, cut_sections, cut_stages
 from sifmake.definition.variables import Substitution, parse_arguments
@@ -57,7 +57,7 @@ def read_file(path: Path, limits: Limits) -> bytes:
     try:
         return read_regular(path, limits.definition_bytes + 1, pipes=True)
     except OSError as error:
-        raise Place("").error(0, describe_os_error(error)) from None
+        raise DefinitionPlace("").error(0, describe_os_error(error)) from None
 
 
 def read_definition(
@@ -80,7 +80,7 @@ def read_definition(
     Raises:
         DefinitionError: It is not valid, or needs something unsupported; names line and section.
     """
-    place = Place(source)
+    place = DefinitionPlace(source)
     if len(data) > limits.definition_bytes:
         raise place.error(0, f"the file has more than {limits.definition_bytes} bytes (limit definition-bytes)")
     _check_kind(data, place)
@@ -96,7 +96,7 @@ _DOCKERFILE = re.compile(rb"(?:\s|#[^\n]*\n)*(?:from|arg)[ \t]+[^\s:]", re.IGNOR
 """The first instruction; after it, a header would have a colon."""
 
 
-def _check_kind(data: bytes, place: Place) -> None:
+def _check_kind(data: bytes, place: DefinitionPlace) -> None:
     if b"\0" in data:
         raise place.error(0, "this is not a definition file: it has NUL bytes", "name a text file, or pull an image")
     if _DOCKERFILE.match(data):
@@ -109,7 +109,7 @@ def _check_kind(data: bytes, place: Place) -> None:
 class _Reader:
     """Reads the stages of one file, one after the other."""
 
-    place: Place
+    place: DefinitionPlace
     limits: Limits
     given: Mapping[str, str]
     on_missing: OnMissing | None = None
@@ -207,7 +207,7 @@ class _Raw:
     blocks: list[Block]
 
     @classmethod
-    def of(cls, piece: Piece, place: Place, limits: Limits) -> _Raw:
+    def of(cls, piece: Piece, place: DefinitionPlace, limits: Limits) -> _Raw:
         lines, blocks = cut_sections(piece, place, limits)
         return cls(piece, parse_header(lines, piece.lines, place), blocks)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sifmake.definition.model import Section
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
 
 _SHELL = ("/bin/sh", "-ex")
 
 
-def script_command(section: Section, script: str, place: Place) -> tuple[str, ...]:
+def script_command(section: Section, script: str, place: DefinitionPlace) -> tuple[str, ...]:
     """Return the words that run ``%post``, ``%pre`` or ``%setup``.
 
     Words before a comment go to the shell; those after ``-c`` become one command line that ends with the script's path.

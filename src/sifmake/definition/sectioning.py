@@ -15,7 +15,7 @@ from sifmake.definition.blanks import BLANKS, trimmed
 from sifmake.definition.model import Lines
 
 if TYPE_CHECKING:
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
     from sifmake.limits import Limits
 
 _STAGE = re.compile(r"^bootstrap:", re.IGNORECASE | re.MULTILINE | re.ASCII)
@@ -80,7 +80,7 @@ def _lines_of(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in lines]
 
 
-def cut_sections(piece: Piece, place: Place, limits: Limits) -> tuple[list[str], list[Block]]:
+def cut_sections(piece: Piece, place: DefinitionPlace, limits: Limits) -> tuple[list[str], list[Block]]:
     """Return the lines of the header, and the sections.
 
     Raises:
@@ -98,7 +98,7 @@ def cut_sections(piece: Piece, place: Place, limits: Limits) -> tuple[list[str],
     return lines[: starts[0] if starts else len(lines)], blocks
 
 
-def _named(line: str, number: int, place: Place) -> tuple[str, str, str | None]:
+def _named(line: str, number: int, place: DefinitionPlace) -> tuple[str, str, str | None]:
     """Return name, app and arguments of a section's first line."""
     if line[0] != "%":
         hint = "write it in the first column; no line of a script may begin with blanks and %"
@@ -114,7 +114,7 @@ def _named(line: str, number: int, place: Place) -> tuple[str, str, str | None]:
     raise place.error(number, f"unknown section %{written[:40]}", _advice(name))
 
 
-def _check_app(written: str, app: str, number: int, place: Place) -> None:
+def _check_app(written: str, app: str, number: int, place: DefinitionPlace) -> None:
     if written != written.lower():
         raise place.error(number, f"unknown section %{written}", f"write %{written.lower()} {app}")
     if not app:

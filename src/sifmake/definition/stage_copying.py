@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sifmake.definition.model import CopyLine, Files
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
     from sifmake.flatten.tree import Tree
     from sifmake.layers.entry import Inode
     from sifmake.limits import Limits
@@ -45,7 +45,7 @@ class _StageFolders:
         return inode is not None and inode.kind == SYMLINK
 
 
-def plan_stage_copies(files: Files, source: Tree, tree: Tree, place: Place, limits: Limits) -> list[Copy]:
+def plan_stage_copies(files: Files, source: Tree, tree: Tree, place: DefinitionPlace, limits: Limits) -> list[Copy]:
     """Return the copies for the lines of ``%files from STAGE``, parents first.
 
     Args:

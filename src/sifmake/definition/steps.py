@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sifmake.definition.model import App, BuildStage, Section
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
     from sifmake.definition.shell_scan import Command
 
 _MARKER = re.compile(r"[ \t]*#[ \t]*sifmake[ \t]*:(?P<text>.*)")
@@ -67,7 +67,7 @@ class _Marker:
     expires: int | None
 
 
-def post_steps(stage: BuildStage, place: Place, limits: Limits = DEFAULT_LIMITS) -> tuple[PostStep, ...]:
+def post_steps(stage: BuildStage, place: DefinitionPlace, limits: Limits = DEFAULT_LIMITS) -> tuple[PostStep, ...]:
     """Return the steps of ``%post``, with ``%appinstall`` of all apps at the end; none if there is nothing to run.
 
     Args:
@@ -95,7 +95,7 @@ def post_steps(stage: BuildStage, place: Place, limits: Limits = DEFAULT_LIMITS)
     return tuple(steps)
 
 
-def _cut(post: Section, place: Place) -> list[PostStep]:
+def _cut(post: Section, place: DefinitionPlace) -> list[PostStep]:
     lines = post.text.split("\n")[:-1]
     markers = [_parsed(index, match["text"].strip(), post, place) for index, match in _markers(lines)]
     if not markers:
@@ -113,7 +113,9 @@ def _cut(post: Section, place: Place) -> list[PostStep]:
     return steps
 
 
-def _step(indices: range, lines: list[str], inside: list[_Marker], post: Section, place: Place) -> Iterator[PostStep]:
+def _step(
+    indices: range, lines: list[str], inside: list[_Marker], post: Section, place: DefinitionPlace
+) -> Iterator[PostStep]:
     """Yield the step of some lines, if there is a command in them."""
     if len(inside) > 1:
         raise place.error(post.lines.of(inside[1].index), "the step has two expiry times", section="post")
@@ -129,7 +131,7 @@ def _markers(lines: list[str]) -> list[tuple[int, re.Match[str]]]:
     return [(index, match) for index, match in found if match]
 
 
-def _parsed(index: int, text: str, post: Section, place: Place) -> _Marker:
+def _parsed(index: int, text: str, post: Section, place: DefinitionPlace) -> _Marker:
     if text == "step":
         return _Marker(index, None)
     if (match := _EXPIRES.fullmatch(text)) and (seconds := parse_expiry(match[1])):
@@ -144,7 +146,7 @@ def parse_expiry(text: str) -> int | None:
     return int(match[1]) * _SECONDS[match[2]] if match else None
 
 
-def _check(post: Section, markers: list[_Marker], place: Place) -> None:
+def _check(post: Section, markers: list[_Marker], place: DefinitionPlace) -> None:
     """Refuse markers that are not between two commands, and effects that would be lost at a marker."""
     first = post.lines.of(markers[0].index)
     name = _shell_of(post)
@@ -197,7 +199,7 @@ def _is_command(line: str) -> bool:
     return bool(text) and not text.startswith("#")
 
 
-def _refuse_markers(app: App, place: Place) -> None:
+def _refuse_markers(app: App, place: DefinitionPlace) -> None:
     section = app.sections.get("appinstall")
     for index, _ in _markers(section.text.split("\n") if section else []):
         number = section.lines.of(index) if section else 0

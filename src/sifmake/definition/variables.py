@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from sifmake.definition.model import Section
-    from sifmake.definition.problems import Place
+    from sifmake.definition.problems import DefinitionPlace
     from sifmake.limits import Limits
 
 OnMissing: TypeAlias = "Callable[[str, int, str], str]"
@@ -66,7 +66,7 @@ class Substitution:
     given: Mapping[str, str]
     defaults: Mapping[str, str]
     section_at: Callable[[int], str]
-    place: Place
+    place: DefinitionPlace
     limits: Limits
     on_missing: OnMissing | None = None
     used: set[str] = field(default_factory=set)

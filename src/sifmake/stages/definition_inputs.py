@@ -17,7 +17,7 @@ from sifmake.builder.build_spec import read_spec
 from sifmake.builder.oci_bundle import read_bundle
 from sifmake.definition.host_copying import describe_sources, sources_of
 from sifmake.definition.host_folder import HostFolder
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.errors import ConfigError, SourceError
 from sifmake.files import sha256_of
 from sifmake.project.definition_settings import path_of_source
@@ -125,7 +125,7 @@ class DefinitionInputs:
         Raises:
             DefinitionError: A source is missing, not readable, or outside the project's folder.
         """
-        place, limits = Place(self.definition.source), self._project.configuration.limits
+        place, limits = DefinitionPlace(self.definition.source), self._project.configuration.limits
         lines = (line for stage in self.definition.stages for line in sources_of(stage))
         return tuple(
             LockedFiles(line.source, f"sha256:{describe_sources(line, self.folder, place, limits)}") for line in lines

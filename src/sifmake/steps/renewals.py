@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sifmake.definition.problems import Place
+from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.steps import parse_expiry, post_steps
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def text_digest(text: str) -> str:
 
 
 def _steps(definition: Definition) -> Iterator[PostStep]:
-    place = Place(definition.source)
+    place = DefinitionPlace(definition.source)
     for stage in definition.stages:
         yield from post_steps(stage, place)
 
