@@ -45,7 +45,7 @@ _OLD_IDENTITIES = (23, 46, 70, 71, 81, 164, 170, 138, 139)
 """Calls of i386 and arm with ids of 16 bits; identities in the order above."""
 
 
-class Table(NamedTuple):
+class CallTable(NamedTuple):
     """The system calls of one kind of program.
 
     Attributes:
@@ -69,13 +69,13 @@ class Table(NamedTuple):
         return {number: name for name, number in (*self.calls.items(), *self.old_owners.items())}
 
 
-def _table(word: int, numbers: tuple[int, ...], size: int, owner: int) -> Table:
+def _table(word: int, numbers: tuple[int, ...], size: int, owner: int) -> CallTable:
     calls = {name: number for name, number in zip(_ORDER, numbers, strict=True) if number >= 0}
-    return Table(word, calls, {}, (), size, owner)
+    return CallTable(word, calls, {}, (), size, owner)
 
 
-def _short_table(word: int, numbers: tuple[int, ...]) -> Table:
-    return Table(word, dict(zip(_ORDER, numbers, strict=False)), _OLD_OWNERS, _OLD_IDENTITIES)
+def _short_table(word: int, numbers: tuple[int, ...]) -> CallTable:
+    return CallTable(word, dict(zip(_ORDER, numbers, strict=False)), _OLD_OWNERS, _OLD_IDENTITIES)
 
 
 _TABLES = {
@@ -86,6 +86,6 @@ _TABLES = {
 """For each architecture, native programs first, then its 32-bit programs."""
 
 
-def tables() -> tuple[Table, ...]:
+def tables() -> tuple[CallTable, ...]:
     """Return the kinds of programs that this machine runs, its own first; none if the architecture is unknown."""
     return _TABLES.get(os.uname().machine, ())

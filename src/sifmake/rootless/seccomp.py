@@ -31,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sifmake.rootless.calls import Table
+    from sifmake.rootless.calls import CallTable
 
 _ALLOW, _KILL, _NOTIFY, _ERRNO = 0x7FFF0000, 0x80000000, 0x7FC00000, 0x00050000
 _DONE, _REFUSE = _ERRNO, _ERRNO | errno.EPERM
@@ -80,7 +80,7 @@ def _seccomp(number: int, flags: int, program: ctypes.Array[ctypes.c_char]) -> i
     return kernel.syscall(number, _SET_MODE_FILTER, flags, pointer, where="seccomp")
 
 
-def _program(known: Iterable[Table], *, single: bool, notify: bool) -> list[_Instruction]:
+def _program(known: Iterable[CallTable], *, single: bool, notify: bool) -> list[_Instruction]:
     """Return a filter: one part for each kind of program; programs of other kinds are killed."""
     program: list[_Instruction] = []
     for table in known:
@@ -89,7 +89,7 @@ def _program(known: Iterable[Table], *, single: bool, notify: bool) -> list[_Ins
     return [*program, (_RETURN, 0, 0, _KILL)]
 
 
-def _part(table: Table, *, single: bool, notify: bool) -> list[_Instruction]:
+def _part(table: CallTable, *, single: bool, notify: bool) -> list[_Instruction]:
     part: list[_Instruction] = [(_LOAD, 0, 0, _NUMBER)]
     if table.word == _X86_64:
         part += [(_GREATER_OR_EQUAL, 0, 1, _X32), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
@@ -109,7 +109,7 @@ def _part(table: Table, *, single: bool, notify: bool) -> list[_Instruction]:
     return [*part, (_RETURN, 0, 0, _ALLOW)]
 
 
-def _numbers(table: Table, names: Iterable[str]) -> list[int]:
+def _numbers(table: CallTable, names: Iterable[str]) -> list[int]:
     return [table.calls[name] for name in names if name in table.calls]
 
 
