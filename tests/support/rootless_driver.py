@@ -15,7 +15,7 @@ from sifmake.layers.pack_reader import open_pack
 from sifmake.rootless import interpreter
 from sifmake.rootless.modes import choose_mode
 from sifmake.rootless.post import run_post
-from sifmake.rootless.request import Bind, Mode, PostRequest
+from sifmake.rootless.request import PostBind, Mode, PostRequest
 from sifmake.rootless.unpacking import remove_tree, unpack
 
 KINDS = ["?", "dir", "file", "link", "block", "char", "fifo", "socket", "hard", "whiteout", "opaque"]
@@ -73,7 +73,7 @@ def run(folder: Path, lowers: list[str], options: dict) -> dict:
         output.append(data)
 
     options["script"] = options["script"].encode()
-    options["binds"] = tuple(Bind(Path(source), target, ro) for source, target, ro in options.get("binds", ()))
+    options["binds"] = tuple(PostBind(Path(source), target, ro) for source, target, ro in options.get("binds", ()))
     options["secrets"] = {name: value.encode() for name, value in options.get("secrets", {}).items()}
     options["snapshot"] = options.get("snapshot", "").encode()
     tar = options.pop("tar", None)

@@ -151,7 +151,7 @@ class StepRunner:
             SifmakeError: The script cannot be run, or its layer cannot be made.
         """
         from sifmake.rootless.post import run_post
-        from sifmake.rootless.request import Bind, PostRequest
+        from sifmake.rootless.request import PostBind, PostRequest
 
         settings = self.settings
         with ExitStack() as stack:
@@ -163,7 +163,7 @@ class StepRunner:
                 script=script.text.encode("utf-8", "surrogateescape"),
                 words=script.words,
                 environment=script.environment,
-                binds=tuple(Bind(one.source, one.target, one.read_only) for one in settings.binds),
+                binds=tuple(PostBind(one.source, one.target, one.read_only) for one in settings.binds),
                 network=settings.network == "host",
                 secrets={} if script.on_host else settings.secrets,
                 epoch=script.epoch,

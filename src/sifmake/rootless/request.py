@@ -30,7 +30,7 @@ class Mode(Enum):
 
 
 @dataclass(frozen=True)
-class Bind:
+class PostBind:
     """A file or a folder of the host that a script sees.
 
     Attributes:
@@ -84,7 +84,7 @@ class PostRequest:
     script: bytes
     words: tuple[str, ...] = _WORDS
     environment: Mapping[str, str] = field(default_factory=dict)
-    binds: tuple[Bind, ...] = ()
+    binds: tuple[PostBind, ...] = ()
     network: bool = True
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     epoch: int | None = None
