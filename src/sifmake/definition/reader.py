@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from sifmake.definition.sectioning import Block
+    from sifmake.definition.sectioning import TextBlock
     from sifmake.definition.variables import OnMissing
     from sifmake.limits import Limits
 
@@ -204,14 +204,14 @@ class _Raw:
 
     piece: Piece
     header: StageHeader
-    blocks: list[Block]
+    blocks: list[TextBlock]
 
     @classmethod
     def of(cls, piece: Piece, place: DefinitionPlace, limits: Limits) -> _Raw:
         lines, blocks = cut_sections(piece, place, limits)
         return cls(piece, parse_header(lines, piece.lines, place), blocks)
 
-    def named(self, name: str) -> list[Block]:
+    def named(self, name: str) -> list[TextBlock]:
         return [block for block in self.blocks if block.name == name]
 
     def section_at(self, index: int) -> str:
@@ -220,22 +220,22 @@ class _Raw:
         return self.blocks[after - 1].name if after else ""
 
 
-def _section(block: Block, piece: Piece) -> Section:
+def _section(block: TextBlock, piece: Piece) -> Section:
     count = block.text.count("\n")
     lines = Lines(piece.lines.part(block.at + 1, count, 0))
     return Section(block.name, block.text, block.arguments or "", piece.lines.of(block.at), lines)
 
 
-def _joined(raw: _Raw, blocks: Iterable[Block]) -> dict[str, Section]:
+def _joined(raw: _Raw, blocks: Iterable[TextBlock]) -> dict[str, Section]:
     """Return sections by name, without empty ones; if a name is repeated, the last arguments are used."""
-    together: dict[str, list[Block]] = {}
+    together: dict[str, list[TextBlock]] = {}
     for block in blocks:
         together.setdefault(block.name, []).append(block)
     found = {name: _join(raw.piece, same) for name, same in together.items()}
     return {name: section for name, section in found.items() if section.text}
 
 
-def _join(piece: Piece, blocks: list[Block]) -> Section:
+def _join(piece: Piece, blocks: list[TextBlock]) -> Section:
     runs: list[tuple[int, int]] = []
     at = 0
     for block in blocks:
@@ -250,7 +250,7 @@ def _join(piece: Piece, blocks: list[Block]) -> Section:
 
 
 def _apps(raw: _Raw) -> tuple[App, ...]:
-    together: dict[str, list[Block]] = {}
+    together: dict[str, list[TextBlock]] = {}
     for block in raw.blocks:
         if block.name in APP_SECTIONS:
             together.setdefault(block.app, []).append(block)

@@ -42,7 +42,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Block:
+class TextBlock:
     """One section as written in the file.
 
     Attributes:
@@ -80,7 +80,7 @@ def _lines_of(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in lines]
 
 
-def cut_sections(piece: Piece, place: DefinitionPlace, limits: Limits) -> tuple[list[str], list[Block]]:
+def cut_sections(piece: Piece, place: DefinitionPlace, limits: Limits) -> tuple[list[str], list[TextBlock]]:
     """Return the lines of the header, and the sections.
 
     Raises:
@@ -94,7 +94,7 @@ def cut_sections(piece: Piece, place: DefinitionPlace, limits: Limits) -> tuple[
     blocks = []
     for start, end in pairwise([*starts, len(lines)]):
         name, app, arguments = _named(lines[start], piece.lines.of(start), place)
-        blocks.append(Block(name, app, arguments, "".join(f"{line}\n" for line in lines[start + 1 : end]), start))
+        blocks.append(TextBlock(name, app, arguments, "".join(f"{line}\n" for line in lines[start + 1 : end]), start))
     return lines[: starts[0] if starts else len(lines)], blocks
 
 
