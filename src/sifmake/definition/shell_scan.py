@@ -22,7 +22,7 @@ _PREFIXES = frozenset(("command", "builtin"))
 
 
 @dataclass(frozen=True)
-class Command:
+class ShellCommand:
     """A simple command that the script's own shell runs, at any depth; ``f()`` and ``&`` appear as commands, too.
 
     Attributes:
@@ -53,7 +53,7 @@ class ShellScan(ShellWords):
         """
         super().__init__(text)
         self.comments: set[int] = set()
-        self.commands: list[Command] = []
+        self.commands: list[ShellCommand] = []
         self._bash = bash
 
     def run(self) -> None:
@@ -109,7 +109,7 @@ class ShellScan(ShellWords):
             self.at += 1
         elif char == "&" and not (self._bash and self.peek(2) == "&>"):
             self.at += 1
-            self.commands.append(Command(("&",), self.line_of(begin)))
+            self.commands.append(ShellCommand(("&",), self.line_of(begin)))
         elif char == "(":
             self._parens(depth)
         elif char == ")":
@@ -140,7 +140,7 @@ class ShellScan(ShellWords):
             while self._test_word(depth) != "]]":
                 pass
         elif word in {"function", "coproc"}:
-            self.commands.append(Command((word,), self.line_of(begin)))
+            self.commands.append(ShellCommand((word,), self.line_of(begin)))
             self.blanks()
             self.word(depth)
             self._empty_parens()
@@ -240,7 +240,7 @@ class ShellScan(ShellWords):
                 continue
             char = self.peek()
             if char == "(" and len(words) == 1 and self._empty_parens():
-                self.commands.append(Command(("f()",), self.line_of(begin)))
+                self.commands.append(ShellCommand(("f()",), self.line_of(begin)))
                 return
             if char in {"", "\n", ";", "&", "|", ")", "("}:
                 break
@@ -249,7 +249,7 @@ class ShellScan(ShellWords):
                 continue
             word = self.word(depth, must=True)
         if own:
-            self.commands.append(Command(tuple(words), self.line_of(begin), redirected))
+            self.commands.append(ShellCommand(tuple(words), self.line_of(begin), redirected))
         if char == "(":
             raise self.unclear("a parenthesis inside a command")
 

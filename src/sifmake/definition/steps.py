@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sifmake.definition.model import App, BuildStage, Section
     from sifmake.definition.problems import DefinitionPlace
-    from sifmake.definition.shell_scan import Command
+    from sifmake.definition.shell_scan import ShellCommand
 
 _MARKER = re.compile(r"[ \t]*#[ \t]*sifmake[ \t]*:(?P<text>.*)")
 _EXPIRES = re.compile(r"expires[ \t]+(.*)", re.ASCII)
@@ -180,7 +180,7 @@ def _shell_of(post: Section) -> str:
     return next((name for name in names if name not in {"env", "busybox"}), "sh")
 
 
-def _lost(command: Command) -> str:
+def _lost(command: ShellCommand) -> str:
     """Return the effect of a command that ends with the step; empty for other commands."""
     name = command.words[0] if command.words else ""
     if name == "set" and any(word == "--" or word[0] not in "-+" for word in _set_words(command)):
@@ -188,7 +188,7 @@ def _lost(command: Command) -> str:
     return _LOST.get(name.strip("\\'\""), "")
 
 
-def _set_words(command: Command) -> list[str]:
+def _set_words(command: ShellCommand) -> list[str]:
     """Return the words of ``set`` without the option names after ``-o``."""
     words = command.words
     return [word for before, word in pairwise(words) if not re.fullmatch(r"[-+][a-zA-Z]*o", before)]
