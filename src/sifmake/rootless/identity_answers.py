@@ -8,7 +8,7 @@ import struct
 
 from sifmake.rootless.caller_memory import AT_FDCWD, CallerFiles, CallerMemory
 from sifmake.rootless.identities import Identities, change
-from sifmake.rootless.listener import DONE, GO_ON, Answer
+from sifmake.rootless.listener import DONE, GO_ON, CallAnswer
 from sifmake.rootless.owner_answers import OwnerAnswers, signed
 
 TYPE_CHECKING = False
@@ -30,24 +30,24 @@ class IdentityAnswers:
         self._owners = owners
         self._identities = Identities(files.proc)
 
-    def set_identity(self, call: Call) -> Answer:
-        """Answer setuid(2) and similar calls."""
+    def set_identity(self, call: Call) -> CallAnswer:
+        """CallAnswer setuid(2) and similar calls."""
         if call.name == "capset":
             return DONE
         old = self._identities.of(call.pid)
         if call.name == "setgroups":
             if old.users.effective:
-                return Answer(error=errno.EPERM)
+                return CallAnswer(error=errno.EPERM)
             new = old._replace(further=self._memory.numbers(call.pid, call.arguments[1], signed(call.arguments[0])))
         else:
             new = change(old, call.name, call.arguments)
         self._identities.note(call.pid, new)
         if call.name.startswith("setfs"):  # these return the previous value
-            return Answer((old.users if call.name == "setfsuid" else old.groups).files)
+            return CallAnswer((old.users if call.name == "setfsuid" else old.groups).files)
         return DONE
 
-    def tell_identity(self, call: Call) -> Answer:
-        """Answer getuid(2) and similar calls; the kernel answers for root."""
+    def tell_identity(self, call: Call) -> CallAnswer:
+        """CallAnswer getuid(2) and similar calls; the kernel answers for root."""
         identity = self._identities.of(call.pid)
         if identity == ((0,) * 4, (0,) * 4, ()):
             return GO_ON
@@ -59,10 +59,10 @@ class IdentityAnswers:
             for address, one in zip(call.arguments, ids[:3], strict=False):
                 self._memory.write(call.pid, address, struct.pack("=I", one))
             return DONE
-        return Answer(ids.effective if call.name.startswith("gete") else ids.real)
+        return CallAnswer(ids.effective if call.name.startswith("gete") else ids.real)
 
-    def make(self, call: Call) -> Answer:
-        """Answer open(2), mkdir(2) and similar calls: new files belong to who the process believes to be."""
+    def make(self, call: Call) -> CallAnswer:
+        """CallAnswer open(2), mkdir(2) and similar calls: new files belong to who the process believes to be."""
         identity = self._identities.of(call.pid)
         owner = (identity.users.files, identity.groups.files)
         if owner == (0, 0):
@@ -78,8 +78,8 @@ class IdentityAnswers:
         flags, mode = (os.O_WRONLY | os.O_TRUNC, rest[1]) if call.name == "creat" else (signed(rest[1]), rest[2])
         return self._make_file(call, path, flags, mode & _MODE & ~mask, owner)
 
-    def make_link(self, call: Call) -> Answer:
-        """Answer symlink(2) likewise."""
+    def make_link(self, call: Call) -> CallAnswer:
+        """CallAnswer symlink(2) likewise."""
         self._owners.follow_name(call)
         identity = self._identities.of(call.pid)
         owner = (identity.users.files, identity.groups.files)
@@ -93,12 +93,12 @@ class IdentityAnswers:
         self._note_path(call.pid, path, owner)
         return DONE
 
-    def _make_folder(self, call: Call, path: bytes, mode: int, owner: tuple[int, int]) -> Answer:
+    def _make_folder(self, call: Call, path: bytes, mode: int, owner: tuple[int, int]) -> CallAnswer:
         os.mkdir(path, mode)
         self._note_path(call.pid, path, owner)
         return DONE
 
-    def _make_file(self, call: Call, path: bytes, flags: int, mode: int, owner: tuple[int, int]) -> Answer:
+    def _make_file(self, call: Call, path: bytes, flags: int, mode: int, owner: tuple[int, int]) -> CallAnswer:
         """Create a file and return it to the process; the kernel opens existing files."""
         try:
             fd = os.open(path, flags & ~_LEFT_OUT | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -120,11 +120,11 @@ class IdentityAnswers:
     def _note(self, pid: int, fd: int, path: bytes, owner: tuple[int, int]) -> None:
         self._owners.note_new(pid, fd, path.rstrip(b"/").rpartition(b"/")[2], owner)
 
-    def _tell_groups(self, call: Call, identity: Identity) -> Answer:
+    def _tell_groups(self, call: Call, identity: Identity) -> CallAnswer:
         size, count = signed(call.arguments[0]), len(identity.further)
         if size and size < count:
-            return Answer(error=errno.EINVAL)
+            return CallAnswer(error=errno.EINVAL)
         if size:
             self._listener.demand(call)
             self._memory.write(call.pid, call.arguments[1], struct.pack(f"={count}I", *identity.further))
-        return Answer(count)
+        return CallAnswer(count)

@@ -42,7 +42,7 @@ class Call(NamedTuple):
     stat_owner: int
 
 
-class Answer(NamedTuple):
+class CallAnswer(NamedTuple):
     """The answer to a call.
 
     Attributes:
@@ -58,8 +58,8 @@ class Answer(NamedTuple):
     sent: bool = False
 
 
-GO_ON = Answer(go_on=True)
-DONE = Answer()
+GO_ON = CallAnswer(go_on=True)
+DONE = CallAnswer()
 
 
 class Listener:
@@ -94,8 +94,8 @@ class Listener:
         short = call in table.old_owners.values()
         return Call(number, pid, names.get(call, ""), arguments, short, table.stat_size, table.stat_owner)
 
-    def reply(self, call: Call, answer: Answer) -> None:
-        """Answer a call."""
+    def reply(self, call: Call, answer: CallAnswer) -> None:
+        """CallAnswer a call."""
         if not answer.sent:
             self._send(_ANSWER.pack(call.number, answer.value, -answer.error, _GO_ON if answer.go_on else 0))
 
@@ -114,7 +114,7 @@ class Listener:
         """Raise OSError unless the caller is still waiting, because its number may belong to another process by now."""
         fcntl.ioctl(self._fd, _IS_VALID, bytearray(struct.pack("=Q", call.number)))
 
-    def give_file(self, call: Call, fd: int, flags: int) -> Answer:
+    def give_file(self, call: Call, fd: int, flags: int) -> CallAnswer:
         """Give the caller a copy of a file descriptor as the result of its call."""
         mode = flags & os.O_CLOEXEC
         try:
@@ -123,5 +123,5 @@ class Listener:
             if error.errno != errno.EINVAL:
                 raise
             # Linux before 5.14 needs two calls for this.
-            return Answer(fcntl.ioctl(self._fd, _ADD, bytearray(_ADDED.pack(call.number, 0, fd, 0, mode))))
-        return Answer(sent=True)
+            return CallAnswer(fcntl.ioctl(self._fd, _ADD, bytearray(_ADDED.pack(call.number, 0, fd, 0, mode))))
+        return CallAnswer(sent=True)

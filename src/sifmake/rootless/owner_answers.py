@@ -14,7 +14,7 @@ import struct
 from sifmake.rootless.caller_memory import AT_FDCWD, CallerFiles, CallerMemory
 from sifmake.rootless.calls import tables
 from sifmake.rootless.kernel import check
-from sifmake.rootless.listener import DONE, GO_ON, Answer
+from sifmake.rootless.listener import DONE, GO_ON, CallAnswer
 from sifmake.rootless.owners import OwnerNotes, statx
 
 TYPE_CHECKING = False
@@ -120,8 +120,8 @@ class OwnerAnswers:
         self._names.add(name)
         self.notes.set(fd, owner)
 
-    def set_owner(self, call: Call) -> Answer:
-        """Answer chown(2) and similar calls: do what the kernel would do besides, and note the owner."""
+    def set_owner(self, call: Call) -> CallAnswer:
+        """CallAnswer chown(2) and similar calls: do what the kernel would do besides, and note the owner."""
         self._look_for_mount(call.pid)
         folder, path, flags, *ids = self._target(call)
         fd = self._open(call.pid, folder, path, flags)
@@ -155,8 +155,8 @@ class OwnerAnswers:
                 self._names.add(name)
             self.notes.set(fd, owner)
 
-    def tell_state(self, call: Call) -> Answer:
-        """Answer stat(2) and similar calls if an owner is noted."""
+    def tell_state(self, call: Call) -> CallAnswer:
+        """CallAnswer stat(2) and similar calls if an owner is noted."""
         folder, path, flags, address = self._question(call)
         fd = self._open_if_noted(call.pid, folder, path, flags)
         if fd < 0:
@@ -176,7 +176,7 @@ class OwnerAnswers:
         self._memory.write(call.pid, address, state[:at] + struct.pack("=II", *noted) + state[at + 8 :])
         return DONE
 
-    def follow_name(self, call: Call) -> Answer:
+    def follow_name(self, call: Call) -> CallAnswer:
         """Note a further name that the kernel is about to give to a file."""
         at = call.name in ("renameat", "renameat2", "linkat")
         places = (1, 3) if at else (0, 2) if call.name == "symlinkat" else (0, 1)
@@ -186,7 +186,7 @@ class OwnerAnswers:
             self._names.add_if(new, old)
         return GO_ON
 
-    def fake_node(self, call: Call) -> Answer:
+    def fake_node(self, call: Call) -> CallAnswer:
         """Make an empty file in the place of a device node, which the layer has then."""
         folder, *rest = call.arguments if call.name == "mknodat" else (AT_FDCWD, *call.arguments)
         path, mode, device = self._memory.text(call.pid, rest[0]), rest[1] & _NOBODY, rest[2] & _NOBODY

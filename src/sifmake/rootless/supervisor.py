@@ -1,4 +1,4 @@
-"""Answer system calls that need ids which a namespace with one id does not have.
+"""CallAnswer system calls that need ids which a namespace with one id does not have.
 
 A call stops its caller until it is answered: for 0.02 ms if the kernel executes it, 0.1 ms if a file is checked.
 """
@@ -11,7 +11,7 @@ import os
 from sifmake.rootless.caller_memory import CallerFiles, CallerMemory
 from sifmake.rootless.calls import IDENTITIES, MAKING, NAMES, NODES, OPENING, OWNERS, QUESTIONS, STATES
 from sifmake.rootless.identity_answers import IdentityAnswers
-from sifmake.rootless.listener import GO_ON, Answer, Listener
+from sifmake.rootless.listener import GO_ON, CallAnswer, Listener
 from sifmake.rootless.owner_answers import OwnerAnswers
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ class Supervisor:
         self._owners = OwnerAnswers(self._listener, memory, self._files, tree.names)
         self._owners.notes.take_over(tree.owners, tree.root)
         identities = IdentityAnswers(self._listener, memory, self._files, self._owners)
-        self._answers: dict[str, Callable[[Call], Answer]] = {
+        self._answers: dict[str, Callable[[Call], CallAnswer]] = {
             **dict.fromkeys(OWNERS, self._owners.set_owner),
             **dict.fromkeys(STATES, self._owners.tell_state),
             **dict.fromkeys(NAMES, self._owners.follow_name),
@@ -53,7 +53,7 @@ class Supervisor:
         }
 
     def answer_one(self) -> None:
-        """Answer a call that waits."""
+        """CallAnswer a call that waits."""
         notice = self._listener.receive()
         if not notice:
             return
@@ -76,8 +76,8 @@ class Supervisor:
         os.umask(self._umask)
         self._files.end()
 
-    def _answer(self, call: Call) -> Answer:
+    def _answer(self, call: Call) -> CallAnswer:
         try:
             return self._answers[call.name](call)
         except OSError as error:
-            return Answer(error=error.errno or errno.EIO) if call.name in _OURS else GO_ON
+            return CallAnswer(error=error.errno or errno.EIO) if call.name in _OURS else GO_ON
