@@ -30,7 +30,7 @@ _LONGEST_PATH = 4095
 """Longest path that the kernel accepts, bytes."""
 
 
-class Change(NamedTuple):
+class TreeChange(NamedTuple):
     """A path that has changed.
 
     Attributes:
@@ -71,9 +71,9 @@ class Changes:
         self._top = top
         self._unwanted = unwanted
         self._find_owner = find_owner
-        self._pending: list[Change] = []
+        self._pending: list[TreeChange] = []
 
-    def __iter__(self) -> Iterator[Change]:
+    def __iter__(self) -> Iterator[TreeChange]:
         os.chdir(self._top)
         top = self._change(b"", os.stat("."))
         stack = [(top, self._open(top))]
@@ -96,7 +96,7 @@ class Changes:
         """Whether the path existed before."""
         raise NotImplementedError
 
-    def _with_group_of(self, folder: Change, change: Change) -> Change:
+    def _with_group_of(self, folder: TreeChange, change: TreeChange) -> TreeChange:
         """Give a new file in a setgid folder the folder's group, if the kernel could not."""
         mode = folder.status.st_mode if folder.status else 0
         inherits = self.inherits and mode & stat.S_ISGID and folder.owner[1]
@@ -108,15 +108,15 @@ class Changes:
         """Return the names in a folder that may have changed."""
         return os.listdir(folder or b".")
 
-    def _look(self, path: bytes) -> Change | None:
+    def _look(self, path: bytes) -> TreeChange | None:
         """Return the change at a path; None if there is none."""
         raise NotImplementedError
 
-    def _is_news(self, folder: Change) -> bool:
+    def _is_news(self, folder: TreeChange) -> bool:
         """Whether a folder has changed; the time of the top folder is ignored."""
         raise NotImplementedError
 
-    def _open(self, folder: Change) -> Iterator[bytes]:
+    def _open(self, folder: TreeChange) -> Iterator[bytes]:
         """Enter a folder, which is reported with the first change in it; return its content."""
         self._pending.append(folder)
         above = folder.path + b"/" if folder.path else b""
@@ -124,7 +124,7 @@ class Changes:
             raise RootlessError("folders are nested too deeply for a layer", where=os.fsdecode(above[:80]) + "...")
         return iter([above + name for name in sorted(self._names(folder.path))])
 
-    def _close(self) -> Iterator[Change]:
+    def _close(self) -> Iterator[TreeChange]:
         """Leave a folder; report it if it has changed itself."""
         if self._pending:
             if self._is_told(self._pending[-1]):
@@ -132,16 +132,16 @@ class Changes:
             else:
                 self._pending.pop()
 
-    def _flush(self) -> Iterator[Change]:
+    def _flush(self) -> Iterator[TreeChange]:
         folders, self._pending = self._pending, []
         for folder in folders:
             if folder.path or self._is_told(folder):
                 yield folder
 
-    def _is_told(self, folder: Change) -> bool:
+    def _is_told(self, folder: TreeChange) -> bool:
         return not self._unwanted.made(folder.path) and self._is_news(folder)
 
-    def _change(self, path: bytes, status: os.stat_result) -> Change:
+    def _change(self, path: bytes, status: os.stat_result) -> TreeChange:
         names = os.listxattr(path or b".", follow_symlinks=False)
         values = {name: os.getxattr(path or b".", name, follow_symlinks=False) for name in sorted(names)}
         own = {name: value for name, value in values.items() if not name.startswith(_OURS_AND_OVERLAYS)}
@@ -156,9 +156,9 @@ class Changes:
             noted = noted_owner(values.get(NOTE)) or self._find_owner(path)
         opaque = any(values.get(prefix + "opaque") == b"y" for prefix in _OVERLAY)
         if any(prefix + "whiteout" in values for prefix in _OVERLAY) and stat.S_ISREG(status.st_mode):
-            return Change(path)
+            return TreeChange(path)
         device = noted_device(values.get(DEVICE))
-        return Change(path, status, noted or owner, xattrs, opaque, device, noted is not None)
+        return TreeChange(path, status, noted or owner, xattrs, opaque, device, noted is not None)
 
 
 class OverlayChanges(Changes):
@@ -174,13 +174,13 @@ class OverlayChanges(Changes):
         self._lowers = lowers
         self._highest = top
 
-    def _look(self, path: bytes) -> Change | None:
+    def _look(self, path: bytes) -> TreeChange | None:
         status = os.lstat(path)
         if stat.S_ISCHR(status.st_mode) and not status.st_rdev:
-            return Change(path)
+            return TreeChange(path)
         return None if self._unwanted.by_kind(path, status) else self._change(path, status)
 
-    def _is_news(self, folder: Change) -> bool:
+    def _is_news(self, folder: TreeChange) -> bool:
         status, before = folder.status, self._before(folder.path)
         if not status or not before or folder.opaque:
             return True
@@ -210,7 +210,7 @@ class CopyChanges(Changes):
     def __init__(self, root: str, unwanted: Unwanted, find_owner: FindOwner) -> None:
         super().__init__(root, unwanted, find_owner)
         self._marks: dict[bytes, tuple[int, int]] = {}
-        self._folders: dict[bytes, tuple[Change, list[bytes]]] = {}
+        self._folders: dict[bytes, tuple[TreeChange, list[bytes]]] = {}
         os.chdir(root)
         folders = [b""]
         for folder in folders:  # grows during the loop
@@ -237,16 +237,16 @@ class CopyChanges(Changes):
         names = set(super()._names(folder))
         return names.union(self._folders[folder][1]) if folder in self._folders else names
 
-    def _look(self, path: bytes) -> Change | None:
+    def _look(self, path: bytes) -> TreeChange | None:
         try:
             status = os.lstat(path)
         except FileNotFoundError:
-            return Change(path)
+            return TreeChange(path)
         if self._marks.get(path) == _mark(status) or self._unwanted.by_kind(path, status):
             return None
         return self._change(path, status)
 
-    def _is_news(self, folder: Change) -> bool:
+    def _is_news(self, folder: TreeChange) -> bool:
         if folder.path not in self._folders or not folder.status:
             return True
         old = self._folders[folder.path][0]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
 
-    from sifmake.rootless.changes import Change
+    from sifmake.rootless.changes import TreeChange
     from sifmake.rootless.plan import Plan
     from sifmake.rootless.start import Running
 
@@ -73,7 +73,7 @@ class _Keeper:
         self._mounts = Mounts(self._tree.root, plan, sandboxes=sandboxes)
         self._root = os.open(self._tree.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._running: Running | None = None
-        self._changes: Iterable[Change] = ()
+        self._changes: Iterable[TreeChange] = ()
 
     def __enter__(self) -> Self:
         return self

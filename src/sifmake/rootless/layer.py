@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
-    from sifmake.rootless.changes import Change
+    from sifmake.rootless.changes import TreeChange
 
     Record = tuple[bytes, int, int, int, int, int, int, bytes, int, int, tuple[tuple[bytes, bytes], ...]]
     """Path, kind, mode, uid, gid, mtime, size, target, major, minor, extended attributes."""
@@ -32,7 +32,7 @@ _KINDS = {
 }
 
 
-def write_changes(changes: Iterable[Change], epoch: int | None, file: BinaryIO) -> None:
+def write_changes(changes: Iterable[TreeChange], epoch: int | None, file: BinaryIO) -> None:
     """Write the changes.
 
     Args:
@@ -58,7 +58,7 @@ class _Writer:
         self._file = file
         self._first_names: dict[tuple[int, int], bytes] = {}
 
-    def add(self, change: Change) -> None:
+    def add(self, change: TreeChange) -> None:
         """Write the record for a change."""
         if change.status is None:
             self._record(change.path, WHITEOUT)
@@ -73,7 +73,7 @@ class _Writer:
         if change.opaque:
             self._record(change.path, OPAQUE)
 
-    def _add_inode(self, change: Change, status: os.stat_result) -> None:
+    def _add_inode(self, change: TreeChange, status: os.stat_result) -> None:
         path, kind = change.path, _KINDS[stat.S_IFMT(status.st_mode)]
         if kind != DIR and status.st_nlink > 1:
             first = self._first_names.setdefault((status.st_dev, status.st_ino), path)
@@ -91,7 +91,7 @@ class _Writer:
             self._record(path, kind, change, target=os.readlink(path) if kind == SYMLINK else b"")
 
     def _record(
-        self, path: bytes, kind: int, change: Change | None = None, *, size: int = 0, target: bytes = b""
+        self, path: bytes, kind: int, change: TreeChange | None = None, *, size: int = 0, target: bytes = b""
     ) -> None:
         mode = mtime = major = minor = 0
         owner = (0, 0)
