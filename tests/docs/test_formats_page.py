@@ -40,7 +40,7 @@ def test_recipe() -> None:
 
 
 def test_names_of_all_fields() -> None:
-    structs = (entry.Entry, entry.Content, pack_format.Meta, patch_file.Index, patch_file.Group)
+    structs = (entry.Entry, entry.Content, pack_format.Meta, patch_file.PatchIndex, patch_file.Group)
     names = {field.name for struct in structs for field in msgspec.structs.fields(struct)}
     assert sorted(name for name in names if f"`{name}`" not in PAGE) == []
 

@@ -54,7 +54,7 @@ class Group(msgspec.Struct, array_like=True, frozen=True):
         return sum(map(stored_size, self.words))
 
 
-class Index(msgspec.Struct, frozen=True):
+class PatchIndex(msgspec.Struct, frozen=True):
     """The index of a patch.
 
     Attributes:
@@ -76,7 +76,7 @@ class PatchFile:
     """
 
     fd: int
-    index: Index
+    index: PatchIndex
 
     def check(self) -> None:
         """Check all its data.
@@ -103,7 +103,7 @@ class PatchFile:
 
 def write_index(file: BinaryIO, key: str, groups: Sequence[Group]) -> None:
     """Write index and footer after the data."""
-    index = msgspec.msgpack.encode(Index(key, tuple(groups)))
+    index = msgspec.msgpack.encode(PatchIndex(key, tuple(groups)))
     footer = FOOTER.pack(MAGIC, PATCH_VERSION, crc32(index), len(index), 0)[:-4]
     file.write(index + footer + struct.pack("<I", crc32(footer)))
 
@@ -119,7 +119,7 @@ def load_patch(fd: int, key: str) -> PatchFile:
         PackDamagedError: It is not a complete patch of this version, or has another key.
     """
     encoded, data_size = _read_index(fd)
-    index: Index = decode(encoded, Index, "its index")
+    index: PatchIndex = decode(encoded, PatchIndex, "its index")
     if index.key != key:
         raise PackDamagedError("it is the patch of another pack")
     words = [word for group in index.groups for word in group.words]
