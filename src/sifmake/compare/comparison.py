@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sifmake.compare.contents import Contents
+from sifmake.compare.contents import ImageContents
 from sifmake.squashfs.reader import FILE
 from sifmake.squashfs.same import FileComparison
 
@@ -69,16 +69,16 @@ class Comparison:
         )
 
 
-def contents_of_lock(lock: AnyLock) -> Contents:
+def contents_of_lock(lock: AnyLock) -> ImageContents:
     """Return the contents that a lock describes."""
     build = {"from": lock.source.given, "platform": lock.platform, "image": lock.image, "manifest": lock.built_from}
     build |= {key: value for key, value in vars(lock.build).items() if key != "labels"}
-    return Contents(
+    return ImageContents(
         layers=tuple(layer["digest"] for layer in lock.document()["layers"]), labels=lock.build.labels, build=build
     )
 
 
-def compare(old: Contents, new: Contents) -> Comparison:
+def compare(old: ImageContents, new: ImageContents) -> Comparison:
     """Return how two images differ.
 
     Files of the same size are compared byte by byte even if their times are equal, because anyone who makes an image
@@ -117,13 +117,13 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     return [Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
 
 
-def _files(old: Contents, new: Contents) -> Iterator[tuple[str, list[bytes]]]:
+def _files(old: ImageContents, new: ImageContents) -> Iterator[tuple[str, list[bytes]]]:
     yield "added", sorted(new.nodes.keys() - old.nodes.keys())
     yield "removed", sorted(old.nodes.keys() - new.nodes.keys())
     yield "changed", list(_changed(old, new))
 
 
-def _changed(old: Contents, new: Contents) -> Iterator[bytes]:
+def _changed(old: ImageContents, new: ImageContents) -> Iterator[bytes]:
     if old.reader is None or new.reader is None:
         return
     files = FileComparison(old.reader, new.reader)

@@ -21,7 +21,7 @@ _LIST = "run `sifmake sif list` to see its objects"
 
 
 @dataclass(frozen=True)
-class Contents:
+class ImageContents:
     """One side of a comparison.
 
     Attributes:
@@ -44,7 +44,7 @@ class Contents:
 
 
 @contextmanager
-def open_contents(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Contents]:
+def open_contents(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[ImageContents]:
     """Gather the contents of a SIF file; it stays open until the end of the block.
 
     Args:
@@ -61,7 +61,7 @@ def open_contents(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Conte
         documents = _Documents(sif, limits)
         config = documents.read("oci-config.json")
         settings = _object(config["config"]) if "config" in config else config
-        yield Contents(
+        yield ImageContents(
             layers=documents.layers(),
             settings={key: value for key, value in settings.items() if key != "Labels" and value},
             labels=documents.labels(),
