@@ -27,7 +27,7 @@ _WORTHWHILE = 0.75
 _FETCHED = -1
 
 
-class Step(NamedTuple):
+class UpdateStep(NamedTuple):
     """Where consecutive bytes of the new file come from.
 
     Attributes:
@@ -60,7 +60,7 @@ class Update(NamedTuple):
     """
 
     fd: int
-    steps: Sequence[Step]
+    steps: Sequence[UpdateStep]
 
     @property
     def fetched(self) -> int:
@@ -86,7 +86,7 @@ class Update(NamedTuple):
         for step in self.steps:
             yield from parts.take() if step.is_fetched else self._copied(step)
 
-    def _copied(self, step: Step) -> Iterator[bytes]:
+    def _copied(self, step: UpdateStep) -> Iterator[bytes]:
         for done in range(0, step.size, READ_SIZE):
             size = min(READ_SIZE, step.size - done)
             try:
@@ -131,9 +131,9 @@ def _find_ranges(wanted: set[bytes], pieces: Iterable[memoryview]) -> dict[bytes
     return found
 
 
-def _join(recipe: Recipe, places: Mapping[bytes, tuple[int, int]], near: int) -> list[Step]:
+def _join(recipe: Recipe, places: Mapping[bytes, tuple[int, int]], near: int) -> list[UpdateStep]:
     """Return steps that join missing ranges with fewer than ``near`` bytes between them."""
-    steps: list[Step] = []
+    steps: list[UpdateStep] = []
     last = None  # index of the last download step
     for start, size, digest in recipe:
         source, known = places.get(digest, (_FETCHED, size))
@@ -141,10 +141,10 @@ def _join(recipe: Recipe, places: Mapping[bytes, tuple[int, int]], near: int) ->
             source = _FETCHED
         if source == _FETCHED and last is not None and start - steps[last].end < near:
             del steps[last + 1 :]
-            steps[last] = Step(steps[last].start, start + size - steps[last].start, _FETCHED)
+            steps[last] = UpdateStep(steps[last].start, start + size - steps[last].start, _FETCHED)
         elif source != _FETCHED and steps and not steps[-1].is_fetched and steps[-1].source + steps[-1].size == source:
             steps[-1] = steps[-1]._replace(size=steps[-1].size + size)
         else:
-            steps.append(Step(start, size, source))
+            steps.append(UpdateStep(start, size, source))
             last = len(steps) - 1 if source == _FETCHED else last
     return steps
