@@ -34,7 +34,7 @@ class ForbiddenPlaceError(OSError):
     """A remote server leads to this machine or its link."""
 
 
-class Rules:
+class ConnectionRules:
     """The rules for the connections of one transport, and the sender for which this thread makes requests."""
 
     def __init__(self, policy: RetryPolicy) -> None:
@@ -68,7 +68,7 @@ class Bounded(HTTPConnection):
         place: The place to which it leads; ``ELSEWHERE`` behind a proxy.
     """
 
-    rules: Rules
+    rules: ConnectionRules
     place = ELSEWHERE
 
     def _new_conn(self) -> socket.socket:
@@ -108,7 +108,7 @@ class Bounded(HTTPConnection):
 class Adapter(HTTPAdapter):
     """Connections that share one TLS context, with one pool per host."""
 
-    def __init__(self, context: ssl.SSLContext | None, rules: Rules) -> None:
+    def __init__(self, context: ssl.SSLContext | None, rules: ConnectionRules) -> None:
         self._context = context
         self._rules = rules
         super().__init__(pool_connections=_POOLS, pool_maxsize=16)
@@ -136,12 +136,12 @@ class Adapter(HTTPAdapter):
         """Do nothing, because the context has the certificates; the library would load its own list."""
 
 
-def _bound(manager: urllib3.PoolManager, rules: Rules) -> None:
+def _bound(manager: urllib3.PoolManager, rules: ConnectionRules) -> None:
     pools: Mapping[str, Any] = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {scheme: _bounded_pool(pool, rules) for scheme, pool in pools.items()}
 
 
-def _bounded_pool(pool: Any, rules: Rules) -> Any:
+def _bounded_pool(pool: Any, rules: ConnectionRules) -> Any:
     answer = partial(Answer, rules.policy)
     connection = type("Connection", (Bounded, pool.ConnectionCls), {"rules": rules, "response_class": answer})
     return type("Pool", (pool,), {"ConnectionCls": connection})

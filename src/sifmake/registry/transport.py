@@ -12,7 +12,7 @@ import requests
 import urllib3
 
 from sifmake import __version__
-from sifmake.registry.connections import Adapter, Bounded, Rules
+from sifmake.registry.connections import Adapter, Bounded, ConnectionRules
 from sifmake.registry.failure import TransportError, explain_failure, forbidden
 from sifmake.registry.proxies import find_proxy
 from sifmake.registry.reach import ELSEWHERE, place_of
@@ -87,7 +87,7 @@ class Transport:
     def __init__(self, environ: Mapping[str, str], policy: RetryPolicy = DEFAULT_RETRY) -> None:
         self._environ = environ
         self._policy = policy
-        self._rules = Rules(policy)
+        self._rules = ConnectionRules(policy)
         self._adapters: dict[HostSettings | None, Adapter] = {}
         self._lock = threading.Lock()
 
