@@ -10,7 +10,7 @@ from sifmake.progress import Silent
 from sifmake.project.configuration import HANDED_ON, Configuration, hand_on, load_configuration
 from sifmake.registry.settings import HostSettings
 from sifmake.store.access import Access
-from sifmake.store.folder import Rules
+from sifmake.store.folder import FolderRules
 from sifmake.store.trust import Trust
 
 FULL = """
@@ -53,7 +53,7 @@ def test_whom_a_store_is_for(tmp_path: Path) -> None:
         Access("group", writers=True),
         Trust(("svc", 1004), ("proj",)),
     )
-    assert load_configuration(tmp_path / "none.yaml", tmp_path).open_store(Silent()).rules == Rules()
+    assert load_configuration(tmp_path / "none.yaml", tmp_path).open_store(Silent()).rules == FolderRules()
 
 
 @pytest.mark.parametrize("text", ["shared: some", "shared: true", "trusted-owners: svc", "trusted-groups: [-1]"])

@@ -25,7 +25,7 @@ _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
 
 
-class Rules(NamedTuple):
+class FolderRules(NamedTuple):
     """The rules of a store.
 
     Attributes:
@@ -48,7 +48,7 @@ class Folder:
         rules: The rules of the store.
     """
 
-    def __init__(self, fd: int, path: Path, rules: Rules, root: Folder | None = None) -> None:
+    def __init__(self, fd: int, path: Path, rules: FolderRules, root: Folder | None = None) -> None:
         self.fd = fd
         self.path = path
         self.rules = rules

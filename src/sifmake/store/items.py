@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
-from sifmake.store.folder import Folder, Rules
+from sifmake.store.folder import Folder, FolderRules
 from sifmake.store.naming import BLOBS, KINDS, LOCKS, SCRATCH, STAMP
 from sifmake.store.root import Root
 from sifmake.store.trust import OTHERS_WRITE
@@ -135,32 +135,32 @@ class Stray:
     why: str
 
 
-def list_items(root: Path, *folders: str, rules: Rules | None = None) -> Iterator[Item]:
+def list_items(root: Path, *folders: str, rules: FolderRules | None = None) -> Iterator[Item]:
     """Yield the finished files of a store, or of some of its folders; files that disappear meanwhile are left out.
 
     Args:
         root: The store.
         folders: Keys of :data:`~sifmake.store.naming.KINDS`; by default all.
-        rules: Rules of the store; None for a store that is not shared.
+        rules: FolderRules of the store; None for a store that is not shared.
     """
     return (one for one in walk(root, *folders, rules=rules) if isinstance(one, Item))
 
 
-def walk(root: Path, *folders: str, rules: Rules | None = None) -> Iterator[Item | Stray]:
+def walk(root: Path, *folders: str, rules: FolderRules | None = None) -> Iterator[Item | Stray]:
     """Yield the files of :func:`list_items`, and things in a store that do not belong there.
 
     Raises:
         StoreError: The path of the store contains a link of another user.
     """
     try:
-        top = Root(root, rules or Rules()).open()
+        top = Root(root, rules or FolderRules()).open()
     except OSError:
         return
     for name in folders or KINDS:
         yield from _walk(top, name, KINDS[name], 3 if name == BLOBS else 2)
 
 
-def list_odd_marks(root: Path, rules: Rules) -> Iterator[Stray]:
+def list_odd_marks(root: Path, rules: FolderRules) -> Iterator[Stray]:
     """Yield things that do not belong at the paths of locks, of the sweep stamp and of the temporary folder.
 
     Raises:

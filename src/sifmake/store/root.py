@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import StoreError
 from sifmake.files import fsync_folder
-from sifmake.store.folder import ENTER, Folder, Rules, set_mode
+from sifmake.store.folder import ENTER, Folder, FolderRules, set_mode
 from sifmake.store.place import HINT
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Root:
         rules: Whose files are trusted, and modes of new ones.
     """
 
-    def __init__(self, path: Path, rules: Rules) -> None:
+    def __init__(self, path: Path, rules: FolderRules) -> None:
         self.path = path
         self.rules = rules
         self._folder: Folder | None = None
@@ -72,7 +72,7 @@ class Root:
 class _Walk:
     """Resolves the path of a store; follows links of root and of the user, but not those of others."""
 
-    def __init__(self, path: Path, rules: Rules, *, make: bool) -> None:
+    def __init__(self, path: Path, rules: FolderRules, *, make: bool) -> None:
         self._path = path
         self._rules = rules
         self._make = make

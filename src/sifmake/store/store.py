@@ -12,7 +12,7 @@ from sifmake.progress import Progress, Silent
 from sifmake.store import lock, place
 from sifmake.store.access import GROUP, Access
 from sifmake.store.blobs import StoredBlobs
-from sifmake.store.folder import Rules
+from sifmake.store.folder import FolderRules
 from sifmake.store.naming import LOCKS, SCRATCH, Spot, is_key
 from sifmake.store.packs import StoredPacks, StoredPatches
 from sifmake.store.root import Root
@@ -64,8 +64,8 @@ class Store:
         self.read_only = tuple(read_only)
         self.progress = progress if progress is not None else Silent()
         owners, groups = tuple(trusted_owners), tuple(trusted_groups)
-        self.rules = Rules(Trust(owners, groups), Access(shared, writers=shared == GROUP and bool(groups)))
-        self.site_rules = Rules(Trust(owners, groups, keeper=True))
+        self.rules = FolderRules(Trust(owners, groups), Access(shared, writers=shared == GROUP and bool(groups)))
+        self.site_rules = FolderRules(Trust(owners, groups, keeper=True))
         site = [Root(path, self.site_rules) for path in self.read_only]
         self._files = StoredFiles(Root(root, self.rules), site, self.progress)
         self.blobs = StoredBlobs(self._files, self.progress)
