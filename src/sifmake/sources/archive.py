@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Image, Layer, Platform
     from sifmake.reference import LocalReference
     from sifmake.sources.base import BlobReader, KnownIndexes
-    from sifmake.sources.content import Content
+    from sifmake.sources.content import ArchiveContent
 
 
 class ArchiveSource(ABC):
@@ -27,7 +27,7 @@ class ArchiveSource(ABC):
         name: Name of the archive or folder, with the given tag or digest.
     """
 
-    def __init__(self, transport: str, reference: LocalReference, content: Content, limits: Limits) -> None:
+    def __init__(self, transport: str, reference: LocalReference, content: ArchiveContent, limits: Limits) -> None:
         self.transport = transport
         self.name = reference.name
         self._reference = reference

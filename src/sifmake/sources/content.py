@@ -73,7 +73,7 @@ class MemoryMember(Member):
         return self._data[self._position : self._position + size]
 
 
-class Content(Protocol):
+class ArchiveContent(Protocol):
     """Named files.
 
     Attributes:
@@ -148,7 +148,7 @@ class FolderContent(RandomAccess):
         """Nothing is held open."""
 
 
-def read_small(content: Content, name: str, limit: int) -> bytes:
+def read_small(content: ArchiveContent, name: str, limit: int) -> bytes:
     """Return a small file's bytes.
 
     Raises:
@@ -165,7 +165,7 @@ def read_small(content: Content, name: str, limit: int) -> bytes:
 class SmallMembers:
     """Documents of an archive; each is read only once, and one limit applies to all of them."""
 
-    def __init__(self, content: Content, limits: Limits) -> None:
+    def __init__(self, content: ArchiveContent, limits: Limits) -> None:
         self._content = content
         self._limits = limits
         self._left = limits.documents_bytes

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sifmake.oci.model import ImageConfig, Platform
     from sifmake.reference import LocalReference
     from sifmake.sources.base import BlobReader, LayerFacts
-    from sifmake.sources.content import Content, Member
+    from sifmake.sources.content import ArchiveContent, Member
     from sifmake.sources.settings import SourceSettings
 
 
@@ -152,7 +152,7 @@ def _make_image(config: ImageConfig, layers: Sequence[Layer]) -> Image:
     return Image(digest_bytes(manifest), manifest, descriptor, config, tuple(layers))
 
 
-def _read_images(content: Content, limits: Limits) -> list[_SavedImage]:
+def _read_images(content: ArchiveContent, limits: Limits) -> list[_SavedImage]:
     """Return the images that ``manifest.json``, or the older ``repositories``, lists.
 
     Raises:

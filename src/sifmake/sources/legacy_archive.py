@@ -13,7 +13,7 @@ from sifmake.sources.measuring import measure
 
 if TYPE_CHECKING:
     from sifmake.limits import Limits
-    from sifmake.sources.content import Content
+    from sifmake.sources.content import ArchiveContent
 
 _MOST_LAYERS = 500
 _NOT_WHOLE = "it is incomplete; save the image again"
@@ -23,7 +23,7 @@ _ID = re.compile(r"[0-9a-f]{64}\Z")
 Saved = tuple[tuple[str, ...], bytes, tuple[str, ...]]
 
 
-def read_repositories(content: Content, limits: Limits) -> list[Saved]:
+def read_repositories(content: ArchiveContent, limits: Limits) -> list[Saved]:
     """Return names, a config and layer members of each image; configs are made, because the format has none.
 
     Raises:
@@ -47,7 +47,7 @@ def read_repositories(content: Content, limits: Limits) -> list[Saved]:
 class _Archive:
     """Reads documents and layers that several images share only once."""
 
-    def __init__(self, content: Content, limits: Limits) -> None:
+    def __init__(self, content: ArchiveContent, limits: Limits) -> None:
         self._content = content
         self._limits = limits
         self._documents = SmallMembers(content, limits)
@@ -98,7 +98,7 @@ class _Archive:
         return self._diff_ids[name]
 
 
-def _hint(content: Content) -> str:
+def _hint(content: ArchiveContent) -> str:
     try:
         content.open("index.json").close()
     except FileNotFoundError:

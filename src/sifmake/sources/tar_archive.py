@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.limits import Limits
-    from sifmake.sources.content import Content
+    from sifmake.sources.content import ArchiveContent
     from sifmake.sources.settings import SourceSettings
 
 
@@ -80,7 +80,7 @@ class FileBytes:
         return wanted <= self._end
 
 
-def open_archive(transport: str, path: Path, settings: SourceSettings) -> Content:
+def open_archive(transport: str, path: Path, settings: SourceSettings) -> ArchiveContent:
     """Open a tar archive, which may be compressed, or a pipe.
 
     Raises:
@@ -93,7 +93,7 @@ def open_archive(transport: str, path: Path, settings: SourceSettings) -> Conten
         raise advised(error.within(f"{transport}:{path}")) from None
 
 
-def _open(path: Path, settings: SourceSettings) -> Content:
+def _open(path: Path, settings: SourceSettings) -> ArchiveContent:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
