@@ -21,7 +21,7 @@ _SKIP_CHUNK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z")
 
 
-class BlobReader:
+class RangedReader:
     """Reads a blob once, from its first byte to its last.
 
     The caller checks the digest. The size is checked here, and at most one byte beyond it is read.

@@ -11,7 +11,7 @@ from sifmake.errors import LimitError, RegistryError, SourceError, WrongBlobErro
 from sifmake.oci.digest import check_bytes, digest_bytes, is_digest
 from sifmake.oci.media_types import ACCEPT, is_foreign
 from sifmake.reference.address import whole_address
-from sifmake.registry.blob_reader import BlobReader
+from sifmake.registry.blob_reader import RangedReader
 from sifmake.registry.endpoint import Endpoint, RegistryRequest
 from sifmake.registry.mirrors import BlobRoute, Mirror, Places, Step
 from sifmake.registry.shared import Connections
@@ -96,7 +96,7 @@ class RegistryClient:
         return self._places.anywhere(lambda place: self._blob(place, descriptor))
 
     @contextmanager
-    def open_blob(self, descriptor: Descriptor, answer: Response | None = None) -> Iterator[BlobReader]:
+    def open_blob(self, descriptor: Descriptor, answer: Response | None = None) -> Iterator[RangedReader]:
         """Open a blob for one pass from its first byte; its size is checked, but not its digest.
 
         An ``answer`` that brings the complete blob from the first place is read instead of requesting it again. If the
@@ -107,7 +107,7 @@ class RegistryClient:
             RegistryError: There is no such blob.
         """
         way = self._begun.pop(descriptor.digest, None) or self._way_to(descriptor)
-        reader = BlobReader(way, descriptor.size, self._settings.retry)
+        reader = RangedReader(way, descriptor.size, self._settings.retry)
         try:
             if answer is None:
                 reader.open()
@@ -193,7 +193,7 @@ class RegistryClient:
     def _blob(self, place: Mirror, descriptor: Descriptor) -> bytes:
         step = Step(place.endpoint, partial(place.get_blob, descriptor.digest))
         way = BlobRoute([step], self._pass_over, repeats=False)
-        reader = BlobReader(way, descriptor.size, self._settings.retry)
+        reader = RangedReader(way, descriptor.size, self._settings.retry)
         try:
             data = b"".join(iter(lambda: reader.read(1 << 20), b""))
         finally:

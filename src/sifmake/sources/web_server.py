@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from sifmake.registry.blob_reader import BlobReader
+from sifmake.registry.blob_reader import RangedReader
 from sifmake.registry.endpoint import Endpoint, RegistryRequest
 from sifmake.registry.mirrors import BlobRoute, Step
 from sifmake.registry.proxies import is_loopback
@@ -57,7 +57,7 @@ class WebServer:
         """
         return self.endpoint.request(RegistryRequest("GET", url, "", headers))
 
-    def reader(self, url: str, first: Response, size: int) -> BlobReader:
+    def reader(self, url: str, first: Response, size: int) -> RangedReader:
         """Return a reader of a file that begins with an answer, and continues after an interruption.
 
         Args:
@@ -66,7 +66,7 @@ class WebServer:
             size: Bytes of the file.
         """
         way = BlobRoute([Step(self.endpoint, partial(self.get, url))], lambda *_: None, repeats=False)
-        reader = BlobReader(way, size, self._settings.policy)
+        reader = RangedReader(way, size, self._settings.policy)
         reader.take(first)
         return reader
 
