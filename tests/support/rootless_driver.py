@@ -15,7 +15,7 @@ from sifmake.layers.pack_reader import open_pack
 from sifmake.rootless import interpreter
 from sifmake.rootless.modes import choose_mode
 from sifmake.rootless.post import run_post
-from sifmake.rootless.request import PostBind, Mode, PostRequest
+from sifmake.rootless.request import Mode, PostBind, PostRequest
 from sifmake.rootless.unpacking import remove_tree, unpack
 
 KINDS = ["?", "dir", "file", "link", "block", "char", "fifo", "socket", "hard", "whiteout", "opaque"]
