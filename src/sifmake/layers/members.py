@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sifmake.layers.image_budget import ImageBudget
-    from sifmake.layers.tar import TarMember, TarReader
+    from sifmake.layers.tar import LayerMember, TarReader
     from sifmake.limits import Limits
 
 _KINDS = {b"0": FILE, b"1": HARDLINK, b"2": SYMLINK, b"3": CHAR, b"4": BLOCK, b"5": DIR, b"6": FIFO}
@@ -84,7 +84,7 @@ def _too_many_bytes(path: bytes, most_bytes: int) -> LayerError:
     )
 
 
-def _point(entry: Entry, member: TarMember) -> None:
+def _point(entry: Entry, member: LayerMember) -> None:
     """Return what a link or a device node points to."""
     if entry.kind == SYMLINK:
         entry.target = member.linkname
@@ -94,7 +94,7 @@ def _point(entry: Entry, member: TarMember) -> None:
         entry.major, entry.minor = member.devmajor, member.devminor
 
 
-def _hidden(path: bytes, member: TarMember, odd: list[str]) -> list[Entry] | None:
+def _hidden(path: bytes, member: LayerMember, odd: list[str]) -> list[Entry] | None:
     """Return the pack's entry for a path that contains ``.wh.``; None if the path is an ordinary one."""
     found = marker(path)
     if found is None:

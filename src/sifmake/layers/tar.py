@@ -50,10 +50,10 @@ _REGULAR_TYPES = frozenset((REGULAR, OLD_REGULAR, CONTIGUOUS, GNU_SPARSE))
 _KNOWN_TYPES = _REGULAR_TYPES | NO_DATA
 _META_TYPES = frozenset((PAX_LOCAL, GNU_LONG_NAME, GNU_LONG_LINK))
 
-__all__ = ["BLOCK_DEVICE", "CHAR", "DIRECTORY", "FIFO", "HARD_LINK", "REGULAR", "SYMLINK", "TarMember", "TarReader"]
+__all__ = ["BLOCK_DEVICE", "CHAR", "DIRECTORY", "FIFO", "HARD_LINK", "REGULAR", "SYMLINK", "LayerMember", "TarReader"]
 
 
-class TarMember(msgspec.Struct, gc=False):
+class LayerMember(msgspec.Struct, gc=False):
     """One entry of a tar stream, extended headers applied.
 
     Attributes:
@@ -122,7 +122,7 @@ class TarReader:
         self._records = 0
         self._data_offset = -1
 
-    def __iter__(self) -> Iterator[TarMember]:
+    def __iter__(self) -> Iterator[LayerMember]:
         try:
             while member := self._next():
                 yield member
@@ -185,7 +185,7 @@ class TarReader:
             self._left -= len(piece)
             yield piece
 
-    def _next(self) -> TarMember | None:
+    def _next(self) -> LayerMember | None:
         """Read headers up to the next entry; None at the end."""
         extended: _Extended | None = None
         while True:
@@ -254,7 +254,7 @@ class TarReader:
         self._padding = -header.size % BLOCK
         return self._blocks.take(header.size)
 
-    def _member(self, header: TarHeader, block: bytes, extended: _Extended | None) -> TarMember:
+    def _member(self, header: TarHeader, block: bytes, extended: _Extended | None) -> LayerMember:
         self._count += 1
         if self._count > self._limits.layer_entries:
             raise LayerError(
@@ -271,7 +271,7 @@ class TarReader:
             kind = DIRECTORY
         name, size = self._open_data(header, kind, block, extended)
         is_device = kind in (CHAR, BLOCK_DEVICE)
-        member = TarMember(
+        member = LayerMember(
             name,
             REGULAR if kind in _REGULAR_TYPES else kind,
             header.mode & 0o7777,
@@ -336,7 +336,7 @@ def _merged(header: TarHeader, extended: _Extended) -> TarHeader:
     )
 
 
-def _check_member(member: TarMember, limits: Limits) -> None:
+def _check_member(member: LayerMember, limits: Limits) -> None:
     if len(member.name) > limits.name_bytes or len(member.linkname) > limits.name_bytes:
         raise LayerError(
             f"a name or link target has more than {limits.name_bytes} bytes",
