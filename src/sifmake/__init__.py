@@ -35,18 +35,8 @@ if TYPE_CHECKING:
     from sifmake.api.building import BuildOptions, BuiltImage, build
     from sifmake.api.cache import Cache, CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
     from sifmake.api.definitions import lint
-    from sifmake.api.images import (
-        Inspection,
-        PushedSif,
-        SifFile,
-        diff,
-        digest,
-        inspect,
-        inspect_image,
-        open_sif,
-        pull,
-        push,
-    )
+    from sifmake.api.images import PushedSif, SifFile, pull, push
+    from sifmake.api.inspection import Inspection, diff, digest, inspect, inspect_image, open_sif
     from sifmake.api.keys import KeyImport, KeyPair, Keyring, PrivateKeyFile, PublicKeyFile
     from sifmake.api.project import STAGES, SeededFile, lock, rebuild, run_stage, seed, start_project
     from sifmake.api.registries import login, logins, logout
@@ -133,18 +123,8 @@ _HOMES = {
     "api.building": ("BuildOptions", "BuiltImage", "build"),
     "api.cache": ("Cache", "CacheCheck", "CacheExport", "CacheImport", "CacheRemoval", "CachedFile"),
     "api.definitions": ("lint",),
-    "api.images": (
-        "Inspection",
-        "PushedSif",
-        "SifFile",
-        "diff",
-        "digest",
-        "inspect",
-        "inspect_image",
-        "open_sif",
-        "pull",
-        "push",
-    ),
+    "api.images": ("PushedSif", "SifFile", "pull", "push"),
+    "api.inspection": ("Inspection", "diff", "digest", "inspect", "inspect_image", "open_sif"),
     "api.keys": ("KeyImport", "KeyPair", "Keyring", "PrivateKeyFile", "PublicKeyFile"),
     "api.project": ("STAGES", "SeededFile", "lock", "rebuild", "run_stage", "seed", "start_project"),
     "api.registries": ("login", "logins", "logout"),

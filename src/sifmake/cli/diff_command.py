@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print how the two differ."""
-    from sifmake.api.images import diff
+    from sifmake.api.inspection import diff
     from sifmake.compare.comparison import describe
 
     found = diff(args.old, args.new)

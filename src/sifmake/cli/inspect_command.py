@@ -75,7 +75,7 @@ def _names_image(word: str) -> bool:
 
 def _foretold(args: argparse.Namespace, wanted: set[str], app: str) -> dict[str, Any]:
     """Return the known attributes of an image before it is pulled, and report the unknown ones."""
-    from sifmake.api.images import inspect_image
+    from sifmake.api.inspection import inspect_image
     from sifmake.cli.console import Console
     from sifmake.cli.pull_words import is_plain_http
     from sifmake.errors import SourceError
@@ -102,7 +102,7 @@ def chosen_attributes(path: Path, wanted: set[str], app: str) -> dict[str, Any]:
     Raises:
         SifError: They cannot be read.
     """
-    from sifmake.api.images import inspect
+    from sifmake.api.inspection import inspect
     from sifmake.errors import SifmakeError
     from sifmake.rootfs.report import choose_attributes
 

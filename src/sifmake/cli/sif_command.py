@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.api.images import digest, open_sif
+from sifmake.api.inspection import digest, open_sif
 from sifmake.cli.subcommands import add_action, examples
 from sifmake.printing import print_data, print_error, print_lines
 from sifmake.sif.listing import header_lines, info_lines, list_lines
