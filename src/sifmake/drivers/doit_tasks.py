@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sifmake.project.project import Project
+    from sifmake.project.stage_table import StageName
     from sifmake.stages.stage import Stage
 
 Task = dict[str, Any]
@@ -136,7 +137,7 @@ class DoitTasks:
         self.project.progress.warning(f"{error}; building from the lock")
         return None
 
-    def run_stage(self, stage: str, name: str) -> TaskFailed | None:
+    def run_stage(self, stage: StageName, name: str) -> TaskFailed | None:
         """Run a stage; see :meth:`Runner.run`. Failures are returned, because doit shows a traceback for exceptions."""
         try:
             self._runner.run(stage, name, force=self._force)
@@ -153,7 +154,7 @@ class DoitTasks:
         self.project.path(TARGET, name).unlink(missing_ok=True)
         shutil.rmtree(self.project.record("pull", name).parent, ignore_errors=True)
 
-    def is_current(self, stage: str, name: str) -> bool:
+    def is_current(self, stage: StageName, name: str) -> bool:
         """Tell whether a stage is up to date; if so, renew the times of its outputs."""
         try:
             if why_stale(self.project, stage, name, self.project.lock(name)):

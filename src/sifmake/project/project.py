@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sifmake.project.images import ImageSettings
     from sifmake.project.locks import AnyLock, Build
+    from sifmake.project.stage_table import StageName
     from sifmake.project.steps_lock import StepsLockUse
     from sifmake.registry.shared import Connections
     from sifmake.store import Store
@@ -168,7 +169,7 @@ class Project:
         """Return the path of a pattern of the stage table for an image."""
         return path_of(self.root, pattern, image)
 
-    def record(self, stage: str, image: str) -> Path:
+    def record(self, stage: StageName, image: str) -> Path:
         """Return the path of a stage's record."""
         return self.path(record_pattern(stage), image)
 

@@ -1,11 +1,12 @@
 """Names of the stages and paths of their files; each stage is defined by its file in :mod:`sifmake.stages`.
 
-To add a stage, add a file there and its name to :data:`STAGE_NAMES`.
+To add a stage, add a file there and its name to :data:`StageName`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 _LOCK_FOLDER = "config/locks"
 LOCK = _LOCK_FOLDER + "/{image}.yaml"
@@ -14,11 +15,12 @@ UNSIGNED = "results/{image}/unsigned.sif"
 SIGNED = "results/{image}/signed.sif"
 TARGET = "images/{image}.sif"
 
-STAGE_NAMES = ("pull", "steps", "flatten", "sif", "sign", "verify", "publish")
+StageName: TypeAlias = Literal["pull", "steps", "flatten", "sif", "sign", "verify", "publish"]
+STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 """In the order in which they run."""
 
 
-def record_pattern(stage: str) -> str:
+def record_pattern(stage: StageName) -> str:
     """Return the pattern of a stage's record."""
     return f"results/{{image}}/{stage}.json"
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
+    from sifmake.project.stage_table import StageName
     from sifmake.stages.build_session import BuildSession
     from sifmake.stages.definition_session import DefinitionSession
     from sifmake.stages.made_files import Seen
@@ -55,7 +56,7 @@ class StageContext:
         """Return the path of a pattern for the image."""
         return self.project.path(pattern, self.image)
 
-    def result(self, stage: str) -> dict[str, Any] | None:
+    def result(self, stage: StageName) -> dict[str, Any] | None:
         """Return the result of a stage; None if it is not up to date."""
         record = read_record(self.project.record(stage, self.image))
         if record is None or why_stale(self.project, stage, self.image, self.lock):
@@ -63,17 +64,17 @@ class StageContext:
         result: dict[str, Any] = record["result"]
         return result
 
-    def known(self, stage: str, pattern: str) -> dict[str, Any] | None:
+    def known(self, stage: StageName, pattern: str) -> dict[str, Any] | None:
         """Return the result of an earlier stage; None if it or its big output is missing or stale."""
         result, path = self.result(stage), self.path(pattern)
         return result if result is not None and path.is_file() and path.stat().st_size == result["size"] else None
 
-    def ensure(self, stage: str, pattern: str) -> dict[str, Any]:
+    def ensure(self, stage: StageName, pattern: str) -> dict[str, Any]:
         """Return the result of an earlier stage, and make its big output again if it is missing."""
         known = self.known(stage, pattern)
         return self.make(stage) if known is None else known
 
-    def make(self, name: str) -> dict[str, Any]:
+    def make(self, name: StageName) -> dict[str, Any]:
         """Run a stage, then write its record, so that a record always means finished outputs; return the result."""
         stage = find_stage(name)
         if stage.run_prebuilt is not None and isinstance(self.lock, PrebuiltLock):
@@ -90,7 +91,7 @@ class StageContext:
             raise OSError(error.errno, what, error.filename or str(record)) from error
         return result
 
-    def make_again(self, stage: str, path: Path) -> dict[str, Any]:
+    def make_again(self, stage: StageName, path: Path) -> dict[str, Any]:
         """Remove a damaged big file and make it again, with the files it is made from if they are missing."""
         self.project.progress.warning(f"{path} was damaged after it was built; it will be rebuilt")
         path.unlink(missing_ok=True)

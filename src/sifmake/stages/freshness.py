@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
     from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
+    from sifmake.project.stage_table import StageName
     from sifmake.stages.stage import Stage
 
 
-def stage_key(project: Project, stage: str, lock: AnyLock) -> dict[str, Any]:
+def stage_key(project: Project, stage: StageName, lock: AnyLock) -> dict[str, Any]:
     """Return everything that a stage's result depends on."""
     return find_stage(stage).key(project, lock)
 
 
-def why_stale(project: Project, stage_name: str, image: str, lock: AnyLock) -> str:
+def why_stale(project: Project, stage_name: StageName, image: str, lock: AnyLock) -> str:
     """Return in words why a stage has to run; empty if it is up to date."""
     stage = find_stage(stage_name)
     record = read_record(project.record(stage_name, image))
@@ -62,7 +63,7 @@ def _why_not_published(project: Project, image: str) -> str:
     return ""
 
 
-def renew(project: Project, stage_name: str, image: str) -> None:
+def renew(project: Project, stage_name: StageName, image: str) -> None:
     """Give the outputs of an up-to-date stage a time that is not before that of its inputs.
 
     Snakemake compares times if it did not make the files itself. A fresh clone, or a lock that was rewritten because of

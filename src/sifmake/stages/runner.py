@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
+    from sifmake.project.stage_table import StageName
     from sifmake.stages.build_session import BuildSession
     from sifmake.stages.definition_session import DefinitionSession
 
@@ -38,7 +39,7 @@ class Runner:
         self.seen = Seen()
         self._session: BuildSession | DefinitionSession | None = None
 
-    def run(self, stage: str, image: str, *, force: bool = False) -> bool:
+    def run(self, stage: StageName, image: str, *, force: bool = False) -> bool:
         """Run one stage unless its record is up to date; return whether it was run.
 
         Args:
@@ -90,7 +91,7 @@ class Runner:
         lock = Place("the lock", project.lock_path(image))
         return store_place(project.store.root), output_place(target), results_place(project.root / "results"), lock
 
-    def _run(self, stage: str, image: str, *, force: bool) -> bool:
+    def _run(self, stage: StageName, image: str, *, force: bool) -> bool:
         lock = self.project.lock(image)
         stale = force or bool(why_stale(self.project, stage, image, lock))
         if stale:
@@ -100,7 +101,7 @@ class Runner:
         renew(self.project, stage, image)
         return stale
 
-    def _make(self, stage: str, image: str, lock: AnyLock) -> None:
+    def _make(self, stage: StageName, image: str, lock: AnyLock) -> None:
         """Make a stage's outputs; a pack that turns out to be damaged is made again in the same run."""
         context = StageContext(self, image, lock)
 
@@ -112,7 +113,7 @@ class Runner:
         retry_damaged(lambda: context.make(stage), drop, self.project.progress)
 
 
-def _check_format(lock: AnyLock, name: str) -> None:
+def _check_format(lock: AnyLock, name: StageName) -> None:
     mine, locked = find_stage(name).format, lock.build.formats.get(name)
     if None not in (mine, locked) and mine != locked:
         what = f"the lock has format {locked} of stage {name}, this version of sifmake makes format {mine}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sifmake.project.locks import AnyLock, BuildLock, PrebuiltLock
     from sifmake.project.project import Project
+    from sifmake.project.stage_table import StageName
     from sifmake.stages.context import StageContext
 
 
@@ -35,7 +36,7 @@ class Stage:
         temporary: Whether the big outputs are removed when the next stages have used them.
     """
 
-    name: str
+    name: StageName
     doc: str
     inputs: tuple[str, ...]
     key: Callable[[Project, AnyLock], dict[str, Any]]
@@ -63,7 +64,7 @@ class Stage:
         return (*self.big, self.record)
 
 
-def find_stage(name: str) -> Stage:
+def find_stage(name: StageName) -> Stage:
     """Return a stage by its name, one of :data:`STAGE_NAMES`, and import its file.
 
     Stages are imported one by one because Snakemake starts a process for each stage, and imports take time.
