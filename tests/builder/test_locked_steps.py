@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from sifmake.cli.main import main
 from sifmake.errors import LockError, StepsDifferError
 from sifmake.project.steps_lock import StepsLockUse, read_steps_lock
 from support.building import Works, needs_scripts
@@ -188,3 +189,16 @@ def test_a_new_date_in_the_lock_runs_its_step_again_and_no_other(works):
     assert works.build_with_lock(text, None, {step: "2026-11-30T00:00:00Z"}) == (1, 1)
     assert works.build_with_lock(text, None, {step: "2026-11-30T00:00:00Z"}) == (0, 2)
     assert works.build_with_lock(text, None, {step: "2026-12-07T00:00:00Z"}) == (1, 1)
+
+
+@needs_scripts
+def test_diff_names_the_files_that_two_builds_do_not_share(works, capsys):
+    works.build_with_lock(RANDOM, use(works))
+    shutil.copy(works.folder / "out.sif", works.folder / "former.sif")
+    shutil.copy(works.folder / "tool.steps.yaml", works.folder / "former.steps.yaml")
+    works.build_with_lock(RANDOM, use(works, update=True), use_cache=False)
+    assert main(["diff", "former.sif", "out.sif"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["files changed: 1 (/ 1)", "    /random"]
+    assert main(["diff", "former.steps.yaml", "tool.steps.yaml"]) == 0
+    step = "step cat /proc/sys/kernel/random/uuid > /random; chmod 600 /etc/passwd: other layer"
+    assert capsys.readouterr().out.splitlines() == [step, "    /random: content"]

@@ -205,10 +205,12 @@ def digest(sif: StrPath, *, root: StrPath = ".", progress: Progress | None = Non
 def diff(old: StrPath, new: StrPath, *, root: StrPath = ".") -> Comparison:
     """Return what changed between two SIF files or two lock files, as ``sifmake diff`` shows it.
 
+    Two locks of what steps gave are compared step by step, and file by file if the store has the lists of files.
+
     Args:
-        old: SIF file, or lock file (``.yaml``).
+        old: SIF file, lock file (``.yaml``), or lock of steps (``.steps.yaml``).
         new: Another file of the same kind.
-        root: Folder whose ``sifmake.yaml`` sets limits.
+        root: Folder whose ``sifmake.yaml`` sets limits and the store.
 
     Returns:
         A comparison, which is false if nothing changed.
@@ -217,13 +219,21 @@ def diff(old: StrPath, new: StrPath, *, root: StrPath = ".") -> Comparison:
         UsageError: They are of different kinds.
         SifmakeError: One of them is damaged or exceeds a limit.
     """
-    from sifmake.compare.comparison import compare, contents_of_lock
+    from sifmake.compare.comparison import compare, compare_locks_of_steps, contents_of_lock
     from sifmake.compare.contents import open_contents
     from sifmake.project.configuration import limits_of
     from sifmake.project.lock_file import read_lock
 
     paths = [Path(old), Path(new)]
     locks = [path.suffix in {".yaml", ".yml"} for path in paths]
+    steps = [path.suffixes[-2:] == [".steps", ".yaml"] for path in paths]
+    if all(steps):
+        from sifmake.project.project import Project
+
+        project = Project(Path(root))
+        return compare_locks_of_steps(paths[0], paths[1], project.store.blobs.get, project.configuration.limits)
+    if any(steps):
+        raise UsageError("a lock of steps can be compared only with another", where=f"{paths[0]}, {paths[1]}")
     if all(locks):
         return compare(*(contents_of_lock(read_lock(path)) for path in paths))
     if any(locks):

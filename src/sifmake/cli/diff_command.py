@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
-    parser.add_argument("old", metavar="OLD", type=Path, help="SIF file, or lock file (.yaml)")
+    parser.add_argument("old", metavar="OLD", type=Path, help="SIF file, or lock file (.yaml, .steps.yaml)")
     parser.add_argument("new", metavar="NEW", type=Path, help="another file of the same kind")
     parser.epilog = examples("git show HEAD:config/locks/a.yaml > old.yaml; sifmake diff old.yaml config/locks/a.yaml")
     parser.add_argument("--json", action="store_true", help="print a JSON document")

@@ -11,12 +11,17 @@ from sifmake.squashfs.reader import FILE
 from sifmake.squashfs.same import FileComparison
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
+    from sifmake.compare.steps import StepChange
+    from sifmake.limits import Limits
     from sifmake.project.locks import AnyLock
     from sifmake.squashfs.reader import Node
 
 _TOP_FOLDERS = 5
+_NAMED = 20
+"""Most files of one kind that are named; a program reads all of them."""
 _FOLDER_DEPTH = 2
 """Path components of the folders by which changes are counted."""
 
@@ -42,6 +47,7 @@ class Comparison:
         build: Changes of the build settings; for locks.
         files: Paths that were ``added``, ``removed`` and ``changed``.
         packages: Changes by kind and name.
+        steps: Steps of definitions that gave something else; for locks of steps.
     """
 
     layers_added: list[str] = field(default_factory=list)
@@ -51,6 +57,7 @@ class Comparison:
     build: list[Change] = field(default_factory=list)
     files: dict[str, list[str]] = field(default_factory=dict)
     packages: list[Change] = field(default_factory=list)
+    steps: list[StepChange] = field(default_factory=list)
 
     def __repr__(self) -> str:
         counts = {name: len(value) for name, value in vars(self).items() if name != "files" and value}
@@ -66,6 +73,7 @@ class Comparison:
             or self.build
             or any(self.files.values())
             or self.packages
+            or self.steps
         )
 
 
@@ -76,6 +84,27 @@ def contents_of_lock(lock: AnyLock) -> ImageContents:
     return ImageContents(
         layers=tuple(layer["digest"] for layer in lock.document()["layers"]), labels=lock.build.labels, build=build
     )
+
+
+def compare_locks_of_steps(
+    old: Path, new: Path, find_list: Callable[[str], bytes | None], limits: Limits
+) -> Comparison:
+    """Return how two locks of what steps gave differ.
+
+    Args:
+        old: The former file.
+        new: The new one.
+        find_list: Returns the list of files with a digest; None if it cannot be found.
+        limits: Bounds on the files.
+
+    Raises:
+        LockError: One is missing or damaged.
+    """
+    from sifmake.compare.steps import compare_steps
+    from sifmake.project.steps_lock import need_steps_lock
+
+    before, after = need_steps_lock(old, limits), need_steps_lock(new, limits)
+    return Comparison(steps=list(compare_steps(before, after, find_list)))
 
 
 def compare(old: ImageContents, new: ImageContents) -> Comparison:
@@ -153,6 +182,17 @@ def describe(found: Comparison) -> Iterator[str]:
     for kind, paths in found.files.items():
         if paths:
             yield f"files {kind}: {len(paths)} ({_top(paths)})"
+            yield from _named([f"/{path}" for path in paths])
+    for step in found.steps:
+        yield f"step {step.step}: {step.what}"
+        yield from _named(step.files)
+
+
+def _named(lines: Sequence[str]) -> Iterator[str]:
+    """Yield some of the lines, indented, and the number of the others."""
+    yield from (f"    {line}" for line in lines[:_NAMED])
+    if len(lines) > _NAMED:
+        yield f"    and {len(lines) - _NAMED} more (all of them with --json)"
 
 
 def _in_words(change: Change) -> str:

@@ -154,6 +154,14 @@ def read_steps_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> StepsLock | 
     return lock
 
 
+def need_steps_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> StepsLock:
+    """Read a steps lock that must exist; raises like :func:`read_steps_lock`."""
+    lock = read_steps_lock(path, limits)
+    if lock is None:
+        raise LockError("there is no such lock of steps", where=str(path), hint="build the image once")
+    return lock
+
+
 def _parse(document: dict[str, Any]) -> StepsLock:
     if document["format"] != _FORMAT:
         raise ValueError(
