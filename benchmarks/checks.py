@@ -11,6 +11,7 @@ from benchmarks import image, peers, readback, startup
 from benchmarks.bench import median
 from benchmarks.definitions import definition
 from benchmarks.image import CHANGED, FIRST
+from benchmarks.remote_packs import remote_packs
 from benchmarks.report import Figure
 from benchmarks.sif_update import sif_update
 from benchmarks.tool import make_project, snapshot
@@ -200,5 +201,6 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
     "doit": up_to_date,
     "definition": definition,
     "update": sif_update,
+    "packs": remote_packs,
 }
 """Names for ``--only``, in the order of the table."""

@@ -17,7 +17,7 @@ GROUPS = (
     ("Definition files", ("lint",)),
     ("Signatures and keys", ("sign", "verify", "Keyring")),
     ("Projects", ("start_project", "lock", "STAGES", "run_stage", "rebuild", "seed")),
-    ("Store and registries", ("Cache", "login", "logout", "logins")),
+    ("Store and registries", ("Cache", "RemoteStore", "login", "logout", "logins")),
     ("Progress", ("Progress", "Task", "Silent")),
 )
 """What the page has first, by chapter; the types of results follow."""
@@ -47,7 +47,7 @@ def _entry(name: str) -> Iterator[str]:
 
 
 def _class(name: str, value: type) -> Iterator[str]:
-    is_made = name in ("Cache", "Keyring")
+    is_made = name in ("Cache", "Keyring", "RemoteStore")
     if is_made:
         yield _code(_signature(name, value))
     yield _prose(value)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sifmake.api.keys import KeyImport, KeyPair, Keyring, PrivateKeyFile, PublicKeyFile
     from sifmake.api.project import STAGES, SeededFile, lock, rebuild, run_stage, seed, start_project
     from sifmake.api.registries import login, logins, logout
+    from sifmake.api.remote_store import PacksPulled, PacksPushed, PacksRemoved, RemoteStore
     from sifmake.api.running import execute, write_shims
     from sifmake.api.signatures import sign, verify
     from sifmake.compare.comparison import Change, Comparison
@@ -80,11 +81,15 @@ __all__ = [
     "LockOutcome",
     "NewProject",
     "NotVerifiedError",
+    "PacksPulled",
+    "PacksPushed",
+    "PacksRemoved",
     "PrivateKeyFile",
     "Progress",
     "PublicKeyFile",
     "PushedSif",
     "Rebuild",
+    "RemoteStore",
     "SeededFile",
     "Sif",
     "SifFile",
@@ -128,6 +133,7 @@ _HOMES = {
     "api.keys": ("KeyImport", "KeyPair", "Keyring", "PrivateKeyFile", "PublicKeyFile"),
     "api.project": ("STAGES", "SeededFile", "lock", "rebuild", "run_stage", "seed", "start_project"),
     "api.registries": ("login", "logins", "logout"),
+    "api.remote_store": ("PacksPulled", "PacksPushed", "PacksRemoved", "RemoteStore"),
     "api.running": ("execute", "write_shims"),
     "api.signatures": ("sign", "verify"),
     "compare.comparison": ("Change", "Comparison"),

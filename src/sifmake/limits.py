@@ -77,6 +77,11 @@ class Limits:
             (700 bytes of memory each).
         definition_labels: Most labels that one definition file, or one ``%post``, sets.
         recipe_bytes: Largest recipe of a SIF file in a registry, bytes (36 for each range of 80 KiB or more).
+        remote_document_bytes: Largest manifest, signed statement or note on a step from a remote store of packs, bytes.
+        remote_listing_bytes: Most bytes of the list of all packs in a remote store (about 100 for each).
+        remote_seconds: Longest wait for a connection to such a store and for each of its answers, and the time over
+            which the rate of its transfers is measured, seconds.
+        remote_slowest_rate: Rate below which a transfer from it is given up, bytes per second.
     """
 
     manifest_bytes: int = 4 * MIB
@@ -128,6 +133,10 @@ class Limits:
     files_entries: int = 300_000
     definition_labels: int = 10_000
     recipe_bytes: int = 8 * MIB
+    remote_document_bytes: int = 64 * KIB
+    remote_listing_bytes: int = 64 * MIB
+    remote_seconds: int = 8
+    remote_slowest_rate: int = 64 * KIB
 
 
 DEFAULT_LIMITS = Limits()

@@ -53,6 +53,8 @@ FUNCTION_OF = {
     "cache clean": "Cache.clean",
     "cache export": "Cache.export_archive",
     "cache import": "Cache.import_archive",
+    "cache push": "RemoteStore.push",
+    "cache pull": "RemoteStore.pull",
     "init": "start_project",
     "rebuild": "rebuild",
     "seed": "seed",

@@ -22,6 +22,7 @@ NAMES = (
     "signatures",
     "packets",
     "recipes",
+    "remotes",
     "words",
     "definitions",
     "archives",

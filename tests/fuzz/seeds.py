@@ -16,9 +16,14 @@ from pathlib import Path
 
 from sifmake.cli.main import main
 from sifmake.layers.codec import make_codec
+from sifmake.oci.digest import digest_bytes
+from sifmake.oci.model import Descriptor
 from sifmake.project.lock_file import format_lock
 from sifmake.project.locks import Build, Lock, LockedLayer
 from sifmake.reference import parse_uri
+from sifmake.remote.pack_manifest import DSSE, PACK, annotations_of, write_manifest
+from sifmake.remote.pack_statement import sign_pack
+from sifmake.signing import Passphrase
 from sifmake.signing.armor import dearmored
 from sifmake.sources.recipe import MOST_GRAIN, make_recipe
 from sifmake.sources.recipe_cuts import cut_sif
@@ -29,6 +34,8 @@ from support.sif_files import partition_of
 from support.sif_versions import sif_version
 from support.signing import pem_pair, pgp_pair, signed, write_sif
 
+PACK_SHA256 = "b" * 64
+PACK_KEY = f"{'a' * 64}-gzip6-128k-v2-0123456789abcdef"
 SIGNED_TEXT = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n{}\n"
 LARGEST = 1 << 20
 """Bytes of a file of the corpus that is used: with large ones, little is tried in a second."""
@@ -202,6 +209,20 @@ def recipes() -> list[bytes]:
             pieces = cut_sif(file.fileno(), grain)
             found.append(make_recipe(grain, pieces, f"sha256:{sha256(data).hexdigest()}", 1 << 20).encode())
     return found
+
+
+def remotes() -> list[bytes]:
+    """Return manifests of packs in both forms, a signed statement, a list of tags and one of what is unused."""
+    pair = pem_pair(workplace())
+    statement = sign_pack(PACK_KEY, PACK_SHA256, str(pair.secret), Passphrase())
+    blobs = [Descriptor(PACK, f"sha256:{PACK_SHA256}", 99), Descriptor(DSSE, digest_bytes(statement), len(statement))]
+    return [
+        write_manifest(blobs, PACK, annotations_of(PACK_KEY)),
+        write_manifest(blobs[:1], PACK, {}, plain=True),
+        statement,
+        json.dumps({"name": "site/packs", "tags": [PACK_KEY, f"step-{PACK_SHA256}", "latest"]}).encode(),
+        json.dumps({PACK_KEY: 1790000000}).encode(),
+    ]
 
 
 def scripts() -> list[bytes]:

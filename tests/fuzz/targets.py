@@ -54,6 +54,10 @@ from sifmake.reference import parse_reference, parse_uri
 from sifmake.registry.auth_file import parse_auth_file
 from sifmake.registry.challenge import parse_challenges
 from sifmake.registry.registries_conf import find_locations
+from sifmake.registry.upkeep import parse_tags
+from sifmake.remote.pack_manifest import PACK, STEP, read_manifest
+from sifmake.remote.pack_statement import signed_sha256
+from sifmake.remote.unused_marks import parse_marks
 from sifmake.rootfs.editing import Editor
 from sifmake.rootfs.report import parse_inspection
 from sifmake.rootfs.settings import read_settings
@@ -301,6 +305,21 @@ def repair_recipe(data: bytes) -> bytes:
     return RECIPE_HEADER.pack(magic, grain % (MOST_GRAIN + 1), count, size, digest) + rows
 
 
+def read_remote(data: bytes) -> None:
+    """Read what a remote store of packs may send besides packs; only what was signed may count as signed."""
+    for kind in (PACK, STEP):
+        with tolerant():
+            found = read_manifest(data, kind)
+            if not found.pack.digest.startswith("sha256:"):
+                raise AssertionError(found)
+    with tolerant():
+        if signed_sha256(data, seeds.PACK_KEY, trust()) != seeds.PACK_SHA256:
+            raise AssertionError(data)
+    for read in (parse_tags, parse_marks):
+        with tolerant():
+            read(data)
+
+
 def read_words(data: bytes) -> None:
     """Evaluate a script, words and text in quotes."""
     text = data.decode(errors="surrogateescape")
@@ -424,6 +443,7 @@ TARGETS = {
         Target("signatures", seeds.keys_and_signatures, read_signature, tokens=PGP + JSON, change=change_json),
         Target("packets", seeds.packets, read_packets, tokens=PACKETS),
         Target("recipes", seeds.recipes, read_recipe, repair_recipe, (MAGIC, b"\xff\xff\xff\xff", bytes(4))),
+        Target("remotes", seeds.remotes, read_remote, tokens=JSON + KEYS, change=change_json),
         Target("words", seeds.scripts, read_words, tokens=SHELL),
         Target("definitions", seeds.definitions, read_definition_file, tokens=DEFINITION),
         Target("archives", seeds.archives, read_archive_of_store, repair_tar, TAR),

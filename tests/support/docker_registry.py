@@ -121,7 +121,9 @@ class DockerRegistry:
         authority: The CA where TLS is on, else None.
     """
 
-    def __init__(self, folder: Path, *, tls: bool = False, auth: str = "", client_ca: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, tls: bool = False, auth: str = "", client_ca: bool = False, delete: bool = True
+    ) -> None:
         """Take notes.
 
         Args:
@@ -129,6 +131,7 @@ class DockerRegistry:
             tls: Whether it speaks TLS, by a certificate of a private CA.
             auth: ``htpasswd``, ``token`` or nothing.
             client_ca: Whether clients must show a certificate of the same CA.
+            delete: Whether manifests may be deleted.
         """
         self._folder = folder
         self._port = free_port()
@@ -136,6 +139,7 @@ class DockerRegistry:
         self.authority = Authority(folder) if tls else None
         self._auth = auth
         self._client_ca = client_ca
+        self._delete = delete
         self._process: subprocess.Popen[bytes] | None = None
         self.tokens: TokenService | None = None
         self._config = folder / "config.yml"
@@ -182,6 +186,11 @@ class DockerRegistry:
             capture_output=True,
         )
 
+    def blob_file(self, digest: str) -> Path:
+        """Return the file in which it keeps a blob."""
+        hexadecimal = digest.partition(":")[2]
+        return self._folder / "storage/docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
+
     def requests(self, method: str, part: str) -> list[str]:
         """Return the paths with ``part`` in them that were asked for by a method, from the access log."""
         pattern = re.compile(rf'"{method} (\S*{re.escape(part)}\S*) HTTP')
@@ -194,7 +203,7 @@ class DockerRegistry:
             http["tls"] = {"certificate": str(certificate), "key": str(key)}
             if self._client_ca:
                 http["tls"]["clientcas"] = [str(self.authority.ca_file)]
-        storage = {"filesystem": {"rootdirectory": str(self._folder / "storage")}, "delete": {"enabled": True}}
+        storage = {"filesystem": {"rootdirectory": str(self._folder / "storage")}, "delete": {"enabled": self._delete}}
         document = {"version": "0.1", "log": {"level": "warn"}, "storage": storage, "http": http}
         if self._auth == "htpasswd":
             path = self._folder / "htpasswd"

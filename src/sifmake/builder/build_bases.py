@@ -133,7 +133,7 @@ class BaseOpener:
         if not all(builder.store.packs.keys(pack_key_prefix(layer.diff_id)) for layer in image.layers):
             self._before_fetching()
         limits, progress = builder.settings.limits, builder.settings.progress
-        packs = fetch_packs(source, image, builder.store, self._compression, limits, progress)
+        packs = fetch_packs(source, image, builder.store, self._compression, limits, progress, builder.remotes)
         return OpenedBase(
             packs,
             settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SourceError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sifmake.project.configuration import Configuration
     from sifmake.project.project import Project
     from sifmake.registry.settings import Credentials
+    from sifmake.remote.remote_packs import RemotePacks
+    from sifmake.remote.settings import RemoteSettings
     from sifmake.sources.base import KnownIndexes, Resolved, SifSource, Source
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
@@ -37,7 +40,13 @@ class Builder:
     """
 
     def __init__(
-        self, store: Store, settings: SourceSettings, *, root: Path | None = None, offline: bool = False
+        self,
+        store: Store,
+        settings: SourceSettings,
+        *,
+        root: Path | None = None,
+        offline: bool = False,
+        remotes: tuple[RemoteSettings, ...] = (),
     ) -> None:
         from sifmake.builder.image_cache import ImageCache
 
@@ -45,7 +54,18 @@ class Builder:
         self.settings = settings
         self.root = root
         self.offline = offline
+        self._remotes = remotes
         self._images = ImageCache(store)
+
+    @cached_property
+    def remotes(self) -> RemotePacks | None:
+        """The remote stores of packs; None if there are none or the run is offline."""
+        if not self._remotes or self.offline:
+            return None
+        from sifmake.remote.remote_packs import RemotePacks
+
+        left_alone = self.settings.shared.left_alone if self.settings.shared else set()
+        return RemotePacks(self._remotes, self.store, self.settings, left_alone)
 
     def open_source(self, uri: Uri, compression: str = "gzip") -> Source:
         """Open a source of an image with layers.
@@ -153,7 +173,7 @@ def make_builder(configuration: Configuration, progress: Progress, access: Regis
     from sifmake.registry.shared import Connections
 
     settings = replace(call_settings(configuration, progress, access), shared=Connections())
-    return Builder(configuration.open_store(progress), settings)
+    return Builder(configuration.open_store(progress), settings, remotes=configuration.find_remotes())
 
 
 def call_settings(configuration: Configuration, progress: Progress, access: RegistryAccess) -> SourceSettings:
@@ -177,7 +197,13 @@ def project_builder(project: Project, progress: Progress | None = None) -> Build
     """
     settings = _settings(project.configuration, progress or project.progress)
     settings = replace(settings, shared=project.connections)
-    return Builder(project.store, settings, root=project.root, offline=project.modes.offline)
+    return Builder(
+        project.store,
+        settings,
+        root=project.root,
+        offline=project.modes.offline,
+        remotes=project.configuration.find_remotes(),
+    )
 
 
 def _settings(configuration: Configuration, progress: Progress) -> SourceSettings:

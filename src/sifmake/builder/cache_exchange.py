@@ -194,10 +194,10 @@ def _of_image(store: Store, items: dict[str, Item], digest: str) -> list[Item]:
     chosen = [note.item for note in about]
     indexes = {name for note in about for name in _index_blobs(store, note.index)}
     for manifest in sorted(manifests):
-        config = _config_of(store, manifest)
+        config = config_of(store, manifest)
         names = {digest, manifest, config, *indexes}
         chosen += [item for item in items.values() if item.kind == "blob" and item.name in names]
-        for diff_id in parse_config(_data(store, config)).diff_ids:
+        for diff_id in parse_config(data_of(store, config)).diff_ids:
             chosen += _packs(items, diff_id)
     return chosen
 
@@ -251,13 +251,13 @@ def _packs(items: dict[str, Item], diff_id: str) -> list[Item]:
     return packs
 
 
-def _config_of(store: Store, manifest: str) -> str:
+def config_of(store: Store, manifest: str) -> str:
     """Return the digest of the config that a manifest names.
 
     Raises:
         StoreError: The store lacks the manifest, or the digest is that of another document.
     """
-    data = _data(store, manifest)
+    data = data_of(store, manifest)
     hint = "use the manifest's digest, which the lock and `docker images --digests` show"
     if looks_like_config(data):
         what = "this digest is of the image config (the image ID that docker images shows), not of a manifest"
@@ -276,7 +276,8 @@ def _config_of(store: Store, manifest: str) -> str:
     return str(digest)
 
 
-def _data(store: Store, digest: str) -> bytes:
+def data_of(store: Store, digest: str) -> bytes:
+    """Return a document of the store; StoreError if the store lacks it."""
     data = store.blobs.get(digest) if is_digest(digest) else None
     if data is None:
         raise StoreError("the store does not have this image", where=digest, hint="pull it first")

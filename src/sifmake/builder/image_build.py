@@ -17,7 +17,7 @@ from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.pack_finder import PackFinder
-from sifmake.layers.pack_format import pack_key
+from sifmake.layers.pack_format import is_alike, pack_key
 from sifmake.layers.pack_reader import Pack, load_pack
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.loading import check_layers
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
     from sifmake.oci.model import Image, Layer
     from sifmake.progress import Progress
+    from sifmake.remote.remote_packs import RemotePacks
     from sifmake.sources.base import Source
     from sifmake.store import Store
     from sifmake.store.stored_files import Found
@@ -59,11 +60,26 @@ class BuildSettings:
 
 
 def fetch_packs(
-    source: Source, image: Image, store: Store, compression: str, limits: Limits, progress: Progress
+    source: Source,
+    image: Image,
+    store: Store,
+    compression: str,
+    limits: Limits,
+    progress: Progress,
+    remotes: RemotePacks | None = None,
 ) -> list[Pack]:
     """Return the open packs of an image's layers; packs that the store lacks are made from the source.
 
     Several layers are fetched at the same time, each only once even if other processes need it too.
+
+    Args:
+        source: Provides the layers.
+        image: The image.
+        store: Provides packs and keeps new ones.
+        compression: Compression of the packs.
+        limits: Bounds on the layers.
+        progress: Receives the progress of each layer.
+        remotes: Remote stores, asked before the source; they get the packs that are made here, if they are set to.
 
     Raises:
         SourceError: A layer cannot be read, or there are too many.
@@ -80,10 +96,10 @@ def fetch_packs(
     with ExitStack() as opened, Workers() as workers, Threads(2 * PARALLEL_LAYERS, stop=progress.stop) as threads:
         layers = {layer.diff_id: layer for layer in image.layers}
         budget = ImageBudget(limits, sum(layer.descriptor.size for layer in layers.values()))
-        make = _Maker(source, store, codec, workers, limits, progress, slots, budget).find_or_make
+        maker = _Maker(source, store, codec, workers, limits, progress, slots, budget, remotes)
         # Start the largest layer first: if it were started last, it would still run alone after the others are done.
         order = sorted(layers.values(), key=lambda layer: layer.descriptor.size, reverse=True)
-        futures = {threads.submit(make, layer): layer.diff_id for layer in order}
+        futures = {threads.submit(maker.find_or_make, layer): layer.diff_id for layer in order}
         packs: dict[str, Pack] = {}
         try:
             for future in as_completed(futures):
@@ -95,6 +111,8 @@ def fetch_packs(
                 progress.stop()
             raise
         opened.pop_all()
+    if remotes is not None:
+        remotes.push(maker.made)
     return [packs[layer.diff_id] for layer in image.layers]
 
 
@@ -110,22 +128,33 @@ class _Maker:
     progress: Progress
     slots: TransferSlots
     budget: ImageBudget
+    remotes: RemotePacks | None
+    made: list[str] = field(default_factory=list)
 
     def find_or_make(self, layer: Layer) -> Pack:
         key = pack_key(layer.diff_id, self.codec)
         stored = PackFinder(self.store, self.codec, self.workers, self.progress)
-        found = stored.find_encoded(layer.diff_id)
+        found = stored.find_encoded(layer.diff_id) or self._find_foreign(stored, key)
         if found is None:
             with self.store.lock(key):
                 # Another process may have made it while we waited for the lock.
-                found = stored.find_encoded(layer.diff_id)
+                found = stored.find_encoded(layer.diff_id) or self._find_foreign(stored, key)
                 if found is None:
                     return stored.repack(layer.diff_id) or self._make(layer, key)
         label = short(layer.descriptor.digest)
         self.progress.task(label, layer.descriptor.size).finish("in store")
         return found
 
+    def _find_foreign(self, stored: PackFinder, key: str) -> Pack | None:
+        """Return a pack of another encoder from the store, where that is set."""
+        if self.remotes is None or not self.remotes.takes_foreign:
+            return None
+        alike = (other for other in self.store.packs.keys(key.partition("-")[0]) if is_alike(other, key))
+        return next((pack for other in alike if (pack := stored.open(other)) is not None), None)
+
     def _make(self, layer: Layer, key: str) -> Pack:
+        if (fetched := self._fetch(layer, key)) is not None:
+            return fetched
         try:
             made = None
             while made is None:
@@ -133,7 +162,17 @@ class _Maker:
         except SifmakeError as error:
             placed = error.within(f"{self.source.name}: layer {short(layer.descriptor.digest)}")
             raise placed.advised(_DAMAGED_LAYER if isinstance(error, IntegrityError) else "") from None
+        self.made.append(key)
         return load_pack(made.path, made.fd, key)
+
+    def _fetch(self, layer: Layer, key: str) -> Pack | None:
+        """Return the pack from a remote store; None if there is none."""
+        if self.remotes is None:
+            return None
+        from sifmake.remote.remote_packs import Transfer
+
+        with self.slots.acquire() as slot:
+            return self.remotes.fetch(key, Transfer(layer.descriptor.size, self.progress, slot.watch))
 
     def _write(self, layer: Layer, key: str) -> Found | None:
         """Write a pack from the source's bytes; return None if they were wrong but another place may be right."""

@@ -9,6 +9,7 @@ from sifmake.builder import image_build
 from sifmake.builder.damaged_packs import drop_damaged
 from sifmake.builder.image_room import check_image_room
 from sifmake.errors import PackDamagedError
+from sifmake.layers.codec import make_codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,10 +74,19 @@ class ImagePacks:
         """
         builder = self._builder
         check_image_room(self.image, builder.store, self._outputs, progress)
-        parts = (builder.store, self._compression, builder.settings.limits, progress)
+        parts = (builder.store, self._compression, builder.settings.limits, progress, builder.remotes)
         packs = image_build.fetch_packs(self._source, self.image, *parts)
         vars(self)["packs"] = packs
         return packs
+
+    def foreign(self) -> list[str]:
+        """Return the keys of packs that another encoder made, so that the SIF file has other bytes than usual."""
+        remotes = self._builder.remotes
+        if remotes is None or not remotes.takes_foreign:
+            return []
+        own = make_codec(self._compression)
+        mine = (own.level, own.fingerprint)
+        return sorted({pack.key for pack in self.packs if (pack.meta.level, pack.meta.fingerprint) != mine})
 
     def flatten(self, path: Path | None = None) -> Flattened:
         """Merge the packs into one tree and take its listing, into a tree file if a path is given."""

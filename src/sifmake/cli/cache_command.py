@@ -1,4 +1,4 @@
-"""``sifmake cache``: list, verify, collect, clean, export and import the store."""
+"""``sifmake cache``: list, verify, collect, clean, export and import the store; exchange packs with remote stores."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = examples(
         "sifmake cache gc --max-size 20G            # at night, by cron",
         "sifmake cache export images.tar            # then, where there is no network: sifmake cache import images.tar",
+        "sifmake cache push --remote oci://registry.example/site/packs",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = add_action(actions, "list", "show what the store holds")
@@ -48,6 +49,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     collect.add_argument("--max-size", metavar="SIZE", help="size that the store may keep, for example 500M or 20G")
     collect.add_argument("--max-age", metavar="AGE", help="remove files unused for that long, for example 30d or 12h")
+    collect.add_argument(
+        "--remote",
+        nargs="?",
+        const="",
+        metavar="URI",
+        help="delete packs of a registry instead that no lock has named for --max-age (default: the configured one)",
+    )
+    collect.add_argument(
+        "--locks",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="with --remote, a folder of locks; may be repeated (default: config/locks)",
+    )
     clean = add_action(actions, "clean", "empty the store")
     clean.add_argument("-f", "--force", action="store_true", help="do not ask")
     clean.add_argument("-D", "--days", metavar="N", help="only files unused for N days; at least 1")
@@ -64,6 +79,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     into.add_argument(
         "--trust-steps", action="store_true", help="use its layers of build steps without a signature or a lock"
     )
+    up = add_action(actions, "push", "upload the packs of images to a registry, for other machines")
+    down = add_action(actions, "pull", "fetch and check the packs of images that a remote store has")
+    for action in (up, down):
+        action.add_argument(
+            "images",
+            nargs="*",
+            metavar="IMAGE",
+            help="image with a lock, lock file, or digest (default: all with a lock)",
+        )
+        action.add_argument(
+            "--remote",
+            default="",
+            metavar="URI",
+            help="oci://HOST/REPOSITORY or https://HOST/PATH (default: configured)",
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,6 +101,10 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.api.cache import Cache
 
     console = Console(quiet=args.quiet)
+    if args.action in ("push", "pull"):
+        return _exchange(args, console)
+    if args.action == "gc" and (args.remote is not None or args.locks):
+        return _collect_remote(args, console)
     actions: dict[str, Callable[[Cache, argparse.Namespace, Console], int]] = {
         "list": _show,
         "verify": _verify,
@@ -151,6 +185,38 @@ def _take_in(cache: Cache, args: argparse.Namespace, console: Console) -> int:
         console.info(f"{done.steps} note(s) on steps of builds added; {hint}")
     if done.left_out:
         console.info(f"{len(done.left_out)} note(s) on indexes left out: the archive lacks the indexes that prove them")
+    return 0
+
+
+def _exchange(args: argparse.Namespace, console: Console) -> int:
+    """Exchange packs with a remote store."""
+    from sifmake.api.remote_store import RemoteStore
+
+    remote = RemoteStore(args.root, args.remote, progress=console)
+    if args.action == "push":
+        pushed = remote.push(args.images)
+        for name in pushed.left_out:
+            console.warning(f"{name}: not pushed, because the store has no pack of it that others could check")
+        console.info(f"{len(pushed.uploaded)} pack(s) pushed, {pushed.known} already there")
+        return 0
+    pulled = remote.pull(args.images)
+    absent = f", {len(pulled.missing)} not in the remote store" if pulled.missing else ""
+    console.info(f"{len(pulled.fetched)} pack(s) fetched, {pulled.known} already in the store{absent}")
+    return 0
+
+
+def _collect_remote(args: argparse.Namespace, console: Console) -> int:
+    """Delete packs of a registry that no lock has named for some time."""
+    from sifmake.api.remote_store import RemoteStore
+
+    if args.max_age is None or args.max_size is not None or args.remote is None:
+        raise UsageError("gc of a remote store goes by age", hint="give --remote and --max-age AGE, for example 30d")
+    remote = RemoteStore(args.root, args.remote, progress=console)
+    done = remote.collect(args.max_age, args.locks or (), dry_run=args.dry_run)
+    verb = "would delete" if args.dry_run else "deleted"
+    for tag in done.removed:
+        console.info(f"{verb} {tag}")
+    console.info(f"{verb} {len(done.removed)}, {len(done.waiting)} unused for a shorter time, {done.kept} in use")
     return 0
 
 

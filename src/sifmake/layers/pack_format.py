@@ -12,6 +12,7 @@ Packs of format 1, which sifmake 0.2 wrote, have no residue and a shorter footer
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Annotated
@@ -29,6 +30,8 @@ FIRST_FOOTER = struct.Struct("<8sIIQQQQQII")
 FIRST_VERSION = 1
 FRAGMENT = struct.Struct("<QII")
 
+_KEY = re.compile(r"([0-9a-f]+-[a-z]+)[0-9]+(-[0-9]+k-v[0-9]+)-[0-9a-f]+\Z")
+"""A key; its groups are what level and encoder do not change."""
 LARGEST_INDEX = 1 << 30
 """Largest total size of the index parts; at about 100 bytes per entry, more than a layer with the most entries needs.
 """
@@ -135,6 +138,12 @@ def pack_key(diff_id: str, codec: Codec, version: int = PACK_VERSION) -> str:
 
 def _key(diff_id: str, codec: str, block_size: int, version: int, fingerprint: str) -> str:
     return f"{pack_key_prefix(diff_id)}{codec}-{block_size >> 10}k-v{version}-{fingerprint}"
+
+
+def is_alike(key: str, wanted: str) -> bool:
+    """Whether a key is that of the same layer by the same codec, of whatever level and encoder."""
+    mine, theirs = _KEY.match(wanted), _KEY.match(key)
+    return mine is not None and theirs is not None and mine.groups() == theirs.groups()
 
 
 def pack_key_prefix(diff_id: str) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sifmake.progress import Progress
     from sifmake.registry.settings import HostSettings
+    from sifmake.remote.settings import RemoteSettings
     from sifmake.store import Store
 
 DEVELOPMENT = "development"
@@ -36,6 +37,8 @@ KEYS = frozenset(
 )
 """Top-level keys of the file; a test compares them with the schema."""
 HANDED_ON = "SIFMAKE_CHECKED_CONFIGURATION"
+_REMOTES = "SIFMAKE_REMOTE_PACKS"
+"""Variable with addresses of remote stores of packs, separated by blanks."""
 _LARGEST_VARIABLE = 100_000
 """Longest variable that we set; Linux refuses to start programs with a variable of 128 KiB (MAX_ARG_STRLEN)."""
 
@@ -47,6 +50,7 @@ class Configuration:
     Attributes:
         store: Folder of the store; None for the user's store.
         read_only_stores: Further stores that are read and never written.
+        remotes: Registries and web servers with packs, asked after the stores.
         shared: Who may use files in the store: ``none``, ``group``, ``all``; empty to follow the store's folder.
         trusted_owners: Users whose files in stores are used, by name or id.
         trusted_groups: Groups whose files in stores are used, by name or id.
@@ -64,6 +68,7 @@ class Configuration:
 
     store: Path | None = None
     read_only_stores: tuple[Path, ...] = ()
+    remotes: tuple[RemoteSettings, ...] = ()
     shared: str = ""
     trusted_owners: tuple[int | str, ...] = ()
     trusted_groups: tuple[int | str, ...] = ()
@@ -90,6 +95,18 @@ class Configuration:
             trusted_groups=self.trusted_groups,
             shared=self.shared,
         )
+
+    def find_remotes(self) -> tuple[RemoteSettings, ...]:
+        """Return the remote stores of packs, those of the environment last.
+
+        Raises:
+            ConfigError: An address in the environment is malformed.
+        """
+        if not os.environ.get(_REMOTES):
+            return self.remotes
+        from sifmake.remote.settings import with_addresses
+
+        return with_addresses(self.remotes, os.environ[_REMOTES])
 
 
 def load_configuration(path: Path, root: Path, *, thorough: bool = True) -> Configuration:
@@ -218,6 +235,7 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
     return Configuration(
         store=_path(store.get("path"), root),
         read_only_stores=_paths(store.get("read-only", ()), root),
+        remotes=_remotes(store.get("remote", ()), root),
         shared=str(store.get("shared", "")),
         trusted_owners=tuple(store.get("trusted-owners", ())),
         trusted_groups=tuple(store.get("trusted-groups", ())),
@@ -257,6 +275,14 @@ def _registry(host: str, given: dict[str, Any], root: Path) -> tuple[str, HostSe
         allow_http_redirects=given.get("allow-http-redirects", False),
         sif_recipes=given.get("sif-recipes", True),
     )
+
+
+def _remotes(given: Any, root: Path) -> tuple[RemoteSettings, ...]:
+    if not given:
+        return ()
+    from sifmake.remote.settings import convert_remote
+
+    return tuple(convert_remote(item, root) for item in given)
 
 
 def _path(text: str | None, root: Path) -> Path | None:

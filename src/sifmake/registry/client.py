@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sifmake.registry.referrers import Referrers
     from sifmake.registry.settings import ClientSettings
     from sifmake.registry.transport import Response
+    from sifmake.registry.upkeep import Upkeep
 
 
 _RAISE = "raise manifest-bytes or config-bytes (limits: in sifmake.yaml)"
@@ -163,6 +164,16 @@ class RegistryClient:
         """Return the uploader for the repository, which uses no mirror."""
         place = self._places.home
         return Uploader(place.endpoint, place.repository)
+
+    def upkeep(self, limit: int) -> Upkeep:
+        """Return what lists tags and deletes manifests, at the registry that the reference names.
+
+        Args:
+            limit: Most bytes of a list of tags.
+        """
+        from sifmake.registry.upkeep import Upkeep
+
+        return Upkeep(self._places.home, limit)
 
     def close(self) -> None:
         """Close all connections that this object owns."""

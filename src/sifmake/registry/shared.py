@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """Opens transports on first use; fast to import and to create."""
+    """Opens transports on first use; fast to import and to create.
+
+    Attributes:
+        left_alone: Addresses of optional services that failed in this run, and are not asked again.
+    """
 
     def __init__(self) -> None:
+        self.left_alone: set[str] = set()
         self._transports: dict[tuple[int, int, RetryPolicy], Transport] = {}
         self._lock = threading.Lock()
 

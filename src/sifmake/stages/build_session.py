@@ -87,6 +87,11 @@ class BuildSession:
         """Return the packs of the layers and report each, including those in the store."""
         return self._packs.fetch(progress)
 
+    def foreign(self) -> dict[str, list[str]]:
+        """Return the packs of another encoder as records name them; nothing if there are none."""
+        keys = self._packs.foreign()
+        return {"foreign": keys} if keys else {}
+
     def flatten(self, path: Path) -> Flattened:
         """Merge the packs again and write the tree file."""
         self._flattened = self._packs.flatten(path)

@@ -29,7 +29,8 @@ def _run(context: StageContext) -> dict[str, Any]:
     session = context.session
     packs = session.fetch(context.project.progress)
     diff_ids = [layer.diff_id for layer in session.image.layers]
-    return {"manifest": context.lock.built_from, "diff_ids": diff_ids, "packs": len(packs)}
+    made = {"manifest": context.lock.built_from, "diff_ids": diff_ids, "packs": len(packs)}
+    return {**made, **session.foreign()}
 
 
 def _run_prebuilt(context: StageContext, lock: PrebuiltLock) -> dict[str, Any]:

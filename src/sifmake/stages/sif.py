@@ -32,7 +32,8 @@ def _run(context: StageContext) -> dict[str, Any]:
         context.project.progress.warning(ZSTD_WARNING)
     session = context.session
     flattened = session.take_flattened()
-    return _noted(context, session.write_sif(flattened), flattened.digest)
+    made = _noted(context, session.write_sif(flattened), flattened.digest)
+    return {**made, **session.foreign()}
 
 
 def _run_build(context: StageContext, _lock: BuildLock) -> dict[str, Any]:
