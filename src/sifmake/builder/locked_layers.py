@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ from sifmake.files import read_regular
 from sifmake.oci.digest import is_digest
 from sifmake.oci.documents import parse_config, parse_document
 from sifmake.project.lock_file import read_lock
-from sifmake.project.locks import Lock
+from sifmake.project.locks import BuildLock, Lock
+from sifmake.project.steps_lock import read_steps_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 LOCKS = "config/locks"
 _NOT_LOCKS = ".steps.yaml"
+_WITH_LAYERS = frozenset({"docker", "docker-daemon", "docker-archive", "oci", "oci-archive"})
+"""Transports of images with layers."""
 _HEX = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -33,7 +36,7 @@ class LockedPack:
 
     Attributes:
         diff_id: DiffID of the layer.
-        size: Compressed bytes of the layer.
+        size: Compressed bytes of the layer; 0 if that is unknown, or if it never was compressed.
         compression: Compression of the pack.
     """
 
@@ -101,6 +104,8 @@ def _layers_of(word: str, root: Path, store: Store) -> list[LockedPack]:
 def _of_lock(path: Path, store: Store) -> list[LockedPack]:
     """Return the layers of a lock; none of a prebuilt SIF file, which has no packs."""
     lock: AnyLock = read_lock(path)
+    if isinstance(lock, BuildLock):
+        return [*_of_bases(lock, path, store), *_of_steps(lock, path)]
     if not isinstance(lock, Lock):
         return []
     diff_ids = [layer.diff_id for layer in lock.layers]
@@ -112,6 +117,27 @@ def _of_lock(path: Path, store: Store) -> list[LockedPack]:
         diff_ids = list(parse_config(data).diff_ids)
     sizes = [layer.size for layer in lock.layers]
     return [LockedPack(*layer, lock.build.compression) for layer in zip(diff_ids, sizes, strict=True)]
+
+
+def _of_bases(lock: BuildLock, path: Path, store: Store) -> list[LockedPack]:
+    """Return the layers of the bases of a definition; the lock names their manifests only."""
+    found = []
+    for base in lock.inputs.bases:
+        if base.source.partition(":")[0] not in _WITH_LAYERS:
+            continue
+        try:
+            layers = _of_manifest(base.manifest, store)
+        except StoreError as error:
+            what = f"the layers of the base {base.source} are not known here ({error.what})"
+            raise StoreError(what, where=str(path), hint="build the image here once") from None
+        found += [replace(layer, compression=lock.build.compression) for layer in layers]
+    return found
+
+
+def _of_steps(lock: BuildLock, path: Path) -> list[LockedPack]:
+    """Return the layers of the steps of a definition, as far as their lock names them."""
+    steps = read_steps_lock(path.with_name(path.stem + _NOT_LOCKS))
+    return [LockedPack(step.layer, 0, lock.build.compression) for step in steps.steps] if steps else []
 
 
 def _of_manifest(digest: str, store: Store) -> list[LockedPack]:
