@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sifmake.store import Store
     from sifmake.store.stored_files import Found
 
-PARALLEL_LAYERS = 6
+_PARALLEL_LAYERS = 6
 _DAMAGED_LAYER = "the registry's copy is damaged; ask the owner of the image to build and push it again"
 _NO_SHELL = "the image has no /bin/sh, so `sifmake shell` and `sifmake test` will not work; run and exec will"
 ZSTD_WARNING = "Apptainer runs images with zstd blocks, SingularityCE refuses them"
@@ -92,8 +92,8 @@ def fetch_packs(
     if not all(has_pack(store, layer.diff_id) for layer in image.layers):
         source.read_through(image.digest)
     progress = CancellableProgress(progress)
-    slots = TransferSlots(PARALLEL_LAYERS)
-    with ExitStack() as opened, Workers() as workers, Threads(2 * PARALLEL_LAYERS, stop=progress.stop) as threads:
+    slots = TransferSlots(_PARALLEL_LAYERS)
+    with ExitStack() as opened, Workers() as workers, Threads(2 * _PARALLEL_LAYERS, stop=progress.stop) as threads:
         layers = {layer.diff_id: layer for layer in image.layers}
         budget = ImageBudget(limits, sum(layer.descriptor.size for layer in layers.values()))
         maker = _Maker(source, store, codec, workers, limits, progress, slots, budget, remotes)
