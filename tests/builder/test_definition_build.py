@@ -11,7 +11,7 @@ import pytest
 import sifmake
 from sifmake.builder.step_runner import remove_unpacked
 from sifmake.definition.host_folder import HostFolder
-from sifmake.errors import LayerError, SourceError, StepError, UsageError
+from sifmake.errors import LayerError, LimitError, SourceError, StepError, UsageError
 from sifmake.rootless import modes
 from sifmake.rootless.errors import RootlessError
 from sifmake.steps.unpacked_trees import DAY
@@ -210,6 +210,19 @@ def test_a_layer_with_a_secret_never_gets_a_name(works, monkeypatch):
         works.build("%post\n    cp /run/secrets/token /leaked\n", secrets={"token": b"s3cr3t-value" * 9})
     assert not named
     assert not list(works.folder.glob("store/tmp/*layer*"))
+
+
+@needs_scripts
+@pytest.mark.parametrize(
+    ("script", "error", "what"),
+    [
+        ("cp /run/secrets/t /a; head -c 9000000 /dev/zero > /z", StepError, "left the secret 't' in /a"),
+        ("truncate -s 999G /a", LimitError, "/a: the layer is larger than"),
+    ],
+)
+def test_a_layer_that_is_given_up_does_not_hang(works, script, error, what):
+    with pytest.raises(error, match=what):
+        works.build(f"%post\n    {script}\n", secrets={"t": b"s3cr3t-value"})
 
 
 @needs_scripts

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from sifmake.rootless.changes import OverlayChanges, Unwanted
 from support.rootless import NEEDS_ROOTLESS
 
 pytestmark = NEEDS_ROOTLESS
@@ -159,3 +160,33 @@ def test_what_is_bound_read_only_cannot_be_written(builder):
     assert done.status == 0
     assert done.output.endswith("\nsub\n+ grep -c ' /mnt ' /proc/mounts\n1\n")
     assert "Read-only file system" in done.output
+
+
+def test_root_cannot_reach_control_groups_by_a_namespace(builders):
+    script = "unshare -U true && echo made; unshare -m true && echo mounted; true"
+    assert "made" not in builders("root").run(script).output.split("\n")
+    assert "made" in builders("root").run(script, privileged=True).output.split("\n")
+
+
+def test_what_root_has_made_immutable_is_removed(builders):
+    root = builders("root")
+    done = root.run("mkdir /kept; touch /kept/x; chattr +i /kept/x /kept", privileged=True)
+    if done.status:
+        pytest.skip("this file system has no immutable files")
+    assert root.left() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
+def test_attributes_of_the_machine_and_those_that_look_like_an_overlays_are_left_out(tmp_path):
+    names = ("security.selinux", "user.overlay.opaque", "user.overlay.redirect", "user.overlay.whiteout", "user.own")
+    (tmp_path / "file").touch()
+    try:
+        for name in names:
+            os.setxattr(tmp_path / "file", name, b"y")
+    except OSError:
+        pytest.skip("this file system has no such attributes")
+    changes = OverlayChanges(str(tmp_path), [], str(tmp_path), Unwanted([], []), lambda _: None)
+    changes.overlay = "trusted.overlay."
+    (change,) = [one for one in changes if one.path]
+    assert change.status
+    assert (change.xattrs, change.opaque) == (((b"user.own", b"y"),), False)

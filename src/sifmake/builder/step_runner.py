@@ -9,7 +9,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self, cast
 
 from sifmake.errors import SifmakeError
-from sifmake.layers.tar_writer import tar_stream
 from sifmake.places import Place
 from sifmake.steps.secrets import refuse_secrets, refusing_secrets
 from sifmake.steps.step_key import digest_of
@@ -183,8 +182,8 @@ class StepRunner:
                 return StepResult(None, result.status, result.line, result.command, full=result.full, kept=kept)
             secrets = request.secrets
             refuse_secrets(result.labels, result.snapshot, secrets)
-            stream = tar_stream(refusing_secrets(result.changes(), secrets))
-            pack = self.maker.make(stream, "layer of %setup" if script.on_host else "layer of %post")
+            changes = refusing_secrets(result.changes(), secrets)
+            pack = self.maker.make_of_entries(changes, "layer of %setup" if script.on_host else "layer of %post")
             ended = not result.reached_end
             labels, snapshot, faked = result.labels, result.snapshot, tuple(result.faked)
         return StepResult(pack, 0, 0, "", labels, snapshot, ended, faked)

@@ -27,19 +27,32 @@ KEYRINGS = ("add_key", "request_key", "keyctl")
 """Calls that reach keys of the user's other processes, from every namespace."""
 RINGS = ("io_uring_setup",)
 """Calls that lead to operations that no filter sees."""
-_ORDER = (*OWNERS, *IDENTITIES, *NODES, *KEYRINGS, "seccomp", *RINGS, *STATES, *NAMES, *QUESTIONS, *OPENING, *MAKING)
+SPACES = {"unshare": 0, "clone": 0}
+"""Calls that create namespaces, and the number of the argument with the flags."""
+HIDING = ("clone3",)
+"""Calls that create namespaces and have their flags in memory, which no filter sees."""
+_ORDER = (
+    *OWNERS, *IDENTITIES, *NODES, *KEYRINGS, "seccomp", *RINGS, *SPACES, *HIDING,
+    *STATES, *NAMES, *QUESTIONS, *OPENING, *MAKING,
+)  # fmt: skip
 _X86_64 = (
-    92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126, 133, 259, 248, 249, 250, 317, 425,
+    92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126, 133, 259, 248, 249, 250, 317, 425, 272, 56, 435,
     4, 5, 6, 262, 332, 82, 264, 316, 86, 265, 88, 266,
     102, 107, 104, 108, 118, 120, 115, 2, 257, 85, 83, 258,
 )  # fmt: skip
 _GENERIC = (
-    -1, 55, -1, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91, -1, 33, 217, 218, 219, 277, 425,
+    -1, 55, -1, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91, -1, 33, 217, 218, 219, 277, 425, 97, 220, 435,
     -1, 80, -1, 79, 291, -1, 38, 276, -1, 37, -1, 36,
     174, 175, 176, 177, 148, 150, 158, -1, 56, -1, -1, 34,
 )  # fmt: skip
-_I386 = (212, 207, 198, 298, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 297, 286, 287, 288, 354, 425)
-_ARM = (212, 207, 198, 325, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 324, 309, 310, 311, 383, 425)
+_I386 = (
+    212, 207, 198, 298, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 297, 286, 287, 288, 354, 425,
+    310, 120, 435,
+)  # fmt: skip
+_ARM = (
+    212, 207, 198, 325, 213, 214, 203, 204, 206, 208, 210, 215, 216, 185, 14, 324, 309, 310, 311, 383, 425,
+    337, 120, 435,
+)  # fmt: skip
 _OLD_OWNERS = {"chown": 182, "fchown": 95, "lchown": 16}
 _OLD_IDENTITIES = (23, 46, 70, 71, 81, 164, 170, 138, 139)
 """Calls of i386 and arm with ids of 16 bits; identities in the order above."""

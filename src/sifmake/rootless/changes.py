@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     FindOwner = Callable[[bytes], tuple[int, int] | None]
     """Returns the owner that a path was given and could not have."""
 
-_OVERLAY = ("trusted.overlay.", "user.overlay.")
-_OURS_AND_OVERLAYS = (*_OVERLAY, NOTE, DEVICE)
+_LEFT_OUT = (
+    "trusted.overlay.",
+    "user.overlay.",
+    NOTE,
+    DEVICE,
+    "security.selinux",
+    "security.ima",
+    "security.evm",
+    "system.",
+)
+"""Attributes that are the machine's, the overlay's or ours."""
 _CAPABILITY = "security.capability"
 _UNREADABLE = ("redirect", "metacopy")
 _OURS = frozenset({b".post.script", b".post.before", b".post.after", b".build.labels"})
@@ -63,11 +72,14 @@ class Changes:
         find_owner: Finds owners that no attribute has.
 
     Attributes:
+        overlay: The prefix of the attributes that an overlay has set; empty if there is no overlay. A script may set
+            others with similar names.
         inherits: Whether new files in a setgid folder get its group here, because the kernel did not know the group.
     """
 
     def __init__(self, top: str, unwanted: Unwanted, find_owner: FindOwner) -> None:
         self.inherits = False
+        self.overlay = ""
         self._top = top
         self._unwanted = unwanted
         self._find_owner = find_owner
@@ -144,9 +156,10 @@ class Changes:
     def _change(self, path: bytes, status: os.stat_result) -> TreeChange:
         names = os.listxattr(path or b".", follow_symlinks=False)
         values = {name: os.getxattr(path or b".", name, follow_symlinks=False) for name in sorted(names)}
-        own = {name: value for name, value in values.items() if not name.startswith(_OURS_AND_OVERLAYS)}
+        own = {name: value for name, value in values.items() if not name.startswith(_LEFT_OUT)}
+        marks = {name.removeprefix(self.overlay): value for name, value in values.items()} if self.overlay else {}
         for name in _UNREADABLE:
-            if any(prefix + name in values for prefix in _OVERLAY):
+            if name in marks:
                 raise RootlessError(f"an overlay with {name} cannot be read", where=os.fsdecode(path))
         if _CAPABILITY in own:
             own[_CAPABILITY] = _plain_capability(own[_CAPABILITY])
@@ -154,8 +167,8 @@ class Changes:
         owner, noted = (status.st_uid, status.st_gid), None
         if owner == (0, 0):  # a file with a note seems to belong to root
             noted = noted_owner(values.get(NOTE)) or self._find_owner(path)
-        opaque = any(values.get(prefix + "opaque") == b"y" for prefix in _OVERLAY)
-        if any(prefix + "whiteout" in values for prefix in _OVERLAY) and stat.S_ISREG(status.st_mode):
+        opaque = marks.get("opaque") == b"y"
+        if "whiteout" in marks and stat.S_ISREG(status.st_mode):
             return TreeChange(path)
         device = noted_device(values.get(DEVICE))
         return TreeChange(path, status, noted or owner, xattrs, opaque, device, noted is not None)

@@ -26,5 +26,5 @@ def run_confined() -> None:
         except OSError:  # not every kernel has keyrings
             pass
     if os.geteuid() == 0:
-        install_filter("root")
+        install_filter("root", spaces=False)
     os.execv(sys.argv[1], sys.argv[1:])

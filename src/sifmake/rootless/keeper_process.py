@@ -73,7 +73,8 @@ class KeeperProcess:
         """Request the changes and yield them: entries, and the content of files, which must be read immediately."""
         self._input().write(LAYER)
         self._input().flush()
-        with os.fdopen(os.dup(self._layer), "rb", buffering=_LAYER_PART) as file:
+        # Without a descriptor of its own: an error may keep this generator alive, and the keeper would wait for ever.
+        with os.fdopen(self._layer, "rb", buffering=_LAYER_PART, closefd=False) as file:
             while (record := self._next_record(file)) is not None:
                 path, kind, mode, uid, gid, mtime, size, target, major, minor, xattrs = record
                 entry = Entry(path, kind, mode, uid, gid, mtime, size, -1, target, major, minor, xattrs)

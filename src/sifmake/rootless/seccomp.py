@@ -14,6 +14,7 @@ import struct
 
 from sifmake.rootless import kernel
 from sifmake.rootless.calls import (
+    HIDING,
     IDENTITIES,
     KEYRINGS,
     MAKING,
@@ -23,6 +24,7 @@ from sifmake.rootless.calls import (
     OWNERS,
     QUESTIONS,
     RINGS,
+    SPACES,
     STATES,
     tables,
 )
@@ -45,12 +47,14 @@ _SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 3, 1 << 5
 _Instruction = tuple[int, int, int, int]
 
 
-def install_filter(mode: str, *, listen: bool = False) -> int:
+def install_filter(mode: str, *, listen: bool = False, spaces: bool = True) -> int:
     """Restrict this process and its descendants, permanently, to the calls that the mode allows.
 
     Args:
         mode: Value of :class:`~sifmake.rootless.request.Mode`.
         listen: Whether to return a file descriptor for calls that need an answer.
+        spaces: Whether user namespaces can be created. In one of its own, the host's root could mount the control
+            groups, whose files belong to it.
 
     Returns:
         That file descriptor, else 0.
@@ -61,7 +65,7 @@ def install_filter(mode: str, *, listen: bool = False) -> int:
     known = tables()
     if not known:
         return 0
-    code = _encode(_program(known, single=mode == "single", notify=listen))
+    code = _encode(_program(known, single=mode == "single", notify=listen, spaces=spaces))
     buffer = ctypes.create_string_buffer(code)
     program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))
     number = known[0].calls["seccomp"]
@@ -80,20 +84,24 @@ def _seccomp(number: int, flags: int, program: ctypes.Array[ctypes.c_char]) -> i
     return kernel.syscall(number, _SET_MODE_FILTER, flags, pointer, where="seccomp")
 
 
-def _program(known: Iterable[CallTable], *, single: bool, notify: bool) -> list[_Instruction]:
+def _program(known: Iterable[CallTable], *, single: bool, notify: bool, spaces: bool) -> list[_Instruction]:
     """Return a filter: one part for each kind of program; programs of other kinds are killed."""
     program: list[_Instruction] = []
     for table in known:
-        part = _part(table, single=single, notify=notify)
+        part = _part(table, single=single, notify=notify, spaces=spaces)
         program += [(_LOAD, 0, 0, _KIND), (_EQUAL, 1, 0, table.word), (_JUMP, 0, 0, len(part)), *part]
     return [*program, (_RETURN, 0, 0, _KILL)]
 
 
-def _part(table: CallTable, *, single: bool, notify: bool) -> list[_Instruction]:
+def _part(table: CallTable, *, single: bool, notify: bool, spaces: bool) -> list[_Instruction]:
     part: list[_Instruction] = [(_LOAD, 0, 0, _NUMBER)]
     if table.word == _X86_64:
         part += [(_GREATER_OR_EQUAL, 0, 1, _X32), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
     part += _answer(_numbers(table, KEYRINGS), _REFUSE)
+    if not spaces:
+        part += _answer(_numbers(table, HIDING), _ERRNO | errno.ENOSYS)  # then programs use clone
+        for name, argument in SPACES.items():
+            part += _answer_flag(table.calls[name], argument, kernel.CLONE_NEWUSER, _REFUSE)
     if single:
         answer = _NOTIFY if notify else _DONE
         part += _answer(_numbers(table, RINGS), _ERRNO | errno.ENOSYS)
@@ -101,7 +109,8 @@ def _part(table: CallTable, *, single: bool, notify: bool) -> list[_Instruction]
         if notify and table.stat_size:
             part += _answer(_numbers(table, (*STATES, *NAMES, *IDENTITIES, *QUESTIONS, *MAKING)), _NOTIFY)
             for name, argument in OPENING.items():
-                part += _answer_creation(table.calls.get(name, -1), argument)
+                if name in table.calls:
+                    part += _answer_flag(table.calls[name], argument, os.O_CREAT, _NOTIFY)
         part += _answer([*_numbers(table, IDENTITIES), *table.old_identities], _DONE)
         for name, argument in NODES.items():
             if name in table.calls:
@@ -131,16 +140,14 @@ def _answer_nodes(number: int, argument: int, answer: int) -> list[_Instruction]
     ]
 
 
-def _answer_creation(number: int, argument: int) -> list[_Instruction]:
-    """Notify the supervisor of calls that may create a file."""
-    if number < 0:
-        return []
+def _answer_flag(number: int, argument: int, flag: int, answer: int) -> list[_Instruction]:
+    """Give an answer to calls with a flag in an argument, and allow the others."""
     return [
         (_EQUAL, 0, 5, number),
         (_LOAD, 0, 0, _ARGUMENTS + 8 * argument),
-        (_AND, 0, 0, os.O_CREAT),
-        (_EQUAL, 0, 1, os.O_CREAT),
-        (_RETURN, 0, 0, _NOTIFY),
+        (_AND, 0, 0, flag),
+        (_EQUAL, 0, 1, flag),
+        (_RETURN, 0, 0, answer),
         (_RETURN, 0, 0, _ALLOW),
     ]
 

@@ -182,7 +182,7 @@ def _be_script(first: _First, failed: int) -> NoReturn:
         if first.supervision:
             first.supervision.submit(first.plan.mode)
         else:
-            install_filter(first.plan.mode)
+            install_filter(first.plan.mode, spaces=first.plan.mode != "root" or first.plan.privileged)
         os.execve(first.words[0], list(first.words), first.plan.environment)
     except OSError as error:
         os.write(failed, b"%d" % (error.errno or 0))

@@ -35,6 +35,7 @@ class WorkTree:
         self._lowers = [f"{lower}/{TREE}" for lower in plan.lowers]
         self._place = plan.place
         self._single = plan.mode == "single"
+        self._prefix = "trusted.overlay." if plan.mode == "root" else "user.overlay."
         notes = [_read_notes(lower) for lower in plan.lowers]
         self.names = sorted({name.encode("latin-1") for one in notes for name in one["names"]})
         self.owners: dict[str, tuple[int, int]] = {
@@ -59,6 +60,7 @@ class WorkTree:
             changes = CopyChanges(self.root, unwanted, find_owner)
         else:
             changes = OverlayChanges(f"{self._place}/upper", self._lowers, self._top, unwanted, find_owner)
+            changes.overlay = self._prefix
         changes.inherits = self._single
         return changes
 

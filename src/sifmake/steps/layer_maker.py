@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Self
 
-from sifmake.errors import StoreError
+from sifmake.errors import LimitError, StoreError
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import make_codec
 from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.pack_finder import PackFinder
 from sifmake.layers.pack_format import pack_key
+from sifmake.layers.tar_writer import tar_stream
 from sifmake.sources.base import LayerCandidate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from sifmake.layers.entry import Entry
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
     from sifmake.progress import Progress
@@ -60,6 +62,10 @@ class LayerMaker:
         """
         reader = _StreamReader(stream)
         return self.make_of(reader, reader.head(_HEAD), label, reader.tell, self._limits.layer_bytes)
+
+    def make_of_entries(self, entries: Iterable[tuple[Entry, Iterable[bytes]]], label: str) -> Pack:
+        """Make the pack of entries and their contents; raises like :meth:`make`, and before it reads a huge file."""
+        return self.make(tar_stream(_bounded(entries, self._limits.layer_bytes)), label)
 
     def make_of(self, reader: BlobReader, head: bytes, label: str, consumed: Callable[[], int], size: int) -> Pack:
         """Make the pack of a tar stream that may be compressed.
@@ -115,6 +121,18 @@ class LayerMaker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _bounded(entries: Iterable[tuple[Entry, Iterable[bytes]]], most: int) -> Iterator[tuple[Entry, Iterable[bytes]]]:
+    """Pass on entries until their sizes exceed a limit: a file may have holes that take hours to read."""
+    total = 0
+    for entry, content in entries:
+        total += entry.size
+        if total > most:
+            what = f"the layer is larger than {most} bytes"
+            where = f"/{entry.path.decode(errors='replace')}"
+            raise LimitError(what, where=where, hint="raise layer-bytes (limits: in sifmake.yaml)")
+        yield entry, content
 
 
 def _diff_id_of(stream: Iterable[bytes]) -> str:
