@@ -178,7 +178,7 @@ class DefinitionError(ConfigError):
 
     Attributes:
         line: Number of its line; 0 where it is about the whole file.
-        section: Name of the section that the line stands in; may be empty.
+        section: Name of the section that contains the line; may be empty.
     """
 
     line = 0

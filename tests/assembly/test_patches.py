@@ -177,7 +177,7 @@ def test_a_patch_of_another_pack_under_a_similar_name_is_not_taken(packs, store,
     compressed.clear()
     changed = [packs(LOWER), packs(EVERY_OTHER), packs(tar(file(".wh.f071")))]
     assert build(changed, tmp_path / "x.sif", store) == build(changed, tmp_path / "x.sif", None)
-    assert any("it is the patch of another pack" in text for text in store.progress.warnings)
+    assert any("it belongs to another pack" in text for text in store.progress.warnings)
 
 
 def tampered(path, change):

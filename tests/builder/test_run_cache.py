@@ -142,7 +142,7 @@ def test_h46_the_name_may_be_written_in_other_ways(pulled, monkeypatch):
 @pytest.mark.parametrize("what", [":1", ":other", f"@sha256:{'0' * 64}"])
 def test_h46_what_was_not_pulled_does_not(pulled, what):
     with pytest.raises(
-        SourceError, match=r"is not in the store, and the run is offline; run the command once with a network"
+        SourceError, match=r"is not in the store, and the run is offline; run the command once with network access"
     ):
         find_or_build(wanted(pulled, what, offline=True), Silent())
 

@@ -1,6 +1,6 @@
 """``sifmake pull`` of every golden image against what Apptainer and SingularityCE made of it.
 
-The files are read by the corpus' own SIF reader and by the kernel. What may differ stands in ``allowed.json``.
+The files are read by the corpus' own SIF reader and by the kernel. ``allowed.json`` lists what may differ.
 """
 
 import importlib.util

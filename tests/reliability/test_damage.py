@@ -155,7 +155,7 @@ def try_one(number: int, world: World, folder: Path) -> str:
             if execute(world.host, tag, offline=True) != world.good[f"exec {tag}"]:
                 return f"{what}: wrong bytes run offline"
         except SifmakeError as error:
-            if "run the command once with a network" not in str(error):
+            if "run the command once with network access" not in str(error):
                 return f"{what}: offline: {error}"
     try:
         if stage != "publish":

@@ -31,7 +31,7 @@ def expanded(text: str) -> list[str]:
 
 
 def named() -> set[str]:
-    """Return the rows that stand in names of tests."""
+    """Return the rows that names of tests contain."""
     texts = (path.read_text() for path in TESTS.rglob("test_*.py"))
     return {
         row

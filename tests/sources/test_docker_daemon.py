@@ -1,4 +1,4 @@
-"""``docker-daemon:`` on an engine's API that stands in this process, on a Unix socket."""
+"""``docker-daemon:`` on an engine's API that runs in this process, on a Unix socket."""
 
 from __future__ import annotations
 

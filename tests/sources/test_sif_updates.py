@@ -345,7 +345,7 @@ def test_a_recipe_that_claims_that_nothing_changed(rig):
     rig.replace_recipe(recipe.encode())
     result = rig.fetch()
     assert is_whole(result)
-    assert any("the recipe is that of another file" in text for text in result.listener.infos)
+    assert any("the recipe belongs to another file" in text for text in result.listener.infos)
 
 
 def drop_layers(manifest):

@@ -1,4 +1,4 @@
-"""What stands in the bytes, by squashfs_fs.h of Linux, with metadata blocks stored as they are."""
+"""The bytes of the tables, according to squashfs_fs.h of Linux, with metadata blocks stored as they are."""
 
 import struct
 from collections import namedtuple

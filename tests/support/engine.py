@@ -1,4 +1,4 @@
-"""An engine's API that stands in this process, on a Unix socket: as much of it as ``docker-daemon:`` asks for."""
+"""An engine's API that runs in this process, on a Unix socket: as much of it as ``docker-daemon:`` asks for."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def show_fact(record: dict[str, Any], key: str) -> Any:
 
 
 def reviewed(name: str, label: str, key: str) -> bool:
-    """Whether a difference stands in the table."""
+    """Whether the table lists a difference."""
     return any((image, run, key) in DIFFERENCES for image in (name, "*") for run in (label, "*"))
 
 

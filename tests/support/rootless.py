@@ -165,7 +165,7 @@ def run_as(mode: str, folder: Path, *words: str, umask: int = 0o022, **environ: 
 
 
 def write_accounts(folder: Path, uid: int, *, granted: bool) -> None:
-    """Write what stands in /etc for a user, as far as it is to be other than it is."""
+    """Write the lines for a user in /etc that must differ from the present ones."""
     folder.mkdir()
     if uid:
         for name, line in (

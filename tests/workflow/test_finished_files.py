@@ -104,7 +104,7 @@ def test_h23_a_local_file_that_is_gone_is_told_of_at_once(project: Folder, tool:
     assert "files/tool.sif: there is no such file; check the path" in text
     text = project.run("sifmake", "cache", "export", "a.tar", "tool", status=2)
     assert (
-        "tool: this image is a prebuilt SIF file, which archives cannot hold; copy the file itself: ./files/tool.sif"
+        "tool: this image is a prebuilt SIF file, which archives cannot contain; copy the file itself: ./files/tool.sif"
         in text
     )
 

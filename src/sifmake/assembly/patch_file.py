@@ -121,7 +121,7 @@ def load_patch(fd: int, key: str) -> PatchFile:
     encoded, data_size = _read_index(fd)
     index: PatchIndex = decode(encoded, PatchIndex, "its index")
     if index.key != key:
-        raise PackDamagedError("it is the patch of another pack")
+        raise PackDamagedError("it belongs to another pack")
     words = [word for group in index.groups for word in group.words]
     if sum(map(stored_size, words)) != data_size or not all(map(is_block_word, words)):
         raise PackDamagedError("its index does not match its data")

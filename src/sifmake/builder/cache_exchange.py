@@ -138,9 +138,10 @@ def _manifest_of(word: str, project: Path) -> str:
             lock = read_lock(path)
             if isinstance(lock, PrebuiltLock):
                 hint = f"copy the file itself: {lock.source.given}"
-                raise UsageError("this image is a prebuilt SIF file, which archives cannot hold", where=word, hint=hint)
+                what = "this image is a prebuilt SIF file, which archives cannot contain"
+                raise UsageError(what, where=word, hint=hint)
             if isinstance(lock, BuildLock):
-                hint = "name its bases (they stand in its lock), or copy the finished file"
+                hint = "name its bases, which its lock lists, or copy the finished file"
                 raise UsageError(
                     "this image is built here, and archives hold only images with layers", where=word, hint=hint
                 )

@@ -186,7 +186,7 @@ class _StoreOnly:
 
     def lacking(self) -> SourceError:
         """Return the error for an image that the store lacks."""
-        hint = "run the command once with a network"
+        hint = "run the command once with network access"
         if self.transport in _LOCAL or self.transport == "docker-daemon":
             hint = "check the path" if self.transport in _LOCAL else "run the command once without --offline"
         return SourceError("the image is not in the store, and the run is offline", where=self._uri.given, hint=hint)

@@ -208,7 +208,7 @@ class StepsCheck:
 
 
 def _result(note: StepNote, files: str = "") -> LockedStep:
-    """Return a note as it stands in a lock."""
+    """Return a note as a lock records it."""
     return LockedStep(
         key=note.key,
         title=note.title,

@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clean.add_argument("-D", "--days", metavar="N", help="only files unused for N days; at least 1")
     for action in (collect, clean):
         action.add_argument("-n", "--dry-run", action="store_true", help="show what would be removed")
-    out = add_action(actions, "export", "write images' files into a tar archive, for a site without a network")
+    out = add_action(actions, "export", "write the files of images into a tar archive, for a site without a network")
     out.add_argument("-F", "--force", action="store_true", help="replace an existing archive")
     out.add_argument("file", type=Path, metavar="FILE", help="the archive to write; - is standard output")
     out.add_argument(

@@ -80,7 +80,7 @@ def _too_many_bytes(path: bytes, most_bytes: int) -> LayerError:
     return LayerError(
         f"files of more than {most_bytes} bytes in all, far more than the layer's blob can hold",
         where=ascii(path)[2:-1],
-        hint="the layer is hostile, or its limits (inflate_ratio, layer_bytes) are too low for it",
+        hint="if you trust the image, raise inflate-ratio and layer-bytes (limits: in sifmake.yaml)",
     )
 
 

@@ -92,7 +92,7 @@ class RebuiltTar:
         size = contents.sizes[number]
         length = record.length if record.length >= 0 else size
         if record.offset + length > size:
-            raise PackDamagedError("the residue names bytes that a content does not have")
+            raise PackDamagedError("the residue refers to bytes beyond the end of a content")
         if length == size and self._begins[number] == _NEVER:
             self._begins[number] = self._offset
         return self._contents.part(number, record.offset, length)

@@ -87,7 +87,7 @@ def number(field: bytes) -> int:
     if not digits:
         return 0
     if not digits.isdigit() or b"8" in digits or b"9" in digits:
-        raise LayerError(f"the header has {digits.decode('ascii', 'backslashreplace')!r} where an octal number belongs")
+        raise LayerError(f"the header has {digits.decode('ascii', 'backslashreplace')!r} in place of an octal number")
     return int(digits, 8)
 
 

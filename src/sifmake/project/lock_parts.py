@@ -42,7 +42,7 @@ def texts_of(document: dict[str, Any], key: str) -> dict[str, str]:
     """Return a mapping of texts; ValueError if something else is in it."""
     values: dict[Any, Any] = document[key]
     if not all(isinstance(value, str) for value in [*values.keys(), *values.values()]):
-        raise ValueError(f"{key!r} has something that is not text")
+        raise ValueError(f"{key!r} has a value that is not text")
     return values
 
 

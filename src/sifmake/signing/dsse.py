@@ -72,7 +72,7 @@ def decode(data: bytes, payload_type: str = PAYLOAD_TYPE) -> Envelope:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MetadataError(f"not a DSSE envelope with {name}") from None
     if not known or not signatures:
-        raise MetadataError(f"the DSSE envelope holds no signature of {name}")
+        raise MetadataError(f"the DSSE envelope has no signature by {name}")
     return Envelope(payload, signatures, payload_type)
 
 

@@ -85,7 +85,7 @@ class ArchiveSource(ABC):
         """Read manifest and config, and keep the layers."""
 
     def _manifest(self, digest: str) -> bytes:
-        raise SourceError(f"this source has no documents by digest, so it lacks {digest}")
+        raise SourceError(f"this source cannot find documents by digest, among them {digest}")
 
     def _identity(self) -> str:
         """Return a digest that identifies the archive's bytes and the chosen image; empty if there is none."""

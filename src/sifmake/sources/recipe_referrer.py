@@ -77,14 +77,14 @@ def find_recipe(client: RegistryClient, subject: str, layer: Descriptor, limit: 
         return None
     manifest = referrers.manifest(found[0])
     if parse_descriptor(manifest.get("subject")).digest != subject:
-        raise IntegrityError("the recipe is that of another artifact")
+        raise IntegrityError("the recipe belongs to another artifact")
     listed = manifest.get("layers")
     blobs = [parse_descriptor(item) for item in listed] if isinstance(listed, list) else []
     if len(blobs) != 1 or blobs[0].media_type != RECIPE:
         raise IntegrityError("the artifact of the recipe does not have one recipe")
     recipe = parse_recipe(referrers.blob(blobs[0], limit), limit)
     if (recipe.size, recipe.digest) != (layer.size, layer.digest):
-        raise IntegrityError("the recipe is that of another file")
+        raise IntegrityError("the recipe belongs to another file")
     return recipe
 
 
