@@ -105,7 +105,7 @@ def test_a_lock_of_a_build_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_lock(path) == lock()
 
 
-def test_the_mark_of_a_server_is_not_a_input() -> None:
+def test_the_mark_of_a_server_is_not_an_input() -> None:
     inputs = lock().inputs
     assert b"etag" not in inputs.text
     assert b"sha256:1111" in inputs.text
