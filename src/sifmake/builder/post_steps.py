@@ -130,9 +130,9 @@ class PostSteps:
                 break
         return labels
 
-    def finish(self) -> None:
-        """Write the lock of what the steps gave, if that is due; call it after the last stage."""
-        self._check.finish()
+    def finish(self) -> str:
+        """Write the lock of what the steps gave, if that is due; see :meth:`StepsCheck.finish`."""
+        return self._check.finish()
 
     def _find_or_make(
         self, step: PostText, tree: StageTree, around: Surroundings, snapshot: bytes, *, carries: bool

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from sifmake.errors import LockError, PackDamagedError, StepsDifferError, one_line
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.digest import digest_bytes
-from sifmake.project.steps_lock import LockedStep, StepsLock, StepsLockUse, read_steps_lock, write_steps_lock
+from sifmake.project.steps_lock import (
+    LockedStep,
+    StepsLock,
+    StepsLockUse,
+    read_steps_lock,
+    steps_lock_digest,
+    write_steps_lock,
+)
 from sifmake.steps.file_list import compare_lists, list_files
 from sifmake.steps.step_notes import find_note, keep_note, other_notes
 
@@ -130,11 +137,15 @@ class StepsCheck:
             self._differs = True
             self._tell(self.use, wanted, note, pack)
 
-    def finish(self) -> None:
-        """Write the lock if it is absent, or if this build replaces it; call it after the last step."""
+    def finish(self) -> str:
+        """Write the lock if it is absent, or if this build replaces it; call it after the last step.
+
+        Returns:
+            The digest of the file if it has the results of this build; empty otherwise, or if there is no step.
+        """
         use = self.use
         if use is None:
-            return
+            return ""
         lock = StepsLock(tuple(self._made.values()))
         if use.is_bound:
             if self._made and self._lock is None:
@@ -143,6 +154,8 @@ class StepsCheck:
             use.path.unlink(missing_ok=True)
         elif use.rewrites or not self._differs:
             write_steps_lock(use.path, lock)
+            self._differs = False
+        return steps_lock_digest(use.path) if lock.steps and not self._differs else ""
 
     def _wanted(self, key: str) -> LockedStep | None:
         """Return what is locked for a step.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError, LockError
-from sifmake.files import write_atomic
+from sifmake.files import sha256_of, write_atomic
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.project.lock_text import checksum, yaml_lines
 from sifmake.project.yaml_file import YamlFile
@@ -119,6 +119,14 @@ def write_steps_lock(path: Path, lock: StepsLock) -> bool:
         return False
     write_atomic(path, data)
     return True
+
+
+def steps_lock_digest(path: Path) -> str:
+    """Return the digest of the file; empty if there is none."""
+    try:
+        return f"sha256:{sha256_of(path)}"
+    except FileNotFoundError:
+        return ""
 
 
 def format_steps_lock(lock: StepsLock) -> bytes:

@@ -53,12 +53,14 @@ class DefinitionSession:
     Attributes:
         name: The image's name.
         lock: Its lock.
+        steps_lock: Digest of the lock of steps, if it has what the steps gave.
     """
 
     def __init__(self, project: Project, name: str, lock: BuildLock) -> None:
         self.name = name
         self.lock = lock
         self._project = project
+        self.steps_lock = ""
         self._found: DefinitionInputs | None = None
         self._built: BuiltStage | None = None
         self._digest = ""
@@ -165,7 +167,7 @@ class DefinitionSession:
         with self._maker() as maker, StepRunner(self._settings(), maker, self._project.progress) as runner:
             workshop = self._workshop(found, runner)
             built = build_stages(workshop, self._trees)
-            workshop.post.finish()
+            self.steps_lock = workshop.post.finish()
         if self.lock.inputs.files and found.files() != self.lock.inputs.files:
             what = "a file that the definition copies changed while it was copied"
             raise LockError(what, where=found.definition.source, hint=f"run `sifmake lock {self.name}`")

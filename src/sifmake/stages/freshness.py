@@ -34,6 +34,8 @@ def why_stale(project: Project, stage_name: StageName, image: str, lock: AnyLock
     changed = differences(record["key"], stage_key(project, stage_name, lock))
     if changed:
         return "; ".join(changed)
+    if stage.why_stale is not None and (why := stage.why_stale(project, image, lock, record["result"])):
+        return why
     return "" if stage.temporary else why_big_stale(project, stage, image, record["result"])
 
 

@@ -32,6 +32,7 @@ class Stage:
         run: Makes the outputs except the record, and returns the record's result.
         run_prebuilt: The same for prebuilt SIF files, if it differs.
         run_build: The same for images that are built from a definition, if it differs.
+        why_stale: Returns why a result is not enough although its key is right; empty if it is.
         big: Patterns of the outputs except the record.
         temporary: Whether the big outputs are removed when the next stages have used them.
     """
@@ -43,6 +44,7 @@ class Stage:
     run: Callable[[StageContext], dict[str, Any]]
     run_prebuilt: Callable[[StageContext, PrebuiltLock], dict[str, Any]] | None = None
     run_build: Callable[[StageContext, BuildLock], dict[str, Any]] | None = None
+    why_stale: Callable[[Project, str, AnyLock, dict[str, Any]], str] | None = None
     big: tuple[str, ...] = ()
     temporary: bool = False
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sifmake.project.locks import BuildLock
-from sifmake.project.stage_table import LOCK, record_pattern
+from sifmake.project.records import read_record
+from sifmake.project.stage_table import LOCK, STAGE_NAMES, record_pattern
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
@@ -28,8 +29,34 @@ def _run(_context: StageContext) -> dict[str, Any]:
 
 
 def _run_build(context: StageContext, _lock: BuildLock) -> dict[str, Any]:
-    tree = context.definition_session.build().tree
-    return {"layers": list(tree.diff_ids[tree.base_layers :])}
+    session = context.definition_session
+    tree = session.build().tree
+    layers = list(tree.diff_ids[tree.base_layers :])
+    _forget_others(context.project, context.image, layers)
+    return {"layers": layers, "steps_lock": session.steps_lock}
+
+
+def _forget_others(project: Project, image: str, layers: list[str]) -> None:
+    """Remove the records of later stages if they are about other layers, which their keys do not tell."""
+    record = read_record(project.record(STAGE.name, image))
+    if record is not None and record["result"].get("layers") != layers:
+        for name in STAGE_NAMES[STAGE_NAMES.index(STAGE.name) + 1 :]:
+            project.record(name, image).unlink(missing_ok=True)
+
+
+def _why_stale(project: Project, image: str, lock: AnyLock, result: dict[str, Any]) -> str:
+    """Compare what the steps gave with the lock of steps, without reading it, because no key contains it."""
+    if not isinstance(lock, BuildLock) or "steps_lock" not in result:
+        return ""
+    from sifmake.project.steps_lock import steps_lock_digest
+
+    use = project.steps_lock(image)
+    now, agreed = steps_lock_digest(use.path), result["steps_lock"]
+    if use.is_bound:
+        return "its steps were not compared with the lock of steps" if now and now != agreed else ""
+    if use.rewrites:
+        return "the lock of steps is to be written again" if now != agreed else ""
+    return "there is no lock of steps" if agreed and not now else ""
 
 
 STAGE = Stage(
@@ -39,4 +66,5 @@ STAGE = Stage(
     key=_key,
     run=_run,
     run_build=_run_build,
+    why_stale=_why_stale,
 )

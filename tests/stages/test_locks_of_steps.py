@@ -1,0 +1,115 @@
+"""Images of a project whose steps have a lock: what locked runs compare, and what a difference makes again."""
+
+import json
+import shutil
+
+import pytest
+
+from sifmake.errors import LockError, StepsDifferError
+from support.building import needs_scripts
+from support.definition_projects import Definitions
+
+RANDOM = "%post\n    cat /proc/sys/kernel/random/uuid > /random"
+AFTER = ["steps", "flatten", "sif", "sign", "verify", "publish"]
+
+
+@pytest.fixture
+def project(tmp_path):
+    made = Definitions(tmp_path / "p").with_busybox()
+    made.define("tool", RANDOM, sign=False)
+    made.lock()
+    made.build()
+    return made
+
+
+def lock_path(project):
+    return project.root / "config/locks/tool.steps.yaml"
+
+
+def go_elsewhere(project):
+    """Go to a machine that has the project's files alone."""
+    shutil.rmtree(project.root.parent / "store")
+    shutil.rmtree(project.root / "results")
+
+
+@needs_scripts
+def test_a_build_writes_the_lock_and_a_locked_one_agrees(project):
+    written = lock_path(project).read_bytes()
+    assert project.build("tool", locked=True) == []
+    assert project.build("tool") == []
+    assert lock_path(project).read_bytes() == written
+    assert "steps.yaml" not in project.lock_text("tool")
+
+
+@needs_scripts
+def test_a_machine_without_the_layer_finds_the_difference_and_keeps_the_image(project):
+    old, written = project.sif("tool"), lock_path(project).read_bytes()
+    go_elsewhere(project)
+    with pytest.raises(StepsDifferError, match=r"^tool: .*tool\.steps\.yaml: ") as raised:
+        project.build("tool", locked=True)
+    assert raised.value.exit_code == 4
+    assert (project.sif("tool"), lock_path(project).read_bytes()) == (old, written)
+    assert project.build("tool", stages=("steps",), locked=True, accept_steps=True) == ["steps"]
+    assert not project.scripts
+    assert lock_path(project).read_bytes() != written
+    assert project.build("tool", locked=True) == AFTER[1:]
+    assert project.sif("tool") != old
+
+
+@needs_scripts
+def test_a_site_refuses_before_a_step_runs(project):
+    go_elsewhere(project)
+    settings = project.root / "sifmake.yaml"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "steps": "refuse"}))
+    with pytest.raises(LockError, match="steps: rerun"):
+        project.build("tool", locked=True)
+    assert not project.scripts
+
+
+@needs_scripts
+def test_a_locked_run_notices_what_an_unlocked_one_only_warned_of(project):
+    written = lock_path(project).read_bytes()
+    go_elsewhere(project)
+    assert project.build("tool") == ["pull", *AFTER]
+    assert lock_path(project).read_bytes() == written
+    assert project.build("tool") == []
+    with pytest.raises(StepsDifferError):
+        project.build("tool", locked=True)
+    assert project.build("tool", update_steps=True) == AFTER, "the locked run gave a third result"
+    assert lock_path(project).read_bytes() != written
+    assert project.build("tool", locked=True) == []
+
+
+@needs_scripts
+def test_a_lock_that_is_gone_is_written_again_without_running_a_step(project):
+    written = lock_path(project).read_bytes()
+    lock_path(project).unlink()
+    assert project.build("tool", locked=True) == []
+    assert project.build("tool") == ["steps"]
+    assert not project.scripts
+    assert lock_path(project).read_bytes() == written
+
+
+@needs_scripts
+def test_the_layer_that_a_lock_names_makes_the_image_again(project, tmp_path):
+    """A colleague's lock and store come: the image has to be made of that layer, although no input changed."""
+    old, written = project.sif("tool"), lock_path(project).read_bytes()
+    shutil.copytree(tmp_path / "store", tmp_path / "colleague")
+    go_elsewhere(project)
+    project.build("tool", update_steps=True)
+    assert project.sif("tool") != old
+    lock_path(project).write_bytes(written)
+    shutil.rmtree(tmp_path / "store")
+    shutil.copytree(tmp_path / "colleague", tmp_path / "store")
+    assert project.build("tool", locked=True) == AFTER
+    assert project.sif("tool") == old
+
+
+@needs_scripts
+def test_a_definition_without_a_step_is_never_outdated_for_lack_of_a_lock(tmp_path):
+    project = Definitions(tmp_path / "p").with_busybox()
+    project.define("plain", "%labels\n    a b", sign=False)
+    project.lock()
+    project.build()
+    assert project.build("plain") == project.build("plain", update_steps=True) == []
+    assert not (project.root / "config/locks/plain.steps.yaml").exists()
