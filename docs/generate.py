@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +173,9 @@ def limits_page() -> str:
     """Return the table of all limits, from the docstring of the class that holds them."""
     text = (Limits.__doc__ or "").partition("Attributes:")[2]
     meanings = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", text, re.MULTILINE))
-    rows = [(_key_of(f.name), _amount(f.name, f.default), _meaning(meanings[f.name])) for f in fields(Limits)]
+    rows = [
+        (_key_of(name), _amount(name, value), _meaning(meanings[name])) for name, value in Limits()._asdict().items()
+    ]
     fixed = _table(("what", "limit", "who sets it"), FIXED_LIMITS)
     return HEADER + LIMITS.format(table=_table(("`limits.`", "default", "what it bounds"), rows), fixed=fixed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,7 @@ from sifmake.project.yaml_file import SCHEMAS
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = [field.name for field in fields(Limits)]
+NAMES = Limits._fields
 UNITS = {"KiB": KIB, "MiB": MIB, "GiB": GIB, "": 1}
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import struct
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -337,7 +336,7 @@ def read_definition_file(data: bytes) -> None:
     """Read a definition file, cut it into steps, put what its sections leave into a tree, and plan its copies."""
     lint_definition(data, "x.def")
     definition = read_definition(data, "x.def", on_missing=lambda name, *_: name)
-    limits = replace(DEFAULT_LIMITS, files_entries=2000)
+    limits = DEFAULT_LIMITS._replace(files_entries=2000)
     place = DefinitionPlace("x.def")
     tree = Tree()
     for stage in definition.stages:

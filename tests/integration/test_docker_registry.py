@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -141,7 +140,7 @@ def test_a_client_certificate(tmp_path, layout):
         uri = f"docker://{registry.host}/x:1"
         with pytest.raises(RegistryError, match="client certificate"):
             pull(uri, registries={registry.host: host})
-        host = replace(host, client_cert=certificate, client_key=key)
+        host = host._replace(client_cert=certificate, client_key=key)
         assert len(pull(uri, registries={registry.host: host}).blobs) == 2
 
 

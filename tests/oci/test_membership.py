@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from sifmake.errors import IntegrityError, SourceError
@@ -61,7 +59,7 @@ def test_an_index_in_an_index_proves_as_far_as_it_is_available(blobs):
     data = blobs[blobs.index([inner])["digest"]]
     assert is_member(data, good["digest"], blobs.data.get)
     assert not is_member(data, good["digest"], lambda _: None)
-    assert not is_member(data, good["digest"], blobs.data.get, replace(DEFAULT_LIMITS, index_depth=1))
+    assert not is_member(data, good["digest"], blobs.data.get, DEFAULT_LIMITS._replace(index_depth=1))
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[" * 100_000, b'{"manifests": 1}', b"\xff"])

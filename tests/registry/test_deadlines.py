@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -45,7 +44,7 @@ HEADS = {
     "bytes of a header": (endlessly(b"a", OK + b"A: ", pause=SLOW), NO_END),
     "folded lines": (endlessly(b" x\r\n", OK + b"A: b\r\n", pause=SLOW), NO_END),
 }
-HASTY = replace(FAST, head_time=0.6, answer_timeout=5, stall_time=0.4)
+HASTY = FAST._replace(head_time=0.6, answer_timeout=5, stall_time=0.4)
 
 
 def refusal(server, **changes):
@@ -81,7 +80,7 @@ BODIES = {
 def test_a_body_that_never_comes_is_given_up(script):
     with RawServer(script) as server:
         plain = {server.host: HostSettings(plain_http=True)}
-        refusal(server, registries=plain, retry=replace(HASTY, attempts=2))
+        refusal(server, registries=plain, retry=HASTY._replace(attempts=2))
         assert 1 <= len(server.asked) <= 4
 
 
@@ -105,7 +104,7 @@ def test_what_follows_an_answer_is_not_taken_for_the_next_one():
 def test_tls_that_never_ends_its_handshake_is_given_up(monkeypatch):
     monkeypatch.setattr(endpoint, "PROBE_TIMEOUT", 0.5)
     with RawServer(endlessly(b"\x16\x03\x03\x40\x00" + b"\0", pause=SLOW), listens=False) as server:
-        refusal(server, retry=replace(HASTY, connect_timeout=0.3))
+        refusal(server, retry=HASTY._replace(connect_timeout=0.3))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_a_tunnel_without_end_is_given_up(script):
             pull(
                 "docker://registry.example/org/image:1",
                 environ={"HTTPS_PROXY": f"http://{proxy.host}"},
-                retry=replace(HASTY, connect_timeout=0.6),
+                retry=HASTY._replace(connect_timeout=0.6),
             )
         assert time.monotonic() - began < 4
 
@@ -144,12 +143,12 @@ def test_a_late_first_byte_is_a_try_of_its_own():
     with FakeRegistry() as registry:
         registry.tag("org/image", "1", registry.blobs.image([b"x" * 1000]))
         registry.on("GET", "/blobs/", lambda request: request.served(before=lambda: time.sleep(3)), times=1)
-        assert pull(f"docker://{registry.host}/org/image:1", retry=replace(FAST, answer_timeout=0.3)).blobs
+        assert pull(f"docker://{registry.host}/org/image:1", retry=FAST._replace(answer_timeout=0.3)).blobs
 
 
 def test_the_deadlines_are_those_of_the_limits():
     assert SourceSettings().policy == DEFAULT_RETRY
-    limits = replace(DEFAULT_LIMITS, answer_seconds=7, head_seconds=3, head_bytes=99, stall_seconds=10, slowest_rate=5)
+    limits = DEFAULT_LIMITS._replace(answer_seconds=7, head_seconds=3, head_bytes=99, stall_seconds=10, slowest_rate=5)
     policy = SourceSettings(limits=limits).policy
     assert (policy.answer_timeout, policy.head_time, policy.head_bytes) == (7, 3, 99)
     assert (policy.stall_time, policy.stall_bytes) == (10, 50)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -89,7 +88,7 @@ def test_an_index_without_platforms_is_looked_through_in_little_memory(registry,
 
 def test_all_documents_of_an_image_have_one_bound(registry, tmp_path):
     Family(registry, 12)
-    limits = replace(DEFAULT_LIMITS, documents_fetched=100 * MIB)
+    limits = DEFAULT_LIMITS._replace(documents_fetched=100 * MIB)
     with pytest.raises(SourceError, match=r"have more than 104857600 bytes together; .* raise documents-fetched"):
         pull(f"docker://{registry.host}/org/image:1", limits=limits)
     (tmp_path / "config").mkdir()

@@ -170,7 +170,7 @@ def test_a24_a_weak_etag_is_not_a_condition(registry, image, layer):
 
 def test_a24_progress_counts_as_a_fresh_start(registry, image, layer):
     registry.on("GET", layer, lambda request: request.served(cut=70_000), times=4)
-    pull_from(registry, retry=replace(FAST, attempts=2))
+    pull_from(registry, retry=FAST._replace(attempts=2))
     assert len(gets(registry, layer)) == 5
 
 
@@ -231,7 +231,7 @@ def test_a27_a_content_encoding_on_a_blob_changes_nothing(registry, image, layer
 def test_a_stalled_transfer_is_broken_off(registry, image, layer):
     registry.on("GET", layer, lambda request: request.served(cut=150_000, stall=20), times=1)
     began = time.monotonic()
-    pull_from(registry, retry=replace(FAST, answer_timeout=0.3))
+    pull_from(registry, retry=FAST._replace(answer_timeout=0.3))
     assert time.monotonic() - began < 5
 
 
@@ -251,7 +251,7 @@ def test_a_manifest_that_breaks_off_or_trickles_is_asked_for_again(registry, ima
     """A byte now and then prevents the time-out: at one a minute a manifest would take a night."""
     registry.on("GET", "/manifests/1", lambda request: request.served(**change), times=1)
     began = time.monotonic()
-    pull_from(registry, retry=replace(FAST, answer_timeout=0.3))
+    pull_from(registry, retry=FAST._replace(answer_timeout=0.3))
     assert time.monotonic() - began < 3
     assert registry.count("GET", "/manifests/1") == 2
 
@@ -261,7 +261,7 @@ def test_a_token_that_breaks_off_or_trickles_is_asked_for_again(registry, image,
     token = Answer(200, b'{"token": "' + b"x" * 1000 + b'"}')
     registry.on("GET", "/token", replace(token, **change), times=2)
     auth = TokenAuth(registry, uses=2)
-    pull_from(registry, retry=replace(FAST, answer_timeout=0.3))
+    pull_from(registry, retry=FAST._replace(answer_timeout=0.3))
     assert registry.count("GET", "/token") == 2 + len(auth.issued)
 
 

@@ -493,7 +493,7 @@ def test_a_mirror_sends_what_it_has(rig, has):
             mirror.tag("org/tool", fallback, {"digest": digest})
         mirror.tag("org/tool", "1", {"digest": subject})
         plain = HostSettings(plain_http=True)
-        hosts = {rig.registry.host: replace(plain, mirrors=(mirror.host,)), mirror.host: plain}
+        hosts = {rig.registry.host: plain._replace(mirrors=(mirror.host,)), mirror.host: plain}
         result = rig.fetch(registries=hosts)
         assert result.listener.warnings == []
         if has == "everything":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,7 +35,7 @@ MIB = 1 << 20
 
 def opened(image: Hostile, **limits: int) -> SquashfsReader:
     data = image.image()
-    return SquashfsReader(lambda size, at: data[at : at + size], replace(DEFAULT_LIMITS, **limits))
+    return SquashfsReader(lambda size, at: data[at : at + size], DEFAULT_LIMITS._replace(**limits))
 
 
 def with_file(inode: bytes, **options: int) -> Hostile:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
 
 from sifmake.assembly.copying import SYNC_BYTES, copy_extents, hash_extents
 from sifmake.assembly.patches import PatchMaker
@@ -45,8 +46,7 @@ if TYPE_CHECKING:
     from sifmake.store import Store
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """A small object of a SIF file.
 
     Attributes:
@@ -60,8 +60,7 @@ class Document:
     data: bytes
 
 
-@dataclass(frozen=True)
-class SifContents:
+class SifContents(msgspec.Struct, frozen=True):
     """Everything that goes into one SIF file.
 
     Attributes:
@@ -83,8 +82,7 @@ class SifContents:
     mkfs_time: int
 
 
-@dataclass(frozen=True)
-class SifSummary:
+class SifSummary(msgspec.Struct, frozen=True):
     """The result of writing a SIF file.
 
     Attributes:
@@ -129,8 +127,7 @@ def write_sif(
         return _Writer(file, contents, codec, workers, threads, task).write(spool, patches)
 
 
-@dataclass(frozen=True)
-class _Writer:
+class _Writer(msgspec.Struct, frozen=True):
     """Writes one SIF file: one thread copies, one makes patches, and this one makes tables, then hashes."""
 
     file: BinaryIO

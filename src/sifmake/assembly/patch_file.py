@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import msgspec
@@ -66,8 +65,7 @@ class PatchIndex(msgspec.Struct, frozen=True):
     groups: tuple[Group, ...]
 
 
-@dataclass(frozen=True)
-class PatchFile:
+class PatchFile(msgspec.Struct, frozen=True):
     """An open patch with a valid index; its data are not checked yet.
 
     Attributes:

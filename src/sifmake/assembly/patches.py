@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Self
 
+import msgspec
 from isal.isal_zlib import crc32
 
 from sifmake.assembly.patch_file import Group, PatchFile, load_patch, write_index
@@ -36,8 +36,7 @@ _Known = dict[bytes, tuple[PatchFile, int, Group]]
 """Groups of other patches by key: the file, the offset of their data, and their entry in the index."""
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(msgspec.Struct, frozen=True):
     """Compressed fragment blocks in a file.
 
     Attributes:

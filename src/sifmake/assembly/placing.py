@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from sifmake.assembly.places import LayerPlaces, find_wanted, share
 from sifmake.assembly.tails import HalfDead, LiveTails, group_tails
@@ -46,8 +47,7 @@ class Extent(NamedTuple):
     size: int
 
 
-@dataclass
-class DataPlan:
+class DataPlan(msgspec.Struct):
     """The data region of a squashfs image.
 
     Attributes:
@@ -58,8 +58,8 @@ class DataPlan:
     """
 
     layers: list[LayerPlaces]
-    extents: list[Extent] = field(default_factory=list)
-    fragments: list[Fragment] = field(default_factory=list)
+    extents: list[Extent] = msgspec.field(default_factory=list)
+    fragments: list[Fragment] = msgspec.field(default_factory=list)
     end: int = SUPERBLOCK_SIZE
 
     def take(self, fd: int, start: int, size: int) -> int:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from array import array
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sifmake.assembly.patch_file import PATCH_VERSION
 from sifmake.layers.codec import BLOCK_SIZE, STORED_UNCOMPRESSED
@@ -31,8 +32,7 @@ GROUP = 32
 """Fragment blocks that share new blocks. Each group costs one block that is not full; fewer make a change cheaper."""
 
 
-@dataclass(frozen=True)
-class HalfDead:
+class HalfDead(msgspec.Struct, frozen=True):
     """A fragment block with both live and dead tails.
 
     Attributes:
@@ -44,8 +44,7 @@ class HalfDead:
     tails: array[int]
 
 
-@dataclass(frozen=True)
-class TailGroup:
+class TailGroup(msgspec.Struct, frozen=True):
     """Tails that start a new fragment block and fill as many as they need.
 
     Attributes:
@@ -68,8 +67,7 @@ class TailGroup:
         return zip(numbers, self.new_blocks, self.offsets, strict=True)
 
 
-@dataclass(frozen=True)
-class LiveTails:
+class LiveTails(msgspec.Struct, frozen=True):
     """All live tails of a pack's half-dead fragment blocks.
 
     Attributes:

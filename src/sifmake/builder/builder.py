@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from sifmake.errors import SourceError
 from sifmake.reference.uri import FILE, Uri
@@ -147,8 +149,7 @@ class Builder:
         return uri
 
 
-@dataclass(frozen=True)
-class RegistryAccess:
+class RegistryAccess(msgspec.Struct, frozen=True):
     """How one command or library call reaches registries, in place of the configuration.
 
     Attributes:

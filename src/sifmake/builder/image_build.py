@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sifmake.builder.cancellation import CancellableProgress
 from sifmake.builder.streamed_packs import has_pack
@@ -46,8 +47,7 @@ ZSTD_WARNING = "Apptainer runs images with zstd blocks, SingularityCE refuses th
 """Warning for images with zstd blocks."""
 
 
-@dataclass(frozen=True)
-class BuildSettings:
+class BuildSettings(msgspec.Struct, frozen=True):
     """Settings that decide the bytes of a SIF file.
 
     Attributes:
@@ -56,7 +56,7 @@ class BuildSettings:
     """
 
     compression: str = "gzip"
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def fetch_packs(
@@ -116,8 +116,7 @@ def fetch_packs(
     return [packs[layer.diff_id] for layer in image.layers]
 
 
-@dataclass(frozen=True)
-class _Maker:
+class _Maker(msgspec.Struct, frozen=True):
     """Finds or makes the pack of one layer."""
 
     source: Source

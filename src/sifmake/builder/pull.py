@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sifmake.files import make_folders, replace_file
 from sifmake.oci.model import Platform
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from sifmake.registry.settings import Credentials
 
 
-@dataclass(frozen=True)
-class PullRequest:
+class PullRequest(msgspec.Struct, frozen=True):
     """Which image to build, and the file to write.
 
     Attributes:
@@ -40,7 +40,7 @@ class PullRequest:
 
     uri: Uri | str
     target: Path
-    platform: Platform = field(default_factory=Platform)
+    platform: Platform = msgspec.field(default_factory=Platform)
     compression: str = "gzip"
     plain_http: bool = False
     auth_file: Path | None = None
@@ -81,7 +81,7 @@ def _pull_signed(builder: Builder, uri: Uri, request: PullRequest, configuration
 
     with folder_beside(request.target) as folder:
         temporary = folder / request.target.name
-        digests = _pull_layers(builder, uri, replace(request, target=temporary), request.target).objects
+        digests = _pull_layers(builder, uri, msgspec.structs.replace(request, target=temporary), request.target).objects
         sign_and_verify(configuration, temporary, digests, builder.settings.progress)
         replace_file(temporary, request.target)
 

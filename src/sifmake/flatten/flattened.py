@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sifmake.errors import FlattenError, LimitError, PackDamagedError, SifmakeError
 from sifmake.files import atomic_write
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from sifmake.limits import Limits
 
 
-@dataclass(frozen=True)
-class Merged:
+class Merged(msgspec.Struct, frozen=True):
     """The result of merging the layers of an image.
 
     Attributes:
@@ -35,8 +35,7 @@ class Merged:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Flattened(Merged):
+class Flattened(Merged, frozen=True):
     """A merged tree with its identity.
 
     Attributes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import deflate
+import msgspec
 
 from sifmake.errors import PackDamagedError, UsageError
 from sifmake.memory import demand_room, is_limited
@@ -31,8 +31,7 @@ smaller.
 """
 
 
-@dataclass(frozen=True)
-class Codec:
+class Codec(msgspec.Struct, frozen=True, dict=True):
     """One way to compress blocks; equal codecs with equal fingerprints give equal bytes.
 
     Attributes:

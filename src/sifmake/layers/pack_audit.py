@@ -7,7 +7,6 @@ Builds skip these checks: what a build relies on is checked while the index is d
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
 
-STORED_LIMITS = replace(DEFAULT_LIMITS, layer_entries=5_000_000)
+STORED_LIMITS = DEFAULT_LIMITS._replace(layer_entries=5_000_000)
 """Limits for packs in a store: they are not damaged if a project with higher limits made them."""
 _Range = tuple[int, int]
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -64,8 +63,7 @@ class Meta(msgspec.Struct):
         return _key(self.diff_id, f"{self.codec}{self.level}", self.block_size, version, self.fingerprint)
 
 
-@dataclass(frozen=True)
-class Footer:
+class Footer(msgspec.Struct, frozen=True):
     """The last bytes of a pack.
 
     Attributes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import msgspec
 from isal.isal_zlib import crc32
 
 from sifmake.errors import PackDamagedError
@@ -37,8 +37,7 @@ class _Part(NamedTuple):
     crc: int
 
 
-@dataclass(frozen=True)
-class Pack:
+class Pack(msgspec.Struct, frozen=True, dict=True):
     """An open layer pack. Index parts are read and decoded on demand, because an image may have 500 packs.
 
     Attributes:
@@ -52,7 +51,7 @@ class Pack:
     fd: int
     footer: Footer
     meta: Meta
-    _index: dict[str, _Part] = field(repr=False)
+    _index: dict[str, _Part]
 
     def entries(self) -> list[Inode]:
         """Return all entries in tar order, as new objects at each call.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.json_text import BeyondLimitError, parse_json
@@ -18,15 +19,13 @@ MOST_ENTRIES = 10_000
 _REBUILD = "ask its owner to rebuild the image with fewer entries"
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(msgspec.Struct, frozen=True):
     """An image index or Docker manifest list."""
 
     entries: tuple[Descriptor, ...]
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True):
     """The manifest of one image."""
 
     config: Descriptor

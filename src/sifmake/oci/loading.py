@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
 
 from sifmake.errors import IntegrityError, LimitError, SourceError
 from sifmake.oci.choosing import advise, choose_manifest, images_in, is_index, no_match

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sifmake.errors import IntegrityError, SourceError
 from sifmake.limits import DEFAULT_LIMITS, Limits
@@ -23,8 +24,7 @@ UNKNOWN_SIZE = -1
 """Size in a descriptor that was made from a digest only."""
 
 
-@dataclass(frozen=True)
-class Candidates:
+class Candidates(msgspec.Struct, frozen=True):
     """The manifests that may be the image for a platform.
 
     Attributes:

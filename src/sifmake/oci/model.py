@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True)
-class Platform:
+
+class Platform(msgspec.Struct, frozen=True):
     """The platform of a binary, with Go's names (``linux``, ``arm64``, ``v8``)."""
 
     os: str = "linux"
@@ -18,8 +18,7 @@ class Platform:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
-@dataclass(frozen=True)
-class Descriptor:
+class Descriptor(msgspec.Struct, frozen=True):
     """A reference to content by digest (OCI image spec, descriptor.md).
 
     Attributes:
@@ -36,23 +35,21 @@ class Descriptor:
     media_type: str
     digest: str
     size: int
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
     platform: Platform | None = None
     urls: tuple[str, ...] = ()
     data: bytes | None = None
     artifact_type: str = ""
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """One layer of an image: the blob and the DiffID that its uncompressed bytes must have."""
 
     descriptor: Descriptor
     diff_id: str
 
 
-@dataclass(frozen=True)
-class ImageConfig:
+class ImageConfig(msgspec.Struct, frozen=True):
     """An image's configuration (OCI image spec, config.md).
 
     Attributes:
@@ -80,8 +77,7 @@ class ImageConfig:
         return value if isinstance(value, str) else ""
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """One image for one platform, as returned by every source.
 
     Attributes:

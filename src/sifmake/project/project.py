@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sifmake.errors import LockError
 from sifmake.progress import Progress, Silent
@@ -27,8 +27,7 @@ _ALLOW_FILES = "SIFMAKE_ALLOW_FILES"
 _NO = frozenset({"", "0", "no", "false", "off"})
 
 
-@dataclass(frozen=True)
-class Modes:
+class Modes(NamedTuple):
     """What a run may do.
 
     Attributes:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sifmake.reference.reference import DIGEST
 
 _INDEX = re.compile(r"[0-9]{1,4}\Z")
 
 
-@dataclass(frozen=True)
-class LocalReference:
+class LocalReference(NamedTuple):
     """A file or folder, and the chosen image in it.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sifmake.errors import BadReferenceError
 
@@ -22,8 +22,7 @@ _HEX_ID = re.compile(r"[0-9a-f]{64}\Z")
 _EXAMPLE = "write [REGISTRY/]NAME[:TAG][@sha256:DIGEST], for example quay.io/org/image:1.0"
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """The name of an image in a registry.
 
     Attributes:
@@ -62,7 +61,7 @@ class Reference:
 
     def with_digest(self, digest: str) -> Reference:
         """Return the same name pinned to a digest."""
-        return replace(self, digest=digest)
+        return self._replace(digest=digest)
 
     @property
     def _suffix(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ def _with_certificates(own: HostSettings, folder: Path) -> HostSettings:
         files = sorted(folder.iterdir())
     except OSError:
         return own
-    own = replace(own, more_ca=tuple(path for path in files if path.suffix == ".crt"))
+    own = own._replace(more_ca=tuple(path for path in files if path.suffix == ".crt"))
     certificate = next((path for path in files if path.suffix == ".cert"), None)
     if certificate is None:
         return own
@@ -67,4 +67,4 @@ def _with_certificates(own: HostSettings, folder: Path) -> HostSettings:
     if not key.exists():
         hint = "add the key, or rename a CA certificate to *.crt"
         raise ConfigError(f"there is no {key.name} for this client certificate", where=str(certificate), hint=hint)
-    return replace(own, client_cert=certificate, client_key=key)
+    return own._replace(client_cert=certificate, client_key=key)

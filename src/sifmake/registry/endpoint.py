@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -338,7 +338,7 @@ class Endpoint:
         if self._others and self._others.knows(parts.netloc):
             return self._others.of(parts.netloc)
         if parts.hostname == urlsplit(f"//{self.host}").hostname:
-            return replace(self._settings, client_cert=None, client_key=None)
+            return self._settings._replace(client_cert=None, client_key=None)
         return HostSettings()
 
     def _tell_quota(self, response: Response) -> None:

@@ -106,7 +106,7 @@ class Places:
         settings = self._settings
         policy = settings.retry
         if mirror:
-            policy = replace(policy, attempts=MIRROR_ATTEMPTS, first_attempts=1)
+            policy = policy._replace(attempts=MIRROR_ATTEMPTS, first_attempts=1)
         registry, repository = location.host, location.repository
         named = not mirror and registry == self._registry
         host = DOCKER_HUB_API if registry == DOCKER_HUB else registry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from sifmake.registry.shared import Connections
 
 
-@dataclass(frozen=True)
-class HostSettings:
+class HostSettings(NamedTuple):
     """The settings of one registry host.
 
     Attributes:
@@ -75,8 +74,7 @@ class Credentials:
         return f"{self.username}:{self.password}".encode(errors="surrogateescape")
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """When and how often a request is repeated. Times are seconds.
 
     Attributes:
@@ -120,8 +118,7 @@ def patience(limits: Limits) -> RetryPolicy:
     )
 
 
-@dataclass(frozen=True)
-class ClientSettings:
+class ClientSettings(NamedTuple):
     """The settings of a client.
 
     Attributes:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from sifmake.layers.entry import Inode
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """The origin of an image, as recorded in the SIF file.
 
     Attributes:
@@ -27,8 +27,7 @@ class Origin:
     manifest_digest: str
 
 
-@dataclass(frozen=True)
-class SifMetadata:
+class SifMetadata(msgspec.Struct, frozen=True):
     """Data of the objects next to the root file system.
 
     Attributes:
@@ -42,8 +41,7 @@ class SifMetadata:
     oci_config: bytes
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """The files added to a tree, and the other objects of the SIF file.
 
     Attributes:

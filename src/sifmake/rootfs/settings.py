@@ -6,8 +6,9 @@ empty ones left out, members of another type refused, and null counts as missing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from sifmake.errors import SourceError
 from sifmake.rootfs.gojson import clean
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from sifmake.oci.model import ImageConfig
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """An image's settings for running it.
 
     Attributes:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sifmake.sif.format import DataType, arch_code, arch_name
 
@@ -45,8 +44,7 @@ class HashType(IntEnum):
     BLAKE2B_256 = 5
 
 
-@dataclass(frozen=True)
-class Partition:
+class Partition(NamedTuple):
     """The fields of a partition's descriptor; numbers that the format does not define are kept."""
 
     fs_type: int

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sifmake.errors import SifError
 from sifmake.sif.extra import read_partition
@@ -31,8 +30,7 @@ _SPARE_SLOTS = 8
 PARTITION_ALIGNMENT = 4096
 
 
-@dataclass(frozen=True)
-class NewObject:
+class NewObject(NamedTuple):
     """An object to write.
 
     Attributes:
@@ -54,8 +52,7 @@ class NewObject:
     extra: bytes = b""
 
 
-@dataclass(frozen=True)
-class SifPlan:
+class SifPlan(NamedTuple):
     """The layout of a new SIF file.
 
     Attributes:

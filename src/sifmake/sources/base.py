@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from sifmake.oci.digest import digest_bytes
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from sifmake.oci.model import Image, Layer, Platform
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """The document to which a reference points now.
 
     Attributes:
@@ -58,8 +58,7 @@ class BlobReader(Protocol):
         """Return up to ``size`` bytes, empty at the end."""
 
 
-@dataclass(frozen=True)
-class LayerFacts:
+class LayerFacts(msgspec.Struct, frozen=True):
     """The properties of a layer in a stream.
 
     Attributes:
@@ -75,8 +74,7 @@ class LayerFacts:
     diff_id: str
 
 
-@dataclass(frozen=True)
-class LayerCandidate:
+class LayerCandidate(msgspec.Struct, frozen=True):
     """A member of a stream that may be a layer.
 
     Attributes:

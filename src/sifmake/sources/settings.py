@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.progress import Progress, Silent
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from sifmake.sources.base import LayerSink
 
 
-@dataclass(frozen=True)
-class SourceSettings:
+class SourceSettings(msgspec.Struct, frozen=True):
     """The settings of a source, in addition to its URI.
 
     Attributes:
@@ -42,14 +42,14 @@ class SourceSettings:
     """
 
     limits: Limits = DEFAULT_LIMITS
-    registries: Mapping[str, HostSettings] = field(default_factory=dict)
+    registries: Mapping[str, HostSettings] = msgspec.field(default_factory=dict)
     auth_file: Path | None = None
     credentials: Credentials | None = None
     typed: bool = True
     no_https: bool = False
-    sink: LayerSink = field(default_factory=DigestingSink)
-    progress: Progress = field(default_factory=Silent)
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    sink: LayerSink = msgspec.field(default_factory=DigestingSink)
+    progress: Progress = msgspec.field(default_factory=Silent)
+    environ: Mapping[str, str] = msgspec.field(default_factory=lambda: os.environ)
     shared: Connections | None = None
     platform: Platform | None = None
     older: Sequence[Callable[[], int | None]] = ()

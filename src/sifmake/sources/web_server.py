@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -42,7 +41,7 @@ class WebServer:
         self._own = Connections()
         transport = (settings.shared or self._own).transport(settings.environ, settings.policy)
         configured = settings.registries.get(parts.netloc, HostSettings())
-        host_settings = replace(configured, plain_http=parts.scheme == "http")
+        host_settings = configured._replace(plain_http=parts.scheme == "http")
         self.endpoint = Endpoint(
             parts.netloc, host_settings, transport, settings.policy, settings.progress, self._credentials
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 MAGIC = 0x73717368
 VERSION = (4, 0)
@@ -103,8 +104,7 @@ MAX_XATTR_LIST = 65536
 """Limits of squashfs on names and ids, and of Linux on device numbers and extended attributes (xattr(7))."""
 
 
-@dataclass(frozen=True)
-class SquashfsOptions:
+class SquashfsOptions(msgspec.Struct, frozen=True):
     """Settings of an image that are stored in its superblock or decide how its blocks are compressed.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from sifmake.errors import SquashfsError
 from sifmake.flatten.tree import join
@@ -35,8 +36,7 @@ class Directory(NamedTuple):
     first: int
 
 
-@dataclass(frozen=True)
-class Survey:
+class Survey(msgspec.Struct, frozen=True):
     """The result of the first pass.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from sifmake.errors import SquashfsError
 from sifmake.layers.entry import DIR
@@ -42,8 +43,7 @@ class Fragment(NamedTuple):
     word: int
 
 
-@dataclass(frozen=True)
-class Tables:
+class Tables(msgspec.Struct, frozen=True):
     """The parts that turn a data region into a squashfs image.
 
     Attributes:
@@ -61,8 +61,7 @@ class Tables:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """The parts of an image's tables that do not depend on the length of its data region.
 
     Attributes:
