@@ -102,3 +102,12 @@ def _write(stream: TextIO, text: str) -> None:
     """Write a text; characters that the stream's encoding lacks are escaped."""
     encoding = getattr(stream, "encoding", None) or "utf-8"  # the streams that doit puts in the place have none
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def terminal_width() -> int:
+    """Return the columns of the terminal, 80 if there is none; :mod:`shutil` would load three compressors for it."""
+    try:
+        given = int(os.environ.get("COLUMNS") or 0)
+        return given if given > 0 else os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (OSError, ValueError, AttributeError):
+        return 80

@@ -26,6 +26,7 @@ RAW = tar(
     file("holes", b"x" + bytes(4 * BLOCK_SIZE)),
     hardlink("link", "d/a"),
     symlink("s", "d/a"),
+    file("whole", b"w" * BLOCK_SIZE),
 )
 KEY = pack_key(diff_id_of(RAW), make_codec("gzip"))
 PATH, KIND, MODE, UID, SIZE, CONTENT, TARGET = 0, 1, 2, 3, 6, 7, 8
@@ -113,6 +114,7 @@ AT_ONCE = {
     "a fragment that is not there": content(0, FRAGMENT_NUMBER, 99),
     "no fragment for a tail": content(0, FRAGMENT_NUMBER, -1),
     "a tail beyond its fragment": content(0, OFFSET, BLOCK_SIZE),
+    "an offset without a tail": content(5, OFFSET, 1 << 40),
     "blocks of a small file": content(0, BLOCKS, bytes(4)),
     "blocks too few": content(3, BLOCKS, lambda blocks: blocks[:-4]),
     "half a block word": content(3, BLOCKS, lambda blocks: blocks[:-2]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from msgspec.structs import replace
 
 from sifmake.builder.builder import project_builder
 from sifmake.oci import parse_platform
@@ -43,7 +44,7 @@ def test_the_images_of_a_project_share_a_context_and_connections(authority, cont
         host = registry.host.replace("127.0.0.1", "localhost")
         settings = project_builder(Project(tmp_path)).settings
         own = HostSettings(ca_file=authority.ca_file)
-        settings = settings._replace(registries={host: own}, environ=NO_ENVIRONMENT, retry=FAST)
+        settings = replace(settings, registries={host: own}, environ=NO_ENVIRONMENT, retry=FAST)
         for number in range(IMAGES):
             registry.tag(f"org/image{number}", "1", registry.blobs.image([b"%d" % number]))
             source = open_source(f"docker://{host}/org/image{number}:1", settings)

@@ -6,6 +6,7 @@ from array import array
 from itertools import compress
 from typing import TYPE_CHECKING
 
+from sifmake.layers.contents import DIGEST_SIZE
 from sifmake.squashfs import Placement
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class LayerPlaces:
 
     Attributes:
         contents: Contents of the layer.
+        large: Those of at least one block, by number.
         wanted: Which of them are copied from this layer.
         elsewhere: Where the others come from: number of the layer, shifted left by 32, and number of the content in it.
         starts: Offset of each content's full blocks, if any, from the start of the squashfs, by number.
@@ -32,11 +34,12 @@ class LayerPlaces:
 
     def __init__(self, contents: Contents, wanted: bytearray) -> None:
         self.contents = contents
+        self.large = contents.large
         self.wanted = wanted
         self.elsewhere: dict[int, int] = {}
         self.starts: dict[int, int] = {}
         self.fragments = array("q", [-1]) * len(contents)
-        self.offsets = array("i", contents.offsets)
+        self.offsets = array("I", contents.offsets)
 
     @property
     def numbers(self) -> Iterable[int]:
@@ -56,8 +59,8 @@ class LayerPlaces:
     def placement(self, number: int) -> Placement | None:
         """Return where a content is; None if it is not in the image."""
         fragment = self.fragments[number]
-        if number in self.contents.large:
-            content = self.contents.large[number]
+        if number in self.large:
+            content = self.large[number]
             if number in self.starts:
                 offset = self.offsets[number] if fragment >= 0 else 0
                 return Placement(self.starts[number], content.blocks, fragment, offset, content.sparse)
@@ -70,14 +73,16 @@ def share(layers: Sequence[LayerPlaces]) -> None:
     """Let each content come from the lowest layer that has it."""
     if len(layers) < 2:
         return
+    digests = [places.contents.digests for places in layers]
     for some in _buckets(layers):
         owners: dict[bytes, int] = {}
         for content in some:
-            places, number = layers[content >> 32], content & _NUMBER
-            owner = owners.setdefault(places.contents.digest(number), content)
-            if owner >> 32 != content >> 32:
-                places.wanted[number] = 0
-                places.elsewhere[number] = owner
+            layer, number = content >> 32, content & _NUMBER
+            at = number * DIGEST_SIZE  # not with digest(), to save a call for each content
+            owner = owners.setdefault(digests[layer][at : at + DIGEST_SIZE], content)
+            if owner != content and owner >> 32 != layer:
+                layers[layer].wanted[number] = 0
+                layers[layer].elsewhere[number] = owner
 
 
 def _buckets(layers: Sequence[LayerPlaces]) -> Iterator[array[int]]:

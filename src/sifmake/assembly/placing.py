@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sifmake.flatten.tree import Tree
     from sifmake.layers.blocks import BlockWriter
     from sifmake.layers.pack_reader import Pack
-    from sifmake.squashfs import Placement
+    from sifmake.squashfs.inodes import PlacementFields
 
 SUPERBLOCK_SIZE = 96
 
@@ -77,10 +77,10 @@ class DataPlan(msgspec.Struct):
     def place_blocks(self, fd: int, layer: int, number: int) -> None:
         """Take the full blocks of a content; its tail is left open."""
         places = self.layers[layer]
-        content = places.contents.large[number]
+        content = places.large[number]
         places.starts[number] = self.take(fd, content.start, content.stored) if content.stored else 0
 
-    def placement(self, inode: Inode) -> Placement:
+    def placement(self, inode: Inode) -> PlacementFields:
         """Return where the bytes of a file are that has any.
 
         Raises:
@@ -90,6 +90,9 @@ class DataPlan(msgspec.Struct):
         if number in places.elsewhere:
             owner = places.elsewhere[number]
             places, number = self.layers[owner >> 32], owner & 0xFFFFFFFF
+        fragment = places.fragments[number]
+        if fragment >= 0 and number not in places.large:  # by far the most frequent, so it costs no further call
+            return 0, b"", fragment, places.offsets[number], 0
         found = places.placement(number)
         if found is None:
             raise SifmakeError("a file of the tree has no place in the image", where=ascii(inode.path)[2:-1])
@@ -188,10 +191,10 @@ def place_tails(plan: DataPlan, tails: Sequence[LiveTails]) -> int:
     """Place the tails as they will be after the patches in this order; return the number of all fragment blocks."""
     first = len(plan.fragments)
     for some in tails:
-        places = plan.layers[some.layer]
+        fragments, offsets = plan.layers[some.layer].fragments, plan.layers[some.layer].offsets
         for group in some.groups:
             for number, block, offset in group.placed():
-                places.place_tail(number, first + block, offset)
+                fragments[number], offsets[number] = first + block, offset
             first += group.blocks
     return first
 
@@ -213,8 +216,7 @@ def _pieces(pack: Pack, places: LayerPlaces) -> list[_Piece]:
     """Return the pieces to copy from a pack, in the pack's order."""
     tails: dict[int, array[int]] = defaultdict(lambda: array("I"))
     pieces = []
-    contents = places.contents
-    large, fragments = contents.large, contents.fragments
+    large, fragments = places.large, places.contents.fragments
     for number in places.numbers:
         if number in large:
             pieces.append(_Piece(large[number].start, number))

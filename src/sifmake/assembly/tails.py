@@ -103,13 +103,14 @@ def group_tails(pack: Pack, layer: int, half_dead: Sequence[HalfDead]) -> LiveTa
 
 def _group(sources: list[HalfDead], contents: Contents) -> TailGroup:
     identity = hashlib.sha256()
-    new_blocks, offsets = array("i"), array("i")
+    new_blocks, offsets = array("I"), array("I")
     block = used = 0
+    sizes, old_offsets = contents.sizes, contents.offsets
     for source in sources:
         told = [source.number, len(source.tails)]
         for number in source.tails:
-            size = contents.sizes[number] % BLOCK_SIZE
-            told += (contents.offsets[number], size)
+            size = sizes[number] % BLOCK_SIZE
+            told += (old_offsets[number], size)
             if used + size > BLOCK_SIZE:
                 block, used = block + 1, 0
             new_blocks.append(block)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 import time
@@ -12,7 +11,7 @@ from typing import TextIO
 from sifmake.cli.asking import terminal
 from sifmake.cli.head_words import SILENT
 from sifmake.errors import one_line
-from sifmake.printing import write_note
+from sifmake.printing import terminal_width, write_note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Console:
         stream = self._stream if self._stream is not None else sys.stderr
         text = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""
         text += "".join(f"{one_line(line)}\n" for line in lines)
-        width = shutil.get_terminal_size().columns - 1
+        width = terminal_width() - 1
         bars = [task.bar()[:width] for task in self._running[:_LONGEST_LIST]] if self._is_live() else []
         self._drawn = len(bars)
         write_note(stream, text + "".join(f"{bar}\n" for bar in bars))

@@ -72,9 +72,10 @@ def build_parser(chosen: str | None, *, alone: bool = False) -> argparse.Argumen
     import argparse
 
     from sifmake.cli.stand_in import version_line
-    from sifmake.cli.subcommands import add_global_options, add_head_options, new_parser
+    from sifmake.cli.subcommands import add_global_options, add_head_options, help_formatter, new_parser
 
     parser = new_parser(
+        formatter_class=help_formatter(argparse.HelpFormatter),
         prog="sifmake",
         description="Build signed SIF files from container images, and rebuild only what changed.",
         epilog="'sifmake COMMAND --help' shows the options of a command. In a project (config/images.yaml), 'doit' and "
@@ -85,9 +86,9 @@ def build_parser(chosen: str | None, *, alone: bool = False) -> argparse.Argumen
     add_head_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     every = COMMANDS | _UNLISTED
+    form = help_formatter(argparse.RawDescriptionHelpFormatter)  # examples keep their lines
     for name, text in every.items() if not alone or chosen is None else [(chosen, every[chosen])]:
         description = text[0].upper() + text[1:] + "."
-        form = argparse.RawDescriptionHelpFormatter  # examples keep their lines
         listed: dict[str, Any] = {"help": text} if name in COMMANDS else {}
         sub = commands.add_parser(name, description=description, formatter_class=form, **listed)
         if name == chosen:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from sifmake.errors import one_line
-from sifmake.printing import print_output, write_note
+from sifmake.printing import print_output, terminal_width, write_note
 
 if TYPE_CHECKING:
     import argparse
@@ -35,6 +36,14 @@ def new_parser(**options: Any) -> argparse.ArgumentParser:
                 write_note(sys.stderr, message)
 
     return Parser(**options)
+
+
+def help_formatter(kind: type[argparse.HelpFormatter]) -> partial[argparse.HelpFormatter]:
+    """Return a maker of formatters that know how wide the terminal is.
+
+    argparse makes one for each option that is added, and each would measure the terminal, with a heavy module.
+    """
+    return partial(kind, width=terminal_width() - 2)
 
 
 def add_global_options(parser: argparse.ArgumentParser, *, default: object) -> None:

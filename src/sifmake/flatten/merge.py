@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sifmake.errors import FlattenError, LimitError
@@ -23,7 +24,10 @@ _MOST_WARNINGS = 20
 _MANY = 10_000
 """Entries from which on equal times and owners become one object: each takes 32 bytes."""
 _MOST_NUMBERS = 50_000
-"""Different ones that are remembered for that."""
+"""Different ones that are remembered for that, and those of ``_TOGETHER`` entries more."""
+_TOGETHER = 4096
+_ALWAYS_SHARED = 256
+"""Largest number of which Python has only one object."""
 
 
 class Merger:
@@ -84,11 +88,13 @@ class Merger:
                 )
 
     def _share_numbers(self, entries: Sequence[Inode]) -> None:
-        known = self._numbers
-        for entry in entries:
+        known, left = self._numbers, iter(entries)
+        while some := list(islice(left, _TOGETHER)):
             find = known.setdefault if len(known) < _MOST_NUMBERS else known.get
-            entry.mtime = find(entry.mtime, entry.mtime)
-            entry.uid, entry.gid = find(entry.uid, entry.uid), find(entry.gid, entry.gid)
+            for entry in some:
+                entry.mtime = find(time := entry.mtime, time)
+            for entry in [entry for entry in some if entry.uid > _ALWAYS_SHARED or entry.gid > _ALWAYS_SHARED]:
+                entry.uid, entry.gid = find(entry.uid, entry.uid), find(entry.gid, entry.gid)
 
     def _hide(self, entries: Sequence[Inode]) -> None:
         markers = [entry for entry in entries if entry.kind >= WHITEOUT]
@@ -126,15 +132,17 @@ class Merger:
 
     def _place(self, entry: Inode) -> bool:
         """Place an entry under its name; return False if it is a hard link without a target."""
-        folder, _, name = entry.path.rpartition(b"/")
+        path = entry.path
+        folder, _, name = path.rpartition(b"/")
         if not name:
             self._place_root(entry)
             return True
-        if AUFS_PREFIX in entry.path and (entry.path.startswith(AUFS_PREFIX) or _BELOW_AUFS in entry.path):
-            if not entry.path.startswith(AUFS_PREFIX):
-                self._warn(f"left out {_shown(entry.path)}: AUFS reserved such names")
+        # With ``in``, Python first tries to take bytes for a number, and makes an exception for each entry.
+        if path.find(AUFS_PREFIX) >= 0 and (path.startswith(AUFS_PREFIX) or _BELOW_AUFS in path):
+            if not path.startswith(AUFS_PREFIX):
+                self._warn(f"left out {_shown(path)}: AUFS reserved such names")
             entry.layer = self._layer
-            self._aside[entry.path] = entry
+            self._aside[path] = entry
             return True
         children = self._children if folder == self._folder else self._enter(folder)
         if entry.kind == HARDLINK:
@@ -206,13 +214,27 @@ class Merger:
         return self._children
 
     def _directory(self, folder: bytes) -> Inode:
-        stack, names = [self.tree.root], [b""]
-        todo = folder.split(b"/")[::-1] if folder else []
-        if b".." in todo:
+        parts = folder.split(b"/") if folder else []
+        if b".." in parts:
             raise FlattenError(
                 "a path contains '..'", where=ascii(folder)[2:-1], hint="the layer is hostile or damaged"
             )
-        self.tree.steps += len(todo)
+        self.tree.steps += len(parts)
+        return self._existing(parts) or self._made(folder, parts)
+
+    def _existing(self, parts: Sequence[bytes]) -> Inode | None:
+        """Return the directory at a path that leads through directories only, as most paths do; None if another."""
+        inode: Inode | None = self.tree.root
+        for part in parts:
+            if inode is None or inode.children is None:
+                return None
+            inode = inode.children.get(part)
+        return inode if inode is not None and inode.children is not None else None
+
+    def _made(self, folder: bytes, parts: Sequence[bytes]) -> Inode:
+        """Return the directory at any path; see :meth:`_enter`."""
+        stack, names = [self.tree.root], [b""]
+        todo = list(reversed(parts))
         followed = 0
         while todo:
             part = todo.pop()

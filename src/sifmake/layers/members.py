@@ -55,7 +55,7 @@ def _entries_of(tar: TarReader, blocks: ContentSink, most_bytes: int, odd: list[
     total = 0
     for member in tar:
         path = normalise(member.name)
-        if b".wh." in path and (hidden := _hidden(path, member, odd)) is not None:
+        if path.find(b".wh.") >= 0 and (hidden := _hidden(path, member, odd)) is not None:
             yield from hidden
             continue
         kind = _KINDS[member.type]

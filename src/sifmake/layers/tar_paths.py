@@ -19,7 +19,8 @@ def normalise(name: bytes) -> bytes:
         name = name[2:]
     if name[-1:] == b"/":
         name = name[:-1]
-    if name[:1] in (b"/", b".") or b"/." in name or b"//" in name or name[-1:] == b"/":
+    # Not ``in``, for which Python first tries to take bytes for a number, and makes an exception for each name.
+    if name[:1] in (b"/", b".") or name.find(b"/.") >= 0 or name.find(b"//") >= 0 or name[-1:] == b"/":
         return _normalise_odd(name)
     return name
 

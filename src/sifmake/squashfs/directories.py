@@ -83,9 +83,13 @@ class DirectoryTable:
         writers, references = self._writers, self._references
         for name in names:
             child = children[name]
-            number = child.number or following
-            following += number == following
-            reference = references[number]
+            number = child.number
+            if number and number != following:
+                reference = references[number]
+            else:  # this is its only or first name
+                number = following
+                following += 1
+                reference = references[number]
             if reference == NONE_64:
                 references[number] = reference = writers[child.kind](child, number)
             block, here = reference >> 16, len(listing)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import SquashfsError
 from sifmake.flatten.tree import join
-from sifmake.layers.entry import BLOCK, CHAR, SYMLINK, Inode
+from sifmake.layers.entry import BLOCK, CHAR, DIR, FILE, SYMLINK, Inode
 from sifmake.squashfs.format import (
     MAX_32,
     MAX_IDS,
@@ -35,7 +35,7 @@ def check_names(path: bytes, names: list[bytes]) -> None:
     if not names:
         return
     together = b"".join(names)
-    if b"/" in together or b"\0" in together or not names[0] or max(map(len, names)) > MAX_NAME:
+    if together.find(b"/") >= 0 or together.find(b"\0") >= 0 or not names[0] or max(map(len, names)) > MAX_NAME:
         _refuse_name(path, next(name for name in names if not _is_name(name)))
     # "." and ".." are among the few names that begin with a byte up to 0x2e.
     for name in names:
@@ -63,7 +63,7 @@ def check_inodes(tree: Tree, inodes: Sequence[Inode]) -> None:
     Raises:
         SquashfsError: A symlink's target, a device number or a kind is out of range.
     """
-    for inode in inodes:
+    for inode in [inode for inode in inodes if not DIR <= inode.kind <= FILE]:
         kind = inode.kind
         if kind == SYMLINK:
             if not 0 < len(inode.target) <= MAX_SYMLINK or b"\0" in inode.target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -84,6 +85,8 @@ _SEEN = -1
 _NOTHING: list[bytes] = []
 """The names in an empty directory, shared by all of them."""
 
+_LINKS = attrgetter("links")
+
 _Walked = tuple["Inode", "Inode | None", list[bytes], int]
 """The fields of :class:`Directory` except the number."""
 
@@ -125,13 +128,22 @@ def _number(walked: list[_Walked]) -> tuple[list[Directory], int]:
     for inode, parent, names, subdirectories in walked:
         first = number + 1
         children = inode.children or {}
-        for name in names:
-            child = children[name]
-            if child.number:
-                continue
-            number += 1
-            if child.links > 1 or child.kind == DIR:
-                child.number = number
+        if subdirectories or max(map(_LINKS, children.values()), default=1) > 1:
+            number = _number_children(children, names, number)
+        else:  # numbers that follow from the places of names
+            number += len(names)
         directories.append(Directory(inode, parent, names, subdirectories, first))
         inode.links = 2 + subdirectories
     return directories, number
+
+
+def _number_children(children: dict[bytes, Inode], names: list[bytes], number: int) -> int:
+    """Number the inodes that have their only or first name in a directory, after ``number``; return the last number."""
+    for name in names:
+        child = children[name]
+        if child.number:
+            continue
+        number += 1
+        if child.links > 1 or child.kind == DIR:
+            child.number = number
+    return number

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sifmake.flatten.tree import Tree
     from sifmake.layers.entry import Inode
-    from sifmake.squashfs.inodes import Placement
+    from sifmake.squashfs.inodes import PlacementFields
     from sifmake.squashfs.survey import Survey
     from sifmake.squashfs.xattrs import XattrTable
 
@@ -118,7 +118,7 @@ class Draft(msgspec.Struct, frozen=True):
 
 def draft_tables(
     tree: Tree,
-    place: Callable[[Inode], Placement],
+    place: Callable[[Inode], PlacementFields],
     fragments: int,
     compress: Callable[[bytes], bytes],
     options: fmt.SquashfsOptions,
