@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from sifmake.errors import IntegrityError
-from sifmake.reference.reference import DIGEST
+from sifmake.reference.reference import is_digest
 
-
-def is_digest(text: object) -> bool:
-    """Tell whether this is a sha256 or sha512 digest in its canonical form, which is safe in a file name."""
-    return isinstance(text, str) and DIGEST.match(text) is not None
+__all__ = ["check_bytes", "digest_bytes", "is_digest", "short"]
 
 
 def digest_bytes(data: bytes, algorithm: str = "sha256") -> str:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import BadReferenceError, LockError
 from sifmake.files import read_regular
-from sifmake.oci.digest import is_digest
 from sifmake.project.lock_file import DisprovedLockError, read_lock
 from sifmake.reference import parse_reference
+from sifmake.reference.reference import is_digest
 from sifmake.reference.uri import REGISTRY_TRANSPORTS
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError
-from sifmake.oci.digest import is_digest
+from sifmake.reference.reference import is_digest
 from sifmake.reference.uri import FILE, REGISTRY_TRANSPORTS
 
 if TYPE_CHECKING:

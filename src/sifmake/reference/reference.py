@@ -98,6 +98,11 @@ def _is_registry_host(text: str) -> bool:
     return "." in text or ":" in text or text == "localhost" or text.lower() != text
 
 
+def is_digest(text: object) -> bool:
+    """Tell whether this is a sha256 or sha512 digest in its canonical form, which is safe in a file name."""
+    return isinstance(text, str) and DIGEST.match(text) is not None
+
+
 def is_host(text: str) -> bool:
     """Tell whether this is a host name or address, with a port or without."""
     return _HOST.match(text) is not None

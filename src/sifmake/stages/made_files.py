@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifError
-from sifmake.sif import open_sif
-from sifmake.sif.frame import frame_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +42,10 @@ def frame_of(path: Path) -> str:
     Raises:
         SifError: It is not a SIF file.
     """
+    # Most processes of a stage find it done, and open no file.
+    from sifmake.sif import open_sif
+    from sifmake.sif.frame import frame_digest
+
     with open_sif(path) as sif:
         return frame_digest(sif)
 
@@ -58,6 +60,7 @@ def has_frame(path: Path, made: dict[str, Any]) -> bool:
 
 def has_objects(path: Path, objects: dict[str, str]) -> bool:
     """Tell whether the objects of a SIF file have the recorded digests; this reads all of their data."""
+    from sifmake.sif import open_sif
     from sifmake.signing.hashing import ObjectHashes
 
     try:
