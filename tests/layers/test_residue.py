@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import random
-from dataclasses import replace
 
 import pytest
 
@@ -269,7 +268,7 @@ def test_a_small_residue_cannot_cost_much(name, tmp_path):
     bomb = zstd_module().compress(one * count)
     assert len(bomb) < 1 << 20
     tamper(tmp_path / "p", lambda parts: parts.__setitem__("residue", bomb))
-    limits = replace(DEFAULT_LIMITS, inflate_ratio_from=1 << 22)
+    limits = DEFAULT_LIMITS._replace(inflate_ratio_from=1 << 22)
     with open_pack(tmp_path / "p") as pack, pytest.raises(PackDamagedError, match=r"gives more than \d+ bytes"):
         for _ in tar_of(pack, limits):
             pass
