@@ -30,7 +30,7 @@ from support.signing import pem_pair
 
 LAYER = tar(folder("bin/"), file("bin/tool", b"tool" * 60_000), file("bin/other", b"x" * 300))
 EVIL = tar(folder("bin/"), file("bin/tool", b"evil" * 60_000), file("bin/other", b"x" * 300))
-PATIENCE = replace(DEFAULT_LIMITS, remote_seconds=0.2, remote_slowest_rate=1000)
+PATIENCE = DEFAULT_LIMITS._replace(remote_seconds=0.2, remote_slowest_rate=1000)
 
 
 def key_of(raw):

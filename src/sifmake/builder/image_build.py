@@ -128,7 +128,7 @@ class _Maker(msgspec.Struct, frozen=True):
     slots: TransferSlots
     budget: ImageBudget
     remotes: RemotePacks | None
-    made: list[str] = field(default_factory=list)
+    made: list[str] = msgspec.field(default_factory=list)
 
     def find_or_make(self, layer: Layer) -> Pack:
         key = pack_key(layer.diff_id, self.codec)

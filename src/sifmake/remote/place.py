@@ -5,8 +5,10 @@ A remote store only saves work, so it gets less patience than the registry of an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
 
 from sifmake.errors import LimitError
 from sifmake.registry.settings import RetryPolicy
@@ -86,8 +88,8 @@ def place_settings(settings: SourceSettings, *, uploading: bool = False) -> Sour
         settings: The settings for images.
         uploading: Whether packs are uploaded, for which a registry may take its time.
     """
-    limits = replace(
-        settings.limits, manifest_bytes=min(settings.limits.manifest_bytes, settings.limits.remote_document_bytes)
+    limits = settings.limits._replace(
+        manifest_bytes=min(settings.limits.manifest_bytes, settings.limits.remote_document_bytes)
     )
     retry = _patience(settings.limits, settings.policy if uploading else None)
     return replace(settings, limits=limits, retry=retry, credentials=None, typed=False, no_https=False)
@@ -97,7 +99,7 @@ def _patience(limits: Limits, usual: RetryPolicy | None) -> RetryPolicy:
     """Return when requests are repeated; only the first contact is short if there is a usual policy."""
     seconds = float(limits.remote_seconds)
     if usual is not None:
-        return replace(usual, attempts=3, first_attempts=1, connect_timeout=min(_CONNECTING, seconds))
+        return usual._replace(attempts=3, first_attempts=1, connect_timeout=min(_CONNECTING, seconds))
     return RetryPolicy(
         attempts=2,
         first_attempts=1,
