@@ -108,6 +108,19 @@ def test_a_wrong_pack_gets_into_nobodys_image(place, good, way):
     assert place.cache(BOB, "verify").returncode == 0
 
 
+def test_a_pack_that_proves_itself_is_used_whoever_made_it(place, good):
+    assert place.pull(ALICE)[1] == good
+    blobs = [path for path in (place.root / "layout/blobs").rglob("*") if path.is_file()]
+    for path in blobs:
+        if path.read_bytes() == LAYER:
+            path.unlink()
+    assert place.cache(BOB, "verify").returncode == 0
+    done, data = place.pull(BOB)
+    assert data == good, done.stderr
+    assert "but it proves itself; the store has a copy now" in done.stderr
+    assert {path.stat().st_uid for path in place.store.glob("packs/*/*")} == {BOB}
+
+
 def configured(place, uid, text):
     """Give a user a project with a configuration."""
     config = place.homes[uid] / "config" / "config.yaml"

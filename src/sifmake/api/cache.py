@@ -54,11 +54,14 @@ class CacheCheck:
         checked: How many files were checked.
         damaged: How many were damaged; they were removed, and are made again when they are needed.
         untrusted: How many are not trusted; they were left in place and are not used.
+        unproven: Names of the packs that cannot be compared with their layer, and are used because of their owner:
+            those of format 1, and those with an odd layer.
     """
 
     checked: int
     damaged: int
     untrusted: int
+    unproven: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether every file is undamaged and trusted."""
@@ -157,7 +160,7 @@ class Cache:
         return (*map(_file_of, self._items()), *map(_file_of_tree, list_trees()))
 
     def verify(self) -> CacheCheck:
-        """Check every file against its digest or checksums, and remove damaged ones."""
+        """Check every file against its digest or checksums, and every pack against its layer; remove damaged ones."""
         from sifmake.store.items import Item, Stray, list_odd_marks, walk
 
         store = self._store
@@ -168,10 +171,11 @@ class Cache:
             self._progress.warning(what)
         items = [one for one in found if isinstance(one, Item)]
         verdicts = [self._check(item) for item in items]
-        return CacheCheck(len(items), verdicts.count("damaged"), verdicts.count("foreign") + len(strays))
+        unproven = tuple(item.name for item, verdict in zip(items, verdicts, strict=True) if verdict == "unproven")
+        return CacheCheck(len(items), verdicts.count("damaged"), verdicts.count("foreign") + len(strays), unproven)
 
     def _check(self, item: Item) -> str:
-        """Check one file; return ``damaged``, ``foreign`` for a file that is not trusted, or an empty string."""
+        """Check one file; return ``damaged``, ``foreign`` for a file that is not trusted, ``unproven``, or nothing."""
         why, foreign = self._trouble(item)
         if why:
             # Another process may have removed the file and made it again during the check.
@@ -180,15 +184,25 @@ class Cache:
             self._progress.warning(f"{item.kind} {item.name}: {why}; it is not used and was left in place")
         elif why:
             self._drop(item, why)
-        return "foreign" if foreign else "damaged" if why else ""
+        if foreign:
+            return "foreign"
+        return "damaged" if why else self._unproven(item)
+
+    def _unproven(self, item: Item) -> str:
+        from sifmake.builder.cache_exchange import why_unproven
+
+        why = why_unproven(item)
+        if why:
+            self._progress.info(f"{item.kind} {item.name}: {why}, so nothing but its owner speaks for it")
+        return "unproven" if why else ""
 
     def _trouble(self, item: Item) -> tuple[str, bool]:
         """Return what is wrong with a file, and whether it belongs to someone who is not trusted."""
-        from sifmake.builder.cache_exchange import why_damaged
+        from sifmake.builder.cache_exchange import proves_itself, why_damaged
 
         why = item.why_not()
         if why and item.owner not in (-1, os.geteuid()):
-            return why, True
+            return ("", False) if proves_itself(item, self._limits) else (why, True)
         return why or why_damaged(self._store, item), False
 
     def _drop(self, item: Item, why: str) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from sifmake.builder.image_cache import StoredDocuments
 from sifmake.errors import IntegrityError, SourceError, StoreError, UsageError
-from sifmake.layers.pack_format import pack_key_prefix
+from sifmake.layers.pack_format import FIRST_VERSION, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack, open_pack
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.digest import is_digest
@@ -61,6 +61,33 @@ def why_damaged(store: Store, item: Item) -> str:
         return error.what
     except OSError as error:
         return error.strerror or str(error)
+
+
+def proves_itself(item: Item, limits: Limits) -> bool:
+    """Tell whether a file of somebody else is a pack that proves itself, so that builds may take a copy of it."""
+    from sifmake.layers.pack_proof import prove_pack
+
+    if item.kind != "pack":
+        return False
+    try:
+        with load_pack(item.path, item.open(), item.name) as pack:
+            prove_pack(pack, limits)
+    except (StoreError, OSError):
+        return False
+    return True
+
+
+def why_unproven(item: Item) -> str:
+    """Return why a pack cannot be compared with its layer; empty if it can, or is gone, and for other files."""
+    if item.kind != "pack":
+        return ""
+    try:
+        with load_pack(item.path, item.open(), item.name) as pack:
+            if pack.has_residue:
+                return ""
+            return "it is of format 1" if pack.footer.version == FIRST_VERSION else "it has no residue"
+    except (StoreError, OSError):
+        return ""
 
 
 def _why_damaged(store: Store, item: Item) -> str:

@@ -132,7 +132,7 @@ class _Maker(msgspec.Struct, frozen=True):
 
     def find_or_make(self, layer: Layer) -> Pack:
         key = pack_key(layer.diff_id, self.codec)
-        stored = PackFinder(self.store, self.codec, self.workers, self.progress)
+        stored = PackFinder(self.store, self.codec, self.workers, self.progress, self.limits)
         found = stored.find_encoded(layer.diff_id) or self._find_foreign(stored, key)
         if found is None:
             with self.store.lock(key):

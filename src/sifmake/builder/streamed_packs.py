@@ -109,7 +109,7 @@ def _is_pack(store: Store, key: str) -> bool:
     """Tell whether a file with a pack's name is that pack, because a streamed layer cannot be read a second time."""
     from sifmake.layers.pack_reader import load_pack
 
-    found = store.packs.open(key)
+    found = store.packs.open_trusted(key)
     try:
         if found is not None:
             load_pack(found.path, found.fd, key).close()

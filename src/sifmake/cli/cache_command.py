@@ -42,7 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing = add_action(actions, "list", "show what the store holds")
     listing.add_argument("-v", "--verbose", action="store_true", help="show every file")
     listing.add_argument("--json", action="store_true", help="print a JSON document")
-    add_action(actions, "verify", "check every file against its digest or checksums; damaged ones are removed")
+    add_action(
+        actions,
+        "verify",
+        "check files against their digests and packs against their layers; damaged ones are removed",
+    )
     more = "At least one of the two limits is needed."
     collect = add_action(
         actions, "gc", "remove the files that were unused for longest, except those of the last day", more
@@ -138,6 +142,7 @@ def _verify(cache: Cache, _: argparse.Namespace, console: Console) -> int:
     """Check every file and remove damaged ones; exit status 1 if a file was damaged or is not trusted."""
     found = cache.verify()
     odd = f", {found.untrusted} not trusted" if found.untrusted else ""
+    odd += f", {len(found.unproven)} pack(s) that cannot prove themselves" if found.unproven else ""
     console.info(f"{found.checked} file(s) checked, {found.damaged} damaged{odd}")
     return int(not found)
 

@@ -11,6 +11,7 @@ from sifmake.layers.pack_reader import Pack, load_pack
 if TYPE_CHECKING:
     from sifmake.layers.blocks import Workers
     from sifmake.layers.codec import Codec
+    from sifmake.limits import Limits
     from sifmake.progress import Progress
     from sifmake.store import Store
 
@@ -26,13 +27,15 @@ class PackFinder:
         codec: Codec of the wanted packs.
         workers: Threads to compress on.
         progress: Receives messages about damaged packs and about packs that are being repacked.
+        limits: Bounds on a layer, for packs that have to prove themselves.
     """
 
-    def __init__(self, store: Store, codec: Codec, workers: Workers, progress: Progress) -> None:
+    def __init__(self, store: Store, codec: Codec, workers: Workers, progress: Progress, limits: Limits) -> None:
         self._store = store
         self._codec = codec
         self._workers = workers
         self._progress = progress
+        self._limits = limits
 
     def find(self, diff_id: str) -> Pack | None:
         """Return the pack of a layer, made from one with another codec if necessary; None if there is neither."""
@@ -43,16 +46,33 @@ class PackFinder:
         return self.open(pack_key(diff_id, self._codec)) or self.open(pack_key(diff_id, self._codec, FIRST_VERSION))
 
     def open(self, key: str) -> Pack | None:
-        """Return the pack with a key, or None; a damaged pack is removed from the store."""
-        found = self._store.packs.open(key)
+        """Return the pack with a key, or None; a damaged pack is removed from the store.
+
+        A pack of a user who is not trusted is used if it proves itself.
+        """
+        found = self._store.packs.open_trusted(key)
         if found is None:
-            return None
+            return self._adopted(key)
         try:
             return load_pack(found.path, found.fd, key)
         except PackDamagedError as error:
             self._progress.warning(f"{error}; it will be rebuilt")
             self._store.packs.drop(key)
             return None
+
+    def _adopted(self, key: str) -> Pack | None:
+        for found in self._store.packs.open_untrusted(key):
+            from sifmake.layers.pack_adoption import adopt_pack
+
+            try:
+                pack = adopt_pack(self._store, found, key, self._limits)
+            except (PackDamagedError, OSError) as error:
+                why = error.what if isinstance(error, PackDamagedError) else error.strerror
+                self._progress.warning(f"{found.path} is not used: {found.distrust}, and {why}")
+                continue
+            self._progress.info(f"{found.path}: {found.distrust}, but it proves itself; the store has a copy now")
+            return pack
+        return None
 
     def repack(self, diff_id: str) -> Pack | None:
         """Make the pack of a layer from one of another codec or encoder, so that nothing has to be downloaded."""

@@ -43,7 +43,7 @@ class LayerMaker:
         self._progress = progress
         self._codec = make_codec(compression)
         self._workers = Workers()
-        self._stored = PackFinder(store, self._codec, self._workers, progress)
+        self._stored = PackFinder(store, self._codec, self._workers, progress, limits)
 
     def find(self, diff_id: str) -> Pack | None:
         """Return the pack of a layer from the store; None if it has none."""

@@ -42,13 +42,13 @@ class KeyedFiles:
     def _spot(self, key: str) -> Spot:
         return key_spot(self.kind, key)
 
-    def _open(self, key: str, *, renewed: bool) -> Found | None:
+    def _open(self, key: str, *, renewed: bool, quiet: bool = False) -> Found | None:
         spot = self._spot(key)
         for root in self._files.roots:
             for name in self._names(root, spot):
                 if name in self._dropped and root is not self._files.own:
                     continue
-                found = self._files.open(root, Spot(spot.folders, name), renewed=renewed)
+                found = self._files.open(root, Spot(spot.folders, name), renewed=renewed, quiet=quiet)
                 if found is not None:
                     return found
         return None

@@ -12,7 +12,7 @@ from sifmake.store.stored_files import Found
 from sifmake.temporaries import hold, temporary_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sifmake.store.stored_files import StoredFiles
 
@@ -34,6 +34,24 @@ class StoredPacks(_NamedByKey):
     def __init__(self, files: StoredFiles) -> None:
         super().__init__(files)
         self._unplaced: dict[str, int] = {}
+
+    def open_trusted(self, key: str) -> Found | None:
+        """Return the same as :meth:`open`, without a warning about files that are not trusted."""
+        return self._open(key, renewed=True, quiet=True)
+
+    def open_untrusted(self, key: str) -> Iterator[Found]:
+        """Yield the files of a key that are not trusted because of their owner or mode; the caller closes them.
+
+        Raises:
+            StoreError: The key cannot be a file name.
+        """
+        spot = self._spot(key)
+        for root in self._files.roots:
+            found = self._files.look(root, spot)
+            if found is not None and found.distrust:
+                yield found
+            elif found is not None:
+                found.close()
 
     def write(self, key: str, write: Callable[[BinaryIO], object]) -> Found:
         """Write a pack and move it into place; return the written file, open.

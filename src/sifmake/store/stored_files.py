@@ -25,17 +25,19 @@ _Listed = TypeVar("_Listed")
 
 
 class Found(NamedTuple):
-    """A trusted file of a store.
+    """A file of a store.
 
     Attributes:
         path: Its path, for messages.
         fd: The file, open for reading; the caller owns the descriptor.
         exposed: Whether other users can give its name to another file of the same owner.
+        distrust: Why the file is not trusted; empty if it is.
     """
 
     path: Path
     fd: int
     exposed: bool = False
+    distrust: str = ""
 
     def close(self) -> None:
         """Close it."""
@@ -56,7 +58,9 @@ class StoredFiles:
         self._progress = progress
         self._told: set[str] = set()
 
-    def open(self, root: Root, spot: Spot, *, anyone: bool = False, renewed: bool = True) -> Found | None:
+    def open(
+        self, root: Root, spot: Spot, *, anyone: bool = False, renewed: bool = True, quiet: bool = False
+    ) -> Found | None:
         """Return a file of one store if it exists and is trusted; an untrusted file gives a warning.
 
         While it is open, ``gc`` and ``clean`` do not remove it from the writable store, if locks work.
@@ -66,6 +70,24 @@ class StoredFiles:
             spot: Its place in the store.
             anyone: Whether to accept any owner; the caller then has to check the content.
             renewed: Whether this is a use, which renews its time stamp.
+            quiet: Whether to give no warning, because the caller asks for untrusted files too.
+        """
+        found = self.look(root, spot, judged=not anyone, renewed=renewed)
+        if found is None or not found.distrust:
+            return found
+        found.close()
+        if not quiet:
+            self._progress.warning(f"{found.path} is not used: {found.distrust}")
+        return None
+
+    def look(self, root: Root, spot: Spot, *, judged: bool = True, renewed: bool = False) -> Found | None:
+        """Return a file of one store if it exists, whether it is trusted or not; see :meth:`open`.
+
+        Args:
+            root: The store.
+            spot: Its place in the store.
+            judged: Whether to look whose file it is.
+            renewed: Whether to renew the time stamp of a trusted file.
         """
         try:
             folder = root.reach(spot.folders)
@@ -79,21 +101,18 @@ class StoredFiles:
                 fd = folder.open(spot.name)
                 refused.callback(os.close, fd)
                 status = os.fstat(fd)
-                why = "" if anyone else folder.why_not(status)
+                why = folder.why_not(status) if judged else ""
             except StoreError as error:
-                why = error.what
+                self._progress.warning(f"{spot.under(root.path)} is not used: {error.what}")
+                return None
             except OSError:
                 return None
-            path = spot.under(root.path)
-            if why:
-                self._progress.warning(f"{path} is not used: {why}")
-                return None
             if root is self.own:
-                if renewed:
+                if renewed and not why:
                     renew(fd, status)
                 hold(fd)
             refused.pop_all()
-            return Found(path, fd, folder.is_exposed())
+            return Found(spot.under(root.path), fd, folder.is_exposed(), why)
 
     def read(self, root: Root, spot: Spot, largest: int, *, anyone: bool = False) -> bytes | None:
         """Return the content of a small file, up to one byte more than ``largest``; see :meth:`open`."""

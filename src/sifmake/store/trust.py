@@ -51,9 +51,9 @@ class Trust(NamedTuple):
     def why_not_file(self, file: os.stat_result, folder: os.stat_result, root: os.stat_result) -> str:
         """Return why an open file of a store must not be used; empty if it may.
 
-        A pack cannot be checked against its layer any more, so in a store to which others can write, only files of
-        trusted owners are used, and only if no one else can write to them. If an access control list lets others write,
-        the group's permission bit shows it.
+        Checksums show accidents only, so in a store to which others can write, only files of trusted owners are used,
+        and only if no one else can write to them; a pack that is refused here may still prove itself. If an access
+        control list lets others write, the group's permission bit shows it.
 
         Args:
             file: Status of the file.
