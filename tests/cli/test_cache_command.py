@@ -17,6 +17,7 @@ from sifmake.layers.pack_format import pack_key
 from sifmake.oci.model import Platform
 from sifmake.store import Store
 from support.layers import file, make_pack, tar
+from support.packs import drop_residue
 from support.stores import add_sif, find_named, pack_path
 
 INDEX = "sha256:" + "5" * 64
@@ -263,6 +264,21 @@ def test_everything_is_exported_without_a_name(store, tmp_path):
     assert packs(store) == []
     assert main(["cache", "import", "all.tar"]) == 0
     assert len(packs(store)) == 3
+
+
+def test_a_pack_that_cannot_prove_itself_is_named(store, tmp_path, capsys):
+    put_image(store, b"one", b"two")
+    first, second = packs(store)
+    drop_residue(first)
+    assert main(["cache", "verify"]) == 0
+    assert f"pack {first.name}: it has no residue" in capsys.readouterr().err
+    assert main(["cache", "export", "all.tar"]) == 0
+    assert main(["cache", "clean", "-f"]) == 0
+    capsys.readouterr()
+    assert main(["cache", "import", "all.tar"]) == 0
+    said = capsys.readouterr().err
+    assert f"pack {first.name} cannot be compared with its layer" in said
+    assert second.name not in said
 
 
 def test_what_is_not_there_cannot_be_exported(store, tmp_path, capsys):

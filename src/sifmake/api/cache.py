@@ -110,12 +110,14 @@ class CacheImport:
         known: How many the store had already.
         left_out: Notes on indexes that cannot be proven, because those indexes are missing.
         steps: How many of the new files are notes on steps of builds.
+        unproven: Keys of packs that could not be compared with their layer: only their source speaks for them.
     """
 
     new: tuple[str, ...]
     known: int
     left_out: tuple[str, ...]
     steps: int = 0
+    unproven: tuple[str, ...] = ()
 
 
 class Cache:
@@ -292,7 +294,7 @@ class Cache:
         """Check each file of an exported archive and add it to the store.
 
         Args:
-            source: The archive; it need not be trusted.
+            source: The archive. It need not be trusted, except for packs that cannot prove themselves.
             trust_steps: Whether its notes on steps count as your own; otherwise, they count only if a trusted key
                 signed them, or if the project's lock of steps names the same layers.
 
@@ -305,15 +307,16 @@ class Cache:
         from sifmake.steps.step_notes import foreign_name
         from sifmake.store.exchange import read_archive
 
+        unproven: list[str] = []
         with telling_places(store_place(self.folder)):
             done = read_archive(
                 self._store,
                 Path(source),
-                lambda path: check_pack(path, self._limits),
+                lambda path: check_pack(path, self._limits, unproven.append),
                 self._limits,
                 note_name=partial(foreign_name, trusted=trust_steps),
             )
-        return CacheImport(tuple(done.new), done.known, tuple(done.left_out), done.steps)
+        return CacheImport(tuple(done.new), done.known, tuple(done.left_out), done.steps, tuple(unproven))
 
     def _items(self) -> list[Item]:
         from sifmake.store.items import list_items

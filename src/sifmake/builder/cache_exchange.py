@@ -24,7 +24,7 @@ from sifmake.store.naming import has_digest, split_sif_name
 from sifmake.store.stored_files import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sifmake.limits import Limits
     from sifmake.store import Store
@@ -34,21 +34,32 @@ _SHA256_DIGITS = 64
 _NOTE_BYTES = 256
 
 
-def check_pack(path: Path, limits: Limits = DEFAULT_LIMITS) -> str:
+def check_pack(
+    path: Path, limits: Limits = DEFAULT_LIMITS, tell_unproven: Callable[[str], object] | None = None
+) -> str:
     """Prove a pack, or check what can be checked if it has no residue; return the key that it should have.
+
+    Args:
+        path: The file.
+        limits: Bounds on a layer.
+        tell_unproven: Called with the key of a pack that has no residue.
 
     Raises:
         PackDamagedError: The pack is damaged.
     """
-    return _checked_key(open_pack(path), limits)
+    key, is_proven = _checked_key(open_pack(path), limits)
+    if tell_unproven and not is_proven:
+        tell_unproven(key)
+    return key
 
 
-def _checked_key(pack: Pack, limits: Limits) -> str:
+def _checked_key(pack: Pack, limits: Limits) -> tuple[str, bool]:
+    """Return the key of a pack, and whether the pack has proven itself."""
     from sifmake.layers.pack_proof import verify_pack
 
     with pack:
-        verify_pack(pack, limits)
-        return pack.key
+        is_proven = verify_pack(pack, limits)
+        return pack.key, is_proven
 
 
 def why_damaged(store: Store, item: Item) -> str:
@@ -95,7 +106,7 @@ def _why_damaged(store: Store, item: Item) -> str:
         case "pack":
             from sifmake.layers.pack_audit import STORED_LIMITS
 
-            key = _checked_key(load_pack(item.path, item.open(), None), STORED_LIMITS)
+            key, _ = _checked_key(load_pack(item.path, item.open(), None), STORED_LIMITS)
             return "" if key == item.name else "it is the pack of another layer"
         case "patch":
             return _why_patch_damaged(item)

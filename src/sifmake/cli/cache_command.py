@@ -190,6 +190,8 @@ def _take_in(cache: Cache, args: argparse.Namespace, console: Console) -> int:
         console.info(f"{done.steps} note(s) on steps of builds added; {hint}")
     if done.left_out:
         console.info(f"{len(done.left_out)} note(s) on indexes left out: the archive lacks the indexes that prove them")
+    for key in done.unproven:
+        console.warning(f"pack {key} cannot be compared with its layer; keep it only if you trust where it comes from")
     return 0
 
 
