@@ -57,6 +57,7 @@ def lock(
     check: bool = False,
     offline: bool = False,
     trust_lock: bool = False,
+    allow_files: Iterable[StrPath] = (),
     progress: Progress | None = None,
 ) -> tuple[LockOutcome, ...]:
     """Ask registries which digests the tags point to, and write lock files, as ``sifmake lock`` does.
@@ -67,6 +68,7 @@ def lock(
         check: Whether to write nothing.
         offline: Whether to ask no registry; changed settings are still written.
         trust_lock: Whether to accept a lock that the store can neither prove nor disprove.
+        allow_files: Folders outside the project that its definitions may read.
         progress: Gets a line for each lock that changed, and a warning for each that failed.
 
     Returns:
@@ -78,7 +80,9 @@ def lock(
     from sifmake.project.project import Modes
     from sifmake.stages.lock_refresh import CHANGED, LockRefresher, describe, summarize
 
-    project = _project(root, Modes(offline=offline, trust_lock=trust_lock), progress)
+    project = _project(
+        root, Modes(offline=offline, trust_lock=trust_lock, allow_files=_resolved(allow_files)), progress
+    )
     outcomes = []
     for outcome in LockRefresher(project, check=check).refresh_all(_names(project, images)):
         outcomes.append(outcome)
@@ -90,6 +94,10 @@ def lock(
     return tuple(outcomes)
 
 
+def _resolved(folders: Iterable[StrPath]) -> tuple[Path, ...]:
+    return tuple(Path(folder).resolve() for folder in folders)
+
+
 def run_stage(
     stage: str,
     image: str,
@@ -98,6 +106,7 @@ def run_stage(
     force: bool = False,
     offline: bool = False,
     trust_lock: bool = False,
+    allow_files: Iterable[StrPath] = (),
     progress: Progress | None = None,
 ) -> bool:
     """Run one stage of one image of a project unless it is up to date, as ``sifmake stage`` does.
@@ -114,6 +123,7 @@ def run_stage(
         force: Whether to run the stage even if it is up to date.
         offline: Whether to ask no registry.
         trust_lock: Whether to accept a lock that the store can neither prove nor disprove.
+        allow_files: Folders outside the project that its definitions may read.
         progress: Gets messages and the progress of each layer.
 
     Returns:
@@ -128,12 +138,21 @@ def run_stage(
 
     if stage not in STAGES:
         raise UsageError("there is no such stage", where=stage, hint=f"use one of {', '.join(STAGES)}")
-    project = _project(root, Modes(offline=offline, trust_lock=trust_lock), progress)
+    project = _project(
+        root, Modes(offline=offline, trust_lock=trust_lock, allow_files=_resolved(allow_files)), progress
+    )
     with open_runner(project) as runner:
         return runner.run(stage, image, force=force)
 
 
-def rebuild(root: StrPath = ".", *, jobs: int = 2, locked: bool = False, progress: Progress | None = None) -> Rebuild:
+def rebuild(
+    root: StrPath = ".",
+    *,
+    jobs: int = 2,
+    locked: bool = False,
+    progress: Progress | None = None,
+    allow_files: Iterable[StrPath] = (),
+) -> Rebuild:
     """Refresh the locks of a project, build its images and log their digests, as ``sifmake rebuild`` does.
 
     The development key is never used here. If something changed or failed, the configured ``notify`` command is run.
@@ -142,6 +161,7 @@ def rebuild(root: StrPath = ".", *, jobs: int = 2, locked: bool = False, progres
         root: Folder of the project.
         jobs: Images built at the same time.
         locked: Whether to keep the locks as they are and not to ask registries for tags.
+        allow_files: Folders outside the project that its definitions may read.
         progress: Gets messages and the progress of each layer.
 
     Returns:
@@ -155,7 +175,9 @@ def rebuild(root: StrPath = ".", *, jobs: int = 2, locked: bool = False, progres
     from sifmake.drivers import rebuild as driver
     from sifmake.project.project import Modes
 
-    result = driver.rebuild(_project(root, Modes(locked=locked, scheduled=True), progress), max(1, jobs))
+    result = driver.rebuild(
+        _project(root, Modes(locked=locked, scheduled=True, allow_files=_resolved(allow_files)), progress), max(1, jobs)
+    )
     if result is None:
         raise BusyError("another rebuild of this project is running; nothing was done", where=str(Path(root)))
     return result

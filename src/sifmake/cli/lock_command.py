@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.subcommands import examples
+from sifmake.cli.subcommands import add_allow_files, examples
 from sifmake.printing import print_json
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust-lock", action="store_true", help="accept a lock that the store can neither prove nor disprove"
     )
+    add_allow_files(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON document on standard output")
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         check=args.check,
         offline=args.offline or found.offline,
         trust_lock=found.trust_lock,
+        allow_files=[*args.allow_files, *found.allow_files],
         progress=console,
     )
     if args.json:

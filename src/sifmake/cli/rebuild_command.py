@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.cli.subcommands import add_root, examples
+from sifmake.cli.subcommands import add_allow_files, add_root, examples
 from sifmake.errors import BusyError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="images built at the same time (default: 2)")
     parser.add_argument("--no-lock", action="store_true", help="build from the committed locks; ask no registry")
+    add_allow_files(parser)
     add_root(parser)
 
 
@@ -32,10 +33,12 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.api.project import rebuild
     from sifmake.cli.console import Console
     from sifmake.drivers.rebuild import FAILED
+    from sifmake.project.project import Modes
 
     console = Console(quiet=args.quiet)
+    allowed = [*args.allow_files, *Modes.find().allow_files]
     try:
-        result = rebuild(args.root, jobs=args.jobs, locked=args.no_lock, progress=console)
+        result = rebuild(args.root, jobs=args.jobs, locked=args.no_lock, progress=console, allow_files=allowed)
     except BusyError as error:
         console.warning(error.what)
         return error.exit_code

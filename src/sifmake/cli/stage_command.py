@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from sifmake.cli.subcommands import add_allow_files
 from sifmake.project.stage_table import STAGE_NAMES
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-steps", action="store_true", help="the same in locked mode: accept what differs from that lock"
     )
+    add_allow_files(parser)
     parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
 
 
@@ -36,6 +39,7 @@ class _PlainOptions:
     def __init__(self, root: str, stage: str, image: str) -> None:
         self.__dict__.update(command="stage", quiet=False, debug=False, force=False, trust_lock=False)
         self.update_steps = self.accept_steps = False
+        self.allow_files: list[str] = []
         self.root = Path(root)
         self.stage = stage
         self.image = image
@@ -57,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(quiet=args.quiet)
     given = {name: "1" for name in ("trust_lock", "update_steps", "accept_steps") if getattr(args, name)}
+    if args.allow_files:
+        given["allow_files"] = os.pathsep.join(args.allow_files)
     modes = Modes.find(**given)
     project = Project(args.root, modes, console, thorough=False)
     with open_runner(project) as runner:

@@ -76,6 +76,17 @@ def add_action(actions: Actions, name: str, text: str, more: str = "") -> argpar
     return parser
 
 
+def add_allow_files(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-files``."""
+    parser.add_argument(
+        "--allow-files",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder outside the project that its definitions may read",
+    )
+
+
 def add_root(parser: argparse.ArgumentParser, what: str = "folder of the project") -> None:
     """Add the option that names a project."""
     parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help=f"{what} (default: here)")

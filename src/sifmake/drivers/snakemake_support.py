@@ -14,7 +14,7 @@ from sifmake.errors import SifError, SifmakeError, SigningError
 from sifmake.files import sha256_of
 from sifmake.project.configuration import KEYS, find_settings, hand_on
 from sifmake.project.keys import trusted_files
-from sifmake.project.project import Modes, Project
+from sifmake.project.project import ALLOW_FILES, Modes, Project
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import LOCK, TARGET, record_pattern
 from sifmake.project.yaml_file import YamlFile
@@ -24,6 +24,7 @@ from sifmake.withheld import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_ALLOW_FILES = "allow_files"
 _MEMORY, _STEPS_MEMORY = 500, 4000
 """Megabytes."""
 _MODES = ("locked", "offline", "check", "trust_lock", "update_steps", "accept_steps")
@@ -50,7 +51,7 @@ class Workflow:
             WorkflowError: The configuration is not valid, or a lock does not match it.
         """
         root = Path(str(config.get("root", "")))
-        project = Project(root, _modes(config))
+        project = Project(root, _modes(config, given))
         try:
             settings = find_settings(root)
             _check_config(given, settings)
@@ -108,8 +109,12 @@ def _inside(project: Project, root: Path) -> list[Path]:
     return [path for path in trusted_files(project.configuration) if path.is_relative_to(root)]
 
 
-def _modes(config: Mapping[str, Any]) -> Modes:
-    return Modes.find(**{key: str(config[key]) for key in _MODES if key in config})
+def _modes(config: Mapping[str, Any], given: Mapping[str, Any]) -> Modes:
+    """Return the modes; a file of the project cannot allow to read other folders, so only the command line counts."""
+    found = {key: str(config[key]) for key in _MODES if key in config}
+    if _ALLOW_FILES in given:
+        found[_ALLOW_FILES] = str(given[_ALLOW_FILES])
+    return Modes.find(**found)
 
 
 def _check_targets(project: Project, names: list[str]) -> None:
@@ -149,6 +154,7 @@ def _pass_on(modes: Modes) -> None:
         os.environ["PATH"] = folder + os.pathsep + os.environ.get("PATH", os.defpath)
     for mode in _MODES:
         os.environ[f"SIFMAKE_{mode.upper()}"] = str(int(getattr(modes, mode)))
+    os.environ[ALLOW_FILES] = os.pathsep.join(map(str, modes.allow_files))
 
 
 def project_root(path: str) -> str:

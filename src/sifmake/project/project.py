@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sifmake.registry.shared import Connections
     from sifmake.store import Store
 
-_ALLOW_FILES = "SIFMAKE_ALLOW_FILES"
+ALLOW_FILES = "SIFMAKE_ALLOW_FILES"
 _NO = frozenset({"", "0", "no", "false", "off"})
 
 
@@ -76,7 +76,7 @@ class Modes(NamedTuple):
             trust_lock=find("SIFMAKE_TRUST_LOCK", trust_lock),
             update_steps=find("SIFMAKE_UPDATE_STEPS", update_steps),
             accept_steps=find("SIFMAKE_ACCEPT_STEPS", accept_steps),
-            allow_files=_folders(environ.get(_ALLOW_FILES, "") if allow_files is None else allow_files),
+            allow_files=_folders(environ.get(ALLOW_FILES, "") if allow_files is None else allow_files),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError, SifmakeError
@@ -48,10 +49,18 @@ class BuildLocker:
         found = read_inputs(self.project, image)
         usable = old if isinstance(old, BuildLock) else None
         bases = tuple(self._base(found, image, base, usable) for base in found.bases())
-        inputs = _make_inputs(found, image, bases, usable.inputs.renewed if usable else {})
+        inputs = _make_inputs(found, image, bases, self._renewed(found, image, usable))
         build = self.project.wanted_build(image)
         name = image.source.given.rstrip("/").rpartition("/")[2] or image.name
         return BuildLock(image.source, name, inputs.digest, image.platform, inputs, build=build)
+
+    def _renewed(self, found: DefinitionInputs, image: ImageSettings, old: BuildLock | None) -> dict[str, str]:
+        """Return the dates of the steps that expire."""
+        from sifmake.steps.renewals import renew
+
+        cache_for = image.definition.cache_for if image.definition else ""
+        dates = old.inputs.renewed if old else {}
+        return renew(found.definition, dates, cache_for, datetime.now(UTC), offline=self.project.modes.offline)
 
     def _base(
         self, found: DefinitionInputs, image: ImageSettings, base: ProjectBase, old: BuildLock | None

@@ -10,6 +10,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from sifmake.builder.build_bases import BUNDLE, LOCAL, SCRATCH
@@ -23,6 +24,7 @@ from sifmake.files import sha256_of
 from sifmake.project.definition_settings import path_of_source
 from sifmake.project.images import find_image
 from sifmake.project.locks import LockedFiles
+from sifmake.project.project import ALLOW_FILES
 from sifmake.project.records import digest_of
 from sifmake.reference.local import split_local
 from sifmake.steps.tree_streams import locked_folder_stream
@@ -178,7 +180,7 @@ def _check_inside(project: Project, path: Path, where: str) -> None:
     """
     real = path.resolve()
     if not any(real.is_relative_to(folder) for folder in allowed_folders(project)):
-        hint = f"move it into the project, or allow it with --allow-files {real.parent}"
+        hint = f"move it into the project, or allow its folder: {ALLOW_FILES}={quote(str(real.parent))}"
         raise SourceError(f"{path} is outside the project's folder: it is {real}", where=where, hint=hint)
 
 

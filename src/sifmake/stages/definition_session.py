@@ -204,6 +204,7 @@ class DefinitionSession:
             compression=lock.build.compression,
             allowed=allowed_folders(project),
             labels=lock.build.labels,
+            renewed=lock.inputs.renewed,
             steps=self._settings(),
         )
 
