@@ -37,7 +37,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     monkeypatch.setenv("SIFMAKE_CACHE", str(home / "cache"))
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(home / "configuration"))
     monkeypatch.setenv("SIFMAKE_TMPDIR", str(home))
-    modes = ("SIFMAKE_LOCKED", "SIFMAKE_OFFLINE", "SIFMAKE_CHECK")
+    steps = ("SIFMAKE_UPDATE_STEPS", "SIFMAKE_ACCEPT_STEPS")
+    modes = ("SIFMAKE_LOCKED", "SIFMAKE_OFFLINE", "SIFMAKE_CHECK", *steps)
     for name in ("CI", *modes, "SIFMAKE_PASSPHRASE", "SIFMAKE_REFUSE_DEVELOPMENT", *PEERS_VARIABLES):
         monkeypatch.delenv(name, raising=False)
 

@@ -26,6 +26,7 @@ INDEX = "sha256:" + "5" * 64
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
+    monkeypatch.setenv("SIFMAKE_TMPDIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return Store.open()
 

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from sifmake.errors import LockError, StepsDifferError
+from sifmake.api.cache import Cache
+from sifmake.errors import LockError, StepsDifferError, UsageError
 from support.building import needs_scripts
 from support.definition_projects import Definitions
 
@@ -113,3 +114,23 @@ def test_a_definition_without_a_step_is_never_outdated_for_lack_of_a_lock(tmp_pa
     project.build()
     assert project.build("plain") == project.build("plain", update_steps=True) == []
     assert not (project.root / "config/locks/plain.steps.yaml").exists()
+
+
+@needs_scripts
+def test_an_export_of_the_image_carries_what_its_steps_gave(project, tmp_path):
+    """The other machine has the project's folder and the archive, and runs no step."""
+    project.define("top", "%labels\n    c d", "Bootstrap: localimage\nFrom: images/tool.sif", sign=False)
+    project.define("other", "%post\n    echo other > /other", sign=False)
+    project.lock()
+    project.build()
+    old = project.sif("tool")
+    Cache(project.root).export_archive(tmp_path / "a.tar", "top")
+    go_elsewhere(project)
+    done = Cache(project.root).import_archive(tmp_path / "a.tar")
+    assert done.steps == 1
+    with pytest.raises(UsageError, match="not a digest"):
+        Cache(project.root).export_archive(tmp_path / "b.tar", "none")
+    shutil.rmtree(project.root / "base")
+    project.build("tool", locked=True, offline=True)
+    assert not project.scripts
+    assert project.sif("tool") == old

@@ -276,12 +276,13 @@ class Cache:
             StoreError: The store lacks a part of an image.
             OSError: The archive cannot be written.
         """
-        from sifmake.builder.cache_exchange import everything, manifests_of, select
+        from sifmake.builder.archive_parts import find_parts
+        from sifmake.builder.cache_exchange import everything, select
         from sifmake.places import Place, store_place, telling_places
         from sifmake.store.exchange import write_archive
 
         words = as_names(images)
-        items = select(self._store, manifests_of(words, self.root)) if words else everything(self._store)
+        items = select(self._store, find_parts(words, self.root)) if words else everything(self._store)
         if isinstance(target, str | os.PathLike):
             with (
                 telling_places(store_place(self.folder), Place("the archive", Path(target))),

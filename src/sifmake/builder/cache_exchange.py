@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from sifmake.builder.image_cache import StoredDocuments
-from sifmake.errors import IntegrityError, SourceError, StoreError, UsageError
+from sifmake.errors import IntegrityError, SourceError, StoreError
 from sifmake.layers.pack_format import FIRST_VERSION, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack, open_pack
 from sifmake.limits import DEFAULT_LIMITS
@@ -24,9 +23,12 @@ from sifmake.store.naming import has_digest, split_sif_name
 from sifmake.store.stored_files import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from sifmake.builder.archive_parts import ArchiveParts
     from sifmake.limits import Limits
+    from sifmake.project.steps_lock import LockedStep
     from sifmake.store import Store
 
 
@@ -150,61 +152,37 @@ def _why_patch_damaged(item: Item) -> str:
     return ""
 
 
-def manifests_of(words: Iterable[str], project: Path) -> list[str]:
-    """Return the manifest (or index) digests that words name.
-
-    Args:
-        words: Digests, references with a digest, lock files, or names of images that have a lock in the project.
-        project: Folder of the project.
-
-    Raises:
-        UsageError: A word is none of these.
-        LockError: A lock file cannot be used.
-    """
-    return [_manifest_of(word, project) for word in words]
-
-
-def _manifest_of(word: str, project: Path) -> str:
-    from sifmake.project.lock_file import read_lock
-    from sifmake.project.locks import BuildLock, PrebuiltLock
-
-    name, _, digest = word.rpartition("@")
-    if digest.startswith(("sha256:", "sha512:")):
-        return digest
-    for path in (Path(word), project / "config" / "locks" / f"{name or word}.yaml"):
-        if path.suffix in (".yaml", ".yml") and path.is_file():
-            lock = read_lock(path)
-            if isinstance(lock, PrebuiltLock):
-                hint = f"copy the file itself: {lock.source.given}"
-                what = "this image is a prebuilt SIF file, which archives cannot contain"
-                raise UsageError(what, where=word, hint=hint)
-            if isinstance(lock, BuildLock):
-                hint = "name its bases, which its lock lists, or copy the finished file"
-                raise UsageError(
-                    "this image is built here, and archives hold only images with layers", where=word, hint=hint
-                )
-            return lock.manifest
-    raise UsageError(
-        "not a digest, a lock file or an image with a lock", where=word, hint="write sha256: and 64 hex digits"
-    )
-
-
-def select(store: Store, digests: Sequence[str]) -> list[Item]:
+def select(store: Store, parts: ArchiveParts) -> list[Item]:
     """Return the files that images need: manifests, configs, packs, and their indexes with the notes on them.
+
+    Of steps, these are the packs, the notes and the lists of files.
 
     Args:
         store: The store; files of its read-only stores are included.
-        digests: Digests of manifests, or of indexes from which an image was pulled.
+        parts: What is needed.
 
     Raises:
         StoreError: A part of an image is not in the store.
     """
     items = _by_place(store)
     chosen: dict[str, Item] = {}
-    for digest in digests:
+    for digest in parts.manifests:
         for item in _of_image(store, items, digest):
             chosen[item.place] = item
+    for step in parts.steps:
+        for item in _of_step(items, step):
+            chosen[item.place] = item
     return [chosen[place] for place in sorted(chosen)]
+
+
+def _of_step(items: dict[str, Item], step: LockedStep) -> Iterator[Item]:
+    from sifmake.steps.step_notes import is_shared, key_in
+
+    yield from _packs(items, step.layer)
+    for item in items.values():
+        is_note = item.kind == "step" and key_in(item.name) == step.key
+        if (is_note and is_shared(item)) or (item.kind == "blob" and item.name == step.files):
+            yield item
 
 
 def everything(store: Store) -> list[Item]:

@@ -178,11 +178,11 @@ class Project:
 
     def steps_lock(self, image: str) -> StepsLockUse:
         """Return where the lock of what the steps of an image gave is, and how this run uses it."""
-        from sifmake.project.steps_lock import StepsLockUse
+        from sifmake.project.steps_lock import StepsLockUse, steps_lock_path
 
         modes = self.modes
         return StepsLockUse(
-            self.lock_path(image).with_suffix(".steps.yaml"),
+            steps_lock_path(self.lock_path(image)),
             locked=modes.locked,
             refuse=self.configuration.refuse_steps,
             update=modes.update_steps,

@@ -121,6 +121,11 @@ def write_steps_lock(path: Path, lock: StepsLock) -> bool:
     return True
 
 
+def steps_lock_path(lock: Path) -> Path:
+    """Return the path of the steps lock beside the lock of an image."""
+    return lock.with_suffix(".steps.yaml")
+
+
 def steps_lock_digest(path: Path) -> str:
     """Return the digest of the file; empty if there is none."""
     try:

@@ -114,14 +114,14 @@ def is_shared(item: Item) -> bool:
 
 def _read(item: Item) -> StepNote | None:
     try:
-        return _find_in(item.read(_SIGNED_BYTES), _key_in(item.name))
+        return _find_in(item.read(_SIGNED_BYTES), key_in(item.name))
     except (OSError, StoreError):
         return None
 
 
 def why_damaged(item: Item) -> str:
     """Return what is wrong with a note in the store; empty if nothing is."""
-    return "" if _find_in(item.read(_SIGNED_BYTES + 1), _key_in(item.name)) else "it is not the note of that step"
+    return "" if _find_in(item.read(_SIGNED_BYTES + 1), key_in(item.name)) else "it is not the note of that step"
 
 
 def keep_note(store: Store, note: StepNote) -> None:
@@ -183,7 +183,7 @@ def _unproven_name(note: StepNote) -> str:
     return f"{note.key}-{note.diff_id.partition(':')[2][:_DIGITS]}"
 
 
-def _key_in(name: str) -> str:
+def key_in(name: str) -> str:
     """Return the key in the name of a note's file."""
     return name.partition("-")[0]
 
