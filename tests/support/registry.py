@@ -370,7 +370,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer.before()
         self._send(answer)
 
-    do_GET = do_HEAD = do_POST = do_PUT = _do  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _do  # noqa: N815
 
     def _send(self, answer: Answer) -> None:
         headers = {"Content-Length": str(len(answer.body)), **answer.headers}

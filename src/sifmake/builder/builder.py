@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.assembly.image import SifSummary
+    from sifmake.builder.remote_steps import RemoteSteps
     from sifmake.oci.model import Image, Platform
     from sifmake.places import Place
     from sifmake.progress import Progress
@@ -68,6 +69,14 @@ class Builder:
 
         left_alone = self.settings.shared.left_alone if self.settings.shared else set()
         return RemotePacks(self._remotes, self.store, self.settings, left_alone)
+
+    def remote_steps(self, compression: str) -> RemoteSteps | None:
+        """Return what takes layers of build steps from remote stores, in packs of a compression; None as above."""
+        if self.remotes is None:
+            return None
+        from sifmake.builder.remote_steps import RemoteSteps
+
+        return RemoteSteps(self.remotes, self.store, compression, self.settings.progress)
 
     def open_source(self, uri: Uri, compression: str = "gzip") -> Source:
         """Open a source of an image with layers.

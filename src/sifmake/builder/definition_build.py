@@ -112,7 +112,8 @@ def _workshop(
 ) -> Workshop:
     source, maker, progress = request.definition.source, runner.maker, builder.settings.progress
     signatures = NoteSignatures(options, builder.store)
-    check = StepsCheck(request.steps_lock, builder.store, maker.find, progress, options.limits, signatures)
+    remotes = builder.remote_steps(maker.compression)
+    check = StepsCheck(request.steps_lock, builder.store, maker.find, progress, options.limits, signatures, remotes)
     has_scripts = any(_has_scripts(stage) for stage in request.definition.stages)
 
     def before_fetching() -> object:

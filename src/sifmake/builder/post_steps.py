@@ -152,7 +152,7 @@ class PostSteps:
 
     def _find(self, key: str) -> tuple[StepNote, Pack] | None:
         for note in self._check.notes(key):
-            if pack := self._runner.maker.find(note.diff_id):
+            if pack := self._check.find_layer(note):
                 self.cached += 1
                 return note, pack
         return None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
+from sifmake.builder.remote_steps import RemoteSteps, shared_note
 from sifmake.errors import UsageError
 from sifmake.layers.codec import make_codec
 from sifmake.layers.pack_format import pack_key, pack_key_prefix
-from sifmake.remote.pushing import Pushed, push_packs
-from sifmake.remote.remote_packs import RemotePacks, Transfer
+from sifmake.remote.pushing import Pushed, push_notes, push_packs
+from sifmake.remote.remote_packs import RemotePacks, Transfer, unwatched
 from sifmake.remote.settings import RemoteSettings, check_remote
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from sifmake.builder.locked_layers import LockedPack
     from sifmake.progress import Progress
     from sifmake.project.configuration import Configuration
-    from sifmake.sources.base import BlobReader
     from sifmake.sources.settings import SourceSettings
     from sifmake.store import Store
 
@@ -81,9 +79,11 @@ def _named(configuration: Configuration, uri: str) -> tuple[RemoteSettings, ...]
 
 
 def push_layers(
-    layers: Iterable[LockedPack], store: Store, remote: RemoteSettings, settings: SourceSettings
+    layers: Sequence[LockedPack], store: Store, remote: RemoteSettings, settings: SourceSettings
 ) -> tuple[Pushed, list[str]]:
-    """Upload the packs of layers that the store has, whatever their codec; return also the DiffIDs without one.
+    """Upload the packs of layers that the store has, whatever their codec, and the notes on steps.
+
+    The DiffIDs of layers without a pack are returned, too.
 
     Raises:
         SifmakeError: See :func:`~sifmake.remote.pushing.push_packs`.
@@ -91,25 +91,29 @@ def push_layers(
     found = {layer.diff_id: store.packs.keys(pack_key_prefix(layer.diff_id)) for layer in layers}
     ask = getattr(settings.progress, "ask", None)
     pushed = push_packs((key for keys in found.values() for key in keys), store, remote, settings, ask)
+    notes = {layer.step: shared_note(store, layer.step, layer.diff_id) for layer in layers if layer.step}
+    push_notes({key: data for key, data in notes.items() if data}, remote, settings)
     return pushed, [diff_id for diff_id, keys in found.items() if not keys]
 
 
 def pull_layers(
     layers: Iterable[LockedPack], store: Store, remotes: Sequence[RemoteSettings], settings: SourceSettings
 ) -> Fetched:
-    """Fetch the packs of layers that the store lacks.
+    """Fetch the packs of layers that the store lacks, and all notes on steps.
 
     Raises:
         StoreError: The store cannot be written.
         OSError: From writing.
     """
     told = settings.progress
-    places = RemotePacks(remotes, store, replace(settings, progress=told), set())
+    places = RemotePacks(remotes, store, settings, set())
     results: dict[str, list[str]] = {"fetched": [], "known": [], "missing": []}
     try:
         for layer in layers:
             key = pack_key(layer.diff_id, make_codec(layer.compression))
             results[_pull(key, layer.size, store, places, told)].append(key)
+            if layer.step:
+                RemoteSteps(places, store, layer.compression, told).fetch_notes(layer.step)
     finally:
         places.close()
     return Fetched(tuple(results["fetched"]), len(results["known"]), tuple(results["missing"]))
@@ -120,12 +124,8 @@ def _pull(key: str, size: int, store: Store, places: RemotePacks, progress: Prog
     if found is not None:
         found.close()
         return "known"
-    pack = places.fetch(key, Transfer(size, progress, _unwatched))
+    pack = places.fetch(key, Transfer(size, progress, unwatched))
     if pack is None:
         return "missing"
     pack.close()
     return "fetched"
-
-
-def _unwatched(reader: BlobReader, _: int) -> BlobReader:
-    return reader

@@ -22,6 +22,7 @@ from sifmake.steps.step_notes import find_note, keep_note, other_notes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sifmake.builder.remote_steps import RemoteSteps
     from sifmake.builder.signed_notes import NoteSignatures
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
@@ -47,6 +48,7 @@ class StepsCheck:
         progress: Receives messages.
         limits: Bounds on the lock.
         signatures: Signs notes, and finds signed ones; None if that is not done.
+        remotes: Remote stores of notes and packs; None if there are none.
     """
 
     use: StepsLockUse | None
@@ -55,6 +57,7 @@ class StepsCheck:
     progress: Progress
     limits: Limits = DEFAULT_LIMITS
     signatures: NoteSignatures | None = None
+    remotes: RemoteSteps | None = None
     _lock: StepsLock | None = field(default=None, init=False)
     _made: dict[str, LockedStep] = field(default_factory=dict, init=False)
     _differs: bool = field(default=False, init=False)
@@ -85,18 +88,34 @@ class StepsCheck:
             own = None
         if own is not None and self.use is not None and self.use.rewrites:
             yield own
-        if wanted is not None:
-            yield from (note for note in other_notes(self.store, key) if wanted.gave_the_same(_result(note)))
+        yield from self._locked(key, wanted)
         if own is not None:
             yield own
+        yield from self._signed(key, wanted)
+        if self.remotes is not None and self.remotes.fetch_notes(key):
+            yield from self._locked(key, wanted)
+            yield from self._signed(key, wanted)
+
+    def _locked(self, key: str, wanted: LockedStep | None) -> Iterator[StepNote]:
+        if wanted is not None:
+            yield from (note for note in other_notes(self.store, key) if wanted.gave_the_same(_result(note)))
+
+    def _signed(self, key: str, wanted: LockedStep | None) -> Iterator[StepNote]:
         if self.signatures is not None:
             yield from (note for note in self.signatures.notes(key) if self._may_use(note, wanted))
+
+    def find_layer(self, note: StepNote) -> Pack | None:
+        """Return the layer of a step from the store, else from a remote store; None if neither has it."""
+        pack = self.find_pack(note.diff_id)
+        return pack or (self.remotes.fetch_pack(note.diff_id) if self.remotes is not None else None)
 
     def keep(self, note: StepNote) -> None:
         """Keep the note of a step that ran."""
         keep_note(self.store, note)
         if self.signatures is not None:
             self.signatures.sign(note)
+        if self.remotes is not None:
+            self.remotes.note(note)
 
     def _may_use(self, note: StepNote, wanted: LockedStep | None) -> bool:
         bound = self.use is not None and self.use.is_bound
@@ -138,11 +157,17 @@ class StepsCheck:
             self._tell(self.use, wanted, note, pack)
 
     def finish(self) -> str:
-        """Write the lock if it is absent, or if this build replaces it; call it after the last step.
+        """Write the lock if it is absent, or if this build replaces it, and upload; call it after the last step.
 
         Returns:
             The digest of the file if it has the results of this build; empty otherwise, or if there is no step.
         """
+        written = self._write_lock()
+        if self.remotes is not None:
+            self.remotes.push()
+        return written
+
+    def _write_lock(self) -> str:
         use = self.use
         if use is None:
             return ""

@@ -51,7 +51,7 @@ class Offer:
     statement: Callable[[], bytes]
 
 
-class Place(Protocol):
+class PackPlace(Protocol):
     """One place with packs; several threads may use it."""
 
     def find(self, kind: str, key: str) -> Offer | None:

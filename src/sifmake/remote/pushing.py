@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.layers.pack_proof import prove_pack
 from sifmake.layers.pack_reader import load_pack
+from sifmake.oci.digest import digest_bytes
 from sifmake.oci.model import Descriptor
 from sifmake.remote.pack_manifest import is_tag
 from sifmake.remote.pack_uploads import PackUploads
-from sifmake.store.naming import PACKS
+from sifmake.store.naming import PACKS, STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sifmake.layers.pack_reader import Pack
     from sifmake.remote.settings import RemoteSettings
@@ -72,6 +74,23 @@ def push_packs(
     finally:
         uploads.close()
     return Pushed(tuple(results["uploaded"]), len(results["known"]), tuple(results["left out"]))
+
+
+def push_notes(notes: Mapping[str, bytes], remote: RemoteSettings, settings: SourceSettings) -> list[str]:
+    """Upload notes on steps by their keys; return the keys of those that the registry lacked.
+
+    Raises:
+        RegistryError: The registry refuses one; those before it are there.
+    """
+    uploads = PackUploads(remote, settings)
+    try:
+        return [
+            key
+            for key, data in notes.items()
+            if uploads.put(STEPS, key, io.BytesIO(data), Descriptor("", digest_bytes(data), len(data)))
+        ]
+    finally:
+        uploads.close()
 
 
 def _push(

@@ -15,15 +15,15 @@ from sifmake.layers.pack_proof import prove_pack
 from sifmake.layers.pack_reader import load_pack
 from sifmake.registry.error_responses import NotFoundError
 from sifmake.remote.settings import is_pull_request
-from sifmake.store.naming import PACKS
+from sifmake.store.naming import PACKS, STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
     from sifmake.progress import Progress, Task
-    from sifmake.remote.place import Offer, Place
+    from sifmake.remote.place import Offer, PackPlace
     from sifmake.remote.settings import RemoteSettings
     from sifmake.sources.base import BlobReader
     from sifmake.sources.settings import SourceSettings
@@ -49,6 +49,11 @@ class Transfer:
     layer_size: int
     progress: Progress
     watch: Callable[[BlobReader, int], BlobReader]
+
+
+def unwatched(reader: BlobReader, _: int) -> BlobReader:
+    """Return the reader; for transfers that wait for nobody."""
+    return reader
 
 
 class RemotePacks:
@@ -88,9 +93,7 @@ class RemotePacks:
             OSError: From writing.
         """
         for take in (self._take, self._take_foreign):
-            for remote, place in self._places:
-                if remote.uri in self._left_alone:
-                    continue
+            for remote, place in self._asked():
                 try:
                     pack = take(remote, place, key, transfer)
                 except NotFoundError:
@@ -102,16 +105,41 @@ class RemotePacks:
                     return pack
         return None
 
+    def fetch_notes(self, key: str, most: int) -> Iterator[bytes]:
+        """Yield the notes of a step that places have; nothing proves them.
+
+        Args:
+            key: Key of the step.
+            most: Most bytes of a note.
+        """
+        for remote, place in self._asked():
+            try:
+                yield self._note(place, key, most)
+            except NotFoundError:
+                continue
+            except SourceError as error:
+                self._leave_alone(remote, error)
+
     def push(self, keys: Sequence[str]) -> None:
         """Upload packs that were made here to the places that are set to get them; a failure is only a warning."""
-        wanting = [remote for remote, _ in self._places if remote.push and remote.uri not in self._left_alone]
-        if not keys or not wanting or is_pull_request():
-            return
         from sifmake.remote.pushing import push_packs
 
-        for remote in wanting:
+        self._push(keys, lambda remote: push_packs(keys, self._store, remote, self._settings))
+
+    def push_notes(self, notes: Mapping[str, bytes]) -> None:
+        """Upload notes on steps by their keys, like :meth:`push`."""
+        from sifmake.remote.pushing import push_notes
+
+        self._push(notes, lambda remote: push_notes(notes, remote, self._settings))
+
+    def _push(self, what: Sized, upload: Callable[[RemoteSettings], object]) -> None:
+        if not what or is_pull_request():
+            return
+        for remote, _ in self._asked():
+            if not remote.push:
+                continue
             try:
-                push_packs(keys, self._store, remote, self._settings)
+                upload(remote)
             except (SifmakeError, OSError) as error:
                 self._leave_alone(remote, error)
 
@@ -120,6 +148,20 @@ class RemotePacks:
         for _, place in self._places:
             place.close()
 
+    def _asked(self) -> Iterator[tuple[RemoteSettings, PackPlace]]:
+        """Yield the places that have not failed in this run."""
+        yield from (item for item in self._places if item[0].uri not in self._left_alone)
+
+    def _note(self, place: PackPlace, key: str, most: int) -> bytes:
+        offer = place.find(STEPS, key)
+        if offer is None:
+            raise NotFoundError("there is no note on this step")
+        with offer.open(most) as body:
+            data = b"".join(iter(lambda: body.read(_CHUNK), b""))
+        if len(data) != body.size:
+            raise IntegrityError("the note did not arrive completely", where=key)
+        return data
+
     def _leave_alone(self, remote: RemoteSettings, error: Exception) -> None:
         """Warn once, however many threads find out at the same time."""
         before = len(self._left_alone)
@@ -127,7 +169,7 @@ class RemotePacks:
         if len(self._left_alone) > before:
             self._settings.progress.warning(f"remote store {remote.uri}: {error}; {_NOT_ASKED}")
 
-    def _take(self, remote: RemoteSettings, place: Place, key: str, transfer: Transfer) -> Pack | None:
+    def _take(self, remote: RemoteSettings, place: PackPlace, key: str, transfer: Transfer) -> Pack | None:
         offer = place.find(PACKS, key)
         if offer is None:
             return None
@@ -146,7 +188,7 @@ class RemotePacks:
 
         return signed_sha256(offer.statement(), key, TrustStore.load(remote.keys))
 
-    def _take_foreign(self, remote: RemoteSettings, place: Place, key: str, transfer: Transfer) -> Pack | None:
+    def _take_foreign(self, remote: RemoteSettings, place: PackPlace, key: str, transfer: Transfer) -> Pack | None:
         if not remote.foreign:
             return None
         alike = [other for other in place.list_keys() if is_alike(other, key)]
@@ -205,7 +247,7 @@ class _Arrival:
                 prove_pack(pack, limits)
 
 
-def _open_place(remote: RemoteSettings, settings: SourceSettings) -> Place:
+def _open_place(remote: RemoteSettings, settings: SourceSettings) -> PackPlace:
     if remote.is_registry:
         from sifmake.remote.registry_place import RegistryPlace
 

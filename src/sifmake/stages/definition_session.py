@@ -182,7 +182,8 @@ class DefinitionSession:
         limits, environ = project.configuration.limits, passed_variables(os.environ)
         signatures = NoteSignatures(project.configuration, project.store)
         use = project.steps_lock(self.name)
-        check = StepsCheck(use, project.store, maker.find, project.progress, limits, signatures)
+        remotes = project_builder(project).remote_steps(self.lock.build.compression)
+        check = StepsCheck(use, project.store, maker.find, project.progress, limits, signatures, remotes)
         return Workshop(
             request=self._request(found),
             bases=self._bases(maker),

@@ -30,6 +30,9 @@ _HEAD = 512
 class LayerMaker:
     """Makes and finds packs of one codec in a store; close it after use.
 
+    Attributes:
+        compression: ``gzip`` or ``zstd``.
+
     Args:
         store: Where the packs are kept.
         compression: ``gzip`` or ``zstd``.
@@ -38,6 +41,7 @@ class LayerMaker:
     """
 
     def __init__(self, store: Store, compression: str, limits: Limits, progress: Progress) -> None:
+        self.compression = compression
         self._store = store
         self._limits = limits
         self._progress = progress

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _NOTE_BYTES = 4 << 20
 """Largest size of a note, which contains the variables of a shell."""
-_SIGNED_BYTES = 6 << 20
+MOST_BYTES = 6 << 20
 """Largest size of a signed note, which contains the note in base64."""
 NOTE_TYPE = "application/vnd.sifmake.step+json"
 """Media type of signed notes."""
@@ -89,7 +89,7 @@ def find_note(store: Store, key: str) -> StepNote | None:
 
 def other_notes(store: Store, key: str) -> Iterator[StepNote]:
     """Yield all notes of a step, whoever wrote them; the caller must have another reason to believe one."""
-    for _, data in store.steps.read_all(key, _SIGNED_BYTES):
+    for _, data in store.steps.read_all(key, MOST_BYTES):
         note = _find_in(data, key)
         if note is not None and not note.faked:
             yield note
@@ -97,7 +97,7 @@ def other_notes(store: Store, key: str) -> Iterator[StepNote]:
 
 def signed_notes(store: Store, key: str) -> Iterator[bytes]:
     """Yield the signed notes of a step as they are; their signatures are not checked."""
-    return (data for name, data in store.steps.read_all(key, _SIGNED_BYTES) if name.endswith(_SIGNED))
+    return (data for name, data in store.steps.read_all(key, MOST_BYTES) if name.endswith(_SIGNED))
 
 
 def title_in(item: Item) -> str:
@@ -114,14 +114,14 @@ def is_shared(item: Item) -> bool:
 
 def _read(item: Item) -> StepNote | None:
     try:
-        return _find_in(item.read(_SIGNED_BYTES), key_in(item.name))
+        return _find_in(item.read(MOST_BYTES), key_in(item.name))
     except (OSError, StoreError):
         return None
 
 
 def why_damaged(item: Item) -> str:
     """Return what is wrong with a note in the store; empty if nothing is."""
-    return "" if _find_in(item.read(_SIGNED_BYTES + 1), key_in(item.name)) else "it is not the note of that step"
+    return "" if _find_in(item.read(MOST_BYTES + 1), key_in(item.name)) else "it is not the note of that step"
 
 
 def keep_note(store: Store, note: StepNote) -> None:
@@ -166,7 +166,7 @@ def foreign_name(key: str, data: bytes, *, trusted: bool = False) -> str:
         data: A note, or a signed one; what is signed is not checked.
         trusted: Whether a note without signature counts as one of this user, if nothing was faked in the step.
     """
-    if len(data) > _SIGNED_BYTES:
+    if len(data) > MOST_BYTES:
         return ""
     if (note := parse_note(data, key)) is not None:
         return key if trusted and not note.faked else _unproven_name(note)
