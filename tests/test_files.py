@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever comes at whatever moment."""
+"""Files that appear complete or not at all, whatever happens and whenever."""
 
 from __future__ import annotations
 

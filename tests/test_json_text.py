@@ -176,7 +176,7 @@ def test_json_of_strangers_is_read_in_one_way_only() -> None:
 
 
 def test_eight_megabytes_cost_little() -> None:
-    """The largest config that is read, of whatever costs Python most."""
+    """The largest config that is read, made of what costs Python most."""
     for piece in (b"{},", b"[],", b'{"":1},', b"[[[]]],", b"1.5,", b'"ab",', b'"\xc3\xa9",', b"123456,"):
         data = b"[" + piece * (8_000_000 // len(piece)) + b"1]"
         code = (

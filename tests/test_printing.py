@@ -33,7 +33,7 @@ MAY_WRITE = {
 
 
 def test_nothing_else_writes_to_the_terminal():
-    """``print``, ``json.dump`` to a stream and ``write`` of the standard streams: only where it is said why."""
+    """``print``, ``json.dump`` to a stream and ``write`` of the standard streams: only where a comment says why."""
     found = set()
     for path in SOURCES:
         name = str(path.relative_to(Path(sifmake.__file__).parent))

@@ -167,7 +167,7 @@ def test_a_progress_may_be_asked(tmp_path: Path) -> None:
 
 
 class Watching(sifmake.Silent):
-    """A progress that keeps what it is told."""
+    """A progress that keeps its messages."""
 
     def __init__(self) -> None:
         self.done: dict[str, int] = {}

@@ -34,7 +34,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 def as_written(path):
-    """Return what a lock file says, whatever it is the lock of and whether it contradicts itself or not."""
+    """Return what a lock file says, for any kind of image, even if it contradicts itself."""
     document = yaml.safe_load(path.read_text())
     name, _, digest = document["image"].rpartition("@")
     layers = tuple(LockedLayer(*layer.values()) for layer in document["layers"])

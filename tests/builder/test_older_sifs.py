@@ -1,4 +1,4 @@
-"""Older SIF files that may spare a transfer: whatever is wrong with them, there is none and no error."""
+"""Older SIF files that may save a transfer: a damaged one is not used and causes no error."""
 
 from __future__ import annotations
 

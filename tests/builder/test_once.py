@@ -38,7 +38,7 @@ COUNTED = {
 
 @contextmanager
 def counted(uri):
-    """Count the calls of what is to happen once for an image, in all threads."""
+    """Count the calls of something that must happen once for an image, in all threads."""
     calls = Counter()
 
     def look(frame, event, _argument):

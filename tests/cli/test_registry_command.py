@@ -1,4 +1,4 @@
-"""``sifmake registry``: what is asked of a user, and what is not said aloud."""
+"""``sifmake registry``: what it asks a user, and what it does not print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong is told in the words that were typed: relative paths stay relative, ``-`` is standard input."""
+"""Errors use the words that were typed: relative paths stay relative, ``-`` is standard input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sifmake diff``: what changed is said, whatever the author of an image does to hide it."""
+"""``sifmake diff`` reports what changed, whatever the author of an image does to hide it."""
 
 from __future__ import annotations
 

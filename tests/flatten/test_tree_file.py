@@ -1,4 +1,4 @@
-"""Tree files that somebody made up: they are made again, whatever they say."""
+"""Forged tree files are made again, whatever they contain."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
+    """Print a line immediately."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

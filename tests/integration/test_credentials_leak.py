@@ -46,7 +46,7 @@ def registry() -> Iterator[FakeRegistry]:
 
 
 def has_seen(registry: FakeRegistry) -> bool:
-    """Whether the secret came, in whatever form."""
+    """Whether the secret arrived, in any form."""
     pair = base64.b64encode(f"alice:{SECRET}".encode()).decode()
     return any(
         pair in value or SECRET in value

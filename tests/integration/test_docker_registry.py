@@ -110,7 +110,7 @@ def test_tls_of_a_private_authority(tmp_path, layout, options):
 
 
 def test_a22_tls_goes_through_a_proxy_unopened(tmp_path, layout):
-    """The proxy is told the name alone; certificate and password are between the registry and us."""
+    """The proxy learns only the name; certificate and password are between the registry and us."""
     with running(tmp_path / "r", tls=True, auth="htpasswd") as registry, Proxy(registry.host) as proxy:
         registry.push(f"oci:{layout}:single", "org/image:1")
         trusted = {"registry.example": HostSettings(ca_file=registry.authority.ca_file)}

@@ -96,7 +96,7 @@ def test_what_was_verified_is_what_runs(project, user):
 
 @pytest.fixture
 def peer(made):
-    """A stand-in for apptainer that prints the digest of the image that it is told to run."""
+    """A stand-in for apptainer that prints the digest of the image that it should run."""
     folder = Path(tempfile.mkdtemp(prefix="sifmake-test-"))
     folder.chmod(0o755)
     (folder / "apptainer").write_text('#!/bin/sh\nfor w; do case $w in *.sif) sha256sum "$w";; esac; done\n')

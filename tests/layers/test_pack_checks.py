@@ -236,7 +236,7 @@ def test_no_descriptor_stays_open_for_a_pack_that_is_refused(path):
 
 
 def test_random_bytes_in_an_index_are_damage_or_nothing(path):
-    """A thousand flips with checksums that fit: no other error, whatever is hit."""
+    """A thousand flipped bits with matching checksums cause no other error, wherever they are."""
     chance, whole = random.Random(11), parts_of(path)
     index = {name: part for name, part in split(path).items() if name != "data"}
     for _ in range(1000):

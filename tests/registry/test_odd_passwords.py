@@ -1,4 +1,4 @@
-"""Passwords are bytes: of whatever encoding, they are sent and kept as they came."""
+"""Passwords are bytes: they are sent and kept unchanged, whatever their encoding."""
 
 from __future__ import annotations
 

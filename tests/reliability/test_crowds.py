@@ -1,4 +1,4 @@
-"""Many at once on one store, with and without working locks, beside those who clean it: nobody fails, all is right.
+"""Many processes on one store, with and without working locks, while others clean it: all succeed and are right.
 
 CI lets a few work; ``SIFMAKE_RELIABILITY=long`` 16 at a time, 200 builds beside ``clean``, ``gc`` and ``verify``,
 and 20 rounds of 50 runs, of which CI starts 12 at once.

@@ -382,7 +382,7 @@ ROLES = {
 }
 """What files are to the user, by where they are: errors of the operating system name path and role."""
 WITHOUT_ROLE = frozenset({"sign", "key"})
-"""Scenarios of functions that are told one file and write that."""
+"""Scenarios of functions that get the path of one file and write it."""
 
 
 def unclear(error: BaseException | None, folder: Path, sources: Sources, *, with_role: bool = True) -> list[str]:
@@ -444,7 +444,7 @@ class Trial:
         self._faults_of = faults_of
 
     def run(self, scenario: Scenario) -> None:
-        """Run a scenario in peace, then fail all that no earlier scenario reached."""
+        """Run a scenario without faults, then fail all that no earlier scenario reached."""
         calm = Injector()
         folder = self._room()
         assert attempt(scenario, self._sources, folder, calm) is None

@@ -44,7 +44,7 @@ def mounted(name: str, folder: Path):
 
 
 def leave_free(disk: Path, size: int) -> None:
-    """Fill a file system up to so many bytes."""
+    """Fill a file system until that many bytes are free."""
     fill = disk / "fill"
     free = os.statvfs(disk)
     with fill.open("ab") as file:

@@ -47,7 +47,7 @@ def layer(number, count):
 
 
 def peaks(folder, count, layers=LAYERS, **variables):
-    """Run all commands on an image of so many files; return the memory of each."""
+    """Run all commands on an image of that many files; return the memory of each."""
     blobs = Blobs()
     image = blobs.image([layer(number, count // layers) for number in range(layers)])
     write_layout(folder / "layout", blobs, {"latest": image})

@@ -105,7 +105,7 @@ def place(path: Any, folder: int | None) -> Path:
 
 
 class _Raw(io.FileIO):
-    """A file whose writes are told to the disk."""
+    """A file that reports its writes to the disk."""
 
     disk: Disk
 
@@ -115,7 +115,7 @@ class _Raw(io.FileIO):
 
 
 def after(real: Callable[..., Any], tell: Callable[..., None]) -> Callable[..., Any]:
-    """Return a function that tells of each call once it is done."""
+    """Return a function that reports each call after it is done."""
 
     def call(*arguments: Any, **options: Any) -> Any:
         result = real(*arguments, **options)

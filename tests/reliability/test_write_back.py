@@ -1,4 +1,4 @@
-"""An error of write-back is told once, to the first sync: no sync's result may be thrown away."""
+"""The kernel reports an error of write-back once, to the first sync, so no result of a sync may be ignored."""
 
 import errno
 import os

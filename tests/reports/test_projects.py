@@ -1,4 +1,4 @@
-"""Reports about projects (rows h53 to h60): one image that fails, odd names, and what engines are told to forget."""
+"""Reports about projects (rows h53 to h60): one image that fails, odd names, and what engines must forget."""
 
 from __future__ import annotations
 

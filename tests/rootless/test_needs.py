@@ -1,4 +1,4 @@
-"""What is said where nothing can be run as root, and where there is no room."""
+"""Messages when no script can run as root, and when there is no room."""
 
 from __future__ import annotations
 

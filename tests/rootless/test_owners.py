@@ -86,7 +86,7 @@ def test_device_nodes_that_were_made_cannot_be_opened(builders):
 
 
 def test_what_is_bound_from_the_host_is_not_marked(builder):
-    """A chown there is told, but leaves nothing on the host's file that its owner would wonder about."""
+    """A chown there is reported as done, but leaves nothing on the host's file that would surprise its owner."""
     outside = builder.folder / "outside"
     outside.mkdir(mode=0o777)
     outside.chmod(0o777)

@@ -1,4 +1,4 @@
-"""Which back end runs, what it is told, and what is said when something is missing."""
+"""Which back end runs, the arguments it gets, and the messages when something is missing."""
 
 from __future__ import annotations
 

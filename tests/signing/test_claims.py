@@ -1,4 +1,4 @@
-"""What is judged is the key that verified, whatever a signature says about who made it; gpg is asked, too."""
+"""The key that verified is judged, not what a signature says about its maker; gpg agrees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes on steps: who is believed, and what is not taken for one."""
+"""Notes on steps: whose notes are trusted, and what does not count as a note."""
 
 import os
 from dataclasses import dataclass, field

@@ -60,7 +60,7 @@ def fill(store):
 
 
 def use(store):
-    """Do all that is done in a store; what cannot be done is said."""
+    """Do everything that is done in a store; report what fails."""
     for work in (
         lambda: store.blobs.put(DIGEST, DATA),
         lambda: store.blobs.get(DIGEST),

@@ -20,7 +20,7 @@ NAME = "some-key"
 
 
 class Listener(Silent):
-    """Remembers what it is told."""
+    """Remembers its messages."""
 
     def __init__(self):
         self.infos, self.warnings = [], []

@@ -25,7 +25,7 @@ KEY = "ab" * 32 + "-gzip6-128k-v1-0123456789abcdef"
 
 
 class Listener(Silent):
-    """Remembers what it is told."""
+    """Remembers its messages."""
 
     def __init__(self):
         self.infos, self.warnings = [], []

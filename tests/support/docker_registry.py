@@ -157,7 +157,7 @@ class DockerRegistry:
         self._wait()
 
     def stop(self) -> None:
-        """Kill the process at once, as a crash does."""
+        """Kill the process immediately, as a crash does."""
         if self._process:
             self._process.kill()
             self._process.wait()

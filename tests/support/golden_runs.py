@@ -85,7 +85,7 @@ def with_home(value: Any, home: str) -> Any:
 
 
 def differences(name: str, run: Run, got: dict[str, Any]) -> list[str]:
-    """Return what is not as recorded and in no table: ``exit``, ``argv``, ``cwd``, ``umask``, ``env NAME``."""
+    """Return what differs from the record and is in no table: ``exit``, ``argv``, ``cwd``, ``umask``, ``env NAME``."""
     want = dict(run.want)
     if run.action == "run" and "PPID=" in want.get("stdout", ""):
         return [] if got["exit"] != 0 else [f"{run.label}: exit {got['exit']} ({NOTHING_TO_RUN})"]

@@ -19,7 +19,7 @@ FAST = RetryPolicy(
 
 @dataclass
 class Messages:
-    """A progress that keeps what it is told."""
+    """A progress that keeps its messages."""
 
     infos: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A server that sends the bytes it is told to, whatever HTTP says; for what no library would send.
+"""A server that sends given bytes, for answers that no HTTP library would send.
 
 with RawServer(lambda connection: connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")) as server:
     pull(f"docker://{server.host}/org/image:1")

@@ -102,7 +102,7 @@ class Link:
         self._free = 0.0
 
     def send(self, count: int) -> None:
-        """Wait until so many bytes have gone over the link."""
+        """Wait until that many bytes have passed over the link."""
         with self._lock:
             self._free = max(self._free, time.monotonic()) + count / self._rate
             until = self._free

@@ -16,7 +16,7 @@ NO_PASSPHRASE = Passphrase(Path("/dev/null"))
 
 
 def write_sif(path: Path, *, groups: Mapping[int, int] | None = None, **options) -> Path:
-    """Write an unsigned SIF: in each group a definition and so many more objects; group 1 ends with a partition."""
+    """Write an unsigned SIF: in each group a definition and that many more objects; group 1 ends with a partition."""
     items, data = [], []
     for group, more in (groups or {1: 1}).items():
         items.append(NewObject(DataType.DEFINITION, 17, group=group))

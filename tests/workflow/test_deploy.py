@@ -217,7 +217,7 @@ def test_all_that_pip_fetches_has_a_hash() -> None:
 
 
 class Repository:
-    """A clone with a remote, and a ``gh`` that keeps what it is told."""
+    """A clone with a remote, and a ``gh`` that keeps its arguments."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.clone, self.proposed = folder, folder / "clone", folder / "proposed"
