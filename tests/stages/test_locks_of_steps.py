@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from sifmake.api.cache import Cache
+from sifmake.cli.main import main
 from sifmake.errors import LockError, StepsDifferError, UsageError
 from support.building import needs_scripts
 from support.definition_projects import Definitions
@@ -134,3 +135,18 @@ def test_an_export_of_the_image_carries_what_its_steps_gave(project, tmp_path):
     project.build("tool", locked=True, offline=True)
     assert not project.scripts
     assert project.sif("tool") == old
+
+
+@needs_scripts
+def test_the_command_ends_with_a_status_of_its_own_and_accepts(project, capsys):
+    go_elsewhere(project)
+    written, stage = lock_path(project).read_bytes(), ["stage", "--root", str(project.root)]
+    assert main([*stage, "pull", "tool"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIFMAKE_LOCKED", "1")
+        assert main([*stage, "steps", "tool"]) == 4
+        assert capsys.readouterr().err.splitlines()[-1].startswith("sifmake: error: tool: ")
+        assert main([*stage, "--update-steps", "steps", "tool"]) == 4
+        assert lock_path(project).read_bytes() == written
+        assert main([*stage, "--accept-steps", "steps", "tool"]) == 0
+    assert lock_path(project).read_bytes() != written
