@@ -31,7 +31,7 @@ class IdentityAnswers:
         self._identities = Identities(files.proc)
 
     def set_identity(self, call: Call) -> CallAnswer:
-        """CallAnswer setuid(2) and similar calls."""
+        """Answer setuid(2) and similar calls."""
         if call.name == "capset":
             return DONE
         old = self._identities.of(call.pid)
@@ -47,7 +47,7 @@ class IdentityAnswers:
         return DONE
 
     def tell_identity(self, call: Call) -> CallAnswer:
-        """CallAnswer getuid(2) and similar calls; the kernel answers for root."""
+        """Answer getuid(2) and similar calls; the kernel answers for root."""
         identity = self._identities.of(call.pid)
         if identity == ((0,) * 4, (0,) * 4, ()):
             return GO_ON
@@ -62,7 +62,7 @@ class IdentityAnswers:
         return CallAnswer(ids.effective if call.name.startswith("gete") else ids.real)
 
     def make(self, call: Call) -> CallAnswer:
-        """CallAnswer open(2), mkdir(2) and similar calls: new files belong to who the process believes to be."""
+        """Answer open(2), mkdir(2) and similar calls: new files belong to who the process believes to be."""
         identity = self._identities.of(call.pid)
         owner = (identity.users.files, identity.groups.files)
         if owner == (0, 0):
@@ -79,7 +79,7 @@ class IdentityAnswers:
         return self._make_file(call, path, flags, mode & _MODE & ~mask, owner)
 
     def make_link(self, call: Call) -> CallAnswer:
-        """CallAnswer symlink(2) likewise."""
+        """Answer symlink(2) likewise."""
         self._owners.follow_name(call)
         identity = self._identities.of(call.pid)
         owner = (identity.users.files, identity.groups.files)

@@ -95,7 +95,7 @@ class Listener:
         return Call(number, pid, names.get(call, ""), arguments, short, table.stat_size, table.stat_owner)
 
     def reply(self, call: Call, answer: CallAnswer) -> None:
-        """CallAnswer a call."""
+        """Answer a call."""
         if not answer.sent:
             self._send(_ANSWER.pack(call.number, answer.value, -answer.error, _GO_ON if answer.go_on else 0))
 

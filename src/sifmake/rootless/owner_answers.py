@@ -121,7 +121,7 @@ class OwnerAnswers:
         self.notes.set(fd, owner)
 
     def set_owner(self, call: Call) -> CallAnswer:
-        """CallAnswer chown(2) and similar calls: do what the kernel would do besides, and note the owner."""
+        """Answer chown(2) and similar calls: do what the kernel would do besides, and note the owner."""
         self._look_for_mount(call.pid)
         folder, path, flags, *ids = self._target(call)
         fd = self._open(call.pid, folder, path, flags)
@@ -156,7 +156,7 @@ class OwnerAnswers:
             self.notes.set(fd, owner)
 
     def tell_state(self, call: Call) -> CallAnswer:
-        """CallAnswer stat(2) and similar calls if an owner is noted."""
+        """Answer stat(2) and similar calls if an owner is noted."""
         folder, path, flags, address = self._question(call)
         fd = self._open_if_noted(call.pid, folder, path, flags)
         if fd < 0:

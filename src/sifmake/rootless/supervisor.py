@@ -1,4 +1,4 @@
-"""CallAnswer system calls that need ids which a namespace with one id does not have.
+"""Answer system calls that need ids which a namespace with one id does not have.
 
 A call stops its caller until it is answered: for 0.02 ms if the kernel executes it, 0.1 ms if a file is checked.
 """
@@ -53,7 +53,7 @@ class Supervisor:
         }
 
     def answer_one(self) -> None:
-        """CallAnswer a call that waits."""
+        """Answer a call that waits."""
         notice = self._listener.receive()
         if not notice:
             return
