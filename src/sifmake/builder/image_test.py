@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TERM", "TZ", "HOME", "TMPDIR", "SIFMAKE_TMPDIR")
-"""Environment of the program that runs the test; the test itself does not get it."""
+_ENVIRONMENT = (
+    "PATH", "LANG", "LC_ALL", "TERM", "TZ", "HOME", "TMPDIR", "SIFMAKE_TMPDIR",
+    "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_LIBRARY_PATH",
+)  # fmt: skip
+"""Environment of the program that runs the test, sifmake itself; the test does not get it."""
 _OPTIONS = ("--runtime", "builtin", "--containall", "--no-home", "--cleanenv", "--no-privs")
 _OFFLINE = ("--net", "--network", "none")
 _SECONDS = 3600
