@@ -191,3 +191,9 @@ def test_attributes_of_the_machine_and_those_that_look_like_an_overlays_are_left
     (change,) = [one for one in changes if one.path]
     assert change.status
     assert (change.xattrs, change.opaque) == (((b"user.own", b"y"),), False)
+
+
+def test_whiteouts_cannot_be_made_by_hand(builder):
+    done = builder.run("mknod /gone c 0 0 || echo refused")
+    assert done.output.endswith("\nrefused\n")
+    assert done.names == []

@@ -7,6 +7,7 @@ right. The file itself is checked only if its name is that of a file with a note
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 import struct
@@ -190,6 +191,8 @@ class OwnerAnswers:
         """Make an empty file in the place of a device node, which the layer has then."""
         folder, *rest = call.arguments if call.name == "mknodat" else (AT_FDCWD, *call.arguments)
         path, mode, device = self._memory.text(call.pid, rest[0]), rest[1] & _NOBODY, rest[2] & _NOBODY
+        if stat.S_ISCHR(mode) and not device:  # a whiteout for the overlay, which refuses it, too
+            return CallAnswer(error=errno.EPERM)
         self._files.stand(call.pid, signed(folder), path)
         self._listener.demand(call)
         os.mknod(path, stat.S_IFREG | (mode & _MODE & ~self._files.umask(call.pid)))
