@@ -12,7 +12,7 @@ import yaml
 
 from sifmake.cli.main import main
 from sifmake.project.lock_file import checksum
-from support.docker_registry import needs_registry, running
+from support.docker_registry import PASSWORD, USER, needs_registry, running
 from support.images import Blobs, digest_of, write_layout
 from support.layers import file, folder, tar
 from support.two_users import ALICE, BOB, SIFMAKE, as_user
@@ -182,3 +182,25 @@ def test_a_registry_without_deletion_says_so(tmp_path, monkeypatch, capsys):
             lock_and_push(tmp_path, f"oci:{layout}:{tag}", "--remote", uri)
         assert main(["cache", "gc", "--remote", uri, "--max-age", "0"]) == 1
     assert "does not allow to delete manifests (status 405)" in capsys.readouterr().err
+
+
+def test_a_registry_that_asks_for_tokens(tmp_path, monkeypatch, capsys):
+    """Pushing and deleting need more than a token for reading."""
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    with running(tmp_path / "registry", auth="token") as registry:
+        blobs = Blobs()
+        layout = write_layout(tmp_path / "layout", blobs, {"1": blobs.image(LAYERS[:1]), "2": blobs.image(LAYERS[1:])})
+        uri = f"oci://{registry.host}/site/packs"
+        capsys.readouterr()
+        (tmp_path / "sifmake.yaml").write_text(json.dumps({"store": {"remote": [uri]}}))
+        assert main(["pull", "x.sif", f"oci:{layout}:1"]) == 0
+        assert capsys.readouterr().err.count("not asked again in this run") == 1, "without a password"
+        for name, value in (("REGISTRY", registry.host), ("USERNAME", USER), ("PASSWORD", PASSWORD)):
+            monkeypatch.setenv(f"SIFMAKE_DOCKER_{name}", value)
+        for tag in "12":
+            lock_and_push(tmp_path, f"oci:{layout}:{tag}")
+        assert main(["cache", "gc", "--remote", "--max-age", "0"]) == 0
+        assert "deleted 1, 0 unused for a shorter time, 1 in use" in capsys.readouterr().err
+        scopes = {scope for query in registry.tokens.asked for scope in query["scope"]}
+    assert scopes == {f"repository:site/packs:{actions}" for actions in ("pull", "pull,push", "delete")}

@@ -12,6 +12,7 @@ from sifmake.layers.pack_format import is_alike, pack_key
 from sifmake.remote.pushing import push_packs
 from sifmake.remote.settings import RemoteSettings
 from sifmake.store import Store
+from support.definition_projects import Definitions
 from support.layers import diff_id_of, file, folder, make_pack, tar
 from support.pulling import settings
 from support.registry import Answer, FakeRegistry, Uploads
@@ -69,6 +70,16 @@ def test_foreign_packs_are_used_where_that_is_set_and_records_say_so(registry, t
     assert main(["sif", "digest", str(next((tmp_path / "theirs").rglob("*.sif")))]) == 0
     first, second = capsys.readouterr().out.split("\n")[:2]
     assert first.split()[0] == second.split()[0], "the same files"
+
+
+def test_records_of_definitions_say_so_too(registry, tmp_path):
+    remote = {"uri": f"oci://{registry.host}/packs", "foreign": True}
+    project = Definitions(tmp_path / "p", store={"path": str(tmp_path / "store"), "remote": [remote]})
+    project.define("tool", "%labels\n    a b", f"Bootstrap: docker\nFrom: {registry.host}/org/tool:1", sign=False)
+    project.lock()
+    project.build("tool", stages=("pull", "steps", "flatten", "sif"))
+    record = json.loads((project.root / "results/tool/sif.json").read_bytes())
+    assert record["result"]["foreign"] == [KEY]
 
 
 def test_only_level_and_encoder_may_differ():

@@ -70,6 +70,11 @@ class Builder:
         left_alone = self.settings.shared.left_alone if self.settings.shared else set()
         return RemotePacks(self._remotes, self.store, self.settings, left_alone)
 
+    @property
+    def takes_foreign(self) -> bool:
+        """Whether packs of other encoders are used."""
+        return any(remote.foreign for remote in self._remotes)
+
     def remote_steps(self, compression: str) -> RemoteSteps | None:
         """Return what takes layers of build steps from remote stores, in packs of a compression; None as above."""
         if self.remotes is None:

@@ -81,12 +81,7 @@ class ImagePacks:
 
     def foreign(self) -> list[str]:
         """Return the keys of packs that another encoder made, so that the SIF file has other bytes than usual."""
-        remotes = self._builder.remotes
-        if remotes is None or not remotes.takes_foreign:
-            return []
-        own = make_codec(self._compression)
-        mine = (own.level, own.fingerprint)
-        return sorted({pack.key for pack in self.packs if (pack.meta.level, pack.meta.fingerprint) != mine})
+        return foreign_keys(self.packs, self._compression) if self._builder.takes_foreign else []
 
     def flatten(self, path: Path | None = None) -> Flattened:
         """Merge the packs into one tree and take its listing, into a tree file if a path is given."""
@@ -117,3 +112,10 @@ class ImagePacks:
     def close(self) -> None:
         """Close the packs."""
         image_build.close_packs(vars(self).pop("packs", []))
+
+
+def foreign_keys(packs: Sequence[Pack], compression: str) -> list[str]:
+    """Return the keys of the packs that another encoder made."""
+    own = make_codec(compression)
+    mine = (own.level, own.fingerprint)
+    return sorted({pack.key for pack in packs if (pack.meta.level, pack.meta.fingerprint) != mine})

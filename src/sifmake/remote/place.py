@@ -75,8 +75,7 @@ class PackPlace(Protocol):
 def check_size(size: int, most: int) -> None:
     """Raise a LimitError if a file is larger than its layer allows."""
     if size > most:
-        what = f"it offers {size} bytes, more than the layer can have ({most})"
-        raise LimitError(what, hint="if it is yours, raise inflate-ratio-from (limits: in sifmake.yaml)")
+        raise LimitError(f"it offers {size} bytes, more than the pack of this layer may have ({most}, a limit)")
 
 
 def place_settings(settings: SourceSettings, *, uploading: bool = False) -> SourceSettings:

@@ -12,6 +12,7 @@ from sifmake.builder.damaged_packs import drop_damaged
 from sifmake.builder.definition_build import build_stages, check_reach
 from sifmake.builder.finished_image import write_stage_sif
 from sifmake.builder.host_sections import HostSections
+from sifmake.builder.image_packs import foreign_keys
 from sifmake.builder.post_environment import passed_variables
 from sifmake.builder.post_steps import PostSteps
 from sifmake.builder.signed_notes import NoteSignatures
@@ -64,6 +65,7 @@ class DefinitionSession:
         self._found: DefinitionInputs | None = None
         self._built: BuiltStage | None = None
         self._digest = ""
+        self._foreign: list[str] = []
         self._trees: list[StageTree] = []
 
     def fetch(self) -> tuple[list[str], int]:
@@ -114,6 +116,8 @@ class DefinitionSession:
         """Write the unsigned SIF file; this consumes the tree."""
         built, project, lock = self.build(), self._project, self.lock
         self._built = None
+        if project_builder(project).takes_foreign:
+            self._foreign = foreign_keys(built.tree.packs, lock.build.compression)
         definition = self._inputs().definition
         target, text = project.path(UNSIGNED, self.name), definition.text
         if test := built.stage.sections.get("test"):
@@ -124,6 +128,10 @@ class DefinitionSession:
             )
         finally:
             self._close_trees()
+
+    def foreign(self) -> dict[str, list[str]]:
+        """Return the packs of another encoder in the SIF file that was written, as records name them."""
+        return {"foreign": self._foreign} if self._foreign else {}
 
     def drop_damaged(self, error: SifmakeError) -> bool:
         """After an error, remove damaged packs from the store; return whether there were any."""

@@ -39,7 +39,8 @@ def _run(context: StageContext) -> dict[str, Any]:
 def _run_build(context: StageContext, _lock: BuildLock) -> dict[str, Any]:
     session = context.definition_session
     tree = session.tree_digest()
-    return _noted(context, session.write_sif(), tree)
+    made = _noted(context, session.write_sif(), tree)
+    return {**made, **session.foreign()}
 
 
 def _noted(context: StageContext, summary: SifSummary, tree: str) -> dict[str, Any]:
