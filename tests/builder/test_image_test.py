@@ -46,3 +46,5 @@ def test_it_has_a_network_only_if_that_is_asked_for(given, network):
 def test_a_test_that_takes_too_long_has_failed(given):
     with pytest.raises(StepError, match=r"tool\.def:3: the test took more than 0 s; use --notest"):
         ImageTest(Path("a.sif"), "tool.def:3", print, seconds=0.1).run_script()
+    with pytest.raises(StepError, match="took more than 0 s; correct it"):
+        ImageTest(Path("a.sif"), "test", print, hint="correct it", seconds=0.1).run_command("true")

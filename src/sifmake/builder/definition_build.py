@@ -116,9 +116,12 @@ def _workshop(
     check = StepsCheck(request.steps_lock, builder.store, maker.find, progress, options.limits, signatures, remotes)
     has_scripts = any(_has_scripts(stage) for stage in request.definition.stages)
 
-    def before_fetching() -> object:
-        return has_scripts and runner.choice
+    def before_fetching() -> None:
+        if has_scripts:
+            runner.prepare()
 
+    if remotes is None and (not request.steps.use_cache or builder.store.steps.is_empty()):
+        before_fetching()  # scripts will run, so it can be said before anything is asked for
     return Workshop(
         request=request,
         bases=BaseOpener(builder, maker, request.platform, request.compression, options, before_fetching),

@@ -35,6 +35,7 @@ class ImageTest:
         where: The test's name in messages.
         output: Gets its output.
         network: Whether it has the host's network.
+        hint: What to do if it fails.
         seconds: Time limit.
     """
 
@@ -42,6 +43,7 @@ class ImageTest:
     where: str
     output: Callable[[bytes], None]
     network: bool = False
+    hint: str = _HINT
     seconds: float = _SECONDS
 
     def run_script(self) -> None:
@@ -51,14 +53,13 @@ class ImageTest:
             StepError: The test failed or took too long.
             SifmakeError: The test cannot run here.
         """
-        self._run(["test"], [], _HINT)
+        self._run(["test"], [])
 
     def run_command(self, command: str) -> None:
         """Run a command line with the image's shell; raises like :meth:`run_script`."""
-        hint = "the old file is kept; correct 'test' in images.yaml, or the image"
-        self._run(["exec"], ["/bin/sh", "-ec", command], hint)
+        self._run(["exec"], ["/bin/sh", "-ec", command])
 
-    def _run(self, action: list[str], words: list[str], hint: str) -> None:
+    def _run(self, action: list[str], words: list[str]) -> None:
         from sifmake.rootless.confine import run_confined
         from sifmake.rootless.interpreter import program_words
 
@@ -70,6 +71,6 @@ class ImageTest:
             status = run_telling(program, self.output, environment=environment, folder="/", seconds=self.seconds)
         except TimeoutError:
             what = f"the test took more than {self.seconds:.0f} s"
-            raise StepError(what, where=self.where, hint=hint) from None
+            raise StepError(what, where=self.where, hint=self.hint) from None
         if status:
-            raise StepError(f"the test ended with exit status {status}", where=self.where, hint=hint)
+            raise StepError(f"the test ended with exit status {status}", where=self.where, hint=self.hint)

@@ -124,6 +124,10 @@ class StepRunner:
         self.trees.sweep(_remove_left)  # first, because it takes room
         return choose_mode(self.scratch)
 
+    def prepare(self) -> None:
+        """Choose how steps run. Raises RootlessError if they cannot run here."""
+        _ = self.choice
+
     def __enter__(self) -> Self:
         return self
 

@@ -70,7 +70,8 @@ def _run_test_section(context: StageContext, signed: Path) -> None:
         return
     where = f"{definition.source}:{section.line}: %test"
     check_runnable(built.get("architecture", ""), "the test", where)
-    ImageTest(signed, where, _teller(context)).run_script()
+    hint = "the old file is kept; correct %test, or the image"
+    ImageTest(signed, where, _teller(context), hint=hint).run_script()
     if objects:
         keep_passed(store, key, section.text)
 
@@ -93,7 +94,8 @@ def _test(context: StageContext, signed: Path, command: str) -> None:
     """
     from sifmake.builder.image_test import ImageTest
 
-    ImageTest(signed, "test", _teller(context)).run_command(command)
+    hint = "the old file is kept; correct 'test' in images.yaml, or the image"
+    ImageTest(signed, "test", _teller(context), hint=hint).run_command(command)
 
 
 def _signed_and_verified(context: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -25,6 +25,10 @@ class StepFiles(KeyedFiles):
 
     kind = STEPS
 
+    def is_empty(self) -> bool:
+        """Tell whether no store has a note."""
+        return not any(self._files.names(root, (STEPS,)) for root in self._files.roots)
+
     def read(self, key: str, largest: int) -> tuple[bytes, int] | None:
         """Return a note and the trusted user who owns it, or None.
 
