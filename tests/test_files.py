@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
 import pytest
 
-from sifmake.files import atomic_write, write_atomic
+from sifmake.files import atomic_write, fsync_folder, write_atomic
 
 
 @pytest.mark.parametrize("opened", [False, True], ids=["by path", "in an open folder"])
@@ -36,3 +37,15 @@ def test_a_folder_that_takes_no_file_is_named(tmp_path):
     with pytest.raises(OSError, match="File name too long") as caught:
         write_atomic(tmp_path / ("x" * 300), b"")
     assert caught.value.filename == str(tmp_path / ("x" * 300))
+
+
+def test_a_folder_that_cannot_be_opened_for_its_sync_is_named(tmp_path, monkeypatch):
+    """An open by a descriptor is told the path ``.``, which nobody knows."""
+
+    def fail(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), ".")
+
+    monkeypatch.setattr("os.open", fail)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        fsync_folder(tmp_path, 5)
+    assert caught.value.filename == str(tmp_path)

@@ -140,6 +140,9 @@ def fsync_folder(folder: Path, at: int | None = None) -> None:
         fd = os.open(folder if at is None else ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
     except PermissionError:
         return
+    except OSError as error:
+        error.filename = str(folder)
+        raise
     try:
         os.fsync(fd)
     except OSError as error:

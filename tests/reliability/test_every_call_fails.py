@@ -381,6 +381,8 @@ ROLES = {
     "config/locks": "the lock",
 }
 """What files are to the user, by where they are: errors of the operating system name path and role."""
+READ = frozenset({("sifmake.builder.local_trees", "open_local_tree"), ("sifmake.files", "sha256_of")})
+"""Functions that read a file which the user named, so that its path says enough."""
 WITHOUT_ROLE = frozenset({"sign", "key"})
 """Scenarios of functions that get the path of one file and write it."""
 
@@ -408,7 +410,9 @@ def check(
     old = dict.fromkeys(scenario.targets)
     injector = Injector(*faults)
     error = attempt(scenario, sources, folder, injector)
-    bad = unclear(error, folder, sources, with_role=scenario not in (SCENARIOS[name] for name in WITHOUT_ROLE))
+    is_read = any(fault.site[:2] in READ for fault in faults)
+    with_role = not is_read and scenario not in (SCENARIOS[name] for name in WITHOUT_ROLE)
+    bad = unclear(error, folder, sources, with_role=with_role)
     for name, content in state(folder, scenario).items():
         if content != good[name] and not (error is not None and content == old[name]):
             bad.append(f"{name} is wrong")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 
 import pytest
 
@@ -133,6 +135,22 @@ def test_a_broken_download_goes_on(registry, tmp_path):
     url = serve(registry)
     assert fetch(url, tmp_path / "x.sif", DIGEST) == DIGEST
     assert registry.asked("GET", "/files/")[1].headers["range"] == "bytes=100000-"
+
+
+@pytest.mark.parametrize("kind", ["http", "oras", "file"])
+def test_an_error_of_the_target_is_not_one_of_the_transfer(registry, tmp_path, monkeypatch, kind):
+    artifact(registry)
+    (tmp_path / "source.sif").write_bytes(SIF)
+    uris = {"http": serve(registry), "oras": f"oras://{registry.host}/org/tool:1", "file": f"{tmp_path}/source.sif"}
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fetch(uris[kind], tmp_path / "x.sif")
+    assert str(caught.value.filename).startswith(str(tmp_path))
+    assert not (tmp_path / "x.sif").exists()
 
 
 def test_a_web_page_instead_of_a_sif(registry, tmp_path):

@@ -119,13 +119,20 @@ class HttpSif:
             task = self._settings.progress.task(self.name, first.length)
             read = self._reader(first)
             return write_sif(path, read, task, limit=self._settings.limits.layer_bytes, expected=expected)
-        except BROKEN as error:
-            raise RegistryError(f"the transfer was interrupted ({str(error)[:120]})") from None
         finally:
             first.close()
 
     def _reader(self, first: Response) -> Callable[[int], bytes]:
-        return first.read if first.length is None else self._server.reader(self._url, first, first.length).read
+        """Return the function that reads the file; errors of the target are not those of the transfer."""
+        read = first.read if first.length is None else self._server.reader(self._url, first, first.length).read
+
+        def more(size: int) -> bytes:
+            try:
+                return read(size)
+            except BROKEN as error:
+                raise RegistryError(f"the transfer was interrupted ({str(error)[:120]})") from None
+
+        return more
 
     def _ask(self, headers: Mapping[str, str]) -> Response:
         return self._server.get(self._url, headers)
