@@ -28,9 +28,10 @@ class Limits(NamedTuple):
         file_bytes: Largest logical size of one file, holes of sparse files included, bytes.
         layer_entries: Most tar entries in one layer.
         entries: Most tar entries in all layers of one image.
-        layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, 100 more for a file with
-            content, and four times its path, link target and extended attributes; an image larger than 10 MB
-            (compressed) may take 80 bytes more for each further byte.
+        layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, 300 more for a folder, 250
+            for a link, 150 for a file with content, 500 for each extended attribute, 2.5 times its path and attributes,
+            and 3.75 times its link target; an image larger than 10 MB (compressed) may take 80 bytes more for each
+            further byte.
         pax_bytes: Largest PAX extended header, bytes.
         pax_records: Most records in all PAX headers of a layer, in addition to eight for each entry.
         implied_folders: Most folders of an image's tree that have no entry in a layer and exist only as part of paths.
@@ -95,7 +96,7 @@ class Limits(NamedTuple):
     file_bytes: int = 256 * GIB
     layer_entries: int = 1_000_000
     entries: int = 2_000_000
-    layer_listing_bytes: int = 128 * MIB
+    layer_listing_bytes: int = 200 * MIB
     pax_bytes: int = 1 * MIB
     pax_records: int = 1_000_000
     implied_folders: int = 50_000

@@ -101,10 +101,12 @@ class Scenario(NamedTuple):
     Attributes:
         run: Does it in a folder.
         targets: Files that it makes, relative to the folder.
+        reads: Functions that read a file which the user named, so that its path says enough.
     """
 
     run: Callable[[Path], object]
     targets: tuple[str, ...] = ("images/a.sif",)
+    reads: tuple[str, ...] = ()
 
 
 class Sources:
@@ -280,7 +282,9 @@ SCENARIOS = {
     "fetch": Scenario(Sources.fetch),
     "build": Scenario(Sources.build),
     "build, signed": Scenario(Sources.build_signed),
-    "build of a definition": Scenario(Sources.build_definition),
+    "build of a definition": Scenario(
+        Sources.build_definition, reads=("open_local_tree", "read_regular", "verify_file")
+    ),
     "build of a finished file": Scenario(Sources.build_finished),
     "exec URI": Scenario(Sources.run_from_the_store),
     "exec URI of a damaged file": Scenario(Sources.run_a_damaged_one),
@@ -293,7 +297,7 @@ SCENARIOS = {
     "cache": Scenario(Sources.care_for_the_store),
     "sign": Scenario(Sources.sign),
     "key": Scenario(Sources.make_key),
-    "seed": Scenario(Sources.seed),
+    "seed": Scenario(Sources.seed, reads=("sha256_of",)),
 }
 
 
@@ -381,8 +385,6 @@ ROLES = {
     "config/locks": "the lock",
 }
 """What files are to the user, by where they are: errors of the operating system name path and role."""
-READ = frozenset({("sifmake.builder.local_trees", "open_local_tree"), ("sifmake.files", "sha256_of")})
-"""Functions that read a file which the user named, so that its path says enough."""
 WITHOUT_ROLE = frozenset({"sign", "key"})
 """Scenarios of functions that get the path of one file and write it."""
 
@@ -410,7 +412,7 @@ def check(
     old = dict.fromkeys(scenario.targets)
     injector = Injector(*faults)
     error = attempt(scenario, sources, folder, injector)
-    is_read = any(fault.site[:2] in READ for fault in faults)
+    is_read = any(fault.site.function in scenario.reads for fault in faults)
     with_role = not is_read and scenario not in (SCENARIOS[name] for name in WITHOUT_ROLE)
     bad = unclear(error, folder, sources, with_role=with_role)
     for name, content in state(folder, scenario).items():

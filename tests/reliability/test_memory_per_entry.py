@@ -54,7 +54,6 @@ def peaks(folder, count, layers=LAYERS, **variables):
     del blobs
     (folder / "config").mkdir()
     (folder / "config/images.yaml").write_text("images: {x: {from: 'oci:layout'}}\n")
-    (folder / "sifmake.yaml").write_text("limits: {layer-listing-bytes: 2000000000}\n")
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "SIFMAKE_CACHE": str(folder / "store")} | variables
     found = {}
     for name, words in COMMANDS.items():
