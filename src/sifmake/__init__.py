@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sifmake.api.building import BuildOptions, BuiltImage, build
     from sifmake.api.cache import Cache, CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
     from sifmake.api.definitions import lint
+    from sifmake.api.exporting import ExportedImage, export, push_image
     from sifmake.api.images import PushedSif, SifFile, pull, push
     from sifmake.api.inspection import Inspection, diff, digest, inspect, inspect_image, open_sif
     from sifmake.api.keys import KeyImport, KeyPair, Keyring, PrivateKeyFile, PublicKeyFile
@@ -70,6 +71,7 @@ __all__ = [
     "Comparison",
     "DataType",
     "Descriptor",
+    "ExportedImage",
     "Header",
     "ImageState",
     "Inspection",
@@ -105,6 +107,7 @@ __all__ = [
     "diff",
     "digest",
     "execute",
+    "export",
     "inspect",
     "inspect_image",
     "lint",
@@ -115,6 +118,7 @@ __all__ = [
     "open_sif",
     "pull",
     "push",
+    "push_image",
     "rebuild",
     "run_stage",
     "seed",
@@ -128,6 +132,7 @@ _HOMES = {
     "api.building": ("BuildOptions", "BuiltImage", "build"),
     "api.cache": ("Cache", "CacheCheck", "CacheExport", "CacheImport", "CacheRemoval", "CachedFile"),
     "api.definitions": ("lint",),
+    "api.exporting": ("ExportedImage", "export", "push_image"),
     "api.images": ("PushedSif", "SifFile", "pull", "push"),
     "api.inspection": ("Inspection", "diff", "digest", "inspect", "inspect_image", "open_sif"),
     "api.keys": ("KeyImport", "KeyPair", "Keyring", "PrivateKeyFile", "PublicKeyFile"),

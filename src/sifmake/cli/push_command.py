@@ -1,19 +1,30 @@
-"""``sifmake push``: upload a SIF file to a registry, as ``apptainer push`` does."""
+"""``sifmake push``: upload a SIF file to a registry, as ``apptainer push`` does, or an image with its layers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.cli.subcommands import examples
+
 if TYPE_CHECKING:
     import argparse
+
+    from sifmake.cli.console import Console
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
-    parser.usage = "sifmake push [options] SIF oras://REGISTRY/NAME[:TAG]"
-    parser.add_argument("sif", metavar="SIF", type=Path, help="the file to upload")
-    parser.add_argument("uri", metavar="URI", help="destination: oras://REGISTRY/NAME[:TAG]")
+    parser.usage = (
+        "sifmake push [options] SIF oras://REGISTRY/NAME[:TAG]\n       sifmake push [options] IMAGE docker://..."
+    )
+    parser.epilog = examples(
+        "sifmake push alpine.sif oras://registry.example/me/alpine:3.20        # a SIF file",
+        "sifmake push docker://alpine:3.20 docker://registry.example/alpine    # an image, from packs in the store",
+    )
+    parser.add_argument("sif", metavar="SIF|IMAGE", help="the file, or a URI or name of an image of the project")
+    parser.add_argument("uri", metavar="URI", help="destination: oras:// for a file, docker:// for an image")
+    parser.add_argument("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="platform of the image")
     parser.add_argument("--no-https", action="store_true", help="use plain HTTP for the registry")
     parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's format")
     parser.add_argument(
@@ -22,11 +33,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Upload the file and print its reference by digest."""
+    """Upload the file or image and print its reference by digest."""
     from sifmake.api.images import push
     from sifmake.cli.console import Console
 
     console = Console(quiet=args.quiet)
+    if args.uri.lower().startswith("docker:") and not Path(args.sif).is_file():
+        return _push_image(args, console)
     try:
         pushed = push(
             args.sif,
@@ -39,4 +52,23 @@ def run(args: argparse.Namespace) -> int:
     finally:
         console.close()
     console.info(f"pushed {pushed.reference}")
+    return 0
+
+
+def _push_image(args: argparse.Namespace, console: Console) -> int:
+    from sifmake.api.exporting import push_image
+    from sifmake.cli.export_command import tell_exported
+
+    try:
+        done = push_image(
+            args.sif,
+            args.uri,
+            platform=args.platform,
+            plain_http=args.no_https,
+            auth_file=args.authfile,
+            progress=console,
+        )
+    finally:
+        console.close()
+    tell_exported(console, done, "pushed")
     return 0

@@ -10,7 +10,7 @@ OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"
 SIF_LAYERS = frozenset(
@@ -20,7 +20,7 @@ SIF_LAYERS = frozenset(
 SIF_CONFIG = "application/vnd.sylabs.sif.config.v1+json"
 
 INDEXES = frozenset({OCI_INDEX, _DOCKER_LIST})
-MANIFESTS = frozenset({OCI_MANIFEST, _DOCKER_MANIFEST})
+MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 SCHEMA_1 = frozenset(
     {
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
@@ -32,7 +32,7 @@ ACCEPT = ", ".join(
         OCI_INDEX,
         OCI_MANIFEST,
         _DOCKER_LIST,
-        _DOCKER_MANIFEST,
+        DOCKER_MANIFEST,
         "application/vnd.oci.artifact.manifest.v1+json",
         *(f"{media_type};q=0.1" for media_type in sorted(SCHEMA_1)),
     ]

@@ -1,0 +1,156 @@
+"""Give images back: into OCI layouts, and to registries."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sifmake.api.common import StrPath, as_path
+from sifmake.errors import BadReferenceError, UsageError
+from sifmake.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sifmake.builder.builder import RegistryAccess
+    from sifmake.builder.image_export import GivenBack, OpenedImage
+    from sifmake.project.project import Project
+
+
+@dataclass(frozen=True)
+class ExportedImage:
+    """An image that was given back.
+
+    Attributes:
+        reference: Where it is: ``oci:DIR:TAG`` or ``docker://REGISTRY/NAME:TAG``, and ``@`` and its digest.
+        digest: Digest of its manifest.
+        layers: How many layers it has.
+        renewed: How many of them were compressed anew. If there are any, their digests and that of the manifest are
+            not those of upstream; the config and the DiffIDs always are.
+    """
+
+    reference: str
+    digest: str
+    layers: int
+    renewed: int
+
+
+def export(
+    image: str,
+    target: str,
+    *,
+    platform: str = "",
+    plain_http: bool = False,
+    auth_file: StrPath | None = None,
+    root: StrPath = ".",
+    progress: Progress | None = None,
+) -> ExportedImage:
+    """Write an image into an OCI layout, as ``sifmake export`` does: its config and DiffIDs, from packs in the store.
+
+    Args:
+        image: A URI (``docker://``, ``oci:``, ...), or the name of an image of the project in ``root`` with a lock.
+            Layers whose packs the store lacks are fetched.
+        target: ``oci:DIR`` or ``oci:DIR:TAG``; other images of an existing layout stay.
+        platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]`` of a URI; empty for this machine's.
+        plain_http: Whether to use plain HTTP for the registry of the image.
+        auth_file: File with registry credentials in Docker's format, instead of the usual files.
+        root: Folder whose ``sifmake.yaml``, if there is one, sets the store, registries and limits.
+        progress: Gets messages.
+
+    Raises:
+        UsageError: The target is not a layout, or the image has no layers.
+        SifmakeError: The image cannot be read.
+        OSError: The layout cannot be written.
+    """
+    from sifmake.builder.builder import RegistryAccess
+    from sifmake.builder.image_export import give_back
+    from sifmake.reference.local import split_local
+    from sifmake.sources.layout_writer import LayoutWriter
+
+    if not target.startswith("oci:") or target == "oci:":
+        raise UsageError("not a layout", where=target, hint="write oci:DIR:TAG; to upload, use `sifmake push`")
+    place = split_local(target.removeprefix("oci:"))
+    if place.digest or place.number is not None:
+        raise UsageError("a new image cannot be named by a digest or number", where=target, hint="write oci:DIR:TAG")
+    access, project = RegistryAccess(plain_http, as_path(auth_file)), _project(root, progress)
+    with _opened(image, platform, project, access) as opened:
+        platform_of = opened.image.config.platform
+        writer = LayoutWriter(place.path, place.tag, platform_of, opened.builder.settings.limits)
+        done = give_back(opened, writer)
+    return _told(writer.name, done)
+
+
+def push_image(
+    image: str,
+    uri: str,
+    *,
+    platform: str = "",
+    plain_http: bool = False,
+    auth_file: StrPath | None = None,
+    root: StrPath = ".",
+    progress: Progress | None = None,
+) -> ExportedImage:
+    """Upload an image to a registry, as ``sifmake push IMAGE docker://...`` does.
+
+    Args:
+        image: As for :func:`export`.
+        uri: Destination: ``docker://REGISTRY/NAME[:TAG]``.
+        platform: As for :func:`export`.
+        plain_http: Whether to use plain HTTP for the registries.
+        auth_file: File with registry credentials in Docker's format, instead of the usual files.
+        root: As for :func:`export`.
+        progress: Gets messages.
+
+    Raises:
+        UsageError: The URI does not have that form, or the image has no layers.
+        RegistryError: The registry does not accept the image.
+        SifmakeError: The image cannot be read.
+    """
+    from sifmake.builder.builder import RegistryAccess, call_settings
+    from sifmake.builder.image_export import give_back
+    from sifmake.reference import parse_uri
+    from sifmake.sources.registry_writer import RegistryWriter
+
+    destination = parse_uri(uri)
+    if destination.transport != "docker" or destination.reference.digest:
+        raise UsageError("not a place for an image", where=uri, hint="write docker://REGISTRY/NAME:TAG")
+    access, project = RegistryAccess(plain_http, as_path(auth_file)), _project(root, progress)
+    settings = call_settings(project.configuration, project.progress, access)
+    with (
+        _opened(image, platform, project, access) as opened,
+        closing(RegistryWriter(destination.reference, settings)) as writer,
+    ):
+        done = give_back(opened, writer)
+    return _told(writer.name, done)
+
+
+def _project(root: StrPath, progress: Progress | None) -> Project:
+    from sifmake.project.project import Project
+
+    return Project(Path(root), progress=progress or Silent())
+
+
+def _opened(image: str, platform: str, project: Project, access: RegistryAccess) -> AbstractContextManager[OpenedImage]:
+    from sifmake.builder.builder import make_builder, project_builder
+    from sifmake.builder.image_export import open_locked, open_named
+    from sifmake.oci.platform import host_platform, parse_platform
+    from sifmake.reference import parse_uri
+
+    if ":" not in image and "/" not in image and project.lock_path(image).exists():
+        if platform:
+            what = "the platform of an image of the project is that of its lock"
+            raise UsageError(what, where=image, hint="leave --platform out")
+        return open_locked(project_builder(project), project, image)
+    try:
+        uri = parse_uri(image)
+    except BadReferenceError as error:
+        hint = f"{error.hint}; if it is an image of the project, run `sifmake lock` first"
+        raise UsageError(error.what, where=error.where, hint=hint) from None
+    builder = make_builder(project.configuration, project.progress, access)
+    return open_named(builder, uri, parse_platform(platform) if platform else host_platform())
+
+
+def _told(name: str, done: GivenBack) -> ExportedImage:
+    return ExportedImage(f"{name}@{done.digest}", done.digest, done.layers, done.renewed)
