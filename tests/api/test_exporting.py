@@ -187,7 +187,7 @@ def test_an_image_of_the_project_by_its_lock(capsys):
     assert main(["export", "tool", "oci:out:tool"]) == 0
     said = capsys.readouterr().err
     assert "wrote oci:out:tool@sha256:" in said
-    assert "2 of 2 layer(s) compressed anew: config and DiffIDs are the same" in said
+    assert "2 of 2 layer(s) compressed again: config and DiffIDs are the same" in said
     assert [gzip.decompress(read("out")[1][layer["digest"]]) for layer in read("out")[0]["layers"]] == [BASE, TOP]
     assert main(["export", "--platform", "linux/arm64", "tool", "oci:out"]) == 2
     assert main(["export", "nothing", "oci:out"]) == 2

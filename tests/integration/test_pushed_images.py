@@ -71,7 +71,17 @@ def test_a_registry_with_the_blobs_gets_the_same_manifest(registry):
     assert skopeo("inspect", "--tls-verify=false", "--raw", place) == before[image["digest"]]
 
 
-def test_a_digest_is_no_place(registry):
+def test_of_an_image_with_a_digest_nothing_is_asked(registry):
+    uri, image, _ = layout()
+    registry.push(uri, "pinned:1")
+    pinned = f"docker://{registry.host}/pinned@{image['digest']}"
+    sifmake.pull(pinned, "x.sif", plain_http=True)
+    before = len(registry.requests("[A-Z]+", "pinned"))
+    assert sifmake.export(pinned, "oci:out", plain_http=True).renewed == 2
+    assert len(registry.requests("[A-Z]+", "pinned")) == before
+
+
+def test_a_digest_names_nothing_to_push_to(registry):
     target = f"docker://{registry.host}/x@sha256:{'0' * 64}"
     with pytest.raises(UsageError, match="not a place for an image"):
         sifmake.push_image(layout()[0], target, plain_http=True)

@@ -27,7 +27,7 @@ class ExportedImage:
         reference: Where it is: ``oci:DIR:TAG`` or ``docker://REGISTRY/NAME:TAG``, and ``@`` and its digest.
         digest: Digest of its manifest.
         layers: How many layers it has.
-        renewed: How many of them were compressed anew. If there are any, their digests and that of the manifest are
+        renewed: How many of them were compressed again. If there are any, their digests and that of the manifest are
             not those of upstream; the config and the DiffIDs always are.
     """
 

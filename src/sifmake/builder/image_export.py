@@ -77,7 +77,7 @@ class GivenBack:
     Attributes:
         digest: Digest of the manifest.
         layers: How many layers the image has.
-        renewed: How many of them were compressed anew, so that their digests are new.
+        renewed: How many of them were compressed again, so that their digests are new.
     """
 
     digest: str
@@ -134,7 +134,7 @@ def give_back(opened: OpenedImage, target: ImageTarget) -> GivenBack:
     """Write an image to a target.
 
     A layer keeps its bytes if the target has its blob, if upstream stored it uncompressed, and if its pack cannot give
-    it back, so that it comes from upstream once more. Other layers are compressed anew.
+    it back, so that it comes from upstream once more. Other layers are compressed again.
 
     Raises:
         SifmakeError: A layer cannot be read, or the target refuses it.

@@ -60,4 +60,6 @@ def tell_exported(console: Console, done: ExportedImage, verb: str) -> None:
     console.info(f"{verb} {done.reference}")
     if done.renewed:
         count = f"{done.renewed} of {done.layers} layer(s)"
-        console.info(f"{count} compressed anew: config and DiffIDs are the same, digests of blobs and manifest are new")
+        console.info(
+            f"{count} compressed again: config and DiffIDs are the same, digests of blobs and manifest are new"
+        )

@@ -1,4 +1,4 @@
-"""Write the blob of a layer from its pack: the exact tar stream, as it is or compressed anew."""
+"""Write the blob of a layer from its pack: the exact tar stream, as it is or compressed again."""
 
 from __future__ import annotations
 

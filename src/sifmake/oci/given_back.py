@@ -1,4 +1,4 @@
-"""The manifest of an image whose layers were written anew: the same config, and everything else that still holds."""
+"""The manifest of an image whose layers were written again: the same config, and everything else that still holds."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class NewManifest(NamedTuple):
     media_type: str
 
 
-def media_type_of(image: Image) -> str:
+def _media_type_of(image: Image) -> str:
     """Return the media type of an image's manifest, which older ones do not state."""
     stated = load_json(image.manifest).get("mediaType")
     return stated if isinstance(stated, str) and stated else OCI_MANIFEST
 
 
 def new_layer(image: Image, digest: str, size: int, *, compressed: bool) -> Descriptor:
-    """Return the descriptor of a layer that was written anew, of a type that fits the image's manifest."""
-    if media_type_of(image) == DOCKER_MANIFEST:
+    """Return the descriptor of a layer that was written again, of a type that fits the image's manifest."""
+    if _media_type_of(image) == DOCKER_MANIFEST:
         return Descriptor(f"{_DOCKER_LAYER}{'.gzip' if compressed else ''}", digest, size)
     return Descriptor(f"{OCI_LAYER}{'+gzip' if compressed else ''}", digest, size)
 
@@ -50,7 +50,7 @@ def new_manifest(image: Image, layers: Sequence[Descriptor]) -> NewManifest:
         layers: Lowest first; those that are not the image's own lose their annotations, which described other bytes.
     """
     if list(layers) == [layer.descriptor for layer in image.layers]:
-        return NewManifest(image.manifest, media_type_of(image))
+        return NewManifest(image.manifest, _media_type_of(image))
     document = load_json(image.manifest)
     before = document["layers"]
     document["layers"] = [
@@ -58,4 +58,4 @@ def new_manifest(image: Image, layers: Sequence[Descriptor]) -> NewManifest:
         for old, new, layer in zip(before, layers, image.layers, strict=True)
     ]
     data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return NewManifest(data, media_type_of(image))
+    return NewManifest(data, _media_type_of(image))
