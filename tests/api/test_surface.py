@@ -59,6 +59,7 @@ FUNCTION_OF = {
     "rebuild": "rebuild",
     "seed": "seed",
     "push": "push",
+    "export": "export",
     "build": "build",
     "run-help": "inspect",
     "shim": "write_shims",

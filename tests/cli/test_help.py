@@ -18,7 +18,7 @@ ACTIONS = {
     "sif": ["list", "header", "info", "dump", "digest"],
     "key": ["newpair", "list", "import", "export", "remove"],
     "registry": ["login", "logout", "list"],
-    "cache": ["list", "verify", "gc", "clean", "export", "import"],
+    "cache": ["list", "verify", "gc", "clean", "export", "import", "push", "pull"],
 }
 WORDS = [[name] for name in COMMANDS] + [[name, action] for name, actions in ACTIONS.items() for action in actions]
 
