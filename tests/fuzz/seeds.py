@@ -20,6 +20,7 @@ from sifmake.oci.digest import digest_bytes
 from sifmake.oci.model import Descriptor
 from sifmake.project.lock_file import format_lock
 from sifmake.project.locks import Build, Lock, LockedLayer
+from sifmake.project.steps_lock import LockedStep, StepsLock, format_steps_lock
 from sifmake.reference import parse_uri
 from sifmake.remote.pack_manifest import DSSE, PACK, annotations_of, write_manifest
 from sifmake.remote.pack_statement import sign_pack
@@ -27,6 +28,7 @@ from sifmake.signing import Passphrase
 from sifmake.signing.armor import dearmored
 from sifmake.sources.recipe import MOST_GRAIN, make_recipe
 from sifmake.sources.recipe_cuts import cut_sif
+from sifmake.steps.step_notes import StepNote, note_bytes
 from support.corpus import CORPUS, SECURITY, SIF_BROKEN, SIF_FROM_PEERS, SIF_IMAGES
 from support.images import Blobs, write_layout, write_oci_archive
 from support.layers import file, folder, hardlink, make_pack, symlink, tar
@@ -162,7 +164,8 @@ def yaml_files() -> list[bytes]:
     image = (
         b"defaults: &d {sign: false}\nimages:\n  a: {<<: *d, from: 'docker://a', tags: ['1', '2'], labels: {x: y}}\n"
     )
-    return [config, image, format_lock(lock), *corpus("definition/**/*.yaml")]
+    steps = StepsLock((LockedStep(STEP, "make", digest, "root", digest, digest, digest, ended=True),))
+    return [config, image, format_lock(lock), format_steps_lock(steps), *corpus("definition/**/*.yaml")]
 
 
 def keys_of_corpus() -> list[bytes]:
@@ -235,6 +238,11 @@ def scripts() -> list[bytes]:
     return own + corpus("golden/**/*.sh", "definition/**/*.sh", "sif/**/*.sh")
 
 
+STEP = "ab" * 32
+"""Key of a step."""
+FILE_LIST = b"sifmake files 1\nd 755 0 0 1 0 - - /a -\nf 644 0 0 1 2 %b 0123456789abcdef /a%%20b -\n" % (b"0" * 64)
+
+
 def archives() -> list[bytes]:
     """Return archives of images and of a store."""
     images()
@@ -249,6 +257,8 @@ def texts() -> list[bytes]:
     return [
         b"docker://user@host:5000/a/b:1@sha256:" + b"a" * 64,
         b"oci-archive:a b.tar:x:1",
+        FILE_LIST,
+        note_bytes(StepNote(STEP, f"sha256:{STEP}", "root", "make", b"A b\n", b"export X\n")),
         b'Bearer realm="https://a.io/token",service="a",scope="repository:x:pull", Basic realm=x',
         b'{"auths": {"a.io": {"auth": "YTpi"}}, "credHelpers": {"b.io": "x"}}',
         b'[[registry]]\nprefix = "a.io"\nlocation = "b.io/x"\n[[registry.mirror]]\nlocation = "c.io"\n',

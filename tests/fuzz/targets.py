@@ -49,6 +49,7 @@ from sifmake.progress import Silent
 from sifmake.project.configuration import load_configuration
 from sifmake.project.images import load_images
 from sifmake.project.lock_file import read_lock
+from sifmake.project.steps_lock import read_steps_lock
 from sifmake.reference import parse_reference, parse_uri
 from sifmake.registry.auth_file import parse_auth_file
 from sifmake.registry.challenge import parse_challenges
@@ -75,6 +76,8 @@ from sifmake.sources.recipe import HEADER as RECIPE_HEADER
 from sifmake.sources.recipe import MAGIC, MOST_GRAIN, ROW, parse_recipe
 from sifmake.sources.sif_update import plan_update
 from sifmake.squashfs.reader import FILE, SquashfsReader
+from sifmake.steps.file_list import compare_lists
+from sifmake.steps.step_notes import foreign_name
 from sifmake.store import Store
 from sifmake.store.exchange import read_archive
 from support.corpus import SECURITY
@@ -240,9 +243,10 @@ def read_documents(data: bytes) -> None:
 
 
 def read_yaml(data: bytes) -> None:
-    """Read a file as configuration, as list of images and as lock."""
+    """Read a file as configuration, as list of images, as lock and as lock of steps."""
     path = file_with(data, "a.yaml")
-    for read in (lambda: load_configuration(path, path.parent), lambda: load_images(path), lambda: read_lock(path)):
+    locks = (lambda: read_lock(path), lambda: read_steps_lock(path))
+    for read in (lambda: load_configuration(path, path.parent), lambda: load_images(path), *locks):
         with tolerant():
             read()
 
@@ -364,11 +368,14 @@ def read_archive_of_store(data: bytes) -> None:
     """Take an archive into an empty store."""
     folder = seeds.workplace() / "imported"
     shutil.rmtree(folder, ignore_errors=True)
-    read_archive(Store.open(folder, environ={}), file_with(data, "s.tar"), check_pack_of_archive)
+    archive = file_with(data, "s.tar")
+    read_archive(Store.open(folder, environ={}), archive, check_pack_of_archive, note_name=foreign_name)
 
 
 def read_texts(data: bytes) -> None:
-    """Read references, platforms, challenges, files with credentials, and registries.conf."""
+    """Read references, platforms, challenges, files with credentials, registries.conf, and files of build steps."""
+    list(compare_lists(data, seeds.FILE_LIST))
+    foreign_name(seeds.STEP, data)
     text = data.decode(errors="surrogateescape")
     for read in (parse_uri, parse_platform, parse_challenges):
         with tolerant():
