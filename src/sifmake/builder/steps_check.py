@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError, PackDamagedError, StepsDifferError, one_line
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from sifmake.steps.step_notes import StepNote
     from sifmake.store import Store
 
+_MOST = 50_000
+"""Most files to keep in memory; a list has at most 8 MiB, in which no more than this differ in practice."""
 _SHOWN = 100
 """Most files to name; the others are counted."""
 _NAMED = 3
@@ -232,7 +235,7 @@ class StepsCheck:
             old = self._list_of(wanted.layer)
         if old is None:
             return None
-        return [f"{path}: {what}" for path, what in compare_lists(old, list_files(pack))]
+        return [f"{path}: {what}" for path, what in islice(compare_lists(old, list_files(pack)), _MOST)]
 
     def _list_of(self, diff_id: str) -> bytes | None:
         pack = self.find_pack(diff_id)
@@ -271,4 +274,5 @@ def _summary(wanted: LockedStep, note: StepNote, changes: list[str] | None) -> s
         return "another layer than the lock says, with the same files in another order or form"
     named = "; ".join(changes[:_NAMED])
     more = f"; and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
-    return f"{len(changes)} file(s) that differ from the lock ({named}{more})"
+    count = f"{len(changes)} or more files" if len(changes) == _MOST else f"{len(changes)} file(s)"
+    return f"{count} that differ from the lock ({named}{more})"
