@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 
 import pytest
 
@@ -114,3 +115,14 @@ def test_a_note_with_the_locked_layer_and_other_labels_is_not_believed(works, tm
     note.write_text(json.dumps({**forged, "labels": base64.b64encode(b"Of attacker\n").decode()}))
     carried(tmp_path, machine)
     assert works.build_with_lock(text, use(tmp_path, locked=True)) == (1, 0)
+
+
+@needs_scripts
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_a_stranger_left_in_the_store_counts_for_the_lock_and_a_proof(works, tmp_path, machine):
+    works.build_with_lock(RANDOM, use(tmp_path))
+    for path in (*(tmp_path / "first/steps").rglob("*"), *(tmp_path / "first/packs").rglob("*")):
+        if path.is_file():
+            os.chown(path, 4243, 4243)
+    assert works.build_with_lock(RANDOM, use(tmp_path, locked=True)) == (0, 1)
+    assert works.build_with_lock(RANDOM, None) == (1, 0)
