@@ -23,7 +23,7 @@ from sifmake.remote.settings import RemoteSettings
 from sifmake.store import Store
 from support.images import digest_of
 from support.layers import diff_id_of, file, folder, make_pack, tar
-from support.packs import tamper
+from support.packs import drop_residue, tamper
 from support.pulling import Messages, settings
 from support.registry import Answer, FakeRegistry, Uploads, error
 from support.signing import pem_pair
@@ -262,6 +262,36 @@ def test_a_right_layer_with_a_wrong_index_is_a_lie(registry, filled, tmp_path):
     client = Client(tmp_path, remote_of(registry))
     assert client.fetch() is None
     assert len(client.told.warnings) == 1
+
+
+def test_a_pack_that_proves_nothing_is_not_taken(registry, filled, tmp_path):
+    push(registry, filled)
+    lie(filled, registry, drop_residue, tmp_path)
+    client = Client(tmp_path, remote_of(registry))
+    assert client.fetch() is None
+    assert "residue" in client.told.warnings[0]
+
+
+def test_packs_of_which_nobody_could_take_a_proof_are_not_pushed(registry, tmp_path, keys):
+    """Those of 0.2, whose key names their format, and those of layers whose residue would be too large."""
+    store = Store(tmp_path / "old")
+    path = store.root / "packs" / KEY[:2] / KEY
+    path.parent.mkdir(parents=True)
+    make_pack(path, LAYER).close()
+    drop_residue(path)
+    path.chmod(0o644)
+    assert push(registry, store).left_out == (KEY,)
+    assert registry.count("PUT") == 0
+    assert push(registry, store, sign_key=str(keys.secret)).uploaded == (KEY,)
+    signed = remote_of(registry, signed=True, keys=(keys.public,))
+    assert Client(tmp_path / "client", signed).fetch() == path.read_bytes()
+
+
+def test_an_index_beyond_the_memory_for_entries_is_not_decoded(registry, filled, tmp_path):
+    push(registry, filled)
+    client = Client(tmp_path, remote_of(registry), limits=PATIENCE._replace(layer_listing_bytes=800))
+    assert client.fetch() is None
+    assert "layer-listing-bytes" in client.told.warnings[0]
 
 
 @pytest.fixture

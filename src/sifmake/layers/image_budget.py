@@ -102,8 +102,29 @@ class ImageBudget:
     def _count_listing(self, size: int) -> None:
         with self._lock:
             self._listing += size
-            most = self._limits.layer_listing_bytes + _LISTING_RATIO * max(0, self._size - _SMALL)
+            most = _most_listing(self._size, self._limits)
             if self._listing <= most:
                 return
         what = f"the names and attributes of the files in the layers need more than {most} bytes of memory (a limit)"
         raise LimitError(what, hint="raise layer-listing-bytes (limits: in sifmake.yaml)")
+
+
+def check_index_size(index_size: int, size: int, limits: Limits) -> None:
+    """Check that the index of a pack can be one of entries that the budget allows, before it is decoded.
+
+    Args:
+        index_size: Bytes of the index; an entry takes at most a quarter of the memory that it counts for.
+        size: Bytes of the pack.
+        limits: ``layer_listing_bytes`` applies.
+
+    Raises:
+        LimitError: It is larger.
+    """
+    if index_size > (most := _most_listing(size, limits) // _TEXT_COPIES):
+        what = f"the index of the layer pack has {index_size} bytes, more than {most} (a limit)"
+        raise LimitError(what, hint="raise layer-listing-bytes (limits: in sifmake.yaml)")
+
+
+def _most_listing(size: int, limits: Limits) -> int:
+    """Return the most memory for the entries of layers of some compressed size."""
+    return limits.layer_listing_bytes + _LISTING_RATIO * max(0, size - _SMALL)

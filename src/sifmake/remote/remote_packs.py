@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sifmake.errors import IntegrityError, PackDamagedError, SifmakeError, SigningError, SourceError
+from sifmake.layers.image_budget import check_index_size
 from sifmake.layers.members import most_bytes
 from sifmake.layers.pack_format import is_alike
 from sifmake.layers.pack_proof import prove_pack
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _SHOWN = 12
+_LARGE_INDEX = 4 << 20
+"""Packs with a larger index are proven one at a time, because each may take the memory of a large layer."""
 _FACTOR, _ADDITION = 4, 64 << 20
 """Largest pack of a layer, for each compressed byte of it and in addition; 0.97 to 1.5 for each was measured."""
 _MOST_FOREIGN = 4
@@ -74,6 +79,7 @@ class RemotePacks:
         self._store = store
         self._settings = settings
         self._left_alone = left_alone
+        self._large = threading.Lock()
         self._places = [(remote, _open_place(remote, settings)) for remote in remotes]
 
     @property
@@ -178,7 +184,7 @@ class RemotePacks:
         signed, limits = self._signed(remote, offer, key) if remote.signed else "", self._settings.limits
         with offer.open(_most_bytes(transfer.layer_size, limits)) as body:
             task = transfer.progress.task(key[:_SHOWN], body.size)
-            arrival = _Arrival(key, body.size, transfer.watch(body, body.size), task)
+            arrival = _Arrival(key, body.size, transfer.watch(body, body.size), task, self._large)
             made = self._store.packs.write(key, lambda file: arrival.write(file, signed, limits))
         task.finish(f"from {remote.host}")
         return load_pack(made.path, made.fd, key)
@@ -210,12 +216,14 @@ class _Arrival:
         size: The bytes that it must have.
         reader: Its bytes.
         task: Receives the progress.
+        large: Held while a pack with a large index is proven.
     """
 
     key: str
     size: int
     reader: BlobReader
     task: Task
+    large: threading.Lock
 
     def write(self, file: BinaryIO, signed: str, limits: Limits) -> None:
         """Write it to a file that has no name in the store yet, and check it there.
@@ -244,9 +252,11 @@ class _Arrival:
             raise IntegrityError("the pack is not the one that was signed", where=self.key)
         file.flush()
         with load_pack(Path(self.key), os.dup(file.fileno()), self.key) as pack:
+            check_index_size(pack.footer.index_size, self.size, limits)
             pack.check_data()
             if not signed:
-                prove_pack(pack, limits)
+                with self.large if pack.footer.index_size > _LARGE_INDEX else nullcontext():
+                    prove_pack(pack, limits)
 
 
 def _most_bytes(layer_size: int, limits: Limits) -> int:
