@@ -206,9 +206,11 @@ class _StageBuild:
         try:
             found = parse_json(data) if data else {}
         except ValueError:
-            found = {}
-        pairs = found.items() if isinstance(found, dict) else ()
-        return {name: value for name, value in pairs if isinstance(value, str)}
+            found = None
+        if not isinstance(found, dict):
+            self._warn(["/.singularity.d/labels.json of the base is not a JSON object, so its labels are lost"])
+            return {}
+        return {name: value for name, value in found.items() if isinstance(value, str)}
 
     def _add_apps(self) -> None:
         """Make a layer of the apps' folders and files, and one of the copies of ``%appfiles``."""
