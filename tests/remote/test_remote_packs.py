@@ -414,3 +414,32 @@ def test_what_is_not_a_store_is_not_filled(registry, filled):
     registry.on("GET", "/manifests/", error(403, "DENIED"))
     packs[1].push([key_of(EVIL)])
     assert len(told.warnings) == 1
+
+
+class StoppedError(Exception):
+    """What a task raises after an interrupt."""
+
+
+def test_an_interrupt_ends_the_proof_of_a_pack(registry, filled, tmp_path):
+    """The transfer of a large pack takes seconds, and so does its proof."""
+    push(registry, filled)
+    size = len(pack_in(filled))
+
+    class Stopping(Told):
+        """Stops with the first advance after all bytes have arrived."""
+
+        arrived = 0
+
+        def task(self, *_):
+            return self
+
+        def advance(self, amount):
+            if self.arrived == size:
+                raise StoppedError
+            self.arrived += amount
+
+    store = Store(tmp_path / "own")
+    packs = RemotePacks([remote_of(registry)], store, settings(limits=PATIENCE, progress=Silent()), set())
+    with pytest.raises(StoppedError):
+        packs.fetch(KEY, Transfer(len(LAYER), Stopping(), lambda reader, _: reader))
+    assert not list(store.root.rglob("*-gzip*"))

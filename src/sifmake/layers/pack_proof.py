@@ -25,11 +25,12 @@ from sifmake.layers.rebuild import ExactContents, RebuiltTar
 from sifmake.layers.tar import TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from sifmake.layers.entry import Content
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
+    from sifmake.progress import Task
 
 _WRONG_CONTENT = "a file of the layer pack is not that of its layer"
 _WRONG_PLACE = "a file of the layer pack is not in its place"
@@ -37,7 +38,7 @@ _WRONG_FRAGMENT = "a fragment block of the layer pack is not in its place"
 _MORE = "beyond what its layer gives, the layer pack has"
 
 
-def prove_pack(pack: Pack, limits: Limits) -> None:
+def prove_pack(pack: Pack, limits: Limits, task: Task | None = None) -> None:
     """Check that a pack has the tar stream of its DiffID, and that everything else in it follows from that stream.
 
     Memory is bounded as for packing, time by what a layer of the pack's size may inflate to. Nobody else may be able
@@ -46,12 +47,13 @@ def prove_pack(pack: Pack, limits: Limits) -> None:
     Args:
         pack: The pack.
         limits: Bounds on a layer; its size is the pack's.
+        task: Advances by nothing all the time, so that it can stop the proof.
 
     Raises:
         PackDamagedError: Something is wrong or beyond a limit, or the pack has no residue.
     """
     try:
-        _prove(pack, limits)
+        _prove(pack, limits, task)
     except PackDamagedError as error:
         raise error if error.where else error.within(str(pack.path)) from None
     except IntegrityError as error:
@@ -73,13 +75,20 @@ def verify_pack(pack: Pack, limits: Limits) -> bool:
     return True
 
 
-def _prove(pack: Pack, limits: Limits) -> None:
+def _stoppable(pieces: Iterable[bytes], task: Task) -> Iterator[bytes]:
+    for piece in pieces:
+        task.advance(0)
+        yield piece
+
+
+def _prove(pack: Pack, limits: Limits, task: Task | None) -> None:
     pack.check_data()
     check_total(pack, limits)
     size = pack.footer.file_size
     budget = ImageBudget(limits, size)
     rebuilt, tally = RebuiltTar(pack, limits), Tally(pack.meta.diff_id.partition(":")[0])
-    tar = TarReader(budget.inflating(map(tally.add, rebuilt)), limits)
+    stream = budget.inflating(map(tally.add, rebuilt))
+    tar = TarReader(_stoppable(stream, task) if task else stream, limits)
     places = _ProvenPlaces(pack, tar, rebuilt)
     entries, warnings = store_members(tar, places, most_bytes(size, limits), budget)
     if tally.digest != pack.meta.diff_id:

@@ -253,10 +253,11 @@ class _Arrival:
         file.flush()
         with load_pack(Path(self.key), os.dup(file.fileno()), self.key) as pack:
             check_index_size(pack.footer.index_size, self.size, limits)
-            pack.check_data()
-            if not signed:
+            if signed:
+                pack.check_data()
+            else:
                 with self.large if pack.footer.index_size > _LARGE_INDEX else nullcontext():
-                    prove_pack(pack, limits)
+                    prove_pack(pack, limits, self.task)
 
 
 def _most_bytes(layer_size: int, limits: Limits) -> int:
