@@ -7,6 +7,7 @@ import random
 import shutil
 import time
 import types
+from pathlib import Path
 
 import pytest
 
@@ -150,7 +151,18 @@ def test_a_damaged_file_of_a_read_only_store_is_built_into_the_own_one(image, tm
 def test_the_notes_of_two_names_that_took_each_others_place_name_nothing(image, tmp_path, cache):
     other = write_image(tmp_path / "other", 100_000)
     good = {uri: find(uri)[0] for uri in (image, other)}
-    assert all(find(uri, offline=True)[0] == path for uri, path in good.items())
+    shelf = tmp_path / "shelf"
+
+    def find_without_images(uri):
+        """Find an image by its note, because an image in a folder is read without one."""
+        folder = Path(uri.removeprefix("oci:").removesuffix(":latest"))
+        folder.rename(shelf)
+        try:
+            return find(uri, offline=True)[0]
+        finally:
+            shelf.rename(folder)
+
+    assert all(find_without_images(uri) == path for uri, path in good.items())
     store = Store.open()
     one, two = (name_spot(noted_name(parse_uri(uri), host_platform())).under(store.root) for uri in good)
     first = one.read_bytes()
@@ -158,9 +170,9 @@ def test_the_notes_of_two_names_that_took_each_others_place_name_nothing(image, 
     two.write_bytes(first)
     for uri, path in good.items():
         with pytest.raises(SourceError, match="is not in the store, and the run is offline"):
-            find(uri, offline=True)
+            find_without_images(uri)
         assert find(uri)[0] == path
-    assert all(find(uri, offline=True)[0] == path for uri, path in good.items())
+    assert all(find_without_images(uri) == path for uri, path in good.items())
 
 
 def test_a_store_that_cannot_be_mended_ends(image, monkeypatch):

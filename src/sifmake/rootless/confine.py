@@ -27,4 +27,4 @@ def run_confined() -> None:
             pass
     if os.geteuid() == 0:
         install_filter("root", spaces=False)
-    os.execv(sys.argv[1], sys.argv[1:])
+    os.execve(sys.argv[1], sys.argv[1:], os.environ)  # that was given to this process
