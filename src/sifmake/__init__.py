@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sifmake.api.images import PushedSif, SifFile, pull, push
     from sifmake.api.inspection import Inspection, diff, digest, inspect, inspect_image, open_sif
     from sifmake.api.keys import KeyImport, KeyPair, Keyring, PrivateKeyFile, PublicKeyFile
-    from sifmake.api.project import STAGES, SeededFile, lock, rebuild, run_stage, seed, start_project
+    from sifmake.api.project import STAGES, SeededFile, StageOptions, lock, rebuild, run_stage, seed, start_project
     from sifmake.api.registries import login, logins, logout
     from sifmake.api.remote_store import PacksPulled, PacksPushed, PacksRemoved, RemoteStore
     from sifmake.api.running import execute, write_shims
@@ -100,6 +100,7 @@ __all__ = [
     "SignatureInfo",
     "SignerCheck",
     "Silent",
+    "StageOptions",
     "Task",
     "Verdict",
     "Verification",
@@ -136,7 +137,7 @@ _HOMES = {
     "api.images": ("PushedSif", "SifFile", "pull", "push"),
     "api.inspection": ("Inspection", "diff", "digest", "inspect", "inspect_image", "open_sif"),
     "api.keys": ("KeyImport", "KeyPair", "Keyring", "PrivateKeyFile", "PublicKeyFile"),
-    "api.project": ("STAGES", "SeededFile", "lock", "rebuild", "run_stage", "seed", "start_project"),
+    "api.project": ("STAGES", "SeededFile", "StageOptions", "lock", "rebuild", "run_stage", "seed", "start_project"),
     "api.registries": ("login", "logins", "logout"),
     "api.remote_store": ("PacksPulled", "PacksPushed", "PacksRemoved", "RemoteStore"),
     "api.running": ("execute", "write_shims"),

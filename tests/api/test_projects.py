@@ -33,8 +33,8 @@ def test_from_nothing_to_a_seeded_image(project: Path, tmp_path: Path) -> None:
     (outcome,) = sifmake.lock("hello", root=project)
     assert outcome.file == project / "config/locks/hello.yaml"
     assert outcome.file.exists()
-    assert [sifmake.run_stage(stage, "hello", root=project) for stage in sifmake.STAGES] == [True] * 6
-    assert [sifmake.run_stage(stage, "hello", root=project) for stage in sifmake.STAGES] == [False] * 6
+    assert [sifmake.run_stage(stage, "hello", root=project) for stage in sifmake.STAGES] == [True] * 7
+    assert [sifmake.run_stage(stage, "hello", root=project) for stage in sifmake.STAGES] == [False] * 7
     assert sifmake.run_stage("flatten", "hello", root=project, force=True)
     seeded = sifmake.seed(tmp_path / "prefix", root=project)
     assert {file.image for file in seeded} == {HELLO}
@@ -55,7 +55,7 @@ def test_a_failure_is_the_outcome_of_its_image(project: Path, tmp_path: Path) ->
 
 
 def test_wrong_names(project: Path) -> None:
-    with pytest.raises(sifmake.errors.UsageError, match="one of pull, flatten"):
+    with pytest.raises(sifmake.errors.UsageError, match="one of pull, steps, flatten"):
         sifmake.run_stage("build", "hello", root=project)
     with pytest.raises(sifmake.errors.LockError):
         sifmake.run_stage("pull", "hello", root=project)

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+import sifmake
 from sifmake.api.cache import Cache
 from sifmake.cli.main import main
 from sifmake.errors import LockError, StepsDifferError, UsageError
@@ -150,3 +151,14 @@ def test_the_command_ends_with_a_status_of_its_own_and_accepts(project, capsys):
         assert lock_path(project).read_bytes() == written
         assert main([*stage, "--accept-steps", "steps", "tool"]) == 0
     assert lock_path(project).read_bytes() != written
+
+
+@needs_scripts
+def test_a_program_can_do_the_same(project):
+    go_elsewhere(project)
+    assert sifmake.run_stage("pull", "tool", root=project.root)
+    with pytest.raises(StepsDifferError) as raised:
+        sifmake.run_stage("steps", "tool", root=project.root, locked=True)
+    assert raised.value.changes == ()
+    assert sifmake.run_stage("steps", "tool", root=project.root, locked=True, accept_steps=True)
+    assert not sifmake.run_stage("steps", "tool", root=project.root, locked=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from sifmake.api.common import StrPath, as_names
 from sifmake.errors import BusyError, UsageError
@@ -13,6 +13,7 @@ from sifmake.project.stage_table import STAGE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Unpack
 
     from sifmake.drivers.new_project import NewProject
     from sifmake.drivers.rebuild import Rebuild
@@ -98,16 +99,35 @@ def _resolved(folders: Iterable[StrPath]) -> tuple[Path, ...]:
     return tuple(Path(folder).resolve() for folder in folders)
 
 
+class StageOptions(TypedDict, total=False):
+    """Options of :func:`run_stage`, the same as those of ``sifmake stage``; all are off by default.
+
+    Attributes:
+        force: Whether to run the stage even if it is up to date.
+        offline: Whether to ask no registry.
+        trust_lock: Whether to accept a lock that the store can neither prove nor disprove.
+        allow_files: Folders outside the project that its definitions may read.
+        locked: Whether steps of a definition must give what their lock says.
+        update_steps: Whether to write that lock again.
+        accept_steps: Whether to do so although ``locked`` is set.
+    """
+
+    force: bool
+    offline: bool
+    trust_lock: bool
+    allow_files: Iterable[StrPath]
+    locked: bool
+    update_steps: bool
+    accept_steps: bool
+
+
 def run_stage(
     stage: str,
     image: str,
     *,
     root: StrPath = ".",
-    force: bool = False,
-    offline: bool = False,
-    trust_lock: bool = False,
-    allow_files: Iterable[StrPath] = (),
     progress: Progress | None = None,
+    **options: Unpack[StageOptions],
 ) -> bool:
     """Run one stage of one image of a project unless it is up to date, as ``sifmake stage`` does.
 
@@ -120,17 +140,15 @@ def run_stage(
         stage: One of :data:`STAGES`.
         image: Name of an image that has a lock.
         root: Folder of the project.
-        force: Whether to run the stage even if it is up to date.
-        offline: Whether to ask no registry.
-        trust_lock: Whether to accept a lock that the store can neither prove nor disprove.
-        allow_files: Folders outside the project that its definitions may read.
         progress: Gets messages and the progress of each layer.
+        options: See :class:`StageOptions`.
 
     Returns:
         Whether the stage was run.
 
     Raises:
         LockError: There is no lock, or it does not match the configuration.
+        StepsDifferError: A step gave something else than its lock says.
         SifmakeError: The stage failed; its outputs are unchanged.
     """
     from sifmake.project.project import Modes
@@ -138,11 +156,16 @@ def run_stage(
 
     if stage not in STAGES:
         raise UsageError("there is no such stage", where=stage, hint=f"use one of {', '.join(STAGES)}")
-    project = _project(
-        root, Modes(offline=offline, trust_lock=trust_lock, allow_files=_resolved(allow_files)), progress
+    modes = Modes(
+        locked=options.get("locked", False),
+        offline=options.get("offline", False),
+        trust_lock=options.get("trust_lock", False),
+        update_steps=options.get("update_steps", False),
+        accept_steps=options.get("accept_steps", False),
+        allow_files=_resolved(options.get("allow_files", ())),
     )
-    with open_runner(project) as runner:
-        return runner.run(stage, image, force=force)
+    with open_runner(_project(root, modes, progress)) as runner:
+        return runner.run(stage, image, force=options.get("force", False))
 
 
 def rebuild(
