@@ -31,12 +31,16 @@ PEERS_VARIABLES = ("APPTAINER_PULLDIR", "SINGULARITY_PULLDIR", "APPTAINER_PULLFO
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> None:
     """Keep the user's store, keys and modes out of the tests."""
     home = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("SIFMAKE_CACHE", str(home / "cache"))
     monkeypatch.setenv("SIFMAKE_CONFIG_DIR", str(home / "configuration"))
-    monkeypatch.setenv("SIFMAKE_TMPDIR", str(home))
+    trees = home / f"trees-{request.module.__name__.rpartition('.')[2]}"  # what one module unpacks, others do not list
+    trees.mkdir(exist_ok=True)
+    monkeypatch.setenv("SIFMAKE_TMPDIR", str(trees))
     steps = ("SIFMAKE_UPDATE_STEPS", "SIFMAKE_ACCEPT_STEPS")
     modes = ("SIFMAKE_LOCKED", "SIFMAKE_OFFLINE", "SIFMAKE_CHECK", *steps)
     for name in ("CI", *modes, "SIFMAKE_PASSPHRASE", "SIFMAKE_REFUSE_DEVELOPMENT", *PEERS_VARIABLES):
