@@ -140,18 +140,23 @@ def test_a_site_can_refuse_to_run_what_is_locked(works, monkeypatch):
 
 
 @needs_scripts
-def test_a_lock_of_other_inputs_is_refused_before_anything_runs(works):
+def test_steps_with_other_inputs_are_not_compared_but_told_and_added_by_the_next_build(works):
     works.build_with_lock(SAME, use(works))
-    with pytest.raises(LockError, match="no step with these inputs"):
-        works.build_with_lock("%post\n    exit 9\n", use(works, locked=True))
-    assert works.build_with_lock(SAME.replace("echo", "printf"), use(works)) == (1, 0)
+    before = layers(works)
+    other = SAME.replace("echo", "printf")
+    assert works.build_with_lock(other, use(works, locked=True)) == (1, 0)
+    assert "1 of 1 step(s) are not in the lock of steps" in works.told.said[0]
+    assert layers(works) == before
+    with pytest.raises(LockError, match="steps: rerun"):
+        works.build_with_lock(other.replace("same", "again"), use(works, locked=True, refuse=True))
+    assert works.build_with_lock(other, use(works)) == (0, 1)
     assert list(layers(works)) == ["printf same > /same"]
 
 
 @needs_scripts
 def test_nothing_is_written_by_a_locked_build_without_a_lock(works):
     assert works.build_with_lock(SAME, use(works, locked=True)) == (1, 0)
-    assert "nothing was compared" in works.told.said[0]
+    assert "were not compared" in works.told.said[0]
     assert not (works.folder / "tool.steps.yaml").exists()
 
 

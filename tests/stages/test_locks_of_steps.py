@@ -94,6 +94,21 @@ def test_a_lock_that_is_gone_is_written_again_without_running_a_step(project):
 
 
 @needs_scripts
+def test_a_bot_may_change_the_inputs_without_the_lock_of_steps(project):
+    """A locked run builds what a bot proposed, with a warning, and the next usual one completes the lock."""
+    written = lock_path(project).read_bytes()
+    project.define("tool", "%post\n    echo new > /new", sign=False)
+    project.lock()
+    assert "steps" in project.build("tool", locked=True)
+    assert "1 of 1 step(s) are not in the lock of steps" in "\n".join(project.told.lines)
+    assert lock_path(project).read_bytes() == written
+    assert project.build("tool", locked=True) == []
+    assert project.build("tool") == ["steps"]
+    assert b"echo new" in lock_path(project).read_bytes()
+    assert project.build("tool") == project.build("tool", locked=True) == []
+
+
+@needs_scripts
 def test_the_layer_that_a_lock_names_makes_the_image_again(project, tmp_path):
     """A colleague's lock and store come: the image has to be made of that layer, although no input changed."""
     old, written = project.sif("tool"), lock_path(project).read_bytes()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sifmake.builder.step_runner import StepRunner
-    from sifmake.builder.steps_check import StepsCheck
+    from sifmake.builder.steps_check import StepsCheck, StepsOutcome
     from sifmake.definition.model import Lines
     from sifmake.layers.pack_reader import Pack
     from sifmake.steps.stage_tree import StageTree
@@ -130,7 +130,7 @@ class PostSteps:
                 break
         return labels
 
-    def finish(self) -> str:
+    def finish(self) -> StepsOutcome:
         """Write the lock of what the steps gave, if that is due; see :meth:`StepsCheck.finish`."""
         return self._check.finish()
 

@@ -40,6 +40,19 @@ _NAMED = 3
 _HINT = "if it is right, build again with SIFMAKE_ACCEPT_STEPS=1, which writes it into the lock"
 
 
+@dataclass(frozen=True)
+class StepsOutcome:
+    """How the steps of a build compare with their lock.
+
+    Attributes:
+        digest: Digest of the lock, if it does not contradict the results; empty otherwise, or if there is no step.
+        missing: How many steps are not in it.
+    """
+
+    digest: str = ""
+    missing: int = 0
+
+
 @dataclass
 class StepsCheck:
     """The check of one build.
@@ -80,11 +93,7 @@ class StepsCheck:
                 raise
 
     def notes(self, key: str) -> Iterator[StepNote]:
-        """Yield the notes of a step that may be used, the best first.
-
-        Raises:
-            LockError: The build is bound to its lock, which is for other inputs.
-        """
+        """Yield the notes of a step that may be used, the best first."""
         wanted = self._wanted(key)
         own = find_note(self.store, key)
         if own is not None and not self._may_use(own, wanted):
@@ -128,9 +137,8 @@ class StepsCheck:
         """Refuse to run a step if the build may not.
 
         Raises:
-            LockError: The settings forbid it, or the build is bound to its lock, which is for other inputs.
+            LockError: The settings forbid it.
         """
-        self._wanted(key)
         use = self.use
         if use is not None and use.refuse and use.is_bound:
             what = f"the layer of the step `{one_line(title)}` is not here, and `steps: refuse` forbids to run it"
@@ -159,46 +167,33 @@ class StepsCheck:
             self._differs = True
             self._tell(self.use, wanted, note, pack)
 
-    def finish(self) -> str:
-        """Write the lock if it is absent, or if this build replaces it, and upload; call it after the last step.
-
-        Returns:
-            The digest of the file if it has the results of this build; empty otherwise, or if there is no step.
-        """
-        written = self._write_lock()
+    def finish(self) -> StepsOutcome:
+        """Write the lock if it is absent, or if this build replaces it, and upload; call it after the last step."""
+        outcome = self._write_lock()
         if self.remotes is not None:
             self.remotes.push()
-        return written
+        return outcome
 
-    def _write_lock(self) -> str:
+    def _write_lock(self) -> StepsOutcome:
         use = self.use
         if use is None:
-            return ""
-        lock = StepsLock(tuple(self._made.values()))
+            return StepsOutcome()
+        lock, missing = StepsLock(tuple(self._made.values())), 0
         if use.is_bound:
-            if self._made and self._lock is None:
-                self.progress.warning(f"{use.path}: there is no lock of what the steps gave, so nothing was compared")
+            missing = sum(self._wanted(key) is None for key in self._made)
+            if missing:
+                what = f"{missing} of {len(self._made)} step(s) are not in the lock of steps, so they were not compared"
+                self.progress.warning(f"{use.path}: {what}; build without locked=1 to add them")
         elif not lock.steps:
             use.path.unlink(missing_ok=True)
         elif use.rewrites or not self._differs:
             write_steps_lock(use.path, lock)
             self._differs = False
-        return steps_lock_digest(use.path) if lock.steps and not self._differs else ""
+        return StepsOutcome(steps_lock_digest(use.path) if lock.steps and not self._differs else "", missing)
 
     def _wanted(self, key: str) -> LockedStep | None:
-        """Return what is locked for a step.
-
-        Raises:
-            LockError: Nothing is, and the build is bound to its lock.
-        """
-        if self._lock is None or self.use is None:
-            return None
-        wanted = self._lock.find(key)
-        if wanted is None and self.use.is_bound:
-            what = "has no step with these inputs, so it belongs to another definition, base or copied file"
-            hint = "build once without locked=1, and commit the lock"
-            raise LockError(what, where=f"{self.use.path}: {key[:12]}", hint=hint)
-        return wanted
+        """Return what is locked for a step; None if nothing is."""
+        return self._lock.find(key) if self._lock is not None else None
 
     def _keep_list(self, pack: Pack, known: str = "") -> str:
         """Keep the list of a layer's files in the store; return its digest, or an empty text if it is too long."""

@@ -18,7 +18,7 @@ from sifmake.builder.post_steps import PostSteps
 from sifmake.builder.signed_notes import NoteSignatures
 from sifmake.builder.stage_build import Workshop
 from sifmake.builder.step_runner import StepRunner, unpacked_place
-from sifmake.builder.steps_check import StepsCheck
+from sifmake.builder.steps_check import StepsCheck, StepsOutcome
 from sifmake.errors import LockError, one_line
 from sifmake.files import atomic_write
 from sifmake.flatten.tree_file import write_tree
@@ -54,14 +54,14 @@ class DefinitionSession:
     Attributes:
         name: The image's name.
         lock: Its lock.
-        steps_lock: Digest of the lock of steps, if it has what the steps gave.
+        outcome: How its steps compare with their lock.
     """
 
     def __init__(self, project: Project, name: str, lock: BuildLock) -> None:
         self.name = name
         self.lock = lock
         self._project = project
-        self.steps_lock = ""
+        self.outcome = StepsOutcome()
         self._found: DefinitionInputs | None = None
         self._built: BuiltStage | None = None
         self._digest = ""
@@ -175,7 +175,7 @@ class DefinitionSession:
         with self._maker() as maker, StepRunner(self._settings(), maker, self._project.progress) as runner:
             workshop = self._workshop(found, runner)
             built = build_stages(workshop, self._trees)
-            self.steps_lock = workshop.post.finish()
+            self.outcome = workshop.post.finish()
         if self.lock.inputs.files and found.files() != self.lock.inputs.files:
             what = "a file that the definition copies changed while it was copied"
             raise LockError(what, where=found.definition.source, hint=f"run `sifmake lock {self.name}`")

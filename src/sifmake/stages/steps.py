@@ -33,7 +33,7 @@ def _run_build(context: StageContext, _lock: BuildLock) -> dict[str, Any]:
     tree = session.build().tree
     layers = list(tree.diff_ids[tree.base_layers :])
     _forget_others(context.project, context.image, layers)
-    return {"layers": layers, "steps_lock": session.steps_lock}
+    return {"layers": layers, "steps_lock": session.outcome.digest, "unlocked": session.outcome.missing}
 
 
 def _forget_others(project: Project, image: str, layers: list[str]) -> None:
@@ -54,9 +54,9 @@ def _why_stale(project: Project, image: str, lock: AnyLock, result: dict[str, An
     now, agreed = steps_lock_digest(use.path), result["steps_lock"]
     if use.is_bound:
         return "its steps were not compared with the lock of steps" if now and now != agreed else ""
-    if use.rewrites:
-        return "the lock of steps is to be written again" if now != agreed else ""
-    return "there is no lock of steps" if agreed and not now else ""
+    if use.rewrites and now != agreed:
+        return "the lock of steps is to be written again"
+    return "steps are missing in the lock of steps" if result.get("unlocked") or (agreed and not now) else ""
 
 
 STAGE = Stage(
