@@ -9,7 +9,7 @@ import pytest
 
 from sifmake.errors import StoreError
 from sifmake.rootless.errors import RootlessError
-from sifmake.steps.unpacked_trees import UnpackedTrees
+from sifmake.steps.unpacked_trees import DAY, UnpackedTrees
 
 
 def make(place):
@@ -45,12 +45,18 @@ def test_what_was_left_unfinished_is_made_again(trees):
     assert len(list((trees.folder / "trees").iterdir())) == 2
 
 
-def test_a_tree_from_before_the_machine_was_started_is_made_again(trees):
-    """It was not synced: after a power failure its files may be empty."""
+@pytest.mark.parametrize(
+    ("boot", "age"),
+    [("00000000-0000-0000-0000-000000000000", 0), ("", 6 * DAY), ("", -DAY)],
+    ids=["before a start of the machine", "long ago", "in the future"],
+)
+def test_a_tree_that_may_have_lost_files_is_made_again(trees, boot, age):
+    """It was not synced, so after a power failure its files may be empty; and programs clean temporary folders."""
     with trees.hold("k", make, shutil.rmtree) as place:
         (place / "file").write_text("")
     mark = trees.folder / "trees/k.use"
-    mark.write_text(mark.read_text().split()[0] + " 00000000-0000-0000-0000-000000000000")
+    size, now_running, made = mark.read_text().split()
+    mark.write_text(f"{size} {boot or now_running} {int(made) - age}")
     for _ in range(2):
         with trees.hold("k", make, shutil.rmtree) as place:
             assert (place / "file").read_text() == "x"

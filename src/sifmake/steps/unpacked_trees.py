@@ -28,7 +28,9 @@ _USE, _UNFINISHED = ".use", ".tmp-"
 _OTHERS = 0o077
 DAY = 86_400
 """Seconds for which a tree is kept at least, unless less is requested."""
-_LARGEST_NOTE = 64
+_FRESH = 5 * DAY
+"""Seconds for which a tree is used; systemd-tmpfiles removes what nobody has read for ten days."""
+_LARGEST_NOTE = 80
 _PATIENCE, _PAUSE = 5.0, 0.02
 """Seconds to wait for the last processes of a killed build, and between two looks at them."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -99,16 +101,16 @@ class UnpackedTrees:
         place, unfinished = self._place(key), self._place(f"{_UNFINISHED}{key}")
         fd = self._mark(key)
         try:
-            if fresh or not place.is_dir() or _is_older(fd):
+            if fresh or not place.is_dir() or _is_stale(fd):
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                for old in (unfinished, *([place] if fresh or _is_older(fd) else ())):
+                for old in (unfinished, *([place] if fresh or _is_stale(fd) else ())):
                     if old.exists():
                         remove(old)
                 if not place.is_dir():
                     size = make(unfinished)
                     unfinished.rename(place)
                     os.ftruncate(fd, 0)
-                    os.pwrite(fd, b"%d %s" % (size, _boot()), 0)
+                    os.pwrite(fd, b"%d %s %d" % (size, _boot() or b"-", time.time()), 0)
                 fcntl.flock(fd, fcntl.LOCK_SH)
             os.utime(fd)
             yield place
@@ -201,9 +203,14 @@ def _boot() -> bytes:
         return b""
 
 
-def _is_older(fd: int) -> bool:
-    """Tell whether a tree was unpacked before the machine was started: it is not synced, and may have lost files."""
-    return os.pread(fd, _LARGEST_NOTE, 0).partition(b" ")[2] != _boot()
+def _is_stale(fd: int) -> bool:
+    """Tell whether a tree may have lost files.
+
+    It is not synced, so it may have when the machine was started again. And what cleans folders for temporary files
+    removes the files that were not read for some days, even if others in the tree were.
+    """
+    _, boot, made = [*os.pread(fd, _LARGEST_NOTE, 0).split(b" ", 2), b"", b""][:3]
+    return boot != (_boot() or b"-") or not made.isdigit() or not 0 <= time.time() - int(made) < _FRESH
 
 
 def list_trees() -> list[UnpackedTree]:
