@@ -9,12 +9,20 @@ import random
 import pytest
 
 from sifmake.errors import LayerError, PackDamagedError
+from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import BLOCK_SIZE, make_codec, zstd_module
+from sifmake.layers.entry import DIR, FILE, HARDLINK, OPAQUE, WHITEOUT, Entry
+from sifmake.layers.pack_audit import STORED_LIMITS
 from sifmake.layers.pack_proof import prove_pack
 from sifmake.layers.pack_reader import open_pack
 from sifmake.layers.rebuild import tar_of
+from sifmake.layers.repack import repack
 from sifmake.layers.residue import MOST_RESIDUE, Record, ResidueWriter, read_residue
+from sifmake.layers.tar_writer import tar_stream
 from sifmake.limits import DEFAULT_LIMITS
+from sifmake.progress import Silent
+from sifmake.steps.layer_maker import LayerMaker
+from sifmake.store import Store
 from support.corpus import CORPUS, needs_corpus
 from support.layers import diff_id_of, make_pack
 from support.packs import residue, tamper
@@ -225,8 +233,8 @@ DAMAGED = {
     "a record of kind 4": (ZSTD.compress(b"\0\0\4"), "record of kind 4"),
     "a window of 128 MiB": (WINDOW_OF_128_MIB, "requires too much memory"),
     "a number of no content": (residue((b"abc", 7)), "does not have"),
-    "bytes behind a content": (residue((b"abc", 0, 1, 1 << 40)), "does not have"),
-    "an offset behind a content": (residue((b"abc", 0, 1 << 63, 1)), "does not have"),
+    "bytes behind a content": (residue((b"abc", 0, 1, 1 << 40)), "beyond the end of a content"),
+    "an offset behind a content": (residue((b"abc", 0, 1 << 63, 1)), "beyond the end of a content"),
     "missing": (b"", "has no residue"),
 }
 
@@ -274,11 +282,31 @@ def test_a_small_residue_cannot_cost_much(name, tmp_path):
             pass
 
 
-def test_a_repacked_pack_keeps_its_residue(tmp_path):
-    from sifmake.layers.blocks import Workers
-    from sifmake.layers.repack import repack
-    from sifmake.progress import Silent
+def test_limits_of_a_project_do_not_make_packs_in_a_store_damaged(tmp_path):
+    raw = file(b"zeros", bytes(40 * BLOCK_SIZE)) + file(b"n" * 90, b"x") + END
+    low = {"inflate_ratio_from": 1 << 20, "inflate_ratio": 10}
+    with make_pack(tmp_path / "p", raw) as pack:
+        prove_pack(pack, STORED_LIMITS._replace(inflate_ratio_from=1 << 20))
+        with pytest.raises(PackDamagedError, match="raise inflate-ratio"):
+            prove_pack(pack, DEFAULT_LIMITS._replace(**low))
 
+
+def test_layers_that_builds_make_come_back(tmp_path):
+    entries = [
+        (Entry(b"", DIR, 0o755, 0, 0, 7), ()),
+        (Entry(b"a", FILE, 0o4755, 1, 2, -5, size=200_000, xattrs=((b"user.x", b"v"),)), (bytes(200_000),)),
+        (Entry(b"d/" + b"n" * 300, FILE, 0o644, 3_000_000, 0, 7, size=3), (b"abc",)),
+        (Entry(b"d/gone", WHITEOUT, 0, 0, 0, 7), ()),
+        (Entry(b"e", OPAQUE, 0, 0, 0, 7), ()),
+        (Entry(b"l", HARDLINK, 0o644, 0, 0, 7, target=b"a"), ()),
+    ]
+    raw = b"".join(tar_stream(entries))
+    with LayerMaker(Store(tmp_path), "zstd", DEFAULT_LIMITS, Silent()) as maker, maker.make([raw], "step") as pack:
+        prove_pack(pack, DEFAULT_LIMITS)
+        assert b"".join(tar_of(pack, DEFAULT_LIMITS)) == raw
+
+
+def test_a_repacked_pack_keeps_its_residue(tmp_path):
     raw = STREAMS["sparse_1_0 1048579"]
     with (
         make_pack(tmp_path / "old", raw) as old,

@@ -13,6 +13,7 @@ from sifmake.flatten.flattened import short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.checked_blob import CheckedBlob
 from sifmake.layers.layer_blob import write_layer_blob
+from sifmake.layers.pack_audit import STORED_LIMITS
 from sifmake.oci.given_back import new_layer, new_manifest
 from sifmake.store.scratch import path_of
 from sifmake.temporaries import open_nameless
@@ -191,8 +192,7 @@ def _put(opened: OpenedImage, target: ImageTarget, layer: Layer, pack: Pack, wor
             found = layer.descriptor
         else:
             task = builder.settings.progress.task(f"layer {short(layer.diff_id)}")
-            limits = builder.settings.limits
-            blob = write_layer_blob(file, pack, limits, workers, task, compressed=not is_plain)
+            blob = write_layer_blob(file, pack, STORED_LIMITS, workers, task, compressed=not is_plain)
             task.finish()
             found = new_layer(opened.image, *blob, compressed=not is_plain)
         file.flush()

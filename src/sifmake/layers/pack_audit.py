@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from sifmake.errors import PackDamagedError
 from sifmake.layers.codec import BLOCK_SIZE
-from sifmake.layers.entry import FILE, HARDLINK
+from sifmake.layers.entry import FILE, HARDLINK, LARGEST
 from sifmake.layers.members import most_bytes
 from sifmake.layers.pack_checks import is_block_word, stored_size
 from sifmake.layers.tar_paths import normalise
-from sifmake.limits import DEFAULT_LIMITS
+from sifmake.limits import DEFAULT_LIMITS, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,8 +25,21 @@ if TYPE_CHECKING:
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
 
-STORED_LIMITS = DEFAULT_LIMITS._replace(layer_entries=5_000_000)
-"""Limits for packs in a store: they are not damaged if a project with higher limits made them."""
+STORED_LIMITS = DEFAULT_LIMITS._replace(
+    layer_entries=5_000_000,
+    layer_bytes=LARGEST,
+    file_bytes=LARGEST,
+    inflate_ratio=LARGEST,
+    layer_listing_bytes=LARGEST,
+    pax_bytes=64 * MIB,
+    pax_records=50_000_000,
+    sparse_regions=10_000_000,
+    name_bytes=MIB,
+    xattr_bytes=64 * MIB,
+)
+"""Limits for packs in a store: they are not damaged if a project with higher limits made them, or if their layer was
+not compressed, so that holes and zeros did not count.
+"""
 _Range = tuple[int, int]
 
 
