@@ -7,10 +7,12 @@ import zlib
 
 import deflate
 import pytest
+from msgspec.structs import replace
 
 from sifmake.errors import PackDamagedError
 from sifmake.layers.codec import BLOCK_SIZE, STORED_UNCOMPRESSED, make_codec, zstd_module
 from sifmake.layers.pack_audit import check_pack
+from sifmake.layers.pack_format import FOOTER, Footer
 from sifmake.layers.pack_proof import prove_pack
 from sifmake.layers.pack_reader import open_pack
 from sifmake.limits import DEFAULT_LIMITS
@@ -218,6 +220,46 @@ def gap_in_data(parts):
     for content in parts["contents"]:
         if content[BLOCKS] and content[START] >= at:
             content[START] += len(secret)
+
+
+def test_a_tail_in_the_place_of_equal_bytes(tmp_path):
+    """The bytes of the second file are right wherever they are read, but its own place may then hold anything."""
+    make_pack(tmp_path / "p", tar(file("a", b"a" * 1000), file("b", b"a" * 500))).close()
+    tamper(tmp_path / "p", lambda parts: parts["contents"][1].__setitem__(OFFSET, 0))
+    assert is_refused(tmp_path / "p", "not in its place")
+
+
+def more_contents(parts):
+    """Add a content that no entry has, where the bytes of another one are."""
+    parts["contents"].append([bytes(32), *parts["contents"][0][1:]])
+
+
+def zeros_lie(field, value):
+    def change(parts):
+        next(row for row in parts["contents"] if row[SPARSE]).__setitem__(field, value)
+
+    return change
+
+
+CONTENT_LIES = {
+    "one more": (more_contents, "a file's content"),
+    "bytes in blocks of zeros": (zeros_lie(SPARSE, BLOCK_SIZE), "do not match the size"),
+    "bytes in stored blocks": (zeros_lie(STORED, 100), "do not match the size"),
+}
+
+
+@pytest.mark.parametrize("lie", CONTENT_LIES)
+def test_a_lying_table_of_contents(lie, pack):
+    change, said = CONTENT_LIES[lie]
+    tamper(pack, change)
+    assert is_refused(pack, said)
+
+
+def test_a_checksum_of_the_data_that_no_build_would_accept(pack):
+    data = pack.read_bytes()
+    footer = Footer.decode(data[-FOOTER.size :])
+    pack.write_bytes(data[: -FOOTER.size] + replace(footer, data_crc=footer.data_crc ^ 1).encode())
+    assert is_refused(pack, "layer pack is damaged")
 
 
 DATA_LIES = {
