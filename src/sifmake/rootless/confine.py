@@ -1,8 +1,9 @@
-"""Start a program that is to reach no keys of the user: neither the kernel's keyrings nor the terminal."""
+"""Start a program that reaches no keys of the user, no keyrings and no terminal, and that ends with its caller."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from sifmake.rootless import kernel
@@ -14,10 +15,11 @@ _JOIN_SESSION = 1
 
 
 def run_confined() -> None:
-    """Become the program in the arguments, in a session and with a session keyring of its own.
+    """Become the program in the arguments, in a session and with a session keyring of its own; it ends with the caller.
 
     Root's other keyrings are out of reach as well; those of other users are so in a user namespace (Linux 5.3).
     """
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
     native = tables()[:1]
     for table in native:
