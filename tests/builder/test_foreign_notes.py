@@ -126,3 +126,22 @@ def test_what_a_stranger_left_in_the_store_counts_for_the_lock_and_a_proof(works
             os.chown(path, 4243, 4243)
     assert works.build_with_lock(RANDOM, use(tmp_path, locked=True)) == (0, 1)
     assert works.build_with_lock(RANDOM, None) == (1, 0)
+
+
+@needs_scripts
+def test_all_notes_are_listed_by_title_checked_and_collected(works, tmp_path, machine):
+    keys = pem_pair(tmp_path)
+    signing = Configuration(key=str(keys.secret), trusted_keys=(keys.public,))
+    works.build_with_lock(RANDOM, None, configuration=signing)
+    works.build_with_lock(RANDOM, None, use_cache=False)
+    notes = [file for file in Cache().files() if file.kind == "step"]
+    assert len(notes) == 3, "the last, the former, and its signature"
+    assert {note.title for note in notes} == {"cat /proc/sys/kernel/random/uuid > /random"}
+    assert Cache().verify()
+    signed = next(note.path for note in notes if note.name.endswith(".signed"))
+    signed.write_bytes(signed.read_bytes()[:-9])
+    assert Cache().verify().damaged == 1
+    for path in (tmp_path / "first").rglob("*"):
+        os.utime(path, (1, 1))
+    assert {"step", "pack", "blob"} <= {file.kind for file in Cache().collect(max_age="1d").removed}
+    assert not [file for file in Cache().files() if file.kind == "step"]

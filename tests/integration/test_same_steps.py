@@ -77,7 +77,6 @@ def test_the_layers_are_those_of_every_version_of_python(first):
 @pytest.mark.parametrize(
     ("mode", "umask", "zone"),
     [
-        ("root", 0o077, "Asia/Kathmandu"),
         ("subuid", 0o077, "Pacific/Kiritimati"),
         ("single", 0o002, "America/St_Johns"),
     ],
