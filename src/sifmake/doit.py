@@ -68,6 +68,7 @@ def _tasks() -> DoitTasks:
         trust_lock=get_var("trust_lock"),
         update_steps=get_var("update_steps"),
         accept_steps=get_var("accept_steps"),
+        allow_host_sections=get_var("allow_host_sections"),
         allow_files=get_var("allow_files"),
     )
     return DoitTasks(Project(Path(), modes, Console()), sys.argv[1:])

@@ -153,7 +153,7 @@ class Sources:
         (config / "config.yaml").write_text(json.dumps(options))
         (config / "images.yaml").write_text(json.dumps({"images": {"a": {"from": uri or self.image}}}))
         LockRefresher(Project(folder)).refresh("a")
-        for some in (stages[:3], stages[3:]):
+        for some in (stages[:4], stages[4:]):
             with open_runner(Project(folder)) as runner:
                 for stage in some:
                     runner.run(stage, "a")
@@ -212,9 +212,24 @@ class Sources:
         development_key(folder / "config")
         (folder / "images" / "a.sif").write_bytes(self.finished.read_bytes())
 
+    def build_image_of_definition(self, folder: Path) -> None:
+        """Build an image of a project from a folder and copied files."""
+        (folder / "data").write_bytes(b"data" * 1000)
+        (folder / "tree" / "etc").mkdir(parents=True, exist_ok=True)
+        (folder / "tree" / "etc" / "motd").write_text("hi\n")
+        (folder / "tool.def").write_text("Bootstrap: localimage\nFrom: ./tree\n\n%files\n    data /data\n")
+        self.build(folder, "./tool.def")
+
+    def build_on_an_image(self, folder: Path) -> None:
+        """Build an image of a project on an image with layers."""
+        if not (folder / "image").exists():
+            shutil.copytree(self.image.removeprefix("oci:").partition(":")[0], folder / "image")
+        (folder / "tool.def").write_text(f"Bootstrap: oci\nFrom: image:{self.image.rpartition(':')[2]}\n")
+        self.build(folder, "./tool.def")
+
     def mend(self, folder: Path) -> None:
         """Build where everything was damaged after a build, with what killed runs left in the store."""
-        self.build(folder, stages=STAGE_NAMES[:4])
+        self.build(folder, stages=STAGE_NAMES[: STAGE_NAMES.index("sign") + 1])
         for path in (*(folder / "results").rglob("signed.sif"), *(folder / "store" / "packs").rglob("*-gzip*")):
             data = bytearray(path.read_bytes())
             data[1 if "packs" in path.parts else len(data) // 3] ^= 1  # not in the residue, which builds do not read
@@ -285,6 +300,8 @@ SCENARIOS = {
     "build of a definition": Scenario(
         Sources.build_definition, reads=("open_local_tree", "read_regular", "verify_file")
     ),
+    "build of an image of a definition": Scenario(Sources.build_image_of_definition),
+    "build of an image on an image": Scenario(Sources.build_on_an_image),
     "build of a finished file": Scenario(Sources.build_finished),
     "exec URI": Scenario(Sources.run_from_the_store),
     "exec URI of a damaged file": Scenario(Sources.run_a_damaged_one),

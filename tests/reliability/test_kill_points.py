@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,9 +93,15 @@ def test_a_pull_that_was_killed(tmp_path, uri):
     assert reached * 10 > 9 * len(points(total))
 
 
-def test_a_build_that_was_killed_and_resumed_gives_the_same_bytes(tmp_path, uri):
+@pytest.mark.parametrize("kind", ["image", "definition"])
+def test_a_build_that_was_killed_and_resumed_gives_the_same_bytes(tmp_path, uri, kind):
+    uri = uri if kind == "image" else "./tool.def"
+
     def prepare(folder: Path) -> None:
         (folder / "config").mkdir(parents=True)
+        (folder / "tree").mkdir()
+        (folder / "tree" / "big").write_bytes(random.Random(16).randbytes(300_000))
+        (folder / "tool.def").write_text("Bootstrap: localimage\nFrom: ./tree\n\n%files\n    tree /copy\n")
         (folder / "config" / "config.yaml").write_text(json.dumps({"store": {"path": "store"}}))
         (folder / "config" / "images.yaml").write_text(json.dumps({"images": {"a": {"from": uri}}}))
 

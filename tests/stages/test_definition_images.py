@@ -7,15 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
 import sifmake
-from sifmake.errors import LockError, SifmakeError, SigningError
+from sifmake.errors import ConfigError, LockError, SifmakeError, SigningError
 from sifmake.project.stage_table import STAGE_NAMES
 from sifmake.stages.lock_check import check_lock
 from support.building import needs_scripts, root_tar
 from support.definition_projects import Definitions
+from support.hello import HELLO
 
 LATER = ["flatten", "sif", "sign", "verify", "publish"]
 SCRATCH = "Bootstrap: scratch"
@@ -50,8 +55,7 @@ def test_an_image_is_built_locked_and_published(project):
 
 
 def test_what_is_pulled_has_an_empty_stage_steps_and_the_lock_that_it_had(project):
-    layout = os.path.join(os.path.dirname(__file__), "../../examples/hello/layout")
-    project.declare("hello", f"oci:{layout}:latest", sign=False)
+    project.declare("hello", HELLO, sign=False)
     ready(project, "hello")
     assert "steps:" not in project.lock_text("hello")
     record = json.loads((project.root / "results/hello/steps.json").read_bytes())
@@ -171,8 +175,37 @@ def test_what_is_built_from_is_below_the_project(project, source):
 def test_sections_that_run_on_this_machine_are_refused(project, section):
     project.define("tool", f"%{section}\n    touch {project.root}/ran", SCRATCH)
     error = project.lock("tool")["tool"]
-    assert f"tool.def:3: %{section} runs commands on this machine, so its result cannot be locked" in error
+    assert f"tool.def:3: %{section} runs commands on this machine, outside the image; read it, then allow it" in error
     assert not (project.root / "ran").exists()
+    assert f"%{section} runs on this machine at every build" in "".join(
+        project.lock("tool", allow_host_sections=True) and project.told.lines
+    )
+    assert not (project.root / "ran").exists()
+    with pytest.raises(LockError, match=f"an image with %{section}, which runs on this machine, cannot be locked"):
+        check_lock(project.open(locked=True, allow_host_sections=True), "tool")
+    with pytest.raises(ConfigError, match="outside the image; read it"):
+        project.build("tool")
+
+
+def test_what_runs_on_this_machine_runs_in_every_build(project):
+    counter = project.root.parent / "count"
+    project.define("tool", f"%pre\n    echo >>{counter}; cp {counter} src/made\n\n%files\n    src /opt", SCRATCH)
+    project.declare("tool", "./tool.def", sign=False)
+    project.lock(allow_host_sections=True)
+    assert "files:" not in project.lock_text("tool")
+    assert "host: pre" in project.lock_text("tool")
+    before = b""
+    for count in (1, 2):
+        assert project.build("tool", allow_host_sections=True)[-5:] == LATER
+        assert counter.read_text() == "\n" * count
+        assert project.sif("tool") != before
+        before = project.sif("tool")
+    (project.root / "tool.def").write_text(f"{SCRATCH}\n\n%pre\n    echo >>{counter}\n\n%files\n    src /opt\n")
+    project.lock(allow_host_sections=True)
+    project.build("tool", allow_host_sections=True)
+    for stage in STAGE_NAMES:  # the layers are the same, so only the stage itself has work
+        assert project.build("tool", stages=(stage,), allow_host_sections=True) == [stage] * (stage == "steps")
+    assert counter.read_text() == "\n" * 4
 
 
 def test_a_matrix_makes_images_of_one_definition(project):
@@ -345,6 +378,20 @@ class TestScripts:
         assert "APPTAINER_CONTAINER" in said
         assert not any(word in said for word in ("leaked", "12345", "token"))
 
+    def test_setup_changes_the_tree_once_for_all_stages(self, tools):
+        counter = tools.root.parent / "count"
+        setup = f"%setup\n    echo >>{counter}; cp {counter} $APPTAINER_ROOTFS/count\n%post\n    cp /count /copy\n"
+        tools.define("tool", setup, sign=False)
+        tools.lock(allow_host_sections=True)
+        for stage in STAGE_NAMES:
+            assert tools.build("tool", stages=(stage,), allow_host_sections=True) == [stage]
+        assert counter.read_text() == "\n"
+        before = tools.sif("tool")
+        assert tools.build("tool", allow_host_sections=True) == ["steps", *LATER]
+        assert tools.scripts == ["cp /count /copy"]
+        assert counter.read_text() == "\n" * 2
+        assert tools.sif("tool") != before
+
     def test_a_failing_step_leaves_the_old_file(self, tools):
         ready(tools)
         good = tools.sif("tool")
@@ -367,3 +414,36 @@ class TestScripts:
         (tools.root / "data").write_text("2\n")
         tools.lock()
         assert tools.build("tool")[-1] == "publish"
+
+
+class Counted(SimpleHTTPRequestHandler):
+    """Serves a folder and notes what it is asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def log_message(self, *_):
+        self.asked.append(self.command)
+
+
+def test_a_file_of_a_server_is_a_base(project, tmp_path):
+    (tmp_path / "web").mkdir()
+    sifmake.pull(HELLO, tmp_path / "web/a.sif")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Counted, directory=str(tmp_path / "web")))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        header = f"Bootstrap: http\nFrom: 127.0.0.1:{server.server_port}/a.sif"
+        project.define("web", "%files\n    src /opt", header, sign=False)
+        ready(project, "web")
+        Counted.asked.clear()
+        assert project.lock("web") == {"web": ""}
+        assert Counted.asked == ["HEAD"]
+        assert f"from: http://127.0.0.1:{server.server_port}/a.sif" in project.lock_text("web").replace('"', "")
+        good = project.sif("web")
+        sifmake.pull(HELLO, tmp_path / "web/a.sif", force=True, compression="zstd")
+        os.utime(tmp_path / "web/a.sif", (1, 1))
+        assert "the base http://" in project.lock("web")["web"]
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert sifmake.inspect(project.root / "images/web.sif").labels["org.opencontainers.image.title"] == "hello"
+    assert good

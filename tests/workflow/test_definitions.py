@@ -140,3 +140,29 @@ def test_only_the_command_line_allows_other_folders(tools: Folder, tmp_path: Pat
     tools.snakemake("images/tool.sif", "--config", f"allow_files={tmp_path}")
     assert "outside the folders" in tools.doit("pull_image:tool", status=1)
     tools.doit(f"allow_files={tmp_path}", "pull_image:tool")
+
+
+def test_a_digest_that_a_bot_writes_into_a_lock_is_locked(tools: Folder, registry: CountingRegistry) -> None:
+    old = registry.tags["base:1"]["digest"]
+    tools.run("sifmake", "lock")
+    registry.tags["base:1"] = registry.blobs.image([tar(file("base", b"2"))])
+    wanted = registry.blobs.image([tar(file("base", b"3"))])["digest"]
+    path = tools.root / "config/locks/tool.yaml"
+    path.write_text(path.read_text().replace(f"@{old}", f"@{wanted}"))
+    assert "was edited" in tools.doit("locked=1", "lock:tool", status=1)
+    tools.run("sifmake", "lock", "tool")
+    assert f'@{wanted}", from: ' in path.read_text()
+    assert f"manifest: {wanted}" in path.read_text()
+    path.write_text(path.read_text().replace(f"@{wanted}", f"@sha256:{'7' * 64}"))
+    assert "no such image" in tools.run("sifmake", "lock", "tool", status=1)
+
+
+def test_locks_of_builds_are_compared_by_their_inputs(tools: Folder, tmp_path: Path) -> None:
+    tools.run("sifmake", "lock")
+    path = tools.root / "config/locks/tool.yaml"
+    shutil.copy(path, tmp_path / "old.yaml")
+    (tools.root / "src").write_text("two\n")
+    tools.run("sifmake", "lock")
+    text = tools.run("sifmake", "diff", str(tmp_path / "old.yaml"), str(path), status=None)
+    assert "files src" in text
+    assert "definition" not in text

@@ -59,6 +59,7 @@ def lock(
     offline: bool = False,
     trust_lock: bool = False,
     allow_files: Iterable[StrPath] = (),
+    allow_host_sections: bool = False,
     progress: Progress | None = None,
 ) -> tuple[LockOutcome, ...]:
     """Ask registries which digests the tags point to, and write lock files, as ``sifmake lock`` does.
@@ -70,6 +71,7 @@ def lock(
         offline: Whether to ask no registry; changed settings are still written.
         trust_lock: Whether to accept a lock that the store can neither prove nor disprove.
         allow_files: Folders outside the project that its definitions may read.
+        allow_host_sections: Whether ``%pre`` and ``%setup`` of its definitions may run on this machine.
         progress: Gets a line for each lock that changed, and a warning for each that failed.
 
     Returns:
@@ -81,9 +83,13 @@ def lock(
     from sifmake.project.project import Modes
     from sifmake.stages.lock_refresh import CHANGED, LockRefresher, describe, summarize
 
-    project = _project(
-        root, Modes(offline=offline, trust_lock=trust_lock, allow_files=_resolved(allow_files)), progress
+    modes = Modes(
+        offline=offline,
+        trust_lock=trust_lock,
+        allow_files=_resolved(allow_files),
+        allow_host_sections=allow_host_sections,
     )
+    project = _project(root, modes, progress)
     outcomes = []
     for outcome in LockRefresher(project, check=check).refresh_all(_names(project, images)):
         outcomes.append(outcome)
@@ -107,6 +113,7 @@ class StageOptions(TypedDict, total=False):
         offline: Whether to ask no registry.
         trust_lock: Whether to accept a lock that the store can neither prove nor disprove.
         allow_files: Folders outside the project that its definitions may read.
+        allow_host_sections: Whether ``%pre`` and ``%setup`` of its definitions may run on this machine.
         locked: Whether steps of a definition must give what their lock says.
         update_steps: Whether to write that lock again.
         accept_steps: Whether to do so although ``locked`` is set.
@@ -116,6 +123,7 @@ class StageOptions(TypedDict, total=False):
     offline: bool
     trust_lock: bool
     allow_files: Iterable[StrPath]
+    allow_host_sections: bool
     locked: bool
     update_steps: bool
     accept_steps: bool
@@ -163,6 +171,7 @@ def run_stage(
         update_steps=options.get("update_steps", False),
         accept_steps=options.get("accept_steps", False),
         allow_files=_resolved(options.get("allow_files", ())),
+        allow_host_sections=options.get("allow_host_sections", False),
     )
     with open_runner(_project(root, modes, progress)) as runner:
         return runner.run(stage, image, force=options.get("force", False))
@@ -175,6 +184,7 @@ def rebuild(
     locked: bool = False,
     progress: Progress | None = None,
     allow_files: Iterable[StrPath] = (),
+    allow_host_sections: bool = False,
 ) -> Rebuild:
     """Refresh the locks of a project, build its images and log their digests, as ``sifmake rebuild`` does.
 
@@ -185,6 +195,7 @@ def rebuild(
         jobs: Images built at the same time.
         locked: Whether to keep the locks as they are and not to ask registries for tags.
         allow_files: Folders outside the project that its definitions may read.
+        allow_host_sections: Whether ``%pre`` and ``%setup`` of its definitions may run on this machine.
         progress: Gets messages and the progress of each layer.
 
     Returns:
@@ -198,9 +209,13 @@ def rebuild(
     from sifmake.drivers import rebuild as driver
     from sifmake.project.project import Modes
 
-    result = driver.rebuild(
-        _project(root, Modes(locked=locked, scheduled=True, allow_files=_resolved(allow_files)), progress), max(1, jobs)
+    modes = Modes(
+        locked=locked,
+        scheduled=True,
+        allow_files=_resolved(allow_files),
+        allow_host_sections=allow_host_sections,
     )
+    result = driver.rebuild(_project(root, modes, progress), max(1, jobs))
     if result is None:
         raise BusyError("another rebuild of this project is running; nothing was done", where=str(Path(root)))
     return result

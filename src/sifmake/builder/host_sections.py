@@ -17,29 +17,38 @@ from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
 from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sifmake.definition.model import Section
     from sifmake.steps.stage_tree import StageTree
 
-_ALLOWED = "SIFMAKE_ALLOW_HOST_SECTIONS"
+ALLOW_HOST = "SIFMAKE_ALLOW_HOST_SECTIONS"
+"""Variable that lets definitions run ``%pre`` and ``%setup``."""
 _TRUE = frozenset({"1", "true", "yes"})
 
 
 class HostSections:
     """Runs these sections, in every build.
 
+    Attributes:
+        layers: DiffIDs of the layers of ``%setup``, stage by stage; empty for one without changes.
+
     Args:
         runner: Runs ``%setup`` so that it can change the tree.
         source: Name of the definition file, for messages.
         output: Gets their output.
+        folder: The current folder of ``%pre``; None for that of this process.
     """
 
-    def __init__(self, runner: StepRunner, source: str, output: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, runner: StepRunner, source: str, output: Callable[[bytes], None], folder: Path | None = None
+    ) -> None:
         self._runner = runner
+        self._folder = folder
         self._place = DefinitionPlace(source)
         self._mask = SecretMask(proxy_passwords(os.environ))
         self._output = output
+        self.layers: list[str] = []
 
     def run_pre(self, section: Section) -> None:
         """Run ``%pre``.
@@ -49,15 +58,16 @@ class HostSections:
             StepError: The script failed.
         """
         self._check_allowed(section)
-        with TemporaryDirectory(prefix="sifmake-pre-") as folder:
-            script = Path(folder, "pre.script")
+        with TemporaryDirectory(prefix="sifmake-pre-") as private:
+            script = Path(private, "pre.script")
             script.write_bytes(section.text.encode("utf-8", "surrogateescape"))
             words = script_command(section, str(script), self._place)
+            folder = str(self._folder) if self._folder else None
             with self._masked() as write:
-                status = run_telling(words, write, environment=without_secrets(os.environ))
+                status = run_telling(words, write, environment=without_secrets(os.environ), folder=folder)
         self._check_status(section, status, 0)
 
-    def set_up(self, section: Section, tree: StageTree, epoch: int) -> None:
+    def set_up(self, section: Section, tree: StageTree, epoch: int, /) -> None:
         """Run ``%setup`` and apply the layer of its changes to the tree; raises like :meth:`run_pre`."""
         self._check_allowed(section)
         from sifmake.rootless.script import SCRIPT
@@ -67,6 +77,7 @@ class HostSections:
         with self._masked() as write:
             result = self._runner.run(script, tree, write)
         self._check_status(section, result.status, result.line)
+        self.layers.append(result.pack.meta.diff_id if result.pack is not None else "")
         if result.pack is not None:
             tree.apply(result.pack)
 
@@ -80,10 +91,10 @@ class HostSections:
             masked.end()
 
     def _check_allowed(self, section: Section) -> None:
-        if self._runner.settings.allow_host or os.environ.get(_ALLOWED, "").lower() in _TRUE:
+        if self._runner.settings.allow_host or os.environ.get(ALLOW_HOST, "").lower() in _TRUE:
             return
         where = f"{self._place.source}:{section.line}"
-        hint = f"read it, then allow it with --allow-host-sections, or {_ALLOWED}=1"
+        hint = f"read it, then allow it with --allow-host-sections, or {ALLOW_HOST}=1"
         raise UsageError(f"%{section.name} runs commands on this machine, outside the image", where=where, hint=hint)
 
     def _check_status(self, section: Section, status: int, line: int) -> None:
@@ -91,3 +102,30 @@ class HostSections:
             at = section.lines.of(line - 1) if line else section.line
             where = f"{self._place.source}:{at}: %{section.name}"
             raise StepError(f"the script ended with exit status {status}", where=where)
+
+
+class EarlierHostSections(HostSections):
+    """Takes the layers that the sections gave before, and runs nothing."""
+
+    def __init__(self, runner: StepRunner, source: str, layers: Sequence[str]) -> None:
+        super().__init__(runner, source, lambda _: None)
+        self._maker = runner.maker
+        self._waiting = iter(layers)
+
+    def run_pre(self, section: Section) -> None:
+        """Do nothing."""
+
+    def set_up(self, section: Section, tree: StageTree, _epoch: int, /) -> None:
+        """Apply the layer of an earlier run.
+
+        Raises:
+            StepError: The store does not have it any more.
+        """
+        diff_id = next(self._waiting, None)
+        pack = self._maker.find(diff_id) if diff_id else None
+        if diff_id is None or (diff_id and pack is None):
+            where = f"{self._place.source}:{section.line}: %{section.name}"
+            raise StepError("the layer of the last run is not in the store", where=where, hint="run stage steps again")
+        self.layers.append(diff_id)
+        if pack is not None:
+            tree.apply(pack)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.subcommands import add_allow_files, examples
+from sifmake.cli.subcommands import add_grants, examples
 from sifmake.printing import print_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust-lock", action="store_true", help="accept a lock that the store can neither prove nor disprove"
     )
-    add_allow_files(parser)
+    add_grants(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON document on standard output")
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         offline=args.offline or found.offline,
         trust_lock=found.trust_lock,
         allow_files=[*args.allow_files, *found.allow_files],
+        allow_host_sections=args.allow_host_sections or found.allow_host_sections,
         progress=console,
     )
     if args.json:

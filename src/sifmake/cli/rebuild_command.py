@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.cli.subcommands import add_allow_files, add_root, examples
+from sifmake.cli.subcommands import add_grants, add_root, examples
 from sifmake.errors import BusyError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="images built at the same time (default: 2)")
     parser.add_argument("--no-lock", action="store_true", help="build from the committed locks; ask no registry")
-    add_allow_files(parser)
+    add_grants(parser)
     add_root(parser)
 
 
@@ -36,9 +36,16 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.project.project import Modes
 
     console = Console(quiet=args.quiet)
-    allowed = [*args.allow_files, *Modes.find().allow_files]
+    found = Modes.find()
     try:
-        result = rebuild(args.root, jobs=args.jobs, locked=args.no_lock, progress=console, allow_files=allowed)
+        result = rebuild(
+            args.root,
+            jobs=args.jobs,
+            locked=args.no_lock,
+            progress=console,
+            allow_files=[*args.allow_files, *found.allow_files],
+            allow_host_sections=args.allow_host_sections or found.allow_host_sections,
+        )
     except BusyError as error:
         console.warning(error.what)
         return error.exit_code

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from sifmake.cli.subcommands import add_allow_files
+from sifmake.cli.subcommands import add_grants
 from sifmake.project.stage_table import STAGE_NAMES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-steps", action="store_true", help="the same in locked mode: accept what differs from that lock"
     )
-    add_allow_files(parser)
+    add_grants(parser)
     parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
 
 
@@ -40,6 +40,7 @@ class _PlainOptions:
         self.__dict__.update(command="stage", quiet=False, debug=False, force=False, trust_lock=False)
         self.update_steps = self.accept_steps = False
         self.allow_files: list[str] = []
+        self.allow_host_sections = False
         self.root = Path(root)
         self.stage = stage
         self.image = image
@@ -60,7 +61,11 @@ def run(args: argparse.Namespace) -> int:
     from sifmake.stages.runner import open_runner
 
     console = Console(quiet=args.quiet)
-    given = {name: "1" for name in ("trust_lock", "update_steps", "accept_steps") if getattr(args, name)}
+    given = {
+        name: "1"
+        for name in ("trust_lock", "update_steps", "accept_steps", "allow_host_sections")
+        if getattr(args, name)
+    }
     if args.allow_files:
         given["allow_files"] = os.pathsep.join(args.allow_files)
     modes = Modes.find(**given)

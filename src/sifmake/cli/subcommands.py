@@ -76,14 +76,17 @@ def add_action(actions: Actions, name: str, text: str, more: str = "") -> argpar
     return parser
 
 
-def add_allow_files(parser: argparse.ArgumentParser) -> None:
-    """Add ``--allow-files``."""
+def add_grants(parser: argparse.ArgumentParser) -> None:
+    """Add what a user may allow the definitions of a project."""
     parser.add_argument(
         "--allow-files",
         action="append",
         default=[],
         metavar="DIR",
         help="folder outside the project that its definitions may read",
+    )
+    parser.add_argument(
+        "--allow-host-sections", action="store_true", help="let %%pre and %%setup of definitions run on this machine"
     )
 
 

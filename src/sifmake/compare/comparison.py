@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sifmake.compare.contents import ImageContents
+from sifmake.project.locks import BuildLock
 from sifmake.squashfs.reader import FILE
 from sifmake.squashfs.same import FileComparison
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from sifmake.compare.steps import StepChange
     from sifmake.limits import Limits
-    from sifmake.project.locks import AnyLock
+    from sifmake.project.locks import AnyLock, BuildInputs
     from sifmake.squashfs.reader import Node
 
 _TOP_FOLDERS = 5
@@ -81,9 +82,23 @@ def contents_of_lock(lock: AnyLock) -> ImageContents:
     """Return the contents that a lock describes."""
     build = {"from": lock.source.given, "platform": lock.platform, "image": lock.image, "manifest": lock.built_from}
     build |= {key: value for key, value in vars(lock.build).items() if key != "labels"}
-    return ImageContents(
-        layers=tuple(layer["digest"] for layer in lock.document()["layers"]), labels=lock.build.labels, build=build
-    )
+    if isinstance(lock, BuildLock):
+        build |= _inputs_of(lock.inputs)
+    layers = lock.document().get("layers", ())
+    return ImageContents(layers=tuple(layer["digest"] for layer in layers), labels=lock.build.labels, build=build)
+
+
+def _inputs_of(inputs: BuildInputs) -> dict[str, Any]:
+    """Return the inputs of a build, each by a name of its own."""
+    return {
+        "definition": inputs.definition,
+        "network": inputs.network,
+        "clean": ", ".join(inputs.clean),
+        **{f"argument {name}": value for name, value in inputs.arguments.items()},
+        **{f"base {base.source}": base.manifest for base in inputs.bases},
+        **{f"files {files.source}": files.digest for files in inputs.files},
+        **{f"renewed {digest}": date for digest, date in inputs.renewed.items()},
+    }
 
 
 def compare_locks_of_steps(

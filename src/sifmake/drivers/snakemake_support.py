@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakemake.exceptions import WorkflowError
 
+from sifmake.builder.host_sections import ALLOW_HOST
 from sifmake.errors import SifError, SifmakeError, SigningError
 from sifmake.files import sha256_of
 from sifmake.project.configuration import KEYS, find_settings, hand_on
@@ -24,7 +25,7 @@ from sifmake.withheld import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ALLOW_FILES = "allow_files"
+_GRANTS = ("allow_host_sections", "allow_files")
 _MEMORY, _STEPS_MEMORY = 500, 4000
 """Megabytes."""
 _MODES = ("locked", "offline", "check", "trust_lock", "update_steps", "accept_steps")
@@ -110,10 +111,9 @@ def _inside(project: Project, root: Path) -> list[Path]:
 
 
 def _modes(config: Mapping[str, Any], given: Mapping[str, Any]) -> Modes:
-    """Return the modes; a file of the project cannot allow to read other folders, so only the command line counts."""
+    """Return the modes; what a file of the project cannot allow counts only on the command line."""
     found = {key: str(config[key]) for key in _MODES if key in config}
-    if _ALLOW_FILES in given:
-        found[_ALLOW_FILES] = str(given[_ALLOW_FILES])
+    found |= {key: str(given[key]) for key in _GRANTS if key in given}
     return Modes.find(**found)
 
 
@@ -154,6 +154,7 @@ def _pass_on(modes: Modes) -> None:
         os.environ["PATH"] = folder + os.pathsep + os.environ.get("PATH", os.defpath)
     for mode in _MODES:
         os.environ[f"SIFMAKE_{mode.upper()}"] = str(int(getattr(modes, mode)))
+    os.environ[ALLOW_HOST] = str(int(modes.allow_host_sections))
     os.environ[ALLOW_FILES] = os.pathsep.join(map(str, modes.allow_files))
 
 

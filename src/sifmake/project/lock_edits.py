@@ -7,17 +7,19 @@ must be locked, and never the one that the tag points to now.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sifmake.errors import BadReferenceError, LockError
 from sifmake.files import read_regular
+from sifmake.json_text import parse_json
 from sifmake.project.lock_file import DisprovedLockError, read_lock
 from sifmake.reference import parse_reference
 from sifmake.reference.reference import is_digest
 from sifmake.reference.uri import REGISTRY_TRANSPORTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sifmake.limits import Limits
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from sifmake.reference import Uri
 
 _IMAGE = re.compile(r"^image:[ \t]*[\"']?([^\s\"'#]+)", re.MULTILINE)
+_BASE = re.compile(
+    r'^[ \t]*- \{image: "?[^\s"@{},]+@([^\s",}]+)"?, from: ("(?:[^"\\\n]|\\.)*"|[^\s",}]+)', re.MULTILINE
+)
 _CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: |\r?$)", re.MULTILINE)
 
 
@@ -37,6 +42,7 @@ class FoundLock:
         why: Why there is no lock.
         name: Name of the image in an edited file; empty if the file has none.
         digest: The digest in an edited file, which has to be locked; empty if there is none.
+        bases: In an edited lock of an image that is built, the digest of each base by its ``from``.
         disproved: The error of a lock whose checksum is valid but which contradicts itself.
     """
 
@@ -45,6 +51,7 @@ class FoundLock:
     name: str = ""
     digest: str = ""
     disproved: DisprovedLockError | None = None
+    bases: Mapping[str, str] = field(default_factory=dict)
 
     def check_name(self, source: Uri, path: Path) -> None:
         """Compare what the file calls the image with what the configuration does.
@@ -85,8 +92,17 @@ def _read_edit(path: Path, limits: Limits, error: LockError) -> FoundLock:
     if at and not is_digest(digest):
         hint = f"copy the digest from upstream, or remove the file, then run `sifmake lock {path.stem}`"
         raise LockError(f"{digest[:80]!r} in 'image' is not a digest", where=str(path), hint=hint)
+    bases = {_scalar(source): digest for digest, source in _BASE.findall(text) if is_digest(digest)}
     disproved = error if isinstance(error, DisprovedLockError) else None
-    return FoundLock(why=error.what, name=name, digest=digest, disproved=disproved)
+    return FoundLock(why=error.what, name=name, digest=digest, disproved=disproved, bases=bases)
+
+
+def _scalar(text: str) -> str:
+    """Return a scalar of a lock file: plain text, or text in quotes."""
+    try:
+        return str(parse_json(text)) if text.startswith('"') else text
+    except ValueError:
+        return text
 
 
 def _canonical(name: str) -> str:

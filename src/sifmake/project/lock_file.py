@@ -144,6 +144,7 @@ def _parse_build(document: dict[str, Any]) -> BuildLock:
         clean=tuple(text_of(document, "clean").split(",")) if "clean" in document else (),
         bases=tuple(map(_parse_base, document.get("bases", ()))),
         files=tuple(LockedFiles(text_of(one, "source"), digest_of(one["digest"])) for one in document.get("files", ())),
+        host=tuple(text_of(document, "host").split(",")) if "host" in document else (),
         renewed=texts_of(document, "renewed") if "renewed" in document else {},
     )
     build = _parse_settings(document["build"])

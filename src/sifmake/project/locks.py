@@ -206,6 +206,7 @@ class BuildInputs:
         clean: Profiles of files that are left out.
         bases: In the order of the stages.
         files: In the order of the definition.
+        host: The sections that run on the host, ``pre`` and ``setup``, whose results are not locked.
         renewed: Since when each expiring step is valid, by the digest of its text.
     """
 
@@ -217,6 +218,7 @@ class BuildInputs:
     bases: tuple[LockedBase, ...]
     files: tuple[LockedFiles, ...]
     renewed: dict[str, str] = field(default_factory=dict)
+    host: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the part of the lock file that describes the inputs."""
@@ -229,6 +231,7 @@ class BuildInputs:
             "arguments": self.arguments,
             "network": self.network,
             "clean": ",".join(self.clean),
+            "host": ",".join(self.host),
             "renewed": self.renewed,
             "bases": bases,
             "files": [vars(one) for one in self.files],

@@ -38,6 +38,7 @@ class Modes(NamedTuple):
         update_steps: Write the locks of what steps gave again.
         accept_steps: Do the same in a locked run, in which a difference ends the build otherwise.
         scheduled: The run is unattended, so the development key must not sign anything.
+        allow_host_sections: Definitions may run ``%pre`` and ``%setup`` on this machine.
         allow_files: Folders outside the project that definitions may read, with links resolved.
     """
 
@@ -48,36 +49,25 @@ class Modes(NamedTuple):
     update_steps: bool = False
     accept_steps: bool = False
     scheduled: bool = False
+    allow_host_sections: bool = False
     allow_files: tuple[Path, ...] = ()
 
     @classmethod
-    def find(
-        cls,
-        environ: Mapping[str, str] = os.environ,
-        /,
-        *,
-        locked: str | None = None,
-        offline: str | None = None,
-        check: str | None = None,
-        trust_lock: str | None = None,
-        update_steps: str | None = None,
-        accept_steps: str | None = None,
-        allow_files: str | None = None,
-    ) -> Modes:
-        """Return the modes from the arguments, else from variables such as ``SIFMAKE_LOCKED`` and ``CI``."""
+    def find(cls, environ: Mapping[str, str] = os.environ, /, **given: str | None) -> Modes:
+        """Return the modes from the arguments, else from variables such as ``SIFMAKE_LOCKED`` and ``CI``.
 
-        def find(name: str, given: str | None, otherwise: str = "") -> bool:
-            return _is_yes(environ.get(name, otherwise) if given is None else given)
-
-        return cls(
-            locked=find("SIFMAKE_LOCKED", locked, environ.get("CI", "")),
-            offline=find("SIFMAKE_OFFLINE", offline),
-            check=find("SIFMAKE_CHECK", check),
-            trust_lock=find("SIFMAKE_TRUST_LOCK", trust_lock),
-            update_steps=find("SIFMAKE_UPDATE_STEPS", update_steps),
-            accept_steps=find("SIFMAKE_ACCEPT_STEPS", accept_steps),
-            allow_files=_folders(environ.get(ALLOW_FILES, "") if allow_files is None else allow_files),
-        )
+        Args:
+            environ: The variables.
+            given: Values of modes; None counts as not given.
+        """
+        names = [name for name in cls._fields if name != "scheduled"]
+        if unknown := given.keys() - set(names):
+            raise TypeError(unknown)
+        otherwise = {"locked": environ.get("CI", "")}
+        texts = {name: environ.get(f"SIFMAKE_{name.upper()}", otherwise.get(name, "")) for name in names}
+        texts |= {name: text for name, text in given.items() if text is not None}
+        folders = _folders(texts.pop("allow_files"))
+        return cls(**{name: _is_yes(text) for name, text in texts.items()}, allow_files=folders)
 
 
 def _folders(text: str) -> tuple[Path, ...]:

@@ -15,7 +15,7 @@ from sifmake.reference import parse_uri
 from sifmake.stages.definition_inputs import ProjectBase, check_order, read_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sifmake.project.locks import AnyLock, Lock
     from sifmake.project.project import Project
@@ -28,13 +28,15 @@ class BuildLocker:
 
     Attributes:
         project: Provides configuration and store.
-        ask: Returns the lock of a base as its source has it now, from its settings and its present lock.
+        ask: Returns the lock of a base, from its settings, its present lock, and the digest that an edit asks for.
         lock_of: Returns the lock of an image of the project, as it should be.
+        edited: Digests of bases in a lock that somebody has edited, by their ``from``.
     """
 
     project: Project
-    ask: Callable[[ImageSettings, Lock | PrebuiltLock | None], AnyLock]
+    ask: Callable[[ImageSettings, Lock | PrebuiltLock | None, str], AnyLock]
     lock_of: Callable[[str], AnyLock]
+    edited: Mapping[str, str]
 
     def make(self, image: ImageSettings, old: AnyLock | None) -> BuildLock:
         """Return the lock as it should be; registries are asked only for bases.
@@ -48,6 +50,9 @@ class BuildLocker:
         """
         found = read_inputs(self.project, image)
         usable = old if isinstance(old, BuildLock) else None
+        if found.host:
+            what = f"%{found.host[0]} runs on this machine at every build, so its result is not locked"
+            self.project.progress.warning(f"{found.definition.source}: {what}")
         bases = tuple(self._base(found, image, base, usable) for base in found.bases())
         inputs = _make_inputs(found, image, bases, self._renewed(found, image, usable))
         build = self.project.wanted_build(image)
@@ -73,7 +78,7 @@ class BuildLocker:
         known = next((one for one in old.inputs.bases if one.source == base.name), None) if old else None
         settings = base_settings(image, base)
         try:
-            lock = self.ask(settings, as_lock(known, settings) if known else None)
+            lock = self.ask(settings, as_lock(known, settings) if known else None, self.edited.get(base.name, ""))
         except SifmakeError as error:
             raise error.within(f"{found.definition.source}:{base.base.line}") from None
         if isinstance(lock, PrebuiltLock):
@@ -97,6 +102,7 @@ def _make_inputs(
         bases=bases,
         files=found.files(),
         renewed=renewed,
+        host=found.host,
     )
 
 
@@ -132,6 +138,9 @@ def check_inputs(project: Project, image: ImageSettings, lock: AnyLock) -> None:
     if image.source.transport != BUILT or not isinstance(lock, BuildLock):
         return
     found = read_inputs(project, image)
+    if found.host and project.modes.locked:
+        what = f"an image with %{found.host[0]}, which runs on this machine, cannot be locked"
+        raise LockError(what, where=found.definition.source, hint="build it without locked=1")
     locked = {base.source: base for base in lock.inputs.bases}
     bases = []
     for base in found.bases():

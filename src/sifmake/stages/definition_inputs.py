@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.builder.build_bases import BUNDLE, LOCAL, SCRATCH
 from sifmake.builder.build_spec import read_spec
+from sifmake.builder.host_sections import ALLOW_HOST
 from sifmake.builder.oci_bundle import read_bundle
 from sifmake.definition.host_copying import describe_sources, sources_of
 from sifmake.definition.host_folder import HostFolder
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sifmake.project.images import ImageSettings
     from sifmake.project.project import Project
 
+_HOST_SECTIONS = ("pre", "setup")
 _LOCAL_AGENTS = ("oci", "oci-archive", "docker-archive")
 
 
@@ -87,12 +89,19 @@ class DefinitionInputs:
             what = f"no {{{{ }}}} of {image.source.given} uses the build argument {found.unused[0]}"
             raise ConfigError(what, where=image.where, hint="check the name, or leave it out")
         for stage in found.stages:
-            for name in ("pre", "setup"):
-                if section := stage.sections.get(name):
-                    what = f"%{name} runs commands on this machine, so its result cannot be locked"
-                    hint = f"do it before the build and copy the result with %files, or run `sifmake build OUT {word}`"
+            for name in _HOST_SECTIONS:
+                section = stage.sections.get(name)
+                if section and not project.modes.allow_host_sections:
+                    what = f"%{name} runs commands on this machine, outside the image"
+                    hint = f"read it, then allow it with {ALLOW_HOST}=1, or do it before and copy the result"
                     raise ConfigError(what, where=f"{found.source}:{section.line}", hint=hint)
         return found
+
+    @property
+    def host(self) -> tuple[str, ...]:
+        """The names of the sections that run on this machine."""
+        sections = {name for stage in self.definition.stages for name in stage.sections}
+        return tuple(name for name in _HOST_SECTIONS if name in sections)
 
     def bases(self) -> list[ProjectBase]:
         """Return the bases of all stages except ``scratch``, each once.
@@ -124,9 +133,13 @@ class DefinitionInputs:
     def files(self) -> tuple[LockedFiles, ...]:
         """Return what each line of ``%files`` and ``%appfiles`` copies from the project; this reads all sources.
 
+        Nothing if there is a ``%pre``, which runs first and may make the files.
+
         Raises:
             DefinitionError: A source is missing, not readable, or outside the project's folder.
         """
+        if "pre" in self.host:
+            return ()
         place, limits = DefinitionPlace(self.definition.source), self._project.configuration.limits
         lines = (line for stage in self.definition.stages for line in sources_of(stage))
         return tuple(

@@ -11,7 +11,7 @@ from sifmake.builder.builder import project_builder
 from sifmake.builder.damaged_packs import drop_damaged
 from sifmake.builder.definition_build import build_stages, check_reach
 from sifmake.builder.finished_image import write_stage_sif
-from sifmake.builder.host_sections import HostSections
+from sifmake.builder.host_sections import EarlierHostSections, HostSections
 from sifmake.builder.image_packs import foreign_keys
 from sifmake.builder.post_environment import passed_variables
 from sifmake.builder.post_steps import PostSteps
@@ -24,7 +24,7 @@ from sifmake.files import atomic_write
 from sifmake.flatten.tree_file import write_tree
 from sifmake.oci.platform import parse_platform
 from sifmake.places import telling_places
-from sifmake.project.records import digest_of
+from sifmake.project.records import digest_of, read_record
 from sifmake.project.stage_table import UNSIGNED
 from sifmake.stages.build_locking import check_inputs
 from sifmake.stages.build_session import LateTasks
@@ -48,13 +48,15 @@ if TYPE_CHECKING:
 class DefinitionSession:
     """One image being built from its definition.
 
-    Every process builds from the definition and the store, and takes no layer from a record: a record beside the image
-    proves nothing. If nothing is missing, this only opens packs.
+    Every process builds from the definition and the store, and takes no layer from a record, because a record proves
+    nothing; the only exception is the layer of ``%setup``, which runs once for all stages. If nothing is missing, this
+    only opens packs.
 
     Attributes:
         name: The image's name.
         lock: Its lock.
         outcome: How its steps compare with their lock.
+        host_layers: DiffIDs of the layers that ``%setup`` gave; None if nothing was built yet.
     """
 
     def __init__(self, project: Project, name: str, lock: BuildLock) -> None:
@@ -63,6 +65,8 @@ class DefinitionSession:
         self._project = project
         self.outcome = StepsOutcome()
         self._found: DefinitionInputs | None = None
+        self.host_layers: list[str] | None = None
+        self._runs_host = False
         self._built: BuiltStage | None = None
         self._digest = ""
         self._foreign: list[str] = []
@@ -72,6 +76,13 @@ class DefinitionSession:
         """Download what the store lacks of the bases; see :meth:`LockedBases.fetch`."""
         with self._maker() as maker:
             return self._bases(maker).fetch()
+
+    def run_steps(self) -> BuiltStage:
+        """Build as :meth:`build` does, and run the sections of the host."""
+        self.close()
+        self.host_layers = None
+        self._runs_host = True
+        return self.build()
 
     def build(self) -> BuiltStage:
         """Return the last stage with all layers, from the store or made now.
@@ -176,6 +187,7 @@ class DefinitionSession:
             workshop = self._workshop(found, runner)
             built = build_stages(workshop, self._trees)
             self.outcome = workshop.post.finish()
+            self.host_layers, self._runs_host = workshop.host.layers, False
         if self.lock.inputs.files and found.files() != self.lock.inputs.files:
             what = "a file that the definition copies changed while it was copied"
             raise LockError(what, where=found.definition.source, hint=f"run `sifmake lock {self.name}`")
@@ -183,7 +195,18 @@ class DefinitionSession:
 
     def _settings(self) -> StepSettings:
         inputs = self.lock.inputs
-        return StepSettings(network=inputs.network, clean=clean_patterns(inputs.clean))
+        allowed = self._project.modes.allow_host_sections
+        return StepSettings(network=inputs.network, clean=clean_patterns(inputs.clean), allow_host=allowed)
+
+    def _host(self, runner: StepRunner, source: str) -> HostSections:
+        """Return what runs the sections of the host, or takes what they gave to the stage ``steps``."""
+        if self._runs_host or not self.lock.inputs.host:
+            return HostSections(runner, source, self._tell, self._project.root)
+        layers = self.host_layers
+        if layers is None:
+            record = read_record(self._project.record("steps", self.name))
+            layers = record["result"].get("host", []) if record else []
+        return EarlierHostSections(runner, source, layers)
 
     def _workshop(self, found: DefinitionInputs, runner: StepRunner) -> Workshop:
         project, source, maker = self._project, found.definition.source, runner.maker
@@ -197,7 +220,7 @@ class DefinitionSession:
             bases=self._bases(maker),
             maker=maker,
             post=PostSteps(runner, project.store, source, self._tell, check, environ=environ),
-            host=HostSections(runner, source, self._tell),
+            host=self._host(runner, source),
             limits=limits,
             progress=project.progress,
             source_epoch=None,

@@ -120,17 +120,25 @@ class LockMaker:
         """Return the lock of an image that is built; only its bases have sources to ask."""
         from sifmake.stages.build_locking import BuildLocker
 
-        def ask(base: ImageSettings, old: Lock | PrebuiltLock | None) -> AnyLock:
+        path = self._project.lock_path(image.name)
+
+        def ask(base: ImageSettings, old: Lock | PrebuiltLock | None, digest: str) -> AnyLock:
             if not self._project.modes.offline:
-                return self._make(base, old, "")
+                lock = self._make(base, old, digest)
+                if digest not in ("", lock.digest):
+                    what = f"was edited to {digest}, but {base.source.given} has {lock.digest}"
+                    raise LockError(
+                        what, where=str(path), hint=f"correct the digest, then run `sifmake lock {path.stem}`"
+                    )
+                return lock
             if old is None:
                 hint = f"run `sifmake lock {image.name}` with a network"
                 what = f"the lock does not have the base {base.source.given}, and the run is offline"
-                raise LockError(what, where=str(self._project.lock_path(image.name)), hint=hint)
+                raise LockError(what, where=str(path), hint=hint)
             return old
 
         usable = found.lock if found.lock is not None and is_for(found.lock, image) else None
-        return BuildLocker(self._project, ask, self._lock_of).make(image, usable)
+        return BuildLocker(self._project, ask, self._lock_of, found.bases).make(image, usable)
 
     def _make_offline(self, image: ImageSettings, found: FoundLock, where: str) -> AnyLock:
         old, hint = found.lock, f"run `sifmake lock {image.name}` with a network"

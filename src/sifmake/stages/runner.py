@@ -88,8 +88,9 @@ class Runner:
     def _places(self, image: str) -> tuple[Place, ...]:
         """Return the places that stages read and write."""
         project, target = self.project, self.project.path(TARGET, image)
-        lock = Place("the lock", project.lock_path(image))
-        return store_place(project.store.root), output_place(target), results_place(project.root / "results"), lock
+        names = {"the lock": image, "the lock of steps": f"{image}.steps"}
+        locks = [Place(role, project.lock_path(name)) for role, name in names.items()]
+        return store_place(project.store.root), output_place(target), results_place(project.root / "results"), *locks
 
     def _run(self, stage: StageName, image: str, *, force: bool) -> bool:
         lock = self.project.lock(image)

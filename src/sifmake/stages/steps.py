@@ -30,10 +30,11 @@ def _run(_context: StageContext) -> dict[str, Any]:
 
 def _run_build(context: StageContext, _lock: BuildLock) -> dict[str, Any]:
     session = context.definition_session
-    tree = session.build().tree
+    tree = session.run_steps().tree
     layers = list(tree.diff_ids[tree.base_layers :])
     _forget_others(context.project, context.image, layers)
-    return {"layers": layers, "steps_lock": session.outcome.digest, "unlocked": session.outcome.missing}
+    host = {"host": session.host_layers} if session.host_layers else {}
+    return {"layers": layers, "steps_lock": session.outcome.digest, "unlocked": session.outcome.missing, **host}
 
 
 def _forget_others(project: Project, image: str, layers: list[str]) -> None:
@@ -46,6 +47,8 @@ def _forget_others(project: Project, image: str, layers: list[str]) -> None:
 
 def _why_stale(project: Project, image: str, lock: AnyLock, result: dict[str, Any]) -> str:
     """Compare what the steps gave with the lock of steps, without reading it, because no key contains it."""
+    if isinstance(lock, BuildLock) and lock.inputs.host:
+        return f"%{lock.inputs.host[0]} runs at every build"
     if not isinstance(lock, BuildLock) or "steps_lock" not in result:
         return ""
     from sifmake.project.steps_lock import steps_lock_digest
