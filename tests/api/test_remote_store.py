@@ -112,11 +112,14 @@ def test_definitions_travel_with_their_bases_and_steps(tmp_path, registry):
     assert json.loads((project.root / "results/tool/steps.json").read_bytes())["result"]["layers"] == layers
 
 
-def test_what_is_up_to_date_loads_no_remote_store(project):
-    (project / "sifmake.yaml").write_text(json.dumps({"store": {"path": "store"}}))
-    shown = "print(*sorted(m for m in sys.modules if m.startswith('sifmake.remote')))"
-    code = f"import sys; from sifmake.cli.main import main; main(['-q', 'stage', 'pull', 'tool']); {shown}"
-    for remotes, modules in (([], []), (["oci://registry.invalid/packs"], ["", ".settings"])):
+def test_what_is_there_needs_no_remote_store(project):
+    shown = "print(*sorted(m for m in sys.modules if m.startswith(('sifmake.remote', 'requests.api'))))"
+    for words, remotes, modules in (
+        ("'pull'", [], []),
+        ("'pull'", ["oci://registry.invalid/packs"], ["", ".settings"]),
+        ("'--force', 'pull'", ["oci://registry.invalid/packs"], ["", ".remote_packs", ".settings"]),
+    ):
         (project / "sifmake.yaml").write_text(json.dumps({"store": {"path": "store", "remote": remotes}}))
+        code = f"import sys; from sifmake.cli.main import main; main(['-q', 'stage', {words}, 'tool']); {shown}"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.split() == [f"sifmake.remote{name}" for name in modules]

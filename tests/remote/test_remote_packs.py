@@ -395,7 +395,7 @@ def test_a_web_server_that_fails_is_left_alone(registry, tmp_path, answer):
 
 def test_plain_http_only_where_it_is_set(tmp_path):
     with pytest.raises(ConfigError, match="by https only"):
-        Client(tmp_path, RemoteSettings("http://packs.example/x"))
+        Client(tmp_path, RemoteSettings("http://packs.example/x")).fetch()
 
 
 def test_what_is_not_a_store_is_not_filled(registry, filled):

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from sifmake.errors import IntegrityError, PackDamagedError, SifmakeError, SigningError, SourceError
-from sifmake.layers.image_budget import check_index_size
-from sifmake.layers.members import most_bytes
 from sifmake.layers.pack_format import is_alike
-from sifmake.layers.pack_proof import prove_pack
 from sifmake.layers.pack_reader import load_pack
-from sifmake.registry.error_responses import NotFoundError
 from sifmake.remote.settings import is_pull_request
 from sifmake.store.naming import PACKS, STEPS
 
@@ -24,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 
     from sifmake.layers.pack_reader import Pack
-    from sifmake.limits import Limits
-    from sifmake.progress import Progress, Task
+    from sifmake.progress import Progress
     from sifmake.remote.place import Offer, PackPlace
     from sifmake.remote.settings import RemoteSettings
     from sifmake.sources.base import BlobReader
@@ -34,10 +26,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _SHOWN = 12
-_LARGE_INDEX = 4 << 20
-"""Packs with a larger index are proven one at a time, because each may take the memory of a large layer."""
-_FACTOR, _ADDITION = 4, 64 << 20
-"""Largest pack of a layer, for each compressed byte of it and in addition; 0.97 to 1.5 for each was measured."""
 _MOST_FOREIGN = 4
 """Packs of other encoders to ask for."""
 _NOT_ASKED = "it is not asked again in this run; what it would have given comes from elsewhere"
@@ -66,6 +54,8 @@ def unwatched(reader: BlobReader, _: int) -> BlobReader:
 class RemotePacks:
     """All remote stores of a run; several threads may use it.
 
+    What talks to registries and checks packs is imported when a pack is missing.
+
     Args:
         remotes: The places, in the order in which they are asked.
         store: Gets the packs.
@@ -76,16 +66,17 @@ class RemotePacks:
     def __init__(
         self, remotes: Sequence[RemoteSettings], store: Store, settings: SourceSettings, left_alone: set[str]
     ) -> None:
+        self._remotes = tuple(remotes)
         self._store = store
         self._settings = settings
         self._left_alone = left_alone
         self._large = threading.Lock()
-        self._places = [(remote, _open_place(remote, settings)) for remote in remotes]
+        self._opening = threading.Lock()
 
     @property
     def takes_foreign(self) -> bool:
         """Whether packs of other encoders are used."""
-        return any(remote.foreign for remote, _ in self._places)
+        return any(remote.foreign for remote in self._remotes)
 
     def fetch(self, key: str, transfer: Transfer) -> Pack | None:
         """Return the pack of a key, which is then in the store; None if no place has it.
@@ -99,7 +90,10 @@ class RemotePacks:
         Raises:
             StoreError: The store cannot be written.
             OSError: From writing.
+            ConfigError: A place may not be used.
         """
+        from sifmake.registry.error_responses import NotFoundError
+
         for take in (self._take, self._take_foreign):
             for remote, place in self._asked():
                 try:
@@ -120,31 +114,44 @@ class RemotePacks:
             key: Key of the step.
             most: Most bytes of a note.
         """
+        from sifmake.registry.error_responses import NotFoundError
+
         for remote, place in self._asked():
             try:
-                yield self._note(place, key, most)
+                note = self._note(place, key, most)
             except NotFoundError:
                 continue
             except SourceError as error:
                 self._leave_alone(remote, error)
+                continue
+            if note is not None:
+                yield note
 
     def push(self, keys: Sequence[str]) -> None:
         """Upload packs that were made here to the places that are set to get them; a failure is only a warning."""
-        from sifmake.remote.pushing import push_packs
 
-        self._push(keys, lambda remote: push_packs(keys, self._store, remote, self._settings))
+        def upload(remote: RemoteSettings) -> object:
+            from sifmake.remote.pushing import push_packs
+
+            return push_packs(keys, self._store, remote, self._settings)
+
+        self._push(keys, upload)
 
     def push_notes(self, notes: Mapping[str, bytes]) -> None:
         """Upload notes on steps by their keys, like :meth:`push`."""
-        from sifmake.remote.pushing import push_notes
 
-        self._push(notes, lambda remote: push_notes(notes, remote, self._settings))
+        def upload(remote: RemoteSettings) -> object:
+            from sifmake.remote.pushing import push_notes
+
+            return push_notes(notes, remote, self._settings)
+
+        self._push(notes, upload)
 
     def _push(self, what: Sized, upload: Callable[[RemoteSettings], object]) -> None:
         if not what or is_pull_request():
             return
-        for remote, _ in self._asked():
-            if not remote.push:
+        for remote in self._remotes:
+            if not remote.push or remote.uri in self._left_alone:
                 continue
             try:
                 upload(remote)
@@ -153,17 +160,23 @@ class RemotePacks:
 
     def close(self) -> None:
         """Close all connections."""
-        for _, place in self._places:
+        for place in self._places.values():
             place.close()
+
+    @cached_property
+    def _places(self) -> dict[RemoteSettings, PackPlace]:
+        return {remote: _open_place(remote, self._settings) for remote in self._remotes}
 
     def _asked(self) -> Iterator[tuple[RemoteSettings, PackPlace]]:
         """Yield the places that have not failed in this run."""
-        yield from (item for item in self._places if item[0].uri not in self._left_alone)
+        with self._opening:
+            places = self._places
+        yield from (item for item in places.items() if item[0].uri not in self._left_alone)
 
-    def _note(self, place: PackPlace, key: str, most: int) -> bytes:
+    def _note(self, place: PackPlace, key: str, most: int) -> bytes | None:
         offer = place.find(STEPS, key)
         if offer is None:
-            raise NotFoundError("there is no note on this step")
+            return None
         with offer.open(most) as body:
             data = b"".join(iter(lambda: body.read(_CHUNK), b""))
         if len(data) != body.size:
@@ -181,10 +194,12 @@ class RemotePacks:
         offer = place.find(PACKS, key)
         if offer is None:
             return None
+        from sifmake.remote.pack_arrival import PackArrival, most_pack_bytes
+
         signed, limits = self._signed(remote, offer, key) if remote.signed else "", self._settings.limits
-        with offer.open(_most_bytes(transfer.layer_size, limits)) as body:
+        with offer.open(most_pack_bytes(transfer.layer_size, limits)) as body:
             task = transfer.progress.task(key[:_SHOWN], body.size)
-            arrival = _Arrival(key, body.size, transfer.watch(body, body.size), task, self._large)
+            arrival = PackArrival(key, body.size, transfer.watch(body, body.size), task, self._large)
             made = self._store.packs.write(key, lambda file: arrival.write(file, signed, limits))
         task.finish(f"from {remote.host}")
         return load_pack(made.path, made.fd, key)
@@ -205,65 +220,6 @@ class RemotePacks:
         if found is not None:
             transfer.progress.info(f"{found.key}: by another encoder, so the SIF file differs from a local build")
         return found
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """A pack on its way.
-
-    Attributes:
-        key: The key that it must have.
-        size: The bytes that it must have.
-        reader: Its bytes.
-        task: Receives the progress.
-        large: Held while a pack with a large index is proven.
-    """
-
-    key: str
-    size: int
-    reader: BlobReader
-    task: Task
-    large: threading.Lock
-
-    def write(self, file: BinaryIO, signed: str, limits: Limits) -> None:
-        """Write it to a file that has no name in the store yet, and check it there.
-
-        Without a signature, neither the digest of the blob nor a checksum proves anything: the rebuilt layer does.
-
-        Args:
-            file: The file, which nobody else can write to.
-            signed: The SHA-256 that a trusted key has signed, hexadecimal; empty to prove the pack by its content.
-            limits: Limits of that proof.
-
-        Raises:
-            SourceError: It does not arrive, or has another size or digest.
-            PackDamagedError: It is not the pack of its layer.
-        """
-        total, size = hashlib.sha256(), 0
-        while data := self.reader.read(_CHUNK):
-            if signed:
-                total.update(data)
-            size += len(data)
-            file.write(data)
-            self.task.advance(len(data))
-        if size != self.size:
-            raise IntegrityError(f"{size} bytes of the pack arrived, and not {self.size}", where=self.key)
-        if signed and total.hexdigest() != signed:
-            raise IntegrityError("the pack is not the one that was signed", where=self.key)
-        file.flush()
-        with load_pack(Path(self.key), os.dup(file.fileno()), self.key) as pack:
-            check_index_size(pack.footer.index_size, self.size, limits)
-            if signed:
-                pack.check_data()
-            else:
-                with self.large if pack.footer.index_size > _LARGE_INDEX else nullcontext():
-                    prove_pack(pack, limits, self.task)
-
-
-def _most_bytes(layer_size: int, limits: Limits) -> int:
-    """Return the most bytes of the pack of a layer: far more than another compression of the same files takes."""
-    most = most_bytes(layer_size, limits)
-    return min(most, _FACTOR * layer_size + _ADDITION) if layer_size else most
 
 
 def _open_place(remote: RemoteSettings, settings: SourceSettings) -> PackPlace:
