@@ -78,7 +78,7 @@ class Client:
     def __init__(self, folder, *remotes, limits=PATIENCE):
         self.told = Told()
         self.store = Store(folder / "own")
-        self._packs = RemotePacks(remotes, self.store, settings(limits=limits, progress=self.told), set())
+        self._packs = RemotePacks(remotes, self.store, settings(limits=limits, progress=self.told), {})
 
     def fetch(self, key=KEY):
         """Return the bytes of the pack; None if it has to come from elsewhere."""
@@ -402,7 +402,7 @@ def test_what_is_not_a_store_is_not_filled(registry, filled):
     """Automatic uploads are for packs that were made here, where it is set, and never for pull requests."""
     told = Told()
     packs = [
-        RemotePacks([remote_of(registry, push=push)], filled, settings(progress=told), set()) for push in (False, True)
+        RemotePacks([remote_of(registry, push=push)], filled, settings(progress=told), {}) for push in (False, True)
     ]
     packs[0].push([KEY])
     with pytest.MonkeyPatch.context() as patch:
@@ -439,7 +439,7 @@ def test_an_interrupt_ends_the_proof_of_a_pack(registry, filled, tmp_path):
             self.arrived += amount
 
     store = Store(tmp_path / "own")
-    packs = RemotePacks([remote_of(registry)], store, settings(limits=PATIENCE, progress=Silent()), set())
+    packs = RemotePacks([remote_of(registry)], store, settings(limits=PATIENCE, progress=Silent()), {})
     with pytest.raises(StoppedError):
         packs.fetch(KEY, Transfer(len(LAYER), Stopping(), lambda reader, _: reader))
     assert not list(store.root.rglob("*-gzip*"))

@@ -67,7 +67,7 @@ class Builder:
             return None
         from sifmake.remote.remote_packs import RemotePacks
 
-        left_alone = self.settings.shared.left_alone if self.settings.shared else set()
+        left_alone = self.settings.shared.left_alone if self.settings.shared else {}
         return RemotePacks(self._remotes, self.store, self.settings, left_alone)
 
     @property

@@ -106,7 +106,7 @@ def pull_layers(
         OSError: From writing.
     """
     told = settings.progress
-    places = RemotePacks(remotes, store, settings, set())
+    places = RemotePacks(remotes, store, settings, {})
     results: dict[str, list[str]] = {"fetched": [], "known": [], "missing": []}
     try:
         for layer in layers:

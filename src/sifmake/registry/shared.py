@@ -17,11 +17,12 @@ class Connections:
     """Opens transports on first use; fast to import and to create.
 
     Attributes:
-        left_alone: Addresses of optional services that failed in this run, and are not asked again.
+        left_alone: Addresses of optional services that failed in this run, and are not asked again, each with a mark of
+            who found out first.
     """
 
     def __init__(self) -> None:
-        self.left_alone: set[str] = set()
+        self.left_alone: dict[str, object] = {}
         self._transports: dict[tuple[int, int, RetryPolicy], Transport] = {}
         self._lock = threading.Lock()
 

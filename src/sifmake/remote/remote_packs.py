@@ -64,7 +64,7 @@ class RemotePacks:
     """
 
     def __init__(
-        self, remotes: Sequence[RemoteSettings], store: Store, settings: SourceSettings, left_alone: set[str]
+        self, remotes: Sequence[RemoteSettings], store: Store, settings: SourceSettings, left_alone: dict[str, object]
     ) -> None:
         self._remotes = tuple(remotes)
         self._store = store
@@ -185,9 +185,8 @@ class RemotePacks:
 
     def _leave_alone(self, remote: RemoteSettings, error: Exception) -> None:
         """Warn once, however many threads find out at the same time."""
-        before = len(self._left_alone)
-        self._left_alone.add(remote.uri)
-        if len(self._left_alone) > before:
+        mark = object()
+        if self._left_alone.setdefault(remote.uri, mark) is mark:
             self._settings.progress.warning(f"remote store {remote.uri}: {error}; {_NOT_ASKED}")
 
     def _take(self, remote: RemoteSettings, place: PackPlace, key: str, transfer: Transfer) -> Pack | None:
