@@ -30,9 +30,9 @@ def test_an_image_is_one_job() -> None:
         for part in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
             local, group = "localrule: True" in part, re.search(r'group:\s+"(\w+)"', part)
             rules[part.partition(":")[0]] = "here" if local else group and group[1]
-    assert {name for name, where in rules.items() if where == "image"} == {"flatten", "sif"}
+    assert {name for name, where in rules.items() if where == "image"} == {"steps", "flatten", "sif"}
     assert {name for name, where in rules.items() if where == "here"} == {"lock", "pull", "sign", "verify", "publish"}
-    assert len(rules) == 7
+    assert len(rules) == 8
 
 
 def test_the_profile_asks_what_knows_jobs_without_a_database() -> None:
