@@ -30,7 +30,7 @@ class Limits(NamedTuple):
         entries: Most tar entries in all layers of one image.
         layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, 300 more for a folder, 250
             for a link, 150 for a file with content, 500 for each extended attribute, 2.5 times its path and attributes,
-            and 3.75 times its link target; an image larger than 10 MB (compressed) may take 80 bytes more for each
+            and 3.75 times its link target; an image larger than 10 MB (compressed) may take 100 bytes more for each
             further byte.
         pax_bytes: Largest PAX extended header, bytes.
         pax_records: Most records in all PAX headers of a layer, in addition to eight for each entry.
@@ -58,8 +58,9 @@ class Limits(NamedTuple):
         stall_seconds: Time over which the rate of a transfer is measured, seconds.
         slowest_rate: Rate below which a transfer is cancelled and resumed, bytes per second.
         image_entries: Most names in the squashfs of an image.
-        image_listing_bytes: Memory for the names of a squashfs: 512 bytes, path and target for each, and 20 KiB for
-            each folder on the current path; larger images may take as much memory as their size.
+        image_listing_bytes: Memory for the names of a squashfs: 150 bytes, path and target for each, and 20 KiB for
+            each folder on the current path; an image larger than 10 MB may take 64 bytes more for each further byte.
+            A base of a definition may take three eighths of it.
         image_table_bytes: Inflated bytes of a squashfs's tables; larger images may take four times their size.
         image_bytes_ratio: Bytes read from all files in a squashfs, holes included, for each byte of its size, in
             addition to ``image_bytes_from``. Each block counts as at least 32 KiB, and twice if it is compressed;

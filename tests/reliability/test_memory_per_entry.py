@@ -30,6 +30,7 @@ COMMANDS = {
     "stage flatten": ("stage", "flatten", "x"),
     "stage sif": ("stage", "sif", "x"),
     "cache verify": ("cache", "verify"),
+    "diff": ("diff", "one.sif", "two.sif"),
 }
 
 

@@ -51,16 +51,14 @@ def tree_of(sif: Path) -> dict[str, dict[str, Any]]:
     """Return everything in an image in the words of the records."""
     with open_contents(sif) as contents:
         names: dict[int, int] = {}
-        for node in contents.nodes.values():
+        nodes = list(contents.walk())
+        for node in nodes:
             names[node.reference] = names.get(node.reference, 0) + 1
         known: dict[int, dict[str, Any]] = {}
-        for node in contents.nodes.values():
+        for node in nodes:
             if node.reference not in known:
                 known[node.reference] = _facts(contents.reader, node, names[node.reference])
-        return {
-            f"/{path.decode('utf-8', 'surrogateescape')}": dict(known[node.reference])
-            for path, node in contents.nodes.items()
-        }
+        return {f"/{node.path.decode('utf-8', 'surrogateescape')}": dict(known[node.reference]) for node in nodes}
 
 
 def _facts(reader, node, links: int) -> dict[str, Any]:
@@ -78,7 +76,7 @@ def _facts(reader, node, links: int) -> dict[str, Any]:
 def text_in(sif: Path, path: str) -> str:
     """Return the text of a file in an image."""
     with open_contents(sif) as contents:
-        node = contents.nodes[path.encode().lstrip(b"/")]
+        node = next(node for node in contents.walk() if node.path == path.encode().lstrip(b"/"))
         return b"".join(contents.reader.chunks(node)).decode("utf-8", "surrogateescape")
 
 

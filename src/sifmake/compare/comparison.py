@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.compare.contents import ImageContents
 from sifmake.project.locks import BuildLock
+from sifmake.squashfs.format import NONE_32
 from sifmake.squashfs.reader import FILE
 from sifmake.squashfs.same import FileComparison
 
@@ -131,7 +132,7 @@ def compare(old: ImageContents, new: ImageContents) -> Comparison:
     Raises:
         SquashfsError: An image is damaged, or its files exceed the limit on bytes.
     """
-    files = {kind: [path.decode("utf-8", "backslashreplace") for path in paths] for kind, paths in _files(old, new)}
+    files = _files(old, new)
     return Comparison(
         layers_added=[layer for layer in new.layers if layer not in old.layers],
         layers_dropped=[layer for layer in old.layers if layer not in new.layers],
@@ -161,24 +162,54 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     return [Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
 
 
-def _files(old: ImageContents, new: ImageContents) -> Iterator[tuple[str, list[bytes]]]:
-    yield "added", sorted(new.nodes.keys() - old.nodes.keys())
-    yield "removed", sorted(old.nodes.keys() - new.nodes.keys())
-    yield "changed", list(_changed(old, new))
+def _files(old: ImageContents, new: ImageContents) -> dict[str, list[str]]:
+    """Return the paths that were added, removed and changed; no more of both file systems is in memory at a time."""
+    found: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
+    differ = _Difference(old, new)
+    for before, after in _paired(old.walk(), new.walk()):
+        node = before or after
+        if before is None or after is None:
+            kind = "removed" if after is None else "added"
+        elif differ(before, after):
+            kind = "changed"
+        else:
+            continue
+        if node is not None:
+            found[kind].append(node.path.decode("utf-8", "backslashreplace"))
+    return found
 
 
-def _changed(old: ImageContents, new: ImageContents) -> Iterator[bytes]:
-    if old.reader is None or new.reader is None:
-        return
-    files = FileComparison(old.reader, new.reader)
-    for path in sorted(old.nodes.keys() & new.nodes.keys()):
-        before, after = old.nodes[path], new.nodes[path]
-        if (
-            _attributes(before) != _attributes(after)
-            or old.reader.read_xattrs(before) != new.reader.read_xattrs(after)
-            or (before.kind == FILE and not files.same(before, after))
-        ):
-            yield path
+def _paired(old: Iterator[Node], new: Iterator[Node]) -> Iterator[tuple[Node | None, Node | None]]:
+    """Yield the nodes of two file systems, in ascending order of paths, with None for one that only the other has."""
+    before, after = next(old, None), next(new, None)
+    while before is not None or after is not None:
+        if after is None or (before is not None and before.path < after.path):
+            yield before, None
+            before = next(old, None)
+        elif before is None or after.path < before.path:
+            yield None, after
+            after = next(new, None)
+        else:
+            yield before, after
+            before, after = next(old, None), next(new, None)
+
+
+class _Difference:
+    """Tells whether the same path differs between two images."""
+
+    def __init__(self, old: ImageContents, new: ImageContents) -> None:
+        self._old, self._new = old.reader, new.reader
+        self._files = FileComparison(old.reader, new.reader) if old.reader and new.reader else None
+
+    def __call__(self, before: Node, after: Node) -> bool:
+        if self._old is None or self._new is None or self._files is None:
+            return False
+        if _attributes(before) != _attributes(after):
+            return True
+        has_xattrs = before.xattrs != NONE_32 or after.xattrs != NONE_32
+        if has_xattrs and self._old.read_xattrs(before) != self._new.read_xattrs(after):
+            return True
+        return before.kind == FILE and not self._files.same(before, after)
 
 
 def _attributes(node: Node) -> tuple[Any, ...]:

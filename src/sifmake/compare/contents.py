@@ -29,18 +29,35 @@ class ImageContents:
         settings: Env, Entrypoint, Cmd, User, ... of the image config.
         labels: Labels of the image.
         build: Build settings of a lock.
-        nodes: All nodes of the file system by path; empty for locks.
-        packages: Versions by kind and name.
-        reader: Reads file contents.
+        lists: Collects the installed packages while the file system is read; None for locks.
+        reader: Reads the file system.
     """
 
     layers: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)
-    nodes: dict[bytes, Node] = field(default_factory=dict)
-    packages: dict[str, str] = field(default_factory=dict)
+    lists: PackageLists | None = None
     reader: SquashfsReader | None = None
+
+    def walk(self) -> Iterator[Node]:
+        """Yield everything in the file system in ascending order of paths; read package lists on the way.
+
+        Raises:
+            SquashfsError: It is damaged, or exceeds a limit.
+        """
+        if self.reader is None or self.lists is None:
+            return
+        for node in self.reader.walk():
+            if node.kind == FILE and is_package_list(node.path):
+                self.lists.count(node.size)
+                self.lists.read(node.path, _whole(self.reader, node))
+            yield node
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Versions by kind and name, as far as the file system has been read."""
+        return self.lists.found if self.lists else {}
 
 
 @contextmanager
@@ -57,7 +74,6 @@ def open_contents(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Image
     """
     with open_sif(path) as sif:
         reader = _reader(sif, limits)
-        nodes = {node.path: node for node in reader.walk()}
         documents = _Documents(sif, limits)
         config = documents.read("oci-config.json")
         settings = _object(config["config"]) if "config" in config else config
@@ -65,8 +81,7 @@ def open_contents(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Image
             layers=documents.layers(),
             settings={key: value for key, value in settings.items() if key != "Labels" and value},
             labels=documents.labels(),
-            nodes=nodes,
-            packages=_packages(reader, nodes, limits, path),
+            lists=PackageLists(limits, str(path)),
             reader=reader,
         )
 
@@ -123,15 +138,6 @@ class _Documents:
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _packages(reader: SquashfsReader, nodes: dict[bytes, Node], limits: Limits, image: Path) -> dict[str, str]:
-    lists = PackageLists(limits, str(image))
-    for path, node in nodes.items():
-        if node.kind == FILE and is_package_list(path):
-            lists.count(node.size)
-            lists.read(path, _whole(reader, node))
-    return lists.found
 
 
 def _whole(reader: SquashfsReader, node: Node) -> bytearray:

@@ -31,7 +31,7 @@ _TOGETHER: Final = 256
 _LONG: Final = 400
 """Bytes of names and attributes of an entry that is counted at once."""
 _SMALL: Final = 10_000_000
-_LISTING_RATIO: Final = 80
+_LISTING_RATIO: Final = 100
 """An entry takes at least 20 bytes of a blob, so an image of 20 MB may have a million entries."""
 
 

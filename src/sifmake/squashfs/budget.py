@@ -10,8 +10,11 @@ from sifmake.limits import KIB
 if TYPE_CHECKING:
     from sifmake.limits import Limits
 
-_NAME_COST = 512
+_NAME_COST = 150
 """Bytes counted for each name in addition to its path and target: about what a reader keeps for it."""
+_SMALL = 10_000_000
+_LISTING_RATIO = 64
+"""Allowed bytes of the listing per byte of the image beyond a small one: an image of 15 MB may have a million names."""
 _OPEN_FOLDER_COST = 20 * KIB
 """Bytes counted for a folder while the walk is in it: two metadata blocks and the state of its readers."""
 _TABLE_RATIO = 4
@@ -33,7 +36,7 @@ class Budget:
     def __init__(self, limits: Limits, size: int) -> None:
         self.limits = limits
         self._names = limits.image_entries
-        self._listing = max(limits.image_listing_bytes, size)
+        self._listing = limits.image_listing_bytes + _LISTING_RATIO * max(0, size - _SMALL)
         self._tables = max(limits.image_table_bytes, _TABLE_RATIO * size)
         self._data = limits.image_bytes_from + limits.image_bytes_ratio * size
 

@@ -104,6 +104,7 @@ class SquashfsReader:
         self._ids = self._image.ids()
         self._hole = bytes(self.block_size)
         self._fragments: dict[tuple[int, int], bytes] = {}
+        self._last_fragment = -1, b""
 
     def at_fault(self, error: SquashfsError) -> SifmakeError:
         """Return an error with the name of the image in front."""
@@ -194,6 +195,23 @@ class SquashfsReader:
         if block.offset is not None:
             self._image.budget.count_data(block.word & _SIZE)
         return self._stored(block)
+
+    @_named
+    def tail(self, node: Node) -> bytes:
+        """Return the bytes of a regular file that is smaller than a block and in a fragment block.
+
+        Raises:
+            SquashfsError: The image is damaged, or its files have more bytes than the limit allows.
+        """
+        number, content = self._last_fragment
+        if number != node.fragment:
+            start, word, _ = self._fragment(node)
+            content = self._tails(Block(start, word, node.size, node.offset))
+            self._last_fragment = node.fragment, content
+        data = content[node.offset : node.offset + node.size]
+        if len(data) != node.size:
+            raise SquashfsError("a block has fewer bytes than its file needs")
+        return data
 
     def chunks(self, node: Node) -> Iterator[bytes]:
         """Yield the bytes of a regular file, block by block; raises like :meth:`content`."""
