@@ -13,6 +13,7 @@ from benchmarks.definitions import definition
 from benchmarks.image import CHANGED, FIRST
 from benchmarks.remote_packs import remote_packs
 from benchmarks.report import Figure
+from benchmarks.shared_blocks import shared_blocks
 from benchmarks.sif_update import sif_update
 from benchmarks.tool import make_project, snapshot
 
@@ -201,6 +202,7 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
     "doit": up_to_date,
     "definition": definition,
     "update": sif_update,
+    "shared": shared_blocks,
     "packs": remote_packs,
 }
 """Names for ``--only``, in the order of the table."""

@@ -11,7 +11,7 @@ PACK_VERSION = 2
 TREE_VERSION = 1
 """Raise it if the same layers would give a different tree."""
 
-SIF_VERSION = 2
+SIF_VERSION = 3
 """Raise it if the same tree would give a different SIF file."""
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from sifmake.store.items import Item
 
 
+_SHARING = ("pack", "patch", "container")
+"""Kinds of files that are large enough to share blocks."""
+
+
 @dataclass(frozen=True)
 class CachedFile:
     """One file of the store.
@@ -44,6 +48,16 @@ class CachedFile:
     used: datetime
     path: Path
     title: str = ""
+
+    @property
+    def shared(self) -> int:
+        """Bytes in blocks that the file shares with others on disk at present; 0 if the file system does not tell.
+
+        Btrfs counts a whole extent if a part of it is shared.
+        """
+        from sifmake.reflinks import shared_bytes
+
+        return shared_bytes(self.path) if self.kind in _SHARING else 0
 
 
 @dataclass(frozen=True)

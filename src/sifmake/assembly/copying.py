@@ -1,19 +1,21 @@
-"""Copying ranges of open files, inside the kernel if possible, and hashing the copied bytes."""
+"""Sharing or copying ranges of open files, and hashing their bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from sifmake.assembly.extents import BLOCK
 from sifmake.errors import PackDamagedError
 from sifmake.os_errors import naming_open
 from sifmake.ranges import READ_SIZE, copy_some
+from sifmake.reflinks import clone_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sifmake.assembly.placing import Extent
+    from sifmake.assembly.extents import Extent
     from sifmake.layers.syncing import BackgroundSync
     from sifmake.progress import Task
 
@@ -22,13 +24,58 @@ SYNC_BYTES = 64 << 20
 """Copied bytes after which writing to the disk is started."""
 
 
-def copy_extents(target: int, at: int, extents: Sequence[Extent], syncing: BackgroundSync, task: Task) -> None:
-    """Have the kernel copy extents one after the other; if the file system can, it shares the blocks instead.
+class Move(NamedTuple):
+    """Bytes to copy.
+
+    Attributes:
+        source: The open file.
+        start: Offset in it.
+        offset: Offset in the target.
+        size: Bytes.
+    """
+
+    source: int
+    start: int
+    offset: int
+    size: int
+
+
+def share_extents(target: int, at: int, extents: Sequence[Extent], task: Task) -> list[Move]:
+    """Let a new file share whole blocks of extents with their sources, where the file system can; copy nothing.
+
+    Args:
+        target: File to write to; where nothing is written, it has zeros, so nothing is written for gaps.
+        at: Offset in it of the first extent, or of the gap before it.
+        extents: Extents that are one after another.
+        task: Receives the progress.
+
+    Returns:
+        What has to be copied.
+    """
+    moves: list[Move] = []
+    refused: set[int] = set()
+    for extent in extents:
+        at += extent.gap
+        source, start, size, _ = extent
+        first, last = (0, 0) if source in refused else extent.whole_blocks(at)
+        if last and clone_range(source, start + first, target, at + first, last - first):
+            task.advance(last - first)
+            ends = ((0, first), (last, size))
+            moves += [Move(source, start + begin, at + begin, end - begin) for begin, end in ends if end > begin]
+        else:
+            if last:
+                refused.add(source)
+            moves.append(Move(source, start, at, size))
+        at += size
+    return moves
+
+
+def copy_moves(target: int, moves: Sequence[Move], syncing: BackgroundSync, task: Task) -> None:
+    """Copy ranges, inside the kernel if possible.
 
     Args:
         target: File to write to.
-        at: Offset in it of the first extent.
-        extents: The extents to copy.
+        moves: What to copy.
         syncing: Pushes written bytes to the disk; the caller waits for it before it finishes the file.
         task: Receives the progress.
 
@@ -36,10 +83,9 @@ def copy_extents(target: int, at: int, extents: Sequence[Extent], syncing: Backg
         PackDamagedError: A source ends too early.
         OSError: From copying or syncing.
     """
-    for extent in extents:
-        _copy_range(extent.fd, extent.start, target, at, extent.size, task)
-        at += extent.size
-        if syncing.is_due(extent.size):
+    for source, start, offset, size in moves:
+        _copy_range(source, start, target, offset, size, task)
+        if syncing.is_due(size):
             syncing.start(target)
 
 
@@ -60,14 +106,16 @@ def _copy_range(source: int, start: int, target: int, offset: int, size: int, ta
 
 
 def hash_extents(head: bytes, extents: Iterable[Extent], tail: bytes | bytearray) -> str:
-    """Return the hex SHA-256 of a head, the bytes of extents, and a tail.
+    """Return the hex SHA-256 of a head, the bytes of extents with the gaps before them, and a tail.
 
     Raises:
         PackDamagedError: A source ends too early.
     """
     digest = hashlib.sha256(head)
     buffer = memoryview(bytearray(READ_SIZE))
+    zeros = memoryview(bytes(BLOCK))
     for extent in extents:
+        digest.update(zeros[: extent.gap])
         start, left = extent.start, extent.size
         while left:
             with naming_open(extent.fd):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from sifmake.assembly.copying import SYNC_BYTES, copy_extents, hash_extents
+from sifmake.assembly.copying import SYNC_BYTES, copy_moves, hash_extents, share_extents
 from sifmake.assembly.patches import PatchMaker
 from sifmake.assembly.placing import SUPERBLOCK_SIZE, DataPlan, place_files, place_tails, plan_packs
 from sifmake.files import atomic_write, make_folders
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from sifmake.assembly.placing import Extent
+    from sifmake.assembly.copying import Move
+    from sifmake.assembly.extents import Extent
     from sifmake.flatten.tree import Tree
     from sifmake.layers.blocks import Workers
     from sifmake.layers.codec import Codec
@@ -141,17 +142,18 @@ class _Writer(msgspec.Struct, frozen=True):
         contents, submit = self.contents, self.threads.submit
         at = _lay_out(contents, 0).offsets[len(contents.before)]
         data, tails = plan_packs(contents.tree, contents.packs)
-        # The places of the packs' bytes are known, so the kernel can copy them while the rest is prepared.
+        # The places of the packs' bytes are known, so the kernel can share or copy them while the rest is prepared.
         end, taken = data.end, len(data.extents)
-        check_open_file(self.file.fileno(), end)
+        moves = self._share(at + SUPERBLOCK_SIZE, data.extents)
+        check_open_file(self.file.fileno(), sum(move.size for move in moves))
         syncs = [BackgroundSync(self.workers, SYNC_BYTES) for _ in range(2)]
-        copying = submit(self._copy, at + SUPERBLOCK_SIZE, data.extents[:], syncs[0])
+        copying = submit(self._copy, moves, syncs[0])
         self._add_files(data, spool)
         patching = submit(lambda: [patches.make(some) for some in tails])
         draft = self._draft(data, place_tails(data, tails))
         for patch in patching.result():
             data.take_patch(patch)
-        rest = submit(self._copy, at + end, data.extents[taken:], syncs[1])
+        rest = submit(self._copy, self._share(at + end, data.extents[taken:]), syncs[1])
         checking = submit(_check, copying, contents.packs)
         tables = draft.finish(data.fragments, data.end)
         layout = self._write_small(at, data.end, tables)
@@ -162,8 +164,11 @@ class _Writer(msgspec.Struct, frozen=True):
         digests = [*map(_sha256, contents.before), partition, *map(_sha256, contents.after)]
         return SifSummary(layout.size, dict(enumerate(digests, 1)), contents.architecture, tables.warnings)
 
-    def _copy(self, at: int, extents: Sequence[Extent], syncing: BackgroundSync) -> None:
-        copy_extents(self.file.fileno(), at, extents, syncing, self.task)
+    def _share(self, at: int, extents: Sequence[Extent]) -> list[Move]:
+        return share_extents(self.file.fileno(), at, extents, self.task)
+
+    def _copy(self, moves: Sequence[Move], syncing: BackgroundSync) -> None:
+        copy_moves(self.file.fileno(), moves, syncing, self.task)
 
     def _sync(self, copies: Sequence[Future[None]], syncs: Sequence[BackgroundSync], spool: BinaryIO) -> None:
         """Wait for the disk while the processor hashes."""

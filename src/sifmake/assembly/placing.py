@@ -2,18 +2,21 @@
 
 Only bytes of files in the final tree are copied, each content once. Full blocks and complete fragment blocks are copied
 unchanged. After them come the files that sifmake adds to the image. Last come the live tails of fragment blocks that
-also contain dead tails; these live tails are compressed again, pack by pack.
+also contain dead tails; these live tails are compressed again, pack by pack. Before a long run of a pack's blocks, and
+before a long patch, there may be a gap: see :mod:`~sifmake.assembly.extents`.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from sifmake.assembly.extents import Extent, gap_before
 from sifmake.assembly.places import LayerPlaces, find_wanted, share
+from sifmake.assembly.runs import PackPiece, find_runs
 from sifmake.assembly.tails import HalfDead, LiveTails, group_tails
 from sifmake.errors import SifmakeError
 from sifmake.layers.codec import BLOCK_SIZE
@@ -33,20 +36,6 @@ if TYPE_CHECKING:
 SUPERBLOCK_SIZE = 96
 
 
-class Extent(NamedTuple):
-    """Bytes that are contiguous both in a file and in the image.
-
-    Attributes:
-        fd: The open file.
-        start: Offset in it.
-        size: Bytes.
-    """
-
-    fd: int
-    start: int
-    size: int
-
-
 class DataPlan(msgspec.Struct):
     """The data region of a squashfs image.
 
@@ -61,6 +50,17 @@ class DataPlan(msgspec.Struct):
     extents: list[Extent] = msgspec.field(default_factory=list)
     fragments: list[Fragment] = msgspec.field(default_factory=list)
     end: int = SUPERBLOCK_SIZE
+    _gap: int = 0
+
+    def begin(self, start: int, size: int) -> None:
+        """Leave the gap that a range needs; its parts are taken next.
+
+        Args:
+            start: Offset of the range in its source.
+            size: Bytes.
+        """
+        self._gap = gap_before(self.end, start, size)
+        self.end += self._gap
 
     def take(self, fd: int, start: int, size: int) -> int:
         """Append bytes to the region; return their offset in the image."""
@@ -68,10 +68,11 @@ class DataPlan(msgspec.Struct):
         self.end += size
         if size:
             last = self.extents[-1] if self.extents else None
-            if last is not None and last.fd == fd and last.start + last.size == start:
-                self.extents[-1] = Extent(fd, last.start, last.size + size)
+            if last is not None and last.fd == fd and last.start + last.size == start and not self._gap:
+                self.extents[-1] = last._replace(size=last.size + size)
             else:
-                self.extents.append(Extent(fd, start, size))
+                self.extents.append(Extent(fd, start, size, self._gap))
+                self._gap = 0
         return at
 
     def place_blocks(self, fd: int, layer: int, number: int) -> None:
@@ -105,25 +106,12 @@ class DataPlan(msgspec.Struct):
         return len(self.fragments) - 1
 
     def take_patch(self, patch: Patch) -> None:
-        """Append all blocks of a patch."""
+        """Append all blocks of a patch, placed as in a file of its own, because a small one is not kept as such."""
         start = patch.start
+        self.begin(0, sum(word & 0xFFFFFF for word in patch.words))
         for word in patch.words:
             self.take_fragment(patch.fd, start, word)
             start += word & 0xFFFFFF
-
-
-class _Piece(NamedTuple):
-    """Full blocks of a content, or a fragment block with its live tails, at a place in a pack.
-
-    Attributes:
-        start: The place.
-        number: Of the content, or of the fragment block.
-        tails: Numbers of contents; None for full blocks.
-    """
-
-    start: int
-    number: int
-    tails: array[int] | None = None
 
 
 def plan_packs(tree: Tree, packs: Sequence[Pack]) -> tuple[DataPlan, list[LiveTails]]:
@@ -166,8 +154,9 @@ def place_files(plan: DataPlan, files: Sequence[tuple[Inode, bytes]], layer: int
     below = plan.layers[:]
     plan.layers.append(places)
     first = len(plan.fragments)
-    pieces = [_Piece(content.start, number) for number, content in contents.large.items()]
-    pieces += [_Piece(start, number, array("I")) for number, (start, _, _) in enumerate(writer.fragments)]
+    pieces = [PackPiece(content.start, content.stored, number) for number, content in contents.large.items()]
+    fragments = enumerate(writer.fragments)
+    pieces += [PackPiece(start, word & 0xFFFFFF, number, array("I")) for number, (start, word, _) in fragments]
     for piece in sorted(pieces, key=lambda piece: piece.start):
         if piece.tails is not None:
             plan.take_fragment(fd, piece.start, writer.fragments[piece.number][1])
@@ -212,34 +201,43 @@ def _used_contents(tree: Tree, packs: Sequence[Pack]) -> list[bytearray]:
     return used
 
 
-def _pieces(pack: Pack, places: LayerPlaces) -> list[_Piece]:
+def _pieces(pack: Pack, places: LayerPlaces) -> list[PackPiece]:
     """Return the pieces to copy from a pack, in the pack's order."""
     tails: dict[int, array[int]] = defaultdict(lambda: array("I"))
     pieces = []
     large, fragments = places.large, places.contents.fragments
     for number in places.numbers:
         if number in large:
-            pieces.append(_Piece(large[number].start, number))
+            pieces.append(PackPiece(large[number].start, large[number].stored, number))
         fragment = fragments[number]
         if fragment >= 0:
             tails[fragment].append(number)
-    pieces += [_Piece(pack.fragments[number][0], number, some) for number, some in tails.items()]
+    for number, some in tails.items():
+        start, word, _ = pack.fragments[number]
+        pieces.append(PackPiece(start, word & 0xFFFFFF, number, some))
     pieces.sort(key=lambda piece: piece.start)
     return pieces
 
 
-def _place_pieces(plan: DataPlan, pack: Pack, layer: int, pieces: Sequence[_Piece]) -> Iterator[tuple[int, array[int]]]:
+def _place_pieces(
+    plan: DataPlan, pack: Pack, layer: int, pieces: Sequence[PackPiece]
+) -> Iterator[tuple[int, array[int]]]:
     """Take pieces as they are; yield the fragment blocks with tails that are not wanted, and those that are."""
     places = plan.layers[layer]
     sizes, fragments = places.contents.sizes, places.fragments
-    for _, number, tails in pieces:
-        if tails is None:
-            plan.place_blocks(pack.fd, layer, number)
-            continue
-        start, word, size = pack.fragments[number]
-        if sum([sizes[tail] % BLOCK_SIZE for tail in tails]) != size:
-            yield number, tails
-            continue
-        fragment = plan.take_fragment(pack.fd, start, word)
-        for tail in tails:
-            fragments[tail] = fragment
+    whole: list[PackPiece] = []
+    for piece in pieces:
+        tails = piece.tails
+        if tails is None or sum([sizes[tail] % BLOCK_SIZE for tail in tails]) == pack.fragments[piece.number][2]:
+            whole.append(piece)
+        else:
+            yield piece.number, tails
+    for start, size, run in find_runs(pack, whole):
+        plan.begin(start, size)
+        for piece in run:
+            if piece.tails is None:
+                plan.place_blocks(pack.fd, layer, piece.number)
+                continue
+            fragment = plan.take_fragment(pack.fd, piece.start, pack.fragments[piece.number][1])
+            for tail in piece.tails:
+                fragments[tail] = fragment

@@ -2,7 +2,8 @@
 
 A manifest has the compressed sizes of layers. A pack takes about as much, but stores duplicate files once, and the
 image leaves out what upper layers delete or repeat (docs/adr/0022-room-before-bytes.md). So an image is refused if a
-fraction of the sizes does not fit, and a warning is given if the full sizes do not.
+fraction of the sizes does not fit, and a warning is given if the full sizes do not. Images that can share their blocks
+with the packs are not counted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.layers.pack_format import pack_key_prefix
 from sifmake.places import store_place
+from sifmake.reflinks import can_share
 from sifmake.room import Need, check_room, find_shortage
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def check_image_room(image: Image, store: Store, outputs: Sequence[Place], progr
     sizes = {layer.diff_id: layer.descriptor.size for layer in image.layers if layer.descriptor.digest != layer.diff_id}
     if find_shortage(_needs(sizes, set(sizes), store, outputs, 1, 1)) is None:
         return
+    outputs = [place for place in outputs if not can_share(store.root, place.path.parent)]
     missing = {diff_id for diff_id in sizes if not store.packs.keys(pack_key_prefix(diff_id))}
     check_room(_needs(sizes, missing, store, outputs, _PACKED, _PACKED if len(sizes) == 1 else _KEPT))
     if error := find_shortage(_needs(sizes, missing, store, outputs, 1, 1)):

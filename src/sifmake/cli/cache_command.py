@@ -127,7 +127,9 @@ def _show(cache: Cache, args: argparse.Namespace, _: Console) -> int:
         print_json(_document(cache, files))
         return 0
     lines = _table(files) if args.verbose else []
-    print_lines([*lines, _summary(files), f"Total space used: {human_size(sum(file.size for file in files))}"])
+    shared = sum(file.shared for file in files)
+    more = f", {human_size(shared)} of it in blocks shared with other files" if shared else ""
+    print_lines([*lines, _summary(files), f"Total space used: {human_size(sum(file.size for file in files))}{more}"])
     return 0
 
 
@@ -253,7 +255,7 @@ def _document(cache: Cache, files: Sequence[CachedFile]) -> dict[str, object]:
 
 
 def _row(file: CachedFile) -> dict[str, object]:
-    row = {"type": file.kind, "name": file.name, "size": file.size, "used": _when(file.used)}
+    row = {"type": file.kind, "name": file.name, "size": file.size, "used": _when(file.used), "shared": file.shared}
     return row | ({"title": file.title} if file.title else {})
 
 
