@@ -54,7 +54,9 @@ class Modes(NamedTuple):
 
     @classmethod
     def find(cls, environ: Mapping[str, str] = os.environ, /, **given: str | None) -> Modes:
-        """Return the modes from the arguments, else from variables such as ``SIFMAKE_LOCKED`` and ``CI``.
+        """Return the modes from the arguments, else from variables.
+
+        These are ``SIFMAKE_LOCKED``, ``SIFMAKE_OFFLINE``, ``SIFMAKE_TRUST_LOCK`` and so on, and ``CI``.
 
         Args:
             environ: The variables.
