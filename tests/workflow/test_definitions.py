@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -166,3 +167,21 @@ def test_locks_of_builds_are_compared_by_their_inputs(tools: Folder, tmp_path: P
     text = tools.run("sifmake", "diff", str(tmp_path / "old.yaml"), str(path), status=None)
     assert "files src" in text
     assert "definition" not in text
+
+
+def test_a_base_that_is_only_published_again_runs_nothing_in_the_other_engine(tools: Folder) -> None:
+    tools.doit()
+    for path in (tools.target("tool"), tools.root / "results/tool/publish.json"):
+        os.utime(path)
+    tools.doit()
+    assert "Nothing to be done" in tools.snakemake()
+
+
+def test_a_missing_definition_is_one_line_in_doit(tools: Folder) -> None:
+    tools.run("sifmake", "lock")
+    (tools.root / "tool.def").unlink()
+    (tools.root / "tool.def").symlink_to("/etc/hostname")
+    text = tools.doit(status=1)
+    assert "!! lock:tool: " in text
+    assert "is outside the project's folder" in text
+    assert "Traceback" not in text

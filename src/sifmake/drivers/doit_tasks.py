@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import InvalidDodoFile, TaskFailed
 
-from sifmake.errors import NO_MEMORY, LockError, SifmakeError, SourceError, describe_os_error
+from sifmake.errors import NO_MEMORY, SifmakeError, SourceError, describe_os_error
 from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.stages.build_order import bases_or_none, with_bases
 from sifmake.stages.freshness import renew, why_stale
@@ -132,7 +132,7 @@ class DoitTasks:
             return failure
         try:
             check_lock(self.project, name)
-        except LockError:
+        except SifmakeError:
             return failure
         self.project.progress.warning(f"{error}; building from the lock")
         return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from sifmake.files import read_regular
 from sifmake.reference.uri import FILE, SIF_SUFFIXES, Uri
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def path_of_source(source: Uri, root: Path) -> Path | None:
 def _is_sif(path: Path) -> bool:
     """Whether a file without the suffix is a SIF file."""
     try:
-        with path.open("rb") as file:
-            return path.is_file() and file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+        return read_regular(path, _MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
     except OSError:
         return False
 

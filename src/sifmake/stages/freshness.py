@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifError, SigningError
 from sifmake.files import sha256_of
+from sifmake.project.locks import BuildLock
 from sifmake.project.records import differences, read_record
 from sifmake.project.stage_table import SIGNED, TARGET
 from sifmake.stages.stage import all_stages, find_stage
@@ -72,11 +73,22 @@ def renew(project: Project, stage_name: StageName, image: str) -> None:
     another stage, must not make it run the stage.
     """
     stage = find_stage(stage_name)
-    newest = max((_time(project.path(pattern, image)) for pattern in _lasting_inputs(stage)), default=0)
+    paths = [project.path(pattern, image) for pattern in _lasting_inputs(stage)]
+    if stage_name == "steps":
+        paths += _bases_of(project, image)
+    newest = max(map(_time, paths), default=0)
     for pattern in stage.outputs:
         path = project.path(pattern, image)
         if 0 < _time(path) < newest:
             os.utime(path)
+
+
+def _bases_of(project: Project, image: str) -> list[Path]:
+    """Return the files of images from which an image is built, as its lock names them."""
+    lock = project.lock(image)
+    sources = [base.source for base in lock.inputs.bases] if isinstance(lock, BuildLock) else []
+    files = [project.root / source for source in sources if source.endswith(".sif") and "://" not in source]
+    return [*files, *(project.record("publish", file.stem) for file in files)]
 
 
 def _lasting_inputs(stage: Stage) -> list[str]:
