@@ -7,6 +7,7 @@ import pytest
 
 from sifmake.cli.main import main
 from sifmake.errors import LockError, StepsDifferError
+from sifmake.limits import Limits
 from sifmake.project.steps_lock import StepsLockUse, read_steps_lock
 from support.building import Works, needs_scripts
 from support.definition_golden import text_in
@@ -207,3 +208,16 @@ def test_diff_names_the_files_that_two_builds_do_not_share(works, capsys):
     assert main(["diff", "former.steps.yaml", "tool.steps.yaml"]) == 0
     step = "step cat /proc/sys/kernel/random/uuid > /random; chmod 600 /etc/passwd: other layer"
     assert capsys.readouterr().out.splitlines() == [step, "    /random: content"]
+
+
+@needs_scripts
+def test_a_list_that_is_too_long_is_not_kept_and_not_named(works, monkeypatch):
+    monkeypatch.setattr("sifmake.builder.steps_check.DEFAULT_LIMITS", Limits(config_bytes=100))
+    works.build_with_lock(RANDOM, use(works))
+    assert not read_steps_lock(works.folder / "tool.steps.yaml").steps[0].files
+    assert works.build_with_lock(RANDOM, use(works, locked=True)) == (0, 1)
+    with pytest.raises(StepsDifferError, match=r"1 file\(s\) that differ"):  # the locked layer itself has the list
+        works.build_with_lock(RANDOM, use(works, locked=True), use_cache=False)
+    shutil.rmtree(works.folder / "store/packs")
+    with pytest.raises(StepsDifferError, match="list of the locked files is not in the store"):
+        works.build_with_lock(RANDOM, use(works, locked=True), use_cache=False)

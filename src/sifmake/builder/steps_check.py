@@ -160,7 +160,8 @@ class StepsCheck:
         wanted = self._wanted(note.key)
         if wanted is not None and wanted.gave_the_same(_result(note)):
             self._made[note.key] = wanted
-            self._keep_list(pack, wanted.files)
+            if wanted.files and self.store.blobs.get(wanted.files) is None:
+                self._keep_list(pack)
             return
         self._made[note.key] = _result(note, self._keep_list(pack))
         if wanted is not None:
@@ -195,10 +196,8 @@ class StepsCheck:
         """Return what is locked for a step; None if nothing is."""
         return self._lock.find(key) if self._lock is not None else None
 
-    def _keep_list(self, pack: Pack, known: str = "") -> str:
+    def _keep_list(self, pack: Pack) -> str:
         """Keep the list of a layer's files in the store; return its digest, or an empty text if it is too long."""
-        if known and self.store.blobs.get(known) is not None:
-            return known
         data = list_files(pack)
         if len(data) > DEFAULT_LIMITS.config_bytes:
             return ""
