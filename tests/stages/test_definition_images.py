@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from datetime import datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -391,6 +392,32 @@ class TestScripts:
         assert tools.scripts == ["cp /count /copy"]
         assert counter.read_text() == "\n" * 2
         assert tools.sif("tool") != before
+
+    def test_a_step_that_expires_runs_again_when_its_lock_is_renewed(self, tools, monkeypatch):
+        class Clock(datetime):
+            days = 0
+
+            @classmethod
+            def now(cls, tz=None):
+                return datetime.now(tz) + timedelta(days=cls.days)
+
+        monkeypatch.setattr("sifmake.stages.build_locking.datetime", Clock)
+        text = "%post\n    echo once > /a\n# sifmake: step\n# sifmake: expires 7d\n    date +%N > /b\n"
+        tools.define("tool", text, sign=False)
+        ready(tools, "tool")
+        assert "\nrenewed:\n" in tools.lock_text("tool")
+        Clock.days = 6
+        assert tools.lock("tool") == {"tool": ""}
+        assert tools.build("tool") == []
+        Clock.days = 8
+        assert tools.lock("tool", offline=True) == {"tool": ""}
+        assert tools.lock("tool") == {"tool": "a step that expires changed"}
+        assert tools.build("tool")[0] == "steps"
+        assert tools.scripts == ["date +%N > /b"]
+        tools.define("tool", "%post\n    echo once > /a\n", sign=False, **{"cache-for": "2w"})
+        tools.lock("tool")
+        Clock.days = 8 + 15
+        assert tools.lock("tool") == {"tool": "a step that expires changed"}
 
     def test_a_failing_step_leaves_the_old_file(self, tools):
         ready(tools)
