@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FRAGMENTS_KEPT: Final = 32
 """Inflated fragment blocks that are kept, because equal small files refer back to earlier blocks."""
-_RECORD_BYTES: Final = 512
+_RECORD_BYTES: Final = 2048
 """What a record costs at least, in bytes of the stream: a residue may consist of records of nothing."""
 _WORD_BYTES: Final = 64
 """What a block word costs when another file is read, in bytes that could be inflated meanwhile."""
