@@ -273,7 +273,6 @@ def test_a_test_that_passed_runs_again_only_when_something_has_changed(works):
     assert ran("%test\n    echo tested\n", cache_steps=False)
     assert ran("%test\n    echo tested\n", network="host")
     assert ran("%test\n    echo tested; true\n")
-    assert ran("%labels\n    A b\n\n%test\n    echo tested\n")
     for _ in range(2):
         with pytest.raises(StepError):
             works.build("%test\n    exit 3\n")
