@@ -17,7 +17,7 @@ from sifmake.limits import DEFAULT_LIMITS
 from sifmake.progress import Silent
 from sifmake.store import Store
 from support.layers import diff_id_of, file, make_pack, tar
-from support.packs import as_first_format, drop_residue, tamper
+from support.packs import as_first_format, drop_residue, parts_of, tamper
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -134,6 +134,28 @@ def test_a_pack_of_format_1_is_used_only_if_its_owner_is_trusted(store, told, tm
     os.chown(path, 0, 0)
     with find(store, told) as pack:
         assert (pack.key, pack.path) == (key, path)
+
+
+def test_a_pack_of_format_1_with_dead_blocks_is_packed_again(store, told, tmp_path):
+    """Where blocks are in a pack decides where they are in a SIF file, so the old places must not be used."""
+    make_pack(tmp_path / KEY, RAW).close()
+    good = parts_of(tmp_path / KEY)
+
+    def add_dead_block(parts):
+        parts["data"] = bytes(5000) + parts["data"]
+        parts["fragments"] = [(start + 5000, *rest) for start, *rest in parts["fragments"]]
+        for content in parts["contents"]:
+            content[2] += 5000 * bool(content[4])
+
+    tamper(tmp_path / KEY, add_dead_block)
+    key = as_first_format(tmp_path / KEY)
+    os.chown(place(store, key, tmp_path / KEY), 0, 0)
+    with find(store, told) as pack:
+        assert (pack.key, pack.has_residue) == (KEY, False)
+        found = parts_of(pack.path)
+    assert [found[name] for name in ("data", "entries", "contents", "fragments")] == [
+        good[name] for name in ("data", "entries", "contents", "fragments")
+    ]
 
 
 def test_what_the_owner_writes_during_the_check_changes_nothing(store, told, monkeypatch):

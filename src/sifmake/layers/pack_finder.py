@@ -43,7 +43,20 @@ class PackFinder:
 
     def find_encoded(self, diff_id: str) -> Pack | None:
         """Return the pack of a layer with the wanted codec, of the present or an earlier format; None if none."""
-        return self.open(pack_key(diff_id, self._codec)) or self.open(pack_key(diff_id, self._codec, FIRST_VERSION))
+        return self.open(pack_key(diff_id, self._codec)) or self._of_first_format(diff_id)
+
+    def _of_first_format(self, diff_id: str) -> Pack | None:
+        """Return a pack of format 1 that has the data of a new one; others would give other SIF files."""
+        pack = self.open(pack_key(diff_id, self._codec, FIRST_VERSION))
+        if pack is None:
+            return None
+        try:
+            if not pack.has_dead_blocks():
+                return pack
+        except PackDamagedError as error:
+            self._drop(pack.key, error)
+        pack.close()
+        return None
 
     def open(self, key: str) -> Pack | None:
         """Return the pack with a key, or None; a damaged pack is removed from the store.
@@ -56,9 +69,12 @@ class PackFinder:
         try:
             return load_pack(found.path, found.fd, key)
         except PackDamagedError as error:
-            self._progress.warning(f"{error}; it will be rebuilt")
-            self._store.packs.drop(key)
+            self._drop(key, error)
             return None
+
+    def _drop(self, key: str, error: PackDamagedError) -> None:
+        self._progress.warning(f"{error}; it will be rebuilt")
+        self._store.packs.drop(key)
 
     def _adopted(self, key: str) -> Pack | None:
         for found in self._store.packs.open_untrusted(key):

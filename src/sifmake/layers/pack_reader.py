@@ -15,7 +15,7 @@ from sifmake.layers.codec import BLOCK_SIZE, Codec
 from sifmake.layers.contents import Contents
 from sifmake.layers.decoding import decode
 from sifmake.layers.entry import Content, Entry, Inode
-from sifmake.layers.pack_checks import check_contents, check_entries, check_fragments
+from sifmake.layers.pack_checks import check_contents, check_entries, check_fragments, stored_size
 from sifmake.layers.pack_format import FOOTER, FRAGMENT, LARGEST_INDEX, Footer, Meta
 from sifmake.oci.digest import is_digest
 from sifmake.os_errors import naming
@@ -111,6 +111,15 @@ class Pack(msgspec.Struct, frozen=True, dict=True):
     def has_residue(self) -> bool:
         """Whether the layer's tar stream can be rebuilt from the pack."""
         return self.footer.residue_size > 0
+
+    def has_dead_blocks(self) -> bool:
+        """Tell whether the data has blocks that nothing refers to, as those of a second equal file in format 1.
+
+        Raises:
+            PackDamagedError: The index is damaged.
+        """
+        used = sum(content.stored for content in self.contents.large.values())
+        return used + sum(stored_size(word) for _, word, _ in self.fragments) != self.footer.data_size
 
     def residue(self) -> Iterator[bytes]:
         """Yield the compressed residue in pieces.
