@@ -177,3 +177,13 @@ def test_a_program_can_do_the_same(project):
     assert raised.value.changes == ()
     assert sifmake.run_stage("steps", "tool", root=project.root, locked=True, accept_steps=True)
     assert not sifmake.run_stage("steps", "tool", root=project.root, locked=True)
+
+
+@needs_scripts
+def test_a_rebuild_from_the_locks_names_the_difference_and_accepts(project, capsys):
+    go_elsewhere(project)
+    command = ["rebuild", "--no-lock", "--jobs", "1", "--root", str(project.root)]
+    assert main(command) == 1
+    assert "tool: failed at steps: " in capsys.readouterr().err
+    assert main([*command, "--accept-steps"]) == 0
+    assert main(command) == 0

@@ -185,6 +185,8 @@ def rebuild(
     progress: Progress | None = None,
     allow_files: Iterable[StrPath] = (),
     allow_host_sections: bool = False,
+    update_steps: bool = False,
+    accept_steps: bool = False,
 ) -> Rebuild:
     """Refresh the locks of a project, build its images and log their digests, as ``sifmake rebuild`` does.
 
@@ -196,6 +198,8 @@ def rebuild(
         locked: Whether to keep the locks as they are and not to ask registries for tags.
         allow_files: Folders outside the project that its definitions may read.
         allow_host_sections: Whether ``%pre`` and ``%setup`` of its definitions may run on this machine.
+        update_steps: Whether to write the locks of what steps gave again.
+        accept_steps: Whether to do so although ``locked`` is set.
         progress: Gets messages and the progress of each layer.
 
     Returns:
@@ -214,6 +218,8 @@ def rebuild(
         scheduled=True,
         allow_files=_resolved(allow_files),
         allow_host_sections=allow_host_sections,
+        update_steps=update_steps,
+        accept_steps=accept_steps,
     )
     result = driver.rebuild(_project(root, modes, progress), max(1, jobs))
     if result is None:

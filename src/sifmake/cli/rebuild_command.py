@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sifmake.cli.subcommands import add_grants, add_root, examples
+from sifmake.cli.subcommands import add_grants, add_root, add_steps_options, examples
 from sifmake.errors import BusyError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="images built at the same time (default: 2)")
     parser.add_argument("--no-lock", action="store_true", help="build from the committed locks; ask no registry")
+    add_steps_options(parser)
     add_grants(parser)
     add_root(parser)
 
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
             progress=console,
             allow_files=[*args.allow_files, *found.allow_files],
             allow_host_sections=args.allow_host_sections or found.allow_host_sections,
+            update_steps=args.update_steps or found.update_steps,
+            accept_steps=args.accept_steps or found.accept_steps,
         )
     except BusyError as error:
         console.warning(error.what)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from sifmake.cli.subcommands import add_grants
+from sifmake.cli.subcommands import add_grants, add_steps_options
 from sifmake.project.stage_table import STAGE_NAMES
 
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust-lock", action="store_true", help="accept a lock that the store can neither prove nor disprove"
     )
-    parser.add_argument(
-        "--update-steps", action="store_true", help="write the lock of what the steps of a definition gave again"
-    )
-    parser.add_argument(
-        "--accept-steps", action="store_true", help="the same in locked mode: accept what differs from that lock"
-    )
+    add_steps_options(parser)
     add_grants(parser)
     parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
 

@@ -76,6 +76,16 @@ def add_action(actions: Actions, name: str, text: str, more: str = "") -> argpar
     return parser
 
 
+def add_steps_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that write the lock of what steps gave."""
+    parser.add_argument(
+        "--update-steps", action="store_true", help="write the lock of what the steps of a definition gave again"
+    )
+    parser.add_argument(
+        "--accept-steps", action="store_true", help="the same in locked mode: accept what differs from that lock"
+    )
+
+
 def add_grants(parser: argparse.ArgumentParser) -> None:
     """Add what a user may allow the definitions of a project."""
     parser.add_argument(
