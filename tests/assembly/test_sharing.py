@@ -23,7 +23,6 @@ from sifmake.reflinks import clone_range, shared_bytes
 from sifmake.signing import sign_file
 from sifmake.store import Store
 from support.layers import file, make_pack, tar
-from support.packs import as_first_format, tamper
 from support.reflinks import reflink_disk
 from support.sif_files import partition_of
 from support.signing import pem_pair
@@ -222,22 +221,3 @@ def test_patches_are_placed_alike_whether_they_are_kept_or_not(packs, tmp_path, 
     store = Store(tmp_path / "store")
     fresh = build(packs, tmp_path / "x.sif")
     assert fresh == build(packs, tmp_path / "x.sif", store) == build(packs, tmp_path / "x.sif", store)
-
-
-def test_a_pack_of_format_1_with_dead_blocks_gives_the_same_image(packs, tmp_path):
-    """As the first format kept the blocks of a file that was there already."""
-    old = copied_to(tmp_path, packs)
-
-    def add_dead(parts):
-        contents = sorted((row for row in parts["contents"] if row[1] >= BLOCK_SIZE), key=lambda row: row[2])
-        for row, size in ((contents[6], 4567), (contents[2], BLOCK_SIZE)):
-            at = row[2]
-            parts["data"] = parts["data"][:at] + CHANCE.randbytes(size) + parts["data"][at:]
-            for other in parts["contents"]:
-                other[2] += size * (other[1] >= BLOCK_SIZE and other[2] >= at)
-            parts["fragments"] = [(start + size * (start >= at), *rest) for start, *rest in parts["fragments"]]
-
-    tamper(old[0], add_dead)
-    as_first_format(old[0])
-    assert len(planned(old)) > len(planned(packs))
-    assert build(old, tmp_path / "x.sif") == build(packs, tmp_path / "y.sif")

@@ -232,7 +232,7 @@ def _place_pieces(
             whole.append(piece)
         else:
             yield piece.number, tails
-    for start, size, run in find_runs(pack, whole):
+    for start, size, run in find_runs(whole):
         plan.begin(start, size)
         for piece in run:
             if piece.tails is None:
