@@ -66,6 +66,7 @@ def export(
     """
     from sifmake.builder.builder import RegistryAccess
     from sifmake.builder.image_export import give_back
+    from sifmake.places import Place, store_place, telling_places
     from sifmake.reference.local import split_local
     from sifmake.sources.layout_writer import LayoutWriter
 
@@ -77,8 +78,9 @@ def export(
     access, project = RegistryAccess(plain_http, as_path(auth_file)), _project(root, progress)
     with _opened(image, platform, project, access) as opened:
         platform_of = opened.image.config.platform
-        writer = LayoutWriter(place.path, place.tag, platform_of, opened.builder.settings.limits)
-        done = give_back(opened, writer)
+        with telling_places(store_place(opened.builder.store.root), Place("the layout", place.path)):
+            writer = LayoutWriter(place.path, place.tag, platform_of, opened.builder.settings.limits)
+            done = give_back(opened, writer)
     return _told(writer.name, done)
 
 
@@ -110,6 +112,7 @@ def push_image(
     """
     from sifmake.builder.builder import RegistryAccess, call_settings
     from sifmake.builder.image_export import give_back
+    from sifmake.places import store_place, telling_places
     from sifmake.reference import parse_uri
     from sifmake.sources.registry_writer import RegistryWriter
 
@@ -121,6 +124,7 @@ def push_image(
     with (
         _opened(image, platform, project, access) as opened,
         closing(RegistryWriter(destination.reference, settings)) as writer,
+        telling_places(store_place(opened.builder.store.root)),
     ):
         done = give_back(opened, writer)
     return _told(writer.name, done)

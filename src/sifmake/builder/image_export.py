@@ -15,6 +15,7 @@ from sifmake.layers.checked_blob import CheckedBlob
 from sifmake.layers.layer_blob import write_layer_blob
 from sifmake.layers.pack_audit import STORED_LIMITS
 from sifmake.oci.given_back import new_layer, new_manifest
+from sifmake.os_errors import naming
 from sifmake.store.scratch import path_of
 from sifmake.temporaries import open_nameless
 
@@ -186,7 +187,11 @@ def _written(opened: OpenedImage, target: ImageTarget, there: Mapping[str, Descr
 def _put(opened: OpenedImage, target: ImageTarget, layer: Layer, pack: Pack, workers: Workers) -> Descriptor:
     builder = opened.builder
     is_plain = layer.descriptor.digest == layer.diff_id and opened.transport not in _MADE_HERE
-    with builder.store.scratch_folder() as scratch, open_nameless(path_of(scratch)) as file:
+    with (
+        builder.store.scratch_folder() as scratch,
+        naming(scratch.path),
+        open_nameless(path_of(scratch)) as file,
+    ):
         if not pack.has_residue:
             _copy_from_source(opened, layer, file)
             found = layer.descriptor
