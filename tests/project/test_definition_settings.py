@@ -117,3 +117,10 @@ def test_a_lock_whose_digest_is_not_that_of_its_inputs_is_disproved(tmp_path: Pa
     path.write_bytes(format_lock(BuildLock(**{**vars(lock()), "digest": digest})))
     with pytest.raises(DisprovedLockError, match=f"has the digest {digest}, but that of its inputs is sha256:"):
         read_lock(path)
+
+
+def test_combinations_are_counted_before_they_are_made(tmp_path: Path) -> None:
+    values = [str(number) for number in range(200)]
+    text = f"images: {{a: {{from: ./a.def, build-args: {{A: {values}, B: {values}, C: {values}, D: {values}}}}}}}"
+    with pytest.raises(ConfigError, match=r"the file declares more than 10000 images \(limit images\)"):
+        load(tmp_path, text)
