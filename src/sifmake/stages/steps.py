@@ -38,9 +38,12 @@ def _run_build(context: StageContext, _lock: BuildLock) -> dict[str, Any]:
 
 
 def _forget_others(project: Project, image: str, layers: list[str]) -> None:
-    """Remove the records of later stages if they are about other layers, which their keys do not tell."""
+    """Remove the records of later stages if they may be about other layers, which their keys do not tell.
+
+    Without a record of this stage nobody knows: Snakemake removes it if a locked run finds a difference.
+    """
     record = read_record(project.record(STAGE.name, image))
-    if record is not None and record["result"].get("layers") != layers:
+    if record is None or record["result"].get("layers") != layers:
         for name in STAGE_NAMES[STAGE_NAMES.index(STAGE.name) + 1 :]:
             project.record(name, image).unlink(missing_ok=True)
 
