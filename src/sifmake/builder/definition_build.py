@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.builder.build_bases import BaseOpener
 from sifmake.builder.builder import make_builder
+from sifmake.builder.damaged_packs import drop_damaged, retry_damaged
 from sifmake.builder.finished_image import check_sandbox_target, sandbox_place, write_sandbox, write_stage_sif
 from sifmake.builder.foreign_programs import check_runnable
 from sifmake.builder.host_sections import HostSections
@@ -19,7 +20,7 @@ from sifmake.builder.signed_notes import NoteSignatures
 from sifmake.builder.stage_build import BuiltStage, Workshop, build_stage
 from sifmake.builder.step_runner import StepRunner, unpacked_place
 from sifmake.builder.steps_check import StepsCheck
-from sifmake.errors import StepError, UsageError
+from sifmake.errors import FlattenError, PackDamagedError, SquashfsError, StepError, UsageError
 from sifmake.files import make_folders, replace_file
 from sifmake.output_path import check_output
 from sifmake.places import output_place, store_place, telling_places
@@ -67,13 +68,21 @@ def build_definition(
     options = configuration or Configuration()
     builder = make_builder(options, progress, request.access)
     output_of = sandbox_place(request.target) if request.sandbox else output_place(request.target)
+    dropped: list[bool] = []
     with telling_places(store_place(builder.store.root), output_of, unpacked_place()):
-        return _build(request, builder, options, output)
+        return retry_damaged(
+            lambda: _build(request, builder, options, output, dropped), lambda _: dropped == [True], progress
+        )
 
 
 def _build(
-    request: BuildRequest, builder: Builder, options: Configuration, output: Callable[[bytes], None]
+    request: BuildRequest,
+    builder: Builder,
+    options: Configuration,
+    output: Callable[[bytes], None],
+    dropped: list[bool],
 ) -> tuple[int, int]:
+    """Build once; if that fails, add to ``dropped`` whether damaged packs were removed from the store."""
     if request.sandbox:
         check_sandbox_target(request.target, force=True)
     else:
@@ -88,6 +97,7 @@ def _build(
         workshop = _workshop(request, builder, runner, options, output)
         trees: list[StageTree] = []
         opened.callback(_close, trees)
+        opened.push(_Dropping(trees, builder.store, dropped))
         built = build_stages(workshop, trees)
         workshop.post.finish()
         if request.sandbox:
@@ -137,6 +147,23 @@ def _workshop(
 def _has_scripts(stage: BuildStage) -> bool:
     """Whether building a stage may run something as root."""
     return bool({"post", "setup"} & stage.sections.keys() or stage.apps)
+
+
+class _Dropping:
+    """Removes damaged packs from the store if the block fails, while they are open."""
+
+    def __init__(self, trees: list[StageTree], store: Store, dropped: list[bool]) -> None:
+        self._trees = trees
+        self._store = store
+        self._dropped = dropped
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PackDamagedError | FlattenError | SquashfsError):
+            packs = [pack for tree in self._trees for pack in tree.packs]
+            self._dropped.append(drop_damaged(packs, self._store, error))
 
 
 def _close(trees: list[StageTree]) -> None:
