@@ -8,7 +8,6 @@ import http.server
 import json
 import shutil
 import threading
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -125,11 +124,11 @@ def test_diff_ids_of_a_lock_follow_from_its_config(project, tmp_path, capsys):
     project.configure(app="oci:image:1", other="oci:image:2")
     (layer,), (other,) = project.lock().layers, project.lock("other").layers
     assert layer.diff_id == f"sha256:{hashlib.sha256(tar(file('x', b'a' * 100))).hexdigest()}"
-    project.change(layers=(replace(layer, diff_id=other.diff_id),))
+    project.change(layers=(layer._replace(diff_id=other.diff_id),))
     capsys.readouterr()
     assert main(["stage", "--force", "pull", "app"]) == 1
     assert "has other DiffIDs than its config" in capsys.readouterr().err
-    project.change(layers=(replace(layer, diff_id=""),))
+    project.change(layers=(layer._replace(diff_id=""),))
     old = project.path("app").read_bytes()
     assert b"diff-id" not in old
     assert main(["lock"]) == 0

@@ -82,7 +82,7 @@ class Comparison:
 def contents_of_lock(lock: AnyLock) -> ImageContents:
     """Return the contents that a lock describes."""
     build = {"from": lock.source.given, "platform": lock.platform, "image": lock.image, "manifest": lock.built_from}
-    build |= {key: value for key, value in vars(lock.build).items() if key != "labels"}
+    build |= {key: value for key, value in lock.build._asdict().items() if key != "labels"}
     if isinstance(lock, BuildLock):
         build |= _inputs_of(lock.inputs)
     layers = lock.document().get("layers", ())

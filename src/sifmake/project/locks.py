@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Self
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from sifmake.reference.uri import Uri
 
 
-@dataclass(frozen=True)
-class LockedLayer:
+class LockedLayer(NamedTuple):
     """A layer.
 
     Attributes:
@@ -34,8 +33,7 @@ class LockedLayer:
         return {"digest": self.digest, "size": self.size, **known}
 
 
-@dataclass(frozen=True)
-class Build:
+class Build(NamedTuple):
     """The settings that decide the bytes of the SIF.
 
     Attributes:
@@ -54,7 +52,7 @@ class Build:
 
     def document(self) -> dict[str, Any]:
         """Return the settings for the lock file, which leaves out an empty test."""
-        return {key: value for key, value in asdict(self).items() if key != "test" or value}
+        return {key: value for key, value in self._asdict().items() if key != "test" or value}
 
 
 @dataclass(frozen=True)
@@ -154,8 +152,7 @@ class PrebuiltLock(CommonLock):
         return {"manifest": self.file, "config": self.mark, "layers": layers}
 
 
-@dataclass(frozen=True)
-class LockedBase:
+class LockedBase(NamedTuple):
     """A base from which a definition file builds.
 
     Attributes:
@@ -181,8 +178,7 @@ class LockedBase:
         return {"image": self.image, "from": self.source, "manifest": self.manifest}
 
 
-@dataclass(frozen=True)
-class LockedFiles:
+class LockedFiles(NamedTuple):
     """What one line of ``%files`` copies.
 
     Attributes:
@@ -194,8 +190,7 @@ class LockedFiles:
     digest: str
 
 
-@dataclass(frozen=True)
-class BuildInputs:
+class BuildInputs(NamedTuple):
     """Everything that a build depends on, besides the settings in ``build:``.
 
     Attributes:
@@ -217,7 +212,7 @@ class BuildInputs:
     clean: tuple[str, ...]
     bases: tuple[LockedBase, ...]
     files: tuple[LockedFiles, ...]
-    renewed: dict[str, str] = field(default_factory=dict)
+    renewed: dict[str, str]
     host: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
@@ -234,7 +229,7 @@ class BuildInputs:
             "host": ",".join(self.host),
             "renewed": self.renewed,
             "bases": bases,
-            "files": [vars(one) for one in self.files],
+            "files": [one._asdict() for one in self.files],
         }
         return {key: value for key, value in found.items() if value}
 

@@ -218,7 +218,7 @@ class Project:
             what = f"is for {lock.source.given} ({lock.platform}), the configuration wants {wanted}"
             raise LockError(what, where=where, hint=f"run sifmake lock {image.name}")
         check_source(lock, image.name, where)
-        changed = differences(vars(lock.build), vars(self.wanted_build(image)))
+        changed = differences(lock.build._asdict(), self.wanted_build(image)._asdict())
         if changed:
             what = f"does not have the changed settings yet ({'; '.join(changed)})"
             raise LockError(what, where=where, hint="run `sifmake lock --offline`")
