@@ -1,6 +1,8 @@
 """Bases of definition files: their apps, and those that are missing."""
 
+import errno
 import os
+import stat
 
 import pytest
 
@@ -81,3 +83,20 @@ def test_labels_of_a_base_are_not_lost_in_silence(works, monkeypatch, text, lost
     works.build("%help\n    me\n", base="localimage", name="base.tar", progress=told)
     assert any("its labels are lost" in warning for warning in told.warnings) is lost
     assert ("A" in sifmake.inspect(works.folder / "out.sif").labels) is not lost
+
+
+def test_an_error_of_the_store_is_not_one_of_the_base(tmp_path, monkeypatch):
+    """The base is read while its layer is written, and the user must learn which of the two failed."""
+    monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/file").write_text("text\n")
+
+    def fail(fd):
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("os.fsync", fail)
+    monkeypatch.setattr("os.fdatasync", fail)
+    with pytest.raises(OSError, match=r"Input/output error \(the store\)") as caught:
+        sifmake.build(tmp_path / "base", tmp_path / "x.sif")
+    assert str(caught.value.filename) == f"{tmp_path}/store/tmp"

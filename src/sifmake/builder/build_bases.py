@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifError, SigningError, SourceError, describe_os_error
+from sifmake.os_errors import path_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,8 +160,8 @@ class BaseOpener:
                 self._check_signatures(path, base)
             found = open_local_tree(path, self._maker, builder.store, builder.settings.limits)
         except OSError as error:
-            if error.errno in _FULL:
-                raise
+            if error.errno in _FULL or Path(path_in(error)).is_relative_to(builder.store.root):
+                raise  # not of the base
             raise SourceError(describe_os_error(error)) from None
         return OpenedBase([found.pack], is_prepared=True, oci_config=found.oci_config)
 
