@@ -26,4 +26,5 @@ def format_versions() -> dict[str, int]:
 
 def build_format_versions() -> dict[str, int]:
     """Return the format number of each stage that images built from a definition depend on."""
-    return {"pull": PACK_VERSION, "steps": _STEPS_VERSION, "flatten": TREE_VERSION, "sif": SIF_VERSION}
+    versions = format_versions()
+    return {"pull": versions["pull"], "steps": _STEPS_VERSION, **versions}
