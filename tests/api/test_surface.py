@@ -206,7 +206,7 @@ WRONG = """
 import sifmake
 
 sifmake.pull(1)
-sifmake.pull("a", compression="lzma")
+sifmake.pull("a", compression=6)
 sifmake.pulll("a")
 """
 

@@ -86,7 +86,7 @@ def read_until(fd: int, mark: str) -> str:
     [
         (["pu"], {"pull", "push"}),
         (["pull", "--compr"], {"--compression"}),
-        (["pull", "--compression", ""], {"gzip", "zstd"}),
+        (["pull", "--compression", ""], {"gzip", "fast", "zstd"}),
         (["key", "im"], {"import"}),
         (["lock", "py"], {"python_3.12", "pylons"}),
         (["sif", "dump", "--d"], {"--debug"}),
@@ -102,7 +102,7 @@ def test_bash(project: Path, words: list[str], expected: set[str]) -> None:
     [
         (["pu"], {"pull", "push"}),
         (["pull", "--compr"], {"--compression"}),
-        (["pull", "--compression", ""], {"gzip", "zstd"}),
+        (["pull", "--compression", ""], {"gzip", "fast", "zstd"}),
         (["key", "im"], {"import"}),
         (["lock", "py"], {"python_3.12", "pylons"}),
     ],

@@ -133,7 +133,7 @@ def test_changed_compression_is_never_the_old_file(
     app.build(second)
     assert registry.blob_gets() == {}
     assert state(app)[1] != before[1]
-    assert app.record("sif", "app")["key"]["compression"] == "zstd"
+    assert app.record("sif", "app")["key"]["compression"] == "zstd:6"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -38,7 +38,7 @@ REASONS = {
     "relabelled": "label org.example.site is 'B' instead of 'A'",
     "unlabelled": "label org.example.site is missing instead of 'A'",
     "more labels": "label org.example.more is 'x' instead of missing",
-    "other compression": "it is compressed with zstd, the lock says gzip",
+    "other compression": "it is compressed with zstd, the lock says gzip:6",
     "other signer": "it is signed by SHA256:",
     "two groups": "it has the object groups 1, 2, only group 1 was expected",
 }

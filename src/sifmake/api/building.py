@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from sifmake.api.common import REPLACE_HINT, StrPath, as_names, as_path, registry_credentials
 from sifmake.errors import OutputPathError, TargetExistsError, UsageError
@@ -95,7 +95,7 @@ def build(
     *,
     sandbox: bool = False,
     platform: str = "",
-    compression: Literal["gzip", "zstd"] = "gzip",
+    compression: str = "gzip",
     force: bool = False,
     root: StrPath = ".",
     progress: Progress | None = None,
@@ -114,7 +114,7 @@ def build(
         target: The SIF file or folder to write.
         sandbox: Whether to write a folder, as far as the user's rights allow, instead of a SIF file.
         platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]``; empty for this machine's.
-        compression: Compression of the squashfs blocks.
+        compression: Compression of blocks: ``gzip``, ``fast`` or ``zstd``, or with a level as in ``gzip:9``.
         force: Whether an existing target is replaced, once the new one is finished (a folder only if it is a sandbox),
             and help and labels of a definition replace those of its base.
         root: Folder whose ``sifmake.yaml``, if there is one, sets the store, registries, limits and key.
@@ -129,11 +129,13 @@ def build(
         SifmakeError: The build failed. An existing target is unchanged.
         OSError: A file cannot be read or written.
     """
+    from sifmake.block_compression import full_compression
     from sifmake.builder.build_spec import read_spec
     from sifmake.builder.definition_build import build_definition
     from sifmake.project.project import Project
 
     told, path = progress or Silent(), Path(target)
+    compression = full_compression(compression)
     configuration = Project(Path(root), progress=told).configuration
     arguments = _arguments(options, configuration, told)
     found = read_spec(os.fspath(spec), arguments, configuration.limits)
@@ -185,7 +187,7 @@ def _pulled(
     found: BuildSpec,
     path: Path,
     platform: str,
-    compression: Literal["gzip", "zstd"],
+    compression: str,
     root: StrPath,
     told: Progress,
     options: BuildOptions,

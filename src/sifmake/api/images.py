@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sifmake.api.common import REPLACE_HINT, StrPath, as_path, registry_credentials
 from sifmake.errors import OutputPathError, TargetExistsError, UsageError
@@ -47,7 +46,7 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     *,
     folder: StrPath = ".",
     platform: str = "",
-    compression: Literal["gzip", "zstd"] = "gzip",
+    compression: str = "gzip",
     force: bool = False,
     plain_http: bool = False,
     auth_file: StrPath | None = None,
@@ -63,7 +62,7 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
         target: The file to write; None for the default name, such as ``alpine_3.20.sif``.
         folder: Folder that a relative target is in.
         platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]``; empty for this machine's.
-        compression: Compression of the squashfs blocks.
+        compression: Compression of blocks: ``gzip``, ``fast`` or ``zstd``, or with a level as in ``gzip:9``.
         force: Whether to replace an existing target when the new file is complete.
         plain_http: Whether to use plain HTTP for the registry.
         auth_file: File with registry credentials in Docker's format, instead of the usual files.
@@ -77,6 +76,7 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
         SifmakeError: The image cannot be read, or cannot become a SIF file. An existing target is unchanged.
         OSError: A file cannot be read or written.
     """
+    from sifmake.block_compression import block_format, full_compression
     from sifmake.builder.image_build import ZSTD_WARNING
     from sifmake.builder.pull import PullRequest
     from sifmake.builder.pull import pull as build
@@ -95,7 +95,8 @@ def pull(  # noqa: PLR0913  # keywords of the API, as a command has options; all
     if os.path.lexists(path) and not force:
         raise TargetExistsError("the file already exists", where=str(path), hint=REPLACE_HINT)
     told = progress or Silent()
-    if compression == "zstd":
+    compression = full_compression(compression)
+    if block_format(compression) == "zstd":
         told.warning(ZSTD_WARNING)
     wanted = parse_platform(platform) if platform else host_platform()
     user = registry_credentials(credentials)

@@ -187,7 +187,7 @@ class _Writer(msgspec.Struct, frozen=True):
         spool.flush()
 
     def _draft(self, data: DataPlan, fragments: int) -> Draft:
-        options = SquashfsOptions(self.codec.name, self.codec.level, mkfs_time=self.contents.mkfs_time)
+        options = SquashfsOptions(self.codec.format, mkfs_time=self.contents.mkfs_time)
         compress, tree = self.codec.compress, self.contents.tree
         return draft_tables(tree, data.placement, fragments, lambda block: bytes(compress(block)), options)
 

@@ -67,7 +67,7 @@ class BuildRequest:
         target: The SIF file or, for a sandbox, the folder; replaced when the new one is finished.
         folder: The folder for relative paths on the host.
         platform: The platform of the image.
-        compression: ``gzip`` or ``zstd``.
+        compression: How blocks are compressed, as for :func:`~sifmake.layers.codec.make_codec`.
         sandbox: Whether to build a folder.
         force: Whether help and labels of the definition replace those of the base.
         only: Sections to use; None for all.

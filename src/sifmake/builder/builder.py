@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from sifmake.block_compression import has_fixed_bytes
 from sifmake.errors import SourceError
 from sifmake.reference.uri import FILE, Uri
 
@@ -70,10 +71,9 @@ class Builder:
         left_alone = self.settings.shared.left_alone if self.settings.shared else {}
         return RemotePacks(self._remotes, self.store, self.settings, left_alone)
 
-    @property
-    def takes_foreign(self) -> bool:
-        """Whether packs of other encoders are used."""
-        return any(remote.foreign for remote in self._remotes)
+    def takes_foreign(self, compression: str) -> bool:
+        """Tell whether images of a compression are made from packs of other encoders, too."""
+        return not has_fixed_bytes(compression) or any(remote.foreign for remote in self._remotes)
 
     def remote_steps(self, compression: str) -> RemoteSteps | None:
         """Return what takes layers of build steps from remote stores, in packs of a compression; None as above."""

@@ -42,7 +42,7 @@ def write_stage_sif(
         built: The stage.
         text: The definition as recorded in the image.
         target: The file.
-        compression: ``gzip`` or ``zstd``.
+        compression: How blocks are compressed, as for :func:`~sifmake.layers.codec.make_codec`.
         store: Keeps data for the next image with the same layers.
         progress: Receives messages.
         inputs: What it was built from, for an object of the file; empty for none.
@@ -54,12 +54,13 @@ def write_stage_sif(
     from sifmake.layers.blocks import Workers
     from sifmake.layers.codec import make_codec
 
-    if compression == "zstd":
+    codec = make_codec(compression)
+    if codec.format == "zstd":
         progress.warning(ZSTD_WARNING)
     contents = _contents(built, text, inputs, progress)
     task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in built.tree.packs))
     with Workers() as workers:
-        summary = write_sif(target, contents, make_codec(compression), workers, task, store)
+        summary = write_sif(target, contents, codec, workers, task, store)
     task.finish()
     for warning in summary.warnings:
         progress.warning(warning)

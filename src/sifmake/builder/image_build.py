@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sifmake.block_compression import DEFAULT_COMPRESSION, has_fixed_bytes
 from sifmake.builder.cancellation import CancellableProgress
 from sifmake.builder.streamed_packs import has_pack
 from sifmake.builder.transfer_slots import TransferSlots
@@ -51,7 +52,7 @@ class BuildSettings(msgspec.Struct, frozen=True):
     """Settings that decide the bytes of a SIF file.
 
     Attributes:
-        compression: ``gzip`` or ``zstd``.
+        compression: How blocks are compressed, as for :func:`~sifmake.layers.codec.make_codec`.
         labels: Labels to add to those of the image.
     """
 
@@ -170,8 +171,13 @@ class _Maker(msgspec.Struct, frozen=True):
             return None
         from sifmake.remote.remote_packs import Transfer
 
+        keys = [key]
+        if not has_fixed_bytes(self.codec.name):
+            keys.append(pack_key(layer.diff_id, make_codec(DEFAULT_COMPRESSION)))  # most packs there are of builds
         with self.slots.acquire() as slot:
-            return self.remotes.fetch(key, Transfer(layer.descriptor.size, self.progress, slot.watch))
+            transfer = Transfer(layer.descriptor.size, self.progress, slot.watch)
+            packs = (self.remotes.fetch(some, transfer) for some in keys)
+            return next((pack for pack in packs if pack is not None), None)
 
     def _write(self, layer: Layer, key: str) -> Found | None:
         """Write a pack from the source's bytes; return None if they were wrong but another place may be right."""

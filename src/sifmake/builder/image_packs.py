@@ -81,7 +81,8 @@ class ImagePacks:
 
     def foreign(self) -> list[str]:
         """Return the keys of packs that another encoder made, so that the SIF file has other bytes than usual."""
-        return foreign_keys(self.packs, self._compression) if self._builder.takes_foreign else []
+        compression = self._compression
+        return foreign_keys(self.packs, compression) if self._builder.takes_foreign(compression) else []
 
     def flatten(self, path: Path | None = None) -> Flattened:
         """Merge the packs into one tree and take its listing, into a tree file if a path is given."""
@@ -116,6 +117,5 @@ class ImagePacks:
 
 def foreign_keys(packs: Sequence[Pack], compression: str) -> list[str]:
     """Return the keys of the packs that another encoder made."""
-    own = make_codec(compression)
-    mine = (own.level, own.fingerprint)
-    return sorted({pack.key for pack in packs if (pack.meta.level, pack.meta.fingerprint) != mine})
+    own = make_codec(compression).encoder
+    return sorted({pack.key for pack in packs if pack.meta.encoder != own})

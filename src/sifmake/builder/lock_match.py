@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from sifmake.block_compression import block_format
 from sifmake.builder.prebuilt_match import is_as_it_came, is_finished_file
 from sifmake.builder.provenance import source_origin
 from sifmake.errors import SifError, SigningError
@@ -163,7 +164,7 @@ def _other_build(sif: Sif, found: Verification, lock: Lock | BuildLock) -> Itera
     head = sif.pread(main, _COMPRESSION_PLACE + 2) if main is not None else b""
     number = int.from_bytes(head[_COMPRESSION_PLACE:], "little")
     compression = _COMPRESSIONS.get(number, f"number {number}")
-    if compression != lock.build.compression:
+    if compression != block_format(lock.build.compression):
         yield f"it is compressed with {compression}, the lock says {lock.build.compression}"
     yield from _other_signer(found, lock)
 

@@ -15,6 +15,8 @@ _SHA256_DIGITS = 64
 def sif_key(digest: str) -> str:
     """Return the store's key of the SIF file that this version of the stages makes from an image.
 
+    Its blocks are gzip or fast, which every kernel reads as gzip.
+
     Args:
         digest: Digest of the image's manifest, or another text that identifies the file.
     """

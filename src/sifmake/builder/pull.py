@@ -32,7 +32,7 @@ class PullRequest(msgspec.Struct, frozen=True):
         target: The SIF file; replaced when the new one is finished.
         platform: The platform of the image.
         demanded: Whether the user asked for this platform, so that a SIF file for another one is refused.
-        compression: ``gzip`` or ``zstd``.
+        compression: How blocks are compressed, as for :func:`~sifmake.layers.codec.make_codec`.
         plain_http: Whether to use plain HTTP for the registry.
         auth_file: File with registry credentials in Docker's format.
         credentials: Credentials for the registry of the image; they take precedence over all others.

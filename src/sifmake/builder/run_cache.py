@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from sifmake.block_compression import RUN_COMPRESSION
 from sifmake.builder.checked_sif import add_checked, find_checked
 from sifmake.builder.name_meanings import digest_of_key, find_meaning, keep_meaning, sif_key
 from sifmake.errors import SourceError
@@ -88,7 +89,7 @@ def _is_here(uri: Uri) -> bool:
 def _of_layers(builder: Builder, uri: Uri) -> Found:
     """Return the SIF file of the image that a name points to now."""
     store, platform = builder.store, host_platform()
-    source = builder.open_source(uri)
+    source = builder.open_source(uri, RUN_COMPRESSION)
     try:
         resolved = builder.resolve(source, platform)
         key = sif_key(resolved.manifest_digest)
@@ -106,9 +107,10 @@ def _built(builder: Builder, source: Source, manifest_digest: str) -> Found:
     from sifmake.places import store_place
 
     store, key = builder.store, sif_key(manifest_digest)
+    place = store_place(store.root)
     with store.lock(key):
         return find_checked(store, key) or add_checked(
-            store, key, lambda path: builder.write_sif(source, manifest_digest, path, store_place(store.root))
+            store, key, lambda path: builder.write_sif(source, manifest_digest, path, place, RUN_COMPRESSION)
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sifmake.block_compression import COMPRESSIONS, DEFAULT_COMPRESSION, is_compression
 from sifmake.errors import TargetExistsError, UsageError
 from sifmake.output_path import STANDARD_STREAM
 
@@ -13,6 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sifmake.cli.console import Console
+
+
+class _Compressions(tuple[str, ...]):
+    """The names of compressions, which may also be given with a level."""
+
+    __slots__ = ()
+
+    def __contains__(self, word: object) -> bool:
+        """Tell whether a word names a compression."""
+        return is_compression(str(word))
 
 
 def add_image_words(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +35,9 @@ def add_image_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image, instead of both")
     parser.add_argument(
         "--compression",
-        choices=("gzip", "zstd"),
-        default="gzip",
-        help="compression of the squashfs blocks (default: gzip)",
+        choices=_Compressions(COMPRESSIONS),
+        default=DEFAULT_COMPRESSION,
+        help="compression of the squashfs blocks, also with a level as in gzip:9 (default: gzip)",
     )
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import deflate
 import msgspec
 
-from sifmake.errors import PackDamagedError, UsageError
+from sifmake.block_compression import Compression, block_format, split_compression
+from sifmake.errors import PackDamagedError
 from sifmake.memory import demand_room, is_limited
 
 if TYPE_CHECKING:
@@ -23,19 +24,12 @@ BLOCK_SIZE = 128 << 10
 STORED_UNCOMPRESSED = 1 << 24
 """Bit of a squashfs block word that marks a block stored uncompressed (squashfs 4.0, data block sizes)."""
 
-Compression = Literal["gzip", "zstd"]
-
-_DEFAULT_LEVELS: dict[Compression, int] = {"gzip": 6, "zstd": 6}
-"""Default levels of libdeflate and zstd: both compress about 250 MB/s on two cores, as small as zlib level 9 or
-smaller.
-"""
-
 
 class Codec(msgspec.Struct, frozen=True, dict=True):
     """One way to compress blocks; equal codecs with equal fingerprints give equal bytes.
 
     Attributes:
-        name: ``gzip`` (zlib streams, read by every kernel) or ``zstd``.
+        name: ``gzip`` (zlib streams by libdeflate, read by every kernel), ``fast`` (zlib streams by ISA-L) or ``zstd``.
         level: The library's level.
     """
 
@@ -45,9 +39,12 @@ class Codec(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def compress(self) -> Callable[[Buffer], Buffer]:
         """One-shot compression of a block; releases the GIL; safe to call from many threads."""
-        if self.name == "zstd":
-            return _zstd_compress(self.level)
-        return _zlib_compress(self.level)
+        return _COMPRESSORS[self.name](self.level)
+
+    @property
+    def format(self) -> Literal["gzip", "zstd"]:
+        """The name by which squashfs knows the blocks."""
+        return block_format(self.name)
 
     def inflate(self, data: Buffer, size: int) -> bytes | bytearray:
         """Return the ``size`` bytes that a compressed block holds.
@@ -99,17 +96,19 @@ class Codec(msgspec.Struct, frozen=True, dict=True):
         """16 hex digits that change when this machine's library compresses differently."""
         return hashlib.sha256(self.compress(_fixed_block())).hexdigest()[:16]
 
+    @property
+    def encoder(self) -> str:
+        """Codec, level and fingerprint: equal encoders give equal bytes."""
+        return f"{self.name}{self.level}-{self.fingerprint}"
 
-def make_codec(name: str) -> Codec:
-    """Return the codec for ``compression: gzip`` or ``zstd``.
+
+def make_codec(compression: str) -> Codec:
+    """Return the codec of ``compression: NAME`` or ``compression: NAME:LEVEL``.
 
     Raises:
-        UsageError: The name is another.
+        UsageError: There is no such compression.
     """
-    for known, level in _DEFAULT_LEVELS.items():
-        if name == known:
-            return Codec(known, level)
-    raise UsageError(f"unknown compression {name!r}", hint=f"use one of: {', '.join(_DEFAULT_LEVELS)}")
+    return Codec(*split_compression(compression))
 
 
 def _zlib_compress(level: int) -> Callable[[Buffer], Buffer]:
@@ -154,6 +153,22 @@ def _zstd_compress(level: int) -> Callable[[Buffer], Buffer]:
         return compress(block, level)
 
     return compress_block
+
+
+def _isal_compress(level: int) -> Callable[[Buffer], Buffer]:
+    from isal.isal_zlib import compress
+
+    def compress_block(block: Buffer) -> bytes:
+        return compress(block, level)
+
+    return compress_block
+
+
+_COMPRESSORS: dict[Compression, Callable[[int], Callable[[Buffer], Buffer]]] = {
+    "gzip": _zlib_compress,
+    "fast": _isal_compress,
+    "zstd": _zstd_compress,
+}
 
 
 def _zlib_decoder() -> Any:

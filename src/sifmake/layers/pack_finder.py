@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sifmake.block_compression import has_fixed_bytes
 from sifmake.errors import PackDamagedError
-from sifmake.layers.pack_format import FIRST_VERSION, pack_key, pack_key_prefix
+from sifmake.layers.pack_format import FIRST_VERSION, has_blocks, pack_key, pack_key_prefix
 from sifmake.layers.pack_reader import Pack, load_pack
 
 if TYPE_CHECKING:
@@ -42,8 +43,18 @@ class PackFinder:
         return self.find_encoded(diff_id) or self.repack(diff_id)
 
     def find_encoded(self, diff_id: str) -> Pack | None:
-        """Return the pack of a layer with the wanted codec, of the present or an earlier format; None if none."""
-        return self.open(pack_key(diff_id, self._codec)) or self._of_first_format(diff_id)
+        """Return the pack of a layer with the wanted codec, of the present or an earlier format; None if none.
+
+        If the codec promises no bytes, any pack with blocks of its format will do.
+        """
+        found = self.open(pack_key(diff_id, self._codec)) or self._of_first_format(diff_id)
+        return self._alike(diff_id) if found is None and not has_fixed_bytes(self._codec.name) else found
+
+    def _alike(self, diff_id: str) -> Pack | None:
+        """Return a pack of the present format by any encoder, if squashfs knows its blocks by the wanted name."""
+        keys = sorted(self._store.packs.keys(pack_key_prefix(diff_id)), reverse=True)  # gzip before fast
+        wanted = (key for key in keys if has_blocks(key, self._codec.format))
+        return next((pack for key in wanted if (pack := self.open(key)) is not None), None)
 
     def _of_first_format(self, diff_id: str) -> Pack | None:
         """Return a pack of format 1 that has the data of a new one; others would give other SIF files."""

@@ -19,8 +19,9 @@ from typing import Annotated
 import msgspec
 from isal.isal_zlib import crc32
 
+from sifmake.block_compression import Compression, block_format
 from sifmake.formats import PACK_VERSION
-from sifmake.layers.codec import BLOCK_SIZE, Codec, Compression
+from sifmake.layers.codec import BLOCK_SIZE, Codec
 
 _MAGIC = b"SIFMPACK"
 FOOTER = struct.Struct("<8sIIQQQQQQIII")
@@ -31,6 +32,8 @@ FRAGMENT = struct.Struct("<QII")
 
 _KEY = re.compile(r"([0-9a-f]+-[a-z]+)[0-9]+(-[0-9]+k-v[0-9]+)-[0-9a-f]+\Z")
 """A key; its groups are what level and encoder do not change."""
+_CODEC = re.compile(r"[0-9a-f]+-([a-z]+)[0-9]+-[0-9]+k-v([0-9]{1,9})-")
+"""A key; its groups are codec and format number."""
 LARGEST_INDEX = 1 << 30
 """Largest total size of the index parts; at about 100 bytes per entry, more than a layer with the most entries needs.
 """
@@ -57,6 +60,11 @@ class Meta(msgspec.Struct):
     fingerprint: str
     block_size: int
     warnings: Annotated[list[str], msgspec.Meta(max_length=MOST_WARNINGS + 1)]
+
+    @property
+    def encoder(self) -> str:
+        """The encoder; see :attr:`Codec.encoder`."""
+        return f"{self.codec}{self.level}-{self.fingerprint}"
 
     def key(self, version: int) -> str:
         """Return the key of a pack of this format according to its own meta part; see :func:`pack_key`."""
@@ -142,6 +150,12 @@ def is_alike(key: str, wanted: str) -> bool:
     """Whether a key is that of the same layer by the same codec, of whatever level and encoder."""
     mine, theirs = _KEY.match(wanted), _KEY.match(key)
     return mine is not None and theirs is not None and mine.groups() == theirs.groups()
+
+
+def has_blocks(key: str, wanted: str) -> bool:
+    """Tell whether a key is that of a pack of the present format, whose blocks squashfs knows by this name."""
+    found = _CODEC.match(key)
+    return found is not None and int(found[2]) == PACK_VERSION and block_format(found[1]) == wanted
 
 
 def pack_key_prefix(diff_id: str) -> str:

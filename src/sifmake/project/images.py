@@ -31,7 +31,7 @@ class ImageSettings:
         name: Name of its lock, records and target.
         source: URI of the image (``from:``, with the tag if ``tags:`` gives one).
         platform: Its platform, ``os/architecture[/variant]``.
-        compression: ``gzip`` or ``zstd``.
+        compression: How blocks are compressed, as for :func:`~sifmake.layers.codec.make_codec`.
         sign: Whether the SIF is signed.
         labels: Labels to add.
         test: Command that has to succeed in the image before it is published; empty for none.

@@ -195,12 +195,13 @@ class Project:
 
     def wanted_build(self, image: ImageSettings) -> Build:
         """Return the build settings that follow from the configuration and this version of sifmake."""
+        from sifmake.block_compression import full_compression
         from sifmake.formats import build_format_versions, format_versions
         from sifmake.project.locks import Build
 
         key = self.key_identity if image.sign else ""
         formats = format_versions() if image.definition is None else build_format_versions()
-        return Build(image.compression, image.labels, key, dict(formats), image.test)
+        return Build(full_compression(image.compression), image.labels, key, dict(formats), image.test)
 
     def check_lock(self, image: ImageSettings) -> AnyLock:
         """Return the image's lock if it matches the configuration.

@@ -105,17 +105,15 @@ MAX_XATTR_LIST = 65536
 
 
 class SquashfsOptions(msgspec.Struct, frozen=True):
-    """Settings of an image that are stored in its superblock or decide how its blocks are compressed.
+    """Settings of an image that are stored in its superblock.
 
     Attributes:
         compression: Codec of all blocks.
-        level: Level of the codec; not stored in the superblock.
         block_size: Bytes of a full data block, a power of two.
         mkfs_time: Seconds since 1970.
     """
 
     compression: Literal["gzip", "zstd"] = "gzip"
-    level: int = 6
     block_size: int = 131072
     mkfs_time: int = 0
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from sifmake.block_compression import full_compression
 from sifmake.errors import LockError, SifmakeError
 from sifmake.project.definition_settings import BUILT
 from sifmake.project.images import ImageSettings
@@ -115,7 +116,7 @@ def as_lock(base: LockedBase, settings: ImageSettings) -> BaseLock | PrebuiltLoc
     """Return the entry of a base as the lock of an image."""
     name, _, digest = base.image.rpartition("@")
     head = (settings.source, name, digest, settings.platform)
-    build = Build(settings.compression, {}, "", {})
+    build = Build(full_compression(settings.compression), {}, "", {})
     if settings.source.is_sif:
         return PrebuiltLock(*head, file=base.manifest, size=base.size, mark=base.mark, build=build)
     return BaseLock(*head, manifest=base.manifest, config="", layers=(), build=build)

@@ -127,16 +127,15 @@ class DefinitionSession:
         """Write the unsigned SIF file; this consumes the tree."""
         built, project, lock = self.build(), self._project, self.lock
         self._built = None
-        if project_builder(project).takes_foreign:
-            self._foreign = foreign_keys(built.tree.packs, lock.build.compression)
+        compression = lock.build.compression
+        if project_builder(project).takes_foreign(compression):
+            self._foreign = foreign_keys(built.tree.packs, compression)
         definition = self._inputs().definition
         target, text = project.path(UNSIGNED, self.name), definition.text
         if test := built.stage.sections.get("test"):
             check_reach(built, f"{definition.source}:{test.line}: %test")
         try:
-            return write_stage_sif(
-                built, text, target, lock.build.compression, project.store, project.progress, lock.inputs.text
-            )
+            return write_stage_sif(built, text, target, compression, project.store, project.progress, lock.inputs.text)
         finally:
             self._close_trees()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sifmake.block_compression import block_format, has_fixed_bytes
 from sifmake.project.stage_table import LOCK, TREE, UNSIGNED, record_pattern
 from sifmake.stages.stage import Stage
 
@@ -28,7 +29,7 @@ def sif_key(_project: Project, lock: AnyLock) -> dict[str, Any]:
 def _run(context: StageContext) -> dict[str, Any]:
     from sifmake.builder.image_build import ZSTD_WARNING
 
-    if context.lock.build.compression == "zstd":
+    if block_format(context.lock.build.compression) == "zstd":
         context.project.progress.warning(ZSTD_WARNING)
     session = context.session
     flattened = session.take_flattened()
@@ -50,12 +51,22 @@ def _noted(context: StageContext, summary: SifSummary, tree: str) -> dict[str, A
     unsigned = context.path(UNSIGNED)
     context.seen.note(unsigned)
     return {
+        **_encoder(context.lock.build.compression),
         "architecture": summary.architecture,
         "frame": frame_of(unsigned),
         "objects": {str(number): f"sha256:{digest}" for number, digest in summary.objects.items()},
         "size": summary.size,
         "tree": tree,
     }
+
+
+def _encoder(compression: str) -> dict[str, str]:
+    """Return what explains other bytes from the same lock; nothing if the compression gives the same everywhere."""
+    if has_fixed_bytes(compression):
+        return {}
+    from sifmake.layers.codec import make_codec
+
+    return {"encoder": make_codec(compression).encoder}
 
 
 def _run_prebuilt(context: StageContext, lock: PrebuiltLock) -> dict[str, Any]:

@@ -31,11 +31,11 @@ class LayerMaker:
     """Makes and finds packs of one codec in a store; close it after use.
 
     Attributes:
-        compression: ``gzip`` or ``zstd``.
+        compression: How blocks are compressed, as for :func:`~sifmake.layers.codec.make_codec`.
 
     Args:
         store: Where the packs are kept.
-        compression: ``gzip`` or ``zstd``.
+        compression: How blocks are compressed, as for :func:`~sifmake.layers.codec.make_codec`.
         limits: Bounds on a layer.
         progress: Receives messages about new packs.
     """
