@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 LAYOUT_FACTOR, REGISTRY_FACTOR, PEER_FACTOR = 1.6, 1.8, 2.8
+FAST_FACTOR = 0.6
 FIXED_SECONDS, SECONDS_PER_ENTRY, COPY_FACTOR = 0.3, 10e-6, 1.5
 FIXED_MEMORY, MEMORY_PER_ENTRY = 150 * MIB, 1536
 SIZE_FACTOR, READ_FACTOR = 1.005, 1.1
@@ -50,6 +51,23 @@ def first_pull(bench: Bench) -> None:
     bench.report.add(
         Figure("first pull, times faster than these two", ratio, PEER_FACTOR, "x", at_least=True, note=note)
     )
+
+
+def fast_pull(bench: Bench) -> None:
+    """First pull with ``compression: fast``, in turns with one of the default, and the size of its file."""
+    target, runs = bench.work / "fast.sif", []
+    defaults = []
+    for _ in range(bench.scale.repeat):
+        for options, path, kind in (([], bench.sif, defaults), (["--compression", "fast"], target, runs)):
+            bench.tool.forget()
+            kind.append(bench.tool.pull(bench.layout_reference(FIRST), path, *options))
+    seconds, default = median(runs), median(defaults)
+    cpu, default_cpu = (median(some, lambda run: run.cpu) for some in (runs, defaults))
+    note = f"{seconds:.2f} s, default {default:.2f} s; CPU {cpu:.1f} s, default {default_cpu:.1f} s"
+    bench.report.add(Figure("first pull, fast against default", seconds / default, FAST_FACTOR, "x", note=note))
+    bench.report.add(Figure("processor time, fast against default", cpu / default_cpu, None, "x"))
+    bench.report.add(Figure("size, fast against default", target.stat().st_size / bench.sif.stat().st_size, None, "x"))
+    bench.pulled = False
 
 
 def registry_pull(bench: Bench) -> None:
@@ -192,6 +210,7 @@ def _memory(bench: Bench, name: str, runs: list[Run], entries: int) -> None:
 
 CHECKS: dict[str, Callable[[Bench], None]] = {
     "first": first_pull,
+    "fast": fast_pull,
     "registry": registry_pull,
     "incremental": incremental,
     "size": size,

@@ -35,13 +35,13 @@ class Tool:
         shutil.rmtree(self.store, ignore_errors=True)
         os.sync()
 
-    def pull(self, reference: str, target: Path) -> Run:
+    def pull(self, reference: str, target: Path, *options: str) -> Run:
         """Pull a reference into a new unsigned SIF file."""
         target.unlink(missing_ok=True)
         # Nobody's earlier writes and deletions are to be paid for by this run.
         os.sync()
         # In a folder without a configuration: with this repository's, the image would be signed and verified too.
-        return run([*COMMAND, "pull", target, reference], self.environ, target.parent)
+        return run([*COMMAND, "pull", *options, target, reference], self.environ, target.parent)
 
     def help(self) -> Run:
         """Run ``sifmake --help``."""

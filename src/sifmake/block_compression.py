@@ -17,12 +17,12 @@ RUN_COMPRESSION = "fast"
 """For images that are made to be run at once."""
 
 _LEVELS: dict[Compression, tuple[int, int, int]] = {"gzip": (6, 1, 12), "fast": (3, 1, 3), "zstd": (6, 1, 22)}
-"""Default, lowest and highest level of libdeflate, ISA-L and zstd; see docs/adr/0032-compression-and-levels.md."""
+"""Default, lowest and highest level of libdeflate, ISA-L and zstd; see docs/adr/0032-compression-and-levels.md.
+
+Locks of before 0.3 name no level and mean level 6.
+"""
 
 COMPRESSIONS = tuple(_LEVELS)
-
-_LEVELS_BEFORE_0_3 = {"gzip": "gzip:6", "zstd": "zstd:6"}
-"""What the names in locks without levels mean."""
 
 
 def split_compression(text: str) -> tuple[Compression, int]:
@@ -61,15 +61,6 @@ def full_compression(text: str) -> str:
     """
     name, level = split_compression(text)
     return f"{name}:{level}"
-
-
-def locked_compression(text: str) -> str:
-    """Return the compression that a lock names, with its level; a lock of before 0.3 has none.
-
-    Raises:
-        UsageError: See :func:`split_compression`.
-    """
-    return _LEVELS_BEFORE_0_3.get(text) or full_compression(text)
 
 
 def block_format(text: str) -> Literal["gzip", "zstd"]:

@@ -87,7 +87,7 @@ def test_a_content_of_several_layers_is_stored_once(tmp_path):
 
 @needs_kernel
 @needs_tools("unsquashfs")
-@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+@pytest.mark.parametrize("compression", ["gzip", "fast", "zstd"])
 def test_patched_and_added_files_read_back(compression, tmp_path):
     """Fragments that lose tails, files that no pack has, of all sizes: as the kernel reads them."""
     bodies = {f"f{n}": noise(n * 977 + 1) for n in range(150)} | {"big": bytes(BLOCK_SIZE) + noise(200_000)}

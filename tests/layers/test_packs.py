@@ -88,7 +88,7 @@ def test_two_packs_of_a_layer_are_equal_bytes_whatever_the_threads(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize(("old", "new"), [("gzip", "zstd"), ("zstd", "gzip")])
+@pytest.mark.parametrize(("old", "new"), [("gzip", "zstd"), ("zstd", "gzip"), ("fast", "gzip"), ("gzip", "fast")])
 def test_repacking_gives_the_pack_that_packing_gives(old, new, tmp_path):
     with (
         make_pack(tmp_path / "old", layer(), codec=make_codec(old)) as pack,
@@ -99,6 +99,8 @@ def test_repacking_gives_the_pack_that_packing_gives(old, new, tmp_path):
     with open_pack(tmp_path / "new") as again:
         assert contents(again) == FILES
         again.check_data()
+    make_pack(tmp_path / "made", layer(), codec=make_codec(new)).close()
+    assert (tmp_path / "new").read_bytes() == (tmp_path / "made").read_bytes()
 
 
 @pytest.mark.parametrize("place", [0, 40_000, -1, -30, -3000])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sifmake.block_compression import locked_compression
-from sifmake.errors import UsageError
+from sifmake.block_compression import is_compression
 
 _LARGEST_SIZE = 1 << 62
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
@@ -34,12 +33,11 @@ def size_of(value: Any) -> int:
 
 
 def compression_of(build: dict[str, Any]) -> str:
-    """Return a compression with its level; ValueError if it is unknown."""
+    """Return a compression; ValueError if it is unknown."""
     value = text_of(build, "compression")
-    try:
-        return locked_compression(value)
-    except UsageError as error:
-        raise ValueError(f"{value[:40]!r} is not a compression") from error
+    if not is_compression(value):
+        raise ValueError(f"{value[:40]!r} is not a compression")
+    return value
 
 
 def texts_of(document: dict[str, Any], key: str) -> dict[str, str]:

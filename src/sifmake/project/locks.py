@@ -37,7 +37,7 @@ class Build(NamedTuple):
     """The settings that decide the bytes of the SIF.
 
     Attributes:
-        compression: How blocks are compressed, with the level: ``gzip:6``.
+        compression: How blocks are compressed, with the level: ``gzip:6``; locks of before 0.3 have ``gzip``.
         labels: Labels to add.
         key: Fingerprint of the signing key, ``development``, or empty if the file is not signed.
         formats: Format version of each stage.
