@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from sifmake.api.cache import Cache, CacheCheck
+from sifmake.errors import StoreError
 from sifmake.layers import pack_proof
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import make_codec
@@ -16,6 +17,7 @@ from sifmake.layers.pack_format import pack_key
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.progress import Silent
 from sifmake.store import Store
+from sifmake.store.naming import key_spot
 from support.layers import diff_id_of, file, make_pack, tar
 from support.packs import as_first_format, drop_residue, parts_of, tamper
 
@@ -170,6 +172,55 @@ def test_what_the_owner_writes_during_the_check_changes_nothing(store, told, mon
     monkeypatch.setattr(pack_proof, "prove_pack", prove)
     with find(store, told) as pack:
         assert pack.path.read_bytes() == good
+
+
+def rename_what_can_be(store):
+    """Do what a member of the group can: give every file and folder of tmp and packs the name of the pack, in turn."""
+    folder = store.root / "packs" / KEY[:2]
+    for path in [*folder.iterdir(), *(store.root / "tmp").glob("*")]:
+        if path.is_dir():
+            folder.rename(folder.with_name("aside"))
+            path.rename(folder)
+            yield
+            folder.rename(path)
+            folder.with_name("aside").rename(folder)
+        elif path.stat().st_uid != STRANGER:
+            path.rename(folder / KEY)
+            yield
+
+
+def test_what_is_not_proven_yet_never_counts_as_the_users_own(store, told, monkeypatch):
+    """The copy belongs to the user, so a member of the group must not be able to give it the name of a pack."""
+    path = place(store)
+    lie(path)
+    os.chown(path, STRANGER, STRANGER)
+    steps = []
+
+    def prove(pack, limits):
+        steps.extend(store.packs.open_trusted(KEY) for _ in rename_what_can_be(store))
+        honest(pack, limits)
+
+    honest = pack_proof.prove_pack
+    monkeypatch.setattr(pack_proof, "prove_pack", prove)
+    assert find(store, told) is None
+    assert steps
+    assert set(steps) == {None}
+    assert store.packs.open_trusted(KEY) is None
+    assert not any((store.root / "tmp").iterdir())
+
+
+def test_what_is_not_checked_yet_never_counts_as_imported(store):
+    """As for copies; this is how files of an archive come into the store."""
+    (store.root / "packs" / KEY[:2]).mkdir(parents=True)
+
+    def write(path):
+        path.write_bytes(b"evil")
+        assert [store.packs.open_trusted(KEY) for _ in rename_what_can_be(store)] == [None]
+        raise StoreError("evil")
+
+    with pytest.raises(StoreError, match="evil"):
+        store.put(key_spot("packs", KEY), write)
+    assert store.packs.open_trusted(KEY) is None
 
 
 def test_verify_names_what_cannot_prove_itself(store, told, tmp_path):

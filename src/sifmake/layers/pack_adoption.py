@@ -38,7 +38,7 @@ def adopt_pack(store: Store, found: Found, key: str, limits: Limits) -> Pack:
     with load_pack(found.path, found.fd, key) as pack:
         if not pack.has_residue:
             raise PackDamagedError("it has no residue that could prove what it holds", where=str(found.path))
-        made = store.packs.write(key, lambda file: _write_proven(file, pack, limits))
+        made = store.packs.write_unproven(key, lambda file: _write_proven(file, pack, limits))
     return load_pack(made.path, made.fd, key)
 
 

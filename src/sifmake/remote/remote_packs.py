@@ -199,7 +199,7 @@ class RemotePacks:
         with offer.open(most_pack_bytes(transfer.layer_size, limits)) as body:
             task = transfer.progress.task(key[:_SHOWN], body.size)
             arrival = PackArrival(key, body.size, transfer.watch(body, body.size), task, self._large)
-            made = self._store.packs.write(key, lambda file: arrival.write(file, signed, limits))
+            made = self._store.packs.write_unproven(key, lambda file: arrival.write(file, signed, limits))
         task.finish(f"from {remote.host}")
         return load_pack(made.path, made.fd, key)
 

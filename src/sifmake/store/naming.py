@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 BLOBS, PACKS, PATCHES, SIFS, INDEXES, NAMES = "blobs", "packs", "patches", "sif", "indexes", "names"
 STEPS = "steps"
 SCRATCH, LOCKS, STAMP = "tmp", "locks", ".swept"
+UNPROVEN = ".unproven"
+"""Name of a file in a scratch folder. It is no key, because others can rename the folder to one with packs."""
 KINDS = {
     BLOBS: "blob",
     INDEXES: "index",

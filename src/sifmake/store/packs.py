@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from sifmake.store.keyed_files import KeyedFiles
-from sifmake.store.naming import PACKS, PATCHES, SCRATCH, Spot, is_key
+from sifmake.store.naming import PACKS, PATCHES, SCRATCH, UNPROVEN, Spot, is_key
 from sifmake.store.stored_files import Found
 from sifmake.temporaries import hold, temporary_name
 
@@ -70,6 +70,32 @@ class StoredPacks(_NamedByKey):
                 write(file)
                 fd = os.dup(file.fileno())
                 failed.callback(os.close, fd)
+            hold(fd)
+            failed.pop_all()
+        return Found(spot.under(self._files.own.path), fd)
+
+    def write_unproven(self, key: str, write: Callable[[BinaryIO], object]) -> Found:
+        """Write a pack that somebody else made like :meth:`write`, in a folder that nobody else can enter.
+
+        Beside its place, other members of a group could give the file its name before it is proven or refused, and it
+        would count as this user's.
+
+        Args:
+            key: The key of the pack.
+            write: Writes to the file that it gets, and proves what it has written.
+
+        Raises:
+            StoreError: A folder cannot be created, or the key cannot be a file name.
+            OSError: From writing.
+        """
+        spot = self._spot(key)
+        with ExitStack() as failed:
+            with self._files.scratch_folder() as scratch, self._files.own.make(spot.folders) as folder:
+                with scratch.writing(UNPROVEN) as file:
+                    write(file)
+                    fd = os.dup(file.fileno())
+                    failed.callback(os.close, fd)
+                folder.take(UNPROVEN, scratch, spot.name)
             hold(fd)
             failed.pop_all()
         return Found(spot.under(self._files.own.path), fd)

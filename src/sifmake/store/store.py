@@ -13,7 +13,7 @@ from sifmake.store import lock, place
 from sifmake.store.access import GROUP, Access
 from sifmake.store.blobs import StoredBlobs
 from sifmake.store.folder import FolderRules
-from sifmake.store.naming import LOCKS, SCRATCH, Spot, is_key
+from sifmake.store.naming import LOCKS, SCRATCH, UNPROVEN, Spot, is_key
 from sifmake.store.packs import StoredPacks, StoredPatches
 from sifmake.store.root import Root
 from sifmake.store.sifs import FinishedSifs
@@ -133,8 +133,8 @@ class Store:
 
         own = self._files.own
         with own.make(spot.folders) as folder, own.make((SCRATCH,)) as parent, open_scratch(parent) as scratch:
-            write(path_of(scratch) / spot.name)
-            folder.take(spot.name, scratch, spot.name)
+            write(path_of(scratch) / UNPROVEN)
+            folder.take(UNPROVEN, scratch, spot.name)
 
     def scratch_folder(self) -> AbstractContextManager[Folder]:
         """Open an empty folder that only this user can enter, until the block ends; StoreError if that fails."""
