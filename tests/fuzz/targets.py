@@ -77,7 +77,7 @@ from sifmake.sources.recipe import MAGIC, MOST_GRAIN, ROW, parse_recipe
 from sifmake.sources.sif_update import plan_update
 from sifmake.squashfs.reader import FILE, SquashfsReader
 from sifmake.steps.file_list import compare_lists
-from sifmake.steps.step_notes import foreign_name
+from sifmake.steps.step_notes import foreign_note
 from sifmake.store import Store
 from sifmake.store.exchange import read_archive
 from support.corpus import SECURITY
@@ -369,13 +369,13 @@ def read_archive_of_store(data: bytes) -> None:
     folder = seeds.workplace() / "imported"
     shutil.rmtree(folder, ignore_errors=True)
     archive = file_with(data, "s.tar")
-    read_archive(Store.open(folder, environ={}), archive, check_pack_of_archive, note_name=foreign_name)
+    read_archive(Store.open(folder, environ={}), archive, check_pack_of_archive, kept_note=foreign_note)
 
 
 def read_texts(data: bytes) -> None:
     """Read references, platforms, challenges, files with credentials, registries.conf, and files of build steps."""
     list(compare_lists(data, seeds.FILE_LIST))
-    foreign_name(seeds.STEP, data)
+    foreign_note(seeds.STEP, data)
     text = data.decode(errors="surrogateescape")
     for read in (parse_uri, parse_platform, parse_challenges):
         with tolerant():

@@ -10,6 +10,7 @@ from sifmake.progress import Silent
 from sifmake.steps.step_notes import (
     StepNote,
     find_note,
+    foreign_note,
     keep_foreign,
     keep_note,
     note_bytes,
@@ -101,6 +102,27 @@ def test_a_note_from_elsewhere_is_kept_but_not_believed(store):
     assert find_note(store, KEY) is None
     assert list(other_notes(store, KEY)) == [NOTE]
     assert [path.name for path in place(store).parent.iterdir()] == [f"{KEY}-{'1' * 32}"]
+
+
+@pytest.mark.parametrize("keep", ["fetched", "imported", "earlier result"])
+def test_a_note_that_needs_a_proof_is_not_believed_under_another_name(store, keep):
+    """In a store that a group writes to, a member can rename it to the name of this user's own note."""
+    if keep == "fetched":
+        keep_foreign(store, KEY, note_bytes(NOTE))
+    elif keep == "imported":
+        name, data = foreign_note(KEY, note_bytes(NOTE))
+        store.steps.keep(name, data)
+    else:
+        keep_note(store, NOTE)
+        keep_note(store, OTHER)
+    place(store).with_name(f"{KEY}-{'1' * 32}").rename(place(store))
+    assert find_note(store, KEY) is None
+
+
+def test_a_note_that_needs_a_proof_can_be_passed_on(store):
+    name, data = foreign_note(KEY, note_bytes(NOTE))
+    assert foreign_note(KEY, data) == (name, data)
+    assert foreign_note(KEY, data, trusted=True) == (KEY, note_bytes(NOTE))
 
 
 def test_a_signed_note_has_a_name_of_its_own(store):

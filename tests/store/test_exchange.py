@@ -118,17 +118,18 @@ STEP = "ef" * 32
 STEP_PLACE = f"steps/ef/{STEP}"
 
 
-def note_name(key, note):
-    """Keep a note under a name that says that nothing proves it."""
-    return f"{key}-{'1' * 32}" if note == b"note of " + key.encode() else ""
+def kept_note(key, note):
+    """Keep a note under a name and in a form that say that nothing proves it."""
+    return (f"{key}-{'1' * 32}", b"unproven " + note) if note == b"note of " + key.encode() else ("", b"")
 
 
 @pytest.mark.parametrize("more", ["", f"-{'1' * 32}", f"-{'2' * 32}.signed"])
 def test_a_note_on_a_step_gets_the_name_that_it_has_here(empty, tmp_path, more):
     path = archive(tmp_path / "a.tar", (STEP_PLACE + more, b"note of " + STEP.encode()))
-    done = read_archive(empty, path, check_pack, note_name=note_name)
+    done = read_archive(empty, path, check_pack, kept_note=kept_note)
     assert (done.new, done.known, done.steps) == ([f"{STEP_PLACE}-{'1' * 32}"], 0, 1)
-    assert read_archive(empty, path, check_pack, note_name=note_name).known == 1
+    assert read_archive(empty, path, check_pack, kept_note=kept_note).known == 1
+    assert (empty.root / done.new[0]).read_bytes() == b"unproven note of " + STEP.encode()
     assert not (empty.root / STEP_PLACE).exists()
 
 
@@ -146,7 +147,7 @@ def test_a_note_on_a_step_gets_the_name_that_it_has_here(empty, tmp_path, more):
 def test_a_note_that_is_not_right_stays_out(empty, tmp_path, member, said):
     path = archive(tmp_path / "bad.tar", member)
     with pytest.raises(StoreError, match=said):
-        read_archive(empty, path, check_pack, note_name=note_name)
+        read_archive(empty, path, check_pack, kept_note=kept_note)
     assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
 
 

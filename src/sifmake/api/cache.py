@@ -319,7 +319,7 @@ class Cache:
         """
         from sifmake.builder.cache_exchange import check_pack
         from sifmake.places import store_place, telling_places
-        from sifmake.steps.step_notes import foreign_name
+        from sifmake.steps.step_notes import foreign_note
         from sifmake.store.exchange import read_archive
 
         unproven: list[str] = []
@@ -329,7 +329,7 @@ class Cache:
                 Path(source),
                 lambda path: check_pack(path, self._limits, unproven.append),
                 self._limits,
-                note_name=partial(foreign_name, trusted=trust_steps),
+                kept_note=partial(foreign_note, trusted=trust_steps),
             )
         return CacheImport(tuple(done.new), done.known, tuple(done.left_out), done.steps, tuple(unproven))
 

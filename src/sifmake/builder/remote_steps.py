@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sifmake.layers.codec import make_codec
 from sifmake.layers.pack_format import pack_key
 from sifmake.remote.remote_packs import Transfer, unwatched
-from sifmake.steps.step_notes import MOST_BYTES, find_note, foreign_name, keep_foreign, note_bytes, signed_notes
+from sifmake.steps.step_notes import MOST_BYTES, find_note, foreign_note, keep_foreign, note_bytes, signed_notes
 
 if TYPE_CHECKING:
     from sifmake.layers.pack_reader import Pack
@@ -78,6 +78,6 @@ def shared_note(store: Store, key: str, diff_id: str) -> bytes:
     if own is None or own.faked or own.diff_id != diff_id:
         return b""
     plain = note_bytes(own)
-    name = foreign_name(key, plain)
-    signed = (data for data in signed_notes(store, key) if foreign_name(key, data).startswith(name))
+    name, _ = foreign_note(key, plain)
+    signed = (data for data in signed_notes(store, key) if foreign_note(key, data)[0].startswith(name))
     return next(signed, plain)

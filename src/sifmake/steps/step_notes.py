@@ -61,10 +61,11 @@ class StepNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faked: tuple[str, ...] = ()
 
 
-class _Envelope(msgspec.Struct):
-    """The part of a DSSE envelope that contains the note."""
+class _Envelope(msgspec.Struct, omit_defaults=True):
+    """A DSSE envelope that contains a note; without signatures it marks a note that needs another proof."""
 
     payload: str
+    signatures: object = None
 
 
 def title_of(text: str) -> str:
@@ -129,7 +130,7 @@ def keep_note(store: Store, note: StepNote) -> None:
     found = store.steps.read(note.key, _NOTE_BYTES)
     earlier = parse_note(found[0], note.key) if found else None
     if earlier is not None and earlier.diff_id != note.diff_id:
-        store.steps.keep(_unproven_name(earlier), note_bytes(earlier))
+        store.steps.keep(_unproven_name(earlier), _unproven_bytes(earlier))
     store.steps.keep(note.key, note_bytes(note))
 
 
@@ -152,31 +153,40 @@ def keep_foreign(store: Store, key: str, data: bytes) -> bool:
         key: Key of the step.
         data: A note, or a signed one.
     """
-    name = foreign_name(key, data)
+    name, kept = foreign_note(key, data)
     if name:
-        store.steps.keep(name, data)
+        store.steps.keep(name, kept)
     return bool(name)
 
 
-def foreign_name(key: str, data: bytes, *, trusted: bool = False) -> str:
-    """Return the name under which a note from elsewhere is kept; empty if it is not a note of that step.
+def foreign_note(key: str, data: bytes, *, trusted: bool = False) -> tuple[str, bytes]:
+    """Return the name and the bytes of the file for a note from elsewhere; empty if it is not a note of that step.
+
+    Whoever can rename the file cannot make it one of this user's notes: an unproven note has another form than those.
 
     Args:
         key: Key of the step.
         data: A note, or a signed one; what is signed is not checked.
         trusted: Whether a note without signature counts as one of this user, if nothing was faked in the step.
     """
-    if len(data) > MOST_BYTES:
-        return ""
-    if (note := parse_note(data, key)) is not None:
-        return key if trusted and not note.faked else _unproven_name(note)
-    signed = _find_in(data, key)
-    return _unproven_name(signed) + _SIGNED if signed is not None else ""
+    note = _find_in(data, key) if len(data) <= MOST_BYTES else None
+    if note is None:
+        return "", b""
+    envelope = _envelope_in(data)
+    if envelope is not None and envelope.signatures is not None:
+        return _unproven_name(note) + _SIGNED, data
+    if trusted and not note.faked:
+        return key, note_bytes(note)
+    return _unproven_name(note), _unproven_bytes(note)
 
 
 def note_bytes(note: StepNote) -> bytes:
     """Return the content of a note's file."""
     return msgspec.json.encode(note)
+
+
+def _unproven_bytes(note: StepNote) -> bytes:
+    return msgspec.json.encode(_Envelope(base64.b64encode(note_bytes(note)).decode()))
 
 
 def _unproven_name(note: StepNote) -> str:
@@ -193,11 +203,19 @@ def _find_in(data: bytes, key: str) -> StepNote | None:
     note = parse_note(data, key)
     if note is not None:
         return note
+    envelope = _envelope_in(data)
     try:
-        payload = base64.b64decode(msgspec.json.decode(data, type=_Envelope).payload, validate=True)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        payload = base64.b64decode(envelope.payload, validate=True) if envelope is not None else b""
+    except ValueError:
         return None
     return parse_note(payload, key)
+
+
+def _envelope_in(data: bytes) -> _Envelope | None:
+    try:
+        return msgspec.json.decode(data, type=_Envelope)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def parse_note(data: bytes, key: str) -> StepNote | None:

@@ -97,7 +97,7 @@ def read_archive(
     check_pack: Callable[[Path], str],
     limits: Limits = DEFAULT_LIMITS,
     *,
-    note_name: Callable[[str, bytes], str] = lambda *_: "",
+    kept_note: Callable[[str, bytes], tuple[str, bytes]] = lambda *_: ("", b""),
 ) -> Imported:
     """Check each file of an archive and add it to the writable store.
 
@@ -107,8 +107,8 @@ def read_archive(
         check_pack: Checks all of a pack file and returns its key; raises
             :class:`~sifmake.errors.PackDamagedError`.
         limits: Provides ``archive_members``, ``archive_headers_bytes`` and ``pax_bytes``.
-        note_name: Gets the key of a step and a note, and returns the name under which it is kept; empty if it is not a
-            note of that step.
+        kept_note: Gets the key of a step and a note, and returns name and bytes of the file that is kept; empty if it
+            is not a note of that step.
 
     Raises:
         NoRoomError: The store does not have enough room for the new files; nothing was added.
@@ -118,7 +118,7 @@ def read_archive(
     try:
         with open_archive(source, store) as fd:
             _demand_end(fd)
-            taking = _Import(store, fd, check_pack, note_name)
+            taking = _Import(store, fd, check_pack, kept_note)
             taking.check_room(limits)
             return taking.take_all(limits)
     except LimitError as error:
@@ -141,13 +141,17 @@ class _Import:
     """The import of one archive into a store."""
 
     def __init__(
-        self, store: Store, fd: int, check_pack: Callable[[Path], str], note_name: Callable[[str, bytes], str]
+        self,
+        store: Store,
+        fd: int,
+        check_pack: Callable[[Path], str],
+        kept_note: Callable[[str, bytes], tuple[str, bytes]],
     ) -> None:
         self._store = store
         self._fd = fd
         self._size = os.fstat(fd).st_size
         self._check_pack = check_pack
-        self._note_name = note_name
+        self._kept_note = kept_note
         self._steps = 0
         self._seen: set[str] = set()
         self._notes: dict[str, bytes] = {}
@@ -187,8 +191,7 @@ class _Import:
     def _take_step(self, entry: ArchiveEntry) -> None:
         """Add a note on a step under the name that it gets here, because nothing proves what it says."""
         folder, _, own = entry.name.rpartition("/")
-        note = read_at(self._fd, entry.size, entry.offset)
-        name = self._note_name(own[:_KEY_DIGITS], note)
+        name, note = self._kept_note(own[:_KEY_DIGITS], read_at(self._fd, entry.size, entry.offset))
         if not name:
             raise StoreError("this step does not match its name", where=entry.name)
         if self._store.has(_spot_of(f"{folder}/{name}")):
