@@ -302,6 +302,9 @@ def test_verify_finds_files_of_strangers_and_those_that_others_can_write(store, 
     else:
         path.chmod(0o664 if way == "group" else 0o646)
     capsys.readouterr()
+    if (kind, way) == ("packs", "stranger"):
+        assert main(["cache", "verify"]) == 0, "a pack proves itself, whoever wrote it"
+        return
     assert main(["cache", "verify"]) == 1
     said = capsys.readouterr().err
     assert {"stranger": "user 4242", "group": "its group can", "everybody": "everyone can"}[way] in said
