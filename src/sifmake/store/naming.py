@@ -18,7 +18,7 @@ BLOBS, PACKS, PATCHES, SIFS, INDEXES, NAMES = "blobs", "packs", "patches", "sif"
 STEPS = "steps"
 SCRATCH, LOCKS, STAMP = "tmp", "locks", ".swept"
 UNPROVEN = ".unproven"
-"""Name of a file in a scratch folder. It is no key, because others can rename the folder to one with packs."""
+"""Name of a file in a scratch folder; not a key, because others can rename the folder to one with packs."""
 KINDS = {
     BLOBS: "blob",
     INDEXES: "index",
