@@ -123,12 +123,15 @@ class RemoteStore:
 
         Raises:
             UsageError: A word is none of these, or no remote store is configured.
-            SifmakeError: The layers of an image are not known, or the store cannot be written.
+            SifmakeError: The layers of an image are not known, or the store cannot be made.
+            OSError: The store cannot be written.
         """
         from sifmake.builder.remote_exchange import pull_layers, readable
+        from sifmake.places import store_place, telling_places
 
         remotes, layers = readable(self._configuration, self.uri), self._layers(as_names(images))
-        done = pull_layers(layers, self._store, remotes, self._settings)
+        with telling_places(store_place(self._store.root)):
+            done = pull_layers(layers, self._store, remotes, self._settings)
         return PacksPulled(done.fetched, done.known, done.missing)
 
     def collect(
