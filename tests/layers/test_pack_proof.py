@@ -155,6 +155,20 @@ def test_padding_that_ends_in_the_right_checksum(pack):
     assert is_refused(pack, "not exactly one stream")
 
 
+@pytest.mark.parametrize("window", [0, 6, 7, 8, 15])
+def test_a_window_that_other_readers_refuse(window, pack):
+    """The kernel refuses a block whose header has a window above 32 KiB; the inflater of the proof ignores it."""
+
+    def change(parts):
+        stored = stored_fragment(parts, 0)
+        first = window << 4 | 8
+        second = next(byte for byte in range(32) if (first << 8 | byte) % 31 == 0)
+        replace_block(parts, 0, bytes([first, second]) + stored[2:])
+
+    tamper(pack, change)
+    assert is_proven(pack) if window == 7 else is_refused(pack, "header the kernel may refuse")
+
+
 @pytest.mark.parametrize("more", [b"x", zstd_module().compress(b""), bytes.fromhex("502a4d18") + b"\4\0\0\0evil"])
 def test_padding_behind_a_zstd_block(more, tmp_path):
     make_pack(tmp_path / "p", RAW, codec=make_codec("zstd")).close()

@@ -23,6 +23,8 @@ BLOCK_SIZE = 128 << 10
 
 STORED_UNCOMPRESSED = 1 << 24
 """Bit of a squashfs block word that marks a block stored uncompressed (squashfs 4.0, data block sizes)."""
+_ZLIB_HEADER = b"\x78"
+"""First byte of blocks of all encoders: DEFLATE, window of 32 KiB (RFC 1950). Readers refuse more, our inflater not."""
 
 
 class Codec(msgspec.Struct, frozen=True, dict=True):
@@ -68,6 +70,8 @@ class Codec(msgspec.Struct, frozen=True, dict=True):
         Raises:
             PackDamagedError: The block is not such a stream.
         """
+        if self.format == "gzip" and data[:1] != _ZLIB_HEADER:
+            raise PackDamagedError(f"a {self.name} block whose header the kernel may refuse")
         decoder = _zstd_decoder() if self.name == "zstd" else _zlib_decoder()
         try:
             block: bytes = decoder.decompress(data, size + 1)
