@@ -205,7 +205,8 @@ def _exchange(args: argparse.Namespace, console: Console) -> int:
     if args.action == "push":
         pushed = remote.push(args.images)
         for name in pushed.left_out:
-            console.warning(f"{name}: not pushed, because the store has no pack of it that others could check")
+            why = "the store has no pack of it that others could check"
+            console.warning(f"{name}: not pushed, because {why}; build its image first")
         console.info(f"{len(pushed.uploaded)} pack(s) pushed, {pushed.known} already there")
         return 0
     pulled = remote.pull(args.images)
