@@ -130,6 +130,23 @@ def test_the_layer_that_a_lock_names_makes_the_image_again(project, tmp_path, re
 
 
 @needs_scripts
+def test_an_image_on_another_follows_what_its_steps_gave(project):
+    """The inputs of both are as they were, so no key tells that the base is another file now."""
+    project.define("top", "%labels\n    c d", "Bootstrap: localimage\nFrom: images/tool.sif", sign=False)
+    project.define("above", "%labels\n    e f", "Bootstrap: localimage\nFrom: images/top.sif", sign=False)
+    project.lock()
+    project.build()
+    old = {name: project.sif(name) for name in ("tool", "top", "above")}
+    shutil.rmtree(project.root.parent / "store")
+    (project.root / "results/tool/steps.json").unlink()
+    project.build("tool", update_steps=True)
+    for name in ("top", "above"):
+        assert project.build(name) == AFTER
+        assert project.build(name) == []
+    assert all(project.sif(name) != sif for name, sif in old.items())
+
+
+@needs_scripts
 def test_a_definition_without_a_step_is_never_outdated_for_lack_of_a_lock(tmp_path):
     project = Definitions(tmp_path / "p").with_busybox()
     project.define("plain", "%labels\n    a b", sign=False)

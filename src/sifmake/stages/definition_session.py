@@ -77,6 +77,10 @@ class DefinitionSession:
         with self._maker() as maker:
             return self._bases(maker).fetch()
 
+    def base_images(self) -> list[str]:
+        """Return the images of the project that the definition builds from."""
+        return [base.image for base in self._inputs().bases() if base.image]
+
     def run_steps(self) -> BuiltStage:
         """Build as :meth:`build` does, and run the sections of the host."""
         self.close()

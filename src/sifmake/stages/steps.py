@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from sifmake.project.locks import BuildLock
@@ -10,6 +11,8 @@ from sifmake.project.stage_table import LOCK, STAGE_NAMES, record_pattern
 from sifmake.stages.stage import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
@@ -31,19 +34,30 @@ def _run(_context: StageContext) -> dict[str, Any]:
 def _run_build(context: StageContext, _lock: BuildLock) -> dict[str, Any]:
     session = context.definition_session
     tree = session.run_steps().tree
-    layers = list(tree.diff_ids[tree.base_layers :])
-    _forget_others(context.project, context.image, layers)
+    layers, chain = list(tree.diff_ids[tree.base_layers :]), _digest_of_chain(tree.diff_ids)
+    _forget_others(context.project, context.image, chain)
     host = {"host": session.host_layers} if session.host_layers else {}
-    return {"layers": layers, "steps_lock": session.outcome.digest, "unlocked": session.outcome.missing, **host}
+    agreed = {"steps_lock": session.outcome.digest, "unlocked": session.outcome.missing}
+    return {"layers": layers, "chain": chain, "bases": _bases(context.project, session.base_images()), **agreed, **host}
 
 
-def _forget_others(project: Project, image: str, layers: list[str]) -> None:
+def _digest_of_chain(diff_ids: Sequence[str]) -> str:
+    return f"sha256:{hashlib.sha256(' '.join(diff_ids).encode()).hexdigest()}"
+
+
+def _bases(project: Project, images: Iterable[str]) -> dict[str, str]:
+    """Return what each image that is a base was made of; its lock tells only the inputs."""
+    records = {name: read_record(project.record(STAGE.name, name)) for name in images}
+    return {name: record["result"].get("chain", "") if record else "" for name, record in records.items()}
+
+
+def _forget_others(project: Project, image: str, chain: str) -> None:
     """Remove the records of later stages if they may be about other layers, which their keys do not tell.
 
     Without a record of this stage nobody knows: Snakemake removes it if a locked run finds a difference.
     """
     record = read_record(project.record(STAGE.name, image))
-    if record is None or record["result"].get("layers") != layers:
+    if record is None or record["result"].get("chain") != chain:
         for name in STAGE_NAMES[STAGE_NAMES.index(STAGE.name) + 1 :]:
             project.record(name, image).unlink(missing_ok=True)
 
@@ -56,6 +70,9 @@ def _why_stale(project: Project, image: str, lock: AnyLock, result: dict[str, An
         return ""
     from sifmake.project.steps_lock import steps_lock_digest
 
+    bases = result.get("bases", {})
+    if bases != _bases(project, bases):
+        return "the steps of a base gave something else"
     use = project.steps_lock(image)
     now, agreed = steps_lock_digest(use.path), result["steps_lock"]
     if use.is_bound:
