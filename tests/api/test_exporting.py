@@ -13,6 +13,7 @@ import pytest
 import sifmake
 from sifmake.cli.main import main
 from sifmake.errors import OutputPathError, PackDamagedError, UsageError
+from sifmake.temporaries import temporary_name
 from support.images import Blobs, digest_of, write_docker_archive, write_layout
 from support.layers import file, folder, hardlink, symlink, tar
 from support.packs import as_first_format, tamper
@@ -169,9 +170,11 @@ def test_a_folder_of_something_else_is_left_alone():
     assert [path.name for path in Path("thesis").iterdir()] == ["thesis.tex"]
 
 
-def test_what_a_killed_run_left_is_taken_over():
+@pytest.mark.parametrize("left", ["blobs", temporary_name("oci-layout")], ids=["blobs", "half a file"])
+def test_what_a_killed_run_left_is_taken_over(left):
     uri, _, _ = layout()
     Path("out/blobs/sha256").mkdir(parents=True)
+    Path("out", left).touch()
     assert sifmake.export(uri, "oci:out").layers == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -102,3 +103,25 @@ def test_a_scratch_folder_that_is_swept_before_it_is_locked_is_made_again(store,
         with open_scratch(parent) as scratch:
             assert len(left(store)) == 1
             assert scratch.path.exists()
+
+
+def test_what_cannot_be_removed_does_not_fail_what_was_done(store, monkeypatch):
+    """The next run removes it, because its mark is not locked any more."""
+    with store.scratch_folder() as scratch:
+        monkeypatch.setattr(type(scratch), "names", refuse)
+    monkeypatch.undo()
+    assert len(left(store)) == 1
+    Store(store.root).temporary_folder()
+    assert left(store) == []
+
+
+def test_a_folder_that_cannot_be_marked_is_an_error_of_the_store(store, monkeypatch):
+    monkeypatch.setattr("sifmake.store.scratch._mark", refuse)
+    monkeypatch.setattr("os.rmdir", refuse)
+    with pytest.raises(PermissionError) as raised, store.scratch_folder():
+        raise AssertionError
+    assert raised.value.filename == str(store.root / "tmp")
+
+
+def refuse(*_, **__):
+    raise PermissionError(errno.EACCES, "Permission denied", "made-up")

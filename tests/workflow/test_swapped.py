@@ -229,7 +229,7 @@ def test_images_of_an_earlier_format_keep_their_labels(made: Made, project: Fold
     """Which labels a version adds by itself is that version's affair; those of the configuration are not."""
     path = project.root / "config/locks/app.yaml"
     lock = read_lock(path)
-    older = lock.with_build(type(lock.build)(**{**vars(lock.build), "formats": {**lock.build.formats, "sif": 0}}))
+    older = lock.with_build(lock.build._replace(formats={**lock.build.formats, "sif": 0}))
     check(made.others["more labels"], project, older)
     with pytest.raises(SigningError, match=r"label org\.example\.site"):
         check(made.others["relabelled"], project, older)

@@ -11,6 +11,7 @@ from sifmake.json_text import BeyondLimitError, parse_json
 from sifmake.oci.digest import digest_bytes
 from sifmake.oci.media_types import OCI_INDEX
 from sifmake.ranges import copy_some
+from sifmake.temporaries import TEMP_PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +109,7 @@ class LayoutWriter:
     def _index(self) -> dict[str, Any]:
         """Return the index of the layout; an empty one if there is none yet."""
         try:
-            names = {path.name for path in self._folder.iterdir()}
+            names = {path.name for path in self._folder.iterdir() if not path.name.startswith(TEMP_PREFIX)}
         except FileNotFoundError:
             names = set()
         except NotADirectoryError:

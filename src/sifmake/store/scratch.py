@@ -35,13 +35,8 @@ def open_scratch(parent: Folder) -> Iterator[Folder]:
             _rename(error, scratch)
             raise
         finally:
-            for entry in sorted(
-                scratch.names(), key=lambda one: one == MARK
-            ):  # the mark last: a folder without it would stay for ever
-                with suppress(OSError):
-                    scratch.remove(entry)
             with suppress(OSError):
-                os.rmdir(name, dir_fd=parent.fd)
+                _remove(parent, name, scratch)
             os.close(lock)
 
 
@@ -57,13 +52,22 @@ def _make(parent: Folder) -> tuple[str, Folder, int]:
             scratch, lock = _mark(parent, name)
         except FileNotFoundError:  # another process removed it as a leftover
             continue
-        except OSError:
-            os.rmdir(name, dir_fd=parent.fd)
-            raise
+        except OSError as error:
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=parent.fd)
+            raise OSError(error.errno, error.strerror, str(parent.path)) from None
         if claim(lock, MARK, scratch.fd):
             return name, scratch, lock
         os.close(lock)
     raise StoreError("cannot create a temporary folder here", where=str(parent.path), hint="try again")
+
+
+def _remove(parent: Folder, name: str, scratch: Folder) -> None:
+    # The mark goes last, because nobody would ever remove a folder without it.
+    for entry in sorted(scratch.names(), key=lambda one: one == MARK):
+        with suppress(OSError):
+            scratch.remove(entry)
+    os.rmdir(name, dir_fd=parent.fd)
 
 
 def _mark(parent: Folder, name: str) -> tuple[Folder, int]:
