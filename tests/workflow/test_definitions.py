@@ -83,6 +83,16 @@ def test_a_changed_file_is_refused_when_the_workflow_is_read(tools: Folder) -> N
     assert "!! lock:tool: config/locks/tool.yaml: the lock is out of date: the files src changed" in said
 
 
+def test_sections_of_the_host_run_at_every_build(tools: Folder) -> None:
+    with (tools.root / "tool.def").open("a") as file:
+        file.write("\n%pre\n    true\n")
+    tools.snakemake("--config", "allow_host_sections=1")
+    text = tools.snakemake("-n", "--config", "allow_host_sections=1")
+    assert "output: results/tool/steps.json" in text
+    assert "reason: Params have changed since last execution" in text
+    assert text.count("reason: Params") == 1
+
+
 def test_the_base_of_an_image_is_an_edge_in_both_graphs(tools: Folder) -> None:
     tasks = DoitTasks(Project(tools.root), [])
     steps = {task["name"]: task.get("task_dep") for task in tasks.stage_tasks(find_stage("steps"))}

@@ -30,6 +30,7 @@ rule steps:
         "logs/{image}/steps.log",
     params:
         root=lambda wildcards, input: project_root(input.lock),
+        run=lambda wildcards: project.run_of(wildcards.image),
     group:
         "image"
     resources:

@@ -15,6 +15,7 @@ from sifmake.errors import SifError, SifmakeError, SigningError
 from sifmake.files import sha256_of
 from sifmake.project.configuration import KEYS, find_settings, hand_on
 from sifmake.project.keys import trusted_files
+from sifmake.project.locks import BuildLock
 from sifmake.project.project import ALLOW_FILES, Modes, Project
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import LOCK, TARGET, record_pattern
@@ -24,6 +25,8 @@ from sifmake.withheld import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sifmake.project.locks import AnyLock
 
 _GRANTS = ("allow_host_sections", "allow_files")
 _MEMORY, _STEPS_MEMORY = 500, 4000
@@ -51,6 +54,7 @@ class Workflow:
         Raises:
             WorkflowError: The configuration is not valid, or a lock does not match it.
         """
+        self._run = os.urandom(8).hex()
         root = Path(str(config.get("root", "")))
         project = Project(root, _modes(config, given))
         try:
@@ -59,9 +63,8 @@ class Workflow:
             self.images = list(project.images)
             self._built = {name for name in self.images if project.images[name].definition is not None}
             self.missing = [name for name in self.images if not project.lock_path(name).exists()]
-            for name in self.images:
-                if name not in self.missing or project.modes.locked:
-                    check_lock(project, name)
+            named = [name for name in self.images if name not in self.missing or project.modes.locked]
+            self._on_host = {name for name in named if _runs_on_host(check_lock(project, name))}
             if project.modes.check:
                 _check_targets(project, self.images)
             self._bases = {name: _bases(project, name) for name in self.images}
@@ -84,6 +87,13 @@ class Workflow:
         """Return the megabytes that stage ``steps`` of an image may need; installing packages needs most."""
         return _STEPS_MEMORY if image in self._built else _MEMORY
 
+    def run_of(self, image: str) -> str:
+        """Return a mark of this run for an image whose definition runs sections on the host; else an empty text.
+
+        Snakemake runs a rule again if its parameters changed, and such sections run at every build.
+        """
+        return self._run if image in self._on_host else ""
+
     def start_helper(self) -> None:
         """Start the helper process that runs the stages of this run; it ends with this process.
 
@@ -96,6 +106,10 @@ class Workflow:
         if self._helper.stdout is not None:
             name, _, value = self._helper.stdout.readline().strip().partition("=")
             os.environ[name or "SIFMAKE_NO_HELPER"] = value
+
+
+def _runs_on_host(lock: AnyLock) -> bool:
+    return isinstance(lock, BuildLock) and bool(lock.inputs.host)
 
 
 def _bases(project: Project, name: str) -> tuple[str, ...]:
