@@ -12,6 +12,7 @@ import pytest
 from sifmake.errors import RegistryError
 from sifmake.registry import Credentials, HostSettings
 from sifmake.sources import open_sif_source
+from sifmake.sources.web_server import WebServer
 from support.docker_registry import Authority
 from support.pulling import NO_ENVIRONMENT, Messages, settings
 from support.registry import Answer, FakeRegistry, error
@@ -125,7 +126,8 @@ def test_the_target_of_a_redirect_does_not_get_it(server, tmp_path):
 
 def test_a_server_without_tls_gets_no_password_but_on_this_machine(tmp_path):
     options = settings(progress=Told(), credentials=Credentials("alice", "hunter2"))
-    assert open_sif_source("http://files.example/file.sif", options)._credentials() is None
+    assert WebServer("http://files.example/file.sif", options)._credentials() is None
+    assert WebServer("https://files.example/file.sif", options)._credentials() == options.credentials
     with FakeRegistry() as server:
         guard(server)
         assert fetch(f"http://{server.host}/file.sif", tmp_path, options)[1] == DIGEST
