@@ -415,12 +415,15 @@ def test_without_namespaces_nothing_is_fetched_in_vain(works, monkeypatch):
 
 
 @needs_scripts
-@pytest.mark.parametrize("place", ["/proc", "/", "/.post.script"])
+@pytest.mark.parametrize("place", ["/proc", "/", "/.post.script", "/dev", "/dev/null"])
 def test_a_bind_that_cannot_be_is_named(works, place):
+    """The shell writes to /dev/null, and would so overwrite a file of the host."""
     source = works.folder / "base/index.json"
+    before = source.read_bytes()
     with pytest.raises(RootlessError, match=rf"%post: {source} cannot be bound to {place}: ") as failed:
         works.build("%post\n    true\n", binds=[f"{source}:{place}"])
     assert "run-" not in str(failed.value)
+    assert source.read_bytes() == before
 
 
 @needs_scripts

@@ -26,8 +26,8 @@ _FIXED = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 _HIDDEN = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "acpi", "scsi")
 """Files that reveal too much about the host."""
 _NONE = MS_NOSUID | MS_NODEV
-_NEEDED = ("/", SCRIPT, BEFORE, AFTER, LABELS)
-"""Paths at which nothing can be bound."""
+_NEEDED = frozenset({"/", SCRIPT, BEFORE, AFTER, LABELS, "/dev", *(f"/dev/{name}" for name in DEVICES)})
+"""Paths at which nothing can be bound; the shell writes to /dev/null, so it would write to a file of the host."""
 _QUIET = MS_NOSUID | MS_NODEV | kernel.MS_NOEXEC
 _GROUP_TTY = 5
 _STICKY = stat.S_ISVTX | stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
