@@ -22,9 +22,10 @@ from sifmake.project.configuration import Configuration
 from sifmake.project.project import Project
 from sifmake.stages.runner import open_runner
 from support.counting_registry import CountingRegistry
-from support.faults import MIB, Listener
+from support.faults import MIB
 from support.images import Blobs
 from support.layers import file, tar
+from support.messages import Messages
 from support.registry import Answer, FakeRegistry
 
 if TYPE_CHECKING:
@@ -64,10 +65,10 @@ def tmpfs(folder: Path, size: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-def fetch(images: CountingRegistry, tag: str, target: Path, store: Path, told: Listener | None = None) -> Path:
+def fetch(images: CountingRegistry, tag: str, target: Path, store: Path, told: Messages | None = None) -> Path:
     images.forget()
     uri = f"docker://{images.host}/a:{tag}"
-    pull(PullRequest(uri, target, plain_http=True), told or Listener(), Configuration(store=store))
+    pull(PullRequest(uri, target, plain_http=True), told or Messages(), Configuration(store=store))
     return target
 
 
@@ -119,7 +120,7 @@ def test_what_the_store_has_needs_no_room_there(tmp_path, images):
 @pytest.mark.parametrize("tag", ["deleted", "plain"])
 def test_what_fits_in_the_end_is_not_refused(tmp_path, images, tag):
     """Half of what the layers hold is deleted again, or nothing tells how small they get."""
-    told = Listener()
+    told = Messages()
     with tmpfs(tmp_path / "disk", SIZE * 5 // 8) as disk:
         assert fetch(images, tag, disk / "a.sif", tmp_path / "store", told).is_file()
     expected = [text for text in told.warnings if text.startswith("there may not be enough room: No space left")]
@@ -144,7 +145,7 @@ def test_a_run_needs_room_in_the_store_for_layers_and_file(tmp_path, images, mon
     with tmpfs(tmp_path / "disk", 5 * MIB) as disk:
         monkeypatch.setenv("SIFMAKE_CACHE", str(disk / "store"))
         with pytest.raises(NoRoomError, match=f"the store {disk}/store needs at least"):
-            find_or_build(ImageToRun(f"docker://{images.host}/a:1", plain_http=True), Listener())
+            find_or_build(ImageToRun(f"docker://{images.host}/a:1", plain_http=True), Messages())
     assert blobs_of_layers(images) == 0
 
 
@@ -183,7 +184,7 @@ def test_a_finished_file_is_refused_by_its_size(tmp_path, scheme):
         registry.on("GET", "/file.sif", Answer(body=data))
         uri = f"oras://{registry.host}/a:1" if scheme == "oras" else f"http://{registry.host}/file.sif"
         with pytest.raises(NoRoomError, match=f"the image file {disk}/a.sif needs at least {2 * MIB} bytes"):
-            pull(PullRequest(uri, disk / "a.sif", plain_http=True), Listener(), Configuration(store=tmp_path / "store"))
+            pull(PullRequest(uri, disk / "a.sif", plain_http=True), Messages(), Configuration(store=tmp_path / "store"))
         assert registry.count("GET", layer["digest"]) == 0
         assert list(disk.iterdir()) == []
 

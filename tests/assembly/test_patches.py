@@ -27,6 +27,7 @@ from sifmake.progress import Silent
 from sifmake.store import Store
 from sifmake.store.items import list_items
 from support.layers import file, make_pack, tar
+from support.messages import Messages
 
 RANDOM = random.Random(7)
 FILES = {f"f{n:03}": RANDOM.randbytes(30_000) * 2 for n in range(2 * GROUP + 9)}
@@ -34,14 +35,6 @@ FILES = {f"f{n:03}": RANDOM.randbytes(30_000) * 2 for n in range(2 * GROUP + 9)}
 GROUPS = 2
 LOWER = tar(file("large", RANDOM.randbytes(3 * BLOCK_SIZE)), *(file(name, data) for name, data in FILES.items()))
 EVERY_OTHER = tar(*(file(f".wh.{name}") for name in list(FILES)[::2]))
-
-
-class Listener(Silent):
-    def __init__(self):
-        self.warnings = []
-
-    def warning(self, message):
-        self.warnings.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +54,7 @@ def packs(tmp_path_factory):
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path / "store", progress=Listener())
+    return Store(tmp_path / "store", progress=Messages())
 
 
 @pytest.fixture
@@ -243,7 +236,7 @@ def test_a_store_that_takes_nothing_is_not_an_obstacle(packs, store, tmp_path, m
     paths = [packs(LOWER), packs(EVERY_OTHER)]
     good = build(paths, tmp_path / "x.sif", None)
     (tmp_path / "file").touch()
-    nowhere = Store(tmp_path / "file" / "store", progress=Listener())
+    nowhere = Store(tmp_path / "file" / "store", progress=Messages())
     assert build(paths, tmp_path / "x.sif", nowhere) == good
     assert "cannot keep a patch in the store" in nowhere.progress.warnings[0]
 

@@ -22,7 +22,8 @@ from sifmake.oci.platform import host_platform
 from sifmake.reference import parse_uri
 from sifmake.store import Store
 from sifmake.store.naming import SIFS, name_spot
-from support.faults import Listener, write_image
+from support.faults import write_image
+from support.messages import Messages
 
 RANDOM = random.Random(49)
 SPOTS = [("flip", RANDOM.random()) for _ in range(30)] + [("zeros", RANDOM.random()) for _ in range(9)]
@@ -70,7 +71,7 @@ def hashed(monkeypatch):
 
 
 def find(image, **options):
-    listener = Listener()
+    listener = Messages()
     found = find_or_build(ImageToRun(image, **options), listener)
     found.close()
     return found.path, listener.warnings
@@ -179,7 +180,7 @@ def test_a_store_that_cannot_be_mended_ends(image, monkeypatch):
     path, _ = find(image)
     damage(path, "flip", 0.5)
     monkeypatch.setattr("sifmake.store.folder.Folder.remove", lambda *_: None)
-    store = Store.open(progress=Listener())
+    store = Store.open(progress=Messages())
     key = path.name.split(".")[0]
     assert find_checked(store, key) is None
 

@@ -8,9 +8,9 @@ import pytest
 
 import sifmake
 from sifmake.errors import LayerError, SifmakeError, SourceError
-from sifmake.progress import Silent
 from support.building import Works, needs_scripts, root_tar
 from support.definition_golden import text_in
+from support.messages import Messages
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +65,11 @@ def test_files_that_a_layer_cannot_hold_are_refused(works, monkeypatch, source):
         works.build(f"%files\n    {source}\n")
 
 
-class Told(Silent):
-    """Keeps warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warning(self, text):
-        self.warnings.append(text)
-
-
 @pytest.mark.parametrize(("text", "lost"), [("[" * 9999, True), ("[]", True), ('{"A": "b", "C": 1}', False)])
 def test_labels_of_a_base_are_not_lost_in_silence(works, monkeypatch, text, lost):
     monkeypatch.setenv("SIFMAKE_CACHE", str(works.folder / "store"))
     (works.folder / "base.tar").write_bytes(root_tar(".singularity.d", f".singularity.d/labels.json={text}"))
-    told = Told()
+    told = Messages()
     works.build("%help\n    me\n", base="localimage", name="base.tar", progress=told)
     assert any("its labels are lost" in warning for warning in told.warnings) is lost
     assert ("A" in sifmake.inspect(works.folder / "out.sif").labels) is not lost

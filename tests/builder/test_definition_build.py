@@ -20,6 +20,7 @@ from support.building import Works, base_blobs, needs_scripts, root_tar
 from support.counting_registry import CountingRegistry
 from support.definition_golden import text_in, tree_of
 from support.layers import file, tar
+from support.messages import Messages
 
 POST = "%post\n    echo ran >> /log\n    cat /data.txt > /copy 2>/dev/null || true\n"
 
@@ -431,6 +432,21 @@ def test_what_is_in_the_way_is_named_as_in_the_image(works):
     (works.folder / "hostile.tar").write_bytes(root_tar(".post.script"))
     with pytest.raises(RootlessError, match=r"%post: /\.post\.script in the image: "):
         works.build("%post\n    true\n", base="localimage", name="hostile.tar")
+
+
+@needs_scripts
+def test_an_interrupted_step_keeps_its_log_and_says_where(works):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    definition = works.folder / "tool.def"
+    definition.write_text(f"Bootstrap: oci\nFrom: {works.folder}/base\n\n%post\n    echo before; sleep 60\n")
+    told = Messages()
+    with pytest.raises(KeyboardInterrupt):
+        sifmake.build(definition, works.folder / "out.sif", output=interrupt, progress=told)
+    log = Path(told.infos[-1].partition("the output of the interrupted step is in ")[2])
+    assert b"before" in log.read_bytes()
+    assert not list((log.parent.parent / "runs").iterdir())
 
 
 @needs_scripts

@@ -16,8 +16,8 @@ from sifmake.errors import SourceError
 from sifmake.oci import digest_bytes
 from sifmake.oci.platform import host_platform
 from sifmake.sif import DataType, NewObject, plan
-from support.faults import Listener
 from support.layers import file, tar
+from support.messages import Messages
 from support.registry import Answer, FakeRegistry, Uploads
 from support.sif_versions import sif_version
 
@@ -81,20 +81,20 @@ def test_what_was_pulled_runs_without_a_network(registry, tmp_path, scheme):
         names.append(f"oras://{registry.host}/a@{registry.serve_digest('a', HOST)}")
     asked = registry.count("GET", "")
     for name in names:
-        found = find_or_build(ImageToRun(name, offline=True), Listener())
+        found = find_or_build(ImageToRun(name, offline=True), Messages())
         found.close()
         assert found.path.read_bytes() == sif.path.read_bytes()
     assert registry.count("GET", "") == asked
     # What the user does with the file is nothing to the store.
     sif.path.write_bytes(b"damaged")
-    find_or_build(ImageToRun(uri, offline=True), Listener()).close()
+    find_or_build(ImageToRun(uri, offline=True), Messages()).close()
 
 
 def test_a_file_for_another_machine_is_not_kept(registry, tmp_path):
     uri = uri_of(registry, "oras", OTHER)
     sifmake.pull(uri, tmp_path / "x.sif", platform=OTHER, plain_http=True)
     with pytest.raises(SourceError, match="is not in the store, and the run is offline"):
-        find_or_build(ImageToRun(uri, offline=True), Listener())
+        find_or_build(ImageToRun(uri, offline=True), Messages())
 
 
 def test_a_store_that_takes_no_copy_is_not_an_obstacle(registry, tmp_path, monkeypatch):
@@ -162,9 +162,9 @@ def test_a_pull_over_an_older_version_moves_what_changed(registry, versions, tmp
 
 def test_running_a_newer_version_moves_what_changed(registry, versions):
     uri, update = versions
-    find_or_build(ImageToRun(uri, plain_http=True), Listener()).close()
+    find_or_build(ImageToRun(uri, plain_http=True), Messages()).close()
     update()
-    found = find_or_build(ImageToRun(uri, plain_http=True), Listener())
+    found = find_or_build(ImageToRun(uri, plain_http=True), Messages())
     found.close()
     assert found.path.read_bytes() == NEW
     assert moved(registry) < len(NEW) / 4

@@ -171,6 +171,16 @@ def test_a_refused_push_says_why(folder: Path, complaint, status: int, hint: str
     assert "check that this is a registry" not in error
 
 
+@pytest.mark.parametrize("words", [["--nohttps"], [], ["--no-https"]])
+def test_plain_http_of_a_push_is_asked_for_as_that_of_a_pull(folder: Path, complaint, monkeypatch, words) -> None:
+    if not words:
+        monkeypatch.setenv("APPTAINER_NOHTTPS", "1")
+    with FakeRegistry() as registry:
+        registry.on("POST", "/blobs/uploads/", Answer(403))
+        error = complaint("push", *words, str(write_sif(folder / "a.sif")), f"oras://{registry.host}/me/a:1")
+    assert "check the name, and that you may push there" in error
+
+
 @pytest.mark.parametrize("text", ["", "# Written by sifmake\n", "---\n", "null\n"])
 def test_an_empty_lock_is_called_empty_and_made_again(folder: Path, complaint, text: str) -> None:
     blobs = Blobs()

@@ -159,7 +159,7 @@ def test_garbage_is_what_no_lock_names(tmp_path, monkeypatch, capsys):
         assert collect("0")[0] == 0
         assert set(site.tags()) == {*tags, "an-image-of-others", "sifmake-unused"}
         status, said = collect("0", "--locks", str(tmp_path / "layout"))
-        assert (status, "there are no locks" in said) == (2, True)
+        assert (status, "this folder has no locks" in said) == (2, True)
         lock = tmp_path / "config/locks/x.yaml"
         document = yaml.safe_load(lock.read_text())
         for layer in document["layers"]:

@@ -15,10 +15,10 @@ from sifmake.layers.codec import make_codec
 from sifmake.layers.pack_finder import PackFinder
 from sifmake.layers.pack_format import pack_key
 from sifmake.limits import DEFAULT_LIMITS
-from sifmake.progress import Silent
 from sifmake.store import Store
 from sifmake.store.naming import key_spot
 from support.layers import diff_id_of, file, make_pack, tar
+from support.messages import Messages
 from support.packs import as_first_format, drop_residue, parts_of, tamper
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -29,22 +29,9 @@ DIFF_ID = diff_id_of(RAW)
 KEY = pack_key(DIFF_ID, make_codec("gzip"))
 
 
-class Told(Silent):
-    """A progress that keeps messages."""
-
-    def __init__(self):
-        self.infos, self.warnings = [], []
-
-    def info(self, message):
-        self.infos.append(message)
-
-    def warning(self, message):
-        self.warnings.append(message)
-
-
 @pytest.fixture
 def told():
-    return Told()
+    return Messages()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from sifmake.cli.main import main
 from sifmake.errors import IntegrityError
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci import parse_platform
-from sifmake.progress import Silent
 from sifmake.registry import HostSettings
 from sifmake.sources import open_sif_source, open_source
 from sifmake.store import Store
@@ -23,12 +22,6 @@ from support.registry import Answer, FakeRegistry
 
 DICE = random.Random(11)
 LAYERS = [tar(file("one", DICE.randbytes(300_000))), tar(file("two", DICE.randbytes(200_000)))]
-
-
-class Told(Messages):
-    """Messages, and tasks that nobody looks at."""
-
-    task = Silent.task
 
 
 @pytest.fixture
@@ -60,7 +53,7 @@ def flipped(data):
 
 def fetch(registry, mirrors, folder, known=None):
     """Pull into packs and return what was warned of; packs are made only of bytes with the right digests."""
-    told = Told()
+    told = Messages()
     registries = {registry.host: HostSettings(mirrors=tuple(mirror.host for mirror in mirrors))}
     source = open_source(f"docker://{registry.host}/org/image:1", settings(registries=registries, progress=told))
     try:
@@ -170,7 +163,7 @@ def test_a21_a_wrong_sif_comes_from_the_registry(registry, mirror, tmp_path, cha
     digest = sif_artifact(registry, data)
     sif_artifact(mirror, data)
     mirror.on("GET", digest, Answer(200, change(data)))
-    told = Told()
+    told = Messages()
     registries = {registry.host: HostSettings(mirrors=(mirror.host,))}
     source = open_sif_source(f"oras://{registry.host}/org/tool:1", settings(registries=registries, progress=told))
     assert source.fetch(tmp_path / "x.sif") == digest
@@ -245,7 +238,7 @@ def test_a_wrong_sif_is_asked_for_once_more(registry, tmp_path, times):
     registry.on("GET", digest, Answer(200, flipped(data)), times=times)
     uris = [f"oras://{registry.host}/org/tool:1", f"http://{registry.host}/file.sif#{digest.replace(':', '=')}"]
     for uri, part in zip(uris, [digest, "/file.sif"], strict=True):
-        source = open_sif_source(uri, settings(progress=Told()))
+        source = open_sif_source(uri, settings(progress=Messages()))
         if times == 1:
             assert source.fetch(tmp_path / "x.sif") == digest
         else:

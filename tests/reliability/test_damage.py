@@ -22,7 +22,7 @@ from sifmake.sif import DataType, open_sif
 from sifmake.stages.lock_refresh import LockRefresher
 from sifmake.stages.runner import open_runner
 from support.counting_registry import CountingRegistry
-from support.faults import layers
+from support.faults import damage, layers
 from support.images import Blobs
 from support.layers import file, tar
 from support.signing import pem_pair
@@ -110,23 +110,13 @@ def world(request, tmp_path_factory) -> Iterator[World]:
         yield World(states, good, registry.host)
 
 
-def damage(path: Path, kind: str, other: Path, dice: random.Random) -> None:
-    data = bytearray(path.read_bytes())
-    at = dice.randrange(len(data)) if data else 0
-    match kind:
-        case "flip" if data:
-            data[at] ^= 1 << dice.randrange(8)
-        case "cut":
-            del data[at:]
-        case "zeros":
-            data[at : at + 512] = bytes(len(data[at : at + 512]))
-        case "swap":
-            theirs = other.read_bytes()
-            other.write_bytes(data)
-            data = bytearray(theirs)
-        case _:
-            data.clear()
-    path.write_bytes(data)
+def damage_or_swap(path: Path, kind: str, other: Path, dice: random.Random) -> None:
+    if kind == "swap":
+        data = path.read_bytes()
+        path.write_bytes(other.read_bytes())
+        other.write_bytes(data)
+    else:
+        damage(path, kind, dice)
 
 
 def outcome(folder: Path, host: str) -> dict[str, object]:
@@ -148,7 +138,7 @@ def try_one(number: int, world: World, folder: Path) -> str:
     if not files:
         return ""
     path, other, kind = dice.choice(files), dice.choice(files), dice.choice(KINDS)
-    damage(path, kind, other, dice)
+    damage_or_swap(path, kind, other, dice)
     what = f"{number}: {kind} of {path.relative_to(folder)} after {stage}"
     for tag in IMAGES.values():
         try:

@@ -14,6 +14,7 @@ import pytest
 
 from sifmake.errors import SifmakeError
 from support.building import Works, needs_scripts
+from support.faults import damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,21 +32,6 @@ POST = """%files
 """
 MORE = POST + "# sifmake: step\n    cat /all /etc/passwd /bin/busybox > /more\n"
 """With a step more, so that a build starts from what the others have left."""
-
-
-def damage(path: Path, kind: str, dice: random.Random) -> None:
-    data = bytearray(path.read_bytes())
-    at = dice.randrange(len(data)) if data else 0
-    match kind:
-        case "flip" if data:
-            data[at] ^= 1 << dice.randrange(8)
-        case "cut":
-            del data[at:]
-        case "zeros":
-            data[at : at + 512] = bytes(len(data[at : at + 512]))
-        case _:
-            data.clear()
-    path.write_bytes(data)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sifmake.errors import describe_os_error
-from support.faults import MIB, Listener, pull_image, sync_often, write_image
+from support.faults import MIB, pull_image, sync_often, write_image
+from support.messages import Messages
 
 FAIL = [errno.ENOSPC, errno.EIO, errno.EDQUOT]
 
@@ -75,7 +76,7 @@ def test_an_error_of_any_sync_of_a_pack_ends_it(tmp_path, monkeypatch, uri, nth)
 def test_a_patch_that_the_disk_did_not_take_is_not_copied_from(tmp_path, monkeypatch, uri, nth):
     monkeypatch.setattr("sifmake.assembly.patches.LEAST", 1)
     good = pull_image(uri, tmp_path / "good.sif", tmp_path / "other")
-    listener = Listener()
+    listener = Messages()
     disk = Disk(monkeypatch, "/store/patches/", errno.ENOSPC, nth)
     assert pull_image(uri, tmp_path / "a.sif", tmp_path / "store", listener) == good
     assert disk.reached > nth

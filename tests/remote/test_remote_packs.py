@@ -61,13 +61,6 @@ def registry():
         yield running
 
 
-class Told(Messages):
-    """Keeps warnings, and ignores tasks."""
-
-    def task(self, label, total=None):
-        return Silent().task(label, total)
-
-
 class Client:
     """One machine with a store of its own.
 
@@ -76,7 +69,7 @@ class Client:
     """
 
     def __init__(self, folder, *remotes, limits=PATIENCE):
-        self.told = Told()
+        self.told = Messages()
         self.store = Store(folder / "own")
         self._packs = RemotePacks(remotes, self.store, settings(limits=limits, progress=self.told), {})
 
@@ -400,7 +393,7 @@ def test_plain_http_only_where_it_is_set(tmp_path):
 
 def test_what_is_not_a_store_is_not_filled(registry, filled):
     """Automatic uploads are for packs that were made here, where it is set, and never for pull requests."""
-    told = Told()
+    told = Messages()
     packs = [
         RemotePacks([remote_of(registry, push=push)], filled, settings(progress=told), {}) for push in (False, True)
     ]
@@ -425,7 +418,7 @@ def test_an_interrupt_ends_the_proof_of_a_pack(registry, filled, tmp_path):
     push(registry, filled)
     size = len(pack_in(filled))
 
-    class Stopping(Told):
+    class Stopping(Messages):
         """Stops with the first advance after all bytes have arrived."""
 
         arrived = 0

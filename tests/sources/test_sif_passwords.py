@@ -14,23 +14,13 @@ from sifmake.registry import Credentials, HostSettings
 from sifmake.sources import open_sif_source
 from sifmake.sources.web_server import WebServer
 from support.docker_registry import Authority
-from support.pulling import NO_ENVIRONMENT, Messages, settings
+from support.messages import Messages
+from support.pulling import NO_ENVIRONMENT, settings
 from support.registry import Answer, FakeRegistry, error
 
 SIF = b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0" + bytes(range(256)) * 100
 DIGEST = f"sha256:{hashlib.sha256(SIF).hexdigest()}"
 ALICE = f"Basic {base64.b64encode(b'alice:hunter2').decode()}"
-
-
-class Told(Messages):
-    def task(self, label, total=None):  # noqa: ARG002
-        return self
-
-    def advance(self, amount):
-        pass
-
-    def finish(self, note=""):
-        pass
 
 
 def guard(server, challenge='Basic realm="files"', action=None):
@@ -54,7 +44,7 @@ def server(tmp_path):
 
 def trusting(server, folder, **changes):
     registries = {server.host: HostSettings(ca_file=folder / "ca.pem")}
-    return settings(**{"registries": registries, "progress": Told(), **changes})
+    return settings(**{"registries": registries, "progress": Messages(), **changes})
 
 
 def auth_file(folder, host):
@@ -125,7 +115,7 @@ def test_the_target_of_a_redirect_does_not_get_it(server, tmp_path):
 
 
 def test_a_server_without_tls_gets_no_password_but_on_this_machine(tmp_path):
-    options = settings(progress=Told(), credentials=Credentials("alice", "hunter2"))
+    options = settings(progress=Messages(), credentials=Credentials("alice", "hunter2"))
     assert WebServer("http://files.example/file.sif", options)._credentials() is None
     assert WebServer("https://files.example/file.sif", options)._credentials() == options.credentials
     with FakeRegistry() as server:

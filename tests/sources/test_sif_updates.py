@@ -12,13 +12,13 @@ import pytest
 
 from sifmake.errors import RegistryError
 from sifmake.oci import digest_bytes
-from sifmake.progress import Silent
 from sifmake.reference import parse_reference
 from sifmake.registry import HostSettings
 from sifmake.sources import open_sif_source
 from sifmake.sources.oras import push_sif
 from sifmake.sources.recipe import HEADER, RECIPE, ROW, make_recipe, parse_recipe
 from sifmake.sources.recipe_cuts import cut_sif
+from support.messages import Messages
 from support.pulling import settings
 from support.registry import Answer, FakeRegistry, TokenAuth, Uploads, error
 from support.sif_versions import CHANGED, sif_version
@@ -29,20 +29,6 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
-class Listener(Silent):
-    """Keeps messages."""
-
-    def __init__(self) -> None:
-        self.infos: list[str] = []
-        self.warnings: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.infos.append(message)
-
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
-
-
 @dataclass
 class Result:
     """What a fetch did: requests for the file's blob, bytes of it that were sent, messages."""
@@ -50,7 +36,7 @@ class Result:
     parts: int
     wholes: int
     moved: int
-    listener: Listener
+    listener: Messages
 
 
 class Rig:
@@ -65,15 +51,15 @@ class Rig:
         (folder / "new.sif").write_bytes(NEW)
         self.reference = parse_reference(f"{registry.host}/org/tool:1")
 
-    def push(self, **options) -> Listener:
-        listener = Listener()
+    def push(self, **options) -> Messages:
+        listener = Messages()
         known = {name: options.pop(name) for name in ("registries", "limits") if name in options}
         push_sif(self.folder / "new.sif", self.reference, settings(progress=listener, **known), **options)
         return listener
 
     def fetch(self, **changes) -> Result:
         self.registry.log.clear()
-        listener = Listener()
+        listener = Messages()
         older = (lambda: None, self.open_old)
         uri = f"oras://{self.reference.familiar}"
         source = open_sif_source(uri, settings(**{"progress": listener, "older": older, **changes}))
@@ -420,7 +406,7 @@ def test_an_older_file_that_is_not_a_sif_file_does_not_help_and_does_no_harm(rig
     rig.push()
     target = rig.folder / "x.sif"
     target.write_bytes(old)
-    listener = Listener()
+    listener = Messages()
     source = open_sif_source(f"oras://{rig.reference.familiar}", settings(progress=listener, older=(rig.open_old,)))
     assert source.fetch(rig.folder / "out.sif") == BLOB
     source.close()
@@ -434,7 +420,7 @@ def test_an_older_file_that_shrinks_meanwhile(rig):
         rig.target.write_bytes(OLD[:5000])
 
     rig.registry.on("GET", BLOB, shrink, times=1)
-    listener = Listener()
+    listener = Messages()
     source = open_sif_source(f"oras://{rig.reference.familiar}", settings(progress=listener, older=(rig.open_old,)))
     assert source.fetch(rig.folder / "out.sif") == BLOB
     source.close()
@@ -541,7 +527,7 @@ def test_small_parts_are_on_their_way_at_the_same_time_but_for_the_first(rig, ig
     rig.registry.on("GET", digest_bytes(SCATTERED), crowd := Crowd(ignored_from), first=True)
     (rig.folder / "new.sif").write_bytes(SCATTERED)
     rig.push()
-    listener = Listener()
+    listener = Messages()
     source = open_sif_source(f"oras://{rig.reference.familiar}", settings(progress=listener, older=(rig.open_old,)))
     rig.registry.log.clear()
     assert source.fetch(rig.folder / "out.sif") == digest_bytes(SCATTERED)

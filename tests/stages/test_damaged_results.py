@@ -15,9 +15,10 @@ from sifmake.project.stage_table import SIGNED, STAGE_NAMES, TARGET, TREE, UNSIG
 from sifmake.sif import DataType, open_sif
 from sifmake.stages.lock_refresh import LockRefresher
 from sifmake.stages.runner import open_runner
-from support.faults import Listener, pull_image
+from support.faults import pull_image
 from support.images import Blobs, write_layout
 from support.layers import file, folder, tar
+from support.messages import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ def project(request, tmp_path) -> Project:
 
 def run(project: Project, *stages: str, modes: Modes | None = None) -> list[str]:
     """Run stages, each as in a process of its own; return the warnings."""
-    listener = Listener()
+    listener = Messages()
     for stage in stages:
         with open_runner(Project(project.root, modes, listener)) as runner:
             runner.run(stage, "it")

@@ -13,26 +13,16 @@ import pytest
 from sifmake.builder.pull import PullRequest, pull
 from sifmake.layers.codec import Codec, make_codec
 from sifmake.layers.pack_format import pack_key
-from sifmake.progress import Silent
 from sifmake.project.configuration import Configuration
 from support.images import Blobs, write_docker_archive, write_layout
 from support.layers import diff_id_of, file, folder, make_pack, tar
+from support.messages import Messages
 from support.packs import tamper
 from support.project import Folder
 
 GOOD = tar(folder("etc/"), file("etc/motd", b"good" * 9000), file("big", os.urandom(300_000)))
 EVIL = tar(folder("etc/"), file("etc/motd", b"evil" * 9000))
 KEY = pack_key(diff_id_of(GOOD), make_codec("gzip"))
-
-
-class Told(Silent):
-    """A progress that keeps warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warning(self, message):
-        self.warnings.append(message)
 
 
 @pytest.fixture
@@ -43,7 +33,7 @@ def layout(tmp_path):
 
 
 def build(layout, target, store, compression="gzip", read_only=()):
-    told = Told()
+    told = Messages()
     configuration = Configuration(store=store, read_only_stores=read_only)
     pull(PullRequest(layout, target, compression=compression), told, configuration)
     return target.read_bytes(), told.warnings

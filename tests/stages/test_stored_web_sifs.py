@@ -17,7 +17,8 @@ from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.stages.lock_refresh import LockRefresher
 from sifmake.stages.runner import open_runner
 from sifmake.store.naming import SIFS
-from support.faults import Listener, pull_image, write_image
+from support.faults import pull_image, write_image
+from support.messages import Messages
 
 RANDOM = random.Random(40)
 
@@ -50,7 +51,7 @@ def project(tmp_path, sif):
 
 def build(project, modes=None):
     project.path(TARGET, "it").unlink(missing_ok=True)
-    listener = Listener()
+    listener = Messages()
     with open_runner(Project(project.root, modes, listener)) as runner:
         for stage in STAGE_NAMES:
             runner.run(stage, "it")

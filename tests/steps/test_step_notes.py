@@ -1,12 +1,10 @@
 """Notes on steps: whose notes are trusted, and what does not count as a note."""
 
 import os
-from dataclasses import dataclass, field
 
 import msgspec
 import pytest
 
-from sifmake.progress import Silent
 from sifmake.steps.step_notes import (
     StepNote,
     find_note,
@@ -19,22 +17,15 @@ from sifmake.steps.step_notes import (
     title_of,
 )
 from sifmake.store import Store
+from support.messages import Messages
 
 KEY = "ab" * 32
 NOTE = StepNote(KEY, f"sha256:{'1' * 64}", "root", "echo hello", b"A b\n", b"export X\n")
 
 
-@dataclass
-class Told(Silent):
-    said: list[str] = field(default_factory=list)
-
-    def warning(self, message):
-        self.said.append(message)
-
-
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path / "store", progress=Told())
+    return Store(tmp_path / "store", progress=Messages())
 
 
 def place(store, key=KEY):
@@ -58,7 +49,7 @@ def test_a_note_of_a_step_with_something_faked_is_its_users_alone(store, tmp_pat
     keep_note(store, msgspec.structs.replace(NOTE, faked=("/dev/x",)))
     assert find_note(store, KEY) is not None
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    other = Store(tmp_path / "store", trusted_owners=[0], progress=Told())
+    other = Store(tmp_path / "store", trusted_owners=[0], progress=Messages())
     assert find_note(other, KEY) is None
     keep_note(store, NOTE)
 
@@ -68,7 +59,7 @@ def test_a_note_under_another_name_is_not_a_note(store):
     other = f"ab{'c' * 62}"
     place(store).rename(place(store, other))
     assert find_note(store, other) is None
-    assert "is damaged" in store.progress.said[-1]
+    assert "is damaged" in store.progress.warnings[-1]
 
 
 @pytest.mark.parametrize(

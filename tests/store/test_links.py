@@ -14,11 +14,11 @@ from sifmake.errors import StoreError
 from sifmake.layers.codec import make_codec
 from sifmake.layers.pack_format import pack_key
 from sifmake.oci.model import Platform
-from sifmake.progress import Silent
 from sifmake.steps.step_notes import StepNote, find_note, keep_note
 from sifmake.store import Store
 from sifmake.store.naming import KINDS, LOCKS, SCRATCH
 from support.layers import file, make_pack, tar
+from support.messages import Messages
 from support.stores import add_sif, find_named, pack_path
 
 KEY = "ab" * 32 + "-gzip6-128k-v1-0123456789abcdef"
@@ -28,21 +28,11 @@ DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
 LONG_AGO = (1, 1)
 
 
-class Listener(Silent):
-    """Remembers warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warning(self, message):
-        self.warnings.append(message)
-
-
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("SIFMAKE_CACHE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
-    return fill(Store.open(progress=Listener()))
+    return fill(Store.open(progress=Messages()))
 
 
 def fill(store):
@@ -189,7 +179,7 @@ def test_the_stores_own_path_may_have_links_of_the_user(store, tmp_path):
 def test_the_stores_own_path_has_no_links_of_others(store, tmp_path):
     (tmp_path / "link").symlink_to(store.root)
     os.chown(tmp_path / "link", 4242, 4242, follow_symlinks=False)
-    listener = Listener()
+    listener = Messages()
     linked = Store.open(tmp_path / "link", environ={}, progress=listener)
     assert linked.packs.find(KEY) is None
     assert "the link link in this path belongs to user 4242" in listener.warnings[0]

@@ -13,28 +13,15 @@ import time
 
 import pytest
 
-from sifmake.progress import Silent
 from sifmake.store import Store, lock
+from support.messages import Messages
 
 NAME = "some-key"
 
 
-class Listener(Silent):
-    """Remembers its messages."""
-
-    def __init__(self):
-        self.infos, self.warnings = [], []
-
-    def info(self, message):
-        self.infos.append(message)
-
-    def warning(self, message):
-        self.warnings.append(message)
-
-
 @pytest.fixture
 def store(tmp_path):
-    return Store.open(tmp_path / "store", progress=Listener())
+    return Store.open(tmp_path / "store", progress=Messages())
 
 
 def holder(store, *, seconds):

@@ -14,8 +14,8 @@ import pytest
 
 from sifmake.errors import StoreError
 from sifmake.oci.model import Platform
-from sifmake.progress import Silent
 from sifmake.store import Store
+from support.messages import Messages
 from support.stores import add_sif, find_named, pack_path
 
 DATA = b'{"schemaVersion": 2}'
@@ -24,22 +24,9 @@ INDEX = "sha256:" + "1" * 64
 KEY = "ab" * 32 + "-gzip6-128k-v1-0123456789abcdef"
 
 
-class Listener(Silent):
-    """Remembers its messages."""
-
-    def __init__(self):
-        self.infos, self.warnings = [], []
-
-    def info(self, message):
-        self.infos.append(message)
-
-    def warning(self, message):
-        self.warnings.append(message)
-
-
 @pytest.fixture
 def listener():
-    return Listener()
+    return Messages()
 
 
 @pytest.fixture

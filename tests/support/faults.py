@@ -20,16 +20,6 @@ MIB = 1 << 20
 PLATFORM = "linux/amd64"
 
 
-class Listener(Silent):
-    """A progress that keeps its warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
-
-
 def sync_often(monkeypatch: pytest.MonkeyPatch, every: int = MIB // 4) -> None:
     """Have files of a few hundred KiB synced in the background, as large ones are."""
     monkeypatch.setattr("sifmake.layers.blocks.SYNC_BYTES", every)
@@ -68,3 +58,19 @@ def pull_image(uri: str, target: Path, store: Path, progress: Silent | None = No
     """PullRequest an image in this process; return the file's bytes."""
     pull(PullRequest(uri, target), progress or Silent(), Configuration(store=store))
     return target.read_bytes()
+
+
+def damage(path: Path, kind: str, dice: random.Random) -> None:
+    """Flip a bit of a file, cut it, write zeros into it, or empty it, at a place of the dice."""
+    data = bytearray(path.read_bytes())
+    at = dice.randrange(len(data)) if data else 0
+    match kind:
+        case "flip" if data:
+            data[at] ^= 1 << dice.randrange(8)
+        case "cut":
+            del data[at:]
+        case "zeros":
+            data[at : at + 512] = bytes(len(data[at : at + 512]))
+        case _:
+            data.clear()
+    path.write_bytes(data)

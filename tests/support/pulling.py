@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sifmake.oci import parse_platform
 from sifmake.registry import RetryPolicy
 from sifmake.sources import SourceSettings, open_source
 from sifmake.sources.base import name_note_key
+from support.messages import Messages
 
 NO_ENVIRONMENT = {"HOME": "/nonexistent"}
 FAST = RetryPolicy(
     attempts=5, first_attempts=2, base=0.01, longest_pause=0.05, answer_timeout=2.0, stall_time=0.5, stall_bytes=1024
 )
-
-
-@dataclass
-class Messages:
-    """A progress that keeps its messages."""
-
-    infos: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def info(self, message: str) -> None:
-        self.infos.append(message)
-
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def task(self, label: str, total: int | None = None) -> Any:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
