@@ -108,6 +108,8 @@ def terminal_width() -> int:
     """Return the columns of the terminal, 80 if there is none; :mod:`shutil` would load three compressors for it."""
     try:
         given = int(os.environ.get("COLUMNS") or 0)
-        return given if given > 0 else os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
-    except (OSError, ValueError, AttributeError):
+        if given > 0 or sys.__stdout__ is None:
+            return given or 80
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80
+    except (OSError, ValueError):
         return 80

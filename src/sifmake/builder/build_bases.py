@@ -36,7 +36,7 @@ class OpenedBase:
 
     Attributes:
         packs: Its layers, lowest first; the caller owns them.
-        settings: Settings of the OCI image; None if there is no image config.
+        settings: Settings of the OCI image; None if the base has no image config.
         is_prepared: Whether its files in ``/.singularity.d`` keep their content.
         created: RFC 3339 time of the image; may be empty.
         architecture: The architecture in its config; may be empty.

@@ -46,7 +46,7 @@ def read_spec(word: str, arguments: Mapping[str, str], limits: Limits) -> BuildS
         limits: Bounds on a definition file.
 
     Raises:
-        UsageError: There is no such file, or the word is empty: that is not the current folder.
+        UsageError: The file does not exist, or the word is empty: that is not the current folder.
         BadReferenceError: It is neither a path nor an image URI.
         DefinitionError: The definition file cannot be understood.
     """

@@ -31,7 +31,7 @@ _KEPT = 0.5
 
 
 def check_image_room(image: Image, store: Store, outputs: Sequence[Place], progress: Progress) -> None:
-    """Raise an error if there is no room for an image; packs in the store need none.
+    """Raise an error if an image does not fit; packs that are in the store need no room.
 
     Args:
         image: The image.

@@ -80,7 +80,9 @@ def named_in_locks(folders: Sequence[Path], store: Store, limits: Limits) -> fro
     named: set[str] = set()
     for folder in folders:
         if not any(_lock_files(folder)):
-            raise UsageError("there are no locks", where=str(folder), hint="name the folders of all locks with --locks")
+            raise UsageError(
+                "this folder has no locks", where=str(folder), hint="name the folders of all locks with --locks"
+            )
         named |= {layer.diff_id.partition(":")[2] for layer in layers_of_locks(folder, store)}
         for path in folder.glob("*.yaml"):
             named |= set(_HEX.findall(read_regular(path, limits.yaml_bytes).decode("utf-8", "replace")))

@@ -200,7 +200,7 @@ class StepRunner:
     def logged(self, key: str, output: Callable[[bytes], None]) -> Iterator[tuple[Path, Callable[[bytes], None]]]:
         """Provide a log, and a function that writes to it and to ``output``.
 
-        The log is kept if the block fails, unless it is empty.
+        The log is kept if the block fails or is interrupted, unless it is empty.
 
         Args:
             key: Key of the step.
@@ -216,14 +216,16 @@ class StepRunner:
                 file.write(data)
                 output(data)
 
-            failed = False
+            done = False
             try:
                 yield log, write
-            except Exception:
-                failed = True
+                done = True
+            except KeyboardInterrupt:
+                if file.tell():
+                    self.progress.info(f"the output of the interrupted step is in {log}")
                 raise
             finally:
-                if not failed or not file.tell():
+                if done or not file.tell():
                     log.unlink()
 
     @contextmanager

@@ -45,7 +45,7 @@ class StepsOutcome:
     """How the steps of a build compare with their lock.
 
     Attributes:
-        digest: Digest of the lock, if it does not contradict the results; empty otherwise, or if there is no step.
+        digest: Digest of the lock, if it does not contradict the results; empty otherwise, or without a step.
         missing: How many steps are not in it.
     """
 

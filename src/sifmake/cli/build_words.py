@@ -83,7 +83,7 @@ def as_secrets(texts: list[str], environ: Mapping[str, str]) -> dict[str, bytes]
         environ: The environment variables.
 
     Raises:
-        UsageError: One is not of that form, or there is no such variable or file.
+        UsageError: One is not of that form, or its variable or file does not exist.
     """
     return dict(_secret(text, environ) for text in texts)
 
@@ -95,7 +95,7 @@ def _secret(text: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
         raise UsageError(f"{text!r} is not a valid secret", hint="write --secret id=NAME,src=FILE or id=NAME,env=VAR")
     if variable:
         if variable not in environ:
-            raise UsageError("there is no such variable", where=variable, hint=f"set it to the secret {name}")
+            raise UsageError("this variable is not set", where=variable, hint=f"set it to the secret {name}")
         return name, environ[variable].encode("utf-8", "surrogateescape")
     try:
         data = read_regular(Path(source), _LARGEST_SECRET + 1)

@@ -14,9 +14,8 @@ from sifmake.cli.main import COMMANDS, build_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import TypeAlias
 
-    _Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # it has no other name
+    from sifmake.cli.subcommands import Actions
 
 
 @dataclass(frozen=True)
@@ -121,11 +120,11 @@ def _inside(parser: object, name: str) -> Any:
     return vars(parser)[name]
 
 
-def _subparsers(parser: argparse.ArgumentParser) -> list[_Subparsers]:
+def _subparsers(parser: argparse.ArgumentParser) -> list[Actions]:
     return [action for action in _inside(parser, "_actions") if isinstance(action.choices, dict)]
 
 
-def _clause(actions: _Subparsers, word: str) -> str:
+def _clause(actions: Actions, word: str) -> str:
     return next(str(item.help or "") for item in _inside(actions, "_choices_actions") if item.dest == word)
 
 

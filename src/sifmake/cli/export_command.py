@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.cli.pull_words import add_access_words, is_plain_http
 from sifmake.cli.subcommands import examples
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", help="the image: a URI, or the name of an image of the project")
     parser.add_argument("target", metavar="oci:DIR[:TAG]", help="the layout; others of its images stay")
     parser.add_argument("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="platform of the image")
-    parser.add_argument("--no-https", action="store_true", help="use plain HTTP for the registry")
-    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's format")
+    add_access_words(parser)
     parser.add_argument(
         "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
     )
@@ -36,7 +36,6 @@ def run(args: argparse.Namespace) -> int:
     """Write the image and print its reference by digest."""
     from sifmake.api.exporting import export
     from sifmake.cli.console import Console
-    from sifmake.cli.pull_words import is_plain_http
 
     console = Console(quiet=args.quiet)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from sifmake.cli.pull_words import add_access_words, is_plain_http
 from sifmake.cli.subcommands import examples
 from sifmake.printing import print_text
 
@@ -43,8 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="show everything, as JSON")
     group = parser.add_argument_group("options for an image that is not pulled")
     group.add_argument("--arch", default="", metavar="ARCH", help="its architecture (default: this machine's)")
-    group.add_argument("--no-https", "--nohttps", action="store_true", help="use plain HTTP for the registry")
-    group.add_argument("--authfile", type=Path, metavar="FILE", help="file with registry credentials, as Docker has it")
+    add_access_words(group)
     parser.add_argument("file_or_uri", metavar="SIF|URI", help="the file, or an image that is not pulled")
 
 
@@ -77,7 +77,6 @@ def _foretold(args: argparse.Namespace, wanted: set[str], app: str) -> dict[str,
     """Return the known attributes of an image before it is pulled, and report the unknown ones."""
     from sifmake.api.inspection import inspect_image
     from sifmake.cli.console import Console
-    from sifmake.cli.pull_words import is_plain_http
     from sifmake.errors import SourceError
     from sifmake.rootfs.report import choose_attributes
 

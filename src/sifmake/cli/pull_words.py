@@ -29,10 +29,15 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--library", metavar="URL", help="no effect: library:// is not supported")
 
 
-def add_registry_words(parser: argparse.ArgumentParser) -> None:
-    """Add the options about registries and engines."""
+def add_access_words(parser: argparse._ActionsContainer) -> None:
+    """Add the options about access to a registry that all commands have."""
     parser.add_argument("--no-https", "--nohttps", action="store_true", help="use plain HTTP for the registry")
     parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's format")
+
+
+def add_registry_words(parser: argparse.ArgumentParser) -> None:
+    """Add the options about registries and engines."""
+    add_access_words(parser)
     group = parser.add_argument_group("registries")
     group.add_argument("--docker-login", action="store_true", help="ask for the user name and password of the registry")
     group.add_argument(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.cli.pull_words import add_access_words, is_plain_http
 from sifmake.cli.subcommands import examples
 
 if TYPE_CHECKING:
@@ -25,8 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sif", metavar="SIF|IMAGE", help="the file, or a URI or name of an image of the project")
     parser.add_argument("uri", metavar="URI", help="destination: oras:// for a file, docker:// for an image")
     parser.add_argument("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="platform of the image")
-    parser.add_argument("--no-https", action="store_true", help="use plain HTTP for the registry")
-    parser.add_argument("--authfile", type=Path, metavar="FILE", help="registry credentials in Docker's format")
+    add_access_words(parser)
     parser.add_argument(
         "--no-recipe", action="store_true", help="do not store what lets later pulls fetch only what changed"
     )
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         pushed = push(
             args.sif,
             args.uri,
-            plain_http=args.no_https,
+            plain_http=args.no_https or is_plain_http(os.environ),
             auth_file=args.authfile,
             recipe=not args.no_recipe,
             progress=console,
@@ -64,7 +65,7 @@ def _push_image(args: argparse.Namespace, console: Console) -> int:
             args.sif,
             args.uri,
             platform=args.platform,
-            plain_http=args.no_https,
+            plain_http=args.no_https or is_plain_http(os.environ),
             auth_file=args.authfile,
             progress=console,
         )

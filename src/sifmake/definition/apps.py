@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sifmake.definition.label_lines import parse_labels
@@ -53,8 +54,12 @@ def app_edits(stage: BuildStage, exists: Callable[[bytes], bool]) -> list[Edit]:
         own = list(_edits(app))
         edits += own
         paths = {edit.path for edit in own}
-        exports += _exports(app, lambda path, paths=paths: path in paths or exists(path))  # type: ignore[misc]
+        exports += _exports(app, partial(_is_there, paths, exists))
     return [*edits, Edit(_APPS_BASE, _bytes("".join(f"{line}\n" for line in exports)), 0o755)]
+
+
+def _is_there(paths: set[bytes], exists: Callable[[bytes], bool], path: bytes) -> bool:
+    return path in paths or exists(path)
 
 
 def app_post(app: App) -> tuple[str, str]:

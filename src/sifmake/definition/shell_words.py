@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 
 _PLAIN = re.compile(r"""[^ \t\n\\'"$`;&|()<>]+""")
@@ -26,7 +27,7 @@ class UnclearError(Exception):
         self.line = line
 
 
-class ShellWords:
+class ShellWords(ABC):
     """A place in a script, with methods that move it forward.
 
     Attributes:
@@ -41,9 +42,9 @@ class ShellWords:
         self.heredocs: list[tuple[str, bool]] = []
         self._newlines = [match.start() for match in re.finditer("\n", text)]
 
+    @abstractmethod
     def commands_to(self, ends: frozenset[str], depth: int, *, own: bool) -> str:
         """Read commands up to the word or operator that ends them; at depth 0, to the end of the script."""
-        raise NotImplementedError
 
     def line_of(self, at: int) -> int:
         """Return the index of the line that contains a place."""

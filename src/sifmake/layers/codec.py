@@ -110,7 +110,7 @@ def make_codec(compression: str) -> Codec:
     """Return the codec of ``compression: NAME`` or ``compression: NAME:LEVEL``.
 
     Raises:
-        UsageError: There is no such compression.
+        UsageError: The name is not that of a compression.
     """
     return Codec(*split_compression(compression))
 

@@ -6,6 +6,7 @@ import fnmatch
 import os
 import re
 import stat
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from sifmake.rootless.errors import RootlessError
@@ -61,7 +62,7 @@ class TreeChange(NamedTuple):
     noted: bool = False
 
 
-class Changes:
+class Changes(ABC):
     """Iterates over the changes in a folder, which becomes the current one.
 
     Folders come before what is in them, names in order. Unchanged folders without changes inside are left out.
@@ -104,9 +105,9 @@ class Changes:
                 yield from self._flush()
                 yield change
 
+    @abstractmethod
     def _was_there(self, path: bytes) -> bool:
         """Whether the path existed before."""
-        raise NotImplementedError
 
     def _with_group_of(self, folder: TreeChange, change: TreeChange) -> TreeChange:
         """Give a new file in a setgid folder the folder's group, if the kernel could not."""
@@ -120,13 +121,13 @@ class Changes:
         """Return the names in a folder that may have changed."""
         return os.listdir(folder or b".")
 
+    @abstractmethod
     def _look(self, path: bytes) -> TreeChange | None:
         """Return the change at a path; None if there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_news(self, folder: TreeChange) -> bool:
         """Whether a folder has changed; the time of the top folder is ignored."""
-        raise NotImplementedError
 
     def _open(self, folder: TreeChange) -> Iterator[bytes]:
         """Enter a folder, which is reported with the first change in it; return its content."""
