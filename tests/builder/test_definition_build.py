@@ -443,7 +443,7 @@ def test_an_interrupted_step_keeps_its_log_and_says_where(works):
     definition.write_text(f"Bootstrap: oci\nFrom: {works.folder}/base\n\n%post\n    echo before; sleep 60\n")
     told = Messages()
     with pytest.raises(KeyboardInterrupt):
-        sifmake.build(definition, works.folder / "out.sif", output=interrupt, progress=told)
+        sifmake.build(definition, works.folder / "interrupted.sif", output=interrupt, progress=told)
     log = Path(told.infos[-1].partition("the output of the interrupted step is in ")[2])
     assert b"before" in log.read_bytes()
     assert not list((log.parent.parent / "runs").iterdir())
