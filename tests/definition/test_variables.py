@@ -47,7 +47,8 @@ def test_arguments_are_trimmed_and_keep_their_quotes():
 
 def test_each_stage_has_its_own():
     text = f"{HEADER}Stage: a\n%arguments\nA=1\n{HEADER}Stage: b\n%post\n{{{{ A }}}}\n"
-    with pytest.raises(DefinitionError, match=r"x.def:10: %post: the variable A has no value; add --build-arg A=VALUE"):
+    hint = r"add --build-arg A=VALUE \(in images.yaml: build-args\), or a line A="
+    with pytest.raises(DefinitionError, match=rf"x.def:10: %post: the variable A has no value; {hint}"):
         parsed(text)
 
 

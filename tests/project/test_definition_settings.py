@@ -45,6 +45,18 @@ images:
     assert image.definition.cache_for == "7d"
 
 
+@pytest.mark.parametrize("name", ["tool.def", "sub/tool.def", "tree"])
+def test_a_path_without_a_dot_is_corrected(tmp_path, name):
+    path = tmp_path / name
+    path.mkdir(parents=True) if name == "tree" else path.parent.mkdir(exist_ok=True)
+    if name != "tree":
+        path.write_text("Bootstrap: oci\nFrom: base\n")
+    with pytest.raises(
+        ConfigError, match=rf"images.yaml:1: images.a: {name}: the image has no transport; write \./{name}$"
+    ):
+        load(tmp_path, f"images: {{a: {{from: {name}}}}}")
+
+
 @pytest.mark.parametrize("source", ["./tool.def", "./Singularity", "./rootfs.tar.zst", "./folder/", "bundle:b"])
 def test_what_is_built_is_told_from_what_is_pulled(tmp_path: Path, source: str) -> None:
     assert load(tmp_path, f"images: {{a: {{from: '{source}'}}}}")["a"].definition is not None

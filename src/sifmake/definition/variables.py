@@ -112,7 +112,8 @@ class Substitution:
         if name not in self._known:
             value = self._plain(name)
             if value is None:
-                hint = f"add --build-arg {name}=VALUE, or a line {name}=VALUE below %arguments of this stage"
+                given = f"add --build-arg {name}=VALUE (in images.yaml: build-args)"
+                hint = f"{given}, or a line {name}=VALUE below %arguments of this stage"
                 if self.on_missing is None:
                     raise self.place.error(line, f"the variable {name[:60]} has no value", hint, section=section)
                 value = self.on_missing(name, line, section)

@@ -99,13 +99,14 @@ def find_image(images: dict[str, ImageSettings], name: str) -> ImageSettings:
     return images[name]
 
 
-def _parsed(text: str, where: str) -> Uri:
+def _parsed(text: str, where: str, root: Path | None = None) -> Uri:
     from sifmake.reference.uri import parse_uri
 
     try:
         return parse_uri(text)
     except BadReferenceError as error:
-        raise ConfigError(f"{error.where}: {error.what}", where=where, hint=error.hint) from error
+        hint = f"write ./{text}" if root and text and (root / text).exists() else error.hint
+        raise ConfigError(f"{error.where}: {error.what}", where=where, hint=hint) from error
 
 
 def _source(given: dict[str, Any], where: str, root: Path) -> Uri:
@@ -118,7 +119,7 @@ def _source(given: dict[str, Any], where: str, root: Path) -> Uri:
             what = f"'tags' has no effect on what is built: {given['from']}"
             raise ConfigError(what, where=where, hint="give 'build-args' lists of values instead")
         return built
-    parsed = _parsed(given["from"], where)
+    parsed = _parsed(given["from"], where, root)
     if found := [key for key in KEYS if key in given]:
         what = f"{found[0]!r} has no effect on an image that is not built here: {given['from']}"
         raise ConfigError(what, where=where, hint="leave it out, or name a definition file, for example ./tool.def")
