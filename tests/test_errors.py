@@ -52,6 +52,13 @@ def test_a_megabyte_in_a_file_is_not_a_megabyte_on_the_terminal(tmp_path: Path, 
     assert len(str(caught.value)) < 5000
 
 
+def test_a_text_that_cannot_name_a_file_names_a_key(tmp_path: Path) -> None:
+    remote = f"{{uri: 'oci://a.b/c', sign-key: {LONG}}}"
+    (tmp_path / "x.yaml").write_text(f"key: {LONG}\nstore: {{remote: [{remote}]}}\n")
+    found = load_configuration(tmp_path / "x.yaml", tmp_path)
+    assert found.key == LONG == found.remotes[0].sign_key
+
+
 @pytest.mark.parametrize(
     ("root", "hint", "want"),
     [

@@ -31,7 +31,7 @@ _MOST_LINKS = 40
 
 
 def exists_quietly(path: Path) -> bool:
-    """Tell whether a path exists; False if a folder above it is not accessible."""
+    """Tell whether a path exists; False if a folder above it is not accessible, or if no file can have that name."""
     try:
         path.stat()
     except OSError:

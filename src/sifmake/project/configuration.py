@@ -255,10 +255,12 @@ def _convert(given: dict[str, Any], root: Path) -> Configuration:
 
 def _key(text: str, root: Path) -> str:
     """Return the key as a full path, unless it is a word, ``gpg:FINGERPRINT`` or the name of a key of the user."""
+    from sifmake.files import exists_quietly
+
     if text in {"", DEVELOPMENT} or text.startswith("gpg:"):
         return text
     path = root / Path(text).expanduser()
-    return str(path) if "/" in text or path.exists() else text
+    return str(path) if "/" in text or exists_quietly(path) else text
 
 
 def _registry(host: str, given: dict[str, Any], root: Path) -> tuple[str, HostSettings]:

@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import BadReferenceError, ConfigError, UsageError
+from sifmake.files import exists_quietly
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.project.image_names import check_name
 from sifmake.project.yaml_file import YamlFile, nearest
@@ -105,7 +106,7 @@ def _parsed(text: str, where: str, root: Path | None = None) -> Uri:
     try:
         return parse_uri(text)
     except BadReferenceError as error:
-        hint = f"write ./{text}" if root and text and (root / text).exists() else error.hint
+        hint = f"write ./{text}" if root and text and exists_quietly(root / text) else error.hint
         raise ConfigError(f"{error.where}: {error.what}", where=where, hint=hint) from error
 
 

@@ -99,6 +99,8 @@ def convert_remote(given: Any, root: Path) -> RemoteSettings:
     """
     from pathlib import Path
 
+    from sifmake.files import exists_quietly
+
     if isinstance(given, str):
         return check_remote(RemoteSettings(given))
     key = str(given.get("sign-key", ""))
@@ -109,7 +111,7 @@ def convert_remote(given: Any, root: Path) -> RemoteSettings:
             signed=given.get("trust", "verify") == "signed",
             keys=tuple(root / Path(text).expanduser() for text in given.get("keys", ())),
             push=given.get("push", False),
-            sign_key=str(path) if key and ("/" in key or path.exists()) else key,
+            sign_key=str(path) if key and ("/" in key or exists_quietly(path)) else key,
             foreign=given.get("foreign", False),
         )
     )
