@@ -33,7 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sifmake import errors as errors
     from sifmake.api.building import BuildOptions, BuiltImage, build
-    from sifmake.api.cache import Cache, CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
+    from sifmake.api.cache import Cache
+    from sifmake.api.cache_results import CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
     from sifmake.api.definitions import lint
     from sifmake.api.exporting import ExportedImage, export, push_image
     from sifmake.api.images import PushedSif, SifFile, pull, push
@@ -131,7 +132,8 @@ __all__ = [
 
 _HOMES = {
     "api.building": ("BuildOptions", "BuiltImage", "build"),
-    "api.cache": ("Cache", "CacheCheck", "CacheExport", "CacheImport", "CacheRemoval", "CachedFile"),
+    "api.cache": ("Cache",),
+    "api.cache_results": ("CacheCheck", "CacheExport", "CacheImport", "CacheRemoval", "CachedFile"),
     "api.definitions": ("lint",),
     "api.exporting": ("ExportedImage", "export", "push_image"),
     "api.images": ("PushedSif", "SifFile", "pull", "push"),

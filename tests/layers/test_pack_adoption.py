@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from sifmake.api.cache import Cache, CacheCheck
+from sifmake.api.cache import Cache
+from sifmake.api.cache_results import CacheCheck
 from sifmake.errors import StoreError
 from sifmake.layers import pack_proof
 from sifmake.layers.blocks import Workers

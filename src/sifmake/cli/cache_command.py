@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from sifmake.api.cache import Cache, CachedFile, CacheRemoval
+    from sifmake.api.cache import Cache
+    from sifmake.api.cache_results import CachedFile, CacheRemoval
 
 _NOUNS = {
     "container": "container file(s)",
