@@ -101,6 +101,11 @@ def test_other_sources(tmp_path, capsys):
     assert "run `sifmake pull oras://127.0.0.1:1/a:1`, then inspect the file" in capsys.readouterr().err
 
 
+def test_an_address_may_be_longer_than_a_path(tmp_path, capsys):
+    assert main(["inspect", f"https://127.0.0.1:1/a.sif?signed={'x' * 5000}"]) == 1
+    assert "a SIF file cannot be inspected before it is downloaded" in capsys.readouterr().err
+
+
 def test_a_file_is_a_file(tmp_path, capsys):
     (tmp_path / "docker:x").write_bytes(b"no SIF")
     assert main(["inspect", "docker:x"]) == 1

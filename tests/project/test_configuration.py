@@ -68,7 +68,7 @@ def test_a_missing_file_means_defaults(tmp_path: Path) -> None:
     assert load_configuration(tmp_path / "none.yaml", tmp_path) == Configuration()
 
 
-@pytest.mark.parametrize("word", ["development", "gpg:ABCD", "mykey"])
+@pytest.mark.parametrize("word", ["development", "gpg:ABCD", "mykey", "k" * 5000], ids=len)
 def test_a_key_that_is_not_a_path_stays_as_it_is(tmp_path: Path, word: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"key: {word}\n")

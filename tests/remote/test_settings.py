@@ -33,6 +33,12 @@ def test_an_address_or_a_mapping(tmp_path):
     assert full == RemoteSettings(uri, signed=True, keys=(tmp_path / "k.pub",), push=True, sign_key=key, foreign=True)
 
 
+def test_the_name_of_a_key_may_be_longer_than_that_of_a_file(tmp_path):
+    name = "k" * 5000
+    (remote,) = load(tmp_path, f"store: {{remote: [{{uri: 'oci://localhost:5000/x', sign-key: {name}}}]}}")
+    assert remote.sign_key == name
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -64,11 +64,12 @@ def run(args: argparse.Namespace) -> int:
 def _names_image(word: str) -> bool:
     """Tell whether a word names something to fetch, and not a file that is here."""
     from sifmake.errors import BadReferenceError
+    from sifmake.files import exists_quietly
     from sifmake.reference import parse_uri
     from sifmake.reference.uri import FILE
 
     try:
-        return not Path(word).exists() and parse_uri(word).transport != FILE
+        return not exists_quietly(Path(word)) and parse_uri(word).transport != FILE
     except BadReferenceError:
         return "://" in word
 
