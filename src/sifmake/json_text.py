@@ -49,6 +49,11 @@ def parse_json(data: bytes | str, *, levels: int = _MOST_LEVELS, containers: int
     return value
 
 
+def without_surrogates(text: str) -> str:
+    """Return a text that can be encoded: its bytes that are not UTF-8 (``surrogateescape``) are written as escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _check_depth(value: Any, levels: int) -> None:
     """Refuse nesting that the parser could just handle, because walking or writing the value needs more stack."""
     level = [value]

@@ -52,6 +52,18 @@ def test_an_unchanged_build_runs_nothing_and_gives_the_same_bytes(works):
 
 
 @needs_scripts
+def test_texts_in_any_encoding_name_steps_and_trees(works):
+    definition = works.folder / "latin.def"
+    header = f"Bootstrap: oci\nFrom: {works.folder / 'base'}\n".encode()
+    definition.write_bytes(header + b"%post\n    echo caf\xe9 > /x\n%test\n    : \xff; grep -q caf /x\n")
+    for ran in (1, 0):
+        assert sifmake.build(definition, works.folder / "latin.sif", force=True).steps_run == ran
+    archive = works.folder / os.fsdecode(b"caf\xe9.tar")
+    archive.write_bytes(root_tar("etc", "etc/x=1"))
+    assert "/etc/x" in tree_of(sifmake.build(str(archive), works.folder / "latin.sif", force=True).path)
+
+
+@needs_scripts
 def test_an_unchanged_build_asks_a_registry_once(works):
     blobs, manifest = base_blobs()
     with CountingRegistry(blobs) as registry:

@@ -41,6 +41,7 @@ def lock(**changes: object) -> Lock:
         lock(layers=(), build=Build("zstd", {}, "", {})),
         lock(layers=(LockedLayer(LAYER, 1, OTHER), LockedLayer(CONFIG, 2), LockedLayer(INDEX, 3, MANIFEST))),
         lock(name="127.0.0.1:5000/x:1.0", source=parse_uri("oci:a b/c: d # e")),
+        lock(build=Build("gzip", {"\U0001f389": "\U0001f680, \\ud83c\\udf89: \x85\u2028\ufffe"}, "", {"pull": 1})),
         lock(name="localhost:5000/a/b:on", build=Build("gzip", {"on": "1e3", "~": "0x10"}, "no", {"pull": 1})),
     ],
 )
@@ -49,6 +50,15 @@ def test_what_is_written_is_read(tmp_path: Path, value: Lock) -> None:
     assert write_lock(path, value)
     assert read_lock(path) == value
     assert not write_lock(path, value)
+    path.write_text(f"{path.read_text()}# a person or a tool has edited it\n")
+    assert read_lock(path) == value
+
+
+def test_a_lock_with_two_escapes_for_one_character_is_read(tmp_path: Path) -> None:
+    value = lock(build=Build("gzip", {"a": "\U0001f680"}, "", {"pull": 1}))
+    path = tmp_path / "x.yaml"
+    path.write_text(format_lock(value).decode().replace("\U0001f680", "\\ud83d\\ude80"))  # as before 0.3
+    assert read_lock(path) == value
 
 
 def test_a_lock_without_diff_ids_has_the_bytes_of_before() -> None:

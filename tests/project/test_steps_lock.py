@@ -1,6 +1,7 @@
 """Locks of what steps gave: the same bytes for the same results, and nothing hostile is taken for one."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -49,6 +50,14 @@ def test_a_lock_comes_back_in_its_order(path):
     assert read_steps_lock(path) == LOCK
     assert read_steps_lock(path).find(LAST.key) == LAST
     assert read_steps_lock(path).find("cd" * 32) is None
+
+
+@pytest.mark.parametrize("form", [str, lambda text: text.replace("\U0001f389", "\\ud83c\\udf89")])
+def test_a_title_of_any_characters_comes_back(path, form):
+    lock = StepsLock((replace(FIRST, title="echo \U0001f389 \x7f\x85\u2028\ufeff\ufffe \\ud83c\\udf89"),))
+    path.write_text(form(format_steps_lock(lock).decode()))  # versions before 0.3 wrote two escapes
+    assert read_steps_lock(path) == lock
+    yaml.safe_load(format_steps_lock(lock))
 
 
 def test_a_lock_reads_well_in_a_diff(path):

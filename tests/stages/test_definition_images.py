@@ -209,6 +209,21 @@ def test_what_runs_on_this_machine_runs_in_every_build(project):
     assert counter.read_text() == "\n" * 4
 
 
+def test_names_in_any_encoding_are_locked(project):
+    names = [os.fsdecode(b"caf\xe9"), "\U0001f389", "a, b: c"]
+    for name in names:
+        (project.root / "src" / name).write_text(name, errors="surrogateescape")
+    (project.root / os.fsdecode(b"tree\xe9")).mkdir()
+    lines = "\n".join(f'    "src/{name}" /' for name in names)
+    header = os.fsdecode(b"Bootstrap: localimage\nFrom: tree\xe9")
+    (project.root / "tool.def").write_text(f"{header}\n%files\n{lines}\n", errors="surrogateescape")
+    ready(project)
+    lock = project.root / "config/locks/tool.yaml"
+    lock.write_text(f"{lock.read_text()}# edited\n")
+    assert r'source: "src/caf\\xe9"' in lock.read_text()
+    assert (project.build("tool", locked=True), project.lock()) == ([], {"tool": ""})
+
+
 def test_a_matrix_makes_images_of_one_definition(project):
     del project.images["tool"]
     settings = {"sign": False, "build-args": {"DEST": ["opt", "srv"]}}

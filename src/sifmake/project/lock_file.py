@@ -10,7 +10,7 @@ from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.project.definition_settings import BUILT
 from sifmake.project.lock_parts import compression_of, digest_of, formats_of, size_of, text_of, texts_of
 from sifmake.project.lock_source import refused
-from sifmake.project.lock_text import checksum, nested, yaml_lines
+from sifmake.project.lock_text import checksum, join_pairs, nested, yaml_lines
 from sifmake.project.locks import (
     AnyLock,
     Build,
@@ -79,7 +79,7 @@ def _read_edited(path: Path, limits: Limits, hint: str) -> Lock | BuildLock:
     from sifmake.project.yaml_file import YamlFile
 
     try:
-        document = YamlFile.read(path, limits).value
+        document = YamlFile.read(path, limits, join_pairs).value
         if document is None:
             raise LockError("the lock is empty", where=str(path), hint=hint)
         given = document.pop("checksum")

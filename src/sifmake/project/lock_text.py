@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from sifmake.json_text import parse_json
 
+_PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
+"""A character beyond U+FFFF, as JSON may write it and YAML may not."""
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/:@")
 
 
@@ -71,7 +74,12 @@ def _scalar(value: Any) -> str:
     """Return a plain scalar if YAML cannot misread it, else a double-quoted one."""
     if isinstance(value, str) and value and value[0].isalpha() and set(value) <= _PLAIN and _reads_as_text(value):
         return value
-    return json.dumps(value, ensure_ascii=True)
+    return join_pairs(json.dumps(value, ensure_ascii=True))
+
+
+def join_pairs(text: str) -> str:
+    """Return the text of a lock with characters such as an emoji as they are; locks of before 0.3 have two escapes."""
+    return _PAIR.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), text)
 
 
 def _reads_as_text(value: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sifmake.errors import ConfigError, LockError
 from sifmake.files import sha256_of, write_atomic
 from sifmake.limits import DEFAULT_LIMITS, Limits
-from sifmake.project.lock_text import checksum, yaml_lines
+from sifmake.project.lock_text import checksum, join_pairs, yaml_lines
 from sifmake.project.yaml_file import YamlFile
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def read_steps_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> StepsLock | 
     if not path.exists():
         return None
     try:
-        document = YamlFile.read(path, limits).value
+        document = YamlFile.read(path, limits, join_pairs).value
         given = document.pop("checksum")
         lock = _parse(document)
     except ConfigError as error:

@@ -20,7 +20,7 @@ from sifmake.project.yaml_bounds import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from jsonschema.exceptions import ValidationError
     from yaml import YAMLError
@@ -64,8 +64,13 @@ class YamlFile:
             raise config_error(problem, path, _settable(limits)) from None
 
     @classmethod
-    def read(cls, path: Path, limits: Limits | None = None) -> YamlFile:
+    def read(cls, path: Path, limits: Limits | None = None, mend: Callable[[str], str] = str) -> YamlFile:
         """Read and parse a file.
+
+        Args:
+            path: The file.
+            limits: As for the constructor.
+            mend: Makes YAML of the text where former versions wrote something else.
 
         Raises:
             ConfigError: It cannot be read or parsed.
@@ -78,7 +83,7 @@ class YamlFile:
         if len(data) > most:
             what = f"the file has more than {most} bytes (limit yaml-bytes)"
             raise ConfigError(what, where=str(path), hint=_settable(limits))
-        return cls(path, _decode(path, data), limits)
+        return cls(path, mend(_decode(path, data)), limits)
 
     def place(self, keys: Iterable[str | int]) -> str:
         """Return ``FILE:LINE: key.key`` of the value at a path of keys, or of its last part that exists."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.block_compression import full_compression
 from sifmake.errors import LockError, SifmakeError
+from sifmake.json_text import without_surrogates
 from sifmake.project.definition_settings import BUILT
 from sifmake.project.images import ImageSettings
 from sifmake.project.locks import BaseLock, Build, BuildInputs, BuildLock, LockedBase, PrebuiltLock
@@ -17,6 +18,7 @@ from sifmake.stages.definition_inputs import ProjectBase, check_order, read_inpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from sifmake.project.locks import AnyLock, Lock
     from sifmake.project.project import Project
@@ -75,7 +77,7 @@ class BuildLocker:
             check_order(self.project, image, base.image)
             return _of_image(base, self.lock_of(base.image))
         if base.path is not None:
-            return LockedBase(f"{base.path.name}@{(digest := found.tree_digest(base))}", base.name, digest)
+            return _of_path(base.path, base.name, found.tree_digest(base))
         known = next((one for one in old.inputs.bases if one.source == base.name), None) if old else None
         settings = base_settings(image, base)
         try:
@@ -84,7 +86,12 @@ class BuildLocker:
             raise error.within(f"{found.definition.source}:{base.base.line}") from None
         if isinstance(lock, PrebuiltLock):
             return LockedBase(lock.image, base.name, lock.file, lock.size, lock.mark)
-        return LockedBase(lock.image, base.name, lock.built_from)
+        return LockedBase(without_surrogates(lock.image), base.name, lock.built_from)
+
+
+def _of_path(path: Path, name: str, digest: str) -> LockedBase:
+    """Return the entry of a base on this machine."""
+    return LockedBase(f"{without_surrogates(path.name)}@{digest}", name, digest)
 
 
 def _make_inputs(
@@ -148,7 +155,7 @@ def check_inputs(project: Project, image: ImageSettings, lock: AnyLock) -> None:
         if base.image:
             bases.append(_of_image(base, project.lock(base.image)))
         elif base.path is not None:
-            bases.append(LockedBase(f"{base.path.name}@{(digest := found.tree_digest(base))}", base.name, digest))
+            bases.append(_of_path(base.path, base.name, found.tree_digest(base)))
         elif base.name in locked:
             bases.append(locked[base.name])
         else:

@@ -22,6 +22,7 @@ from sifmake.definition.host_folder import HostFolder
 from sifmake.definition.problems import DefinitionPlace
 from sifmake.errors import ConfigError, SourceError
 from sifmake.files import sha256_of
+from sifmake.json_text import without_surrogates
 from sifmake.project.definition_settings import path_of_source
 from sifmake.project.images import find_image
 from sifmake.project.locks import LockedFiles
@@ -45,7 +46,8 @@ class ProjectBase:
 
     Attributes:
         base: In the definition.
-        name: As in the definition; ``from:`` of the image for a root file system.
+        name: As in the definition, with escapes for bytes that are not UTF-8; ``from:`` of the image for a root file
+            system.
         path: The file or folder on this machine; None if the base is somewhere else.
         image: The image of the project whose finished file it is; empty if it is none.
     """
@@ -121,14 +123,14 @@ class DefinitionInputs:
         if not base.line:  # a root file system, already below the project's folder
             return ProjectBase(base, self._image.source.given, Path(base.reference))
         if base.agent == LOCAL:
-            path = project.root / base.reference
+            path, shown = project.root / base.reference, without_surrogates(base.reference)
             if name := _image_of_target(project, base.reference):
-                return ProjectBase(base, base.reference, path, name)
+                return ProjectBase(base, shown, path, name)
             _check_inside(project, path, where)
-            return ProjectBase(base, base.reference, path)
+            return ProjectBase(base, shown, path)
         if base.agent in _LOCAL_AGENTS:
             _check_inside(project, split_local(str(project.root / base.reference)).path, where)
-        return ProjectBase(base, base.uri)
+        return ProjectBase(base, without_surrogates(base.uri))
 
     def files(self) -> tuple[LockedFiles, ...]:
         """Return what each line of ``%files`` and ``%appfiles`` copies from the project; this reads all sources.
@@ -143,7 +145,8 @@ class DefinitionInputs:
         place, limits = DefinitionPlace(self.definition.source), self._project.configuration.limits
         lines = (line for stage in self.definition.stages for line in sources_of(stage))
         return tuple(
-            LockedFiles(line.source, f"sha256:{describe_sources(line, self.folder, place, limits)}") for line in lines
+            LockedFiles(without_surrogates(line.source), f"sha256:{describe_sources(line, self.folder, place, limits)}")
+            for line in lines
         )
 
     def tree_digest(self, base: ProjectBase) -> str:

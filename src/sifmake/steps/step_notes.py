@@ -16,6 +16,7 @@ import msgspec
 
 from sifmake.definition.apps import READ_APPS
 from sifmake.errors import StoreError
+from sifmake.json_text import without_surrogates
 from sifmake.oci.digest import is_digest
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class StepNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     snapshot: bytes = b""
     ended: bool = False
     faked: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Write bytes that are not UTF-8 as escapes, because scripts and names of files may have such bytes."""
+        msgspec.structs.force_setattr(self, "title", without_surrogates(self.title))
+        msgspec.structs.force_setattr(self, "faked", tuple(map(without_surrogates, self.faked)))
 
 
 class _Envelope(msgspec.Struct, omit_defaults=True):
