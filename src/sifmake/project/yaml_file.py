@@ -52,6 +52,7 @@ class YamlFile:
         import yaml
 
         self.path = path
+        self._keys: dict[int, dict[Any, tuple[int, Any]]] = {}
         bounds = limits or DEFAULT_LIMITS
         kind = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
@@ -95,8 +96,21 @@ class YamlFile:
         """Return line and node of the value at a path of keys, or of its last part that exists."""
         line, node = 1, self._node
         for key in keys:
-            line, node = _step(node, key) or (line, node)
+            line, node = self._step(node, key) or (line, node)
         return line, node
+
+    def _step(self, node: Any, key: str | int) -> tuple[int, Any] | None:
+        """Return line and node of a mapping's key or a sequence's item."""
+        if node is None or isinstance(node.value, str):
+            return None
+        if node.id == "mapping":
+            if id(node) not in self._keys:  # a file has one place for each of its images
+                # Keys of merged mappings come first.
+                self._keys[id(node)] = {name.value: (name.start_mark.line + 1, value) for name, value in node.value}
+            return self._keys[id(node)].get(str(key))
+        if isinstance(key, int) and key < len(node.value):
+            return node.value[key].start_mark.line + 1, node.value[key]
+        return None
 
     def validate(self, schema_name: str) -> None:
         """Check the content against a JSON Schema of this package; None is a valid section with nothing in it.
@@ -216,14 +230,3 @@ def nearest(word: str, known: Sequence[str]) -> str:
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
 
-
-def _step(node: Any, key: str | int) -> tuple[int, Any] | None:
-    """Return line and node of a mapping's key or a sequence's item."""
-    if node is None or isinstance(node.value, str):
-        return None
-    if node.id == "mapping":
-        found = [(name, value) for name, value in node.value if name.value == str(key)]
-        return (found[-1][0].start_mark.line + 1, found[-1][1]) if found else None  # keys of merged mappings come first
-    if isinstance(key, int) and key < len(node.value):
-        return node.value[key].start_mark.line + 1, node.value[key]
-    return None

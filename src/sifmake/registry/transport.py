@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -77,7 +78,14 @@ class Response:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
     def close(self) -> None:
-        """Return the connection to the pool, or drop it if the body was not read to its end."""
+        """Return the connection to the pool, or drop it if the body was not read to its end.
+
+        Closing drops it even if nothing is left to read, as after a HEAD, so the end is read first.
+        """
+        raw = self._response.raw
+        if raw.length_remaining == 0:
+            with suppress(*BROKEN):
+                raw.read()
         self._response.close()
 
 
