@@ -12,6 +12,7 @@ import pytest
 import sifmake
 from sifmake.cli.main import main
 from sifmake.errors import UsageError
+from support.definition_projects import Definitions
 from support.docker_registry import needs_registry, running
 from support.images import Blobs, write_layout
 from support.layers import file, folder, tar
@@ -91,3 +92,17 @@ def test_a_file_goes_to_oras_only(registry, capsys):
     sifmake.pull(layout()[0], "x.sif")
     assert main(["push", "--no-https", "x.sif", f"docker://{registry.host}/x:1"]) == 2
     assert f"write oras://{registry.host}/x:1" in capsys.readouterr().err
+
+
+def test_an_image_that_was_built_is_pushed_and_unpacked_by_others(registry, tmp_path):
+    made = Definitions(tmp_path / "p")
+    (made.root / "note").write_text("note\n")
+    made.define("tool", "%files\n    note /opt/note\n%labels\n    own label", "Bootstrap: scratch", sign=False)
+    assert made.lock() == {"tool": "there was no lock"}
+    target = f"docker://{registry.host}/built/tool:1"
+    assert main(["push", "--no-https", "--root", str(made.root), "tool", target]) == 0
+    shown = json.loads(skopeo("inspect", "--tls-verify=false", target))
+    assert shown["Labels"]["own"] == "label"
+    assert len(shown["Layers"]) == 2
+    sifmake.pull(target, "again.sif", plain_http=True)
+    assert sifmake.inspect("again.sif").labels["own"] == "label"

@@ -47,3 +47,8 @@ def output_file(target: StrPath, *, force: bool, mode: int = 0o666) -> Iterator[
     except TargetExistsError as error:
         error.hint = REPLACE_HINT
         raise
+
+
+def resolved_folders(folders: Iterable[StrPath]) -> tuple[Path, ...]:
+    """Return the paths of folders with their links resolved."""
+    return tuple(Path(folder).resolve() for folder in folders)

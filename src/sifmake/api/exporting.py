@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.api.common import StrPath, as_path
+from sifmake.api.common import StrPath, as_path, resolved_folders
 from sifmake.errors import BadReferenceError, UsageError
 from sifmake.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     from sifmake.builder.builder import RegistryAccess
+    from sifmake.builder.built_export import OpenedBuild
     from sifmake.builder.image_export import GivenBack, OpenedImage
     from sifmake.project.project import Project
 
@@ -28,7 +30,8 @@ class ExportedImage:
         digest: Digest of its manifest.
         layers: How many layers it has.
         renewed: How many of them were compressed again. If there are any, their digests and that of the manifest are
-            not those of upstream; the config and the DiffIDs always are.
+            not those of upstream; the config and the DiffIDs always are. 0 for an image that was built here, which has
+            no upstream.
     """
 
     reference: str
@@ -45,18 +48,21 @@ def export(
     plain_http: bool = False,
     auth_file: StrPath | None = None,
     root: StrPath = ".",
+    allow_files: Iterable[StrPath] = (),
     progress: Progress | None = None,
 ) -> ExportedImage:
     """Write an image into an OCI layout, as ``sifmake export`` does: its config and DiffIDs, from packs in the store.
 
     Args:
         image: A URI (``docker://``, ``oci:``, ...), or the name of an image of the project in ``root`` with a lock.
-            Layers whose packs the store lacks are fetched.
+            Layers whose packs the store lacks are fetched. Of an image that is built from a definition, steps whose
+            layers it lacks run; its last layer has the files that sifmake adds.
         target: ``oci:DIR`` or ``oci:DIR:TAG``; other images of an existing layout stay.
         platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]`` of a URI; empty for this machine's.
         plain_http: Whether to use plain HTTP for the registry of the image.
         auth_file: File with registry credentials in Docker's format, instead of the usual files.
         root: Folder whose ``sifmake.yaml``, if there is one, sets the store, registries and limits.
+        allow_files: Folders outside the project that its definitions may read.
         progress: Gets messages.
 
     Raises:
@@ -65,7 +71,6 @@ def export(
         OSError: The layout cannot be written.
     """
     from sifmake.builder.builder import RegistryAccess
-    from sifmake.builder.image_export import give_back
     from sifmake.places import Place, store_place, telling_places
     from sifmake.reference.local import split_local
     from sifmake.sources.layout_writer import LayoutWriter
@@ -75,12 +80,13 @@ def export(
     place = split_local(target.removeprefix("oci:"))
     if place.digest or place.number is not None:
         raise UsageError("a new image cannot be named by a digest or number", where=target, hint="write oci:DIR:TAG")
-    access, project = RegistryAccess(plain_http, as_path(auth_file)), _project(root, progress)
-    with _opened(image, platform, project, access) as opened:
-        platform_of = opened.image.config.platform
-        with telling_places(store_place(opened.builder.store.root), Place("the layout", place.path)):
-            writer = LayoutWriter(place.path, place.tag, platform_of, opened.builder.settings.limits)
-            done = give_back(opened, writer)
+    access, project = RegistryAccess(plain_http, as_path(auth_file)), _project(root, allow_files, progress)
+    with (
+        _opened(image, platform, project, access) as opened,
+        telling_places(store_place(opened.builder.store.root), Place("the layout", place.path)),
+    ):
+        writer = LayoutWriter(place.path, place.tag, opened.platform, opened.builder.settings.limits)
+        done = opened.give_back(writer)
     return _told(writer.name, done)
 
 
@@ -92,6 +98,7 @@ def push_image(
     plain_http: bool = False,
     auth_file: StrPath | None = None,
     root: StrPath = ".",
+    allow_files: Iterable[StrPath] = (),
     progress: Progress | None = None,
 ) -> ExportedImage:
     """Upload an image to a registry, as ``sifmake push IMAGE docker://...`` does.
@@ -103,6 +110,7 @@ def push_image(
         plain_http: Whether to use plain HTTP for the registries.
         auth_file: File with registry credentials in Docker's format, instead of the usual files.
         root: As for :func:`export`.
+        allow_files: As for :func:`export`.
         progress: Gets messages.
 
     Raises:
@@ -111,7 +119,6 @@ def push_image(
         SifmakeError: The image cannot be read.
     """
     from sifmake.builder.builder import RegistryAccess, call_settings
-    from sifmake.builder.image_export import give_back
     from sifmake.places import store_place, telling_places
     from sifmake.reference import parse_uri
     from sifmake.sources.registry_writer import RegistryWriter
@@ -119,26 +126,30 @@ def push_image(
     destination = parse_uri(uri)
     if destination.transport != "docker" or destination.reference.digest:
         raise UsageError("not a place for an image", where=uri, hint="write docker://REGISTRY/NAME:TAG")
-    access, project = RegistryAccess(plain_http, as_path(auth_file)), _project(root, progress)
+    access, project = RegistryAccess(plain_http, as_path(auth_file)), _project(root, allow_files, progress)
     settings = call_settings(project.configuration, project.progress, access)
     with (
         _opened(image, platform, project, access) as opened,
         closing(RegistryWriter(destination.reference, settings)) as writer,
         telling_places(store_place(opened.builder.store.root)),
     ):
-        done = give_back(opened, writer)
+        done = opened.give_back(writer)
     return _told(writer.name, done)
 
 
-def _project(root: StrPath, progress: Progress | None) -> Project:
-    from sifmake.project.project import Project
+def _project(root: StrPath, allow_files: Iterable[StrPath], progress: Progress | None) -> Project:
+    """Return the project; sections of the host are allowed, because none runs when an image is given back."""
+    from sifmake.project.project import Modes, Project
 
-    return Project(Path(root), progress=progress or Silent())
+    modes = Modes(allow_files=resolved_folders(allow_files), allow_host_sections=True)
+    return Project(Path(root), modes, progress=progress or Silent())
 
 
-def _opened(image: str, platform: str, project: Project, access: RegistryAccess) -> AbstractContextManager[OpenedImage]:
-    from sifmake.builder.builder import make_builder, project_builder
-    from sifmake.builder.image_export import open_locked, open_named
+def _opened(
+    image: str, platform: str, project: Project, access: RegistryAccess
+) -> AbstractContextManager[OpenedImage | OpenedBuild]:
+    from sifmake.builder.builder import make_builder
+    from sifmake.builder.image_export import open_named
     from sifmake.oci.platform import host_platform, parse_platform
     from sifmake.reference import parse_uri
 
@@ -146,7 +157,7 @@ def _opened(image: str, platform: str, project: Project, access: RegistryAccess)
         if platform:
             what = "the platform of an image of the project is that of its lock"
             raise UsageError(what, where=image, hint="leave --platform out")
-        return open_locked(project_builder(project), project, image)
+        return _locked(project, image)
     try:
         uri = parse_uri(image)
     except BadReferenceError as error:
@@ -154,6 +165,27 @@ def _opened(image: str, platform: str, project: Project, access: RegistryAccess)
         raise UsageError(error.what, where=error.where, hint=hint) from None
     builder = make_builder(project.configuration, project.progress, access)
     return open_named(builder, uri, parse_platform(platform) if platform else host_platform())
+
+
+def _locked(project: Project, name: str) -> AbstractContextManager[OpenedImage | OpenedBuild]:
+    """Open an image of the project as its lock describes it.
+
+    Raises:
+        UsageError: It is a prebuilt SIF file, which has no layers.
+        SifmakeError: The lock cannot be used.
+    """
+    from sifmake.builder.builder import project_builder
+    from sifmake.builder.image_export import open_locked
+    from sifmake.project.locks import BuildLock, Lock
+    from sifmake.stages.built_images import open_built
+
+    lock = project.lock(name)
+    if isinstance(lock, BuildLock):
+        return open_built(project, name, lock)
+    if isinstance(lock, Lock):
+        return open_locked(project_builder(project), lock)
+    what = "this image is a prebuilt SIF file, which has no layers that could be given back"
+    raise UsageError(what, where=name, hint="push its SIF file to oras://")
 
 
 def _told(name: str, done: GivenBack) -> ExportedImage:

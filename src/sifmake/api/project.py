@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from sifmake.api.common import StrPath, as_names
+from sifmake.api.common import StrPath, as_names, resolved_folders
 from sifmake.errors import BusyError, UsageError
 from sifmake.progress import Progress, Silent
 from sifmake.project.stage_table import STAGE_NAMES
@@ -86,7 +86,7 @@ def lock(
     modes = Modes(
         offline=offline,
         trust_lock=trust_lock,
-        allow_files=_resolved(allow_files),
+        allow_files=resolved_folders(allow_files),
         allow_host_sections=allow_host_sections,
     )
     project = _project(root, modes, progress)
@@ -99,10 +99,6 @@ def lock(
             project.progress.info(describe(outcome))
     project.progress.info(summarize(outcomes))
     return tuple(outcomes)
-
-
-def _resolved(folders: Iterable[StrPath]) -> tuple[Path, ...]:
-    return tuple(Path(folder).resolve() for folder in folders)
 
 
 class StageOptions(TypedDict, total=False):
@@ -170,7 +166,7 @@ def run_stage(
         trust_lock=options.get("trust_lock", False),
         update_steps=options.get("update_steps", False),
         accept_steps=options.get("accept_steps", False),
-        allow_files=_resolved(options.get("allow_files", ())),
+        allow_files=resolved_folders(options.get("allow_files", ())),
         allow_host_sections=options.get("allow_host_sections", False),
     )
     with open_runner(_project(root, modes, progress)) as runner:
@@ -216,7 +212,7 @@ def rebuild(
     modes = Modes(
         locked=locked,
         scheduled=True,
-        allow_files=_resolved(allow_files),
+        allow_files=resolved_folders(allow_files),
         allow_host_sections=allow_host_sections,
         update_steps=update_steps,
         accept_steps=accept_steps,

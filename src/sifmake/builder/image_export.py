@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sifmake.builder.builder import Builder
+    from sifmake.layers.layer_blob import LayerBlob
     from sifmake.layers.pack_reader import Pack
     from sifmake.oci.given_back import NewManifest
     from sifmake.oci.model import Descriptor, Image, Layer, Platform
-    from sifmake.project.project import Project
+    from sifmake.project.locks import Lock
     from sifmake.reference import Uri
     from sifmake.sources.base import Source
 
@@ -71,6 +72,23 @@ class OpenedImage:
     transport: str
     compression: str = "gzip"
 
+    @property
+    def platform(self) -> Platform:
+        """The platform in its config."""
+        return self.image.config.platform
+
+    def give_back(self, target: ImageTarget) -> GivenBack:
+        """Write it to a target.
+
+        A layer keeps its bytes if the target has its blob, if upstream stored it uncompressed, and if its pack cannot
+        give it back, so that it comes from upstream once more. Other layers are compressed again.
+
+        Raises:
+            SifmakeError: A layer cannot be read, or the target refuses it.
+            OSError: From reading or writing.
+        """
+        return _give_back(self, target)
+
 
 @dataclass(frozen=True)
 class GivenBack:
@@ -108,22 +126,14 @@ def open_named(builder: Builder, uri: Uri, platform: Platform) -> Iterator[Opene
 
 
 @contextmanager
-def open_locked(builder: Builder, project: Project, name: str) -> Iterator[OpenedImage]:
-    """Open an image of a project as its lock names it; nothing is asked about its tag.
+def open_locked(builder: Builder, lock: Lock) -> Iterator[OpenedImage]:
+    """Open an image of a project that is pulled, as its lock names it; nothing is asked about its tag.
 
     Raises:
-        UsageError: It is a prebuilt SIF file or built from a definition, so it has no manifest.
-        LockError: The lock cannot be used.
         SifmakeError: The image cannot be read.
     """
     from sifmake.builder.lazy_source import LazySource
-    from sifmake.project.lock_file import read_lock
-    from sifmake.project.locks import Lock
 
-    lock = read_lock(project.lock_path(name), project.configuration.limits)
-    if not isinstance(lock, Lock):
-        what = "this image is not made from an OCI image, so there is none to give back"
-        raise UsageError(what, where=name, hint="push its SIF file to oras://")
     uri, compression = lock.source, lock.build.compression
     source = LazySource(lock.name, lambda: builder.open_source(uri, compression))
     try:
@@ -132,24 +142,15 @@ def open_locked(builder: Builder, project: Project, name: str) -> Iterator[Opene
         source.close()
 
 
-def give_back(opened: OpenedImage, target: ImageTarget) -> GivenBack:
-    """Write an image to a target.
-
-    A layer keeps its bytes if the target has its blob, if upstream stored it uncompressed, and if its pack cannot give
-    it back, so that it comes from upstream once more. Other layers are compressed again.
-
-    Raises:
-        SifmakeError: A layer cannot be read, or the target refuses it.
-        OSError: From reading or writing.
-    """
+def _give_back(opened: OpenedImage, target: ImageTarget) -> GivenBack:
     image = opened.image
     own = {layer.descriptor.digest: layer.descriptor for layer in image.layers}
-    with _naming(target):
+    with naming_target(target):
         written = {digest: layer for digest, layer in own.items() if target.has_blob(digest, layer.size)}
     if len(written) < len(own):
         written |= _written(opened, target, written)
     layers = [written[layer.descriptor.digest] for layer in image.layers]
-    with _naming(target):
+    with naming_target(target):
         target.put_config(image.config_descriptor.digest, image.config.raw)
         digest = target.put_manifest(new_manifest(image, layers))
     renewed = sum(new.digest != layer.descriptor.digest for new, layer in zip(layers, image.layers, strict=True))
@@ -157,7 +158,7 @@ def give_back(opened: OpenedImage, target: ImageTarget) -> GivenBack:
 
 
 @contextmanager
-def _naming(target: ImageTarget) -> Iterator[None]:
+def naming_target(target: ImageTarget) -> Iterator[None]:
     """Let errors name the target."""
     try:
         yield
@@ -185,25 +186,43 @@ def _written(opened: OpenedImage, target: ImageTarget, there: Mapping[str, Descr
 
 
 def _put(opened: OpenedImage, target: ImageTarget, layer: Layer, pack: Pack, workers: Workers) -> Descriptor:
-    builder = opened.builder
-    is_plain = layer.descriptor.digest == layer.diff_id and opened.transport not in _MADE_HERE
-    with (
-        builder.store.scratch_folder() as scratch,
-        naming(scratch.path),
-        open_nameless(path_of(scratch)) as file,
-    ):
-        if not pack.has_residue:
+    if not pack.has_residue:
+        with _scratch_file(opened.builder) as file:
             _copy_from_source(opened, layer, file)
-            found = layer.descriptor
-        else:
-            task = builder.settings.progress.task(f"layer {short(layer.diff_id)}")
-            blob = write_layer_blob(file, pack, STORED_LIMITS, workers, task, compressed=not is_plain)
-            task.finish()
-            found = new_layer(opened.image, *blob, compressed=not is_plain)
-        file.flush()
-        with _naming(target):
-            target.put_blob(found.digest, found.size, file)
+            file.flush()
+            with naming_target(target):
+                target.put_blob(layer.descriptor.digest, layer.descriptor.size, file)
+        return layer.descriptor
+    is_plain = layer.descriptor.digest == layer.diff_id and opened.transport not in _MADE_HERE
+    blob = put_layer(opened.builder, target, pack, workers, compressed=not is_plain)
+    found = new_layer(opened.image, *blob, compressed=not is_plain)
     return layer.descriptor if found.digest == layer.descriptor.digest else found
+
+
+def put_layer(
+    builder: Builder, target: ImageTarget, pack: Pack, workers: Workers, *, compressed: bool = True
+) -> LayerBlob:
+    """Write the layer of a pack to a target; return its digest and size.
+
+    Raises:
+        SifmakeError: The pack cannot give it, or the target refuses it.
+        OSError: From writing.
+    """
+    with _scratch_file(builder) as file:
+        task = builder.settings.progress.task(f"layer {short(pack.meta.diff_id)}")
+        blob = write_layer_blob(file, pack, STORED_LIMITS, workers, task, compressed=compressed)
+        task.finish()
+        file.flush()
+        with naming_target(target):
+            target.put_blob(*blob, file)
+    return blob
+
+
+@contextmanager
+def _scratch_file(builder: Builder) -> Iterator[BinaryIO]:
+    """Provide a file without a name, beside the store."""
+    with builder.store.scratch_folder() as scratch, naming(scratch.path), open_nameless(path_of(scratch)) as file:
+        yield file
 
 
 def _copy_from_source(opened: OpenedImage, layer: Layer, file: BinaryIO) -> None:

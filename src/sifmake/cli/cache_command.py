@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.console import Console, human_size
-from sifmake.cli.subcommands import add_action, examples
+from sifmake.cli.subcommands import add_action, add_root, examples
 from sifmake.errors import SifmakeError, UsageError, one_line
 from sifmake.printing import print_json, print_lines
 from sifmake.store.collect import parse_size
@@ -31,9 +31,7 @@ _NOUNS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
-    parser.add_argument(
-        "--root", type=Path, default=Path(), metavar="DIR", help="folder of a project, for its store (default: here)"
-    )
+    add_root(parser, "folder of a project, for its store")
     parser.epilog = examples(
         "sifmake cache gc --max-size 20G            # at night, by cron",
         "sifmake cache export images.tar            # then, where there is no network: sifmake cache import images.tar",

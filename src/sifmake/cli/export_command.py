@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sifmake.cli.image_words import add_platform_words, platform_of
 from sifmake.cli.pull_words import add_access_words, is_plain_http
-from sifmake.cli.subcommands import examples
+from sifmake.cli.subcommands import add_allow_files, add_root, examples
 
 if TYPE_CHECKING:
     import argparse
@@ -25,11 +25,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("image", metavar="IMAGE", help="the image: a URI, or the name of an image of the project")
     parser.add_argument("target", metavar="oci:DIR[:TAG]", help="the layout; others of its images stay")
-    parser.add_argument("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="platform of the image")
+    add_image_options(parser)
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that give images back."""
+    add_platform_words(parser)
     add_access_words(parser)
-    parser.add_argument(
-        "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
-    )
+    add_allow_files(parser)
+    add_root(parser)
+
+
+def image_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the keywords of the library for these options."""
+    from sifmake.project.project import Modes
+
+    return {
+        "platform": platform_of(args),
+        "plain_http": args.no_https or is_plain_http(os.environ),
+        "auth_file": args.authfile,
+        "allow_files": [*args.allow_files, *Modes.find().allow_files],
+        "root": args.root,
+    }
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,15 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(quiet=args.quiet)
     try:
-        done = export(
-            args.image,
-            args.target,
-            platform=args.platform,
-            plain_http=args.no_https or is_plain_http(os.environ),
-            auth_file=args.authfile,
-            root=args.root,
-            progress=console,
-        )
+        done = export(args.image, args.target, **image_options(args), progress=console)
     finally:
         console.close()
     tell_exported(console, done, "wrote")

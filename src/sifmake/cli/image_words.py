@@ -28,17 +28,22 @@ class _Compressions(tuple[str, ...]):
 
 def add_image_words(parser: argparse.ArgumentParser) -> None:
     """Add the options for the platform and the compression of an image."""
-    parser.add_argument(
-        "--arch", metavar="ARCH", help="architecture of the image, for example arm64 (default: this machine's)"
-    )
-    parser.add_argument("--arch-variant", metavar="VARIANT", help="variant of the architecture, for example v7")
-    parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image, instead of both")
+    add_platform_words(parser)
     parser.add_argument(
         "--compression",
         choices=_Compressions(COMPRESSIONS),
         default=DEFAULT_COMPRESSION,
         help="compression of the squashfs blocks, also with a level as in gzip:9 (default: gzip)",
     )
+
+
+def add_platform_words(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the platform of an image."""
+    parser.add_argument(
+        "--arch", metavar="ARCH", help="architecture of the image, for example arm64 (default: this machine's)"
+    )
+    parser.add_argument("--arch-variant", metavar="VARIANT", help="variant of the architecture, for example v7")
+    parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="platform of the image, instead of both")
 
 
 def platform_of(args: argparse.Namespace) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.subcommands import add_grants, examples
+from sifmake.cli.subcommands import add_grants, add_root, examples
 from sifmake.printing import print_json
 
 if TYPE_CHECKING:
@@ -25,9 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_grants(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON document on standard output")
-    parser.add_argument(
-        "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
-    )
+    add_root(parser)
     parser.epilog = examples(
         "sifmake lock                    # one request for each unchanged image",
         "sifmake lock --check python     # is there something newer?",

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.pull_words import add_access_words, is_plain_http
+from sifmake.cli.export_command import add_image_options, image_options, tell_exported
+from sifmake.cli.pull_words import is_plain_http
 from sifmake.cli.subcommands import examples
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = examples(
         "sifmake push alpine.sif oras://registry.example/me/alpine:3.20        # a SIF file",
         "sifmake push docker://alpine:3.20 docker://registry.example/alpine    # an image, from packs in the store",
+        "sifmake push tool docker://registry.example/tool:1.0                  # tool: an image of the project",
     )
     parser.add_argument("sif", metavar="SIF|IMAGE", help="the file, or a URI or name of an image of the project")
     parser.add_argument("uri", metavar="URI", help="destination: oras:// for a file, docker:// for an image")
-    parser.add_argument("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="platform of the image")
-    add_access_words(parser)
+    add_image_options(parser)
     parser.add_argument(
         "--no-recipe", action="store_true", help="do not store what lets later pulls fetch only what changed"
     )
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
             plain_http=args.no_https or is_plain_http(os.environ),
             auth_file=args.authfile,
             recipe=not args.no_recipe,
+            root=args.root,
             progress=console,
         )
     finally:
@@ -58,17 +60,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _push_image(args: argparse.Namespace, console: Console) -> int:
     from sifmake.api.exporting import push_image
-    from sifmake.cli.export_command import tell_exported
 
     try:
-        done = push_image(
-            args.sif,
-            args.uri,
-            platform=args.platform,
-            plain_http=args.no_https or is_plain_http(os.environ),
-            auth_file=args.authfile,
-            progress=console,
-        )
+        done = push_image(args.sif, args.uri, **image_options(args), progress=console)
     finally:
         console.close()
     tell_exported(console, done, "pushed")

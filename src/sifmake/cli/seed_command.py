@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sifmake.cli.subcommands import examples
+from sifmake.cli.subcommands import add_root, examples
 
 if TYPE_CHECKING:
     import argparse
@@ -21,9 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the other workflow's --apptainer-prefix (default: APPTAINER_CACHEDIR, else .snakemake/singularity here)",
     )
-    parser.add_argument(
-        "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
-    )
+    add_root(parser)
     parser.epilog = examples(
         "sifmake seed --root /srv/images              # run this in the folder of the other workflow",
         "sifmake seed --snakemake-prefix ~/other/.snakemake/singularity",

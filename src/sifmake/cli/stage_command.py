@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from sifmake.cli.subcommands import add_grants, add_steps_options
+from sifmake.cli.subcommands import add_grants, add_root, add_steps_options
 from sifmake.project.stage_table import STAGE_NAMES
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
     parser.add_argument("stage", choices=STAGE_NAMES, metavar="NAME", help=f"one of {', '.join(STAGE_NAMES)}")
     parser.add_argument("image", metavar="IMAGE", help="name in config/images.yaml")
-    parser.add_argument(
-        "--root", type=Path, default=Path(), metavar="DIR", help="folder of the project (default: here)"
-    )
+    add_root(parser)
     parser.add_argument(
         "--trust-lock", action="store_true", help="accept a lock that the store can neither prove nor disprove"
     )

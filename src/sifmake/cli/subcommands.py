@@ -88,15 +88,20 @@ def add_steps_options(parser: argparse.ArgumentParser) -> None:
 
 def add_grants(parser: argparse.ArgumentParser) -> None:
     """Add what a user may allow the definitions of a project."""
+    add_allow_files(parser)
+    parser.add_argument(
+        "--allow-host-sections", action="store_true", help="let %%pre and %%setup of definitions run on this machine"
+    )
+
+
+def add_allow_files(parser: argparse.ArgumentParser) -> None:
+    """Add the option for folders that definitions of a project may read."""
     parser.add_argument(
         "--allow-files",
         action="append",
         default=[],
         metavar="DIR",
         help="folder outside the project that its definitions may read",
-    )
-    parser.add_argument(
-        "--allow-host-sections", action="store_true", help="let %%pre and %%setup of definitions run on this machine"
     )
 
 

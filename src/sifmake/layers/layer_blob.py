@@ -10,7 +10,9 @@ import deflate
 
 from sifmake.errors import PackDamagedError
 from sifmake.layers.checked_blob import Tally
+from sifmake.layers.content_reader import ContentReader
 from sifmake.layers.rebuild import tar_of
+from sifmake.layers.tar_writer import tar_stream
 from sifmake.memory import demand_room, is_limited
 
 if TYPE_CHECKING:
@@ -46,14 +48,14 @@ def write_layer_blob(
 
     Args:
         file: Open for writing.
-        pack: Its pack, which has a residue.
+        pack: Its pack; without a residue, it gives only layers that sifmake wrote, such as those of build steps.
         limits: Bounds on a layer.
         workers: Threads to compress on.
         task: Receives the number of bytes of the tar stream that are done.
         compressed: Whether to compress with gzip: members of 1 MiB, which every reader of gzip joins (RFC 1952).
 
     Raises:
-        PackDamagedError: The pack is damaged, has no residue, or holds another layer.
+        PackDamagedError: The pack is damaged, cannot give the layer, or holds another one.
         OSError: From writing.
     """
     tally, digest, size = Tally(pack.meta.diff_id.partition(":")[0]), hashlib.sha256(), 0
@@ -62,15 +64,28 @@ def write_layer_blob(
         task.advance(len(piece))
         return tally.add(piece)
 
-    plain = map(told, tar_of(pack, limits))
+    plain = map(told, tar_of(pack, limits) if pack.has_residue else _written_again(pack))
     for piece in _members(plain, workers) if compressed else plain:
         file.write(piece)
         digest.update(piece)
         size += len(piece)
+    if tally.digest != pack.meta.diff_id and not pack.has_residue:
+        what = "the layer pack has no residue, and the layer was not written by sifmake"
+        raise PackDamagedError(what, where=str(pack.path), hint="remove the file and build the image again")
     if tally.digest != pack.meta.diff_id:
         what = f"the layer pack holds another layer than {pack.meta.diff_id}: {tally.digest}"
         raise PackDamagedError(what, where=str(pack.path), hint="run `sifmake cache verify`, then pull the image again")
     return LayerBlob(f"sha256:{digest.hexdigest()}", size)
+
+
+def _written_again(pack: Pack) -> Iterator[bytes]:
+    """Return the tar stream of a layer as sifmake writes it; the caller compares it with the DiffID."""
+    contents = ContentReader(pack)
+    files = (
+        (entry, map(bytes, contents.pieces(pack.contents[entry.content])) if entry.content >= 0 else ())
+        for entry in pack.stored_entries()
+    )
+    return tar_stream(files)
 
 
 def _members(pieces: Iterable[bytes], workers: Workers) -> Iterator[bytes]:

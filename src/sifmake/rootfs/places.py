@@ -24,7 +24,7 @@ _LINKS = {
     b".shell": b".singularity.d/actions/shell",
     b"environment": b".singularity.d/env/90-environment.sh",
 }
-_NO_RUNSCRIPT = "#!/bin/sh\n"
+NO_RUNSCRIPT = "#!/bin/sh\n"
 """The program that a tree without a config runs; the peers write the same."""
 
 
@@ -82,7 +82,7 @@ def add_plain_scripts(editor: Editor, *, keep: bool) -> None:
     Raises:
         SourceError: Something is in the way.
     """
-    scripts = {name: text_of(name) for name in FIXED} | {"runscript": _NO_RUNSCRIPT}
+    scripts = {name: text_of(name) for name in FIXED} | {"runscript": NO_RUNSCRIPT}
     for name, text in sorted(scripts.items()):
         _put(editor, META + b"/" + name.encode(), text.encode(), 0o755, keep=keep)
 

@@ -55,7 +55,11 @@ def read_settings(config: ImageConfig) -> Settings:
     Raises:
         SourceError: A member has a wrong type, or a word cannot be passed to a program.
     """
-    value = config.document.get("config")
+    return check_settings(config.document.get("config"))
+
+
+def check_settings(value: Any) -> Settings:
+    """Return the settings in the ``config`` member of an image config; raises like :func:`read_settings`."""
     settings = Settings(_struct(_FIELDS, {} if value is None else value, "config"))
     for name, words in (("Entrypoint", settings.entrypoint), ("Cmd", settings.cmd)):
         if any("\0" in word for word in words):
