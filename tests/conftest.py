@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support import loopback
 from support.corpus import CORPUS
@@ -26,6 +27,15 @@ loopback.watch()
 
 REQUIRED = frozenset({"kernel", "umoci", "squashfs_tools", "registry"})
 """Markers of tests that compare with real tools; CI installs the tools, so a skip there hides a fault."""
+
+HARDLY_SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # a busy machine is not a fault
+settings.register_profile("fixed", derandomize=True, **HARDLY_SLOW)
+settings.register_profile("random", **HARDLY_SLOW)
+settings.load_profile("fixed")  # a change fails by what it changes, not by the examples of the day
+
+FAILED = pytest.StashKey[bool]()
+NAMED = pytest.StashKey[int]()
+MOST_NAMED = 5
 
 PEERS_VARIABLES = ("APPTAINER_PULLDIR", "SINGULARITY_PULLDIR", "APPTAINER_PULLFOLDER", "SINGULARITY_PULLFOLDER")
 
@@ -86,7 +96,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} needs {', '.join(sorted(markers))} and was skipped: {reason}"
+    item.stash[FAILED] = report.failed or item.stash.get(FAILED, False)
+    report.ends_failed = item.stash[FAILED] and report.when == "teardown"
     return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    """Name the first failed tests in pytest's last line, because that may be all one sees of a run elsewhere."""
+    named = config.stash.get(NAMED, 0)
+    if not getattr(report, "ends_failed", False) or report.failed or named == MOST_NAMED:
+        return None
+    config.stash[NAMED] = named + 1
+    path, _, test = report.nodeid.partition("::")
+    return f"{path.rpartition('/')[2]}::{test[:80]}", "", ""
 
 
 @pytest.fixture(scope="session")

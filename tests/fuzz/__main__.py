@@ -8,6 +8,7 @@ import resource
 import shutil
 import sys
 import tempfile
+from math import inf
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -35,6 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Give sifmake what strangers might.")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--seconds", type=float, default=600, help="for each target (default: 600)")
+    parser.add_argument("--inputs", type=float, default=inf, help="for each target (default: as many as time allows)")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
     parser.add_argument("--faults", type=Path, default=Path("fuzz-faults"), help="folder for inputs that are faults")
     parser.add_argument("--replay", nargs="+", type=Path, metavar="FILE", help="run these inputs only")
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
                 say(f"{path}: {what or 'no fault'}")
                 faults += [where] if where else []
             continue
-        report = Fuzzer(target, args.faults, args.seed).run(args.seconds)
+        report = Fuzzer(target, args.faults, args.seed).run(args.seconds, args.inputs)
         say(
             f"{name}: {report.runs} inputs, {report.lines} lines, {report.kept} kept, slowest {report.slowest:.2f} s, "
             f"{len(report.faults)} faults"

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from fuzz.mutation import mutate
@@ -155,14 +156,19 @@ class Fuzzer:
         self._corpus: list[bytes] = []
         self.report = Report()
 
-    def run(self, seconds: float) -> Report:
-        """Try the seeds, then changes of what reached something new, until the time is over."""
+    def run(self, seconds: float, inputs: float = inf) -> Report:
+        """Try the seeds, then changes of what reached something new, until the time is over.
+
+        Args:
+            seconds: For how long.
+            inputs: How many inputs are enough; the same ones are tried on a fast machine and on a slow one.
+        """
         end = time.monotonic() + seconds
         for data in self._target.seeds():
             self.try_one(data)
         if not self._corpus:
             self._corpus.append(b"")
-        while time.monotonic() < end:
+        while time.monotonic() < end and self.report.runs < inputs:
             self.try_one(self._changed())
         self.report.lines = len({(code, line) for code, _, line in self._tracer.seen})
         self.report.kept = len(self._corpus)
