@@ -19,6 +19,8 @@ from support.layers import file, make_pack, tar
 MOST_DATACLASSES = 12
 """Each takes 0.3 ms of every start; there were 59."""
 MOST_MODULES = 165
+MOST_TO_BUILD = 50, 200
+"""Dataclasses and modules of sifmake in a build from a definition that has nothing to do; there were 73 and 225."""
 MOST_CALLS = 4.5
 """Functions of Python called for each file when layers are merged and tables are made; there were 7."""
 LOOK = """
@@ -44,6 +46,7 @@ def project(tmp_path_factory):
     write_layout(folder / "layout", blobs, {"latest": blobs.image([tar(file("a", b"a"))])})
     (folder / "config").mkdir()
     (folder / "config/images.yaml").write_text("images: {x: {from: 'oci:layout'}}\n")
+    (folder / "x.def").write_text("Bootstrap: oci\nFrom: layout\n%environment\n    export A=b\n%labels\n    a b\n")
     return folder
 
 
@@ -61,6 +64,16 @@ def test_a_pull_from_the_store_loads_little(project):
     assert facts["own"] <= MOST_MODULES
     assert len(facts["dataclasses"]) <= MOST_DATACLASSES, facts["dataclasses"]
     assert {"shutil", "lzma", "tempfile"}.isdisjoint(facts["modules"])
+
+
+def test_a_build_that_has_nothing_to_do_loads_no_part_that_runs_or_copies(project):
+    facts = loaded(project, "build", "-q", "-F", "x.sif", "x.def")
+    assert len(facts["dataclasses"]) <= MOST_TO_BUILD[0], facts["dataclasses"]
+    assert facts["own"] <= MOST_TO_BUILD[1]
+    unused = {"definition.host_copying", "definition.shell_scan", "project.locks", "rootless.post", "steps.file_list"}
+    unused |= {"builder.image_signing", "builder.image_test", "signing", "steps.sandbox"}
+    assert {f"sifmake.{name}" for name in unused}.isdisjoint(facts["modules"])
+    assert {"shutil", "subprocess", "tempfile"}.isdisjoint(facts["modules"])
 
 
 def test_a_stage_that_is_up_to_date_loads_no_image_code(project):

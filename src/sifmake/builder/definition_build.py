@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sifmake.builder.build_bases import BaseOpener
 from sifmake.builder.builder import make_builder
 from sifmake.builder.damaged_packs import drop_damaged, retry_damaged
 from sifmake.builder.finished_image import check_sandbox_target, sandbox_place, write_sandbox, write_stage_sif
-from sifmake.builder.foreign_programs import check_runnable
 from sifmake.builder.host_sections import HostSections
-from sifmake.builder.image_signing import sign_and_verify
-from sifmake.builder.image_test import ImageTest
-from sifmake.builder.passed_tests import has_passed, keep_passed, passed_key
 from sifmake.builder.post_steps import PostSteps
 from sifmake.builder.signed_notes import NoteSignatures
 from sifmake.builder.stage_build import BuiltStage, Workshop, build_stage
@@ -200,11 +197,15 @@ def _write_sif(
         temporary = folder / request.target.name
         text = request.definition.text
         digests = write_stage_sif(built, text, temporary, request.compression, store, progress).objects
-        key = passed_key(digests, "%test", network=request.test_network)
-        if _has_test(request, built) and not (request.steps.use_cache and has_passed(store, key)):
-            _test(request, built, temporary, progress, output)
-            keep_passed(store, key, built.stage.text("test"))
+        if _has_test(request, built):
+            from sifmake.builder.passed_tests import passed_key, run_once
+
+            test = partial(_test, request, built, temporary, progress, output)
+            key = passed_key(digests, "%test", network=request.test_network)
+            run_once(store, key, built.stage.text("test"), test, again=not request.steps.use_cache)
         if options.key:
+            from sifmake.builder.image_signing import sign_and_verify
+
             sign_and_verify(options, temporary, digests, progress)
         replace_file(temporary, request.target)
 
@@ -218,6 +219,9 @@ def _test(
     request: BuildRequest, built: BuiltStage, image: Path, progress: Progress, output: Callable[[bytes], None]
 ) -> None:
     """Run ``%test``. Raises StepError if it fails."""
+    from sifmake.builder.foreign_programs import check_runnable
+    from sifmake.builder.image_test import ImageTest
+
     progress.info("running the test")
     where = f"{request.definition.source}:{built.stage.sections['test'].line}: %test"
     check_runnable(built.architecture, "the test", where)

@@ -7,12 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sifmake.builder.image_build import ZSTD_WARNING
-from sifmake.builder.lock_match import BUILD_INPUTS
+from sifmake.builder.provenance import BUILD_INPUTS
 from sifmake.errors import OutputPathError, TargetExistsError
 from sifmake.places import Place
 from sifmake.rootfs.gojson import clean, compact
 from sifmake.rootfs.inspection import inspection
-from sifmake.steps.sandbox import own_rights, write_folder
 from sifmake.temporaries import temporary_name
 
 if TYPE_CHECKING:
@@ -126,6 +125,8 @@ def write_sandbox(built: BuiltStage, target: Path, progress: Progress, check: Ca
     Raises:
         OSError: The sandbox cannot be written; the target is unchanged.
     """
+    from sifmake.steps.sandbox import own_rights, write_folder
+
     folder = target.with_name(temporary_name(target.name))
     folder.mkdir(0o700)
     try:

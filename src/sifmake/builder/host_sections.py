@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from sifmake.builder.child_output import run_telling
-from sifmake.builder.step_runner import Script, StepRunner
 from sifmake.definition.problems import DefinitionPlace
-from sifmake.definition.script_command import script_command
 from sifmake.errors import StepError, UsageError
 from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
 from sifmake.withheld import without_secrets
@@ -19,6 +15,7 @@ from sifmake.withheld import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from sifmake.builder.step_runner import StepRunner
     from sifmake.definition.model import Section
     from sifmake.steps.stage_tree import StageTree
 
@@ -57,6 +54,11 @@ class HostSections:
             UsageError: The section is not allowed.
             StepError: The script failed.
         """
+        from tempfile import TemporaryDirectory
+
+        from sifmake.builder.child_output import run_telling
+        from sifmake.definition.script_command import script_command
+
         self._check_allowed(section)
         with TemporaryDirectory(prefix="sifmake-pre-") as private:
             script = Path(private, "pre.script")
@@ -69,8 +71,11 @@ class HostSections:
 
     def set_up(self, section: Section, tree: StageTree, epoch: int, /) -> None:
         """Run ``%setup`` and apply the layer of its changes to the tree; raises like :meth:`run_pre`."""
-        self._check_allowed(section)
+        from sifmake.builder.step_runner import Script
+        from sifmake.definition.script_command import script_command
         from sifmake.rootless.script import SCRIPT
+
+        self._check_allowed(section)
 
         words = script_command(section, SCRIPT, self._place)
         script = Script(section.text, words, without_secrets(os.environ), epoch, on_host=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.block_compression import block_format
 from sifmake.builder.prebuilt_match import is_as_it_came, is_finished_file
-from sifmake.builder.provenance import source_origin
+from sifmake.builder.provenance import BUILD_INPUTS, source_origin
 from sifmake.errors import SifError, SigningError
 from sifmake.json_text import parse_json
 from sifmake.project.configuration import DEVELOPMENT
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from sifmake.sif import Descriptor, Sif
     from sifmake.signing import Verification
 
-BUILD_INPUTS = "sifmake-inputs.json"
-"""Name of the object with the inputs of an image that was built from a definition."""
 _TIMES = frozenset({"org.opencontainers.image.created", "org.label-schema.build-date"})
 """Labels that come from ``created`` in the image config, which the SIF file does not store elsewhere."""
 _COMPRESSIONS = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}

@@ -8,7 +8,7 @@ from sifmake.steps.step_key import digest_of
 from sifmake.steps.step_notes import StepNote, find_note, keep_note, title_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sifmake.store import Store
 
@@ -29,12 +29,17 @@ def passed_key(objects: Mapping[int, str], text: str, *, network: bool) -> str:
     return digest_of({"passed": _FORMAT, "objects": found, "text": text, "network": network})
 
 
-def has_passed(store: Store, key: str) -> bool:
-    """Tell whether this user or a trusted owner noted that a test passed."""
-    note = find_note(store, key)
-    return note is not None and note.mode == _MODE
+def run_once(store: Store, key: str, text: str, run: Callable[[], None], *, again: bool = False) -> None:
+    """Run a test unless this user or a trusted owner noted that it passed; then note it.
 
-
-def keep_passed(store: Store, key: str, text: str) -> None:
-    """Note that a test passed."""
-    keep_note(store, StepNote(key, f"sha256:{key}", _MODE, f"test: {title_of(text)}"))
+    Args:
+        store: Where the notes are.
+        key: See :func:`passed_key`.
+        text: The test, for the note.
+        run: Runs it; raises if it fails.
+        again: Whether to run it anyway.
+    """
+    note = None if again else find_note(store, key)
+    if note is None or note.mode != _MODE:
+        run()
+        keep_note(store, StepNote(key, f"sha256:{key}", _MODE, f"test: {title_of(text)}"))

@@ -6,12 +6,9 @@ import hashlib
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
-from shlex import quote
 from typing import TYPE_CHECKING
 
-from sifmake.builder.foreign_programs import check_runnable
 from sifmake.builder.post_environment import chosen_variables, post_environment
-from sifmake.builder.step_runner import Script, StepResult
 from sifmake.errors import StepError, one_line
 from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
 from sifmake.steps.step_key import StepInputs
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from sifmake.builder.step_runner import StepRunner
+    from sifmake.builder.step_runner import StepResult, StepRunner
     from sifmake.builder.steps_check import StepsCheck, StepsOutcome
     from sifmake.definition.model import Lines
     from sifmake.layers.pack_reader import Pack
@@ -168,6 +165,8 @@ class PostSteps:
         *,
         carries: bool,
     ) -> tuple[StepNote, Pack]:
+        from sifmake.builder.foreign_programs import check_runnable
+        from sifmake.builder.step_runner import Script
         from sifmake.rootless.errors import RootlessError
 
         environment = post_environment(around.environment, self._environ, around.epoch)
@@ -237,6 +236,8 @@ class PostSteps:
         what = f"the script ended with exit status {result.status}{command}{full}"
         hint = f"its output is in {log}"
         if result.kept:
+            from shlex import quote
+
             root = "" if os.geteuid() == 0 else "unshare --user --map-root-user "
             hint += f"; a shell in its tree: {root}chroot {quote(str(result.kept))} /bin/sh"
         return StepError(what, where=f"{self._source}:{line}: %post", hint=hint)

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from sifmake.project.locks import Lock
     from sifmake.rootfs import Origin
 
+BUILD_INPUTS = "sifmake-inputs.json"
+"""Name of the object with the inputs of an image that was built from a definition."""
+
 
 def make_origin(transport: str, name: str, manifest_digest: str) -> Origin:
     """Return the origin of an image with the name that its source gives it.

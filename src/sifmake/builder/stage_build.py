@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sifmake.builder.post_steps import PostText, Surroundings
 from sifmake.definition.apps import app_edits
 from sifmake.definition.build_labels import About
-from sifmake.definition.host_copying import plan_app_copies, plan_host_copies
-from sifmake.definition.host_folder import HostFolder
 from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.script_command import script_command
 from sifmake.definition.section_choice import SectionChoice
 from sifmake.definition.section_files import Below, apply_sections
-from sifmake.definition.stage_copying import plan_stage_copies
 from sifmake.definition.steps import post_steps
 from sifmake.errors import SifmakeError
 from sifmake.json_text import parse_json
@@ -25,7 +23,6 @@ from sifmake.rootfs.gojson import indented
 from sifmake.rootfs.labels import parse_created
 from sifmake.rootfs.places import add_image_scripts, add_places, add_plain_scripts
 from sifmake.rootfs.prepare import choose_architecture
-from sifmake.steps.copied_files import copied_file
 from sifmake.steps.copy_layer import LayerFile, data_file, layer_stream
 from sifmake.steps.renewals import text_digest
 
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
     from sifmake.builder.host_sections import HostSections
     from sifmake.builder.post_steps import PostSteps
     from sifmake.definition.copies import Copy
+    from sifmake.definition.host_folder import HostFolder
     from sifmake.definition.model import Base, BuildStage
     from sifmake.limits import Limits
     from sifmake.progress import Progress
@@ -131,7 +129,13 @@ class _StageBuild:
         self._done = done
         self._choice = SectionChoice(self._request.force, self._request.only)
         self._place = DefinitionPlace(self._request.definition.source)
-        self._folder = HostFolder(self._request.folder.absolute(), allowed=self._request.allowed)
+
+    @cached_property
+    def _folder(self) -> HostFolder:
+        """The folder of the host from which files are copied."""
+        from sifmake.definition.host_folder import HostFolder
+
+        return HostFolder(self._request.folder.absolute(), allowed=self._request.allowed)
 
     def run(self, text: bytes) -> BuiltStage:
         if self._choice.text(self._stage, "pre"):
@@ -216,6 +220,8 @@ class _StageBuild:
         """Make a layer of the apps' folders and files, and one of the copies of ``%appfiles``."""
         if not self._stage.apps:
             return
+        from sifmake.definition.host_copying import plan_app_copies
+
         tree, epoch = self._tree.tree, self._tree.epoch
         edits = app_edits(self._stage, self._exists)
         files = [
@@ -240,14 +246,20 @@ class _StageBuild:
                 continue
             tree, limits = self._tree.tree, self._workshop.limits
             if from_stages:
+                from sifmake.definition.stage_copying import plan_stage_copies
+
                 source = self._done[files.stage].tree
                 copies = plan_stage_copies(files, source.tree, tree, self._place, limits)
                 self._copy(copies, source, f"files from {files.stage}")
             else:
+                from sifmake.definition.host_copying import plan_host_copies
+
                 self._copy(plan_host_copies(files, self._folder, tree, self._place, limits), None, "files")
 
     def _copy(self, copies: Sequence[Copy], source: StageTree | None, label: str) -> None:
         if copies:
+            from sifmake.steps.copied_files import copied_file
+
             tree, epoch, file = self._tree.tree, self._tree.epoch, self._place.source
             files = [copied_file(copy, self._folder, source, epoch, f"{file}:{copy.line}") for copy in copies]
             self._apply(lambda: layer_stream(files, tree), label)

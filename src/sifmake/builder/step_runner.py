@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -114,7 +113,9 @@ class StepRunner:
     @cached_property
     def scratch(self) -> Path:
         """A folder for the files of running steps."""
-        return self._held.enter_context(self.trees.scratch(shutil.rmtree))
+        from shutil import rmtree
+
+        return self._held.enter_context(self.trees.scratch(rmtree))
 
     @cached_property
     def choice(self) -> Choice:

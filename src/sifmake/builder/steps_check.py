@@ -9,15 +9,6 @@ from typing import TYPE_CHECKING
 from sifmake.errors import LockError, PackDamagedError, StepsDifferError, one_line
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.digest import digest_bytes
-from sifmake.project.steps_lock import (
-    LockedStep,
-    StepsLock,
-    StepsLockUse,
-    read_steps_lock,
-    steps_lock_digest,
-    write_steps_lock,
-)
-from sifmake.steps.file_list import compare_lists, list_files
 from sifmake.steps.step_notes import find_note, keep_note, other_notes
 
 if TYPE_CHECKING:
@@ -28,6 +19,7 @@ if TYPE_CHECKING:
     from sifmake.layers.pack_reader import Pack
     from sifmake.limits import Limits
     from sifmake.progress import Progress
+    from sifmake.project.steps_lock import LockedStep, StepsLock, StepsLockUse
     from sifmake.steps.step_notes import StepNote
     from sifmake.store import Store
 
@@ -86,6 +78,8 @@ class StepsCheck:
         """
         if self.use is None:
             return
+        from sifmake.project.steps_lock import read_steps_lock
+
         try:
             self._lock = read_steps_lock(self.use.path, self.limits)
         except LockError:
@@ -179,6 +173,8 @@ class StepsCheck:
         use = self.use
         if use is None:
             return StepsOutcome()
+        from sifmake.project.steps_lock import StepsLock, steps_lock_digest, write_steps_lock
+
         lock, missing = StepsLock(tuple(self._made.values())), 0
         if use.is_bound:
             missing = sum(self._wanted(key) is None for key in self._made)
@@ -198,6 +194,8 @@ class StepsCheck:
 
     def _keep_list(self, pack: Pack) -> str:
         """Keep the list of a layer's files in the store; return its digest, or an empty text if it is too long."""
+        from sifmake.steps.file_list import list_files
+
         data = list_files(pack)
         if len(data) > DEFAULT_LIMITS.config_bytes:
             return ""
@@ -224,6 +222,8 @@ class StepsCheck:
 
     def _changes(self, wanted: LockedStep, pack: Pack) -> list[str] | None:
         """Return the files that differ; None if the list of the locked files is not in the store."""
+        from sifmake.steps.file_list import compare_lists, list_files
+
         old = self.store.blobs.get(wanted.files) if wanted.files else None
         if old is None:
             old = self._list_of(wanted.layer)
@@ -235,6 +235,8 @@ class StepsCheck:
         pack = self.find_pack(diff_id)
         if pack is None:
             return None
+        from sifmake.steps.file_list import list_files
+
         with pack:
             try:
                 return list_files(pack)
@@ -244,6 +246,8 @@ class StepsCheck:
 
 def _result(note: StepNote, files: str = "") -> LockedStep:
     """Return a note as a lock records it."""
+    from sifmake.project.steps_lock import LockedStep
+
     return LockedStep(
         key=note.key,
         title=note.title,

@@ -51,6 +51,8 @@ _UNLISTED = {"run-help": "show the help text of a SIF file, as `inspect --helpfi
 
 _RUNNING = frozenset({"run", "exec", "shell", "test"})
 """Commands that start programs in images; they avoid argparse, which would take half of their time."""
+_BUILDING = frozenset({"pull", "build"})
+"""Commands that make one file and leave nothing to clean up."""
 _THREADED = frozenset({"pull", "build", "stage"})
 """Commands that take much less memory without threads."""
 OWN_FAILURE = 255
@@ -106,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         demand_memory(_LEAST_TO_RUN if is_running else LEAST_TO_WORK, OWN_FAILURE if is_running else 1)
     if argv is None and arguments[:1] == ["stage"]:
         _leave(_run_single_stage(arguments))
-    if argv is None and _chosen_command(arguments) == "pull":
+    if argv is None and _chosen_command(arguments) in _BUILDING:
         gc.disable()  # see parse() for the reason
         _leave(run(arguments, own=True))
     return run(arguments, own=argv is None)

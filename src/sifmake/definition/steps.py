@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 from sifmake.definition.apps import READ_APPS, app_post
 from sifmake.definition.model import Lines
 from sifmake.definition.script_command import interpreter_words
-from sifmake.definition.shell_scan import ShellScan
-from sifmake.definition.shell_words import UnclearError
 from sifmake.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -148,6 +146,9 @@ def parse_expiry(text: str) -> int | None:
 
 def _check(post: Section, markers: list[_Marker], place: DefinitionPlace) -> None:
     """Refuse markers that are not between two commands, and effects that would be lost at a marker."""
+    from sifmake.definition.shell_scan import ShellScan
+    from sifmake.definition.shell_words import UnclearError
+
     first = post.lines.of(markers[0].index)
     name = _shell_of(post)
     if name not in _SHELLS:

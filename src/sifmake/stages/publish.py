@@ -56,7 +56,7 @@ def _run_test_section(context: StageContext, signed: Path) -> None:
     """
     from sifmake.builder.foreign_programs import check_runnable
     from sifmake.builder.image_test import ImageTest
-    from sifmake.builder.passed_tests import has_passed, keep_passed, passed_key
+    from sifmake.builder.passed_tests import passed_key, run_once
     from sifmake.stages.definition_inputs import read_inputs
 
     definition = read_inputs(context.project, context.project.image(context.image)).definition
@@ -65,15 +65,14 @@ def _run_test_section(context: StageContext, signed: Path) -> None:
         return
     built, store = context.result("sif") or {}, context.project.store
     objects = {int(number): digest.removeprefix("sha256:") for number, digest in built.get("objects", {}).items()}
-    key = passed_key(objects, "%test", network=False)
-    if objects and has_passed(store, key):
-        return
     where = f"{definition.source}:{section.line}: %test"
-    check_runnable(built.get("architecture", ""), "the test", where)
     hint = "the old file is kept; correct %test, or the image"
-    ImageTest(signed, where, _teller(context), hint=hint).run_script()
-    if objects:
-        keep_passed(store, key, section.text)
+
+    def run() -> None:
+        check_runnable(built.get("architecture", ""), "the test", where)
+        ImageTest(signed, where, _teller(context), hint=hint).run_script()
+
+    run_once(store, passed_key(objects, "%test", network=False), section.text, run, again=not objects)
 
 
 def _teller(context: StageContext) -> Callable[[bytes], None]:
