@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import IntegrityError, WrongBlobError
 
 if TYPE_CHECKING:
+    from sifmake.layers.overlap import Overlap
     from sifmake.oci.model import Descriptor
     from sifmake.progress import Task
     from sifmake.sources.base import BlobReader
@@ -16,24 +17,34 @@ if TYPE_CHECKING:
 class Tally:
     """Counts and hashes bytes as they pass.
 
+    Args:
+        algorithm: Name of the digest's algorithm.
+        overlap: Has the thread on which to hash; by default, the caller's does it.
+
     Attributes:
         size: Bytes so far.
     """
 
-    def __init__(self, algorithm: str) -> None:
+    def __init__(self, algorithm: str, overlap: Overlap | None = None) -> None:
         self.size = 0
         self._algorithm = algorithm
         self._hash = hashlib.new(algorithm)
+        self._overlap = overlap
 
     def add(self, data: bytes) -> bytes:
         """Return the same bytes."""
         self.size += len(data)
-        self._hash.update(data)
+        if self._overlap is None:
+            self._hash.update(data)
+        else:
+            self._overlap.hash(self._hash.update, data)
         return data
 
     @property
     def digest(self) -> str:
         """The digest of the bytes so far, in OCI's format."""
+        if self._overlap is not None:
+            self._overlap.settle()
         return f"{self._algorithm}:{self._hash.hexdigest()}"
 
 
@@ -44,12 +55,13 @@ class CheckedBlob:
         tally: Of the bytes read so far.
     """
 
-    def __init__(self, reader: BlobReader, descriptor: Descriptor, task: Task) -> None:
-        self.tally = Tally(descriptor.digest.partition(":")[0])
+    def __init__(self, reader: BlobReader, descriptor: Descriptor, task: Task, overlap: Overlap | None = None) -> None:
+        self.tally = Tally(descriptor.digest.partition(":")[0], overlap)
         self._reader = reader
         self._descriptor = descriptor
         self._task = task
         self._head = b""
+        self._error: Exception | None = None
 
     def head(self, size: int) -> bytes:
         """Peek at the first bytes, fewer than ``size`` if the blob is shorter; call it before the first read."""
@@ -80,8 +92,14 @@ class CheckedBlob:
         check_digest(self.tally, self._descriptor.digest, "blob", WrongBlobError)
 
     def _fetch(self, size: int) -> bytes:
-        data = self.tally.add(self._reader.read(size))
-        self._task.advance(len(data))
+        if self._error is not None:  # it came up while bytes were read ahead of a damage, which was raised instead
+            raise self._error
+        try:
+            data = self.tally.add(self._reader.read(size))
+            self._task.advance(len(data))
+        except Exception as error:
+            self._error = error
+            raise
         if self.tally.size > self._descriptor.size:
             raise WrongBlobError(
                 f"blob is longer than the {self._descriptor.size} bytes given in the manifest",

@@ -15,6 +15,7 @@ from sifmake.layers.codec import BLOCK_SIZE, Codec
 from sifmake.layers.image_budget import ImageBudget
 from sifmake.layers.inflate import HEAD_BYTES, inflate
 from sifmake.layers.members import most_bytes, store_members
+from sifmake.layers.overlap import Overlap
 from sifmake.layers.pack_format import FRAGMENT, Footer, Meta
 from sifmake.layers.residue import ResidueWriter
 from sifmake.layers.tar import TarReader
@@ -58,32 +59,56 @@ def write_pack(
         IntegrityError: The DiffID is wrong.
         LayerError: Compression or tar stream is damaged or beyond a limit.
     """
-    blob = CheckedBlob(reader, layer.descriptor, task)
-    blocks = BlockWriter(file, codec, workers)
     size = layer.descriptor.size
-    budget = budget or ImageBudget(limits, size)
-    residue = ResidueWriter()
-    try:
-        plain, chunks = _tallied(blob, layer, limits)
-        tar = TarReader(budget.inflating(chunks), limits, residue)
-        entries, warnings = store_members(tar, blocks, most_bytes(size, limits), budget)
-    except LayerError:
-        # A wrong blob is the better explanation for garbage in it, so it is reported first.
+    with Overlap(workers, size) as overlap:
+        blob = CheckedBlob(reader, layer.descriptor, task, overlap)
+        packing = _Packing(BlockWriter(file, codec, workers), limits, size, budget or ImageBudget(limits, size))
+        try:
+            plain, chunks = _tallied(blob, layer, limits, overlap)
+            packing.take(chunks, overlap)
+        except LayerError:
+            # A wrong blob is the better explanation for garbage in it, so it is reported first.
+            blob.finish()
+            raise
         blob.finish()
-        raise
-    blob.finish()
-    check_digest(plain, layer.diff_id, "uncompressed layer")
-    blocks.finish()
-    meta = Meta(layer.diff_id, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
-    write_index(file, blocks, entries.pieces(), meta, [residue.finish(plain.size)])
+        check_digest(plain, layer.diff_id, "uncompressed layer")
+    packing.finish(file, codec, plain)
 
 
-def _tallied(blob: CheckedBlob, layer: Layer, limits: Limits) -> tuple[Tally, Iterator[bytes]]:
+def _tallied(blob: CheckedBlob, layer: Layer, limits: Limits, overlap: Overlap) -> tuple[Tally, Iterator[bytes]]:
     """Return the uncompressed bytes and their tally: a blob that is its own DiffID is hashed only once."""
     if layer.descriptor.digest == layer.diff_id and not begins_compressed(blob.head(HEAD_BYTES)):
         return blob.tally, inflate(blob.read, limits)
-    plain = Tally(layer.diff_id.partition(":")[0])
+    plain = Tally(layer.diff_id.partition(":")[0], overlap)
     return plain, map(plain.add, inflate(blob.read, limits))
+
+
+class _Packing:
+    """Cuts an uncompressed layer into files, and these into blocks; then writes the rest of the pack."""
+
+    def __init__(self, blocks: BlockWriter, limits: Limits, size: int, budget: ImageBudget) -> None:
+        self._blocks = blocks
+        self._limits = limits
+        self._most = most_bytes(size, limits)
+        self._budget = budget
+        self._residue = ResidueWriter()
+        self._entries: Iterable[bytes | bytearray] = ()
+        self._warnings: list[str] = []
+
+    def take(self, chunks: Iterable[bytes], overlap: Overlap) -> None:
+        """Store the files of the whole stream."""
+        overlap.consume(self._budget.inflating(chunks), self._unpack)
+
+    def finish(self, file: BinaryIO, codec: Codec, plain: Tally) -> None:
+        """Write what is pending, and the index."""
+        self._blocks.finish()
+        meta = Meta(plain.digest, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, self._warnings)
+        write_index(file, self._blocks, self._entries, meta, [self._residue.finish(plain.size)])
+
+    def _unpack(self, chunks: Iterator[bytes]) -> None:
+        tar = TarReader(chunks, self._limits, self._residue)
+        entries, self._warnings = store_members(tar, self._blocks, self._most, self._budget)
+        self._entries = entries.pieces()
 
 
 def write_passing(
@@ -110,24 +135,21 @@ def write_passing(
         LimitError: They take more.
         LayerError: Compression or tar stream is damaged or beyond a limit.
     """
-    blob, plain = Tally(candidate.algorithm), Tally(candidate.algorithm)
     compressed = begins_compressed(candidate.head)
-
-    def read(size: int) -> bytes:
-        data = candidate.reader.read(size)
-        task.advance(len(data))
-        return blob.add(data) if compressed else data
-
-    blocks = BlockWriter(file, codec, workers)
     budget.follow(candidate.consumed)
-    residue = ResidueWriter()
-    tar = TarReader(budget.inflating(map(plain.add, inflate(read, limits))), limits, residue)
-    entries, warnings = store_members(tar, blocks, most_bytes(candidate.size, limits), budget)
-    blocks.finish()
-    meta = Meta(plain.digest, codec.name, codec.level, codec.fingerprint, BLOCK_SIZE, warnings)
-    write_index(file, blocks, entries.pieces(), meta, [residue.finish(plain.size)])
-    outer = blob if compressed else plain
-    return LayerFacts(outer.size, outer.digest, plain.size, plain.digest)
+    with Overlap(workers, candidate.size) as overlap:
+        blob, plain = Tally(candidate.algorithm, overlap), Tally(candidate.algorithm, overlap)
+
+        def read(size: int) -> bytes:
+            data = candidate.reader.read(size)
+            task.advance(len(data))
+            return blob.add(data) if compressed else data
+
+        packing = _Packing(BlockWriter(file, codec, workers), limits, candidate.size, budget)
+        packing.take(map(plain.add, inflate(read, limits)), overlap)
+        packing.finish(file, codec, plain)
+        outer = blob if compressed else plain
+        return LayerFacts(outer.size, outer.digest, plain.size, plain.digest)
 
 
 def write_index(
