@@ -19,7 +19,8 @@ class Progress(Protocol):
     """Receives the messages and tasks of a command.
 
     It may also have a member ``ask``: a function that takes a question and returns a passphrase. Without it, a missing
-    passphrase is an error.
+    passphrase is an error. And it may have a member ``error``: a function that takes a message about one part of the
+    work that failed, while the others go on. Without it, ``warning`` gets these messages.
     """
 
     def info(self, message: str) -> None:
@@ -30,6 +31,11 @@ class Progress(Protocol):
 
     def task(self, label: str, total: int | None = None) -> Task:
         """Start a piece of work of ``total`` bytes."""
+
+
+def tell_failure(progress: Progress, message: str) -> None:
+    """Report that a part of the work failed, while the others go on."""
+    getattr(progress, "error", progress.warning)(message)
 
 
 class _SilentTask:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from sifmake.api.cache_results import CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
 from sifmake.api.common import StrPath, as_names, output_file
 from sifmake.errors import StoreError, UsageError
-from sifmake.progress import Progress, Silent
+from sifmake.progress import Progress, Silent, tell_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ class Cache:
 
         Args:
             root: Folder whose ``sifmake.yaml`` names the store; by default ``$SIFMAKE_CACHE``, else the user's store.
-            progress: Gets a warning for each file that is damaged or not trusted.
+            progress: Gets an error for each file that is damaged or not trusted.
 
         Raises:
             ConfigError: The configuration is not valid.
@@ -75,7 +75,7 @@ class Cache:
         strays = [one for one in found if isinstance(one, Stray)]
         for stray in strays:
             what = f"{stray.path}: {stray.why}; it is not used and was left in place; find out who put it there"
-            self._progress.warning(what)
+            tell_failure(self._progress, what)
         items = [one for one in found if isinstance(one, Item)]
         verdicts = [self._check(item) for item in items]
         unproven = tuple(item.name for item, verdict in zip(items, verdicts, strict=True) if verdict == "unproven")
@@ -88,7 +88,7 @@ class Cache:
             # Another process may have removed the file and made it again during the check.
             why, foreign = ("", False) if item.is_gone() else self._trouble(item)
         if foreign:
-            self._progress.warning(f"{item.kind} {item.name}: {why}; it is not used and was left in place")
+            tell_failure(self._progress, f"{item.kind} {item.name}: {why}; it is not used and was left in place")
         elif why:
             self._drop(item, why)
         if foreign:
@@ -117,9 +117,9 @@ class Cache:
         try:
             item.remove()
         except (OSError, StoreError) as error:
-            self._progress.warning(f"{what}; it cannot be removed: {error}")
+            tell_failure(self._progress, f"{what}; it cannot be removed: {error}")
         else:
-            self._progress.warning(f"{what}; removed; it will be rebuilt when it is needed")
+            tell_failure(self._progress, f"{what}; removed; it will be rebuilt when it is needed")
 
     def collect(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from sifmake.api.common import StrPath, as_names, resolved_folders
 from sifmake.errors import BusyError, UsageError
-from sifmake.progress import Progress, Silent
+from sifmake.progress import Progress, Silent, tell_failure
 from sifmake.project.stage_table import STAGE_NAMES
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def lock(
         trust_lock: Whether to accept a lock that the store can neither prove nor disprove.
         allow_files: Folders outside the project that its definitions may read.
         allow_host_sections: Whether ``%pre`` and ``%setup`` of its definitions may run on this machine.
-        progress: Gets a line for each lock that changed, and a warning for each that failed.
+        progress: Gets a line for each lock that changed, and an error for each that failed.
 
     Returns:
         One outcome for each image. If an image fails, its outcome has an ``error``; the others are still refreshed.
@@ -94,7 +94,7 @@ def lock(
     for outcome in LockRefresher(project, check=check).refresh_all(_names(project, images)):
         outcomes.append(outcome)
         if outcome.error is not None:
-            project.progress.warning(f"{outcome.name}: {outcome.error.at_root(str(root))}")
+            tell_failure(project.progress, f"{outcome.name}: {outcome.error.at_root(str(root))}")
         elif outcome.state == CHANGED:
             project.progress.info(describe(outcome))
     project.progress.info(summarize(outcomes))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SifmakeError
+from sifmake.progress import tell_failure
 
 if TYPE_CHECKING:
     from sifmake.progress import Progress, Task
@@ -21,6 +23,7 @@ class CancellableProgress:
     def __init__(self, progress: Progress) -> None:
         self.info = progress.info
         self.warning = progress.warning
+        self.error = partial(tell_failure, progress)
         self._progress = progress
         self._stopped = threading.Event()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LockError, PackDamagedError, StepsDifferError, one_line
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.digest import digest_bytes
+from sifmake.progress import tell_failure
 from sifmake.steps.step_notes import find_note, keep_note, other_notes
 
 if TYPE_CHECKING:
@@ -206,10 +208,11 @@ class StepsCheck:
     def _tell(self, use: StepsLockUse, wanted: LockedStep, note: StepNote, pack: Pack) -> None:
         changes = self._changes(wanted, pack) if wanted.layer != note.diff_id else []
         title = f"the step `{one_line(note.title)}`"
+        tell = partial(tell_failure, self.progress) if use.is_bound else self.progress.warning
         for change in changes[:_SHOWN] if changes else ():
-            self.progress.warning(f"{title}: {one_line(change)}")
+            tell(f"{title}: {one_line(change)}")
         if changes and len(changes) > _SHOWN:
-            self.progress.warning(f"{title}: and {len(changes) - _SHOWN} more files")
+            tell(f"{title}: and {len(changes) - _SHOWN} more files")
         what = f"{title} gave {_summary(wanted, note, changes)}"
         if use.is_bound:
             error = StepsDifferError(what, where=str(use.path), hint=_HINT)

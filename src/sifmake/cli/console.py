@@ -29,7 +29,7 @@ class Console:
     The cursor always rests at the start of the line below the bars, so an interrupted run leaves the terminal usable.
 
     Attributes:
-        quiet: 1 or True shows only warnings; 2 or more shows nothing.
+        quiet: 1 or True shows only warnings and errors; 2 or more only errors.
     """
 
     def __init__(self, *, quiet: int = False, stream: TextIO | None = None) -> None:
@@ -54,6 +54,12 @@ class Console:
         """Print a warning above the bars."""
         if self.quiet < SILENT:
             self._print(f"sifmake: warning: {message}")
+
+    def error(self, message: str) -> None:
+        """Print what failed above the bars."""
+        from sifmake.cli.stand_in import error_prefix
+
+        self._print(f"{error_prefix()}{message}")
 
     def task(self, label: str, total: int | None = None) -> ConsoleTask:
         """Start a bar."""

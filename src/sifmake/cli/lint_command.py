@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.cli.subcommands import examples
-from sifmake.printing import print_error, print_json, print_lines
+from sifmake.printing import print_json, print_lines
 
 if TYPE_CHECKING:
     import argparse
@@ -35,9 +35,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the findings; return the exit status."""
     from sifmake.api.definitions import lint
+    from sifmake.cli.console import Console
     from sifmake.definition import read_build_arguments
 
-    arguments = read_build_arguments(args.build_arg, args.build_arg_file, warn=print_error)
+    arguments = read_build_arguments(args.build_arg, args.build_arg_file, warn=Console().warning)
     found = {str(path): lint(path, arguments) for path in args.files}
     if args.json:
         print_json([{"file": name, "findings": [asdict(item) for item in items]} for name, items in found.items()])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sifmake.cli.subcommands import add_grants, add_root, add_steps_options, examples
-from sifmake.errors import BusyError
 
 if TYPE_CHECKING:
     import argparse
@@ -49,14 +48,11 @@ def run(args: argparse.Namespace) -> int:
             update_steps=args.update_steps or found.update_steps,
             accept_steps=args.accept_steps or found.accept_steps,
         )
-    except BusyError as error:
-        console.warning(error.what)
-        return error.exit_code
     finally:
         console.close()
     for image in result.images:
         place = f" at {image.stage}: {image.error}" if image.state == FAILED else ""
         console.info(f"{image.name}: {image.state}{place}")
     if result.notice:
-        console.warning(f"the notification failed: {result.notice}")
+        console.error(f"the notification failed: {result.notice}")
     return 1 if result.has_failed else 0

@@ -22,6 +22,7 @@ from sifmake.files import make_folders, write_atomic
 from sifmake.json_text import parse_json
 from sifmake.os_errors import naming
 from sifmake.places import results_place, telling_places
+from sifmake.progress import tell_failure
 from sifmake.project.project import Project
 from sifmake.project.records import read_record
 from sifmake.project.stage_table import STAGE_NAMES
@@ -175,7 +176,7 @@ def _build(project: Project, name: str, outcome: LockOutcome | None, old: str) -
     if outcome is not None and outcome.error is not None:
         stage, error = "lock", str(outcome.error)
     if error:
-        project.progress.warning(f"{name}: {error}")
+        tell_failure(project.progress, f"{name}: {error}")
         return ImageState(name, FAILED, outcome.image if outcome else "", old, stage=stage, error=error)
     lock = project.lock(name)
     state = UNCHANGED if before and before == _published_file(project, name) else REBUILT
