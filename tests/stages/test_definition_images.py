@@ -21,7 +21,7 @@ from sifmake.project.stage_table import STAGE_NAMES
 from sifmake.stages.lock_check import check_lock
 from support.building import needs_scripts, root_tar
 from support.definition_projects import Definitions
-from support.hello import HELLO
+from support.hello import HELLO, LAYOUT
 
 LATER = ["flatten", "sif", "sign", "verify", "publish"]
 SCRATCH = "Bootstrap: scratch"
@@ -143,6 +143,11 @@ def test_a_file_that_changes_during_the_build_fails_it(project, monkeypatch):
         ("Bootstrap: localimage\nFrom: link", ""),
         ("Bootstrap: oci\nFrom: ../layout:tag", ""),
         ("Bootstrap: docker-archive\nFrom: link", ""),
+        (SCRATCH, "%files\n    out/* /x"),
+        (SCRATCH, "%files\n    ../* /x"),
+        ("Bootstrap: oci\nFrom: index", ""),
+        ("Bootstrap: oci\nFrom: blobs", ""),
+        ("Bootstrap: oci\nFrom: blob", ""),
     ],
 )
 def test_definitions_read_nothing_outside_the_project(project, monkeypatch, header, sections):
@@ -151,25 +156,65 @@ def test_definitions_read_nothing_outside_the_project(project, monkeypatch, head
     (project.root / "link").symlink_to("../secret")
     (project.root / "folder").mkdir()
     (project.root / "folder/link").symlink_to("../../secret")
+    (outside / "of-others").mkdir()
+    (outside / "of-others/file").touch()
+    (project.root / "out").symlink_to("../of-others")
+    links = {"index": "index.json", "blobs": "blobs", "blob": "blobs/sha256/link"}
+    for name, link in links.items() if "Bootstrap: oci" in header else ():
+        layout = project.root / name
+        shutil.copytree(LAYOUT, layout)
+        if name != "blob":
+            (layout / link).rename(layout / "real")
+        (layout / link).symlink_to(outside / "secret")
     monkeypatch.setenv("HOME", str(outside))
     project.define("tool", sections.format(outside=outside), header, sign=False)
     error = project.lock("tool")["tool"]
     assert "outside the" in error, error
     assert "tool.def:" in error
+    assert "; move it into the project, or allow its folder: SIFMAKE_ALLOW_FILES=" in error
     assert not (project.root / "config/locks/tool.yaml").exists()
     if SCRATCH in header:
         assert "outside" not in project.lock("tool", allow_files=(outside,))["tool"]
 
 
-@pytest.mark.parametrize("source", ["../out.def", "./link.def", "../tree/", "bundle:../tree", "bundle:inner"])
+@pytest.mark.parametrize(
+    "source", ["../out.def", "./link.def", "../tree/", "bundle:../tree", "bundle:inner", "bundle:linked"]
+)
 def test_what_is_built_from_is_below_the_project(project, source):
     shutil.copy(project.root / "tool.def", project.root.parent / "out.def")
     (project.root.parent / "tree").mkdir()
     (project.root / "link.def").symlink_to("../out.def")
     (project.root / "inner").mkdir()
     (project.root / "inner/config.json").write_text(json.dumps({"root": {"path": "../../tree"}}))
+    (project.root / "linked/rootfs").mkdir(parents=True)
+    (project.root.parent / "secret").write_text(json.dumps({"root": {"path": "rootfs"}, "process": {"env": ["A=b"]}}))
+    (project.root / "linked/config.json").symlink_to("../../secret")
     project.declare("x", source, sign=False)
     assert "is outside the project's folder" in project.lock("x")["x"]
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        (".", "name the files and folders to copy one by one"),
+        ("*", "name the files and folders to copy one by one"),
+        ("config", "name the files and folders to copy one by one"),
+        ("images/tool.sif", "name the files and folders to copy one by one"),
+        ("./", "put the root file system into a folder of its own"),
+        ("bundle:own", "put the root file system into a folder of its own"),
+    ],
+)
+def test_what_builds_write_is_not_copied(project, source, hint):
+    ready(project)
+    (project.root / "own").mkdir()
+    (project.root / "own/config.json").write_text(json.dumps({"root": {"path": ".."}}))
+    if "own" in hint:
+        project.declare("x", source, sign=False)
+    else:
+        project.define("x", f"%files\n    {source} /opt/src\n", SCRATCH, sign=False)
+    assert project.lock("x")["x"].endswith(f", so no lock would fit it; {hint}")
+    project.define("x", "%files\n    config/images.yaml /\n    s* /opt/\n    *.def /opt/\n", SCRATCH, sign=False)
+    ready(project, "x")
 
 
 @pytest.mark.parametrize("section", ["pre", "setup"])

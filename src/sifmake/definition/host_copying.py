@@ -126,6 +126,30 @@ class _Waiting:
 
 
 @dataclass(frozen=True)
+class _Searched:
+    """A folder in which a pattern is looked up; what it matches where nothing may be copied is not left out in silence.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder: HostFolder
+
+    def names(self, path: str) -> list[str] | None:
+        """Return the names in a folder; HostError if it may not be copied from."""
+        found = self.folder.names(path)
+        if found is None:
+            self.folder.refuse(path)
+        return found
+
+    def exists(self, path: str) -> bool:
+        return self.folder.exists(path)
+
+    def is_link(self, path: str) -> bool:
+        return self.folder.is_link(path)
+
+
+@dataclass(frozen=True)
 class _HostCopying:
     """Processes the lines one by one."""
 
@@ -157,15 +181,16 @@ class _HostCopying:
         try:
             if source == "~" or source.startswith("~/"):
                 source = _escaped(self.folder.home()) + source[1:]
-            return expand_paths(source, self.folder, self.plan.spend)
+            return expand_paths(source, _Searched(self.folder), self.plan.spend)
         except (PatternError, HostError) as error:
-            raise self.plan.error(f"{unescaped(source)[:60]!r}: {error}") from None
+            hint = error.hint if isinstance(error, HostError) else ""
+            raise self.plan.error(f"{unescaped(source)[:60]!r}: {error}", hint) from None
 
     def _look(self, path: bytes) -> HostFile:
         try:
             return self.folder.look(path)
         except HostError as error:
-            raise self.plan.error(str(error)) from None
+            raise self.plan.error(str(error), error.hint) from None
 
     def _onto(self, source: HostFile, at: At, *, slash: bool) -> None:
         name = source.path.rstrip(b"/").rpartition(b"/")[2]
@@ -197,7 +222,7 @@ class _HostCopying:
         try:
             return self.folder.listed(source.path)
         except HostError as error:
-            raise self.plan.error(str(error)) from None
+            raise self.plan.error(str(error), error.hint) from None
 
     def _made(self, source: HostFile, at: At) -> At:
         """Create a folder; leave an existing one unchanged."""

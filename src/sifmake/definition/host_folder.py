@@ -10,6 +10,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from sifmake.errors import SourceError, describe_os_error
@@ -19,12 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _PIECE = 1 << 20
+_ALLOW = "SIFMAKE_ALLOW_FILES"
 _KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIR, stat.S_IFIFO: FIFO}
 _OTHERS = {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
 
 class HostError(Exception):
-    """A file of the host cannot be copied; the text says why."""
+    """A file of the host cannot be copied; the text says why.
+
+    Attributes:
+        hint: What to do.
+    """
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+class _OutsideError(HostError):
+    """A file of the host is in a folder that may not be copied from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +65,17 @@ class HostFile:
 class HostFolder:
     """The folder for relative sources, and the folders of the host that may be read."""
 
-    def __init__(self, folder: Path, allowed: Sequence[Path] = ()) -> None:
+    def __init__(self, folder: Path, allowed: Sequence[Path] = (), written: Sequence[Path] = ()) -> None:
         """Use a folder for relative paths.
 
         Args:
             folder: The folder for relative paths.
             allowed: Files may only be copied from these folders; if there are none, from everywhere.
+            written: Folders to which builds write, with links resolved; they and folders around them are not copied.
         """
         self._folder = folder
         self._allowed = [path.resolve() for path in allowed]
+        self._written = written
 
     def home(self) -> str:
         """Return the folder that ``~`` stands for; HostError if it is unknown."""
@@ -74,6 +90,15 @@ class HostFolder:
             return [name.decode("utf-8", "surrogateescape") for name in self.listed(_bytes(path))]
         except HostError:
             return None
+
+    def refuse(self, path: str) -> None:
+        """Do nothing, or raise HostError if there is a folder that may not be copied from."""
+        try:
+            self.listed(_bytes(path))
+        except _OutsideError:
+            raise
+        except HostError:
+            return
 
     def exists(self, path: str) -> bool:
         """Tell whether there is something at a path; a link counts, even if it is broken."""
@@ -92,11 +117,13 @@ class HostFolder:
         """Return the file at a path.
 
         Raises:
-            HostError: It does not exist, is not readable, or is not a file, folder or named pipe.
+            HostError: It does not exist, is not readable, is not a file, folder or named pipe, or builds write to it.
         """
         fd = self._open(path)
         try:
-            return self._described(fd, path)
+            file = self._described(fd, path)
+            self._check_written(fd, file)
+            return file
         finally:
             os.close(fd)
 
@@ -167,9 +194,19 @@ class HostFolder:
         return fd
 
     def _check_allowed(self, fd: int, path: bytes) -> None:
-        real = Path(f"/proc/self/fd/{fd}").readlink()
+        real = _real(fd)
         if not any(real.is_relative_to(top) for top in self._allowed):
-            raise HostError(f"{_shown(path)} is outside the folders that may be copied from: it is {real}")
+            what = f"{_shown(path)} is outside the folders that may be copied from: it is {real}"
+            raise _OutsideError(
+                what, f"move it into the project, or allow its folder: {_ALLOW}={quote(str(real.parent))}"
+            )
+
+    def _check_written(self, fd: int, file: HostFile) -> None:
+        real = _real(fd) if self._written else Path()
+        for folder in self._written:
+            if real.is_relative_to(folder) or (file.kind == DIR and folder.is_relative_to(real)):
+                what = f"{_shown(file.path)} contains what builds write, in {folder}, so no lock would fit it"
+                raise HostError(what, "name the files and folders to copy one by one")
 
     def _described(self, fd: int, path: bytes) -> HostFile:
         found = os.fstat(fd)
@@ -198,6 +235,11 @@ class HostFolder:
             return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
         except OSError as error:
             raise _told(error, path) from None
+
+
+def _real(fd: int) -> Path:
+    """Return where a file is, without links."""
+    return Path(f"/proc/self/fd/{fd}").readlink()
 
 
 def _bytes(path: str) -> bytes:

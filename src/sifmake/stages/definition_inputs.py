@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -32,6 +33,8 @@ from sifmake.reference.local import split_local
 from sifmake.steps.tree_streams import locked_folder_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sifmake.definition.model import Base, Definition
     from sifmake.project.images import ImageSettings
     from sifmake.project.project import Project
@@ -76,7 +79,8 @@ class DefinitionInputs:
         """
         self._project = project
         self._image = image
-        self.folder = HostFolder(project.root.absolute(), allowed=allowed_folders(project))
+        written = _written_folders(project)
+        self.folder = HostFolder(project.root.absolute(), allowed=allowed_folders(project), written=written)
         self.definition = self._read()
 
     def _read(self) -> Definition:
@@ -129,7 +133,9 @@ class DefinitionInputs:
             _check_inside(project, path, where)
             return ProjectBase(base, shown, path)
         if base.agent in _LOCAL_AGENTS:
-            _check_inside(project, split_local(str(project.root / base.reference)).path, where)
+            place = split_local(str(project.root / base.reference)).path
+            for path in (place, *_links_of_layout(place)):
+                _check_inside(project, path, where)
         return ProjectBase(base, without_surrogates(base.uri))
 
     def files(self) -> tuple[LockedFiles, ...]:
@@ -157,10 +163,13 @@ class DefinitionInputs:
         """
         path = base.path or Path(base.base.reference)
         if base.base.agent == BUNDLE:
+            _check_inside(self._project, path / "config.json", base.name)
             root = read_bundle(path, self._project.configuration.limits).root
             _check_inside(self._project, root, base.name)
+            _check_written(self._project, root, base.name)
             return digest_of([sha256_of(path / "config.json"), _folder_digest(root)])
         if path.is_dir():
+            _check_written(self._project, path, base.name)
             return _folder_digest(path)
         try:
             return f"sha256:{sha256_of(path)}"
@@ -198,6 +207,36 @@ def _check_inside(project: Project, path: Path, where: str) -> None:
     if not any(real.is_relative_to(folder) for folder in allowed_folders(project)):
         hint = f"move it into the project, or allow its folder: {ALLOW_FILES}={quote(str(real.parent))}"
         raise SourceError(f"{path} is outside the project's folder: it is {real}", where=where, hint=hint)
+
+
+def _links_of_layout(folder: Path) -> Iterator[Path]:
+    """Yield what may be a link in an OCI layout: a file of it could be one of another folder."""
+    if not folder.is_dir():
+        return
+    yield from (folder / "index.json", folder / "oci-layout", folder / "blobs")
+    for algorithm in (folder / "blobs").glob("*"):
+        yield algorithm
+        with suppress(NotADirectoryError), os.scandir(algorithm) as found:
+            yield from (algorithm / blob.name for blob in found if blob.is_symlink())
+
+
+def _written_folders(project: Project) -> tuple[Path, ...]:
+    """Return the folders to which builds of a project write: a file in them is not an input."""
+    root = project.root.resolve()
+    return tuple((root / name).resolve() for name in ("config/locks", "images", "results"))
+
+
+def _check_written(project: Project, folder: Path, where: str) -> None:
+    """Refuse a root file system to which builds write, because no lock would fit it.
+
+    Raises:
+        SourceError: Builds write to it.
+    """
+    real = folder.resolve()
+    for written in _written_folders(project):
+        if written.is_relative_to(real):
+            what = f"the folder contains what builds write, in {written}, so no lock would fit it"
+            raise SourceError(what, where=where, hint="put the root file system into a folder of its own")
 
 
 def _image_of_target(project: Project, path: str) -> str:
