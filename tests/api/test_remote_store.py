@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ import sifmake
 from sifmake.cli.main import main
 from sifmake.errors import SifmakeError, StoreError, UsageError
 from sifmake.project.lock_file import read_lock
+from sifmake.project.steps_lock import read_steps_lock
+from sifmake.store import Store
 from support.building import needs_scripts
 from support.definition_projects import Definitions
 from support.images import Blobs, write_layout
@@ -103,6 +106,8 @@ def test_definitions_travel_with_their_bases_and_steps(tmp_path, registry):
     layers = json.loads((project.root / "results/tool/steps.json").read_bytes())["result"]["layers"]
     pushed = sifmake.RemoteStore(project.root).push()
     assert len(pushed.uploaded) == 2, "the base and the step"
+    (step,) = read_steps_lock(project.root / "config/locks/tool.steps.yaml").steps
+    assert registry.has_tag("packs", f"files-{step.files[7:]}")
     settings = {"store": {**remote, "path": str(tmp_path / "b")}, "steps": "refuse"}
     (project.root / "sifmake.yaml").write_text(json.dumps(settings))
     with pytest.raises(StoreError, match=r"layers of the base .* are not known here"):
@@ -110,6 +115,9 @@ def test_definitions_travel_with_their_bases_and_steps(tmp_path, registry):
     (project.root / "results/tool/steps.json").unlink()
     assert "steps" in project.build("tool", locked=True)
     assert json.loads((project.root / "results/tool/steps.json").read_bytes())["result"]["layers"] == layers
+    shutil.rmtree(tmp_path / "b/blobs/sha256" / step.files[7:9])
+    sifmake.RemoteStore(project.root).pull("tool")
+    assert Store.open(tmp_path / "b").blobs.get(step.files)
 
 
 def test_what_is_there_needs_no_remote_store(project):

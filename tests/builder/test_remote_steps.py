@@ -4,12 +4,13 @@ import shutil
 
 import pytest
 
+from sifmake.errors import StepsDifferError
 from sifmake.project.configuration import Configuration
 from sifmake.project.steps_lock import StepsLockUse, read_steps_lock
 from sifmake.remote.settings import RemoteSettings
 from support.building import Works, needs_scripts
 from support.definition_golden import text_in
-from support.registry import FakeRegistry, Uploads, error
+from support.registry import Answer, FakeRegistry, Uploads, error
 from support.signing import pem_pair
 
 RANDOM = "%post\n    cat /proc/sys/kernel/random/uuid > /random\n"
@@ -92,3 +93,26 @@ def test_a_note_on_another_layer_and_a_store_that_fails_cost_only_the_run(site):
     counts, _ = site.build(site.machine("c"), site.lock)
     assert counts == (1, 0)
     assert [text for text in site.works.told.said if "not asked again" in text]
+
+
+def differing(site, machine):
+    """Run the step again, on a machine that has only the lock; return what the error and the warnings say."""
+    locked = StepsLockUse(site.lock.path, locked=True)
+    with pytest.raises(StepsDifferError) as caught:
+        site.works.build_with_lock(RANDOM, locked, configuration=site.machine(machine), use_cache=False)
+    return str(caught.value), site.works.told.said
+
+
+@needs_scripts
+def test_what_differs_is_named_where_only_the_lock_is_known(site):
+    site.build(site.machine("a", push=True), site.lock)
+    files = site.step().files.removeprefix("sha256:")
+    assert site.registry.has_tag("packs", f"files-{files}")
+    what, said = differing(site, "b")
+    assert "gave 1 file(s) that differ from the lock (/random: content)" in what
+    assert said == ["the step `cat /proc/sys/kernel/random/uuid > /random`: /random: content"]
+    site.registry.on("GET", f"/blobs/sha256:{files}", Answer(200, b"sifmake files 1\n"))
+    what, said = differing(site, "c")
+    assert "the list of the locked files is not in the store" in what
+    (lie,) = said
+    assert "not asked again" in lie

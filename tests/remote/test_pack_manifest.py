@@ -8,7 +8,18 @@ import pytest
 
 from sifmake.errors import SifmakeError
 from sifmake.oci.model import Descriptor
-from sifmake.remote.pack_manifest import DSSE, PACK, STEP, annotations_of, is_tag, read_manifest, write_manifest
+from sifmake.remote.pack_manifest import (
+    DSSE,
+    PACK,
+    STEP,
+    annotations_of,
+    is_tag,
+    name_of,
+    read_manifest,
+    subject_of,
+    write_manifest,
+)
+from sifmake.store.naming import BLOBS, PACKS, STEPS
 
 KEY = f"{'a' * 64}-gzip6-128k-v2-bdf5f857bfd0df9e"
 BLOB = Descriptor(PACK, f"sha256:{'b' * 64}", 12345)
@@ -83,3 +94,9 @@ def test_keys_that_are_too_long_are_no_tags():
     assert is_tag(KEY)
     assert not is_tag(f"{'a' * 128}-gzip6-128k-v2-bdf5f857bfd0df9e")
     assert not is_tag("a+b")
+
+
+@pytest.mark.parametrize(("kind", "key"), [(PACKS, KEY), (STEPS, "a" * 64), (BLOBS, f"sha256:{'a' * 64}")])
+def test_a_collector_knows_what_a_tag_is_about(kind, key):
+    assert subject_of(name_of(kind, key)[1]) == "a" * 64
+    assert subject_of(f"x-{name_of(kind, key)[1]}") == ""

@@ -39,12 +39,14 @@ class LockedPack:
         size: Compressed bytes of the layer; 0 if that is unknown, or if it never was compressed.
         compression: Compression of the pack.
         step: Key of the build step that gave the layer; empty for layers of images.
+        files: Digest of the list of its files; empty for layers of images.
     """
 
     diff_id: str
     size: int
     compression: str
     step: str = ""
+    files: str = ""
 
 
 def layers_of(words: Iterable[str], root: Path, store: Store) -> list[LockedPack]:
@@ -141,7 +143,8 @@ def _of_bases(lock: BuildLock, path: Path, store: Store) -> list[LockedPack]:
 def _of_steps(lock: BuildLock, path: Path) -> list[LockedPack]:
     """Return the layers of the steps of a definition, as far as their lock names them."""
     steps = read_steps_lock(path.with_name(path.stem + _NOT_LOCKS))
-    return [LockedPack(step.layer, 0, lock.build.compression, step.key) for step in steps.steps] if steps else []
+    compression, found = lock.build.compression, steps.steps if steps else ()
+    return [LockedPack(step.layer, 0, compression, step.key, step.files) for step in found]
 
 
 def _of_manifest(digest: str, store: Store) -> list[LockedPack]:

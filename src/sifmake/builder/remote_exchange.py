@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sifmake.builder.remote_steps import RemoteSteps, shared_note
+from sifmake.builder.remote_steps import RemoteSteps, shared_note, stored_lists
 from sifmake.errors import UsageError
 from sifmake.layers.codec import make_codec
 from sifmake.layers.pack_format import pack_key, pack_key_prefix
-from sifmake.remote.pushing import Pushed, push_notes, push_packs
+from sifmake.remote.pushing import Pushed, push_documents, push_packs
 from sifmake.remote.remote_packs import RemotePacks, Transfer, unwatched
 from sifmake.remote.settings import RemoteSettings, check_remote
+from sifmake.store.naming import BLOBS, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,7 +82,7 @@ def _named(configuration: Configuration, uri: str) -> tuple[RemoteSettings, ...]
 def push_layers(
     layers: Sequence[LockedPack], store: Store, remote: RemoteSettings, settings: SourceSettings
 ) -> tuple[Pushed, list[str]]:
-    """Upload the packs of layers that the store has, whatever their codec, and the notes on steps.
+    """Upload the packs of layers that the store has, whatever their codec, and the notes and lists of files of steps.
 
     The DiffIDs of layers without a pack are returned, too.
 
@@ -92,14 +93,15 @@ def push_layers(
     ask = getattr(settings.progress, "ask", None)
     pushed = push_packs((key for keys in found.values() for key in keys), store, remote, settings, ask)
     notes = {layer.step: shared_note(store, layer.step, layer.diff_id) for layer in layers if layer.step}
-    push_notes({key: data for key, data in notes.items() if data}, remote, settings)
+    push_documents(STEPS, {key: data for key, data in notes.items() if data}, remote, settings)
+    push_documents(BLOBS, stored_lists(store, (layer.files for layer in layers)), remote, settings)
     return pushed, [diff_id for diff_id, keys in found.items() if not keys]
 
 
 def pull_layers(
     layers: Iterable[LockedPack], store: Store, remotes: Sequence[RemoteSettings], settings: SourceSettings
 ) -> Fetched:
-    """Fetch the packs of layers that the store lacks, and all notes on steps.
+    """Fetch the packs and the lists of files of layers that the store lacks, and all notes on steps.
 
     Raises:
         StoreError: The store cannot be written.
@@ -112,8 +114,11 @@ def pull_layers(
         for layer in layers:
             key = pack_key(layer.diff_id, make_codec(layer.compression))
             results[_pull(key, layer.size, store, places, told)].append(key)
+            steps = RemoteSteps(places, store, layer.compression, told)
             if layer.step:
-                RemoteSteps(places, store, layer.compression, told).fetch_notes(layer.step)
+                steps.fetch_notes(layer.step)
+            if layer.files and store.blobs.get(layer.files) is None:
+                steps.fetch_list(layer.files)
     finally:
         places.close()
     return Fetched(tuple(results["fetched"]), len(results["known"]), tuple(results["missing"]))

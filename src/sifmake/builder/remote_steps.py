@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 
 from sifmake.layers.codec import make_codec
 from sifmake.layers.pack_format import pack_key
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.remote.remote_packs import Transfer, unwatched
 from sifmake.steps.step_notes import MOST_BYTES, find_note, foreign_note, keep_foreign, note_bytes, signed_notes
+from sifmake.store.naming import BLOBS, STEPS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from sifmake.layers.pack_reader import Pack
     from sifmake.progress import Progress
     from sifmake.remote.remote_packs import RemotePacks
@@ -44,6 +48,13 @@ class RemoteSteps:
         kept = [keep_foreign(self.store, key, data) for data in self.remotes.fetch_notes(key, MOST_BYTES)]
         return any(kept)
 
+    def fetch_list(self, digest: str) -> bytes | None:
+        """Return a list of files, which is then in the store; None if no remote store has it."""
+        data = self.remotes.fetch_blob(digest, DEFAULT_LIMITS.config_bytes)
+        if data is not None:
+            self.store.blobs.put(digest, data)
+        return data
+
     def fetch_pack(self, diff_id: str) -> Pack | None:
         """Return the pack of a layer, which is then in the store; None if no remote store has it.
 
@@ -57,13 +68,25 @@ class RemoteSteps:
         """Remember that a step ran here."""
         self._made[note.key] = note
 
-    def push(self) -> None:
-        """Upload the steps that ran here, where that is set; a failure is only a warning."""
+    def push(self, lists: Mapping[str, str]) -> None:
+        """Upload the steps that ran here, where that is set; a failure is only a warning.
+
+        Args:
+            lists: Digests of the lists of their files in the store, by the keys of steps.
+        """
         codec = make_codec(self.compression)
         self.remotes.push([pack_key(note.diff_id, codec) for note in self._made.values()])
         notes = {key: shared_note(self.store, key, note.diff_id) for key, note in self._made.items()}
-        self.remotes.push_notes({key: data for key, data in notes.items() if data})
+        shared = {key: data for key, data in notes.items() if data}
+        self.remotes.push_documents(STEPS, shared)
+        self.remotes.push_documents(BLOBS, stored_lists(self.store, (lists.get(key, "") for key in shared)))
         self._made.clear()
+
+
+def stored_lists(store: Store, digests: Iterable[str]) -> dict[str, bytes]:
+    """Return the lists of files that a store has, by their digests; empty digests are of no list."""
+    found = {digest: store.blobs.get(digest) for digest in digests if digest}
+    return {digest: data for digest, data in found.items() if data is not None}
 
 
 def shared_note(store: Store, key: str, diff_id: str) -> bytes:

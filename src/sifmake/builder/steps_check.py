@@ -168,7 +168,7 @@ class StepsCheck:
         """Write the lock if it is absent, or if this build replaces it, and upload; call it after the last step."""
         outcome = self._write_lock()
         if self.remotes is not None:
-            self.remotes.push()
+            self.remotes.push({key: step.files for key, step in self._made.items()})
         return outcome
 
     def _write_lock(self) -> StepsOutcome:
@@ -230,6 +230,8 @@ class StepsCheck:
         old = self.store.blobs.get(wanted.files) if wanted.files else None
         if old is None:
             old = self._list_of(wanted.layer)
+        if old is None and wanted.files and self.remotes is not None:
+            old = self.remotes.fetch_list(wanted.files)
         if old is None:
             return None
         return [f"{path}: {what}" for path, what in islice(compare_lists(old, list_files(pack)), _MOST)]

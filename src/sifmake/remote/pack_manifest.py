@@ -15,22 +15,23 @@ from sifmake.oci.digest import digest_bytes
 from sifmake.oci.documents import load_json, parse_descriptor
 from sifmake.oci.media_types import OCI_EMPTY, OCI_MANIFEST
 from sifmake.oci.model import Descriptor
-from sifmake.store.naming import PACKS, STEPS
+from sifmake.store.naming import BLOBS, PACKS, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PACK = "application/vnd.sifmake.pack.v1"
 STEP = "application/vnd.sifmake.step.v1"
+_FILES = "application/vnd.sifmake.files.v1"
 """Types of artifacts and of their first blobs, which are files as they are in a store."""
 DSSE = "application/vnd.dsse.envelope.v1+json"
 EMPTY = b"{}"
 """The config of an artifact without one (OCI image-spec 1.1, "Guidance for an empty descriptor")."""
-_KINDS = {PACKS: (PACK, ""), STEPS: (STEP, "step-")}
-"""Types of the artifacts of each kind, and what their tags begin with."""
+_KINDS = {PACKS: (PACK, ""), STEPS: (STEP, "step-"), BLOBS: (_FILES, "files-")}
+"""Types of the artifacts of each kind, and what their tags begin with; of blobs, only lists of files are shared."""
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _KEY = re.compile(r"([0-9a-f]{64})-([a-z0-9]+)-")
-_STEP_TAG = re.compile(r"step-([0-9a-f]{64})\Z")
+_STEP_TAG = re.compile(r"(?:step|files)-([0-9a-f]{64})\Z")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ def name_of(kind: str, key: str) -> tuple[str, str]:
 
     Args:
         kind: The folder of the file in a store.
-        key: Its key.
+        key: Its key; of a blob its digest.
     """
     artifact_type, prefix = _KINDS[kind]
-    return artifact_type, prefix + key
+    return artifact_type, prefix + key.removeprefix("sha256:")
 
 
 def is_tag(key: str) -> bool:
@@ -63,7 +64,7 @@ def is_tag(key: str) -> bool:
 
 
 def subject_of(tag: str) -> str:
-    """Return the DiffID of the pack, or the key of the step, that a tag is about, hexadecimal; empty for others."""
+    """Return what a tag is about, hexadecimal: a DiffID, the key of a step, or a list of files; empty for others."""
     match = _KEY.match(tag) or _STEP_TAG.match(tag)
     return match[1] if match else ""
 

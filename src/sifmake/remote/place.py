@@ -55,7 +55,7 @@ class PackPlace(Protocol):
     """One place with packs; several threads may use it."""
 
     def find(self, kind: str, key: str) -> Offer | None:
-        """Return a file by the folder and the key that it has in a store; None if the place does not have it.
+        """Return a file by the folder and the key (of a blob, the digest) in a store; None if the place lacks it.
 
         Raises:
             SourceError: There is no answer, or one that makes no sense.

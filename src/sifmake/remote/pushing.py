@@ -14,7 +14,7 @@ from sifmake.oci.digest import digest_bytes
 from sifmake.oci.model import Descriptor
 from sifmake.remote.pack_manifest import is_tag
 from sifmake.remote.pack_uploads import PackUploads
-from sifmake.store.naming import PACKS, STEPS
+from sifmake.store.naming import PACKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -76,8 +76,16 @@ def push_packs(
     return Pushed(tuple(results["uploaded"]), len(results["known"]), tuple(results["left out"]))
 
 
-def push_notes(notes: Mapping[str, bytes], remote: RemoteSettings, settings: SourceSettings) -> list[str]:
-    """Upload notes on steps by their keys; return the keys of those that the registry lacked.
+def push_documents(
+    kind: str, documents: Mapping[str, bytes], remote: RemoteSettings, settings: SourceSettings
+) -> list[str]:
+    """Upload small files of a store; return the keys of those that the registry lacked.
+
+    Args:
+        kind: Their folder in a store: of notes on steps, or of blobs for lists of files.
+        documents: The files by their keys, of blobs by their digests.
+        remote: The registry.
+        settings: Registries, credentials, limits.
 
     Raises:
         RegistryError: The registry refuses one; those before it are there.
@@ -86,8 +94,8 @@ def push_notes(notes: Mapping[str, bytes], remote: RemoteSettings, settings: Sou
     try:
         return [
             key
-            for key, data in notes.items()
-            if uploads.put(STEPS, key, io.BytesIO(data), Descriptor("", digest_bytes(data), len(data)))
+            for key, data in documents.items()
+            if uploads.put(kind, key, io.BytesIO(data), Descriptor("", digest_bytes(data), len(data)))
         ]
     finally:
         uploads.close()

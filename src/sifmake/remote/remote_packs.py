@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from sifmake.errors import IntegrityError, PackDamagedError, SifmakeError, SigningError, SourceError
 from sifmake.layers.pack_format import is_alike
 from sifmake.layers.pack_reader import load_pack
+from sifmake.oci.digest import check_bytes
 from sifmake.remote.settings import is_pull_request
-from sifmake.store.naming import PACKS, STEPS
+from sifmake.store.naming import BLOBS, PACKS, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
@@ -118,7 +119,7 @@ class RemotePacks:
 
         for remote, place in self._asked():
             try:
-                note = self._note(place, key, most)
+                note = self._document(place, STEPS, key, most)
             except NotFoundError:
                 continue
             except SourceError as error:
@@ -126,6 +127,26 @@ class RemotePacks:
                 continue
             if note is not None:
                 yield note
+
+    def fetch_blob(self, digest: str, most: int) -> bytes | None:
+        """Return a blob, which has its digest; None if no place has it.
+
+        Args:
+            digest: Its SHA-256.
+            most: Most bytes of it.
+        """
+        from sifmake.registry.error_responses import NotFoundError
+
+        for remote, place in self._asked():
+            try:
+                data = self._document(place, BLOBS, digest, most)
+                if data is not None:
+                    return check_bytes(data, digest)
+            except NotFoundError:
+                continue
+            except SourceError as error:
+                self._leave_alone(remote, error)
+        return None
 
     def push(self, keys: Sequence[str]) -> None:
         """Upload packs that were made here to the places that are set to get them; a failure is only a warning."""
@@ -137,15 +158,15 @@ class RemotePacks:
 
         self._push(keys, upload)
 
-    def push_notes(self, notes: Mapping[str, bytes]) -> None:
-        """Upload notes on steps by their keys, like :meth:`push`."""
+    def push_documents(self, kind: str, documents: Mapping[str, bytes]) -> None:
+        """Upload notes on steps or lists of files, like :meth:`push`; see :func:`~.pushing.push_documents`."""
 
         def upload(remote: RemoteSettings) -> object:
-            from sifmake.remote.pushing import push_notes
+            from sifmake.remote.pushing import push_documents
 
-            return push_notes(notes, remote, self._settings)
+            return push_documents(kind, documents, remote, self._settings)
 
-        self._push(notes, upload)
+        self._push(documents, upload)
 
     def _push(self, what: Sized, upload: Callable[[RemoteSettings], object]) -> None:
         if not what or is_pull_request():
@@ -173,14 +194,14 @@ class RemotePacks:
             places = self._places
         yield from (item for item in places.items() if item[0].uri not in self._left_alone)
 
-    def _note(self, place: PackPlace, key: str, most: int) -> bytes | None:
-        offer = place.find(STEPS, key)
+    def _document(self, place: PackPlace, kind: str, key: str, most: int) -> bytes | None:
+        offer = place.find(kind, key)
         if offer is None:
             return None
         with offer.open(most) as body:
             data = b"".join(iter(lambda: body.read(_CHUNK), b""))
         if len(data) != body.size:
-            raise IntegrityError("the note did not arrive completely", where=key)
+            raise IntegrityError("the file did not arrive completely", where=key)
         return data
 
     def _leave_alone(self, remote: RemoteSettings, error: Exception) -> None:

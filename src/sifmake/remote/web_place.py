@@ -14,7 +14,7 @@ from sifmake.registry.proxies import is_loopback
 from sifmake.registry.transport import BROKEN
 from sifmake.remote.place import Body, Offer, check_size, place_settings
 from sifmake.sources.web_server import WebServer
-from sifmake.store.naming import key_spot
+from sifmake.store.naming import BLOBS, blob_spot, key_spot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ class WebPlace:
 
     def find(self, kind: str, key: str) -> Offer:
         """Return a file that may be there, because opening it takes no more requests than asking for it."""
-        spot = key_spot(kind, key)
+        spot = blob_spot(key) if kind == BLOBS else key_spot(kind, key)
         url = "/".join((self._url, *spot.folders, spot.name))
         return Offer(partial(self._open, url), partial(self._statement, url + _STATEMENT_SUFFIX))
 
