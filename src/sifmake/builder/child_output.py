@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ def run_telling(
     environment: Mapping[str, str],
     folder: str | None = None,
     seconds: float | None = None,
+    ending: int = signal.SIGKILL,
 ) -> int:
     """Run a program to its end; return its exit status.
 
@@ -30,6 +32,7 @@ def run_telling(
         environment: Its environment.
         folder: Its current folder; None for that of this process.
         seconds: Time limit.
+        ending: The signal that ends it, if it has to end early.
 
     Raises:
         TimeoutError: The program took longer and was killed.
@@ -48,7 +51,7 @@ def run_telling(
             _hand_on(process, output, end)
             return process.wait()
         finally:
-            process.kill()
+            process.send_signal(ending)
 
 
 def _hand_on(process: subprocess.Popen[bytes], output: Callable[[bytes], None], end: float | None) -> None:

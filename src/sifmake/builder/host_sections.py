@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ class HostSections:
         self.layers: list[str] = []
 
     def run_pre(self, section: Section) -> None:
-        """Run ``%pre``.
+        """Run ``%pre`` as this user; it ends with this process, with everything that it has started.
 
         Raises:
             UsageError: The section is not allowed.
@@ -58,15 +59,17 @@ class HostSections:
 
         from sifmake.builder.child_output import run_telling
         from sifmake.definition.script_command import script_command
+        from sifmake.rootless.guard import run_guarded
+        from sifmake.rootless.interpreter import program_words
 
         self._check_allowed(section)
         with TemporaryDirectory(prefix="sifmake-pre-") as private:
             script = Path(private, "pre.script")
             script.write_bytes(section.text.encode("utf-8", "surrogateescape"))
-            words = script_command(section, str(script), self._place)
-            folder = str(self._folder) if self._folder else None
+            words = [*program_words(run_guarded), str(os.getpid()), *script_command(section, str(script), self._place)]
+            folder, environment = str(self._folder) if self._folder else None, without_secrets(os.environ)
             with self._masked() as write:
-                status = run_telling(words, write, environment=without_secrets(os.environ), folder=folder)
+                status = run_telling(words, write, environment=environment, folder=folder, ending=signal.SIGTERM)
         self._check_status(section, status, 0)
 
     def set_up(self, section: Section, tree: StageTree, epoch: int, /) -> None:

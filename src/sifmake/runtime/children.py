@@ -84,11 +84,17 @@ def _parent_of(pid: int) -> int:
         return 0
 
 
-def end_all(spared: frozenset[int] = frozenset()) -> None:
-    """End all descendants with SIGTERM, then SIGKILL. This process must be their subreaper and have SIGCHLD blocked."""
-    number, until = signal.SIGTERM, time.monotonic() + _GRACE
+def end_all(spared: frozenset[int] = frozenset(), seconds: float = float("inf")) -> None:
+    """End all descendants with SIGTERM, then SIGKILL. This process must be their subreaper and have SIGCHLD blocked.
+
+    Args:
+        spared: Children that go on.
+        seconds: Longest time to wait for those that cannot be killed.
+    """
+    begin = time.monotonic()
+    number, until = signal.SIGTERM, begin + _GRACE
     asked: set[int] = set()
-    while _has_children():
+    while _has_children() and time.monotonic() - begin < seconds:
         reap()
         left = [pid for pid in children_of(os.getpid()) if pid not in spared]
         if not left:
