@@ -138,10 +138,9 @@ class DefinitionSession:
         target, text = project.path(UNSIGNED, self.name), definition.text
         if test := built.stage.sections.get("test"):
             check_reach(built, f"{definition.source}:{test.line}: %test")
-        try:
-            return write_stage_sif(built, text, target, compression, project.store, project.progress, lock.inputs.text)
-        finally:
-            self._close_trees()
+        made = write_stage_sif(built, text, target, compression, project.store, project.progress, lock.inputs.text)
+        self._close_trees()  # after an error they stay, because the damaged one has to be found
+        return made
 
     def foreign(self) -> dict[str, list[str]]:
         """Return the packs of another encoder in the SIF file that was written, as records name them."""
