@@ -43,12 +43,12 @@ def test_a_signal_that_waits_comes_while_the_block_runs(tmp_path, monkeypatch):
     def import_and_sleep():
         """The signal comes 5 ms after the import, which may be before the sleep has begun."""
         __import__("loses_once")
-        time.sleep(30)
+        time.sleep(300)
 
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt, match="ended by SIGTERM"), interrupting():
         import_and_sleep()
-    assert time.monotonic() - begin < 25
+    assert time.monotonic() - begin < 60
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 

@@ -16,9 +16,9 @@ def test_everything_is_passed_on_in_pieces():
     assert max(map(len, pieces)) <= 1 << 16
 
 
-@pytest.mark.parametrize("code", ["import time; time.sleep(60)", "while True: print('y' * 1000)"])
+@pytest.mark.parametrize("code", ["import time; time.sleep(600)", "while True: print('y' * 1000)"])
 def test_what_takes_too_long_is_killed(code):
     begin = time.monotonic()
     with pytest.raises(TimeoutError):
         run_telling([sys.executable, "-c", code], lambda _: None, environment={}, seconds=0.3)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60

@@ -10,7 +10,7 @@ import pytest
 from sifmake.builder.cancellation import CancelledError
 from sifmake.builder.transfer_slots import LAST_BYTES, TransferSlots
 
-SOON = 10.0
+SOON = 60.0
 
 
 def begin(action):

@@ -72,7 +72,7 @@ def zsh(project: Path, *words: str) -> list[str]:
 
 
 def read_until(fd: int, mark: str) -> str:
-    text, deadline = "", time.monotonic() + 20
+    text, deadline = "", time.monotonic() + 60
     while mark not in text and time.monotonic() < deadline:
         if select.select([fd], [], [], 0.2)[0]:
             text += os.read(fd, 65536).decode(errors="replace")

@@ -43,7 +43,7 @@ def helper(project: Folder) -> Iterator[subprocess.Popen[str]]:
         project.environ[name] = address
         yield process
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert not Path(address).exists()
 
 
@@ -69,8 +69,8 @@ def test_a_stage_ends_with_its_client(project: Folder, helper: subprocess.Popen[
     time.sleep(1)
     assert process.poll() is None
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
-    deadline = time.monotonic() + 10
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
     while children(helper.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert children(helper.pid) == []

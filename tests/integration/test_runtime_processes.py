@@ -99,7 +99,7 @@ def passed_on(sif, number, options=(), *, caught, before=()):
     process = start("exec", *options, sif, "sh", "-c", script, before=list(before))
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(number)
-    output, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == ((3, b"got\n") if caught else (128 + number, b""))
 
 
@@ -148,7 +148,7 @@ def test_nothing_outlives_a_killed_process(sif, user, victims):
     for victim in victims:
         os.kill(pids[victim], signal.SIGKILL)
     with process:
-        process.wait(timeout=10)
+        process.wait(timeout=60)
     assert process.returncode in (-signal.SIGKILL, 137)
     wait_until(lambda: not processes_with(sif))
 
@@ -173,7 +173,7 @@ def test_closed_standard_files(sif, closed, numbers, tmp_path):
     script = f'files=$(for n in 0 1 2; do readlink /proc/$$/fd/$n; done); echo "$files" > {result}; cat; exit 6'
     command = [*SIFMAKE, "exec", "--bind", str(tmp_path), sif, "sh", "-c", script]
     words = ["sh", "-c", f'"$@" {closed}', "sh", *command]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert done.returncode == 6
     found = result.read_text().splitlines()
     assert [found[int(number)] for number in numbers] == ["/dev/null"] * len(numbers)
@@ -188,7 +188,7 @@ def test_bytes_pass_unchanged(sif):
 @needs_runtime
 def test_a_reader_that_goes_away(sif):
     words = ["sh", "-c", '"$@" | head -c 1', "sh", *SIFMAKE, "exec", sif, "yes"]
-    assert subprocess.run(words, capture_output=True, timeout=30, check=False).stdout == b"y"
+    assert subprocess.run(words, capture_output=True, timeout=60, check=False).stdout == b"y"
 
 
 LABELS = ".singularity.d/labels.json"

@@ -35,7 +35,7 @@ class Terminal:
                 env.pop(name, None)
             os.execvpe(words[0], words, env)  # noqa: S606
 
-    def wait_for(self, text, seconds=20.0):
+    def wait_for(self, text, seconds=60.0):
         """Read until a text has come; what came before it is forgotten."""
         until = time.monotonic() + seconds
         while text not in self.text:
@@ -56,7 +56,7 @@ class Terminal:
     def status(self):
         """Wait for the end and return the exit status."""
         try:
-            while select.select([self.fd], [], [], 20)[0]:
+            while select.select([self.fd], [], [], 60)[0]:
                 self.text += os.read(self.fd, 4096).decode()
         except OSError:  # nobody has the terminal open any more
             pass
@@ -72,7 +72,7 @@ def sif():
     shutil.copy(BUSYBOX, folder / "tool.sif")
     (folder / "tool.sif").chmod(0o644)
     yield folder / "tool.sif"
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while left := processes_with(str(folder)):
         assert time.monotonic() < until, left
         time.sleep(0.05)

@@ -44,14 +44,16 @@ HEADS = {
     "bytes of a header": (endlessly(b"a", OK + b"A: ", pause=SLOW), NO_END),
     "folded lines": (endlessly(b" x\r\n", OK + b"A: b\r\n", pause=SLOW), NO_END),
 }
-HASTY = FAST._replace(head_time=0.6, answer_timeout=5, stall_time=0.4)
+HASTY = FAST._replace(head_time=0.6, answer_timeout=300, stall_time=0.4)
+SOON = 60
+"""Seconds in which all is over, on a busy machine too; without the deadlines, five minutes or for ever."""
 
 
 def refusal(server, **changes):
     began = time.monotonic()
     with pytest.raises(RegistryError) as caught:
         pull(f"docker://{server.host}/org/image:1", **{"retry": HASTY, **changes})
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < SOON
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -125,7 +127,7 @@ def test_a_tunnel_without_end_is_given_up(script):
                 environ={"HTTPS_PROXY": f"http://{proxy.host}"},
                 retry=HASTY._replace(connect_timeout=0.6),
             )
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < SOON
 
 
 def test_a_proxy_may_answer_late_and_then_serves():
@@ -142,7 +144,7 @@ def test_a_proxy_may_answer_late_and_then_serves():
 def test_a_late_first_byte_is_a_try_of_its_own():
     with FakeRegistry() as registry:
         registry.tag("org/image", "1", registry.blobs.image([b"x" * 1000]))
-        registry.on("GET", "/blobs/", lambda request: request.served(before=lambda: time.sleep(3)), times=1)
+        registry.on("GET", "/blobs/", lambda request: request.served(before=lambda: time.sleep(90)), times=1)
         assert pull(f"docker://{registry.host}/org/image:1", retry=FAST._replace(answer_timeout=0.3)).blobs
 
 

@@ -32,11 +32,11 @@ def silent():
 
 
 def test_all_addresses_share_one_time(monkeypatch, silent):
-    addresses(monkeypatch, *[silent] * 50)
+    addresses(monkeypatch, *[silent] * 1000)  # five minutes, if each had its own
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         dial("many.example", 443, 0.3, ())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60
 
 
 def test_a_later_address_is_tried(monkeypatch):

@@ -93,8 +93,8 @@ def test_reading_costs_what_the_size_says():
 
 
 def test_hostile_frames_are_refused_fast():
-    start = time.monotonic()
+    start = time.process_time()
     for piece in (b"-----BEGIN PGP SIGNATURE-----\n", b"-----END PGP SIGNATURE-----\n", b"\n", b"-"):
         with pytest.raises(MetadataError):
             split(b"-----BEGIN PGP SIGNED MESSAGE-----\n\n" + piece * (2_000_000 // len(piece)) + b"!")
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2

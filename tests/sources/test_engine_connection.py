@@ -73,6 +73,12 @@ def run(server):
 
 
 @pytest.fixture
+def tmp_path(tmp_path_factory):
+    """A folder with a short name, because the path of a socket has at most 108 bytes."""
+    return tmp_path_factory.mktemp("s")
+
+
+@pytest.fixture
 def listening():
     servers = []
 
@@ -336,7 +342,9 @@ def children():
 @pytest.mark.parametrize("ending", ["", "trap '' TERM; "], ids=["asked", "killed"])
 def test_an_ssh_that_stays_is_ended(tmp_path, monkeypatch, ending):
     program = tmp_path / "ssh"
-    program.write_text(f"#!/bin/sh\n{ending}echo wait >&2; printf 'HTTP/1.1 200 OK\\r\\n\\r\\n'; sleep 9 & wait; wait")
+    program.write_text(
+        f"#!/bin/sh\n{ending}echo wait >&2; printf 'HTTP/1.1 200 OK\\r\\n\\r\\n'; sleep 300 & wait; wait"
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(engine_connection, "END_TIMEOUT", 0.2)
@@ -346,7 +354,7 @@ def test_an_ssh_that_stays_is_ended(tmp_path, monkeypatch, ending):
     assert connection.getresponse().status == 200
     began = time.monotonic()
     connection.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert children() <= before
 
 

@@ -119,7 +119,7 @@ def end_processes_with(text: str):
         time.sleep(0.05)
 
 
-def wait_until(condition, seconds: float = 10.0):
+def wait_until(condition, seconds: float = 60.0):
     """Wait until a condition holds and return its value; fail otherwise."""
     until = time.monotonic() + seconds
     while not (value := condition()):
