@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import sifmake
-from sifmake.builder.step_runner import remove_unpacked
+from sifmake.builder.build_request import StepSettings
+from sifmake.builder.step_runner import StepRunner, remove_unpacked
 from sifmake.definition.host_folder import HostFolder
 from sifmake.errors import LayerError, LimitError, SourceError, StepError, UsageError
+from sifmake.progress import Silent
 from sifmake.rootless import modes
 from sifmake.rootless.errors import RootlessError
 from sifmake.steps.unpacked_trees import DAY
@@ -459,6 +461,28 @@ def test_an_interrupted_step_keeps_its_log_and_says_where(works):
     log = Path(told.infos[-1].partition("the output of the interrupted step is in ")[2])
     assert b"before" in log.read_bytes()
     assert not list((log.parent.parent / "runs").iterdir())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_neither_another_build_of_the_step_nor_a_clean_store_takes_its_log(tmp_path, fails):
+    runner = StepRunner(StepSettings(tmpdir=tmp_path), None, Silent())
+
+    def run():
+        with runner.logged("k" * 64, lambda _: None) as (log, write):
+            write(b"one\n")
+            with runner.logged("k" * 64, lambda _: None) as (_, other):  # it has a store of its own
+                other(b"two\n")
+            if not fails:
+                runner.trees.remove_unused(-1, shutil.rmtree)
+                return log
+            raise StepError(str(log))
+
+    try:
+        log = run()
+    except StepError as error:
+        log = Path(error.what)
+        assert log.read_bytes() == b"one\n"
+    assert list(log.parent.iterdir()) == [log] * fails
 
 
 @needs_scripts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -199,9 +200,10 @@ class StepRunner:
 
     @contextmanager
     def logged(self, key: str, output: Callable[[bytes], None]) -> Iterator[tuple[Path, Callable[[bytes], None]]]:
-        """Provide a log, and a function that writes to it and to ``output``.
+        """Provide the path of a log, and a function that writes to it and to ``output``.
 
-        The log is kept if the block fails or is interrupted, unless it is empty.
+        The log gets its name if the block fails or is interrupted, unless it is empty; until then it has another one,
+        because builds with other stores may run the same step at the same time.
 
         Args:
             key: Key of the step.
@@ -211,7 +213,8 @@ class StepRunner:
             OSError: The log cannot be written.
         """
         log = self.trees.logs / f"{key[:_SHOWN]}.log"
-        with log.open("wb", buffering=0) as file:
+        running = log.with_suffix(f".{os.urandom(4).hex()}")
+        with running.open("wb", buffering=0) as file:
 
             def write(data: bytes) -> None:
                 file.write(data)
@@ -226,8 +229,11 @@ class StepRunner:
                     self.progress.info(f"the output of the interrupted step is in {log}")
                 raise
             finally:
-                if done or not file.tell():
-                    log.unlink()
+                with suppress(FileNotFoundError):  # `cache clean` may have removed it
+                    if done or not file.tell():
+                        running.unlink()
+                    else:
+                        running.replace(log)
 
     @contextmanager
     def _unpacked(self, tree: StageTree) -> Iterator[list[Path]]:

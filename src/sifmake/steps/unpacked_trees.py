@@ -183,8 +183,9 @@ class UnpackedTrees:
         """
         now = time.time()
         for log in self.logs.iterdir():
-            if now - log.stat().st_mtime >= age:
-                log.unlink()
+            with suppress(FileNotFoundError):  # the step has ended
+                if now - log.stat().st_mtime >= age:
+                    log.unlink()
         return [tree for tree in self.trees() if now - tree.used >= age and self._remove(tree, remove)]
 
     def _remove(self, tree: UnpackedTree, remove: Callable[[Path], object]) -> bool:
