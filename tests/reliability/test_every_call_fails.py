@@ -500,17 +500,17 @@ class Trial:
     """Runs scenarios with faults.
 
     Attributes:
-        reached: All sites that were reached.
+        reached: All sites that were reached; those where a fault was planned, only if one came true.
         passed: See :attr:`Injector.passed`.
         bad: What was not right.
-        missed: Faults that were planned and did not come true.
+        missed: Sites that a scenario reached, but not when a fault was planned there.
     """
 
     def __init__(self, sources: Sources, room: Callable[[], Path], faults_of: Callable[[dict[Site, int]], list[Fault]]):
         self.reached: set[Site] = set()
         self.passed: set[Site] = set()
         self.bad: list[str] = []
-        self.missed: list[Fault] = []
+        self.missed: set[Site] = set()
         self._sources = sources
         self._room = room
         self._faults_of = faults_of
@@ -524,17 +524,22 @@ class Trial:
         assert None not in good.values()
         assert not left_behind(folder)
         mine = {site: count for site, count in calm.reached.items() if site not in self.reached}
+        true: set[Site] = set()
         self._take(calm)
         for fault in self._faults_of(mine):
             injector = self._check(scenario, (fault,), good)
-            # How many syncs there are is a matter of time, and schemas are read once in a process.
-            if fault not in injector.failed and not fault.nth and fault.site.function != "YamlFile.validate":
-                self.missed.append(fault)
+            # Schemas are read once in a process.
+            if fault in injector.failed or fault.site.function == "YamlFile.validate":
+                true.add(fault.site)
             # What only errors lead to fails as well, after the error that leads there.
             behind = {site: 1 for site in injector.reached if site not in self.reached}
             self._take(injector)
             for other in self._faults_of(behind):
                 self._check(scenario, (fault, other), good)
+        # What threads meet by chance (one sweeps, another has a temporary folder) is left to another scenario.
+        missed = mine.keys() - true
+        self.missed |= missed
+        self.reached -= missed
 
     def _check(self, scenario: Scenario, faults: tuple[Fault, ...], good: dict[str, object]) -> Injector:
         folder = self._room()
@@ -580,7 +585,7 @@ def test_every_place_fails_once_and_none_is_forgotten(sources, room):
     trial = Trial(sources, room, one_code)
     for scenario in SCENARIOS.values():
         trial.run(scenario)
-    assert "\n".join([*trial.bad, *map(str, trial.missed)]) == ""
+    assert "\n".join([*trial.bad, *map(str, trial.missed - trial.reached)]) == ""
     direct, others = sites_in_source(*SCOPE)
     missing = (direct - trial.reached) | (others - trial.passed)
     told = {site for site in missing if any(site.module == m and site.function.startswith(f) for m, f in NOT_HERE)}
@@ -592,4 +597,4 @@ def test_every_place_fails_once_and_none_is_forgotten(sources, room):
 def test_whatever_fails_nothing_is_wrong_stuck_or_left(name, sources, room):
     trial = Trial(sources, room, each_code)
     trial.run(SCENARIOS[name])
-    assert "\n".join([*trial.bad, *map(str, trial.missed)]) == ""
+    assert "\n".join(trial.bad) == ""

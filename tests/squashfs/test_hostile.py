@@ -251,6 +251,15 @@ def fragments() -> Hostile:
     return image
 
 
+def tails_of_one_block() -> Hostile:
+    """Fifty thousand files that are nearly all of one fragment block."""
+    block = zlib.compress(bytes(131_072), 9)
+    image = Hostile(data=block, fragments=[(96, len(block))])
+    places = [image.inode(file_inode(n + 1, 131_000, tail=(0, n % 72))) for n in range(50_000)]
+    image.folder(60_000, run((b"%06d" % n, place, n + 1, FILE) for n, place in enumerate(places)))
+    return image
+
+
 def attributes() -> Hostile:
     """Forty thousand folders with the same attributes of 250 KB."""
     pair = struct.pack("<2H", 0, 3)
@@ -320,6 +329,7 @@ BOMBS: dict[str, tuple[Callable[[], Hostile], str]] = {
     "long paths": (long_paths, "limits.image-listing-bytes"),
     "scattered inodes": (scattered_inodes, "limits.image-table-bytes"),
     "fragments": (fragments, "limits.image-bytes-ratio"),
+    "tails of one block": (tails_of_one_block, "limits.image-bytes-ratio"),
     "attributes": (attributes, "limits.image-bytes-ratio"),
     "small attributes": (small_attributes, "limits.image-bytes-ratio"),
     "small blocks": (small_blocks, "limits.image-bytes-ratio"),

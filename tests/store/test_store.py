@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pwd
@@ -15,6 +16,7 @@ import pytest
 from sifmake.errors import StoreError
 from sifmake.oci.model import Platform
 from sifmake.store import Store
+from support.injector import Fault, Injector, Site
 from support.messages import Messages
 from support.stores import add_sif, find_named, pack_path
 
@@ -378,3 +380,22 @@ def test_what_cannot_be_swept_disturbs_nobody(store, monkeypatch):
     monkeypatch.setattr(os, "unlink", refuse)
     store.temporary_folder()
     assert others.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [("root", "_Walk._step"), ("folder", "Folder.enter"), ("folder", "Folder._open"), ("folder", "Folder._listing")],
+)
+def test_what_cannot_be_read_is_not_silently_missing(tmp_path, store, listener, module, function):
+    store.blobs.put(DIGEST, DATA)
+    put_pack(store)
+    again = Store.open(store.root, environ={}, progress=listener)
+    broken = Injector(Fault(Site(f"sifmake.store.{module}", function, "open"), errno.EIO, -1))
+    with broken.installed():
+        assert again.packs.keys(KEY) == again.packs.keys(KEY) == ([KEY] if function == "Folder._open" else [])
+        found = again.blobs.get(DIGEST)
+    assert found is None or function == "Folder._listing"
+    assert listener.warnings
+    for message in listener.warnings:
+        assert message.startswith(f"what the store has is not used: {tmp_path}/store")
+        assert "Input/output error" in message

@@ -297,5 +297,5 @@ def data_of(store: Store, digest: str) -> bytes:
     """Return a document of the store; StoreError if the store lacks it."""
     data = store.blobs.get(digest) if is_digest(digest) else None
     if data is None:
-        raise StoreError("the store does not have this image", where=digest, hint="pull it first")
+        raise StoreError(f"the store does not have this image ({store.root})", where=digest, hint="pull it first")
     return data

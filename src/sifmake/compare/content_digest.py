@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.compare.contents import open_reader
 from sifmake.limits import DEFAULT_LIMITS
+from sifmake.squashfs.format import NONE_32
 from sifmake.squashfs.reader import FILE
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def _row(reader: SquashfsReader, node: Node) -> Iterator[bytes]:
     yield node.target
     if node.kind == FILE:
         yield reader.digest(node)
-    for name, value in sorted(reader.read_xattrs(node).items()):
-        yield name
-        yield value
+    if node.xattrs != NONE_32:
+        for name, value in sorted(reader.read_xattrs(node).items()):
+            yield name
+            yield value
 
 
 def _framed(fields: Iterable[bytes]) -> bytes:

@@ -59,7 +59,8 @@ def read_entries(image: StoredImage, folder: Node) -> Iterator[DirectoryEntry]:
             if length >= fmt.MAX_NAME or left < 0:
                 raise _damaged(folder)
             name = cursor.bytes(length + 1)
-            if name <= last or name in _NOT_NAMES or b"/" in name or b"\0" in name:
+            # Not ``in``, for which Python first tries to take bytes for a number, and makes an exception for each name.
+            if name <= last or name in _NOT_NAMES or name.find(b"/") >= 0 or name.find(b"\0") >= 0:
                 raise SquashfsError(
                     f"the name {name!r} is out of order, a duplicate or not a valid name", where=folder.where
                 )

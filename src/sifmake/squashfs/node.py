@@ -96,18 +96,18 @@ def read_inode(image: StoredImage, ids: tuple[int, ...], path: bytes, reference:
     if not 0 < kind <= 2 * fmt.EXTENDED:
         raise SquashfsError(f"there is no inode type {kind}")
     basic, extended = (kind - 1) % fmt.EXTENDED + 1, kind > fmt.EXTENDED
-    node = Node(path, basic, mode & 0o7777, ids[uid], ids[gid], mtime, number, reference)
+    head = path, basic, mode & 0o7777, ids[uid], ids[gid], mtime, number, reference
     if basic == FILE:
-        return _file(node, image, cursor, extended=extended)
+        return _file(head, image, cursor, extended=extended)
     if basic == DIRECTORY:
-        return _directory(node, cursor, extended=extended)
+        return _directory(head, cursor, extended=extended)
     if basic == SYMLINK:
-        return _symlink(node, cursor, extended=extended)
+        return _symlink(head, cursor, extended=extended)
     _, device = cursor.take(_TWO) if basic in _DEVICES else (*cursor.take(_ONE), 0)
-    return node._replace(device=device, xattrs=_last(cursor, extended=extended))
+    return Node(*head, device=device, xattrs=_last(cursor, extended=extended))
 
 
-def _file(node: Node, image: StoredImage, cursor: Cursor, *, extended: bool) -> Node:
+def _file(head: _Head, image: StoredImage, cursor: Cursor, *, extended: bool) -> Node:
     xattrs = fmt.NONE_32
     if extended:
         start, size, _, _, fragment, offset, xattrs = cursor.take(_EXTENDED_FILE)
@@ -115,27 +115,29 @@ def _file(node: Node, image: StoredImage, cursor: Cursor, *, extended: bool) -> 
         start, fragment, offset, size = cursor.take(_FILE)
     image.budget.check_file(size)
     words = cursor.place << 16 | cursor.offset
-    return node._replace(size=size, start=start, words=words, fragment=fragment, offset=offset, xattrs=xattrs)
+    # By position, because an image may have hundreds of thousands of files.
+    return Node(*head, size, b"", 0, start, words, fragment, offset, _NO_LISTING, xattrs)
 
 
-def _directory(node: Node, cursor: Cursor, *, extended: bool) -> Node:
+def _directory(head: _Head, cursor: Cursor, *, extended: bool) -> Node:
     jumps, xattrs = 0, fmt.NONE_32
     if extended:
         _, size, block, _, jumps, offset, xattrs = cursor.take(_EXTENDED_DIRECTORY)
     else:
         block, _, size, offset, _ = cursor.take(_DIRECTORY)
     size = max(size - fmt.DIRECTORY_EXTRA, 0)
-    return node._replace(listing=Listing(block, offset, size, jumps, (cursor.place, cursor.offset)), xattrs=xattrs)
+    return Node(*head, listing=Listing(block, offset, size, jumps, (cursor.place, cursor.offset)), xattrs=xattrs)
 
 
-def _symlink(node: Node, cursor: Cursor, *, extended: bool) -> Node:
+def _symlink(head: _Head, cursor: Cursor, *, extended: bool) -> Node:
     _, length = cursor.take(_TWO)
     if not 0 < length <= fmt.MAX_SYMLINK:
-        raise SquashfsError(f"a symlink's target has {length} bytes, {fmt.MAX_SYMLINK} are allowed", where=node.where)
+        what = f"a symlink's target has {length} bytes, {fmt.MAX_SYMLINK} are allowed"
+        raise SquashfsError(what, where=Node(*head).where)
     target = cursor.bytes(length)
-    if b"\0" in target:
-        raise SquashfsError("a symlink's target has a zero byte", where=node.where)
-    return node._replace(target=target, xattrs=_last(cursor, extended=extended))
+    if target.find(b"\0") >= 0:
+        raise SquashfsError("a symlink's target has a zero byte", where=Node(*head).where)
+    return Node(*head, 0, target, xattrs=_last(cursor, extended=extended))
 
 
 def _last(cursor: Cursor, *, extended: bool) -> int:
@@ -143,6 +145,9 @@ def _last(cursor: Cursor, *, extended: bool) -> int:
     return cursor.take(_ONE)[0] if extended else fmt.NONE_32
 
 
+_Head = tuple[bytes, int, int, int, int, int, int, int]
+"""The fields of a node up to the reference."""
+_NO_LISTING = Listing()
 _COMMON = struct.Struct("<4H2I")
 _FILE = struct.Struct("<4I")
 _EXTENDED_FILE = struct.Struct("<3Q4I")

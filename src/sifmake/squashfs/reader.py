@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from functools import wraps
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from sifmake.errors import SquashfsError
@@ -124,7 +124,7 @@ class SquashfsReader:
         root = read_inode(self._image, self._ids, b"", self._image.head.root)
         waiting: list[tuple[bytes, Node, Iterator[Node]]] = [(b"", root, iter(()))]
         while waiting:
-            _, node, siblings = heappop(waiting)
+            _, node, siblings = waiting[0]
             self._image.budget.count_name(node.path, node.target)
             if node.kind == DIRECTORY and node.number in numbers:
                 raise SquashfsError("a directory has two names", where=node.where)
@@ -132,14 +132,17 @@ class SquashfsReader:
             if known != node.reference:
                 raise SquashfsError(f"two inodes have the number {node.number}", where=node.where)
             yield node
-            for more in (siblings, self._children(node)):
-                following = next(more, None)
-                if following:
-                    heappush(waiting, (following.path, following, more))
+            following = next(siblings, None)
+            if following:
+                heapreplace(waiting, (following.path, following, siblings))
+            else:
+                heappop(waiting)
+            if node.kind == DIRECTORY:
+                children = self._children(node)
+                if first := next(children, None):
+                    heappush(waiting, (first.path, first, children))
 
     def _children(self, folder: Node) -> Iterator[Node]:
-        if folder.kind != DIRECTORY:
-            return
         self._image.budget.open_folder()
         prefix = folder.path + b"/" if folder.path else b""
         for entry in read_entries(self._image, folder):
@@ -167,6 +170,7 @@ class SquashfsReader:
             yield Block(place, word, min(left, self.block_size))
             place, left = place + (word & _SIZE), left - self.block_size
         if tail:
+            self._image.budget.count_data(tail)  # many files may share a fragment block
             start, word, _ = self._fragment(node)
             yield Block(start, word, tail, node.offset)
 
@@ -203,6 +207,7 @@ class SquashfsReader:
         Raises:
             SquashfsError: The image is damaged, or its files have more bytes than the limit allows.
         """
+        self._image.budget.count_data(node.size)
         number, content = self._last_fragment
         if number != node.fragment:
             start, word, _ = self._fragment(node)
@@ -219,6 +224,8 @@ class SquashfsReader:
 
     def digest(self, node: Node) -> bytes:
         """Return the SHA-256 of a regular file's bytes; raises like :meth:`content`."""
+        if node.size < self.block_size and node.fragment != fmt.NONE_32:
+            return hashlib.sha256(self.tail(node)).digest()
         total = hashlib.sha256()
         for chunk in self.chunks(node):
             total.update(chunk)

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
-from sifmake.errors import StoreError
+from sifmake.errors import StoreError, describe_os_error
 from sifmake.store.naming import SCRATCH, STAMP
 from sifmake.store.trust import DAY, SKEW, renew
 from sifmake.temporaries import hold, sweep_folder
@@ -94,7 +94,8 @@ class StoredFiles:
         except StoreError as error:
             self._warn_once(str(error))
             return None
-        except OSError:
+        except OSError as error:
+            self._warn_unless_missing(error)
             return None
         with folder, ExitStack() as refused:
             try:
@@ -105,7 +106,8 @@ class StoredFiles:
             except StoreError as error:
                 self._progress.warning(f"{spot.under(root.path)} is not used: {error.what}")
                 return None
-            except OSError:
+            except OSError as error:
+                self._warn_unless_missing(error)
                 return None
             if root is self.own:
                 if renewed and not why:
@@ -139,8 +141,8 @@ class StoredFiles:
                 return list_of(folder)
         except StoreError as error:
             self._warn_once(str(error))
-        except OSError:
-            pass
+        except OSError as error:
+            self._warn_unless_missing(error)
         return []
 
     @contextmanager
@@ -193,6 +195,11 @@ class StoredFiles:
 
         with self.scratch() as parent, open_scratch(parent) as scratch:
             yield scratch
+
+    def _warn_unless_missing(self, error: OSError) -> None:
+        """Say why a file or folder counts as missing, because "pull it first" does not help against a broken disk."""
+        if not isinstance(error, FileNotFoundError):
+            self._warn_once(f"what the store has is not used: {describe_os_error(error)}")
 
     def _warn_once(self, what: str) -> None:
         """Warn about a folder only once, because many files are looked up in it."""
