@@ -36,7 +36,9 @@ class Limits(NamedTuple):
         pax_records: Most records in all PAX headers of a layer, in addition to eight for each entry.
         implied_folders: Most folders of an image's tree that have no entry in a layer and exist only as part of paths.
         path_steps: Most folders and parts of links that paths of an image's layers pass through, in addition to 20
-            for each entry.
+            for each entry; a link counts as five more. Of a name with more than 40 parts, ``.`` and ``..`` count, too.
+        block_bytes: Most bytes of the compressed blocks of the files in all layers of one image; an image larger than
+            10 MB (compressed) may have 10 bytes more for each further byte.
         name_bytes: Longest path or link target in a tar entry, and longest path in a squashfs, bytes.
         sparse_regions: Most data regions in one sparse tar member.
         xattr_bytes: Largest sum of names and values of one entry's or file's extended attributes, bytes.
@@ -102,6 +104,7 @@ class Limits(NamedTuple):
     pax_records: int = 1_000_000
     implied_folders: int = 50_000
     path_steps: int = 5_000_000
+    block_bytes: int = 24 * MIB
     name_bytes: int = 64 * KIB
     sparse_regions: int = 100_000
     xattr_bytes: int = 256 * KIB

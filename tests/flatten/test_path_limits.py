@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,9 +46,21 @@ def whiteouts_far_below() -> list[bytes]:
     return [gnu_long(b"L", path + b"/f") + block(b"x"), b"".join(hidden)]
 
 
+def names_of_dots() -> list[bytes]:
+    dots = b"./" * 32_000
+    return [b"".join(gnu_long(b"L", dots + b"%d" % n) + block(b"x") for n in range(200))]
+
+
+def hard_links_by_dots() -> list[bytes]:
+    dots = b"a/../" * 12_000
+    return [block(b"f") + b"".join(gnu_long(b"K", dots + b"f") + block(b"h%d" % n, b"1") for n in range(300))]
+
+
 @pytest.mark.parametrize(
     ("make", "limit"),
     [
+        (names_of_dots, "path-steps"),
+        (hard_links_by_dots, "path-steps"),
         (folders_that_nothing_describes, "implied-folders"),
         (links_that_lead_a_long_way, "path-steps"),
         (hard_links_by_a_long_way, "path-steps"),
@@ -95,3 +108,12 @@ def test_every_way_counts(entries: list[Inode]) -> None:
     merger = Merger(0, Limits(path_steps=2 - 20 * len(entries)))
     with pytest.raises(LimitError, match="path-steps"):
         merger.apply(entries, 0)
+
+
+def test_a_link_counts_as_it_is_written() -> None:
+    """Also the parts that lead nowhere: reading them takes time for each path through the link."""
+    for steps, refused in ((45, False), (30, True)):
+        path = [entry(b"d", DIR), entry(b"l", SYMLINK, b"./" * 30 + b"d"), entry(b"l/x", FILE), entry(b"q/w", FILE)]
+        merger = Merger(0, Limits(path_steps=steps - 20 * len(path)))
+        with pytest.raises(LimitError, match="path-steps") if refused else nullcontext():
+            merger.apply(path, 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import sys
 import tarfile
 import zlib
 from itertools import chain
@@ -12,12 +14,20 @@ import pytest
 from support.images import Blobs, write_layout
 from support.measured import measured
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 MIB = 1 << 20
 FORMAT = tarfile.USTAR_FORMAT
 
 
-def squeezed(pieces):
-    """Compress a layer; return it and its DiffID. It is never whole in memory."""
+def squeezed(pieces, compress=None):
+    """Compress a layer; return it and its DiffID. Without a function for it, it is never whole in memory."""
+    if compress:
+        raw = b"".join(pieces)
+        return compress(raw), f"sha256:{hashlib.sha256(raw).hexdigest()}"
     gzip, plain, out = zlib.compressobj(1, zlib.DEFLATED, 31), hashlib.sha256(), []
     for piece in pieces:
         plain.update(piece)
@@ -69,9 +79,9 @@ MEMBERS = {
 COUNTS = {"long link targets": 14_000, "many files": 500_000}
 
 
-def layout(tmp_path, layers):
+def layout(tmp_path, layers, compress=None):
     blobs = Blobs()
-    made = [squeezed(layer) for layer in layers]
+    made = [squeezed(layer, compress) for layer in layers]
     descriptors = [blobs.put(blob, "application/vnd.oci.image.layer.v1.tar+gzip") for blob, _ in made]
     rootfs = {"type": "layers", "diff_ids": [diff_id for _, diff_id in made]}
     image = blobs.image([], layer_descriptors=descriptors, config_changes={"rootfs": rootfs, "history": []})
@@ -83,8 +93,8 @@ def test_numbered_files_are_as_tarfile_writes_them():
     assert [numbered(at) for at in (0, 309_999)] == [member("file0000000"), member("file0309999")]
 
 
-def check(tmp_path, layers, reason):
-    place = layout(tmp_path, layers)
+def check(tmp_path, layers, reason, compress=None):
+    place = layout(tmp_path, layers, compress)
     target = tmp_path / "x.sif"
     target.write_bytes(b"old")
     ran = measured("--quiet", "pull", "--force", str(target), f"oci:{place}:latest", cwd=tmp_path)
@@ -108,3 +118,19 @@ def test_what_entries_take_follows_the_size_of_the_layers(tmp_path, kind, spread
 
 def test_several_layers_do_not_inflate_to_more_than_one_may(tmp_path):
     check(tmp_path, [data(f"a{number}", 600 * MIB) for number in range(2)], "raise inflate-ratio")
+
+
+@pytest.mark.parametrize("spread", [1, 3])
+def test_blocks_take_no_more_than_the_size_of_the_layers_makes_likely(tmp_path, spread):
+    """Compressing takes time by what comes out of it: zstd sees that a MiB is repeated, squashfs's blocks do not."""
+    noise = random.Random(15).randbytes(MIB)
+    files = [
+        [member(f"f{n}", 30 // spread * MIB), noise[n:], *[noise] * (30 // spread - 1), noise[:n]] for n in range(3)
+    ]
+    check(tmp_path, [[*file, bytes(1024)] for file in files[:spread]], "raise block-bytes", zstd.compress)
+
+
+def test_equal_files_count_each_time_that_they_are_compressed(tmp_path):
+    noise = random.Random(15).randbytes(MIB)
+    layer = [piece for n in range(30) for piece in (member(f"f{n}", MIB), noise)]
+    check(tmp_path, [[*layer, bytes(1024)]], "raise block-bytes", zstd.compress)

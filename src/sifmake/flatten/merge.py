@@ -6,8 +6,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from sifmake.errors import FlattenError, LimitError
-from sifmake.flatten.tree import MAX_LINKS, Tree, new_directory
+from sifmake.flatten.tree import MAX_LINKS, Tree, new_directory, parts_of
 from sifmake.layers.entry import DIR, HARDLINK, OPAQUE, SYMLINK, WHITEOUT, Inode
+from sifmake.layers.image_budget import too_many_steps
 from sifmake.layers.tar_paths import AUFS_PREFIX
 from sifmake.limits import DEFAULT_LIMITS
 
@@ -253,8 +254,8 @@ class Merger:
                     )
                 if child.target.startswith(b"/"):
                     del stack[1:], names[1:]
-                parts = [p for p in reversed(child.target.split(b"/")) if p not in (b"", b".")]
-                self.tree.steps += len(parts)
+                parts = parts_of(child.target)
+                self.tree.count_link(child.target)
                 self._check_steps()
                 todo += parts
                 continue
@@ -270,10 +271,7 @@ class Merger:
 
     def _check_steps(self) -> None:
         if self.tree.steps > self._steps:
-            raise LimitError(
-                "the paths pass through more folders and links than any image needs (a limit)",
-                hint="raise path-steps (limits: in sifmake.yaml)",
-            )
+            raise too_many_steps()
 
     def _count_implied(self) -> None:
         self._implied += 1

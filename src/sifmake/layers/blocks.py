@@ -13,6 +13,7 @@ from isal.isal_zlib import crc32
 from sifmake.layers.codec import BLOCK_SIZE, STORED_UNCOMPRESSED, Codec
 from sifmake.layers.entry import Content
 from sifmake.layers.syncing import BackgroundSync
+from sifmake.sources.base import no_matter
 from sifmake.threads import Threads
 
 if TYPE_CHECKING:
@@ -103,7 +104,19 @@ class BlockWriter:
         crc: CRC-32 of these bytes.
     """
 
-    def __init__(self, file: BinaryIO, codec: Codec, workers: Workers) -> None:
+    def __init__(
+        self, file: BinaryIO, codec: Codec, workers: Workers, count: Callable[[int], object] = no_matter
+    ) -> None:
+        """Start with nothing written.
+
+        Args:
+            file: Open for writing.
+            codec: Compresses the blocks.
+            workers: Run it.
+            count: Called with the stored bytes of blocks, also of those that another file turns out to have; what it
+                raises ends the work.
+        """
+        self._count = count
         self.contents: list[Content] = []
         self.fragments: list[tuple[int, int, int]] = []
         self.position = 0
@@ -220,7 +233,9 @@ class BlockWriter:
 
     def _write_next(self) -> None:
         batch, future = self._pending.popleft()
-        for (content, block), (word, data) in zip(batch, future.result(), strict=True):
+        done = future.result()
+        self._count(sum(len(data) for _, data in done))
+        for (content, block), (word, data) in zip(batch, done, strict=True):
             if content is None:
                 self.fragments.append((self.position, word, len(memoryview(block))))
             elif id(content) in self._words:

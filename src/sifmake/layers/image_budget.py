@@ -33,13 +33,17 @@ _LONG: Final = 400
 _SMALL: Final = 10_000_000
 _LISTING_RATIO: Final = 100
 """An entry takes at least 20 bytes of a blob, so an image of 20 MB may have a million entries."""
+_BLOCKS_RATIO: Final = 10
+_FEW_PARTS: Final = 40
+"""Parts of a name that are not counted before it is cleaned of ``.`` and ``..``."""
 
 
 class ImageBudget:
     """Counts what the layers of one image take, while several threads pack them.
 
     Args:
-        limits: ``inflate_ratio``, ``inflate_ratio_from`` and ``layer_listing_bytes`` apply.
+        limits: ``inflate_ratio``, ``inflate_ratio_from``, ``layer_listing_bytes``, ``path_steps`` and ``block_bytes``
+            apply.
         size: Compressed bytes of all layers, as far as they are known.
     """
 
@@ -49,6 +53,8 @@ class ImageBudget:
         self._consumed: Callable[[], int] = int
         self._inflated = 0
         self._listing = 0
+        self._steps = 0
+        self._blocks = 0
         self._lock = threading.Lock()
 
     def follow(self, consumed: Callable[[], int]) -> None:
@@ -88,6 +94,36 @@ class ImageBudget:
             yield entry
         self._count_listing(size)
 
+    def count_name(self, name: bytes) -> None:
+        """Count the parts of a path or link target, before ``.`` and ``..`` are taken out of it.
+
+        Raises:
+            LimitError: Those of all layers are too many.
+        """
+        if len(name) <= 2 * _FEW_PARTS or (parts := name.count(b"/") - _FEW_PARTS) <= 0:
+            return
+        with self._lock:
+            self._steps += parts
+            if self._steps <= self._limits.path_steps:
+                return
+        raise too_many_steps()
+
+    def count_blocks(self, size: int) -> None:
+        """Count the bytes of compressed blocks: the time for compressing follows what comes out of it.
+
+        Raises:
+            LimitError: The layers together give more than their size makes likely.
+        """
+        with self._lock:
+            self._blocks += size
+            most = self._limits.block_bytes + _BLOCKS_RATIO * max(0, self._size - _SMALL)
+            if self._blocks <= most:
+                return
+        what = (
+            f"the files in the layers ({self._size} bytes) take more than {most} bytes as compressed blocks (a limit)"
+        )
+        raise LimitError(what, hint="if you trust the image, raise block-bytes (limits: in sifmake.yaml)")
+
     def _count_inflated(self, size: int) -> None:
         limits = self._limits
         with self._lock:
@@ -107,6 +143,12 @@ class ImageBudget:
                 return
         what = f"the names and attributes of the files in the layers need more than {most} bytes of memory (a limit)"
         raise LimitError(what, hint="raise layer-listing-bytes (limits: in sifmake.yaml)")
+
+
+def too_many_steps() -> LimitError:
+    """Return the error for paths that pass through too many folders and links."""
+    what = "the paths pass through more folders and links than any image needs (a limit)"
+    return LimitError(what, hint="raise path-steps (limits: in sifmake.yaml)")
 
 
 def check_index_size(index_size: int, size: int, limits: Limits) -> None:

@@ -47,13 +47,16 @@ def store_members(
         LimitError: The entries take more memory than the budget allows.
     """
     odd: list[str] = []
-    entries = ArrayPart(budget.listing(_entries_of(tar, blocks, most_bytes, odd)))
+    entries = ArrayPart(budget.listing(_entries_of(tar, blocks, most_bytes, odd, budget)))
     return entries, _shorten(odd)
 
 
-def _entries_of(tar: TarReader, blocks: ContentSink, most_bytes: int, odd: list[str]) -> Iterator[Entry]:
+def _entries_of(
+    tar: TarReader, blocks: ContentSink, most_bytes: int, odd: list[str], budget: ImageBudget
+) -> Iterator[Entry]:
     total = 0
     for member in tar:
+        budget.count_name(member.name)
         path = normalise(member.name)
         if path.find(b".wh.") >= 0 and (hidden := _hidden(path, member, odd)) is not None:
             yield from hidden
@@ -70,6 +73,7 @@ def _entries_of(tar: TarReader, blocks: ContentSink, most_bytes: int, odd: list[
                 entry.content = blocks.add_small(tar.take_all()) if small else blocks.add_large(size, tar.data())
                 tar.refer(entry.content)
         elif kind != DIR:
+            budget.count_name(member.linkname)
             _point(entry, member)
         if member.xattrs:
             entry.xattrs = _keep_xattrs(path, member.xattrs, odd)

@@ -62,7 +62,8 @@ def write_pack(
     size = layer.descriptor.size
     with Overlap(workers, size) as overlap:
         blob = CheckedBlob(reader, layer.descriptor, task, overlap)
-        packing = _Packing(BlockWriter(file, codec, workers), limits, size, budget or ImageBudget(limits, size))
+        budget = budget or ImageBudget(limits, size)
+        packing = _Packing(BlockWriter(file, codec, workers, budget.count_blocks), limits, size, budget)
         try:
             plain, chunks = _tallied(blob, layer, limits, overlap)
             packing.take(chunks, overlap)
@@ -145,7 +146,8 @@ def write_passing(
             task.advance(len(data))
             return blob.add(data) if compressed else data
 
-        packing = _Packing(BlockWriter(file, codec, workers), limits, candidate.size, budget)
+        blocks = BlockWriter(file, codec, workers, budget.count_blocks)
+        packing = _Packing(blocks, limits, candidate.size, budget)
         packing.take(map(plain.add, inflate(read, limits)), overlap)
         packing.finish(file, codec, plain)
         outer = blob if compressed else plain
