@@ -77,6 +77,11 @@ def test_a_sif_file_stays_a_sif_file(tmp_path: Path) -> None:
         ("from: ./a.def, build-args: {A: 1.2}", r"1: images.a.build-args.A: .*; write \"1.2\""),
         ("from: ./a.def, build-args: {A: []}", r"1: images.a.build-args.A"),
         ("from: ./a.def, build-args: {A: [x y]}", r"the name 'a_x y' does not match"),
+        (
+            "from: ./a.def, build-args: {A: ['d:1']}",
+            r"'a_d:1' does not match.*; what is listed .*: make an entry .*, like a,",
+        ),
+        ("from: 'docker://a', tags: [X.steps]", r"ends in '.steps'.*; what is listed becomes part of the name"),
         ("from: ./a.def, build-args: {A: [x, X]}", r"images/a_x.sif is already used"),
         ("from: ./a.def, network: host0", r"1: images.a.network: 'host0' is not known; did you mean 'host'"),
         ("from: ./a.def, clean: [npm]", r"1: images.a.clean"),

@@ -323,6 +323,18 @@ def test_a_base_of_the_project_is_locked_by_its_lock(project):
     assert project.build("tool", "top")[-1] == "publish:top"
 
 
+def test_what_is_missing_is_named_with_its_place(project):
+    for base, hint in (
+        ("images/tol.sif", "images/tol.sif: no image of the project has this file; did you mean 'tool'?"),
+        ("rootfs", "rootfs: there is no such file or folder; check the path"),
+    ):
+        project.define("x", "", f"Bootstrap: localimage\nFrom: {base}")
+        assert project.lock("x")["x"] == f"{project.root}/x.def:2: {project.root}/{hint}"
+    project.declare("x", "./gone.def")
+    where = f"{project.root}/config/images.yaml:1: images.x: {project.root}/gone.def"
+    assert project.lock("x")["x"].startswith(f"{where}: there is no such file or folder; name a definition file")
+
+
 def test_an_image_is_not_built_from_itself(project):
     for name, base in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")):
         project.define(name, "", f"Bootstrap: localimage\nFrom: ./images/{base}.sif", sign=False)

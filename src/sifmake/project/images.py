@@ -75,12 +75,21 @@ def load_images(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, ImageS
             raise ConfigError(what, where=where, hint="split the project, or raise the limit in sifmake.yaml")
         source = _source(given, where, path.parent.parent)
         for image in _expand(name, source, _with_defaults(defaults, given, source), where):
-            check_name(image.name, where)
+            _check_made(image.name, name, where)
             if image.name in images:
                 other = images[image.name].where
                 raise ConfigError(f"the target images/{image.name}.sif is already used by {other}", where=where)
             images[image.name] = image
     return images
+
+
+def _check_made(made: str, name: str, where: str) -> None:
+    """Refuse a name that is valid, but not with a value behind it, such as ``debian:12``."""
+    try:
+        check_name(made, where)
+    except ConfigError as error:
+        hint = f"what is listed becomes part of the name: make an entry for this one, like {name}, without a list"
+        raise ConfigError(error.what, where=error.where, hint=hint if made != name else error.hint) from None
 
 
 def _count(given: dict[str, Any]) -> int:

@@ -21,7 +21,7 @@ from sifmake.builder.oci_bundle import read_bundle
 from sifmake.definition.host_copying import describe_sources, sources_of
 from sifmake.definition.host_folder import HostFolder
 from sifmake.definition.problems import DefinitionPlace
-from sifmake.errors import ConfigError, SourceError
+from sifmake.errors import ConfigError, SourceError, UsageError
 from sifmake.files import sha256_of
 from sifmake.json_text import without_surrogates
 from sifmake.project.definition_settings import path_of_source
@@ -29,6 +29,7 @@ from sifmake.project.images import find_image
 from sifmake.project.locks import LockedFiles
 from sifmake.project.project import ALLOW_FILES
 from sifmake.project.records import digest_of
+from sifmake.project.yaml_file import nearest
 from sifmake.reference.local import split_local
 from sifmake.steps.tree_streams import locked_folder_stream
 
@@ -90,7 +91,10 @@ class DefinitionInputs:
             raise TypeError(image.source)
         _check_inside(project, path, image.where)
         word = f"bundle:{path}" if image.source.rest.startswith("bundle:") else _with_folder(path)
-        found = read_spec(word, image.definition.arguments, project.configuration.limits).definition
+        try:
+            found = read_spec(word, image.definition.arguments, project.configuration.limits).definition
+        except UsageError as error:
+            raise error.within(image.where) from None
         if found.unused:
             what = f"no {{{{ }}}} of {image.source.given} uses the build argument {found.unused[0]}"
             raise ConfigError(what, where=image.where, hint="check the name, or leave it out")
@@ -131,6 +135,7 @@ class DefinitionInputs:
             if name := _image_of_target(project, base.reference):
                 return ProjectBase(base, shown, path, name)
             _check_inside(project, path, where)
+            _check_there(project, path, where)
             return ProjectBase(base, shown, path)
         if base.agent in _LOCAL_AGENTS:
             place = split_local(str(project.root / base.reference)).path
@@ -237,6 +242,19 @@ def _check_written(project: Project, folder: Path, where: str) -> None:
         if written.is_relative_to(real):
             what = f"the folder contains what builds write, in {written}, so no lock would fit it"
             raise SourceError(what, where=where, hint="put the root file system into a folder of its own")
+
+
+def _check_there(project: Project, path: Path, where: str) -> None:
+    """Refuse a base that is missing.
+
+    Raises:
+        SourceError: There is no such file or folder; for the file of an image, the hint names the nearest one.
+    """
+    if not path.exists():
+        target = path.suffix == ".sif" and path.parent.name == "images"
+        hint = nearest(path.stem, list(project.images)) if target else "check the path"
+        what = "no image of the project has this file" if target else "there is no such file or folder"
+        raise SourceError(what, where=f"{where}: {path}", hint=hint)
 
 
 def _image_of_target(project: Project, path: str) -> str:
