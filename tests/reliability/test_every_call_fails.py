@@ -558,7 +558,7 @@ NOT_HERE = {
     ("sifmake.layers.pack_adoption", "adopt_pack"): "copies by copy_some, which the packs of others reach",
     ("sifmake.builder.image_build", "_Maker._find_foreign"): "opens by PackFinder.open, which is reached",
     ("sifmake.remote.pushing", "push_packs"): "opens by KeyedFiles.open; tests/remote/test_remote_packs.py",
-    ("sifmake.remote.remote_packs", "RemotePacks._note"): "opens a connection; tests/builder/test_remote_steps.py",
+    ("sifmake.remote.remote_packs", "RemotePacks._document"): "opens a connection; tests/builder/test_remote_steps.py",
     ("sifmake.drivers.doit_tasks", "DoitTasks.clean"): "removes what somebody asked to remove; tests/workflow",
     ("sifmake.drivers.doit_reporter", "Reporter"): "prints",
     ("sifmake.builder.host_sections", "HostSections.run_pre"): "only where it is allowed; test_definition_build.py",
