@@ -557,10 +557,7 @@ NOT_HERE = {
     ("sifmake.builder.cache_exchange", "proves_itself"): "needs another user; tests/layers/test_pack_adoption.py",
     ("sifmake.layers.pack_adoption", "adopt_pack"): "copies by copy_some, which the packs of others reach",
     ("sifmake.builder.image_build", "_Maker._find_foreign"): "opens by PackFinder.open, which is reached",
-    (
-        "sifmake.builder.built_export",
-        "OpenedBuild.give_back",
-    ): "opens bytes in memory; tests/api/test_exported_builds.py",
+    ("sifmake.builder.built_export", "OpenedBuild"): "opens bytes in memory; tests/api/test_exported_builds.py",
     ("sifmake.remote.pushing", "push_packs"): "opens by KeyedFiles.open; tests/remote/test_remote_packs.py",
     ("sifmake.remote.remote_packs", "RemotePacks._document"): "opens a connection; tests/builder/test_remote_steps.py",
     ("sifmake.drivers.doit_tasks", "DoitTasks.clean"): "removes what somebody asked to remove; tests/workflow",
