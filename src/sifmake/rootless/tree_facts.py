@@ -13,12 +13,12 @@ import marshal
 import os
 import sys
 
-FACTS = "facts"
+_FACTS = "facts"
 """In the folder of an unpacked tree: the digest."""
 _SIZE = 64
 
 
-def facts_here() -> str:
+def _facts_here() -> str:
     """Return the digest of the files below the current folder; file names may be of any length together."""
     total, folders = hashlib.sha256(), ["."]
     while folders:
@@ -40,8 +40,8 @@ def facts_here() -> str:
 
 def write_facts() -> None:
     """Write the digest of the current folder beside it."""
-    with open(f"../{FACTS}", "w") as file:
-        file.write(facts_here())
+    with open(f"../{_FACTS}", "w") as file:
+        file.write(_facts_here())
 
 
 def find_changed() -> None:
@@ -60,8 +60,8 @@ def find_changed() -> None:
 def _has_changed(tree: str) -> bool:
     try:
         os.chdir(tree)
-        with open(f"../{FACTS}") as file:
+        with open(f"../{_FACTS}") as file:
             noted = file.read(_SIZE + 1)
     except OSError:
         return True
-    return noted != facts_here()
+    return noted != _facts_here()
