@@ -6,6 +6,7 @@ import os
 import struct
 from collections import deque
 from hashlib import sha256
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from isal.isal_zlib import crc32
@@ -30,15 +31,24 @@ _BATCH = 8
 KiB.
 """
 
+_MOST_PARTS = 4
+"""Parts of layers to inflate ahead at a time. Four threads inflate faster than one can hash."""
+
 _ZEROS = bytes(BLOCK_SIZE)
 _WORD = struct.Struct("<I")
 
 
 class Workers:
-    """Threads that compress blocks, shared by all layers, and one thread that flushes written bytes to the disk."""
+    """Threads that compress blocks, shared by all layers, and one thread that flushes written bytes to the disk.
+
+    Attributes:
+        threads: How many compress.
+        parts: Room for parts of layers that are inflated ahead; who holds one may have such a part in memory.
+    """
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
+        self.parts = BoundedSemaphore(min(_MOST_PARTS, self.threads + 1))
         self._pool = Threads(self.threads, thread_name_prefix="compress")
         self._sync = Threads(1, thread_name_prefix="sync")
 

@@ -41,6 +41,7 @@ class Overlap:
     """
 
     def __init__(self, workers: Workers, size: int) -> None:
+        self._workers = workers
         self._is_apart = size >= APART_FROM and workers.threads > 1 and most_threads() is None
         self._threads = ExitStack()
         self._hashing: Beside[_Updates, None] | None = None
@@ -53,6 +54,11 @@ class Overlap:
 
     def __exit__(self, *_: object) -> None:
         self._threads.close()
+
+    @property
+    def inflaters(self) -> Workers | None:
+        """Threads on which to inflate several members at a time; None if the caller's thread does everything."""
+        return self._workers if self._is_apart else None
 
     def hash(self, update: Callable[[bytes], object], data: bytes) -> None:
         """Call ``update`` with the data, now or later, but in order; :meth:`settle` waits for all such calls.

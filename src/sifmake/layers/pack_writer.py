@@ -81,7 +81,7 @@ def _tallied(blob: CheckedBlob, layer: Layer, limits: Limits, overlap: Overlap) 
     if layer.descriptor.digest == layer.diff_id and not begins_compressed(blob.head(HEAD_BYTES)):
         return blob.tally, inflate(blob.read, limits)
     plain = Tally(layer.diff_id.partition(":")[0], overlap)
-    return plain, map(plain.add, inflate(blob.read, limits))
+    return plain, map(plain.add, inflate(blob.read, limits, workers=overlap.inflaters))
 
 
 class _Packing:
@@ -148,7 +148,7 @@ def write_passing(
 
         blocks = BlockWriter(file, codec, workers, budget.count_blocks)
         packing = _Packing(blocks, limits, candidate.size, budget)
-        packing.take(map(plain.add, inflate(read, limits)), overlap)
+        packing.take(map(plain.add, inflate(read, limits, workers=overlap.inflaters)), overlap)
         packing.finish(file, codec, plain)
         outer = blob if compressed else plain
         return LayerFacts(outer.size, outer.digest, plain.size, plain.digest)
