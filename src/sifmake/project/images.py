@@ -36,6 +36,7 @@ class ImageSettings:
         sign: Whether the SIF is signed.
         labels: Labels to add.
         test: Command that has to succeed in the image before it is published; empty for none.
+        test_network: Network of tests: ``host``, or empty for none.
         where: File, line and key of its declaration.
         definition: How it is built; None for an image that is pulled, and for a prebuilt SIF file.
     """
@@ -47,6 +48,7 @@ class ImageSettings:
     sign: bool = True
     labels: dict[str, str] = field(default_factory=dict)
     test: str = ""
+    test_network: str = ""
     where: str = ""
     definition: DefinitionSettings | None = None
 
@@ -152,6 +154,7 @@ def _expand(name: str, source: Uri, given: dict[str, Any], where: str) -> Iterat
     tags = given.get("tags")
     if tags and _has_tag(source.given):
         raise ConfigError(f"'from' already has a tag or digest, and 'tags' is given too: {source.given}", where=where)
+    test, test_network = _test_of(given, source, where)
     for tag in tags or [""]:
         tagged = _parsed(f"{source.given}:{tag}", where) if tag else source
         for values, definition in _definitions(source, given):
@@ -164,10 +167,27 @@ def _expand(name: str, source: Uri, given: dict[str, Any], where: str) -> Iterat
                     compression=given.get("compression", "gzip"),
                     sign=given.get("sign", True),
                     labels=given["labels"],
-                    test=given.get("test", ""),
+                    test=test,
+                    test_network=test_network,
                     where=where,
                     definition=definition,
                 )
+
+
+def _test_of(given: dict[str, Any], source: Uri, where: str) -> tuple[str, str]:
+    """Return the command of the test and its network.
+
+    Raises:
+        ConfigError: There is neither a command nor a definition, which may have a ``%test``.
+    """
+    from sifmake.project.definition_settings import BUILT
+
+    test = given.get("test", "")
+    if isinstance(test, str):
+        return test, ""
+    if "command" not in test and source.transport != BUILT:
+        raise ConfigError("'test' has no command", where=where, hint="write test: {command: ..., network: host}")
+    return test.get("command", ""), "host" if test.get("network") == "host" else ""
 
 
 def _definitions(source: Uri, given: dict[str, Any]) -> Iterable[tuple[tuple[str, ...], DefinitionSettings | None]]:

@@ -169,6 +169,7 @@ def _parse_settings(build: dict[str, Any]) -> Build:
         text_of(build, "key"),
         formats_of(build),
         text_of(build, "test") if "test" in build else "",
+        text_of(build, "test-network") if "test-network" in build else "",
     )
 
 

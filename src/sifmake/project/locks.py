@@ -42,6 +42,7 @@ class Build(NamedTuple):
         key: Fingerprint of the signing key, ``development``, or empty if the file is not signed.
         formats: Format version of each stage.
         test: Command that has to succeed in the image before it is published; empty for none.
+        test_network: Network of tests: ``host``, or empty for none.
     """
 
     compression: str
@@ -49,10 +50,12 @@ class Build(NamedTuple):
     key: str
     formats: dict[str, int | str]
     test: str = ""
+    test_network: str = ""
 
     def document(self) -> dict[str, Any]:
-        """Return the settings for the lock file, which leaves out an empty test."""
-        return {key: value for key, value in self._asdict().items() if key != "test" or value}
+        """Return the settings for the lock file, which leaves out what says nothing of a test."""
+        document = {key.replace("_", "-"): value for key, value in self._asdict().items()}
+        return {key: value for key, value in document.items() if value or not key.startswith("test")}
 
 
 @dataclass(frozen=True)

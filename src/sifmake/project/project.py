@@ -201,7 +201,9 @@ class Project:
 
         key = self.key_identity if image.sign else ""
         formats = format_versions() if image.definition is None else build_format_versions()
-        return Build(full_compression(image.compression), image.labels, key, dict(formats), image.test)
+        return Build(
+            full_compression(image.compression), image.labels, key, dict(formats), image.test, image.test_network
+        )
 
     def check_lock(self, image: ImageSettings) -> AnyLock:
         """Return the image's lock if it matches the configuration.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sifmake.builder.image_test import ImageTest
     from sifmake.project.locks import AnyLock
     from sifmake.project.project import Project
     from sifmake.stages.context import StageContext
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 
 def _key(project: Project, lock: AnyLock) -> dict[str, Any]:
     """The key without the trusted keys, because they do not change which file is published."""
-    key = {"signed": digest_of(sign_key(project, lock))}
-    return key | ({"test": lock.build.test} if lock.build.test else {})
+    key: dict[str, Any] = {"signed": digest_of(sign_key(project, lock))}
+    command, network = lock.build.test, lock.build.test_network
+    if network:
+        return {**key, "test": {"command": command, "network": network}}
+    return {**key, "test": command} if command else key
 
 
 def _run(context: StageContext) -> dict[str, Any]:
@@ -33,9 +37,9 @@ def _run(context: StageContext) -> dict[str, Any]:
     signed_by, verified = _signed_and_verified(context)
     target, signed = context.path(TARGET), context.path(SIGNED)
     if isinstance(context.lock, BuildLock):
-        _run_test_section(context, signed)
+        _test_section(context, signed)
     if command := context.lock.build.test:
-        _test(context, signed, command)
+        _test_command(context, signed, command)
     make_folders(target.parent)
     replace_file(signed, target)
     for left in (signed, context.path(TREE)):  # rename(2) does nothing if both names are the same file
@@ -48,31 +52,56 @@ def _run(context: StageContext) -> dict[str, Any]:
     return sizes | kept_header(signed_by)
 
 
-def _run_test_section(context: StageContext, signed: Path) -> None:
+def _test_section(context: StageContext, signed: Path) -> None:
     """Run ``%test`` of the definition in the verified file.
 
     Raises:
         StepError: It failed; the published file stays as it is.
     """
     from sifmake.builder.foreign_programs import check_runnable
-    from sifmake.builder.image_test import ImageTest
-    from sifmake.builder.passed_tests import passed_key, run_once
     from sifmake.stages.definition_inputs import read_inputs
 
     definition = read_inputs(context.project, context.project.image(context.image)).definition
     section = definition.last.sections.get("test")
     if section is None:
         return
-    built, store = context.result("sif") or {}, context.project.store
-    objects = {int(number): digest.removeprefix("sha256:") for number, digest in built.get("objects", {}).items()}
     where = f"{definition.source}:{section.line}: %test"
-    hint = "the old file is kept; correct %test, or the image"
 
-    def run() -> None:
-        check_runnable(built.get("architecture", ""), "the test", where)
-        ImageTest(signed, where, _teller(context), hint=hint).run_script()
+    def run(test: ImageTest) -> None:
+        check_runnable((context.result("sif") or {}).get("architecture", ""), "the test", where)
+        test.run_script()
 
-    run_once(store, passed_key(objects, "%test", network=False), section.text, run, again=not objects)
+    _test(context, signed, where, ("%test", section.text), "correct %test, or the image", run)
+
+
+def _test_command(context: StageContext, signed: Path, command: str) -> None:
+    """Run the test of images.yaml; raises like :func:`_test_section`."""
+    hint = "correct 'test' in images.yaml, or the image"
+    _test(context, signed, "test", (command, command), hint, lambda test: test.run_command(command))
+
+
+def _test(
+    context: StageContext, signed: Path, where: str, named: tuple[str, str], hint: str, run: Callable[[ImageTest], None]
+) -> None:
+    """Run a test of the verified file, unless it has passed before.
+
+    Args:
+        context: The image.
+        signed: The file.
+        where: Name of the test in messages.
+        named: What its key contains, and its text for the note.
+        hint: What to do if it fails.
+        run: Runs it.
+    """
+    from sifmake.builder.image_test import ImageTest
+    from sifmake.builder.passed_tests import passed_key, run_once
+
+    network = bool(context.lock.build.test_network)
+    test = ImageTest(signed, where, _teller(context), network, f"the old file is kept; {hint}")
+    found = (context.result("sif") or {}).get("objects", {})
+    objects = {int(number): digest.removeprefix("sha256:") for number, digest in found.items()}
+    key = passed_key(objects, named[0], network=network)
+    run_once(context.project.store, key, named[1], lambda: run(test), again=not objects)
 
 
 def _teller(context: StageContext) -> Callable[[bytes], None]:
@@ -83,18 +112,6 @@ def _teller(context: StageContext) -> Callable[[bytes], None]:
             context.project.progress.info(one_line(line))
 
     return tell
-
-
-def _test(context: StageContext, signed: Path, command: str) -> None:
-    """Run the test of an image in the verified file, and report its output.
-
-    Raises:
-        StepError: It failed; the published file stays as it is.
-    """
-    from sifmake.builder.image_test import ImageTest
-
-    hint = "the old file is kept; correct 'test' in images.yaml, or the image"
-    ImageTest(signed, "test", _teller(context), hint=hint).run_command(command)
 
 
 def _signed_and_verified(context: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
