@@ -148,6 +148,10 @@ def test_only_the_command_line_allows_other_folders(tools: Folder, tmp_path: Pat
     tools.run("sifmake", "lock", "--allow-files", str(tmp_path), "tool")
     (tools.root / "config.yaml").write_text(f"allow_files: {tmp_path}\n")
     assert "outside the folders" in tools.snakemake("--configfile", "config.yaml", status=1)
+    profile = tools.root / "profiles/default/config.yaml"  # snakemake reads it unasked
+    profile.parent.mkdir(parents=True)
+    profile.write_text(f"config:\n  - allow_files={tmp_path}\n")
+    assert "outside the folders" in tools.snakemake(status=1)
     tools.snakemake("images/tool.sif", "--config", f"allow_files={tmp_path}")
     assert "outside the folders" in tools.doit("pull_image:tool", status=1)
     tools.doit(f"allow_files={tmp_path}", "pull_image:tool")

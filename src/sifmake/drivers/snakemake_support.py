@@ -125,9 +125,13 @@ def _inside(project: Project, root: Path) -> list[Path]:
 
 
 def _modes(config: Mapping[str, Any], given: Mapping[str, Any]) -> Modes:
-    """Return the modes; what a file of the project cannot allow counts only on the command line."""
+    """Return the modes; what a file of the project cannot allow counts only on the command line.
+
+    Snakemake adds ``config:`` of a profile, which is a file of the project, to what is typed.
+    """
     found = {key: str(config[key]) for key in _MODES if key in config}
-    found |= {key: str(given[key]) for key in _GRANTS if key in given}
+    typed = {word.partition("=")[0] for word in sys.argv[1:]}
+    found |= {key: str(given[key]) for key in _GRANTS if key in given and key in typed}
     return Modes.find(**found)
 
 
