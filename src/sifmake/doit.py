@@ -22,6 +22,7 @@ from doit import get_var
 from sifmake.cli.console import Console
 from sifmake.drivers.doit_reporter import Reporter, tell_why
 from sifmake.drivers.doit_tasks import DoitTasks
+from sifmake.drivers.small_tasks import with_small_tasks
 from sifmake.end_signals import leave_on_signals
 from sifmake.project.project import Modes, Project
 from sifmake.stages.stage import all_stages
@@ -74,6 +75,7 @@ def _tasks() -> DoitTasks:
     return DoitTasks(Project(Path(), modes, Console()), sys.argv[1:])
 
 
+@with_small_tasks
 def task_images() -> Iterator[dict[str, Any]]:
     """Build the images."""
     yield from _tasks().lock_tasks()

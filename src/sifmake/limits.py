@@ -112,7 +112,7 @@ class Limits(NamedTuple):
     archive_headers_bytes: int = 16 * MIB
     index_depth: int = 4
     yaml_bytes: int = 1 * MIB
-    yaml_nodes: int = 10_000
+    yaml_nodes: int = 100_000
     yaml_depth: int = 50
     images: int = 10_000
     signatures: int = 64

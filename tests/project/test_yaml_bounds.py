@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sifmake.errors import ConfigError, LockError, SifmakeError
+from sifmake.limits import DEFAULT_LIMITS
 from sifmake.project.configuration import HANDED_ON, hand_on, load_configuration
 from sifmake.project.images import load_images
 from sifmake.project.lock_file import format_lock, read_lock
@@ -22,6 +23,7 @@ from support.measured import run_measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 IMAGE = "images:\n  a: {from: docker://a}\n"
 READERS: dict[str, Callable[[Path], object]] = {
@@ -37,9 +39,9 @@ BAD = {
     "an alias in itself": ("x: 1\ny: &x [*x]\n", 2, "is inside the value"),
     "an alias in a mapping in itself": ("x: &x {a: {b: *x}}\n", 1, "write the value out"),
     "a merge of itself": ("x: &x\n  <<: *x\n", 2, "is inside the value"),
-    "doubling aliases": (DOUBLING, 12, "limit yaml-nodes"),
+    "doubling aliases": (DOUBLING, 15, "limit yaml-nodes"),
     "doubling text": (LONG_DOUBLING, 6, "limit yaml-bytes"),
-    "growing merges": (MERGING, 9, "limit yaml-nodes"),
+    "growing merges": (MERGING, 11, "limit yaml-nodes"),
     "a merge of text": ("x: {<<: 3}\n", 1, "expected a mapping"),
     "a merge sign as text": ("x: <<\n", 1, 'write "<<"'),
     "nested lists": ("x:\n  " + "[" * 60 + "]" * 60, 2, "limit yaml-depth"),
@@ -190,10 +192,45 @@ def test_limits_of_the_configuration_count_for_images(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     names = "".join(f"  a{n}: {{from: docker://a}}\n" for n in range(2600))
     (tmp_path / "config" / "images.yaml").write_text(f"images:\n{names}")
+    (tmp_path / "config" / "config.yaml").write_text("limits: {yaml-nodes: 10000}\n")
     with pytest.raises(ConfigError, match=r"10000 nodes .limit yaml-nodes.; make it smaller, or raise the limit"):
         _ = Project(tmp_path).images
     (tmp_path / "config" / "config.yaml").write_text("limits: {yaml-nodes: 20000}\n")
     assert len(Project(tmp_path).images) == 2600
+
+
+def test_as_many_images_as_a_file_may_declare_need_no_other_limit(tmp_path: Path) -> None:
+    source = "docker://registry.example.org/group/name:1.0"
+    lines = (f"  app{n}:\n    from: {source}\n    platform: linux/amd64\n" for n in range(DEFAULT_LIMITS.images))
+    (tmp_path / "images.yaml").write_text("images:\n" + "".join(lines))
+    assert len(load_images(tmp_path / "images.yaml")) == DEFAULT_LIMITS.images
+
+
+def steps_to_read(path: Path, count: int) -> int:
+    """Return how many instructions of ``yaml_file`` run while a file with so many images is read."""
+    path.write_text("images:\n" + "".join(f"  a{n}: {{from: docker://a}}\n" for n in range(count)))
+    steps = 0
+
+    def look(frame: FrameType, event: str, _: object) -> object:
+        nonlocal steps
+        if not frame.f_code.co_filename.endswith("yaml_file.py"):
+            return None
+        frame.f_trace_opcodes = True
+        steps += event == "opcode"
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        load_images(path)
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+def test_one_more_image_takes_as_many_steps_in_a_long_file_as_in_a_short_one(tmp_path: Path) -> None:
+    few, more, many = (steps_to_read(tmp_path / "images.yaml", count) for count in (20, 40, 80))
+    assert many - more <= 2.1 * (more - few)
 
 
 def lock_document() -> dict[str, object]:

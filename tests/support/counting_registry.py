@@ -52,6 +52,10 @@ class CountingRegistry:
         self._server.shutdown()
         self._server.server_close()
 
+    def tag(self, repository: str, tag: str, descriptor: Descriptor) -> None:
+        """Let a tag stand for a manifest or index."""
+        self.tags[f"{repository}:{tag}"] = descriptor
+
     def forget(self) -> None:
         """Start to count from zero."""
         self.requests.clear()

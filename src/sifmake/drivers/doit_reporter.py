@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _GROUP = "pull_image"
+_LAST = ("publish", _GROUP)
+"""Tasks that are up to date if the finished file is."""
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
@@ -31,13 +33,16 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit has no types
         would be there before the first one is finished. It does one task after another that is selected.
         """
         super().initialize(tasks, selected_tasks)
+        self._current: set[str] = set()
         for at in reversed([at for at, name in enumerate(selected_tasks) if name == _GROUP]):
             selected_tasks[at:at] = [name for name in tasks[_GROUP].task_dep if name.startswith(f"{_GROUP}:")]
 
     def skip_uptodate(self, task: Task) -> None:
-        """Report finished files that are up to date, but not the stages before."""
-        if task.name.startswith("publish:"):
-            self.write(f"-- pull_image:{task.name.partition(':')[2]}\n")
+        """Report finished files that are up to date, once, but not the stages before."""
+        basename, _, name = task.name.partition(":")
+        if basename in _LAST and name and name not in self._current:
+            self._current.add(name)
+            self.write(f"-- {_GROUP}:{name}\n")
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Report why a task failed; tasks that wait for it are not reported."""

@@ -13,7 +13,7 @@ from doit.exceptions import InvalidDodoFile, TaskFailed
 from sifmake.errors import NO_MEMORY, SifmakeError, SourceError, describe_os_error
 from sifmake.project.stage_table import STAGE_NAMES, TARGET
 from sifmake.stages.build_order import bases_or_none, with_bases
-from sifmake.stages.freshness import renew, why_stale
+from sifmake.stages.freshness import renew, renew_if_current, why_stale
 from sifmake.stages.lock_check import check_lock
 from sifmake.stages.lock_refresh import CHANGED, FAILED, LockOutcome, LockRefresher, describe, summarize
 from sifmake.stages.runner import Runner
@@ -72,11 +72,12 @@ class DoitTasks:
         for name in self.project.images:
             lasting = stage.outputs[-1:] if stage.temporary else stage.outputs
             bases = bases_or_none(self.project, name) if stage.name == "steps" else ()
+            which = [stage.name, name]
             yield {
                 "basename": stage.name,
                 "name": name,
-                "actions": [(self.run_stage, [stage.name, name])],
-                "uptodate": [(self.is_current, [stage.name, name])],
+                "actions": [(self.run_stage, which)],
+                "uptodate": [(self.is_current, which)],
                 "task_dep": [f"{before}:{name}", *(f"publish:{base}" for base in bases)],
                 "targets": [str(self.project.path(pattern, name)) for pattern in lasting],
                 "clean": True,
@@ -85,7 +86,11 @@ class DoitTasks:
             }
 
     def pull_image_tasks(self) -> Iterator[Task]:
-        """Yield ``pull_image``: all stages up to the finished SIF, like ``apptainer pull``."""
+        """Yield ``pull_image``: all stages up to the finished SIF, like ``apptainer pull``.
+
+        The stages are its setup, which doit looks at only if the image is not up to date as a whole: most images of a
+        large project are, and looking at one stage after the other would take most of the time.
+        """
         yield {"basename": "pull_image", "name": None, "doc": "build the signed and verified SIF of each image"}
         for name in self.project.images:
             yield {
@@ -93,7 +98,9 @@ class DoitTasks:
                 "name": name,
                 "doc": str(self.project.path(TARGET, name)),
                 "actions": None,
-                "task_dep": [f"publish:{name}"],
+                "uptodate": [(self.is_built, [name])],
+                "task_dep": [f"_lock:{name}", *(f"pull_image:{base}" for base in bases_or_none(self.project, name))],
+                "setup": [f"publish:{name}"],
                 "clean": [(self.clean, [name])],
             }
 
@@ -163,6 +170,13 @@ class DoitTasks:
         except (SifmakeError, OSError):
             return False  # the action will fail in the same way and can report it
         return True
+
+    def is_built(self, name: str) -> bool:
+        """Tell whether all stages of an image are up to date; if so, renew the times of their outputs."""
+        try:
+            return renew_if_current(self.project, name)
+        except (SifmakeError, OSError):
+            return False  # the action of a stage will fail in the same way and can report it
 
     def outdated(self) -> bool | TaskFailed:
         """Print what would run and why; fail if a registry does not answer."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from sifmake.errors import BadReferenceError, LockError
 from sifmake.files import read_regular
 from sifmake.json_text import parse_json
-from sifmake.project.lock_file import DisprovedLockError, read_lock
+from sifmake.project.lock_file import DisprovedLockError
 from sifmake.reference import parse_reference
 from sifmake.reference.reference import is_digest
 from sifmake.reference.uri import REGISTRY_TRANSPORTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from sifmake.limits import Limits
@@ -68,14 +68,19 @@ class FoundLock:
             raise LockError(what, where=str(path), hint=hint)
 
 
-def find_lock(path: Path, limits: Limits) -> FoundLock:
+def find_lock(path: Path, limits: Limits, read: Callable[[], AnyLock]) -> FoundLock:
     """Return the lock in a file, or the digest that an edit of it asks for.
+
+    Args:
+        path: The file.
+        limits: Bounds on it.
+        read: Returns its lock if it is a valid one; see :func:`~sifmake.project.lock_file.read_lock`.
 
     Raises:
         LockError: An edit is ambiguous: conflict markers, two images, or an invalid digest.
     """
     try:
-        return FoundLock(read_lock(path, limits))
+        return FoundLock(read())
     except LockError as error:
         return _read_edit(path, limits, error)
 

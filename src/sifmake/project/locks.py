@@ -88,7 +88,7 @@ class CommonLock(ABC):
 
     def with_build(self, build: Build) -> Self:
         """Return the lock with other settings."""
-        return replace(self, build=build)
+        return self if build == self.build else replace(self, build=build)
 
     def document(self) -> dict[str, Any]:
         """Return the content of the file in its order, without the checksum."""

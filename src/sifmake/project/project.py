@@ -106,7 +106,7 @@ class Project:
         self.modes = modes or Modes()
         self.progress = progress or Silent()
         self._thorough = thorough
-        self._last_lock: tuple[object, AnyLock] | None = None
+        self._locks: dict[str, tuple[object, AnyLock]] = {}
 
     @cached_property
     def configuration(self) -> Configuration:
@@ -182,15 +182,15 @@ class Project:
         )
 
     def lock(self, image: str) -> AnyLock:
-        """Return the lock of an image; see :func:`read_lock`. It is kept because six stages need it in turn."""
+        """Return the lock of an image; see :func:`read_lock`. It is kept because a refresh and all stages need it."""
         from sifmake.project.lock_file import read_lock
 
         path = self.lock_path(image)
-        stamp, last = _stamp(path), self._last_lock
-        if stamp is not None and last is not None and last[0] == stamp:
-            return last[1]
+        stamp, known = _stamp(path), self._locks.get(image)
+        if stamp is not None and known is not None and known[0] == stamp:
+            return known[1]
         lock = read_lock(path, self.configuration.limits)
-        self._last_lock = (stamp, lock)
+        self._locks[image] = (stamp, lock)
         return lock
 
     def wanted_build(self, image: ImageSettings) -> Build:

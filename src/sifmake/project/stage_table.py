@@ -5,8 +5,10 @@ To add a stage, add a file there and its name to :data:`StageName`.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LOCK_FOLDER = "config/locks"
 LOCK = _LOCK_FOLDER + "/{image}.yaml"
@@ -27,4 +29,4 @@ def record_pattern(stage: StageName) -> str:
 
 def path_of(root: Path, pattern: str, image: str) -> Path:
     """Return the path of a pattern for an image."""
-    return root / Path(pattern.format(image=image))
+    return root / pattern.format(image=image)

@@ -123,9 +123,10 @@ class YamlFile:
         schema = YamlFile.read(SCHEMAS / f"{schema_name}.schema.yaml").value
         errors = jsonschema.Draft202012Validator(schema).iter_errors(self.value)
         errors = (error for error in errors if not _is_empty_section(error))
-        found = sorted(errors, key=lambda error: (-len(error.absolute_path), str(error.absolute_path)))
-        if found:
-            raise self._explain(found[0])
+        # One of them is kept at a time: a file may have one for each of its nodes.
+        found = min(errors, key=lambda error: (-len(error.absolute_path), str(error.absolute_path)), default=None)
+        if found is not None:
+            raise self._explain(found)
 
     def _explain(self, error: ValidationError) -> ConfigError:
         keys = list(error.absolute_path)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import SifError, SigningError
 from sifmake.files import sha256_of
 from sifmake.project.locks import BuildLock
 from sifmake.project.records import differences, read_record
-from sifmake.project.stage_table import SIGNED, TARGET
+from sifmake.project.stage_table import SIGNED, STAGE_NAMES, TARGET
 from sifmake.stages.stage import all_stages, find_stage
 
 if TYPE_CHECKING:
@@ -72,15 +73,46 @@ def renew(project: Project, stage_name: StageName, image: str) -> None:
     Snakemake compares times if it did not make the files itself. A fresh clone, or a lock that was rewritten because of
     another stage, must not make it run the stage.
     """
-    stage = find_stage(stage_name)
-    paths = [project.path(pattern, image) for pattern in _lasting_inputs(stage)]
+    _renew(_Times(project, image), stage_name)
+
+
+def renew_if_current(project: Project, image: str) -> bool:
+    """Tell whether all stages of an image are up to date; if so, renew the times of their outputs."""
+    lock = project.lock(image)
+    if any(why_stale(project, stage, image, lock) for stage in STAGE_NAMES):
+        return False
+    times = _Times(project, image)
+    for stage in STAGE_NAMES:
+        _renew(times, stage)
+    return True
+
+
+class _Times:
+    """The times of an image's files, each looked up once: most are inputs of several stages."""
+
+    def __init__(self, project: Project, image: str) -> None:
+        self.project = project
+        self.image = image
+        self._known: dict[str, int] = {}
+
+    def of(self, pattern: str) -> int:
+        if pattern not in self._known:
+            self._known[pattern] = _time(self.project.path(pattern, self.image))
+        return self._known[pattern]
+
+    def renew(self, pattern: str) -> None:
+        os.utime(self.project.path(pattern, self.image))
+        del self._known[pattern]
+
+
+def _renew(times: _Times, stage_name: StageName) -> None:
+    inputs = [times.of(pattern) for pattern in _lasting_inputs(stage_name)]
     if stage_name == "steps":
-        paths += _bases_of(project, image)
-    newest = max(map(_time, paths), default=0)
-    for pattern in stage.outputs:
-        path = project.path(pattern, image)
-        if 0 < _time(path) < newest:
-            os.utime(path)
+        inputs += map(_time, _bases_of(times.project, times.image))
+    newest = max(inputs, default=0)
+    for pattern in find_stage(stage_name).outputs:
+        if 0 < times.of(pattern) < newest:
+            times.renew(pattern)
 
 
 def _bases_of(project: Project, image: str) -> list[Path]:
@@ -91,9 +123,10 @@ def _bases_of(project: Project, image: str) -> list[Path]:
     return [*files, *(project.record("publish", file.stem) for file in files)]
 
 
-def _lasting_inputs(stage: Stage) -> list[str]:
+@cache
+def _lasting_inputs(name: StageName) -> tuple[str, ...]:
     passing = {pattern for other in all_stages() if other.temporary for pattern in other.big}
-    return [pattern for pattern in stage.inputs if pattern not in passing]
+    return tuple(pattern for pattern in find_stage(name).inputs if pattern not in passing)
 
 
 def _time(path: Path) -> int:

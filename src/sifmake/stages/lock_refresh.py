@@ -119,7 +119,7 @@ class LockRefresher:
         path = self.project.lock_path(name)
         try:
             image = self.project.image(name)
-            found = find_lock(path, self.project.configuration.limits)
+            found = find_lock(path, self.project.configuration.limits, lambda: self.project.lock(name))
             return self._settle(image, found, self._maker.make(image, found))
         except SifmakeError as error:
             return LockOutcome(name, FAILED, path, error=error)

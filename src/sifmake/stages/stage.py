@@ -6,6 +6,7 @@ Each stage has a file with its name in this folder, which defines its :class:`St
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -66,6 +67,7 @@ class Stage:
         return (*self.big, self.record)
 
 
+@cache
 def find_stage(name: StageName) -> Stage:
     """Return a stage by its name, one of :data:`STAGE_NAMES`, and import its file.
 
