@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks import image, peers, readback, startup
 from benchmarks.bench import median
 from benchmarks.definitions import definition
+from benchmarks.first_command import first_command
 from benchmarks.image import CHANGED, FIRST
 from benchmarks.remote_packs import remote_packs
 from benchmarks.report import Figure
@@ -212,6 +213,7 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
     "first": first_pull,
     "fast": fast_pull,
     "registry": registry_pull,
+    "first-command": first_command,
     "incremental": incremental,
     "size": size,
     "readback": read_back,

@@ -13,7 +13,7 @@ from sifmake.errors import UsageError
 Compression = Literal["gzip", "fast", "zstd"]
 
 DEFAULT_COMPRESSION = "gzip"
-RUN_COMPRESSION = "fast"
+RUN_COMPRESSION = "fast:2"
 """For images that are made to be run at once."""
 
 _LEVELS: dict[Compression, tuple[int, int, int]] = {"gzip": (6, 1, 12), "fast": (3, 1, 3), "zstd": (6, 1, 22)}

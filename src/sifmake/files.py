@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from sifmake import temporaries
 from sifmake.errors import OutputPathError
@@ -28,6 +28,18 @@ _KINDS = {
 }
 _MOST_LINKS = 40
 """The kernel's limit."""
+
+
+class OpenTarget(NamedTuple):
+    """A file to write to that the caller syncs and names.
+
+    Attributes:
+        path: A path for messages; temporary data go to its folder.
+        file: The file.
+    """
+
+    path: Path
+    file: BinaryIO
 
 
 def exists_quietly(path: Path) -> bool:

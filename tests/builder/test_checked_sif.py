@@ -190,7 +190,7 @@ def test_what_was_checked_is_what_is_run_whatever_takes_its_name(image, tmp_path
     options = types.SimpleNamespace(**vars(options), docker_login=False, docker_host="", quiet=True, given={})
     good = find(image)[0].read_bytes()
     for by_path in (False, True):
-        path, fd = opened_image(options, by_path=by_path)
+        path, fd, _finisher = opened_image(options, by_path=by_path)
         assert (fd < 0) is by_path, "the peers open it by its path"
         if fd >= 0:
             (tmp_path / "evil").write_bytes(b"evil")

@@ -69,7 +69,9 @@ def open_for_exec(uri: str, *words: str) -> Counter[str]:
     """Do what ``sifmake exec`` does before it runs the program."""
     options = parse_plain(["exec", "-q", "--no-https", *words, uri, "true"])
     with counted(uri) as calls:
-        opened_image(options)
+        _path, _fd, finisher = opened_image(options)
+        if finisher is not None:
+            finisher.wait()
     return calls
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import os
 
 import pytest
 
 from sifmake.builder import run_cache
 from sifmake.builder.run_cache import ImageToRun
 from sifmake.cli.main import main
-from sifmake.errors import SourceError
+from sifmake.errors import IntegrityError, SourceError
 from sifmake.oci.platform import host_platform
 from sifmake.progress import Silent
 from sifmake.store import Store
@@ -169,3 +171,30 @@ def test_a_damaged_note_counts_as_none(pulled, store):
         note.write_text("g" + note.read_text()[1:])
     with pytest.raises(SourceError, match="is not in the store, and the run is offline"):
         find_or_build(wanted(pulled, ":2", offline=True), Silent())
+
+
+def test_what_a_run_does_not_wait_for_comes_after_every_check(registry, store):
+    """The file is complete, open and has its SHA-256; its name and the notes on it are what is left to do."""
+    left = []
+
+    def leave(work):
+        left.append((work, [path.suffix for path in store.rglob("*.sif")], list(store.glob("names/*/*"))))
+        work()
+        return True
+
+    found = run_cache.find_or_build(wanted(registry, ":1"), Silent(), later=leave)
+    data = os.pread(found.fd, 1 << 20, 0)
+    found.close()
+    [(_, sifs, notes)] = left
+    assert (sifs, notes) == ([], [])
+    assert found.path.read_bytes() == data
+    assert found.path.name.split(".")[1] == hashlib.sha256(data).hexdigest()
+    assert find_or_build(wanted(registry, ":1", offline=True), Silent()) == found.path
+
+
+def test_nothing_is_left_to_do_for_a_layer_with_a_wrong_diff_id(registry):
+    blobs = registry.blobs
+    wrong = {"rootfs": {"type": "layers", "diff_ids": [f"sha256:{'0' * 64}"]}}
+    registry.tags["ns/tool:wrong"] = blobs.image([tar(file("bin/one", b"1"))], config_changes=wrong)
+    with pytest.raises(IntegrityError, match="wrong digest"):
+        run_cache.find_or_build(wanted(registry, ":wrong"), Silent(), later=pytest.fail)

@@ -70,13 +70,14 @@ def share_extents(target: int, at: int, extents: Sequence[Extent], task: Task) -
     return moves
 
 
-def copy_moves(target: int, moves: Sequence[Move], syncing: BackgroundSync, task: Task) -> None:
+def copy_moves(target: int, moves: Sequence[Move], syncing: BackgroundSync | None, task: Task) -> None:
     """Copy ranges, inside the kernel if possible.
 
     Args:
         target: File to write to.
         moves: What to copy.
-        syncing: Pushes written bytes to the disk; the caller waits for it before it finishes the file.
+        syncing: Pushes written bytes to the disk; the caller waits for it before it finishes the file. None if the
+            file is synced later.
         task: Receives the progress.
 
     Raises:
@@ -85,7 +86,7 @@ def copy_moves(target: int, moves: Sequence[Move], syncing: BackgroundSync, task
     """
     for source, start, offset, size in moves:
         _copy_range(source, start, target, offset, size, task)
-        if syncing.is_due(size):
+        if syncing is not None and syncing.is_due(size):
             syncing.start(target)
 
 

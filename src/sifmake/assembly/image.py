@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
@@ -11,10 +12,11 @@ import msgspec
 from sifmake.assembly.copying import SYNC_BYTES, copy_moves, hash_extents, share_extents
 from sifmake.assembly.patches import PatchMaker
 from sifmake.assembly.placing import SUPERBLOCK_SIZE, DataPlan, place_files, place_tails, plan_packs
-from sifmake.files import atomic_write, make_folders
+from sifmake.files import OpenTarget, atomic_write, make_folders
 from sifmake.layers.blocks import BlockWriter
 from sifmake.layers.syncing import BackgroundSync
 from sifmake.os_errors import naming
+from sifmake.ranges import read_at
 from sifmake.room import check_open_file
 from sifmake.sif import (
     PARTITION_ALIGNMENT,
@@ -88,24 +90,31 @@ class SifSummary(msgspec.Struct, frozen=True):
 
     Attributes:
         size: Bytes of the file.
-        objects: Hex SHA-256 of each object's data by its number.
+        objects: Hex SHA-256 of each object's data by its number; empty for an open file.
         architecture: The architecture in the header.
         warnings: Warnings about things that squashfs cannot store and that were changed or left out.
+        sha256: Hex SHA-256 of an open file; else empty.
     """
 
     size: int
     objects: dict[int, str]
     architecture: str
     warnings: tuple[str, ...]
+    sha256: str = ""
 
 
 def write_sif(
-    target: Path, contents: SifContents, codec: Codec, workers: Workers, task: Task, store: Store | None = None
+    target: Path | OpenTarget,
+    contents: SifContents,
+    codec: Codec,
+    workers: Workers,
+    task: Task,
+    store: Store | None = None,
 ) -> SifSummary:
     """Write a SIF file beside ``target`` and rename it.
 
     Args:
-        target: Replaced when the new file is complete.
+        target: Replaced when the new file is complete; an open file is written, and neither synced nor renamed.
         contents: The contents.
         codec: Codec of the squashfs.
         workers: Threads to compress on.
@@ -117,15 +126,25 @@ def write_sif(
         PackDamagedError: A pack does not match its checksum; the target is unchanged.
         OSError: From writing.
     """
-    make_folders(target.parent)
+    synced = not isinstance(target, OpenTarget)
+    path = target if not isinstance(target, OpenTarget) else target.path
+    make_folders(path.parent)
     with (
-        open_nameless(target.parent) as spool,
-        atomic_write(target, 0o777) as file,
+        open_nameless(path.parent) as spool,
+        _opened(target) as file,
         PatchMaker(codec, workers, spool, store) as patches,
         Threads(4) as threads,
-        naming(target),  # synced last, because patches written meanwhile would take its errors for theirs
+        naming(path),  # synced last, because patches written meanwhile would take its errors for theirs
     ):
-        return _Writer(file, contents, codec, workers, threads, task).write(spool, patches)
+        return _Writer(file, contents, codec, workers, threads, task, synced).write(spool, patches)
+
+
+def _opened(target: Path | OpenTarget) -> AbstractContextManager[BinaryIO]:
+    """Return the file to write, empty."""
+    if not isinstance(target, OpenTarget):
+        return atomic_write(target, 0o777)
+    target.file.truncate(0)  # an earlier attempt may have written to it
+    return nullcontext(target.file)
 
 
 class _Writer(msgspec.Struct, frozen=True):
@@ -137,6 +156,7 @@ class _Writer(msgspec.Struct, frozen=True):
     workers: Workers
     threads: Threads
     task: Task
+    synced: bool
 
     def write(self, spool: BinaryIO, patches: PatchMaker) -> SifSummary:
         contents, submit = self.contents, self.threads.submit
@@ -146,7 +166,7 @@ class _Writer(msgspec.Struct, frozen=True):
         end, taken = data.end, len(data.extents)
         moves = self._share(at + SUPERBLOCK_SIZE, data.extents)
         check_open_file(self.file.fileno(), sum(move.size for move in moves))
-        syncs = [BackgroundSync(self.workers, SYNC_BYTES) for _ in range(2)]
+        syncs = [BackgroundSync(self.workers, SYNC_BYTES) for _ in range(2)] if self.synced else [None, None]
         copying = submit(self._copy, moves, syncs[0])
         self._add_files(data, spool)
         patching = submit(lambda: [patches.make(some) for some in tails])
@@ -158,27 +178,37 @@ class _Writer(msgspec.Struct, frozen=True):
         tables = draft.finish(data.fragments, data.end)
         layout = self._write_small(at, data.end, tables)
         syncing = submit(self._sync, (copying, rest), syncs, spool)
-        partition = hash_extents(tables.superblock, data.extents, tables.tail)
+        partition, whole = self._hash(at, data, tables, layout.size)
         for work in (checking, syncing):
             work.result()
-        digests = [*map(_sha256, contents.before), partition, *map(_sha256, contents.after)]
-        return SifSummary(layout.size, dict(enumerate(digests, 1)), contents.architecture, tables.warnings)
+        digests = [*map(_sha256, contents.before), partition, *map(_sha256, contents.after)] if self.synced else []
+        objects = dict(enumerate(digests, 1))
+        return SifSummary(layout.size, objects, contents.architecture, tables.warnings, whole)
+
+    def _hash(self, at: int, data: DataPlan, tables: Tables, size: int) -> tuple[str, str]:
+        """Return the digest of the partition, or that of the whole file if the caller names it; the other is empty."""
+        if self.synced:
+            return hash_extents(tables.superblock, data.extents, tables.tail), ""
+        fd, start, end = self.file.fileno(), at + SUPERBLOCK_SIZE, at + data.end
+        return "", hash_extents(read_at(fd, start, 0), data.extents, read_at(fd, size - end, end))
 
     def _share(self, at: int, extents: Sequence[Extent]) -> list[Move]:
         return share_extents(self.file.fileno(), at, extents, self.task)
 
-    def _copy(self, moves: Sequence[Move], syncing: BackgroundSync) -> None:
+    def _copy(self, moves: Sequence[Move], syncing: BackgroundSync | None) -> None:
         copy_moves(self.file.fileno(), moves, syncing, self.task)
 
-    def _sync(self, copies: Sequence[Future[None]], syncs: Sequence[BackgroundSync], spool: BinaryIO) -> None:
+    def _sync(self, copies: Sequence[Future[None]], syncs: Sequence[BackgroundSync | None], spool: BinaryIO) -> None:
         """Wait for the disk while the processor hashes."""
         for copy in copies:
             copy.result()
         for sync in syncs:
-            sync.wait()
+            if sync is not None:
+                sync.wait()
         # Bytes of the spool that the disk lost may have been copied from it; only a sync reports that.
         os.fdatasync(spool.fileno())
-        os.fsync(self.file.fileno())
+        if self.synced:
+            os.fsync(self.file.fileno())
 
     def _add_files(self, data: DataPlan, spool: BinaryIO) -> None:
         """Place the files that no pack has."""

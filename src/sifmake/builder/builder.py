@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sifmake.assembly.image import SifSummary
     from sifmake.builder.remote_steps import RemoteSteps
+    from sifmake.files import OpenTarget
     from sifmake.oci.model import Image, Platform
     from sifmake.places import Place
     from sifmake.progress import Progress
@@ -124,14 +125,19 @@ class Builder:
         return self._images.load(source, manifest_digest)
 
     def write_sif(
-        self, source: Source, manifest_digest: str, target: Path, output: Place, compression: str = "gzip"
+        self,
+        source: Source,
+        manifest_digest: str,
+        target: Path | OpenTarget,
+        output: Place,
+        compression: str = "gzip",
     ) -> SifSummary:
         """Write the unsigned SIF file of an image; the source is asked only for what the store lacks.
 
         Args:
             source: Provides the image.
             manifest_digest: The image to write.
-            target: The file.
+            target: The file; an open file is neither synced nor renamed.
             output: The file as the user knows it, for the check of free space.
             compression: Compression of the blocks.
 

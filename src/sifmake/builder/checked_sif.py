@@ -52,8 +52,13 @@ def find_checked(store: Store, key: str) -> Found | None:
 def add_checked(store: Store, key: str, write: Callable[[Path], object]) -> Found:
     """Have a finished SIF file written and keep it; see :meth:`~sifmake.store.sifs.FinishedSifs.put`."""
     found = store.sifs.put(key, write)
-    _keep_note(store, found, "")
+    note_checked(store, found)
     return found
+
+
+def note_checked(store: Store, found: Found) -> None:
+    """Keep a note that a new file has the SHA-256 in its name."""
+    _keep_note(store, found, "")
 
 
 def why_wrong(found: Found, key: str) -> str:

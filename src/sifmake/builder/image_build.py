@@ -14,6 +14,7 @@ from sifmake.builder.cancellation import CancellableProgress
 from sifmake.builder.streamed_packs import has_pack
 from sifmake.builder.transfer_slots import TransferSlots
 from sifmake.errors import IntegrityError, SifmakeError, WrongBlobError
+from sifmake.files import OpenTarget
 from sifmake.flatten.flattened import Flattened, Merged, flatten, merge, short
 from sifmake.layers.blocks import Workers
 from sifmake.layers.codec import Codec, make_codec
@@ -238,7 +239,7 @@ def _warn_of_merge(merged: Merged, progress: Progress) -> None:
 
 
 def write_sif(
-    target: Path,
+    target: Path | OpenTarget,
     merged: Merged,
     packs: Sequence[Pack],
     image: Image,
@@ -249,7 +250,8 @@ def write_sif(
 ) -> SifSummary:
     """Write an unsigned SIF file beside ``target`` and rename it; this consumes the tree.
 
-    Patches in the store make the next image on the same layers faster; they do not change the bytes.
+    An open file is written, and neither synced nor renamed. Patches in the store make the next image on the same layers
+    faster; they do not change the bytes.
 
     Raises:
         SifmakeError: The image does not fit into squashfs or SIF, or a pack is damaged.
@@ -265,7 +267,8 @@ def write_sif(
     if merged.tree.resolve(b"bin/sh") is None:
         progress.info(f"{origin.name}: {_NO_SHELL}")
     contents = _contents(prepared, merged, packs, image)
-    task = progress.task(f"writing {target.name}", sum(pack.footer.data_size for pack in packs))
+    path = target.path if isinstance(target, OpenTarget) else target
+    task = progress.task(f"writing {path.name}", sum(pack.footer.data_size for pack in packs))
     with Workers() as workers:
         summary = write_image(target, contents, make_codec(settings.compression), workers, task, store)
     task.finish()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sifmake.assembly.image import SifSummary
     from sifmake.builder.builder import Builder
     from sifmake.errors import SifmakeError
+    from sifmake.files import OpenTarget
     from sifmake.flatten.flattened import Flattened, Merged
     from sifmake.layers.pack_reader import Pack
     from sifmake.oci.model import Image
@@ -94,7 +95,9 @@ class ImagePacks:
         settings = self._builder.settings
         return image_build.merge_packs(self.packs, self.image, settings.progress, settings.limits)
 
-    def write_sif(self, target: Path, merged: Merged, origin: Origin, labels: dict[str, str]) -> SifSummary:
+    def write_sif(
+        self, target: Path | OpenTarget, merged: Merged, origin: Origin, labels: dict[str, str]
+    ) -> SifSummary:
         """Write the unsigned SIF file; this consumes the tree."""
         settings = image_build.BuildSettings(self._compression, labels)
         told, store = self._builder.settings.progress, self._builder.store

@@ -7,12 +7,15 @@ image a name pointed to last, for offline runs.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sifmake.block_compression import RUN_COMPRESSION
-from sifmake.builder.checked_sif import add_checked, find_checked
+from sifmake.builder.checked_sif import add_checked, find_checked, note_checked
 from sifmake.builder.name_meanings import digest_of_key, find_meaning, keep_meaning, sif_key
 from sifmake.errors import SourceError
 from sifmake.oci.platform import host_platform
@@ -49,13 +52,25 @@ class ImageToRun:
     auth_file: Path | None = None
 
 
-def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configuration | None = None) -> Found:
+Later = Callable[[Callable[[], None]], bool]
+"""Does work in another process and returns True; False if the caller has to do it."""
+
+
+def _never(_work: Callable[[], None]) -> bool:
+    return False
+
+
+def find_or_build(
+    wanted: ImageToRun, progress: Progress, configuration: Configuration | None = None, later: Later = _never
+) -> Found:
     """Return the SIF file of an image from the store, open; if missing, it is built now, unsigned.
 
     Args:
         wanted: The image.
         progress: Receives messages.
         configuration: Store, registries and limits; None for those of the project in this folder, as for ``pull``.
+        later: Gets what remains to be done when a new file is complete and proven: to sync it, to give it its name, and
+            to write notes about it. Until then, the path of the result does not exist.
 
     Raises:
         ConfigError: The configuration cannot be read.
@@ -69,8 +84,8 @@ def find_or_build(wanted: ImageToRun, progress: Progress, configuration: Configu
     builder = make_builder(options, progress, RegistryAccess(wanted.plain_http, wanted.auth_file))
     try:
         if wanted.offline and not _is_here(uri):
-            return _at_hand(builder, uri)
-        return fetch_stored(builder, uri, host_platform()) if uri.is_sif else _of_layers(builder, uri)
+            return _at_hand(builder, uri, later)
+        return fetch_stored(builder, uri, host_platform()) if uri.is_sif else _of_layers(builder, uri, later)
     except OSError as error:
         from sifmake.places import (
             store_place,
@@ -86,32 +101,59 @@ def _is_here(uri: Uri) -> bool:
     return uri.transport in _LOCAL and split_local(uri.rest).path.exists()
 
 
-def _of_layers(builder: Builder, uri: Uri) -> Found:
+def _of_layers(builder: Builder, uri: Uri, later: Later) -> Found:
     """Return the SIF file of the image that a name points to now."""
     store, platform = builder.store, host_platform()
     source = builder.open_source(uri, RUN_COMPRESSION)
     try:
         resolved = builder.resolve(source, platform)
         key = sif_key(resolved.manifest_digest)
+        keep = partial(keep_meaning, store, uri, platform, key)
         if not store.sifs.paths(key):
             builder.load_image(source, resolved.manifest_digest)
-        found = find_checked(store, key) or _built(builder, source, resolved.manifest_digest)
+        elif (found := find_checked(store, key)) is not None:
+            keep()
+            return found
+        return _built(builder, source, resolved.manifest_digest, keep, later)
     finally:
         source.close()
-    keep_meaning(store, uri, platform, key)
-    return found
 
 
-def _built(builder: Builder, source: Source, manifest_digest: str) -> Found:
-    """Build the SIF file of an image, once even if several processes need it."""
+def _built(
+    builder: Builder, source: Source, manifest_digest: str, keep: Callable[[], object], later: Later = _never
+) -> Found:
+    """Build the SIF file of an image, once even if several processes need it.
+
+    Args:
+        builder: Provides the store.
+        source: Provides what the store lacks.
+        manifest_digest: The image.
+        keep: Keeps what else belongs to the image, after its file has its name.
+        later: See :func:`find_or_build`; the other process has the lock until it ends.
+    """
     from sifmake.places import store_place
 
     store, key = builder.store, sif_key(manifest_digest)
     place = store_place(store.root)
     with store.lock(key):
-        return find_checked(store, key) or add_checked(
-            store, key, lambda path: builder.write_sif(source, manifest_digest, path, place, RUN_COMPRESSION)
-        )
+        if (found := find_checked(store, key)) is not None:
+            keep()
+            return found
+        with store.sifs.begin(key) as begun, ExitStack() as failed:
+            made = builder.write_sif(source, manifest_digest, begun.target, place, RUN_COMPRESSION)
+            found = begun.found(made.sha256)
+            failed.callback(found.close)
+
+            def finish() -> None:
+                begun.finish(made.sha256)
+                note_checked(store, found)
+                keep()
+
+            begun.left = later(finish)
+            if not begun.left:
+                finish()
+            failed.pop_all()
+            return found
 
 
 def fetch_stored(builder: Builder, uri: Uri, platform: Platform) -> Found:
@@ -148,7 +190,7 @@ def key_of_file(uri: Uri, digest: str | None) -> str:
     return sif_key(digest or f"sha256:{hashlib.sha256(uri.given.encode()).hexdigest()}")
 
 
-def _at_hand(builder: Builder, uri: Uri) -> Found:
+def _at_hand(builder: Builder, uri: Uri, later: Later) -> Found:
     """Return the SIF file of an image without asking a registry, from what earlier runs have stored."""
     key = _known_key(builder, uri, host_platform())
     found = find_checked(builder.store, key) if key else None
@@ -157,7 +199,7 @@ def _at_hand(builder: Builder, uri: Uri) -> Found:
     source = _StoreOnly(uri)
     if not key or source.transport != "docker":
         raise source.lacking()
-    return _built(builder, source, digest_of_key(key))
+    return _built(builder, source, digest_of_key(key), lambda: None, later)
 
 
 def _known_key(builder: Builder, uri: Uri, platform: Platform) -> str:

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
+    from sifmake.runtime.backends import Backend
     from sifmake.runtime.request import Request
 
 __all__ = ["configure", "parse_plain", "run"]
@@ -30,12 +31,23 @@ def run(args: argparse.Namespace, action: str) -> int:
     backend = choose_runtime(options.runtime)
     try:
         request = (_builtin_request if backend.name == "builtin" else _peer_request)(options)
-        return _leave(backend.run(request))
+        return _leave(_run_to_end(backend, request))
     except (OSError, SifmakeError) as error:
         from sifmake.cli.typed_paths import name_as_typed
 
         name_as_typed(error, options.image, getattr(options, "workdir", ""))
         raise
+
+
+def _run_to_end(backend: Backend, request: Request) -> int:
+    """Run a program and return its exit status, when its image is finished too."""
+    try:
+        return backend.run(request)
+    finally:
+        if request.finisher is not None and (told := request.finisher.wait()):
+            from sifmake.printing import write_note
+
+            write_note(sys.stderr, told)
 
 
 def _builtin_request(options: Options) -> Request:
@@ -46,7 +58,7 @@ def _builtin_request(options: Options) -> Request:
     for text in leave_out_idle(options):
         _warn(options, text)
     request = request_of(options, os.environ)
-    request.sif, request.fd = opened_image(options)
+    request.sif, request.fd, request.finisher = opened_image(options)
     if options.command == "shell" and request.arguments:
         _warn(options, "arguments after the image are ignored; use `sifmake exec` to run a command")
         request.arguments = []
@@ -60,7 +72,8 @@ def _peer_request(options: Options) -> Request:
     from sifmake.runtime.request import Request
 
     read_variables(options, os.environ, OWN)
-    request = Request(options.command, *opened_image(options, by_path=True), options.arguments)
+    sif, fd, _ = opened_image(options, by_path=True)
+    request = Request(options.command, sif, fd, options.arguments)
     request.peer_words = peer_words(options)
     request.quiet = options.quiet
     return request

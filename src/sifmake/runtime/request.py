@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sifmake.runtime.binds import Bind
+    from sifmake.runtime.finisher import Finisher
 
 
 class Request:
@@ -45,6 +46,7 @@ class Request:
         shell: Shell for ``shell``; empty to search for one.
         peer_words: The options to pass to Apptainer or SingularityCE.
         quiet: Print errors only.
+        finisher: What still finishes the image in the store; it outlives the program.
     """
 
     def __init__(self, action: str, sif: str, fd: int = -1, arguments: Sequence[str] = ()) -> None:
@@ -79,3 +81,4 @@ class Request:
         self.shell = ""
         self.peer_words: list[str] = []
         self.quiet = False
+        self.finisher: Finisher | None = None

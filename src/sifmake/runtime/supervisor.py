@@ -67,7 +67,7 @@ def run_kept(request: Request, image: OpenImage) -> int:
         tree.begin()
         status, error = _run_keeper(Run(request, tree, bwrap, ignored))
     finally:
-        end_all(tree.helpers())
+        end_all(tree.helpers() | ({request.finisher.pid} if request.finisher else set()))
         tree.end()
     if error:
         what, where, hint = error.decode("utf-8", "surrogateescape").split("\0")

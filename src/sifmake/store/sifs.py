@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sifmake.files import sha256_of_open
@@ -13,11 +13,12 @@ from sifmake.store.stored_files import Found
 from sifmake.store.trust import renew
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sifmake.store.folder import Folder
     from sifmake.store.root import Root
+    from sifmake.store.unfinished_sif import UnfinishedSif
 
 _LARGEST_NOTE = 512
 
@@ -48,8 +49,21 @@ class FinishedSifs(KeyedFiles):
             target = f"{key}.{sha256_of_open(fd)}.sif"
             folder.take(name, scratch, target)
             failed.pop_all()
-            _remove_others(folder, key, target)
+            remove_others(folder, key, target)
         return Found(Spot(spot.folders, target).under(own.path), fd)
+
+    @contextmanager
+    def begin(self, key: str) -> Iterator[UnfinishedSif]:
+        """Create the file of a key, which gets its name later; see :func:`~sifmake.store.unfinished_sif.begin_sif`.
+
+        Raises:
+            StoreError: The folder cannot be created, or the key cannot be a file name.
+            OSError: The file cannot be created.
+        """
+        from sifmake.store.unfinished_sif import begin_sif
+
+        with self._files.own.make(self._spot(key).folders) as folder, begin_sif(folder, key) as unfinished:
+            yield unfinished
 
     def open(self, key: str) -> Found | None:
         """Return the finished SIF of a key, open, or None, without checking its SHA-256 or renewing its time stamp."""
@@ -85,7 +99,7 @@ class FinishedSifs(KeyedFiles):
         return [name for name in self._files.names(root, spot.folders) if split_sif_name(name)[0] == spot.name]
 
 
-def _remove_others(folder: Folder, key: str, kept: str) -> None:
+def remove_others(folder: Folder, key: str, kept: str) -> None:
     """Remove all finished SIFs of a key except one."""
     for name in folder.names():
         if name != kept and split_sif_name(name)[0] == key:
