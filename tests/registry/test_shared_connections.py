@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from sifmake.reference import parse_reference
 from sifmake.registry import HostSettings, transport
 from sifmake.registry.client import RegistryClient
 from sifmake.registry.error_responses import NotFoundError
-from sifmake.registry.settings import DEFAULT_RETRY
+from sifmake.registry.settings import DEFAULT_RETRY, Credentials
 from sifmake.registry.shared import Connections
 from sifmake.sources import open_source
 from sifmake.sources.registry_image import client_settings
@@ -23,7 +24,7 @@ from support.docker_registry import Authority
 from support.layers import file, tar
 from support.project import Folder
 from support.pulling import FAST, NO_ENVIRONMENT, settings
-from support.registry import FakeRegistry
+from support.registry import FakeRegistry, TokenAuth
 
 IMAGES = 5
 
@@ -124,6 +125,55 @@ def test_an_answer_that_was_read_leaves_its_connection_to_the_next_request(ask):
         probes = registry.connections - 1
         assert probes <= 1  # the first connection finds out that there is no TLS
         assert len(registry.log) == 3
+
+
+def _resolve(settings, *uris):
+    for uri in uris:
+        source = open_source(f"docker://{uri}", settings)
+        source.resolve(parse_platform("amd64"))
+        source.close()
+
+
+@pytest.fixture
+def asking():
+    """A registry with two repositories that wants tokens, and the settings of a run that knows its scheme."""
+    with FakeRegistry() as registry:
+        for number in range(IMAGES):
+            for name in ("org/one", "org/two"):
+                registry.tag(name, f"v{number}", registry.blobs.image([b"%d" % number]))
+        auth = TokenAuth(registry)
+        known = {registry.host: HostSettings(plain_http=True)}
+        yield registry, auth, settings(registries=known, shared=Connections())
+
+
+def test_the_images_of_a_repository_share_its_token(asking):
+    registry, auth, run = asking
+    uris = [f"{registry.host}/org/{name}:v{number}" for number in range(IMAGES) for name in ("one", "two")]
+    _resolve(run, *uris)
+    assert len(auth.issued) == 2
+    scopes = [parse_qs(urlsplit(request.path).query)["scope"] for request in registry.asked("GET", "/token")]
+    assert scopes == [["repository:org/one:pull"], ["repository:org/two:pull"]]
+    assert registry.count("GET", "/manifests/") == 2 + 2 * IMAGES  # the first of each repository is refused
+
+
+def test_a_token_that_is_refused_is_replaced_for_all(asking):
+    registry, auth, run = asking
+    auth.uses = 4  # two images: a manifest and a config each
+    _resolve(run, *(f"{registry.host}/org/one:v{number}" for number in range(IMAGES)))
+    assert len(auth.issued) == (IMAGES + 1) // 2
+
+
+def test_a_token_serves_only_those_who_have_the_same_credentials(asking):
+    registry, auth, run = asking
+    for given in (None, Credentials("alice", "pass:word"), Credentials("eve", "no")):
+        _resolve(replace(run, credentials=given), f"{registry.host}/org/one:v1", f"{registry.host}/org/one:v2")
+    assert len(auth.issued) == 3
+
+
+def test_a_host_that_may_turn_out_to_have_no_tls_gets_no_token_of_others(asking):
+    registry, auth, run = asking
+    _resolve(replace(run, registries={}), f"{registry.host}/org/one:v1", f"{registry.host}/org/one:v2")
+    assert len(auth.issued) == 2
 
 
 def test_refreshing_locks_makes_one_context_and_no_more_connections_than_requests_at_a_time(

@@ -57,6 +57,11 @@ class CredentialStore:
         self._explicit = explicit
         self._files: list[AuthFile] | None = None
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for stores that find the same credentials."""
+        return id(self._environ), self._auth_file, self._explicit, self._typed
+
     def find(self, host: str, repository: str, *, named: bool = True) -> Credentials | None:
         """Return the credentials for a repository of a host (``docker.io`` for Docker Hub), or None.
 

@@ -110,16 +110,23 @@ class Places:
         registry, repository = location.host, location.repository
         named = not mirror and registry == self._registry
         host = DOCKER_HUB_API if registry == DOCKER_HUB else registry
+        own = self._hosts.of(registry)
+        may_be_plain = settings.no_https or location.insecure or is_loopback(urlsplit(f"//{host}").hostname or "")
         endpoint = Endpoint(
             host,
-            self._hosts.of(registry),
+            own,
             self._transport,
             policy,
             settings.progress,
             lambda: settings.credentials.find(registry, repository, named=named),
-            may_be_plain=settings.no_https or location.insecure or is_loopback(urlsplit(f"//{host}").hostname or ""),
+            may_be_plain=may_be_plain,
             others=self._hosts,
         )
+        # What was granted by TLS must not be sent to a host that turns out to have none.
+        if settings.shared and (own.plain_http or not may_be_plain):
+            endpoint.authorizer.share(
+                settings.shared.grants(host, repository, own, named, settings.credentials.identity)
+            )
         return Mirror(endpoint, repository)
 
 

@@ -7,9 +7,10 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from sifmake.registry.settings import RetryPolicy
+    from sifmake.registry.tokens import Grants
     from sifmake.registry.transport import Transport
 
 
@@ -24,6 +25,7 @@ class Connections:
     def __init__(self) -> None:
         self.left_alone: dict[str, object] = {}
         self._transports: dict[tuple[int, int, RetryPolicy], Transport] = {}
+        self._grants: dict[tuple[Hashable, ...], Grants] = {}
         self._lock = threading.Lock()
 
     def transport(self, environ: Mapping[str, str], policy: RetryPolicy) -> Transport:
@@ -38,6 +40,17 @@ class Connections:
             if key not in self._transports:
                 self._transports[key] = Transport(environ, policy)
             return self._transports[key]
+
+    def grants(self, *what: Hashable) -> Grants:
+        """Return what a registry has granted in this run, so that it is asked for a token once for all images.
+
+        Args:
+            what: The host, the repository, and all on which it depends who asks there.
+        """
+        from sifmake.registry.tokens import Grants
+
+        with self._lock:
+            return self._grants.setdefault((os.getpid(), *what), Grants())
 
     def close(self) -> None:
         """Close all connections."""

@@ -48,6 +48,18 @@ class _Token:
     dies: float
 
 
+class Grants:
+    """What a registry has granted for a repository; the images of a run share it, and so do threads."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.tokens: dict[str, _Token] = {}
+        self.challenges: dict[str, Challenge] = {}
+        self.basic = ""
+        self.credentials: Credentials | None = None
+        self.looked = False
+
+
 class Authorizer:
     """Authenticates to one registry; several threads may use it and share tokens.
 
@@ -76,30 +88,30 @@ class Authorizer:
         self._check_step = check_step
         self._secure = secure
         self.schemes = _SCHEMES
-        self._lock = threading.Lock()
-        self._tokens: dict[str, _Token] = {}
-        self._challenges: dict[str, Challenge] = {}
-        self._basic = ""
-        self._credentials: Credentials | None = None
-        self._looked = False
+        self._grants = Grants()
+
+    def share(self, grants: Grants) -> None:
+        """Use what the registry has granted to others for the same repository, and add to it."""
+        self._grants = grants
 
     @property
     def credentials(self) -> Credentials | None:
         """The credentials; None for anonymous access."""
-        if not self._looked:
-            self._credentials, self._looked = self._find(), True
-        return self._credentials
+        grants = self._grants
+        if not grants.looked:
+            grants.credentials, grants.looked = self._find(), True
+        return grants.credentials
 
     def header(self, repository: str, actions: str) -> str:
         """Return the header for a request; empty until the registry asks for one."""
         key = f"{repository}:{actions}"
-        with self._lock:
-            token = self._tokens.get(key)
+        with self._grants.lock:
+            token = self._grants.tokens.get(key)
             if token and token.dies > time.monotonic():
                 return token.header
-            if key in self._challenges:
-                return self._fetch(self._challenges[key], repository, actions)
-            return self._basic
+            if key in self._grants.challenges:
+                return self._fetch(self._grants.challenges[key], repository, actions)
+            return self._grants.basic
 
     def answer(self, response: Response, used: str, repository: str, actions: str) -> bool:
         """Handle a 401: return whether to repeat the request, with the new header.
@@ -114,18 +126,18 @@ class Authorizer:
             RegistryError: The token service refuses.
         """
         key = f"{repository}:{actions}"
-        with self._lock:
-            token = self._tokens.get(key)
-            if token and used and token.header != used:
+        with self._grants.lock:
+            token = self._grants.tokens.get(key)
+            if token and token.header != used:  # another thread got it meanwhile
                 return True
             challenges = {item.scheme: item for item in parse_challenges(response.headers.get("WWW-Authenticate", ""))}
             if "bearer" in challenges and "bearer" in self.schemes:
-                self._challenges[key] = challenges["bearer"]
+                self._grants.challenges[key] = challenges["bearer"]
                 self._fetch(challenges["bearer"], repository, actions)
                 return True
             credentials = self.credentials
             if "basic" in challenges and credentials and not used:
-                self._basic = _basic(credentials)
+                self._grants.basic = _basic(credentials)
                 return True
             if challenges and not _SCHEMES & set(challenges):
                 what = f"the registry requires an unsupported kind of authentication: {', '.join(challenges)}"
@@ -138,7 +150,7 @@ class Authorizer:
             header, life = f"Bearer {credentials.registry_token}", float("inf")
         else:
             header, life = self._ask(challenge, pull_scopes(challenge, repository, actions), credentials)
-        self._tokens[f"{repository}:{actions}"] = _Token(header, time.monotonic() + life)
+        self._grants.tokens[f"{repository}:{actions}"] = _Token(header, time.monotonic() + life)
         return header
 
     def _ask(self, challenge: Challenge, scopes: list[str], credentials: Credentials | None) -> tuple[str, float]:
