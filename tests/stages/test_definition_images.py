@@ -270,6 +270,12 @@ def test_names_in_any_encoding_are_locked(project):
     assert (project.build("tool", locked=True), project.lock()) == ([], {"tool": ""})
 
 
+def test_a_folder_with_any_name_may_be_a_project(tmp_path):
+    made = Definitions(tmp_path / os.fsdecode(b"p\xe9: \n$x"))
+    made.define("tool", "%files\n    tool.def /x", SCRATCH, sign=False)
+    assert ready(made).build("tool") == []
+
+
 def test_a_matrix_makes_images_of_one_definition(project):
     del project.images["tool"]
     settings = {"sign": False, "build-args": {"DEST": ["opt", "srv"]}}

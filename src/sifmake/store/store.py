@@ -166,7 +166,7 @@ class Store:
             self.progress.warning(f"no lock in the store ({error}); continuing without it, so work may be done twice")
             yield False
             return
-        file_name = name if is_key(name) else hashlib.sha256(name.encode()).hexdigest()
+        file_name = name if is_key(name) else hashlib.sha256(os.fsencode(name)).hexdigest()
         with lock.hold(folder, file_name, timeout, self.progress) as held:
             yield held
 
