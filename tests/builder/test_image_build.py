@@ -10,6 +10,7 @@ import pytest
 
 from sifmake.builder.damaged_packs import drop_damaged
 from sifmake.builder.image_build import BuildSettings, epoch_of, fetch_packs, flatten_packs, write_sif
+from sifmake.builder.transfer_slots import TransferSlots
 from sifmake.errors import IntegrityError
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.oci.model import Descriptor, Image, ImageConfig, Layer, Platform
@@ -158,20 +159,24 @@ def test_epoch_of_created(created, epoch):
 
 
 class SlowSource(CountingSource):
-    """The layer that is opened first cannot be had; the others take their time."""
+    """The layer that is opened first cannot be had; the others take until the pull is given up."""
+
+    given_up = threading.Event()
 
     @contextmanager
     def open_layer(self, layer: Layer):
         with super().open_layer(layer) as reader:
             if layer.diff_id == self.opened[0]:
                 raise IntegrityError("damaged")
-            threading.Event().wait(0.5)
+            self.given_up.wait(60)
             yield reader
 
 
-def test_a_pull_that_fails_begins_no_further_layer(tmp_path):
+def test_a_pull_that_fails_begins_no_further_layer(tmp_path, monkeypatch):
     """Six have their turn; those that wait for one give up."""
     source = SlowSource([tar(file(str(number), bytes([number]) * 10)) for number in range(30)])
+    close = TransferSlots.close
+    monkeypatch.setattr(TransferSlots, "close", lambda slots: (close(slots), source.given_up.set()))
     with pytest.raises(IntegrityError, match="damaged"):
         fetch(source, tmp_path)
     assert len(source.opened) <= 8

@@ -58,11 +58,15 @@ def zsh(project: Path, *words: str) -> list[str]:
     if pid == 0:
         os.chdir(project)
         os.execvpe("zsh", ["zsh", "-f", "-i"], environ)  # noqa: S606
-    setup = "autoload -U compinit; compinit -D -u; source script.zsh; PS1='> '; unsetopt BEEP; print re''ady"
+    # What is typed while zsh completes changes what it does, so it says when it is done.
+    tab = (
+        "complete_word() { zle expand-or-complete; print -n do''ne }; zle -N complete_word; bindkey '^I' complete_word"
+    )
+    setup = f"autoload -U compinit; compinit -D -u; source script.zsh; PS1='> '; unsetopt BEEP; {tab}; print re''ady"
     os.write(fd, f"{setup}\n".encode())
     read_until(fd, "\nready")
     os.write(fd, " ".join(("sifmake", *words)).encode() + b"\t")
-    time.sleep(1)
+    read_until(fd, "done")
     os.write(fd, b"\x01: \x05 end\n")
     text = read_until(fd, "end")
     os.write(fd, b"\nexit\n")

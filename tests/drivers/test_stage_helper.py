@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import pytest
 
 from sifmake.drivers import stage_client, stage_helper
 from support.project import REPOSITORY, Folder
+from support.runtime import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,14 +66,11 @@ def test_a_stage_ends_with_its_client(project: Folder, helper: subprocess.Popen[
     # Reading a pipe that nobody writes to keeps the stage busy until it is interrupted.
     subprocess.run(["mkfifo", str(lock)], check=True)
     process = project.start("sifmake", "stage", "--root", ".", "pull", "hello")
-    time.sleep(1)
+    wait_until(lambda: children(helper.pid))
     assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    deadline = time.monotonic() + 60
-    while children(helper.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert children(helper.pid) == []
+    wait_until(lambda: not children(helper.pid))
 
 
 def children(pid: int) -> list[str]:

@@ -212,6 +212,7 @@ def test_a5_tokens_that_die_during_a_pull(tmp_path, layout):
         image = source.image(source.resolve(parse_platform("amd64")).manifest_digest)
         asked = len(registry.tokens.asked)
         threading.Event().wait(1.2)
+        registry.tokens.life = 300
         assert read_layer(source, image.layers[0])
         source.close()
         assert len(registry.tokens.asked) == asked + 1

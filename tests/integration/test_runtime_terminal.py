@@ -16,7 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from support.runtime import BUSYBOX, SIFMAKE, as_ordinary, environment, needs_root, needs_runtime, processes_with
+from support.runtime import (
+    BUSYBOX,
+    SIFMAKE,
+    as_ordinary,
+    environment,
+    needs_root,
+    needs_runtime,
+    processes_with,
+    wait_until,
+)
 
 USERS = {"root": [], "ordinary": as_ordinary(fuse=True)}
 OPTIONS = {"plain": [], "contained": ["--containall"]}
@@ -90,9 +99,10 @@ def test_a_shell(sif, user, options):
     terminal.type("echo $((40+2)); tty | cut -c1-5\n")
     terminal.wait_for("\r\n42\r\n")
     terminal.wait_for("Apptainer> ")
-    terminal.type("echo start; sleep 1000\n")
+    seconds = f"1{os.getpid()}"
+    terminal.type(f"echo start; sleep {seconds}\n")
     terminal.wait_for("\r\nstart\r\n")
-    time.sleep(0.5)  # a shell that has not yet started the program takes it for its own
+    wait_until(lambda: processes_with(f"sleep\0{seconds}"))  # before that the shell takes what is typed for its own
     terminal.type("\x03")
     terminal.wait_for("Apptainer> ")
     terminal.type("echo status $?\n")
