@@ -120,6 +120,6 @@ def test_a_test_that_passed_is_not_repeated_for_the_same_file(project, monkeypat
         (["true"], "test"),
     ],
 )
-def test_what_is_no_test_is_refused(project, test, what):
+def test_what_is_not_a_test_is_refused(project, test, what):
     with pytest.raises(ConfigError, match=what):
         build(project, test=test)
