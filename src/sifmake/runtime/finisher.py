@@ -20,6 +20,7 @@ else:
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _TOLD_BYTES = 1 << 16
+_LOOK_SECONDS = 0.5
 
 
 class Finisher:
@@ -91,8 +92,9 @@ class Finisher:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOPPING, signal.SIGCHLD})
         number = signal.SIGTERM
         while not self._has_ended():
-            got = signal.sigwaitinfo({*_STOPPING, signal.SIGCHLD})
-            if got.si_signo != signal.SIGCHLD:
+            # For a while only, because the end of a child gives no signal if the caller ignores SIGCHLD.
+            got = signal.sigtimedwait({*_STOPPING, signal.SIGCHLD}, _LOOK_SECONDS)
+            if got and got.si_signo != signal.SIGCHLD:
                 os.kill(self.pid, number)
                 if number == signal.SIGKILL:
                     break
