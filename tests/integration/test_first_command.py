@@ -6,10 +6,12 @@ image syncs, so a command that started after it would never run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +110,29 @@ def is_sleeping(pid):
             return file.read().startswith(b"sleep\0")
     except OSError:
         return False
+
+
+@needs_runtime
+def test_another_run_waits_for_the_image_and_does_not_build_it_again(folder):
+    env = environment(SIFMAKE_CACHE=str(folder / "store"))
+    with start(folder, "touch /mnt/started", go="go on") as process:
+        wait_until((folder / "started").exists)
+        command = [sys.executable, "-m", "sifmake", "exec", "--offline", f"oci:{LAYOUT}", "true"]
+        with subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as other:
+            wait_until(lambda: has_lock_open(other.pid))
+            (folder / "go on").touch()
+            errors = other.communicate(timeout=60)[1]
+    assert (process.returncode, other.returncode, errors) == (0, 0, b"")
+    assert len(sifs(folder)) == 1
+
+
+def has_lock_open(pid):
+    """Tell whether a process has a lock file of the store open."""
+    names = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            names.append(str(file.readlink()))
+    return any("/store/locks/" in name for name in names)
 
 
 @needs_runtime
