@@ -12,6 +12,7 @@ from benchmarks.bench import median
 from benchmarks.definitions import definition
 from benchmarks.first_command import first_command
 from benchmarks.image import CHANGED, FIRST
+from benchmarks.many_images import many_images
 from benchmarks.remote_packs import remote_packs
 from benchmarks.report import Figure
 from benchmarks.shared_blocks import shared_blocks
@@ -221,6 +222,7 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
     "help": start_up,
     "exec": exec_start,
     "doit": up_to_date,
+    "many": many_images,
     "definition": definition,
     "update": sif_update,
     "shared": shared_blocks,

@@ -25,8 +25,9 @@ REQUEST = re.compile(r'"(HEAD|GET|PUT|POST|PATCH) (/v2/\S*) HTTP')
 CONFIG = """version: 0.1
 log: {{accesslog: {{disabled: false}}}}
 storage: {{filesystem: {{rootdirectory: "{folder}"}}}}
-http: {{addr: "127.0.0.1:{port}"}}
+http: {{addr: "127.0.0.1:{port}"{tls}}}
 """
+TLS = ', tls: {{certificate: "{}", key: "{}"}}'
 
 
 def available(*programs: str) -> bool:
@@ -91,18 +92,24 @@ class Registry:
 
 
 @contextmanager
-def registry(work: Path) -> Iterator[Registry]:
-    """Run a docker-registry on a free port of this machine; pushed images stay for the next run."""
+def registry(work: Path, *, tls: tuple[Path, Path] | None = None) -> Iterator[Registry]:
+    """Run a docker-registry on a free port of this machine; pushed images stay for the next run.
+
+    Args:
+        work: For its storage and log.
+        tls: Files of a certificate for ``localhost`` and of its key; None for a registry without TLS.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config, log = work / "registry.yml", work / "registry.log"
-    config.write_text(CONFIG.format(folder=work / "registry", port=port))
+    secured = TLS.format(*tls) if tls else ""
+    config.write_text(CONFIG.format(folder=work / "registry", port=port, tls=secured))
     with log.open("wb") as output:
         process = subprocess.Popen(["docker-registry", "serve", config], stdout=output, stderr=output)
         try:
             _wait_for(port, process)
-            yield Registry(f"127.0.0.1:{port}", log)
+            yield Registry(f"{'localhost' if tls else '127.0.0.1'}:{port}", log)
         finally:
             process.terminate()
             process.wait()

@@ -18,6 +18,7 @@ class Scale:
         big: Bytes in the image of a few large files.
         repeat: How often a figure is measured; the median counts.
         readings: How often an image is read back; the median counts.
+        many: Images of the project of many images.
     """
 
     name: str
@@ -26,7 +27,8 @@ class Scale:
     big: int
     repeat: int
     readings: int
+    many: int = 100
 
 
-FULL = Scale("full", 1_100_000_000, 33_000, 12_000 * MIB, 3, 5)
-QUICK = Scale("quick", 40_000_000, 1_500, 400 * MIB, 1, 3)
+FULL = Scale("full", 1_100_000_000, 33_000, 12_000 * MIB, 3, 5, 3_000)
+QUICK = Scale("quick", 40_000_000, 1_500, 400 * MIB, 1, 3, 200)

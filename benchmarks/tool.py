@@ -52,6 +52,10 @@ class Tool:
         beside = Path(sys.executable).with_name("sifmake")
         return str(beside) if beside.exists() else shutil.which("sifmake") or "sifmake"
 
+    def lock(self, project: Path) -> Run:
+        """Refresh the locks of a project."""
+        return run([*COMMAND, "lock", "-q"], self.environ, project)
+
     def doit(self, project: Path, *arguments: str) -> Run:
         """Run doit in a project."""
         return run([sys.executable, "-m", "doit", *arguments], self.environ, project)
