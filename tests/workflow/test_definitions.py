@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sifmake.drivers.doit_tasks import DoitTasks
+from sifmake.project.lock_file import read_lock, write_lock
+from sifmake.project.locks import BuildLock
 from sifmake.project.project import Project
 from sifmake.project.stage_table import STAGE_NAMES
+from sifmake.stages.lock_refresh import LockRefresher
+from sifmake.stages.runner import open_runner
 from sifmake.stages.stage import find_stage
+from support.building import needs_scripts
+from support.corpus import CORPUS
 from support.layers import file, tar
 
 if TYPE_CHECKING:
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 
     from support.counting_registry import CountingRegistry
     from support.project import Folder
+
+BASE = CORPUS / "definition/base"
 
 
 @pytest.fixture
@@ -199,3 +208,33 @@ def test_a_missing_definition_is_one_line_in_doit(tools: Folder) -> None:
     assert "!! lock:tool: " in text
     assert "is outside the project's folder" in text
     assert "Traceback" not in text
+
+
+@needs_scripts
+def test_a_step_that_expires_is_a_matter_of_locks_in_both_engines(project: Folder) -> None:
+    del project.config["key"]
+    project.config["store"] = {"path": str(project.root / "store")}
+    project.images = {"tool": {"from": "./tool.def"}}
+    project.write()
+    shutil.copytree(BASE, project.root / "base", copy_function=shutil.copyfile)
+    text = "Bootstrap: oci\nFrom: base\n\n%post\n# sifmake: expires 7d\n    cat /proc/sys/kernel/random/uuid > /made\n"
+    (project.root / "tool.def").write_text(text)
+    path = project.root / "config/locks/tool.yaml"
+    assert LockRefresher(Project(project.root)).refresh("tool").error is None
+    lock = read_lock(path)
+    assert isinstance(lock, BuildLock)
+    old = lock.inputs._replace(renewed=dict.fromkeys(lock.inputs.renewed, "2026-01-01T00:00:00Z"))
+    write_lock(path, replace(lock, inputs=old, digest=old.digest))
+    build(project)
+    made = project.target("tool").read_bytes()
+    assert "Nothing to be done" in project.snakemake("-n"), "no build reads a clock"
+    assert ".  steps:tool" in project.doit(), "doit refreshes locks"
+    assert read_lock(path).document()["renewed"] != old.renewed
+    assert project.target("tool").read_bytes() != made
+
+
+def build(project: Folder) -> None:
+    """Run all stages in this process."""
+    with open_runner(Project(project.root)) as runner:
+        for stage in STAGE_NAMES:
+            runner.run(stage, "tool")
