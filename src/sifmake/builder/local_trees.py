@@ -7,7 +7,7 @@ import os
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sifmake.errors import IntegrityError, SifError, SourceError
 from sifmake.files import sha256_of_open
@@ -74,7 +74,8 @@ def _of_file(path: Path, fd: int, maker: LayerMaker, store: Store, limits: Limit
     head = read_at(fd, _HEAD, 0)
     if head.startswith(_SQUASHFS):
         size = int.from_bytes(head[_USED], "little")
-        return LocalTree(_of_squashfs(path, lambda count, at: read_at(fd, count, at), size, maker, store, limits))
+        squashfs = _Squashfs(path, fd, lambda count, at: read_at(fd, count, at), size)
+        return LocalTree(_of_squashfs(squashfs, maker, store, limits))
     if _looks_like_tar(head):
         return LocalTree(_of_tar(path, fd, head, maker, store, limits))
     from sifmake.sif import read_sif
@@ -84,7 +85,8 @@ def _of_file(path: Path, fd: int, maker: LayerMaker, store: Store, limits: Limit
     if primary is None:
         hint = "run `sifmake sif list` to see its objects"
         raise SifError("the file has no root file system", where=str(path), hint=hint)
-    pack = _of_squashfs(path, lambda size, at: sif.pread(primary, size, at), primary.size, maker, store, limits)
+    squashfs = _Squashfs(path, fd, lambda size, at: sif.pread(primary, size, at), primary.size)
+    pack = _of_squashfs(squashfs, maker, store, limits)
     config = sif.find(name="oci-config.json")
     try:
         found = parse_json(sif.read(config[0], limits.config_bytes)) if config else None
@@ -93,18 +95,30 @@ def _of_file(path: Path, fd: int, maker: LayerMaker, store: Store, limits: Limit
     return LocalTree(pack, found if isinstance(found, dict) else None)
 
 
-def _of_squashfs(
-    path: Path,
-    pread: Callable[[int, int], bytes],
-    size: int,
-    maker: LayerMaker,
-    store: Store,
-    limits: Limits,
-) -> Pack:
+class _Squashfs(NamedTuple):
+    """A squashfs image in a file.
+
+    Attributes:
+        path: The file.
+        fd: Its descriptor.
+        pread: Reads a number of bytes at an offset in the image.
+        size: Bytes of the image.
+    """
+
+    path: Path
+    fd: int
+    pread: Callable[[int, int], bytes]
+    size: int
+
+
+def _of_squashfs(squashfs: _Squashfs, maker: LayerMaker, store: Store, limits: Limits) -> Pack:
+    from sifmake.builder.known_digests import known_digest
     from sifmake.squashfs.reader import SquashfsReader
     from sifmake.steps.tree_streams import squashfs_stream
 
-    key = digest_of({"format": _CONVERSION, "squashfs": _digest(pread, size)})
+    path, pread = squashfs.path, squashfs.pread
+    digest = known_digest(store, squashfs.fd, "root file system", lambda: _digest(pread, squashfs.size))
+    key = digest_of({"format": _CONVERSION, "squashfs": digest.removeprefix("sha256:")})
 
     def make() -> Pack:
         # Converting a file takes almost three times as long as comparing it.
@@ -116,7 +130,10 @@ def _of_squashfs(
 
 
 def _of_tar(path: Path, fd: int, head: bytes, maker: LayerMaker, store: Store, limits: Limits) -> Pack:
-    key = digest_of({"format": _CONVERSION, "tar": sha256_of_open(fd)})
+    from sifmake.builder.known_digests import known_digest
+
+    digest = known_digest(store, fd, "file", lambda: f"sha256:{sha256_of_open(fd)}")
+    key = digest_of({"format": _CONVERSION, "tar": digest.removeprefix("sha256:")})
 
     def make() -> Pack:
         with _open_stream(fd, head, limits) as (read, first, consumed):
@@ -144,7 +161,7 @@ def _digest(pread: Callable[[int, int], bytes], size: int) -> str:
     while at < size and (piece := pread(min(1 << 20, size - at), at)):
         total.update(piece)
         at += len(piece)
-    return total.hexdigest()
+    return f"sha256:{total.hexdigest()}"
 
 
 def _looks_like_tar(head: bytes) -> bool:

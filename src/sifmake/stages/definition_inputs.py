@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 from sifmake.builder.build_bases import BUNDLE, LOCAL, SCRATCH
 from sifmake.builder.build_spec import read_spec
 from sifmake.builder.host_sections import ALLOW_HOST
+from sifmake.builder.known_digests import known_digest
 from sifmake.builder.oci_bundle import read_bundle
 from sifmake.definition.host_copying import describe_sources, sources_of
 from sifmake.definition.host_folder import HostFolder
 from sifmake.definition.problems import DefinitionPlace
 from sifmake.errors import ConfigError, SourceError, UsageError
-from sifmake.files import sha256_of
+from sifmake.files import sha256_of, sha256_of_open
 from sifmake.json_text import without_surrogates
 from sifmake.project.definition_settings import path_of_source
 from sifmake.project.images import find_image
@@ -177,7 +178,9 @@ class DefinitionInputs:
             _check_written(self._project, path, base.name)
             return _folder_digest(path)
         try:
-            return f"sha256:{sha256_of(path)}"
+            with path.open("rb") as file:
+                fd = file.fileno()
+                return known_digest(self._project.store, fd, "file", lambda: f"sha256:{sha256_of_open(fd)}")
         except FileNotFoundError:
             raise SourceError("there is no such file or folder", where=str(path), hint="check the path") from None
 

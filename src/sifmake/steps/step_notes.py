@@ -44,7 +44,8 @@ class StepNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         key: Key of the step, because the file may have been renamed.
         diff_id: DiffID of the layer.
-        mode: How the step ran: ``root``, ``subuid`` or ``single``; ``test`` for a test that passed, which has no layer.
+        mode: How the step ran: ``root``, ``subuid`` or ``single``; ``test`` for a test that passed, which has no layer;
+            ``file`` for the digest of a file.
         title: First line of its text, for display.
         labels: What it wrote into ``$APPTAINER_LABELS``.
         snapshot: State of the shell for the next step; empty without one.
