@@ -10,7 +10,8 @@ import pytest
 
 import sifmake
 from sifmake.builder.build_request import StepSettings
-from sifmake.builder.step_runner import StepRunner, remove_unpacked
+from sifmake.builder.step_runner import StepRunner
+from sifmake.builder.step_trees import remove_unpacked
 from sifmake.definition.host_folder import HostFolder
 from sifmake.errors import LayerError, LimitError, SourceError, StepError, UsageError
 from sifmake.progress import Silent

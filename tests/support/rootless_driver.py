@@ -16,6 +16,7 @@ from sifmake.rootless import interpreter
 from sifmake.rootless.modes import choose_mode
 from sifmake.rootless.post import run_post
 from sifmake.rootless.request import Mode, PostBind, PostRequest
+from sifmake.rootless.tree_check import TreeCheck
 from sifmake.rootless.unpacking import remove_tree, unpack
 
 KINDS = ["?", "dir", "file", "link", "block", "char", "fifo", "socket", "hard", "whiteout", "opaque"]
@@ -121,6 +122,9 @@ def main() -> None:
             elif job["do"] == "stack":
                 unpack(*entries_of(job["rows"]), folder / job["place"], wanted)
                 answer = {}
+            elif job["do"] == "check":
+                with TreeCheck([folder / place for place in job["places"]], wanted) as check:
+                    answer = {"changed": [place.name for place in check.changed()]}
             elif job["do"] == "remove":
                 remove_tree(folder / job["place"], wanted)
                 answer = {}

@@ -273,7 +273,7 @@ def _moment(seconds: float) -> datetime:
 
 def _remove_trees(age: float | None, *, dry_run: bool) -> list[CachedFile]:
     """Remove the unpacked trees that no build uses: those that were not used for a day, or for that many seconds."""
-    from sifmake.builder.step_runner import remove_unpacked
+    from sifmake.builder.step_trees import remove_unpacked
     from sifmake.steps.unpacked_trees import DAY, list_trees
 
     least = DAY if age is None else age

@@ -15,7 +15,8 @@ from sifmake.builder.host_sections import HostSections
 from sifmake.builder.post_steps import PostSteps
 from sifmake.builder.signed_notes import NoteSignatures
 from sifmake.builder.stage_build import BuiltStage, Workshop, build_stage
-from sifmake.builder.step_runner import StepRunner, unpacked_place
+from sifmake.builder.step_runner import StepRunner
+from sifmake.builder.step_trees import unpacked_place
 from sifmake.builder.steps_check import StepsCheck
 from sifmake.errors import FlattenError, PackDamagedError, SquashfsError, StepError, UsageError
 from sifmake.files import make_folders, replace_file

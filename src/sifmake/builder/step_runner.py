@@ -5,36 +5,28 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Self, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
 
-from sifmake.errors import SifmakeError
-from sifmake.places import Place
+from sifmake.builder.step_trees import StepTrees, remove_left, sweep_unpacked
+from sifmake.errors import SifmakeError, StoreError
 from sifmake.steps.secrets import refuse_secrets, refusing_secrets
-from sifmake.steps.step_key import digest_of
 from sifmake.steps.unpacked_trees import UnpackedTrees
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sifmake.builder.build_request import StepSettings
-    from sifmake.layers.entry import Entry, Inode
     from sifmake.layers.pack_reader import Pack
     from sifmake.progress import Progress
     from sifmake.rootless.modes import Choice
     from sifmake.rootless.request import Mode
     from sifmake.steps.layer_maker import LayerMaker
     from sifmake.steps.stage_tree import StageTree
-    from sifmake.steps.unpacked_trees import UnpackedTree
 
-_UNPACKING = 1
-"""Increase this number when trees are unpacked differently."""
 _SHOWN = 16
 """Characters of a key in the name of a log."""
-_MOST_LAYERS = 30
-"""Most layers over an unpacked tree; the kernel accepts some hundreds, but each makes lookups slower."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ class StepRunner:
         """How steps run here. Raises RootlessError if they cannot."""
         from sifmake.rootless.modes import choose_mode
 
-        self.trees.sweep(_remove_left)  # first, because it takes room
+        self.trees.sweep(remove_left)  # first, because it takes room
         return choose_mode(self.scratch)
 
     def prepare(self) -> None:
@@ -136,7 +128,7 @@ class StepRunner:
     def __exit__(self, *_: object) -> None:
         self._held.close()
         with suppress(SifmakeError, OSError):
-            _sweep(UnpackedTrees.usual_folder(self.settings.tmpdir))
+            sweep_unpacked(UnpackedTrees.usual_folder(self.settings.tmpdir))
 
     @property
     def mode(self) -> Mode:
@@ -145,6 +137,8 @@ class StepRunner:
 
     def run(self, script: Script, tree: StageTree, output: Callable[[bytes], None]) -> StepResult:
         """Run a script and make a layer of its changes.
+
+        If the unpacked tree was changed meanwhile, it is unpacked again, and the script runs again.
 
         Args:
             script: The script.
@@ -155,12 +149,26 @@ class StepRunner:
             StepError: It has left a secret in its layer, its labels, or the variables of its shell.
             SifmakeError: The script cannot be run, or its layer cannot be made.
         """
+        try:
+            return self._run(script, tree, output)
+        except _ChangedError as changed:
+            what = f"{changed}: this unpacked tree was changed after it was made, so the script runs again on a new one"
+            self.progress.warning(what)
+        try:
+            return self._run(script, tree, output)
+        except _ChangedError as changed:
+            hint = "name a folder on a local disk that nothing cleans up with SIFMAKE_TMPDIR"
+            raise StoreError("this unpacked tree is changed again and again", where=str(changed), hint=hint) from None
+
+    def _run(self, script: Script, tree: StageTree, output: Callable[[bytes], None]) -> StepResult:
         from sifmake.rootless.post import run_post
         from sifmake.rootless.request import PostBind, PostRequest
+        from sifmake.rootless.tree_check import TreeCheck
 
         settings = self.settings
         with ExitStack() as stack:
-            lowers = stack.enter_context(self._unpacked(tree))
+            lowers = stack.enter_context(StepTrees(self.trees, self.choice, self.progress).hold(tree))
+            check = stack.enter_context(TreeCheck(lowers, self.mode))
             request = PostRequest(
                 mode=self.mode,
                 lowers=tuple(lowers),
@@ -183,6 +191,7 @@ class StepRunner:
                 copy=not self.choice.overlay,
             )
             result = stack.enter_context(run_post(request))
+            self._refuse_changed(check.changed(), result.kept)
             if result.status:
                 kept = self._keep(result.kept) if result.kept else None
                 return StepResult(None, result.status, result.line, result.command, full=result.full, kept=kept)
@@ -193,6 +202,23 @@ class StepRunner:
             ended = not result.reached_end
             labels, snapshot, faked = result.labels, result.snapshot, tuple(result.faked)
         return StepResult(pack, 0, 0, "", labels, snapshot, ended, faked)
+
+    def _refuse_changed(self, changed: Sequence[Path], kept: Path | None) -> None:
+        """Refuse what a script did on a tree that was changed; the tree is made again when it is needed next.
+
+        Args:
+            changed: The folders of changed trees.
+            kept: The folder with the tree of the failed script.
+        """
+        if not changed:
+            return
+        from sifmake.rootless.unpacking import remove_tree
+
+        for place in changed:
+            self.trees.spoil(place)
+        if kept:
+            remove_tree(kept, self.mode)
+        raise _ChangedError(changed[0])
 
     def _keep(self, folder: Path) -> Path:
         """Move the tree of a failed step out of the folder that is removed after the build."""
@@ -235,110 +261,6 @@ class StepRunner:
                     else:
                         running.replace(log)
 
-    @contextmanager
-    def _unpacked(self, tree: StageTree) -> Iterator[list[Path]]:
-        """Provide the folders of an overlay, highest first."""
-        with ExitStack() as held:
-            count = self._known_below(tree)
-            try:
-                lowers = [held.enter_context(self._hold_tree(tree, count))]
-            except _GoneError:
-                count = len(tree.packs)
-                lowers = [held.enter_context(self._hold_tree(tree, count))]
-            for pack in tree.packs[count:]:
-                key = f"{self.mode.value}-{_hex(pack.meta.diff_id)}"
-                lowers.insert(0, held.enter_context(self._hold(key, partial(self._write_layer, pack))))
-            yield lowers
 
-    def _known_below(self, tree: StageTree) -> int:
-        """Return how many of the lowest layers are unpacked already; all of them if none or too few are."""
-        most = len(tree.packs)
-        for count in range(most, max(tree.base_layers, most - _MOST_LAYERS) - 1, -1):
-            if self.trees.has(self._key(tree, count)):
-                return count
-        return most
-
-    def _key(self, tree: StageTree, count: int) -> str:
-        return f"{self.mode.value}-{digest_of([_UNPACKING, tree.base_files, tree.diff_ids[:count]])}"
-
-    def _hold_tree(self, tree: StageTree, count: int) -> AbstractContextManager[Path]:
-        return self._hold(self._key(tree, count), partial(self._write_tree, tree, count))
-
-    def _hold(self, key: str, make: Callable[[Path], int]) -> AbstractContextManager[Path]:
-        from sifmake.rootless.unpacking import remove_tree
-
-        return self.trees.hold(key, make, lambda place: remove_tree(place, self.mode))
-
-    def _write_tree(self, tree: StageTree, count: int, place: Path) -> int:
-        from sifmake.rootless.unpacking import unpack
-
-        if count < len(tree.packs):
-            raise _GoneError
-        size = tree.size()
-        self.choice.check_room(self.trees.folder, size)
-        task = self.progress.task("unpacking", size)
-
-        def read(inode: Entry) -> Iterable[bytes]:
-            task.advance(inode.size)
-            return map(bytes, tree.pieces(cast("Inode", inode)))
-
-        unpack(tree.tree.walk(), read, place, self.mode)
-        task.finish()
-        return size
-
-    def _write_layer(self, pack: Pack, place: Path) -> int:
-        from sifmake.layers.content_reader import ContentReader
-        from sifmake.rootless.unpacking import unpack
-
-        contents, entries = ContentReader(pack), pack.entries()
-
-        def read(entry: Entry) -> Iterable[bytes]:
-            return map(bytes, contents.pieces(pack.contents[entry.content]))
-
-        unpack(((entry.path, entry) for entry in entries), read, place, self.mode)
-        return sum(entry.size for entry in entries)
-
-
-def unpacked_place() -> Place:
-    """Return the folder for unpacked trees as a place."""
-    hint = "make room with `sifmake cache gc --max-age 1d`, or set SIFMAKE_TMPDIR to a folder on another file system"
-    return Place("the folder for unpacked trees", UnpackedTrees.usual_folder(), hint)
-
-
-def remove_unpacked(age: float) -> list[UnpackedTree]:
-    """Remove unpacked trees that are not in use and were unused for that many seconds; return them."""
-    from sifmake.rootless.request import Mode
-    from sifmake.rootless.unpacking import remove_tree
-
-    trees = _sweep(UnpackedTrees.usual_folder())
-    if trees is None:
-        return []
-    modes = {mode.value: mode for mode in Mode}
-    return trees.remove_unused(
-        age, lambda place: remove_tree(place, modes[place.name.removeprefix(".tmp-").partition("-")[0]])
-    )
-
-
-def _sweep(folder: Path) -> UnpackedTrees | None:
-    """Remove what killed builds have left in a folder for unpacked trees; return the trees, None without a folder."""
-    if not folder.is_dir():
-        return None
-    trees = UnpackedTrees(folder)
-    trees.sweep(_remove_left)
-    return trees
-
-
-def _remove_left(place: Path) -> None:
-    """Remove a folder of a build that ran in whatever mode: it belongs to this user, or to ids granted to this user."""
-    from sifmake.rootless.request import Mode
-    from sifmake.rootless.unpacking import remove_tree
-
-    remove_tree(place, Mode.SUBUID)
-
-
-class _GoneError(Exception):
-    """A tree has disappeared."""
-
-
-def _hex(digest: str) -> str:
-    return digest.partition(":")[2]
+class _ChangedError(Exception):
+    """A tree was changed after it was unpacked; the argument is its folder."""

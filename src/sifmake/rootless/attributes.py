@@ -16,6 +16,7 @@ from sifmake.errors import SifmakeError
 from sifmake.rootless.namespace import become_root
 from sifmake.rootless.owners import NOTE, owner_note
 from sifmake.rootless.removal import empty_folder
+from sifmake.rootless.tree_facts import write_facts
 
 _DIR, _FILE, _SYMLINK, _BLOCK, _CHAR, _FIFO, _SOCKET, _HARDLINK, _WHITEOUT, _OPAQUE = range(1, 11)
 """Same as in ``layers.entry``, which needs packages that this interpreter does not have."""
@@ -97,6 +98,7 @@ class _Attributes:
         }
         with open("../owners.json", "w") as file:
             json.dump(notes, file)
+        write_facts()
 
     def _make_device(self, path: bytes, kind: int, device: int) -> bool:
         """Create a device node; return whether that succeeded, because ordinary users cannot."""

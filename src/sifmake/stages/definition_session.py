@@ -17,7 +17,8 @@ from sifmake.builder.post_environment import passed_variables
 from sifmake.builder.post_steps import PostSteps
 from sifmake.builder.signed_notes import NoteSignatures
 from sifmake.builder.stage_build import Workshop
-from sifmake.builder.step_runner import StepRunner, unpacked_place
+from sifmake.builder.step_runner import StepRunner
+from sifmake.builder.step_trees import unpacked_place
 from sifmake.builder.steps_check import StepsCheck, StepsOutcome
 from sifmake.errors import LockError, one_line
 from sifmake.files import atomic_write

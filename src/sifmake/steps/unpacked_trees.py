@@ -87,23 +87,20 @@ class UnpackedTrees:
         return self._place(key).is_dir()
 
     @contextmanager
-    def hold(
-        self, key: str, make: Callable[[Path], int], remove: Callable[[Path], object], *, fresh: bool = False
-    ) -> Iterator[Path]:
+    def hold(self, key: str, make: Callable[[Path], int], remove: Callable[[Path], object]) -> Iterator[Path]:
         """Provide the folder of a tree, created if missing; it is not removed while the block runs.
 
         Args:
             key: The key by which it is found.
             make: Writes it into a folder that does not exist yet; returns the bytes of its files.
             remove: Removes a folder that was left unfinished.
-            fresh: Whether to create an existing tree again.
         """
         place, unfinished = self._place(key), self._place(f"{_UNFINISHED}{key}")
         fd = self._mark(key)
         try:
-            if fresh or not place.is_dir() or _is_stale(fd):
+            if not place.is_dir() or _is_stale(fd):
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                for old in (unfinished, *([place] if fresh or _is_stale(fd) else ())):
+                for old in (unfinished, *([place] if _is_stale(fd) else ())):
                     if old.exists():
                         remove(old)
                 if not place.is_dir():
@@ -116,6 +113,14 @@ class UnpackedTrees:
             yield place
         finally:
             os.close(fd)
+
+    def spoil(self, place: Path) -> None:
+        """Let a tree that was changed be created again when it is needed next.
+
+        Args:
+            place: Its folder, while it is held.
+        """
+        os.truncate(self._place(f"{place.name}{_USE}"), 0)
 
     @contextmanager
     def scratch(self, remove: Callable[[Path], object]) -> Iterator[Path]:

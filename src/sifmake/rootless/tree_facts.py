@@ -1,0 +1,67 @@
+"""Notice that an unpacked tree was changed: by a cleaner of temporary files, by hand, or by a fault of the disk.
+
+A tree is not read again. What the kernel says about its files (names, types, modes, sizes, times of the last change) is
+noted as a digest when they are unpacked, and compared when a script runs on them; nobody can set the time of the last
+change of an inode back (inode(7)). That takes 3 us a file, beside the script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import marshal
+import os
+import sys
+
+_FACTS = "facts"
+"""In the folder of an unpacked tree: the digest."""
+_SIZE = 64
+
+
+def _facts_here() -> str:
+    """Return the digest of the files below the current folder; file names may be of any length together."""
+    total, folders = hashlib.sha256(), ["."]
+    while folders:
+        folder = folders.pop()
+        rows = []
+        try:
+            with os.scandir(folder) as found:
+                for entry in found:
+                    fact = entry.stat(follow_symlinks=False)
+                    numbers = f"{fact.st_mode} {fact.st_size} {fact.st_mtime_ns} {fact.st_ctime_ns}"
+                    rows.append(f"{entry.name}\0{numbers}\n")
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{folder}/{entry.name}")
+        except OSError as error:
+            rows.append(f"{error.errno}\n")
+        total.update("".join(sorted(rows)).encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+def write_facts() -> None:
+    """Write the digest of the current folder beside it."""
+    with open(f"../{_FACTS}", "w") as file:
+        file.write(_facts_here())
+
+
+def find_changed() -> None:
+    """Print which trees have other facts now, as numbers; standard input names the ids of the mode, and their folders.
+
+    Raises:
+        SifmakeError: The namespace with these ids cannot be entered.
+    """
+    from sifmake.rootless.namespace import become_root
+
+    users, groups, trees = marshal.load(sys.stdin.buffer)  # noqa: S302 - our own process wrote it
+    become_root(users, groups)
+    json.dump([number for number, tree in enumerate(trees) if _has_changed(tree)], sys.stdout)
+
+
+def _has_changed(tree: str) -> bool:
+    try:
+        os.chdir(tree)
+        with open(f"../{_FACTS}") as file:
+            noted = file.read(_SIZE + 1)
+    except OSError:
+        return True
+    return noted != _facts_here()
