@@ -14,7 +14,7 @@ from sifmake.errors import RegistryError
 from sifmake.oci import digest_bytes
 from sifmake.reference import parse_reference
 from sifmake.registry import HostSettings
-from sifmake.sources import open_sif_source
+from sifmake.sources import open_sif_source, oras_update, sif_update
 from sifmake.sources.oras import push_sif
 from sifmake.sources.recipe import HEADER, RECIPE, ROW, make_recipe, parse_recipe
 from sifmake.sources.recipe_cuts import cut_sif
@@ -399,6 +399,23 @@ def test_a_strange_list_of_referrers_is_passed_over_at_once(rig, answer):
     result = rig.fetch()
     assert is_whole(result)
     assert rig.registry.count("GET", "/referrers/") == rig.registry.count("GET", "/manifests/sha256-") == 1
+
+
+def test_the_older_file_is_read_while_the_recipe_is_on_its_way(rig, monkeypatch):
+    rig.push()
+    found = threading.Event()
+    real = oras_update.find_ranges
+
+    def find(*given):
+        ranges = real(*given)
+        found.set()
+        return ranges
+
+    monkeypatch.setattr(oras_update, "find_ranges", find)
+    rig.registry.on("GET", "/referrers/", lambda request: request.served(before=lambda: found.wait(20)))
+    monkeypatch.setattr(sif_update, "find_ranges", lambda *_: pytest.fail("it was cut again"))
+    assert not is_whole(rig.fetch())
+    assert found.is_set()
 
 
 @pytest.mark.parametrize("old", [b"", b"text" * 100_000, OLD[:100_000], bytes(2_000_000)])

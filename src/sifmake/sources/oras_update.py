@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, closing
+from threading import Event
 from typing import TYPE_CHECKING
 
 from sifmake.errors import LimitError, SifError, SifmakeError, SourceError
 from sifmake.registry.part_reader import NoPartsError
 from sifmake.sources.parts_ahead import AHEAD, PartsAhead
+from sifmake.sources.recipe_cuts import grain_for
 from sifmake.sources.recipe_referrer import find_recipe
 from sifmake.sources.sif_file import write_sif
-from sifmake.sources.sif_update import plan_update
+from sifmake.sources.sif_update import find_ranges, plan_update
 from sifmake.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+    from typing import Self
 
     from sifmake.oci.model import Descriptor
     from sifmake.registry.client import RegistryClient
@@ -52,9 +55,44 @@ def update_sif(client: RegistryClient, settings: SourceSettings, layer: Descript
         older = [fd for fd in (open_older() for open_older in settings.older) if fd is not None]
         for fd in older:
             opened.callback(os.close, fd)
-        recipe = _find(client, settings, layer, subject) if older else None
-        update = _plan(recipe, older) if recipe else None
+        if not older:
+            return ""
+        ahead = opened.enter_context(_RangesAhead(older[0], layer.size))
+        recipe = _find(client, settings, layer, subject)
+        update = _plan(recipe, older, ahead) if recipe else None
         return _write(client, settings, layer, update, path) if update else ""
+
+
+class _RangesAhead:
+    """The ranges of an older file, which are found while the recipe is on its way.
+
+    Args:
+        fd: The older file, open for reading.
+        size: Bytes of the new file, on which the grain depends.
+    """
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._stopped = Event()
+        self._threads = Threads(1, "older")
+        self.fd, self.grain = fd, grain_for(size)
+        useful = os.fstat(fd).st_size <= _MOST_TIMES * size
+        self._found = self._threads.submit(find_ranges, fd, self.grain, self._stopped.is_set) if useful else None
+
+    def of(self, fd: int, grain: int) -> Mapping[bytes, tuple[int, int]] | None:
+        """Return the ranges; None if they are those of another file, or cut with another grain.
+
+        Raises:
+            SifError: It is not a SIF file.
+            OSError: It cannot be read.
+        """
+        return self._found.result() if self._found and (fd, grain) == (self.fd, self.grain) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._threads.shutdown()
 
 
 def _find(client: RegistryClient, settings: SourceSettings, layer: Descriptor, subject: str) -> Recipe | None:
@@ -65,13 +103,13 @@ def _find(client: RegistryClient, settings: SourceSettings, layer: Descriptor, s
         return None
 
 
-def _plan(recipe: Recipe, older: Iterable[int]) -> Update | None:
+def _plan(recipe: Recipe, older: Iterable[int], ahead: _RangesAhead) -> Update | None:
     """Return an update from the first older file that saves enough."""
     for fd in older:
         try:
             if os.fstat(fd).st_size > _MOST_TIMES * recipe.size:
                 continue
-            update = plan_update(recipe, fd)
+            update = plan_update(recipe, fd, ahead.of(fd, recipe.grain))
         except (SifError, OSError):  # it need not be a SIF file, nor readable, to be replaced
             continue
         if update is not None:

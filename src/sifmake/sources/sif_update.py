@@ -14,7 +14,7 @@ from sifmake.ranges import READ_SIZE, read_at
 from sifmake.sources.recipe_cuts import cut_sif
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from sifmake.sources.parts_ahead import PartsAhead
     from sifmake.sources.recipe import Recipe
@@ -98,18 +98,19 @@ class Update(NamedTuple):
             yield data
 
 
-def plan_update(recipe: Recipe, fd: int) -> Update | None:
+def plan_update(recipe: Recipe, fd: int, ranges: Mapping[bytes, tuple[int, int]] | None = None) -> Update | None:
     """Plan to make a file from an older one; None if most of it must be downloaded anyway.
 
     Args:
         recipe: Recipe of the new file.
         fd: The older file, open for reading.
+        ranges: Its ranges with the recipe's grain, if they are known; see :func:`find_ranges`.
 
     Raises:
         SifError: The older file is not a SIF file.
         OSError: It cannot be read.
     """
-    places = _find_ranges({item.digest for item in recipe}, cut_sif(fd, recipe.grain))
+    places = find_ranges(fd, recipe.grain) if ranges is None else ranges
     near = _NEAR
     steps = _join(recipe, places, near)
     while sum(step.is_fetched for step in steps) > _MOST_REQUESTS:
@@ -119,14 +120,24 @@ def plan_update(recipe: Recipe, fd: int) -> Update | None:
     return update if update.fetched <= _WORTHWHILE * recipe.size else None
 
 
-def _find_ranges(wanted: set[bytes], pieces: Iterable[memoryview]) -> dict[bytes, tuple[int, int]]:
-    """Return offset and size of each wanted range that an older file has."""
+def find_ranges(fd: int, grain: int, stopped: Callable[[], bool] = lambda: False) -> dict[bytes, tuple[int, int]]:
+    """Return offset and size of each range of an older file by its SHA-256.
+
+    Args:
+        fd: The file, open for reading.
+        grain: How finely to cut it.
+        stopped: Tells whether nobody needs the ranges any more.
+
+    Raises:
+        SifError: It is not a SIF file.
+        OSError: It cannot be read.
+    """
     found: dict[bytes, tuple[int, int]] = {}
     start = 0
-    for piece in pieces:
-        digest = hashlib.sha256(piece).digest()
-        if digest in wanted:
-            found[digest] = start, len(piece)
+    for piece in cut_sif(fd, grain):
+        if stopped():
+            break
+        found[hashlib.sha256(piece).digest()] = start, len(piece)
         start += len(piece)
     return found
 
