@@ -238,7 +238,7 @@ def test_a_store_that_takes_nothing_is_not_an_obstacle(packs, store, tmp_path, m
     (tmp_path / "file").touch()
     nowhere = Store(tmp_path / "file" / "store", progress=Messages())
     assert build(paths, tmp_path / "x.sif", nowhere) == good
-    assert "cannot keep a patch in the store" in nowhere.progress.warnings[0]
+    assert any("cannot keep a patch in the store" in said for said in nowhere.progress.warnings)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -566,6 +566,10 @@ NOT_HERE = {
     ("sifmake.builder.step_runner", "StepRunner._keep"): "needs a script that fails; test_definition_build.py",
     ("sifmake.builder.step_runner", "StepRunner.logged"): "needs a script that runs; test_definition_build.py",
     ("sifmake.builder.steps_check", "StepsCheck._write_lock"): "needs a script that runs; test_locked_steps.py",
+    (
+        "sifmake.builder.built_export",
+        "OpenedBuild.give_back",
+    ): "opens texts in memory; tests/builder/test_built_export.py",
     ("sifmake.project.steps_lock", "write_steps_lock"): "the same; writes by write_atomic, which is reached",
     ("sifmake.stages.steps", "_forget_others"): "needs a script that runs; tests/stages/test_locks_of_steps.py",
     ("sifmake.store.step_files", "StepFiles.read"): "opens by KeyedFiles.open, which is reached",

@@ -10,7 +10,7 @@ from sifmake.limits import KIB
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-READ_BYTES: Final = 64 * KIB
+_READ_BYTES: Final = 64 * KIB
 """Bytes given to a decoder at once. The rest that a decoder leaves after a member is copied, and eStargz and
 zstd:chunked layers have one member per file: small reads keep that copy cheap.
 """
@@ -50,7 +50,7 @@ class CompressedInput:
         self._ready = data
 
     def unread(self) -> list[bytes]:
-        """Return the pieces that are at hand, as they will be handed out."""
+        """Return the pieces that were read and not handed out yet."""
         return [piece for piece in (self._ready, *self._ahead) if piece]
 
     def read_ahead(self) -> bytes:
@@ -58,7 +58,7 @@ class CompressedInput:
         if self._error is not None:
             return b""
         try:
-            data = self._read(READ_BYTES)
+            data = self._read(_READ_BYTES)
         except Exception as error:  # noqa: BLE001  # raised when the bytes before it are used up
             self._error = error
             return b""
@@ -67,7 +67,7 @@ class CompressedInput:
         return data
 
     def skip(self, size: int) -> None:
-        """Consume bytes that are at hand."""
+        """Consume bytes that were read already."""
         self.count += size
         while size > len(self._ready):
             size -= len(self._ready)
@@ -79,4 +79,4 @@ class CompressedInput:
             return self._ahead.popleft()
         if self._error is not None:
             raise self._error
-        return self._read(READ_BYTES)
+        return self._read(_READ_BYTES)
