@@ -13,6 +13,7 @@ from benchmarks.definitions import definition
 from benchmarks.first_command import first_command
 from benchmarks.image import CHANGED, FIRST
 from benchmarks.many_images import many_images
+from benchmarks.one_layer import one_layer
 from benchmarks.remote_packs import remote_packs
 from benchmarks.report import Figure
 from benchmarks.shared_blocks import shared_blocks
@@ -213,6 +214,7 @@ def _memory(bench: Bench, name: str, runs: list[Run], entries: int) -> None:
 CHECKS: dict[str, Callable[[Bench], None]] = {
     "first": first_pull,
     "fast": fast_pull,
+    "layer": one_layer,
     "registry": registry_pull,
     "first-command": first_command,
     "incremental": incremental,

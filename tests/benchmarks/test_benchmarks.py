@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -20,11 +21,12 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import floor, image, measure, one_process, readback  # noqa: E402
+from benchmarks import floor, image, measure, one_layer, one_process, readback  # noqa: E402
 from benchmarks.layerfile import LayerFile  # noqa: E402
 from benchmarks.link import throttled  # noqa: E402
 from benchmarks.report import Figure, Report  # noqa: E402
 from benchmarks.scale import MIB, Scale  # noqa: E402
+from support.layers import file, tar  # noqa: E402
 from support.runtime import open_folder  # noqa: E402
 
 TINY = Scale("tiny", 2_000_000, 120, 8 * MIB, 1, 1)
@@ -119,6 +121,21 @@ def test_the_floor_reads_gzip_of_many_members(tmp_path):
     assert big.plain == TINY.big
     with tarfile.open(fileobj=gzip.open(big.blob(big.layers[0]))) as tar:
         assert [one.size for one in tar] == [TINY.big // 2] * 2
+
+
+def test_the_threads_of_one_layer_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("sifmake.layers.overlap.APART_FROM", 0)
+    raw = tar(file("large", random.Random(1).randbytes(5 * MIB)))
+    (tmp_path / "layer").write_bytes(gzip.compress(raw, 1))
+    one_layer.cut_into_members(tmp_path / "layer", tmp_path / "members")
+    assert gzip.decompress((tmp_path / "members").read_bytes()) == raw
+    for name in ("layer", "members"):
+        found = one_layer.measure(tmp_path / name)
+        assert found["diff_id"] == f"sha256:{hashlib.sha256(raw).hexdigest()}"
+        assert found["size"] == (tmp_path / name).stat().st_size
+        assert found["busiest"] == max(found["threads"].values())
+        assert set(found["threads"]) <= {"inflate", "hash", "unpack"}
+        assert found["alone"] > 0
 
 
 def test_the_layer_writer_marks_upgraded_files(tmp_path):
