@@ -136,20 +136,20 @@ def test_the_pack_is_the_same(kind, piece, ahead, threads):
 
 
 def names(outcome: Outcome) -> set[str]:
-    return {name.rpartition("_")[0] for name in outcome.threads} & {"hash", "unpack"}
+    return {name.rpartition("_")[0] for name in outcome.threads} & {"stream", "unpack", "hash"}
 
 
 def test_threads_are_for_large_layers_and_several_processors(monkeypatch):
     blob = BLOBS["gzip"]
     layer = layer_of(blob, RAW)
-    assert names(pack(Source(blob), layer, len(blob))) == {"hash", "unpack"}
+    assert names(pack(Source(blob), layer, len(blob))) == {"stream", "unpack", "hash"}
     assert names(pack(Source(blob), layer, len(blob) + 1)) == set()
     assert names(pack(Source(blob), layer, APART, threads=1)) == set()
     monkeypatch.setenv(_WITHOUT_THREADS, "1")
     assert names(pack(Source(blob), layer, APART)) == set()
 
 
-@pytest.mark.parametrize("refused", ["hash", "unpack"])
+@pytest.mark.parametrize("refused", ["stream", "unpack", "hash"])
 def test_a_thread_that_the_system_refuses_is_done_without(refused, monkeypatch):
     """As under ``ulimit -u``."""
     start = threading.Thread.start
@@ -162,7 +162,7 @@ def test_a_thread_that_the_system_refuses_is_done_without(refused, monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", limited)
     outcome = pack(Source(BLOBS["gzip"]), layer_of(BLOBS["gzip"], RAW), APART)
     assert outcome.error == ""
-    assert names(outcome) == {"hash", "unpack"} - {refused}
+    assert names(outcome) == {"stream", "unpack", "hash"} - {refused}
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd", "members"])
@@ -228,11 +228,16 @@ def test_wrong_digests_are_noticed(wrong):
     assert both(blob, layer=layer[wrong])
 
 
-def test_memory_that_runs_out_while_hashing_ends_it(monkeypatch):
-    def fail(*_: object) -> None:
-        raise MemoryError
+@pytest.mark.parametrize("thread", ["stream", "hash"])
+def test_memory_that_runs_out_while_hashing_ends_it(thread, monkeypatch):
+    def fail(batches):
+        for updates in batches:
+            if threading.current_thread().name.startswith(thread):
+                raise MemoryError
+            for update, data in updates:
+                update(data)
 
-    monkeypatch.setattr(overlap, "_update_all", fail)
+    monkeypatch.setattr(overlap, "update_all", fail)
     assert pack(Source(BLOBS["gzip"]), layer_of(BLOBS["gzip"], RAW), APART).error == "MemoryError: "
 
 
@@ -264,6 +269,19 @@ def test_layers_that_are_read_once_are_packed_the_same(kind, monkeypatch):
         found.append((facts, out.getvalue()))
     assert found[0] == found[1]
     assert found[0][0].diff_id == diff_id_of(RAW)
+
+
+def test_large_files_of_one_size_are_compared(monkeypatch):
+    """Only these can be equal; all others are hashed without waiting."""
+    monkeypatch.setattr(overlap, "APART_FROM", 0)
+    one, two, other = LARGE[:200_000], LARGE[200_000:400_000], LARGE[:200_001]
+    contents = [one, other, two, one, two, other, one]
+    raw = tar(*(file(f"f{number}", data) for number, data in enumerate(contents)))
+    out = io.BytesIO()
+    with Workers(2) as workers:
+        write_pack(out, Source(raw), layer_of(raw, raw), make_codec("fast"), workers, DEFAULT_LIMITS, Silent().task(""))
+    assert both(raw, raw) == ""
+    assert len(out.getvalue()) < 610_000
 
 
 class Taker:

@@ -28,6 +28,7 @@ class _Queue(Generic[P]):
         self._waiting = 0
         self._is_complete = False
         self._is_abandoned = False
+        self._is_idle = False
         self._error: Exception | None = None
         self._changed = threading.Condition()
 
@@ -38,8 +39,15 @@ class _Queue(Generic[P]):
             if self._is_abandoned:
                 raise _AbandonedError
             self._pieces.append((piece, size))
+            self._is_idle = False
             self._waiting += size
             self._changed.notify_all()
+
+    def flush(self) -> bool:
+        """Wait until all pieces are used up; return whether they were, and not abandoned."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_idle or self._is_abandoned)
+            return not self._is_abandoned
 
     def end(self, error: Exception | None = None) -> None:
         """Mark the end: of all pieces, or of those before an error."""
@@ -58,6 +66,8 @@ class _Queue(Generic[P]):
         """Take all pieces; then raise the error, if one was the end."""
         while True:
             with self._changed:
+                self._is_idle = not self._pieces
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._pieces or self._is_complete or self._is_abandoned)
                 if self._is_abandoned:
                     raise _AbandonedError
@@ -108,6 +118,10 @@ class Beside(Generic[P, T]):
         except _AbandonedError:
             return False
         return True
+
+    def flush(self) -> bool:
+        """Wait until the work asks for more pieces than there are; return whether it still takes pieces."""
+        return self._queue.flush()
 
     def feed(self, pieces: Iterable[P], size: Callable[[P], int]) -> T:
         """Make all pieces on this thread, hand them over, and return the result of the work.

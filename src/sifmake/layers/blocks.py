@@ -13,6 +13,7 @@ from isal.isal_zlib import crc32
 
 from sifmake.layers.codec import BLOCK_SIZE, STORED_UNCOMPRESSED, Codec
 from sifmake.layers.entry import Content
+from sifmake.layers.hashing import Hashing
 from sifmake.layers.syncing import BackgroundSync
 from sifmake.sources.base import no_matter
 from sifmake.threads import Threads
@@ -115,7 +116,12 @@ class BlockWriter:
     """
 
     def __init__(
-        self, file: BinaryIO, codec: Codec, workers: Workers, count: Callable[[int], object] = no_matter
+        self,
+        file: BinaryIO,
+        codec: Codec,
+        workers: Workers,
+        count: Callable[[int], object] = no_matter,
+        hashing: Hashing | None = None,
     ) -> None:
         """Start with nothing written.
 
@@ -125,8 +131,13 @@ class BlockWriter:
             workers: Run it.
             count: Called with the stored bytes of blocks, also of those that another file turns out to have; what it
                 raises ends the work.
+            hashing: Hashes files of at least one block; if it has a thread, their contents have no SHA-256 until
+                :meth:`finish`.
         """
         self._count = count
+        self._hashing = hashing or Hashing()
+        self._sizes: set[int] = set()
+        self._unsettled: list[tuple[Content, int, Any]] = []
         self.contents: list[Content] = []
         self.fragments: list[tuple[int, int, int]] = []
         self.position = 0
@@ -151,24 +162,33 @@ class BlockWriter:
         if known is not None:
             return known
         fragment, offset = self.add_tail(data)
+        self._seen[digest] = len(self.contents)
         return self._register(Content(digest, len(data), 0, 0, b"", fragment, offset))
 
     def add_large(self, size: int, pieces: Iterable[bytes | bytearray | memoryview]) -> int:
         """Store a file of ``size`` bytes, at least one block, given in pieces; return its content's index."""
         content = Content(b"", size, -1, 0, b"")
         digest = sha256()
+        is_apart = self._hashing.is_apart and size not in self._sizes  # no content can be the same
         self._words[id(content)] = bytearray()
         rest = b""
         for piece in pieces:
-            digest.update(piece)
+            if is_apart:
+                self._hashing.update(digest.update, piece)
+            else:
+                digest.update(piece)
             rest = self._add_blocks(content, rest, piece)
-        content.sha256 = digest.digest()
-        known = self._seen.get(content.sha256)
-        if known is not None:
-            self._take_back(content)
-            return known
+        if not is_apart:
+            self._settle()
+            content.sha256 = digest.digest()
+            known = self._seen.get(content.sha256)
+            if known is not None:
+                self._take_back(content)
+                return known
         if rest:
             content.fragment, content.offset = self.add_tail(rest)
+        self._sizes.add(size)
+        self._unsettled.append((content, len(self.contents), digest))
         return self._register(content)
 
     def add(self, data: bytes) -> int:
@@ -194,7 +214,17 @@ class BlockWriter:
         self._send_batch()
         while self._pending:
             self._write_next()
+        self._settle()
         self._syncing.wait()
+
+    def _settle(self) -> None:
+        """Complete the SHA-256 of all contents."""
+        if self._unsettled:
+            self._hashing.settle()
+        for content, number, digest in self._unsettled:
+            content.sha256 = digest.digest()
+            self._seen[content.sha256] = number
+        self._unsettled.clear()
 
     def _take_back(self, content: Content) -> None:
         """Remove the blocks of a file whose content is in the pack already; no others come after them."""
@@ -207,7 +237,6 @@ class BlockWriter:
     def _register(self, content: Content) -> int:
         index = len(self.contents)
         self.contents.append(content)
-        self._seen[content.sha256] = index
         return index
 
     def _add_blocks(self, content: Content, rest: bytes, piece: bytes | bytearray | memoryview) -> bytes:

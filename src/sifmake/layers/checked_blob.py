@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sifmake.errors import IntegrityError, WrongBlobError
 
 if TYPE_CHECKING:
-    from sifmake.layers.overlap import Overlap
+    from sifmake.layers.hashing import Hashing
     from sifmake.oci.model import Descriptor
     from sifmake.progress import Task
     from sifmake.sources.base import BlobReader
@@ -19,32 +19,32 @@ class Tally:
 
     Args:
         algorithm: Name of the digest's algorithm.
-        overlap: Has the thread on which to hash; by default, the caller's does it.
+        hashing: Has the thread on which to hash; by default, the caller's does it.
 
     Attributes:
         size: Bytes so far.
     """
 
-    def __init__(self, algorithm: str, overlap: Overlap | None = None) -> None:
+    def __init__(self, algorithm: str, hashing: Hashing | None = None) -> None:
         self.size = 0
         self._algorithm = algorithm
         self._hash = hashlib.new(algorithm)
-        self._overlap = overlap
+        self._hashing = hashing
 
     def add(self, data: bytes) -> bytes:
         """Return the same bytes."""
         self.size += len(data)
-        if self._overlap is None:
+        if self._hashing is None:
             self._hash.update(data)
         else:
-            self._overlap.hash(self._hash.update, data)
+            self._hashing.update(self._hash.update, data)
         return data
 
     @property
     def digest(self) -> str:
         """The digest of the bytes so far, in OCI's format."""
-        if self._overlap is not None:
-            self._overlap.settle()
+        if self._hashing is not None:
+            self._hashing.settle()
         return f"{self._algorithm}:{self._hash.hexdigest()}"
 
 
@@ -55,8 +55,8 @@ class CheckedBlob:
         tally: Of the bytes read so far.
     """
 
-    def __init__(self, reader: BlobReader, descriptor: Descriptor, task: Task, overlap: Overlap | None = None) -> None:
-        self.tally = Tally(descriptor.digest.partition(":")[0], overlap)
+    def __init__(self, reader: BlobReader, descriptor: Descriptor, task: Task, hashing: Hashing | None = None) -> None:
+        self.tally = Tally(descriptor.digest.partition(":")[0], hashing)
         self._reader = reader
         self._descriptor = descriptor
         self._task = task

@@ -61,9 +61,10 @@ def write_pack(
     """
     size = layer.descriptor.size
     with Overlap(workers, size) as overlap:
-        blob = CheckedBlob(reader, layer.descriptor, task, overlap)
+        blob = CheckedBlob(reader, layer.descriptor, task, overlap.blob)
         budget = budget or ImageBudget(limits, size)
-        packing = _Packing(BlockWriter(file, codec, workers, budget.count_blocks), limits, size, budget)
+        blocks = BlockWriter(file, codec, workers, budget.count_blocks, overlap.files)
+        packing = _Packing(blocks, limits, size, budget)
         try:
             plain, chunks = _tallied(blob, layer, limits, overlap)
             packing.take(chunks, overlap)
@@ -73,14 +74,14 @@ def write_pack(
             raise
         blob.finish()
         check_digest(plain, layer.diff_id, "uncompressed layer")
-    packing.finish(file, codec, plain)
+        packing.finish(file, codec, plain)
 
 
 def _tallied(blob: CheckedBlob, layer: Layer, limits: Limits, overlap: Overlap) -> tuple[Tally, Iterator[bytes]]:
     """Return the uncompressed bytes and their tally: a blob that is its own DiffID is hashed only once."""
     if layer.descriptor.digest == layer.diff_id and not begins_compressed(blob.head(HEAD_BYTES)):
         return blob.tally, inflate(blob.read, limits)
-    plain = Tally(layer.diff_id.partition(":")[0], overlap)
+    plain = Tally(layer.diff_id.partition(":")[0], overlap.stream)
     return plain, map(plain.add, inflate(blob.read, limits, workers=overlap.inflaters))
 
 
@@ -139,14 +140,14 @@ def write_passing(
     compressed = begins_compressed(candidate.head)
     budget.follow(candidate.consumed)
     with Overlap(workers, candidate.size) as overlap:
-        blob, plain = Tally(candidate.algorithm, overlap), Tally(candidate.algorithm, overlap)
+        blob, plain = Tally(candidate.algorithm, overlap.blob), Tally(candidate.algorithm, overlap.stream)
 
         def read(size: int) -> bytes:
             data = candidate.reader.read(size)
             task.advance(len(data))
             return blob.add(data) if compressed else data
 
-        blocks = BlockWriter(file, codec, workers, budget.count_blocks)
+        blocks = BlockWriter(file, codec, workers, budget.count_blocks, overlap.files)
         packing = _Packing(blocks, limits, candidate.size, budget)
         packing.take(map(plain.add, inflate(read, limits, workers=overlap.inflaters)), overlap)
         packing.finish(file, codec, plain)
