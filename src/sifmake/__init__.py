@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sifmake.api.cache import Cache
     from sifmake.api.cache_results import CacheCheck, CachedFile, CacheExport, CacheImport, CacheRemoval
     from sifmake.api.definitions import lint
-    from sifmake.api.exporting import ExportedImage, export, push_image
+    from sifmake.api.exporting import ExportedImage, ExportOptions, export, push_image
     from sifmake.api.images import PushedSif, SifFile, pull, push
     from sifmake.api.inspection import Inspection, diff, digest, inspect, inspect_image, open_sif
     from sifmake.api.keys import KeyImport, KeyPair, Keyring, PrivateKeyFile, PublicKeyFile
@@ -72,6 +72,7 @@ __all__ = [
     "Comparison",
     "DataType",
     "Descriptor",
+    "ExportOptions",
     "ExportedImage",
     "Header",
     "ImageState",
@@ -135,7 +136,7 @@ _HOMES = {
     "api.cache": ("Cache",),
     "api.cache_results": ("CacheCheck", "CacheExport", "CacheImport", "CacheRemoval", "CachedFile"),
     "api.definitions": ("lint",),
-    "api.exporting": ("ExportedImage", "export", "push_image"),
+    "api.exporting": ("ExportOptions", "ExportedImage", "export", "push_image"),
     "api.images": ("PushedSif", "SifFile", "pull", "push"),
     "api.inspection": ("Inspection", "diff", "digest", "inspect", "inspect_image", "open_sif"),
     "api.keys": ("KeyImport", "KeyPair", "Keyring", "PrivateKeyFile", "PublicKeyFile"),

@@ -249,3 +249,11 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Replace a small file with ``data``; see :func:`atomic_write`."""
     with atomic_write(path, mode) as file:
         file.write(data)
+
+
+def write_changed(path: Path, data: bytes) -> bool:
+    """Write a file as :func:`write_atomic` does, unless it has these bytes already; return whether it was written."""
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    write_atomic(path, data)
+    return True

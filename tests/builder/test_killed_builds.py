@@ -6,15 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from support.building import Works, needs_scripts
+from support.sleepers import SECONDS, sleepers, wait_for
 
-SECONDS = 77_000_000 + os.getpid()
-"""A time that no other process sleeps for."""
 STAY = (
     f"(setsid sleep {SECONDS} >/dev/null 2>&1 </dev/null &)\n"  # a daemon: its parent has ended
     f"(trap '' INT TERM HUP; sleep {SECONDS}) & sleep {SECONDS}\n"
@@ -24,25 +21,6 @@ STAY = (
 @pytest.fixture(scope="module")
 def works(tmp_path_factory):
     return Works(tmp_path_factory.mktemp("works"))
-
-
-def sleepers():
-    """Return the processes that a section has started."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"sleep\0{SECONDS}\0" in (process / "cmdline").read_text():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
-
-
-def wait_for(condition):
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until, sleepers()
-        time.sleep(0.02)
 
 
 @pytest.fixture

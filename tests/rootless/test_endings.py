@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from sifmake.runtime.children import children_of
 from support.rootless import NEEDS_ROOTLESS
+from support.sleepers import SECONDS, sleepers, wait_for
 
 pytestmark = NEEDS_ROOTLESS
-SECONDS = 88888 + os.getpid()
 SLEEPER = f"mkdir -p /a/b; chown 5 /a/b; chmod 0 /a; (trap '' TERM; sleep {SECONDS}) & echo started; sleep {SECONDS}"
-
-
-def wait_for(condition):
-    until = time.monotonic() + 60
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.02)
-    assert condition()
-
-
-def sleepers():
-    """Return the processes of the script that are left."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"sleep\0{SECONDS}\0" in (process / "cmdline").read_text():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
 
 
 def keepers(builder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from sifmake.api.common import StrPath, as_path, resolved_folders
 from sifmake.errors import BadReferenceError, UsageError
@@ -14,6 +14,7 @@ from sifmake.progress import Progress, Silent
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
+    from typing import Unpack
 
     from sifmake.builder.builder import RegistryAccess
     from sifmake.builder.built_export import OpenedBuild
@@ -40,16 +41,30 @@ class ExportedImage:
     renewed: int
 
 
+class ExportOptions(TypedDict, total=False):
+    """Options of :func:`export` and :func:`push_image`; the defaults are in parentheses.
+
+    Attributes:
+        platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]`` of a URI (this machine's).
+        plain_http: Whether to use plain HTTP for registries (no).
+        auth_file: File with registry credentials in Docker's format, instead of the usual files.
+        root: Folder whose ``sifmake.yaml``, if there is one, sets the store, registries and limits (here).
+        allow_files: Folders outside the project that its definitions may read (none).
+    """
+
+    platform: str
+    plain_http: bool
+    auth_file: StrPath | None
+    root: StrPath
+    allow_files: Iterable[StrPath]
+
+
 def export(
     image: str,
     target: str,
     *,
-    platform: str = "",
-    plain_http: bool = False,
-    auth_file: StrPath | None = None,
-    root: StrPath = ".",
-    allow_files: Iterable[StrPath] = (),
     progress: Progress | None = None,
+    **options: Unpack[ExportOptions],
 ) -> ExportedImage:
     """Write an image into an OCI layout, as ``sifmake export`` does: its config and DiffIDs, from packs in the store.
 
@@ -58,19 +73,14 @@ def export(
             Layers whose packs the store lacks are fetched. Of an image that is built from a definition, steps whose
             layers it lacks run; its last layer has the files that sifmake adds.
         target: ``oci:DIR`` or ``oci:DIR:TAG``; other images of an existing layout stay.
-        platform: ``OS/ARCH[/VARIANT]`` or ``ARCH[/VARIANT]`` of a URI; empty for this machine's.
-        plain_http: Whether to use plain HTTP for the registry of the image.
-        auth_file: File with registry credentials in Docker's format, instead of the usual files.
-        root: Folder whose ``sifmake.yaml``, if there is one, sets the store, registries and limits.
-        allow_files: Folders outside the project that its definitions may read.
         progress: Gets messages.
+        options: See :class:`ExportOptions`.
 
     Raises:
         UsageError: The target is not a layout, or the image has no layers.
         SifmakeError: The image cannot be read.
         OSError: The layout cannot be written.
     """
-    from sifmake.builder.builder import RegistryAccess
     from sifmake.places import Place, store_place, telling_places
     from sifmake.reference.local import split_local
     from sifmake.sources.layout_writer import LayoutWriter
@@ -80,9 +90,9 @@ def export(
     place = split_local(target.removeprefix("oci:"))
     if place.digest or place.number is not None:
         raise UsageError("a new image cannot be named by a digest or number", where=target, hint="write oci:DIR:TAG")
-    access, project = RegistryAccess(plain_http, as_path(auth_file)), _project(root, allow_files, progress)
+    project, access = _project(options, progress), _access(options)
     with (
-        _opened(image, platform, project, access) as opened,
+        _opened(image, options.get("platform", ""), project, access) as opened,
         telling_places(store_place(opened.builder.store.root), Place("the layout", place.path)),
     ):
         writer = LayoutWriter(place.path, place.tag, opened.platform, opened.builder.settings.limits)
@@ -94,31 +104,23 @@ def push_image(
     image: str,
     uri: str,
     *,
-    platform: str = "",
-    plain_http: bool = False,
-    auth_file: StrPath | None = None,
-    root: StrPath = ".",
-    allow_files: Iterable[StrPath] = (),
     progress: Progress | None = None,
+    **options: Unpack[ExportOptions],
 ) -> ExportedImage:
     """Upload an image to a registry, as ``sifmake push IMAGE docker://...`` does.
 
     Args:
         image: As for :func:`export`.
         uri: Destination: ``docker://REGISTRY/NAME[:TAG]``.
-        platform: As for :func:`export`.
-        plain_http: Whether to use plain HTTP for the registries.
-        auth_file: File with registry credentials in Docker's format, instead of the usual files.
-        root: As for :func:`export`.
-        allow_files: As for :func:`export`.
         progress: Gets messages.
+        options: See :class:`ExportOptions`.
 
     Raises:
         UsageError: The URI does not have that form, or the image has no layers.
         RegistryError: The registry does not accept the image.
         SifmakeError: The image cannot be read.
     """
-    from sifmake.builder.builder import RegistryAccess, call_settings
+    from sifmake.builder.builder import call_settings
     from sifmake.places import store_place, telling_places
     from sifmake.reference import parse_uri
     from sifmake.sources.registry_writer import RegistryWriter
@@ -126,10 +128,10 @@ def push_image(
     destination = parse_uri(uri)
     if destination.transport != "docker" or destination.reference.digest:
         raise UsageError("not a place for an image", where=uri, hint="write docker://REGISTRY/NAME:TAG")
-    access, project = RegistryAccess(plain_http, as_path(auth_file)), _project(root, allow_files, progress)
+    project, access = _project(options, progress), _access(options)
     settings = call_settings(project.configuration, project.progress, access)
     with (
-        _opened(image, platform, project, access) as opened,
+        _opened(image, options.get("platform", ""), project, access) as opened,
         closing(RegistryWriter(destination.reference, settings)) as writer,
         telling_places(store_place(opened.builder.store.root)),
     ):
@@ -137,12 +139,18 @@ def push_image(
     return _told(writer.name, done)
 
 
-def _project(root: StrPath, allow_files: Iterable[StrPath], progress: Progress | None) -> Project:
+def _project(options: ExportOptions, progress: Progress | None) -> Project:
     """Return the project; sections of the host are allowed, because none runs when an image is given back."""
     from sifmake.project.project import Modes, Project
 
-    modes = Modes(allow_files=resolved_folders(allow_files), allow_host_sections=True)
-    return Project(Path(root), modes, progress=progress or Silent())
+    modes = Modes(allow_files=resolved_folders(options.get("allow_files", ())), allow_host_sections=True)
+    return Project(Path(options.get("root", ".")), modes, progress=progress or Silent())
+
+
+def _access(options: ExportOptions) -> RegistryAccess:
+    from sifmake.builder.builder import RegistryAccess
+
+    return RegistryAccess(options.get("plain_http", False), as_path(options.get("auth_file")))
 
 
 def _opened(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sifmake.builder.build_bases import BUNDLE, LOCAL
-from sifmake.definition.model import Base, BuildStage, Definition
+from sifmake.definition.model import Base, BuildStage, Definition, as_bytes
 from sifmake.errors import UsageError, one_line
 from sifmake.reference import Uri, parse_uri
 from sifmake.reference.uri import FILE
@@ -92,4 +92,4 @@ def _bare(word: str, agent: str, reference: str) -> Definition:
     header = {"bootstrap": agent, "from": one_line(shown)}
     stage = BuildStage("", Base(agent, reference), header, {}, (), (), 1)
     text = "".join(f"{key}: {value}\n" for key, value in header.items()) + "\n"
-    return Definition(word, (stage,), text.encode("utf-8", "surrogateescape"))
+    return Definition(word, (stage,), as_bytes(text))

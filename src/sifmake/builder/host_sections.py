@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sifmake.definition.model import as_bytes
 from sifmake.definition.problems import DefinitionPlace
 from sifmake.errors import StepError, UsageError
 from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
@@ -65,7 +66,7 @@ class HostSections:
         self._check_allowed(section)
         with TemporaryDirectory(prefix="sifmake-pre-") as private:
             script = Path(private, "pre.script")
-            script.write_bytes(section.text.encode("utf-8", "surrogateescape"))
+            script.write_bytes(as_bytes(section.text))
             words = [*program_words(run_guarded), str(os.getpid()), *script_command(section, str(script), self._place)]
             folder, environment = str(self._folder) if self._folder else None, without_secrets(os.environ)
             with self._masked() as write:

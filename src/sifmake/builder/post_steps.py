@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sifmake.builder.post_environment import chosen_variables, post_environment
+from sifmake.definition.model import as_bytes
 from sifmake.errors import StepError, one_line
 from sifmake.steps.secrets import MaskedOutput, SecretMask, proxy_passwords
 from sifmake.steps.step_key import StepInputs
@@ -229,7 +230,7 @@ class PostSteps:
 
     def _failed(self, step: PostText, result: StepResult, log: Path) -> StepError:
         line = step.lines.of(max(0, result.line - 1))
-        shown = self._mask(result.command.encode("utf-8", "surrogateescape")).decode(errors="replace")
+        shown = self._mask(as_bytes(result.command)).decode(errors="replace")
         shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
         command = f" after `{one_line(shown)}`" if shown else ""
         full = ", and the disk is full" if result.full else ""

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from sifmake.builder.step_trees import StepTrees, remove_left, sweep_unpacked
+from sifmake.definition.model import as_bytes
 from sifmake.errors import SifmakeError, StoreError
 from sifmake.steps.secrets import refuse_secrets, refusing_secrets
 from sifmake.steps.unpacked_trees import UnpackedTrees
@@ -173,7 +174,7 @@ class StepRunner:
                 mode=self.mode,
                 lowers=tuple(lowers),
                 scratch=self.scratch,
-                script=script.text.encode("utf-8", "surrogateescape"),
+                script=as_bytes(script.text),
                 words=script.words,
                 environment=script.environment,
                 binds=tuple(PostBind(one.source, one.target, one.read_only) for one in settings.binds),

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sifmake.definition.label_lines import parse_labels
+from sifmake.definition.model import as_bytes
 from sifmake.rootfs.gojson import indented
 from sifmake.rootfs.shell import single_quoted
 
@@ -55,7 +56,7 @@ def app_edits(stage: BuildStage, exists: Callable[[bytes], bool]) -> list[Edit]:
         edits += own
         paths = {edit.path for edit in own}
         exports += _exports(app, partial(_is_there, paths, exists))
-    return [*edits, Edit(_APPS_BASE, _bytes("".join(f"{line}\n" for line in exports)), 0o755)]
+    return [*edits, Edit(_APPS_BASE, as_bytes("".join(f"{line}\n" for line in exports)), 0o755)]
 
 
 def _is_there(paths: set[bytes], exists: Callable[[bytes], bool], path: bytes) -> bool:
@@ -72,18 +73,18 @@ def _edits(app: App) -> Iterator[Edit]:
     root, data = f"scif/apps/{app.name}", f"scif/data/{app.name}"
     folders = ("scif", "scif/apps", root, f"{root}/bin", f"{root}/lib", f"{root}/scif", f"{root}/scif/env")
     for folder in (*folders, "scif/data", data, f"{data}/input", f"{data}/output"):
-        yield Edit(_bytes(folder), None, 0o755)
+        yield Edit(as_bytes(folder), None, 0o755)
     meta = f"{root}/scif"
-    yield Edit(_bytes(f"{meta}/env/01-base.sh"), _bytes(_base_script(app)), 0o755)
+    yield Edit(as_bytes(f"{meta}/env/01-base.sh"), as_bytes(_base_script(app)), 0o755)
     if text := app.text("appenv"):
-        yield Edit(_bytes(f"{meta}/env/90-environment.sh"), _bytes(text), 0o755)
+        yield Edit(as_bytes(f"{meta}/env/90-environment.sh"), as_bytes(text), 0o755)
     for section, name in _SCRIPTS.items():
         if text := app.text(section):
-            yield Edit(_bytes(f"{meta}/{name}"), _bytes(f"#!/bin/sh\n\n{text}\n"), 0o755)
+            yield Edit(as_bytes(f"{meta}/{name}"), as_bytes(f"#!/bin/sh\n\n{text}\n"), 0o755)
     if text := app.text("apphelp"):
-        yield Edit(_bytes(f"{meta}/runscript.help"), _bytes(text), 0o644)
+        yield Edit(as_bytes(f"{meta}/runscript.help"), as_bytes(text), 0o644)
     labels = {"SCIF_APP_NAME": app.name, **parse_labels(app.text("applabels"))}
-    yield Edit(_bytes(f"{meta}/labels.json"), indented(dict(sorted(labels.items()))), 0o644)
+    yield Edit(as_bytes(f"{meta}/labels.json"), indented(dict(sorted(labels.items()))), 0o644)
 
 
 def _base_script(app: App) -> str:
@@ -120,13 +121,9 @@ def _exports(app: App, exists: Callable[[bytes], bool]) -> Iterator[str]:
         "START": "startscript",
     }
     for kind, file in files.items():
-        if exists(_bytes(f"scif/apps/{app.name}/scif/{file}")):
+        if exists(as_bytes(f"scif/apps/{app.name}/scif/{file}")):
             yield f"export SCIF_APP{kind}_{name}={meta}/{file}"
 
 
 def _word(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else single_quoted(text)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sifmake.definition.model import as_bytes
 from sifmake.flatten.tree import follow, parts_of
 from sifmake.layers.entry import DIR, HARDLINK, SYMLINK, Entry
 
@@ -100,6 +101,14 @@ class CopyPlan:
         if at is None:
             raise self.error(f"links in the image form a loop at {shown(path)}")
         return at
+
+    def destination(self, path: str) -> At:
+        """Return the place that a line copies to, with the folders that lead there; a path with a slash is a folder."""
+        at = self.resolve(as_bytes(path))
+        if at.entry is not None:
+            return at
+        self.make_folders(at.path if path.endswith("/") else at.path.rpartition(b"/")[0])
+        return self.resolve(b"/" + at.path)
 
     def child(self, folder: At, name: bytes) -> At:
         """Return the place of a name in a folder; no link is followed."""

@@ -14,7 +14,7 @@ from sifmake.definition.blanks import before_comment, trimmed
 from sifmake.definition.copies import At, Copy, CopyPlan, shown
 from sifmake.definition.globbing import expand_paths
 from sifmake.definition.host_folder import HostError
-from sifmake.definition.model import CopyLine, Files
+from sifmake.definition.model import CopyLine, Files, as_bytes
 from sifmake.definition.patterns import PatternError, unescaped
 from sifmake.flatten.tree import Tree
 from sifmake.layers.entry import DIR, FILE, SYMLINK, Entry
@@ -161,21 +161,18 @@ class _HostCopying:
         self.plan.line = line.line
         for path in self._sources(line.source):
             wanted = line.destination or path
-            at = self.plan.resolve(_bytes(wanted))
-            if at.entry is None:
-                self.plan.make_folders(at.path if wanted.endswith("/") else at.path.rpartition(b"/")[0])
-                at = self.plan.resolve(b"/" + at.path)
-            self._onto(self._look(_bytes(path)), at, slash=wanted.endswith("/"))
+            at = self.plan.destination(wanted)
+            self._onto(self._look(as_bytes(path)), at, slash=wanted.endswith("/"))
 
     def copy_into_app(self, app: App, line: CopyLine) -> None:
         self.plan.line = line.line
         # Joined as by the peers: the dots are resolved before any link is followed.
         wanted = _without_dots(f"scif/apps/{app.name}/{line.destination or line.source}")
-        at = self.plan.resolve(_bytes(wanted))
+        at = self.plan.resolve(as_bytes(wanted))
         if not self.plan.resolve(b"/" + at.path.rpartition(b"/")[0]).is_folder:
             hint = "copy it to the app's folder, bin or lib, or make the folder in %appinstall and copy with %files"
-            raise self.plan.error(f"the folder of {shown(_bytes(wanted))} does not exist", hint)
-        self._onto(self._look(_bytes(line.source)), at, slash=False)
+            raise self.plan.error(f"the folder of {shown(as_bytes(wanted))} does not exist", hint)
+        self._onto(self._look(as_bytes(line.source)), at, slash=False)
 
     def _sources(self, source: str) -> list[str]:
         try:
@@ -268,10 +265,6 @@ def _without_dots(path: str) -> str:
 
 def _escaped(path: str) -> str:
     return "".join(f"\\{char}" if char in "\\*?[{},+@!$`" else char for char in path)
-
-
-def _bytes(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
 
 
 def _shown(source: HostFile) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from sifmake.definition.model import as_bytes
 from sifmake.errors import SourceError, describe_os_error
 from sifmake.layers.entry import DIR, FIFO, FILE
 
@@ -87,14 +88,14 @@ class HostFolder:
     def names(self, path: str) -> list[str] | None:
         """Return the names in a folder; None if there is no readable folder."""
         try:
-            return [name.decode("utf-8", "surrogateescape") for name in self.listed(_bytes(path))]
+            return [name.decode("utf-8", "surrogateescape") for name in self.listed(as_bytes(path))]
         except HostError:
             return None
 
     def refuse(self, path: str) -> None:
         """Do nothing, or raise HostError if there is a folder that may not be copied from."""
         try:
-            self.listed(_bytes(path))
+            self.listed(as_bytes(path))
         except _OutsideError:
             raise
         except HostError:
@@ -102,7 +103,7 @@ class HostFolder:
 
     def exists(self, path: str) -> bool:
         """Tell whether there is something at a path; a link counts, even if it is broken."""
-        place = self._place(_bytes(path))
+        place = self._place(as_bytes(path))
         try:
             place.lstat()
         except (OSError, ValueError):
@@ -111,7 +112,7 @@ class HostFolder:
 
     def is_link(self, path: str) -> bool:
         """Tell whether there is a link at a path."""
-        return self._place(_bytes(path)).is_symlink()
+        return self._place(as_bytes(path)).is_symlink()
 
     def look(self, path: bytes) -> HostFile:
         """Return the file at a path.
@@ -221,11 +222,11 @@ class HostFolder:
             int(found.st_mtime),
             (found.st_dev, found.st_ino),
         )
-        if kind == FILE and not file.size and self._has_bytes(fd, path):
+        if kind == FILE and not file.size and self._hasas_bytes(fd, path):
             raise HostError(f"{_shown(path)} has content but reports no size: copy it to a regular file first")
         return file
 
-    def _has_bytes(self, fd: int, path: bytes) -> bool:
+    def _hasas_bytes(self, fd: int, path: bytes) -> bool:
         """Tell whether a file with size 0 has content, as files of /proc do."""
         with os.fdopen(self._reopened(fd, path), "rb", buffering=0) as content:
             return bool(content.read(1))
@@ -240,10 +241,6 @@ class HostFolder:
 def _real(fd: int) -> Path:
     """Return where a file is, without links."""
     return Path(f"/proc/self/fd/{fd}").readlink()
-
-
-def _bytes(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
 
 
 def _shown(path: bytes) -> str:

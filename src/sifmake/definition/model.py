@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+def as_bytes(text: str) -> bytes:
+    """Return a text of a definition as its bytes in the file."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 @dataclass(frozen=True)
 class Lines:
     """Maps the lines of a text to line numbers in the file, because substitution and joined sections move them.

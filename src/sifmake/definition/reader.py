@@ -11,7 +11,7 @@ from sifmake.definition.agents import base_of
 from sifmake.definition.file_lines import parse_files
 from sifmake.definition.header import StageHeader, parse_header
 from sifmake.definition.label_lines import parse_labels
-from sifmake.definition.model import App, BuildStage, Definition, Lines, Section
+from sifmake.definition.model import App, BuildStage, Definition, Lines, Section, as_bytes
 from sifmake.definition.problems import DefinitionPlace
 from sifmake.definition.script_command import script_command
 from sifmake.definition.sectioning import APP_SECTIONS, Piece, cut_sections, cut_stages
@@ -88,7 +88,7 @@ def read_definition(
     reader = _Reader(place, limits, given, on_missing)
     stages = reader.stages(cut_stages(data.decode("utf-8", "surrogateescape")))
     unused = tuple(name for name in given if name not in reader.used)
-    text = "".join(reader.texts).encode("utf-8", "surrogateescape")
+    text = as_bytes("".join(reader.texts))
     return Definition(source, stages, text, tuple(reader.warnings), unused)
 
 

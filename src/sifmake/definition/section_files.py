@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.definition.blanks import before_comment, trimmed
 from sifmake.definition.build_labels import merged_labels
+from sifmake.definition.model import as_bytes
 from sifmake.rootfs.gojson import clean, indented
 from sifmake.rootfs.places import keep_history
 
@@ -69,10 +70,10 @@ def apply_sections(
     if added := choice.text(stage, "environment"):
         before = below.read(_ENVIRONMENT)
         whole = b"#!/bin/sh\n" if before is None else before
-        editor.write(_ENVIRONMENT, whole + _bytes(f"\n{added}\n"), 0o755, keep_mode=True)
+        editor.write(_ENVIRONMENT, whole + as_bytes(f"\n{added}\n"), 0o755, keep_mode=True)
     for name in _SCRIPTS:
         if choice.text(stage, name):
-            editor.write(_META + name.encode(), _bytes(script_text(stage.sections[name])), 0o755, keep_mode=True)
+            editor.write(_META + name.encode(), as_bytes(script_text(stage.sections[name])), 0o755, keep_mode=True)
     return {clean(name): clean(value) for name, value in labels.items()}, warnings + kept
 
 
@@ -93,9 +94,5 @@ def _write_help(editor: Editor, stage: BuildStage, below: Below, choice: Section
         return []
     if not choice.force and below.read(_HELP) is not None:
         return ["the base has a help text: %help is ignored; use --force to replace it"]
-    editor.write(_HELP, _bytes(f"{text}\n"), 0o644, keep_mode=True)
+    editor.write(_HELP, as_bytes(f"{text}\n"), 0o644, keep_mode=True)
     return []
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sifmake.definition.copies import At, Copy, CopyPlan, shown
 from sifmake.definition.globbing import expand_paths
+from sifmake.definition.model import as_bytes
 from sifmake.definition.patterns import PatternError
 from sifmake.layers.entry import BLOCK, CHAR, DIR, FILE, SYMLINK, Entry
 
@@ -32,16 +33,16 @@ class _StageFolders:
         self._tree = tree
 
     def names(self, path: str) -> list[str] | None:
-        inode = self._tree.resolve(_bytes(path))
+        inode = self._tree.resolve(as_bytes(path))
         if inode is None or inode.kind != DIR:
             return None
         return [name.decode("utf-8", "surrogateescape") for name in inode.children or ()]
 
     def exists(self, path: str) -> bool:
-        return self._tree.resolve(_bytes(path), follow_last=False) is not None
+        return self._tree.resolve(as_bytes(path), follow_last=False) is not None
 
     def is_link(self, path: str) -> bool:
-        inode = self._tree.resolve(_bytes(path), follow_last=False)
+        inode = self._tree.resolve(as_bytes(path), follow_last=False)
         return inode is not None and inode.kind == SYMLINK
 
 
@@ -76,15 +77,11 @@ class _StageCopying:
     def copy(self, line: CopyLine) -> None:
         self.plan.line = line.line
         for path in self._sources(line.source):
-            inode = self._source.resolve(_bytes(path))
+            inode = self._source.resolve(as_bytes(path))
             if inode is None or (path.endswith("/") and inode.kind != DIR):
                 raise self.plan.error(f"{path} is not in the stage {self._stage}", "check what its %post creates")
-            wanted = line.destination or path
-            at = self.plan.resolve(_bytes(wanted))
-            if at.entry is None:
-                self.plan.make_folders(at.path if wanted.endswith("/") else at.path.rpartition(b"/")[0])
-                at = self.plan.resolve(b"/" + at.path)
-            name = _bytes(path).rpartition(b"/")[2]
+            at = self.plan.destination(line.destination or path)
+            name = as_bytes(path).rpartition(b"/")[2]
             if at.is_folder and name not in (b"", b".", b".."):
                 at = self.plan.child(at, name)
             self._onto(inode, at, path)
@@ -155,7 +152,3 @@ def _entry(inode: Inode, path: bytes, *, linked: bool = False) -> Entry:
         xattrs = ()
     fields = {name: getattr(inode, name) for name in Entry.__struct_fields__}
     return Entry(**fields | {"path": path, "mode": mode, "xattrs": xattrs, "content": -1})
-
-
-def _bytes(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")

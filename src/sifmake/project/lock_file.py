@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import BadReferenceError, ConfigError, LockError
-from sifmake.files import read_regular, write_atomic
+from sifmake.files import read_regular, write_changed
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.project.definition_settings import BUILT
 from sifmake.project.lock_parts import compression_of, digest_of, formats_of, size_of, text_of, texts_of
@@ -42,11 +42,7 @@ def format_lock(lock: AnyLock) -> bytes:
 
 def write_lock(path: Path, lock: AnyLock) -> bool:
     """Write the lock file unless it has these bytes already; return whether it was written."""
-    data = format_lock(lock)
-    if path.is_file() and path.read_bytes() == data:
-        return False
-    write_atomic(path, data)
-    return True
+    return write_changed(path, format_lock(lock))
 
 
 def read_lock(path: Path, limits: Limits = DEFAULT_LIMITS) -> AnyLock:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import ConfigError, LockError
-from sifmake.files import sha256_of, write_atomic
+from sifmake.files import sha256_of, write_changed
 from sifmake.limits import DEFAULT_LIMITS, Limits
 from sifmake.project.lock_text import checksum, join_pairs, yaml_lines
 from sifmake.project.yaml_file import YamlFile
@@ -114,11 +114,7 @@ class StepsLockUse:
 
 def write_steps_lock(path: Path, lock: StepsLock) -> bool:
     """Write the file unless it has these bytes already; return whether it was written."""
-    data = format_steps_lock(lock)
-    if path.is_file() and path.read_bytes() == data:
-        return False
-    write_atomic(path, data)
-    return True
+    return write_changed(path, format_steps_lock(lock))
 
 
 def steps_lock_path(lock: Path) -> Path:
