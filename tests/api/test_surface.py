@@ -119,7 +119,7 @@ def test_what_is_listed_is_there_and_nothing_else() -> None:
 
 def test_all_that_the_api_defines_is_listed() -> None:
     listed = {getattr(sifmake, name) for name in sifmake.__all__ if name != "STAGES"}
-    own = {"as_path", "as_names", "host_of", "output_file", "registry_credentials"}
+    own = {"as_path", "as_names", "host_of", "output_file", "registry_credentials", "resolved_folders"}
     for info in pkgutil.iter_modules([str(REPOSITORY / "src/sifmake/api")]):
         module = __import__(f"sifmake.api.{info.name}", fromlist=["_"])
         for name, value in vars(module).items():
