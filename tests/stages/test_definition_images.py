@@ -132,6 +132,53 @@ def test_a_file_that_changes_during_the_build_fails_it(project, monkeypatch):
     assert not (project.root / "results/tool/steps.json").exists()
 
 
+@pytest.mark.parametrize("part", ["tree/etc/motd", "root.tar", "b/rootfs/etc/motd", "b/config.json", "old.sif"])
+def test_a_base_that_changes_after_it_was_compared_fails_the_build(project, monkeypatch, part):
+    from sifmake.stages import definition_session
+
+    ready(project, "tool")
+    shutil.copy(project.root / "images/tool.sif", project.root / "old.sif")
+    for folder in ("tree", "b/rootfs"):
+        (project.root / folder / "etc").mkdir(parents=True)
+        (project.root / folder / "etc/motd").write_text("hi\n")
+    (project.root / "root.tar").write_bytes(root_tar("etc", "etc/motd=hi\n"))
+    (project.root / "b/config.json").write_text('{"root": {"path": "rootfs"}, "process": {"args": ["/x"]}}')
+    name = part.partition("/")[0]
+    if name == "b":
+        project.declare("x", "bundle:b", sign=False)
+    else:
+        project.define("x", "", f"Bootstrap: localimage\nFrom: {name}", sign=False)
+    project.lock("x")
+    real, path = definition_session.build_stages, project.root / part
+
+    def build_stages(*args):
+        data, facts = path.read_bytes(), path.stat()
+        path.write_bytes(data.replace(b"hi\n", b"ho\n").replace(b"/x", b"/y"))
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        return real(*args)
+
+    monkeypatch.setattr(definition_session, "build_stages", build_stages)
+    with pytest.raises(LockError, match=r"the base \S+ changed while it was read; run `sifmake lock x`"):
+        project.build("x", stages=("pull", "steps"))
+    assert not (project.root / "results/x/steps.json").exists()
+
+
+def test_what_is_built_is_the_definition_that_was_compared(project, monkeypatch):
+    from sifmake.stages import definition_session
+
+    project.lock()
+    real, path = definition_session.check_inputs, project.root / "tool.def"
+
+    def check_inputs(*args):
+        found = real(*args)
+        path.write_text(path.read_text().replace("a b", "a other"))
+        return found
+
+    monkeypatch.setattr(definition_session, "check_inputs", check_inputs)
+    project.build("tool", stages=("pull", "steps", "flatten", "sif"))
+    assert sifmake.inspect(project.root / "results/tool/unsigned.sif").labels["a"] == "b"
+
+
 @pytest.mark.parametrize(
     ("header", "sections"),
     [

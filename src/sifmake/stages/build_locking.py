@@ -136,15 +136,18 @@ def _of_image(base: ProjectBase, lock: AnyLock) -> LockedBase:
     return LockedBase(f"{base.image}@{digest}", base.name, digest)
 
 
-def check_inputs(project: Project, image: ImageSettings, lock: AnyLock) -> None:
+def check_inputs(project: Project, image: ImageSettings, lock: AnyLock) -> DefinitionInputs | None:
     """Compare a lock with the definition, the files and the bases on this machine; no registry is asked.
+
+    Returns:
+        What was compared, so that nothing else is built; None for an image that is not built.
 
     Raises:
         LockError: The lock is out of date.
         SifmakeError: The definition or a file cannot be read.
     """
     if image.source.transport != BUILT or not isinstance(lock, BuildLock):
-        return
+        return None
     found = read_inputs(project, image)
     if found.host and project.modes.locked:
         what = f"an image with %{found.host[0]}, which runs on this machine, cannot be locked"
@@ -163,6 +166,7 @@ def check_inputs(project: Project, image: ImageSettings, lock: AnyLock) -> None:
     wanted = _make_inputs(found, image, tuple(bases), lock.inputs.renewed)
     if wanted.digest != lock.digest:
         raise _outdated(project, image, what_changed(lock.inputs, wanted))
+    return found
 
 
 def _outdated(project: Project, image: ImageSettings, what: str) -> LockError:

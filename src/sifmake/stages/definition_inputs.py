@@ -84,6 +84,7 @@ class DefinitionInputs:
         written = _written_folders(project)
         self.folder = HostFolder(project.root.absolute(), allowed=allowed_folders(project), written=written)
         self.definition = self._read()
+        self._stamps: dict[Path, tuple[int, ...]] = {}
 
     def _read(self) -> Definition:
         project, image = self._project, self._image
@@ -168,12 +169,13 @@ class DefinitionInputs:
             SourceError: There is no such file or folder.
         """
         path = base.path or Path(base.base.reference)
+        self._stamps[path] = _stamp_of(path)
         if base.base.agent == BUNDLE:
             _check_inside(self._project, path / "config.json", base.name)
             root = read_bundle(path, self._project.configuration.limits).root
             _check_inside(self._project, root, base.name)
             _check_written(self._project, root, base.name)
-            return digest_of([sha256_of(path / "config.json"), _folder_digest(root)])
+            return bundle_digest(path, _folder_digest(root))
         if path.is_dir():
             _check_written(self._project, path, base.name)
             return _folder_digest(path)
@@ -183,6 +185,10 @@ class DefinitionInputs:
                 return known_digest(self._project.store, fd, "file", lambda: f"sha256:{sha256_of_open(fd)}")
         except FileNotFoundError:
             raise SourceError("there is no such file or folder", where=str(path), hint="check the path") from None
+
+    def has_changed(self, path: Path) -> bool:
+        """Tell whether somebody has written to a file, or replaced it, since its digest was computed."""
+        return self._stamps.get(path) != _stamp_of(path)
 
     @property
     def text_digest(self) -> str:
@@ -294,6 +300,20 @@ def check_order(project: Project, image: ImageSettings, base: str) -> None:
         if name not in seen:
             seen.add(name)
             waiting += base_images(project, name)
+
+
+def _stamp_of(path: Path) -> tuple[int, ...]:
+    """Return what changes if somebody writes to a file; nothing if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def bundle_digest(folder: Path, root: str) -> str:
+    """Return the digest of a bundle, from that of its root file system."""
+    return digest_of([sha256_of(folder / "config.json"), root])
 
 
 def _folder_digest(folder: Path) -> str:

@@ -167,8 +167,7 @@ class DefinitionSession:
         """Return the definition, once the lock is known to be up to date."""
         if self._found is None:
             image = self._project.image(self.name)
-            check_inputs(self._project, image, self.lock)
-            self._found = read_inputs(self._project, image)
+            self._found = check_inputs(self._project, image, self.lock) or read_inputs(self._project, image)
         return self._found
 
     def _maker(self) -> LayerMaker:

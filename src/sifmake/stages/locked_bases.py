@@ -14,6 +14,7 @@ from sifmake.oci.platform import parse_platform
 from sifmake.project.locks import PrebuiltLock
 from sifmake.project.stage_table import TARGET
 from sifmake.stages.build_locking import as_lock, base_settings
+from sifmake.stages.definition_inputs import bundle_digest
 from sifmake.stages.prebuilt_images import prove_finished, stored_file
 from sifmake.stages.published import published_result
 from sifmake.steps.tree_streams import locked_folder_stream
@@ -58,6 +59,7 @@ class LockedBases:
     ) -> None:
         self._project = project
         self._image = image
+        self._inputs = found
         self._builder = builder
         self._maker = maker
         self._bases = {base.base.uri: base for base in found.bases()}
@@ -79,7 +81,14 @@ class LockedBases:
         if found.image:
             return self._opener.open_local(self._published(found), base)
         if found.path is not None:
-            return self._on_this_machine(found, found.path)
+            opened = self._on_this_machine(found, found.path)
+            if self._is_locked(found, found.path, opened):
+                return opened
+            for pack in opened.packs:
+                pack.close()
+            where = self._inputs.definition.source + (f":{base.line}" if base.line else "")
+            hint = f"run `sifmake lock {self._image.name}`"
+            raise LockError(f"the base {found.name} changed while it was read", where=where, hint=hint)
         lock = as_lock(self._locked[found.name], base_settings(self._image, found))
         if isinstance(lock, PrebuiltLock):
             prove_finished(self._project, self._image.name, lock)
@@ -116,6 +125,13 @@ class LockedBases:
         if path.is_dir():
             return OpenedBase([self._folder(path)], is_prepared=True)
         return self._opener.open_local(path, found.base)
+
+    def _is_locked(self, found: ProjectBase, path: Path, opened: OpenedBase) -> bool:
+        """Tell whether what was read from this machine is what the lock was compared with."""
+        locked, digest = self._locked[found.name].manifest, opened.packs[0].meta.diff_id
+        if found.base.agent == BUNDLE:
+            return bundle_digest(path, digest) == locked
+        return digest == locked if path.is_dir() else not self._inputs.has_changed(path)
 
     def _folder(self, folder: Path) -> Pack:
         return self._maker.find_or_make(lambda: locked_folder_stream(folder), folder.absolute().name)
