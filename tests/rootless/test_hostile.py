@@ -179,7 +179,8 @@ def test_what_root_has_made_immutable_is_removed(builders):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
 def test_attributes_of_the_machine_and_those_that_look_like_an_overlays_are_left_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # they are read with relative paths
-    names = ("security.selinux", "user.overlay.opaque", "user.overlay.redirect", "user.overlay.whiteout", "user.own")
+    overlays = ("user.overlay.opaque", "user.overlay.redirect", "user.overlay.whiteout")
+    names = ("security.selinux", "security.SMACK64X", *overlays, "user.own")
     (tmp_path / "file").touch()
     try:
         for name in names:

@@ -360,6 +360,18 @@ def test_root_file_systems_are_bases_whatever_their_times(project):
     assert project.lock("tree")["tree"] == "the base ./tree/ changed"
 
 
+def test_attributes_of_the_machine_are_not_locked(project, monkeypatch):
+    (project.root / "tree/etc").mkdir(parents=True)
+    project.declare("x", "./tree", sign=False)
+    texts = set()
+    for names in (["user.own"], ["lustre.lov", "security.SMACK64", "system.nfs4_acl", "trusted.lov", "user.own"], []):
+        monkeypatch.setattr(os, "listxattr", lambda *_, found=names, **__: found)
+        monkeypatch.setattr(os, "getxattr", lambda _, name, **__: name.encode())
+        project.lock("x")
+        texts.add(project.lock_text("x"))
+    assert len(texts) == 2
+
+
 def test_a_base_of_the_project_is_locked_by_its_lock(project):
     project.define("top", "%labels\n    c d", "Bootstrap: localimage\nFrom: images/tool.sif", sign=False)
     project.lock()
@@ -383,6 +395,9 @@ def test_what_is_missing_is_named_with_its_place(project):
     ):
         project.define("x", "", f"Bootstrap: localimage\nFrom: {base}")
         assert project.lock("x")["x"] == f"{project.root}/x.def:2: {project.root}/{hint}"
+    os.mkfifo(project.root / "pipe")
+    project.define("x", "", "Bootstrap: localimage\nFrom: pipe")
+    assert "pipe: this is neither a file nor a folder" in project.lock("x")["x"]
     project.declare("x", "./gone.def")
     where = f"{project.root}/config/images.yaml:1: images.x: {project.root}/gone.def"
     assert project.lock("x")["x"].startswith(f"{where}: there is no such file or folder; name a definition file")

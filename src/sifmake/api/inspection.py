@@ -233,7 +233,8 @@ def diff(old: StrPath, new: StrPath, *, root: StrPath = ".") -> Comparison:
         project = Project(Path(root))
         return compare_locks_of_steps(paths[0], paths[1], project.store.blobs.get, project.configuration.limits)
     if any(steps):
-        raise UsageError("a lock of steps can be compared only with another", where=f"{paths[0]}, {paths[1]}")
+        what, hint = "a lock of steps can be compared only with another", "the names of both end in .steps.yaml"
+        raise UsageError(what, where=f"{paths[0]}, {paths[1]}", hint=hint)
     if all(locks):
         return compare(*(contents_of_lock(read_lock(path)) for path in paths))
     if any(locks):

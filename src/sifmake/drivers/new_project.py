@@ -34,6 +34,8 @@ _IMAGES = """\
 #       python:
 #         from: docker://python
 #         tags: ["3.12-slim", "3.13-slim"]
+#       tool:
+#         from: ./tool.def              # a definition file; its paths start here, too
 #
 # Then build them: doit pull_image, or snakemake images. Commit the files in config/locks.
 images: {}

@@ -29,6 +29,8 @@ _LEFT_OUT = (
     "security.selinux",
     "security.ima",
     "security.evm",
+    "security.SMACK64",
+    "security.apparmor",
     "system.",
 )
 """Attributes that are the machine's, the overlay's or ours."""

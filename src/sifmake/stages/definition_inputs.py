@@ -179,6 +179,8 @@ class DefinitionInputs:
         if path.is_dir():
             _check_written(self._project, path, base.name)
             return _folder_digest(path)
+        if path.exists() and not path.is_file():  # a pipe may have no end
+            raise SourceError("this is neither a file nor a folder", where=str(path), hint="copy it to a file")
         try:
             with path.open("rb") as file:
                 fd = file.fileno()

@@ -27,8 +27,9 @@ _KINDS = {
 }
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PIECE = 1 << 20
-_MACHINES_OWN = ("security.selinux", "system.", "user.overlay.", "trusted.overlay.")
-"""Extended attributes without a meaning in an image."""
+_OF_FILES = ("user.", "security.capability", "trusted.")
+"""Extended attributes with a meaning in an image; others are those of the machine and its file systems."""
+_OVERLAYS = ("user.overlay.", "trusted.overlay.")
 
 
 def folder_stream(folder: Path) -> Iterator[bytes]:
@@ -59,6 +60,7 @@ def locked_folder_stream(folder: Path) -> Iterator[bytes]:
 def _timeless(found: Iterator[tuple[Entry, Iterable[bytes]]]) -> Iterator[tuple[Entry, Iterable[bytes]]]:
     for entry, content in found:
         entry.mtime = 0
+        entry.xattrs = tuple(one for one in entry.xattrs if not one[0].startswith(b"trusted."))  # only root sees these
         yield entry, content
 
 
@@ -100,7 +102,7 @@ def _host_entry(at: Path, path: bytes, kind: int, status: os.stat_result, *, own
 def _attributes(at: Path) -> tuple[tuple[bytes, bytes], ...]:
     try:
         names = sorted(os.listxattr(at, follow_symlinks=False))
-        kept = [name for name in names if not name.startswith(_MACHINES_OWN)]
+        kept = [name for name in names if name.startswith(_OF_FILES) and not name.startswith(_OVERLAYS)]
         return tuple((os.fsencode(name), os.getxattr(at, name, follow_symlinks=False)) for name in kept)
     except OSError:
         return ()
