@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import threading
 from datetime import datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -401,6 +403,27 @@ def test_what_is_missing_is_named_with_its_place(project):
     project.declare("x", "./gone.def")
     where = f"{project.root}/config/images.yaml:1: images.x: {project.root}/gone.def"
     assert project.lock("x")["x"].startswith(f"{where}: there is no such file or folder; name a definition file")
+
+
+@pytest.mark.parametrize("method", ["is_dir", "exists", "resolve"])
+def test_what_cannot_be_read_fails_its_image_alone(project, monkeypatch, method):
+    from sifmake.stages.build_order import in_order
+
+    project.define("x", "", "Bootstrap: oci\nFrom: layout", sign=False)
+    real = getattr(Path, method)
+
+    def refuse(path, *args, **kwargs):
+        if path.name in ("x.def", "layout"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, method, refuse)
+        found = project.lock()
+        assert list(in_order(project.open())) == [["tool", "x"]]
+    assert found["tool"] == "there was no lock"
+    assert ": Permission denied; check the permissions of the file and its folder" in found["x"]
+    assert found["x"].startswith((f"{project.root}/config/images.yaml:1: images.x: ", f"{project.root}/x.def:2: "))
 
 
 def test_an_image_is_not_built_from_itself(project):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -22,7 +22,7 @@ from sifmake.builder.oci_bundle import read_bundle
 from sifmake.definition.host_copying import describe_sources, sources_of
 from sifmake.definition.host_folder import HostFolder
 from sifmake.definition.problems import DefinitionPlace
-from sifmake.errors import ConfigError, SourceError, UsageError
+from sifmake.errors import ConfigError, SourceError, UsageError, describe_os_error
 from sifmake.files import sha256_of, sha256_of_open
 from sifmake.json_text import without_surrogates
 from sifmake.project.definition_settings import path_of_source
@@ -83,7 +83,8 @@ class DefinitionInputs:
         self._image = image
         written = _written_folders(project)
         self.folder = HostFolder(project.root.absolute(), allowed=allowed_folders(project), written=written)
-        self.definition = self._read()
+        with _naming(image.where):
+            self.definition = self._read()
         self._stamps: dict[Path, tuple[int, ...]] = {}
 
     def _read(self) -> Definition:
@@ -125,7 +126,8 @@ class DefinitionInputs:
         for stage in self.definition.stages:
             base = stage.base
             if base.agent != SCRATCH and base.uri not in found:
-                found[base.uri] = self._located(base)
+                with _naming(f"{self.definition.source}:{base.line}"):
+                    found[base.uri] = self._located(base)
         return list(found.values())
 
     def _located(self, base: Base) -> ProjectBase:
@@ -196,6 +198,15 @@ class DefinitionInputs:
     def text_digest(self) -> str:
         """The digest of the definition after substitution."""
         return f"sha256:{hashlib.sha256(self.definition.text).hexdigest()}"
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Turn an error of the system into one with its place: a file that cannot be read fails its image alone."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(describe_os_error(error), where=where) from None
 
 
 def _with_folder(path: Path) -> str:
