@@ -165,6 +165,7 @@ FIXED_LIMITS = (
         "the shell runs longer",
     ),
     ("what expansions in them give, and their nesting", "1 MiB, 20 levels", "the shell runs larger and deeper ones"),
+    ("Entrypoint and Cmd of an image together", "2 MiB", "Linux"),
     ("first line of a passphrase file", "4,096 bytes", "sifmake"),
 )
 

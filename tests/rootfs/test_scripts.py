@@ -10,6 +10,7 @@ from io import BytesIO
 
 import pytest
 
+from sifmake.errors import LimitError
 from sifmake.rootfs.environment import environment_script
 from sifmake.rootfs.fixed import FIXED, text_of
 from sifmake.rootfs.runscript import runscript
@@ -250,3 +251,11 @@ def test_scripts_equal_those_of_the_peers(name):
     assert script == attributes["environment"]["/.singularity.d/env/10-docker2singularity.sh"] + "\n"
     assert warnings == []
     assert runscript(settings.entrypoint, settings.cmd).split("\n\n")[0] == attributes["runscript"].split("\n\n")[0]
+
+
+def test_words_that_no_program_gets_are_refused_before_they_are_quoted():
+    """With quotes, two such texts of 4 MB took more than 256 MiB."""
+    half = "'" * (1 << 20)
+    assert len(runscript([half], [])) > 10 << 20
+    with pytest.raises(LimitError, match=r"Entrypoint and Cmd of the image have more than 2097152 bytes"):
+        runscript([half], [half])

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sifmake.errors import LimitError
+from sifmake.limits import MIB
 from sifmake.rootfs.shell import double_quoted, single_quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_MOST_BYTES = 2 * MIB
+"""What Linux passes to a program, arguments and variables together, where the stack has its usual 8 MiB (execve(2)). In
+the script, quotes take fifteen times as much.
+"""
 
 _EVALUATED = """\
 
@@ -31,7 +38,14 @@ exec "$@"
 
 
 def runscript(entrypoint: Sequence[str], cmd: Sequence[str]) -> str:
-    """Return the script: the entrypoint with the user's arguments, or with Cmd if the user gives none."""
+    """Return the script: the entrypoint with the user's arguments, or with Cmd if the user gives none.
+
+    Raises:
+        LimitError: They are longer than what a program can be started with.
+    """
+    if sum(len(word) + 1 for word in (*entrypoint, *cmd)) > _MOST_BYTES:
+        what = f"Entrypoint and Cmd of the image have more than {_MOST_BYTES} bytes, which Linux passes to no program"
+        raise LimitError(f"{what} (a limit)", hint="ask its owner to put the words into a file")
     head = f"#!/bin/sh\nOCI_ENTRYPOINT={_word_list(entrypoint)}\nOCI_CMD={_word_list(cmd)}\n"
     return head + _literal(entrypoint, cmd) + _EVALUATED
 
