@@ -29,9 +29,9 @@ class Limits(NamedTuple):
         layer_entries: Most tar entries in one layer.
         entries: Most tar entries in all layers of one image.
         layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, 300 more for a folder, 250
-            for a link, 150 for a file with content, 500 for each extended attribute, 2.5 times its path and attributes,
-            and 3.75 times its link target; an image larger than 10 MB (compressed) may take 100 bytes more for each
-            further byte.
+            for a link, 150 for a file with content, a twelfth of the bytes of a small file, 500 for each extended
+            attribute, 2.5 times its path and attributes, and 3.75 times its link target; an image larger than 10 MB
+            (compressed) may take 100 bytes more for each further byte.
         pax_bytes: Largest PAX extended header, bytes.
         pax_records: Most records in all PAX headers of a layer, in addition to eight for each entry.
         implied_folders: Most folders of an image's tree that have no entry in a layer and exist only as part of paths.
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
         block_bytes: Most bytes of the compressed blocks of the files in all layers of one image; an image larger than
             10 MB (compressed) may have 10 bytes more for each further byte.
         name_bytes: Longest path or link target in a tar entry, and longest path in a squashfs, bytes.
-        sparse_regions: Most data regions in one sparse tar member.
+        sparse_regions: Most data regions in one sparse tar member; those of an image may have four times as many.
         xattr_bytes: Largest sum of names and values of one entry's or file's extended attributes, bytes.
         archive_members: Most members of a tar archive of images or of files of a store, extended headers included.
         archive_headers_bytes: Most bytes of all extended headers (PAX, GNU long names) of such an archive.

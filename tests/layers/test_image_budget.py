@@ -41,11 +41,15 @@ def member(name, size=0, kind=b"0"):
     return info.tobuf(FORMAT)
 
 
-def extended(keyword, value):
-    """A PAX header with one record."""
+def extended_record(keyword, value):
     size = len(keyword) + len(value) + 3
     size += len(str(size + len(str(size))))
-    record = b"%d %b=%b\n" % (size, keyword, value)
+    return b"%d %b=%b\n" % (size, keyword, value)
+
+
+def extended(keyword, value):
+    """A PAX header with one record."""
+    record = extended_record(keyword, value)
     return member("pax", len(record), b"x") + record + bytes(-len(record) % 512)
 
 
@@ -54,10 +58,11 @@ NAMED[:11], NAMED[148:156] = bytes(11), b" " * 8
 REST = sum(NAMED)
 
 
-def numbered(at):
+def numbered(at, size=0):
     """What ``member`` gives for a file of that number, in a tenth of the time: there are hundreds of thousands."""
-    name = b"file%07d" % at
-    return b"%b%b%06o\0 %b" % (name, NAMED[11:148], REST + sum(name), NAMED[156:])
+    name, octal = b"file%07d" % at, b"%011o" % size
+    total = REST + sum(name) + sum(octal) - 11 * ord("0")
+    return b"%b%b%b%b%06o\0 %b" % (name, NAMED[11:124], octal, NAMED[135:148], total, NAMED[156:])
 
 
 def data(name, size):
@@ -91,6 +96,7 @@ def layout(tmp_path, layers, compress=None):
 
 def test_numbered_files_are_as_tarfile_writes_them():
     assert [numbered(at) for at in (0, 309_999)] == [member("file0000000"), member("file0309999")]
+    assert numbered(5, 2048) == member("file0000005", 2048)
 
 
 def check(tmp_path, layers, reason, compress=None):
@@ -134,3 +140,28 @@ def test_equal_files_count_each_time_that_they_are_compressed(tmp_path):
     noise = random.Random(15).randbytes(MIB)
     layer = [piece for n in range(30) for piece in (member(f"f{n}", MIB), noise)]
     check(tmp_path, [[*layer, bytes(1024)]], "raise block-bytes", zstd.compress)
+
+
+def test_small_files_count_with_their_bytes(tmp_path):
+    """Many files and many bytes take half of the time each."""
+    (tmp_path / "sifmake.yaml").write_text("limits: {layer-listing-bytes: 100000}\n")
+    layer = [piece for at in range(20) for piece in (numbered(at, 102_400), bytes([at + 1]) * 102_400)]
+    check(tmp_path, [[*layer, bytes(1024)]], "raise layer-listing-bytes")
+
+
+def sparse(name, regions):
+    """A member in GNU's format 1.0 with that many regions of a byte, every second one a hole."""
+    table = b"%d\n" % regions + b"".join(b"%d\n1\n" % (2 * at) for at in range(regions))
+    table += bytes(-len(table) % 512)
+    records = {b"major": b"1", b"minor": b"0", b"realsize": b"%d" % (2 * regions), b"name": name}
+    head = b"".join(extended_record(b"GNU.sparse." + key, value) for key, value in records.items())
+    yield member("pax", len(head), b"x") + head + bytes(-len(head) % 512)
+    yield member("x", len(table) + regions) + table + b"x" * regions + bytes(-regions % 512)
+
+
+@pytest.mark.parametrize("spread", [1, 5])
+def test_regions_of_all_sparse_files_count_together(tmp_path, spread):
+    (tmp_path / "sifmake.yaml").write_text("limits: {sparse-regions: 100}\n")
+    files = [list(sparse(b"f%d" % n, 90)) for n in range(5)]
+    layers = [[*file, bytes(1024)] for file in files] if spread > 1 else [[*chain(*files), bytes(1024)]]
+    check(tmp_path, layers, "raise sparse-regions")

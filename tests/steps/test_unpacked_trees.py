@@ -167,3 +167,52 @@ def test_a_run_that_was_swept_before_it_was_locked_takes_another_name(trees, mon
         assert len({path for path in opened if str(path).endswith(".use")}) == 2
         assert folder.is_dir()
     assert list(folder.parent.iterdir()) == []
+
+
+def keep(trees, *keys):
+    for key in keys:
+        with trees.hold(key, make, shutil.rmtree):
+            pass
+
+
+def test_two_may_clean_at_the_same_time(trees):
+    keep(trees, "a", "b", "c")
+    other = []
+
+    def remove(place):
+        if not other:
+            other.append("has begun")
+            other.extend(tree.key for tree in trees.remove_unused(0, shutil.rmtree))
+        shutil.rmtree(place)
+
+    assert [tree.key for tree in trees.remove_unused(0, remove)] == ["a"]
+    assert other == ["has begun", "b", "c"]
+    assert trees.trees() == []
+
+
+def test_a_mark_that_goes_while_trees_are_listed(trees, monkeypatch):
+    keep(trees, "a", "b")
+    read = type(trees.folder).read_bytes
+
+    def read_after_removal(path):
+        path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(type(trees.folder), "read_bytes", read_after_removal)
+    assert trees.trees() == []
+
+
+def test_a_tree_that_was_made_again_meanwhile_is_not_removed(trees, monkeypatch):
+    """Between the look for its mark and the lock of it, another process cleans, and a build makes the tree again."""
+    keep(trees, "a")
+    lock = fcntl.flock
+
+    def late(fd, how):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        trees.remove_unused(0, shutil.rmtree)
+        keep(trees, "a")
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert trees.remove_unused(0, shutil.rmtree) == []
+    assert trees.has("a")

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from sifmake.errors import LimitError
+from sifmake.layers.codec import BLOCK_SIZE
 from sifmake.layers.entry import DIR, HARDLINK, OPAQUE, SYMLINK, Entry
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _ENTRY_BYTES: Final = [400] * (OPAQUE + 1)
 _ENTRY_BYTES[DIR], _ENTRY_BYTES[SYMLINK], _ENTRY_BYTES[HARDLINK] = 700, 650, 650
 _CONTENT_BYTES: Final = 150
+_SMALL_SHARE: Final = 12
+"""Part of a small file's bytes that counts, because hashing and compressing them takes time, too."""
 _ATTRIBUTE_BYTES: Final = 500
 _TEXT_COPIES: Final = 2.5
 """Measured: memory of an entry by its kind, of what only some have, and how often names are held during the merge.
@@ -34,6 +37,8 @@ _SMALL: Final = 10_000_000
 _LISTING_RATIO: Final = 100
 """An entry takes at least 20 bytes of a blob, so an image of 20 MB may have a million entries."""
 _BLOCKS_RATIO: Final = 10
+_SPARSE_MEMBERS: Final = 4
+"""Members with as many regions as one may have."""
 _FEW_PARTS: Final = 40
 """Parts of a name that are not counted before it is cleaned of ``.`` and ``..``."""
 
@@ -42,8 +47,8 @@ class ImageBudget:
     """Counts what the layers of one image take, while several threads pack them.
 
     Args:
-        limits: ``inflate_ratio``, ``inflate_ratio_from``, ``layer_listing_bytes``, ``path_steps`` and ``block_bytes``
-            apply.
+        limits: ``inflate_ratio``, ``inflate_ratio_from``, ``layer_listing_bytes``, ``path_steps``, ``sparse_regions``
+            and ``block_bytes`` apply.
         size: Compressed bytes of all layers, as far as they are known.
     """
 
@@ -55,6 +60,7 @@ class ImageBudget:
         self._listing = 0
         self._steps = 0
         self._blocks = 0
+        self._regions = 0
         self._lock = threading.Lock()
 
     def follow(self, consumed: Callable[[], int]) -> None:
@@ -87,7 +93,9 @@ class ImageBudget:
             if entry.xattrs:
                 texts += sum(len(name) + len(value) for name, value in entry.xattrs)
                 size += _ATTRIBUTE_BYTES * len(entry.xattrs)
-            size += _ENTRY_BYTES[entry.kind] + int(_TEXT_COPIES * texts) + (_CONTENT_BYTES if entry.content >= 0 else 0)
+            size += _ENTRY_BYTES[entry.kind] + int(_TEXT_COPIES * texts)
+            if entry.content >= 0:
+                size += _CONTENT_BYTES + (entry.size // _SMALL_SHARE if entry.size < BLOCK_SIZE else 0)
             if not number % _TOGETHER or texts > _LONG:
                 self._count_listing(size)
                 size = 0
@@ -107,6 +115,22 @@ class ImageBudget:
             if self._steps <= self._limits.path_steps:
                 return
         raise too_many_steps()
+
+    def count_regions(self, count: int) -> None:
+        """Count the regions of a sparse member.
+
+        Raises:
+            LimitError: Those of all layers are too many.
+        """
+        if not count:
+            return
+        with self._lock:
+            self._regions += count
+            most = _SPARSE_MEMBERS * self._limits.sparse_regions
+            if self._regions <= most:
+                return
+        what = f"the sparse files in the layers have more than {most} data regions (a limit)"
+        raise LimitError(what, hint="raise sparse-regions (limits: in sifmake.yaml)")
 
     def count_blocks(self, size: int) -> None:
         """Count the bytes of compressed blocks: the time for compressing follows what comes out of it.

@@ -65,6 +65,7 @@ def _entries_of(
         entry = Entry(path, kind, member.mode, member.uid, member.gid, member.mtime)
         if kind == FILE:
             entry.size = size = member.size
+            budget.count_regions(tar.regions)
             total += size
             if total > most_bytes:
                 raise _too_many_bytes(path, most_bytes)

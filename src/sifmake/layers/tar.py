@@ -165,6 +165,11 @@ class TarReader:
             self._residue.refer(content, self._regions)
 
     @property
+    def regions(self) -> int:
+        """How many data regions the current member has, if it is sparse."""
+        return len(self._sparse.regions) if self._sparse else 0
+
+    @property
     def data_offset(self) -> int:
         """Where in the stream the content begins that was read last; -1 if it was sparse, so that it is in pieces."""
         return self._data_offset

@@ -164,9 +164,8 @@ class UnpackedTrees:
         while True:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             fcntl.flock(fd, fcntl.LOCK_SH)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(fd), path.lstat()):
-                    return fd
+            if _is_at(path, fd):
+                return fd
             os.close(fd)
 
     def trees(self) -> list[UnpackedTree]:
@@ -174,9 +173,10 @@ class UnpackedTrees:
         found = []
         for mark in sorted((self.folder / _TREES).glob(f"*{_USE}")):
             key = mark.name.removesuffix(_USE)
-            text = mark.read_bytes()[:_LARGEST_NOTE].partition(b" ")[0]
-            size = int(text) if text.isdigit() else 0
-            found.append(UnpackedTree(key, self._place(key), size, mark.stat().st_mtime))
+            with suppress(FileNotFoundError):  # another process has removed it
+                text = mark.read_bytes()[:_LARGEST_NOTE].partition(b" ")[0]
+                size = int(text) if text.isdigit() else 0
+                found.append(UnpackedTree(key, self._place(key), size, mark.stat().st_mtime))
         return found
 
     def remove_unused(self, age: float, remove: Callable[[Path], object]) -> list[UnpackedTree]:
@@ -264,10 +264,18 @@ def _is_locked(folder: Path) -> bool:
 
 
 def _remove_unheld(mark: Path, places: list[Path], remove: Callable[[Path], object]) -> bool:
-    """Remove folders and the file that marks them as in use, unless it is locked; return whether that was done."""
-    fd = os.open(mark, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Remove folders and the file that marks them as in use, unless it is locked; return whether that was done.
+
+    Another process may remove both at the same time, and a third one make them again.
+    """
+    try:
+        fd = os.open(mark, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_at(mark, fd):
+            return False
         for place in places:
             if place.exists():
                 remove(place)
@@ -277,6 +285,14 @@ def _remove_unheld(mark: Path, places: list[Path], remove: Callable[[Path], obje
     finally:
         os.close(fd)
     return True
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    """Tell whether an open file still has its name: another process may have removed it, or made it again."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _make_private(folder: Path) -> None:
