@@ -76,6 +76,7 @@ def test_a_file_is_known_until_it_is_changed(computing, settled, change):
 
 
 def test_what_was_changed_just_now_or_meanwhile_is_not_noted(computing, monkeypatch):
+    monkeypatch.setattr(known_digests, "_SETTLED", float("inf"))
     assert [computing.known(), computing.known()] == [1, 2]
     monkeypatch.setattr(known_digests, "_SETTLED", float("-inf"))
     compute = computing._compute
