@@ -19,7 +19,8 @@ from typing import ClassVar
 import pytest
 
 import sifmake
-from sifmake.errors import ConfigError, LockError, SifmakeError, SigningError
+from sifmake.definition.host_folder import HostFolder
+from sifmake.errors import ConfigError, LockError, SifmakeError, SigningError, SourceError
 from sifmake.project.stage_table import STAGE_NAMES
 from sifmake.stages.lock_check import check_lock
 from support.building import needs_scripts, root_tar
@@ -403,6 +404,14 @@ def test_what_is_missing_is_named_with_its_place(project):
     project.declare("x", "./gone.def")
     where = f"{project.root}/config/images.yaml:1: images.x: {project.root}/gone.def"
     assert project.lock("x")["x"].startswith(f"{where}: there is no such file or folder; name a definition file")
+
+
+def test_a_file_that_cannot_be_read_is_locked_with_its_line(project, monkeypatch):
+    def refuse(_, file):
+        raise SourceError(f"{file.path.decode()}: Permission denied")
+
+    monkeypatch.setattr(HostFolder, "read", refuse)
+    assert project.lock("tool")["tool"] == f"{project.root}/tool.def:4: src/tool: Permission denied"
 
 
 @pytest.mark.parametrize("method", ["is_dir", "exists", "resolve"])

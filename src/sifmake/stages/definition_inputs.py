@@ -37,7 +37,7 @@ from sifmake.steps.tree_streams import locked_folder_stream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sifmake.definition.model import Base, Definition
+    from sifmake.definition.model import Base, CopyLine, Definition
     from sifmake.project.images import ImageSettings
     from sifmake.project.project import Project
 
@@ -154,15 +154,19 @@ class DefinitionInputs:
 
         Raises:
             DefinitionError: A source is missing, not readable, or outside the project's folder.
+            SourceError: One changed while it was read, or its content cannot be read.
         """
         if "pre" in self.host:
             return ()
-        place, limits = DefinitionPlace(self.definition.source), self._project.configuration.limits
-        lines = (line for stage in self.definition.stages for line in sources_of(stage))
-        return tuple(
-            LockedFiles(without_surrogates(line.source), f"sha256:{describe_sources(line, self.folder, place, limits)}")
-            for line in lines
-        )
+        return tuple(self._described(line) for stage in self.definition.stages for line in sources_of(stage))
+
+    def _described(self, line: CopyLine) -> LockedFiles:
+        source, limits = self.definition.source, self._project.configuration.limits
+        try:
+            digest = describe_sources(line, self.folder, DefinitionPlace(source), limits)
+        except SourceError as error:
+            raise error.within(f"{source}:{line.line}") from None
+        return LockedFiles(without_surrogates(line.source), f"sha256:{digest}")
 
     def tree_digest(self, base: ProjectBase) -> str:
         """Return the digest of a base on this machine: of a file, of the files of a folder, or of a bundle.
