@@ -285,6 +285,31 @@ def test_h25_other_artifacts_are_named(registry, tmp_path, layers, said):
     assert list(tmp_path.iterdir()) == []
 
 
+PLATFORM = {"os": "linux", "architecture": "amd64"}
+
+
+@pytest.mark.parametrize("depth", [1, 4, 5])
+@pytest.mark.parametrize("more", [{}, {"platform": PLATFORM}], ids=["no platform", "platform"])
+def test_a_sif_in_an_index_in_an_index(registry, tmp_path, depth, more):
+    entry = {**artifact(registry), "platform": PLATFORM}
+    for _ in range(depth):
+        entry = {**registry.blobs.index([{key: value for key, value in entry.items() if key != "platform"} | more])}
+    registry.tag("org/tool", "1", entry)
+    uri = f"oras://{registry.host}/org/tool:1"
+    platform = parse_platform("linux/amd64")
+    if depth < 5:
+        assert fetch(uri, tmp_path / "x.sif", platform=platform) == DIGEST
+        return
+    with pytest.raises(SourceError, match=r"its indexes are nested more than 4 deep \(a limit\)"):
+        fetch(uri, tmp_path / "x.sif", platform=platform)
+
+
+@pytest.mark.parametrize("kinds", [(LAYER_TYPE, LAYER_TYPE), (f"{LAYER_TYPE}; charset=utf-8",)])
+def test_a_sif_that_is_named_twice_or_with_parameters(registry, tmp_path, kinds):
+    artifact(registry, [registry.blobs.put(SIF, kind) for kind in kinds])
+    assert fetch(f"oras://{registry.host}/org/tool:1", tmp_path / "x.sif") == DIGEST
+
+
 def index_of_sifs(registry, folder):
     """Push an index of SIF files for amd64 and arm64; return their digests."""
     whole = write_sif(folder / "whole.sif").read_bytes()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sifmake.errors import IntegrityError, RegistryError, SifmakeError, SourceError, WrongBlobError
 from sifmake.oci import Descriptor, choose_manifest, digest_bytes, host_platform, parse_index
+from sifmake.oci.choosing import images_in
 from sifmake.oci.documents import load_json, parse_descriptor
 from sifmake.oci.media_types import (
     IMAGE_CONFIGS,
@@ -147,16 +148,27 @@ class OrasSource:
         """Return the manifest's digest and the manifest; for a resolved tag, the one to which it pointed then."""
         data = self._document(self._digest) if self._digest else self._client.manifest(self._reference.tag)[0]
         document = load_json(data)
-        if "manifests" in document:
-            wanted = self._settings.platform or host_platform()
-            data = self._document(choose_manifest(parse_index(document), wanted).digest)
+        for _ in range(self._settings.limits.index_depth + 1):
+            if "manifests" not in document:
+                break
+            data = self._document(self._chosen(document).digest)
             document = load_json(data)
+        else:
+            what = f"its indexes are nested more than {self._settings.limits.index_depth} deep (a limit)"
+            raise SourceError(what, hint="name the file's manifest by its digest")
         return digest_bytes(data), document
+
+    def _chosen(self, index: dict[str, Any]) -> Descriptor:
+        """Return the entry of an index for the platform; `oras` names none if it was told none."""
+        entries = images_in(parse_index(index))
+        if len(entries) == 1 and entries[0].platform is None:
+            return entries[0]
+        return choose_manifest(entries, self._settings.platform or host_platform())
 
     def _sif_layer(self, manifest: dict[str, Any]) -> Descriptor:
         listed = manifest.get("layers")
         layers = [parse_descriptor(item) for item in listed] if isinstance(listed, list) else []
-        found = _sifs_among(layers, manifest.get("config"))
+        found = list({layer.digest: layer for layer in _sifs_among(layers, manifest.get("config"))}.values())
         if len(found) == 1:
             return found[0]
         if len(found) > 1:
@@ -178,7 +190,7 @@ def _sifs_among(layers: Sequence[Descriptor], config: object) -> list[Descriptor
 
     ``oras push FILE`` may give a file any type. A layer that was not chosen by type is checked when it arrives.
     """
-    typed = [layer for layer in layers if layer.media_type in SIF_LAYERS]
+    typed = [layer for layer in layers if layer.media_type.partition(";")[0].strip() in SIF_LAYERS]
     if typed:
         return typed
     titled = [layer for layer in layers if layer.annotations.get(_TITLE, "").lower().endswith(_SIF_SUFFIXES)]
