@@ -166,6 +166,7 @@ FIXED_LIMITS = (
     ),
     ("what expansions in them give, and their nesting", "1 MiB, 20 levels", "the shell runs larger and deeper ones"),
     ("Entrypoint and Cmd of an image together", "2 MiB", "Linux"),
+    ("a key in PEM form", "64 KiB", "sifmake"),
     ("first line of a passphrase file", "4,096 bytes", "sifmake"),
 )
 

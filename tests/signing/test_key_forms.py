@@ -9,6 +9,8 @@ import pysequoia
 import pytest
 
 from sifmake.cli.main import main
+from sifmake.errors import KeyFileError
+from sifmake.signing.pem import load_plain, load_public
 from support.signing import write_sif
 
 WORKS = "use RSA with 2048 bits or more, ECDSA P-256, P-384, P-521 or Ed25519"
@@ -254,3 +256,12 @@ def test_a_ring_with_several_secret_keys(tmp_path, capsys):
     assert "ring: the file has 2 OpenPGP keys; export one key: gpg --export-secret-keys FPR" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("half", ["PRIVATE", "PUBLIC"])
+def test_a_large_file_is_not_given_to_the_library(half):
+    """It takes 90 bytes of memory for each byte."""
+    data = b"-----BEGIN %b KEY-----\n%b\n" % (half.encode(), b"\n" * (1 << 16))
+    load = load_public if half == "PUBLIC" else load_plain
+    with pytest.raises(KeyFileError, match=r"a key in PEM form has at most 65536 \(a limit\)"):
+        load(data, "k.pem")

@@ -11,12 +11,15 @@ import shlex
 from typing import TYPE_CHECKING
 
 from sifmake.errors import KeyFileError
+from sifmake.limits import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 KINDS = "use RSA with 2048 bits or more, ECDSA P-256, P-384, P-521 or Ed25519"
 _NEW_KEY = "run `sifmake key newpair` to make a new key"
+_LARGEST_PEM = 64 * KIB
+"""Bytes; an RSA key of 16,384 bits takes 13,000. The PEM reader of the library takes 90 bytes of memory for each."""
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)(PRIVATE|PUBLIC) KEY-----([^-]*)")
 _RSA_PSS = bytes.fromhex("06092a864886f70d01010a")
 _WRITTEN_OUT_CURVE = bytes.fromhex("06072a8648ce3d0101")
@@ -40,7 +43,7 @@ def foreign_form(data: bytes, where: str) -> KeyFileError | None:
 
 
 def check_blocks(data: bytes, half: str, where: str) -> None:
-    """Check that a PEM file has one key, in a form that all programs read.
+    """Check that a PEM file has one key of a usual size, in a form that all programs read.
 
     Args:
         data: The file.
@@ -48,9 +51,12 @@ def check_blocks(data: bytes, half: str, where: str) -> None:
         where: Its path, for messages.
 
     Raises:
-        KeyFileError: There are several keys, of which only the first would be used, or Apptainer and SingularityCE
-            cannot use the key.
+        KeyFileError: It is too large, there are several keys, of which only the first would be used, or Apptainer and
+            SingularityCE cannot use the key.
     """
+    if len(data) > _LARGEST_PEM:
+        what = f"the file has {len(data)} bytes, and a key in PEM form has at most {_LARGEST_PEM} (a limit)"
+        raise KeyFileError(what, where=where, hint="put the key alone into a file")
     blocks = [found for found in _BLOCK.finditer(data) if found[2] == half.encode()]
     if len(blocks) > 1:
         what = f"the file has {len(blocks)} {half.lower()} keys"
