@@ -8,7 +8,6 @@ change of an inode back (inode(7)). That takes 3 us a file, beside the script.
 from __future__ import annotations
 
 import hashlib
-import json
 import marshal
 import os
 import sys
@@ -45,16 +44,17 @@ def write_facts() -> None:
 
 
 def find_changed() -> None:
-    """Print which trees have other facts now, as numbers; standard input names the ids of the mode, and their folders.
+    """Write which trees have other facts now, as numbers; standard input names the ids of the mode, and their folders.
 
     Raises:
         SifmakeError: The namespace with these ids cannot be entered.
     """
-    from sifmake.rootless.namespace import become_root
-
     users, groups, trees = marshal.load(sys.stdin.buffer)  # noqa: S302 - our own process wrote it
-    become_root(users, groups)
-    json.dump([number for number, tree in enumerate(trees) if _has_changed(tree)], sys.stdout)
+    if users:  # else this is root, and importing takes longer than looking at a thousand files
+        from sifmake.rootless.namespace import become_root
+
+        become_root(users, groups)
+    marshal.dump([number for number, tree in enumerate(trees) if _has_changed(tree)], sys.stdout.buffer)
 
 
 def _has_changed(tree: str) -> bool:
