@@ -25,8 +25,9 @@ def needs(shell: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("project")
     (tmp_path / "config/locks").mkdir(parents=True)
     for name in ("python_3.12", "pylons", "hello"):
         (tmp_path / f"config/locks/{name}.yaml").touch()
