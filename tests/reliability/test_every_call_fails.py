@@ -569,7 +569,7 @@ NOT_HERE = {
     (
         "sifmake.builder.built_export",
         "OpenedBuild.give_back",
-    ): "opens texts in memory; tests/builder/test_built_export.py",
+    ): "opens no file of ours; tests/api/test_exported_builds.py",
     ("sifmake.project.steps_lock", "write_steps_lock"): "the same; writes by write_atomic, which is reached",
     ("sifmake.stages.steps", "_forget_others"): "needs a script that runs; tests/stages/test_locks_of_steps.py",
     ("sifmake.store.step_files", "StepFiles.read"): "opens by KeyedFiles.open, which is reached",
