@@ -74,9 +74,8 @@ class _RangesAhead:
     def __init__(self, fd: int, size: int) -> None:
         self._stopped = Event()
         self._threads = Threads(1, "older")
-        self.fd, self.grain = fd, grain_for(size)
-        useful = os.fstat(fd).st_size <= _MOST_TIMES * size
-        self._found = self._threads.submit(find_ranges, fd, self.grain, self._stopped.is_set) if useful else None
+        self._which = fd, grain_for(size)
+        self._found = self._threads.submit(find_ranges, *self._which, self._stopped.is_set)
 
     def of(self, fd: int, grain: int) -> Mapping[bytes, tuple[int, int]] | None:
         """Return the ranges; None if they are those of another file, or cut with another grain.
@@ -85,7 +84,7 @@ class _RangesAhead:
             SifError: It is not a SIF file.
             OSError: It cannot be read.
         """
-        return self._found.result() if self._found and (fd, grain) == (self.fd, self.grain) else None
+        return self._found.result() if (fd, grain) == self._which else None
 
     def __enter__(self) -> Self:
         return self
