@@ -11,7 +11,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from sifmake.layers.beside import Beside
 from sifmake.layers.hashing import Hashing, update_all
 from sifmake.limits import MIB
 from sifmake.memory import most_threads
@@ -19,12 +18,14 @@ from sifmake.memory import most_threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from sifmake.layers.beside import Beside
     from sifmake.layers.blocks import Workers
 
 APART_FROM: Final = 4 * MIB
 """Compressed bytes from which a layer has threads of its own: for less, they cost more than they save."""
 _AHEAD: Final = 4 * MIB
 """Bytes that wait for a thread."""
+
 P = TypeVar("P")
 T = TypeVar("T")
 
@@ -38,8 +39,8 @@ class Overlap:
 
     Attributes:
         stream: Hashes what the blob holds.
-        blob: Hashes the blob; on the same thread as
-        files: which hashes files. Each is used by one thread only.
+        blob: Hashes the blob.
+        files: Hashes files, on the same thread as the blob, because both together take as long as the stream.
     """
 
     def __init__(self, workers: Workers, size: int) -> None:
@@ -74,6 +75,8 @@ class Overlap:
     def _start(self, work: Callable[[Iterator[P]], T], name: str) -> Beside[P, T] | None:
         if not self._is_apart:
             return None
+        from sifmake.layers.beside import Beside
+
         try:
             return self._threads.enter_context(Beside(work, name, _AHEAD))
         except (RuntimeError, MemoryError):
