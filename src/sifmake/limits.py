@@ -29,9 +29,9 @@ class Limits(NamedTuple):
         layer_entries: Most tar entries in one layer.
         entries: Most tar entries in all layers of one image.
         layer_listing_bytes: Memory for the entries of an image's layers: 400 bytes for each, 300 more for a folder, 250
-            for a link, 150 for a file with content, a twelfth of the bytes of a small file, 500 for each extended
-            attribute, 2.5 times its path and attributes, and 3.75 times its link target; an image larger than 10 MB
-            (compressed) may take 100 bytes more for each further byte.
+            for a link, 150 for a file with content, 500 for each extended attribute, 2.5 times its path and attributes,
+            3.75 times its link target, and a quarter of the uncompressed bytes of the layers beyond 384 MiB; an image
+            larger than 10 MB (compressed) may take 100 bytes more for each further byte.
         pax_bytes: Largest PAX extended header, bytes.
         pax_records: Most records in all PAX headers of a layer, in addition to eight for each entry.
         implied_folders: Most folders of an image's tree that have no entry in a layer and exist only as part of paths.

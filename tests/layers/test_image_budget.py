@@ -7,10 +7,15 @@ import random
 import sys
 import tarfile
 import zlib
+from contextlib import nullcontext
 from itertools import chain
 
 import pytest
 
+from sifmake.errors import LimitError
+from sifmake.layers.entry import FILE, Entry
+from sifmake.layers.image_budget import ImageBudget
+from sifmake.limits import Limits
 from support.images import Blobs, write_layout
 from support.measured import measured
 
@@ -142,11 +147,13 @@ def test_equal_files_count_each_time_that_they_are_compressed(tmp_path):
     check(tmp_path, [[*layer, bytes(1024)]], "raise block-bytes", zstd.compress)
 
 
-def test_small_files_count_with_their_bytes(tmp_path):
-    """Many files and many bytes take half of the time each."""
-    (tmp_path / "sifmake.yaml").write_text("limits: {layer-listing-bytes: 100000}\n")
-    layer = [piece for at in range(20) for piece in (numbered(at, 102_400), bytes([at + 1]) * 102_400)]
-    check(tmp_path, [[*layer, bytes(1024)]], "raise layer-listing-bytes")
+@pytest.mark.parametrize(("pieces", "fits"), [(384, True), (387, False)])
+def test_files_and_their_bytes_count_together(pieces, fits):
+    """Many files may take half of the time that an image may take, and many bytes the other half."""
+    budget = ImageBudget(Limits(layer_listing_bytes=MIB))
+    assert sum(map(len, budget.inflating([bytes(MIB)] * pieces))) == pieces * MIB
+    with nullcontext() if fits else pytest.raises(LimitError, match="raise layer-listing-bytes"):
+        assert len(list(budget.listing([Entry(b"%d" % at, FILE, 0, 0, 0, 0) for at in range(1000)]))) == 1000
 
 
 def sparse(name, regions):

@@ -10,8 +10,8 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from sifmake.errors import LimitError
-from sifmake.layers.codec import BLOCK_SIZE
 from sifmake.layers.entry import DIR, HARDLINK, OPAQUE, SYMLINK, Entry
+from sifmake.limits import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 _ENTRY_BYTES: Final = [400] * (OPAQUE + 1)
 _ENTRY_BYTES[DIR], _ENTRY_BYTES[SYMLINK], _ENTRY_BYTES[HARDLINK] = 700, 650, 650
 _CONTENT_BYTES: Final = 150
-_SMALL_SHARE: Final = 12
-"""Part of a small file's bytes that counts, because hashing and compressing them takes time, too."""
+_FREE_BYTES: Final = 384 * MIB
+_BYTES_SHARE: Final = 4
+"""Part of the uncompressed bytes beyond those that counts, too, because hashing and compressing them takes time."""
 _ATTRIBUTE_BYTES: Final = 500
 _TEXT_COPIES: Final = 2.5
 """Measured: memory of an entry by its kind, of what only some have, and how often names are held during the merge.
@@ -95,7 +96,7 @@ class ImageBudget:
                 size += _ATTRIBUTE_BYTES * len(entry.xattrs)
             size += _ENTRY_BYTES[entry.kind] + int(_TEXT_COPIES * texts)
             if entry.content >= 0:
-                size += _CONTENT_BYTES + (entry.size // _SMALL_SHARE if entry.size < BLOCK_SIZE else 0)
+                size += _CONTENT_BYTES
             if not number % _TOGETHER or texts > _LONG:
                 self._count_listing(size)
                 size = 0
@@ -153,6 +154,7 @@ class ImageBudget:
         with self._lock:
             self._inflated += size
             if self._inflated <= max(limits.inflate_ratio_from, limits.inflate_ratio * self._size):
+                self._check_listing()
                 return
         raise LimitError(
             f"the layers ({self._size} bytes) inflate to more than {limits.inflate_ratio} times as many (a limit)",
@@ -162,11 +164,15 @@ class ImageBudget:
     def _count_listing(self, size: int) -> None:
         with self._lock:
             self._listing += size
-            most = _most_listing(self._size, self._limits)
-            if self._listing <= most:
-                return
-        what = f"the names and attributes of the files in the layers need more than {most} bytes of memory (a limit)"
-        raise LimitError(what, hint="raise layer-listing-bytes (limits: in sifmake.yaml)")
+            self._check_listing()
+
+    def _check_listing(self) -> None:
+        most = _most_listing(self._size, self._limits)
+        if self._listing + max(0, self._inflated - _FREE_BYTES) // _BYTES_SHARE > most:
+            what = (
+                f"the names and bytes of the files in the layers count for more than {most} bytes of memory (a limit)"
+            )
+            raise LimitError(what, hint="raise layer-listing-bytes (limits: in sifmake.yaml)")
 
 
 def too_many_steps() -> LimitError:
