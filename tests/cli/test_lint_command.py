@@ -50,4 +50,4 @@ def test_a_line_of_the_argument_file_that_says_nothing_is_a_warning(tmp_path, ca
     path = write(tmp_path, "x.def", "%post\necho {{ A }}\n")
     (tmp_path / "args").write_text("A=1\nodd\n")
     assert main(["lint", "--build-arg-file", str(tmp_path / "args"), path]) == 0
-    assert capsys.readouterr().err == f"{tmp_path}/args:2: 'odd' is ignored: it is not NAME=VALUE\n"
+    assert capsys.readouterr().err == f"sifmake: warning: {tmp_path}/args:2: 'odd' is ignored: it is not NAME=VALUE\n"
