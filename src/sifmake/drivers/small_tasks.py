@@ -22,9 +22,9 @@ class _NoNames(frozenset[str]):
 
 _NOTHING: dict[str, Iterable[str]] = {
     **dict.fromkeys(("file_dep", "calc_dep"), _NoNames()),
-    **dict.fromkeys(("setup_tasks", "wild_dep", "teardown", "value_savers"), ()),
+    **dict.fromkeys(("wild_dep", "teardown", "value_savers"), ()),
 }
-"""The attributes of a task that are empty, and what they share."""
+"""The attributes of a task that are empty, and what they share; doit adds ``setup_tasks`` to a list."""
 
 
 class _SmallTask(Task):  # type: ignore[misc] # doit has no types
