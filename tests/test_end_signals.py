@@ -1,4 +1,4 @@
-"""Signals that come where an error would be lost: while a module is imported, while a pool starts a thread."""
+"""Signals that come where an error would be lost: while a module is imported, a thread starts, a block begins."""
 
 import os
 import signal
@@ -7,11 +7,12 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from sifmake.end_signals import interrupting
-from sifmake.threads import Threads
+from sifmake.threads import Threads, as_they_end
 from support.faults import MIB, write_image
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -68,6 +69,48 @@ def test_a_pool_waits_for_a_thread_during_whose_start_a_signal_came(monkeypatch,
     with pytest.raises(KeyboardInterrupt), interrupting(), Threads(1) as threads:
         threads.submit(lambda: (go.wait(0.2), ended.append(True)))
     assert ended == [True]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_block_that_begins_or_ends_cleans_up(number):
+    frames = []
+
+    @contextmanager
+    def block():
+        frames.append(sys._getframe(1))
+        yield
+
+    begun = []
+
+    def come_between_both():
+        signal.getsignal(number)(number, frames[0])
+        begun.append(True)
+        time.sleep(300)
+
+    with pytest.raises(KeyboardInterrupt), interrupting(), block():
+        come_between_both()
+    assert begun == [True]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_that_does_not_end_a_wait_is_noticed(number):
+    """As if it came just before the wait: another thread gets it, so that nothing wakes the main one."""
+    go = threading.Event()
+
+    def work():
+        time.sleep(0.1)
+        signal.pthread_kill(threading.get_ident(), number)
+        return go.wait(60)
+
+    with interrupting(), Threads(1) as threads:
+        future = threads.submit(work)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                list(as_they_end([future]))
+            assert not future.done()
+        finally:
+            go.set()
+    assert future.result()
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -4,8 +4,8 @@ Only programs use this: the command line, doit's tasks and the stage helper. The
 
 The error of a signal is not raised where code cannot pass it on. While a module is imported, its C code may lose the
 error and go on half initialised (msgspec does, and then reads through a null pointer). While a pool starts a thread, an
-error makes it forget the thread, so that nobody waits until its files are removed. The signal is checked again a
-moment later.
+error makes it forget the thread, so that nobody waits until its files are removed. While :mod:`contextlib` passes from
+a generator to the block of a ``with`` statement, neither would clean up. The signal is checked again a moment later.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _USUAL = (signal.SIG_DFL, signal.default_int_handler)
 _IMPORTS = "<frozen importlib."
 """Prefix of the file names of Python's import machinery."""
 _STARTS_THREADS = "ThreadPoolExecutor.submit"
+_CONTEXTS = contextmanager.__code__.co_filename
 _MOMENT = 0.005
 """Seconds until a delayed signal is checked again."""
 
@@ -122,6 +123,8 @@ class _Handlers:
 
 def _must_wait(frame: FrameType | None) -> bool:
     """Tell whether an error must not be raised in this frame, because a caller would lose it."""
+    if frame is not None and frame.f_code.co_filename == _CONTEXTS:
+        return True
     while frame is not None:
         if frame.f_code.co_filename.startswith(_IMPORTS) or frame.f_code.co_qualname == _STARTS_THREADS:
             return True

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sifmake.memory import most_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
+_SIGNAL_SECONDS = 0.2
+"""How long a signal may go unnoticed."""
 
 
 class Threads(ThreadPoolExecutor):
@@ -70,6 +72,18 @@ class Threads(ThreadPoolExecutor):
         else:
             queued.add_done_callback(lambda done: _pass_on(done, future))
         return future
+
+
+def as_they_end(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
+    """Yield futures as they end, and notice signals meanwhile.
+
+    A signal that comes after Python has last looked for one, and before it waits for a lock, does not end the wait. A
+    thread that just gives up the interpreter to others can be at that place for milliseconds, so each wait is short.
+    """
+    left = set(futures)
+    while left:
+        ended, left = wait(left, _SIGNAL_SECONDS, FIRST_COMPLETED)
+        yield from ended
 
 
 def _pass_on(done: Future[None], future: Future[T]) -> None:

@@ -181,9 +181,12 @@ def test_a_run_that_is_asked_to_end_removes_what_it_has_begun(endless, name, num
     job = request.getfixturevalue("helped") if name == "stage" else endless[name]
     job.forget()
     process = job.start()
-    wait_until(job.left)
-    process.send_signal(number)
-    text, _ = process.communicate(timeout=120)
+    try:
+        wait_until(job.left)
+        process.send_signal(number)
+        text, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()  # what goes on would fail the next tests
     assert process.returncode == 128 + number, text
     assert f"sifmake: error: {TEXTS[number]}" in text
     assert "Traceback" not in text

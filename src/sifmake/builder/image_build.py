@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import as_completed
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from sifmake.layers.pack_reader import Pack, load_pack
 from sifmake.limits import DEFAULT_LIMITS
 from sifmake.oci.loading import check_layers
 from sifmake.open_files import allow_files
-from sifmake.threads import Threads
+from sifmake.threads import Threads, as_they_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +103,7 @@ def fetch_packs(
         futures = {threads.submit(maker.find_or_make, layer): layer.diff_id for layer in order}
         packs: dict[str, Pack] = {}
         try:
-            for future in as_completed(futures):
+            for future in as_they_end(futures):
                 packs[futures[future]] = opened.enter_context(future.result())
         except BaseException as error:
             threads.shutdown(wait=False, cancel_futures=True)
