@@ -27,7 +27,7 @@ change signal handlers, environment or current folder: messages go to a :class:`
 passphrase is an error.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
