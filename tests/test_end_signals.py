@@ -93,6 +93,25 @@ def test_a_block_that_begins_or_ends_cleans_up(number):
 
 
 @pytest.mark.parametrize("number", NUMBERS)
+def test_an_object_is_finalised_to_its_end(number):
+    """What is raised in ``__del__`` Python prints, and goes on."""
+    done = []
+
+    class Closes:
+        def __del__(self):
+            os.kill(os.getpid(), number)
+            done.append(sum(1 for _ in range(1000)))
+
+    def close_and_sleep():
+        Closes()
+        time.sleep(300)
+
+    with pytest.raises(KeyboardInterrupt), interrupting():
+        close_and_sleep()
+    assert done == [1000]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_that_does_not_end_a_wait_is_noticed(number):
     """As if it came just before the wait: another thread gets it, so that nothing wakes the main one."""
     go = threading.Event()

@@ -5,7 +5,8 @@ Only programs use this: the command line, doit's tasks and the stage helper. The
 The error of a signal is not raised where code cannot pass it on. While a module is imported, its C code may lose the
 error and go on half initialised (msgspec does, and then reads through a null pointer). While a pool starts a thread, an
 error makes it forget the thread, so that nobody waits until its files are removed. While :mod:`contextlib` passes from
-a generator to the block of a ``with`` statement, neither would clean up. The signal is checked again a moment later.
+a generator to the block of a ``with`` statement, neither would clean up. While ``__del__`` runs, Python prints the
+error and goes on. The signal is checked again a moment later.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ def _must_wait(frame: FrameType | None) -> bool:
     if frame is not None and frame.f_code.co_filename == _CONTEXTS:
         return True
     while frame is not None:
-        if frame.f_code.co_filename.startswith(_IMPORTS) or frame.f_code.co_qualname == _STARTS_THREADS:
+        code = frame.f_code
+        if code.co_filename.startswith(_IMPORTS) or code.co_qualname == _STARTS_THREADS or code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False
