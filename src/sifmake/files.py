@@ -200,7 +200,7 @@ def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact:
     if at is None:
         make_folders(path.parent)
         refuse_irregular(path)
-    with _open_temporary(path, mode, at) as (temporary, file):
+    with open_temporary(path, mode, at) as (temporary, file):
         if exact:
             os.fchmod(file.fileno(), mode)
         yield file
@@ -212,8 +212,17 @@ def atomic_write(path: Path, mode: int = 0o666, *, at: int | None = None, exact:
 
 
 @contextmanager
-def _open_temporary(path: Path, mode: int, at: int | None) -> Iterator[tuple[str, BinaryIO]]:
-    """Open a file beside ``path`` and yield it with its name; after an error, remove it and add the target's path."""
+def open_temporary(path: Path, mode: int, at: int | None) -> Iterator[tuple[str, BinaryIO]]:
+    """Open a file beside a path and yield it with its name; after an error, remove it and add the target's path.
+
+    Args:
+        path: The target; its folder must exist.
+        mode: Permission bits.
+        at: Open descriptor of the target's folder; if given, the path is used for messages only.
+
+    Raises:
+        OSError: From open, and of the block; it names the target.
+    """
     tried: list[str] = []
     try:
         # Inside the try block, because an interrupt may come after the file is created and before the call returns.
@@ -236,7 +245,7 @@ def write_and_link(path: Path, data: bytes, mode: int) -> None:
         FileExistsError: There is a file with that name.
         OSError: From write, fsync or link.
     """
-    with _open_temporary(path, mode, None) as (temporary, file):
+    with open_temporary(path, mode, None) as (temporary, file):
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -30,7 +30,7 @@ def test_what_was_built_is_printed_as_json(tmp_path, monkeypatch, capfd):
         ("--bind /x/y/z a.sif root.tar", "/x/y/z: there is nothing to bind"),
         ("--secret id=a a.sif root.tar", "id=NAME,src=FILE"),
         ("there.sif root.tar", "already exists; use --force"),
-        ("a.sif missing.def", "missing.def: there is no such file or folder"),
+        ("a.sif missing.def", "missing.def: the file or folder does not exist"),
         ("--force root.tar root.tar", "root.tar: the output file is what is built from"),
         ("--force root.tar ./root.tar", "root.tar: the output file is what is built from"),
         ("a.sif ''", "the source to build from is empty"),

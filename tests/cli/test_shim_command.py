@@ -135,7 +135,7 @@ def test_what_others_call_pulls(
     ("words", "said"),
     [
         ("build -u out {uri}", "--update is not supported; name a new target"),
-        ("build out.sif recipe.def", "recipe.def: there is no such file or folder"),
+        ("build out.sif recipe.def", "recipe.def: the file or folder does not exist"),
         ("build {uri}", "the output file or the source is missing"),
         ("pull --docker-login x.sif {uri}", "cannot ask for the password: no terminal"),
         ("pull --docker-username me x.sif {uri}", "--docker-password is missing"),

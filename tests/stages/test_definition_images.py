@@ -394,7 +394,7 @@ def test_a_base_of_the_project_is_locked_by_its_lock(project):
 def test_what_is_missing_is_named_with_its_place(project):
     for base, hint in (
         ("images/tol.sif", "images/tol.sif: no image of the project has this file; did you mean 'tool'?"),
-        ("rootfs", "rootfs: there is no such file or folder; check the path"),
+        ("rootfs", "rootfs: the file or folder does not exist; check the path"),
     ):
         project.define("x", "", f"Bootstrap: localimage\nFrom: {base}")
         assert project.lock("x")["x"] == f"{project.root}/x.def:2: {project.root}/{hint}"
@@ -403,7 +403,7 @@ def test_what_is_missing_is_named_with_its_place(project):
     assert "pipe: this is neither a file nor a folder" in project.lock("x")["x"]
     project.declare("x", "./gone.def")
     where = f"{project.root}/config/images.yaml:1: images.x: {project.root}/gone.def"
-    assert project.lock("x")["x"].startswith(f"{where}: there is no such file or folder; name a definition file")
+    assert project.lock("x")["x"].startswith(f"{where}: the file or folder does not exist; name a definition file")
 
 
 def test_a_file_that_cannot_be_read_is_locked_with_its_line(project, monkeypatch):

@@ -74,7 +74,7 @@ def read_spec(word: str, arguments: Mapping[str, str], limits: Limits) -> BuildS
 def _of_uri(word: str) -> BuildSpec:
     if ":" not in word:
         hint = "name a definition file, a folder, an archive or an image such as docker://alpine:3.20"
-        raise UsageError("there is no such file or folder", where=word, hint=hint)
+        raise UsageError("the file or folder does not exist", where=word, hint=hint)
     uri = parse_uri(word)
     agent = LOCAL if uri.transport == FILE else uri.transport
     return BuildSpec(_bare(word, agent, uri.rest), uri)

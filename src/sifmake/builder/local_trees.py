@@ -60,7 +60,7 @@ def open_local_tree(path: Path, maker: LayerMaker, store: Store, limits: Limits)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise SourceError("there is no such file or folder", where=str(path), hint="check the path") from None
+        raise SourceError("the file or folder does not exist", where=str(path), hint="check the path") from None
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             hint = "name a folder, a SIF file, or an archive on disk"

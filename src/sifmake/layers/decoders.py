@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _GZIP_RESERVED_FLAGS = 0xE0
 _GZIP_HEAD = b"\x1f\x8b\x08"
 START: Final = 4
-"""Bytes by which a member is told from something else."""
+"""Bytes that decide whether what follows is a member."""
 LONGEST_START: Final = 10
-"""Bytes by which the beginning of a member is found among others."""
+"""Bytes that decide whether a member may begin in the middle of other bytes."""
 _GZIP_XFL = frozenset((0, 2, 4))
 _GZIP_SYSTEMS = frozenset((*range(14), 255))
 

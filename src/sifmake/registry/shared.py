@@ -45,7 +45,7 @@ class Connections:
         """Return what a registry has granted in this run, so that it is asked for a token once for all images.
 
         Args:
-            what: The host, the repository, and all on which it depends who asks there.
+            what: The host, the repository, and everything that decides which credentials are sent.
         """
         from sifmake.registry.tokens import Grants
 

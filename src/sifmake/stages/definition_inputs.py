@@ -172,7 +172,7 @@ class DefinitionInputs:
         """Return the digest of a base on this machine: of a file, of the files of a folder, or of a bundle.
 
         Raises:
-            SourceError: There is no such file or folder.
+            SourceError: The file or folder does not exist.
         """
         path = base.path or Path(base.base.reference)
         self._stamps[path] = _stamp_of(path)
@@ -192,7 +192,7 @@ class DefinitionInputs:
                 fd = file.fileno()
                 return known_digest(self._project.store, fd, "file", lambda: f"sha256:{sha256_of_open(fd)}")
         except FileNotFoundError:
-            raise SourceError("there is no such file or folder", where=str(path), hint="check the path") from None
+            raise SourceError("the file or folder does not exist", where=str(path), hint="check the path") from None
 
     def has_changed(self, path: Path) -> bool:
         """Tell whether somebody has written to a file, or replaced it, since its digest was computed."""
@@ -274,12 +274,12 @@ def _check_there(project: Project, path: Path, where: str) -> None:
     """Refuse a base that is missing.
 
     Raises:
-        SourceError: There is no such file or folder; for the file of an image, the hint names the nearest one.
+        SourceError: The file or folder does not exist; for the file of an image, the hint names the nearest one.
     """
     if not path.exists():
         target = path.suffix == ".sif" and path.parent.name == "images"
         hint = nearest(path.stem, list(project.images)) if target else "check the path"
-        what = "no image of the project has this file" if target else "there is no such file or folder"
+        what = "no image of the project has this file" if target else "the file or folder does not exist"
         raise SourceError(what, where=f"{where}: {path}", hint=hint)
 
 

@@ -10,8 +10,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from sifmake import temporaries
-from sifmake.files import OpenTarget
+from sifmake.files import OpenTarget, open_temporary
 from sifmake.os_errors import naming
 from sifmake.store.sifs import remove_others
 from sifmake.store.stored_files import Found
@@ -93,15 +92,9 @@ def begin_sif(folder: Folder, key: str) -> Iterator[UnfinishedSif]:
         OSError: It cannot be created.
     """
     path = folder.path / f"{key}.sif"
-    tried: list[str] = []
-    left = False
-    try:
-        # Inside the try block, because an interrupt may come after the file is created and before the call returns.
-        with os.fdopen(temporaries.create(path, folder.rules.access.file(0o777), folder.fd, tried), "w+b") as file:
-            unfinished = UnfinishedSif(folder, key, path, file, tried[-1])
-            yield unfinished
-            left = unfinished.left
-    finally:
-        for name in tried if not left else ():
+    with open_temporary(path, folder.rules.access.file(0o777), folder.fd) as (temporary, file):
+        unfinished = UnfinishedSif(folder, key, path, file, temporary)
+        yield unfinished
+        if not unfinished.left:
             with suppress(OSError):
-                os.unlink(name, dir_fd=folder.fd)
+                os.unlink(temporary, dir_fd=folder.fd)
